@@ -1,0 +1,205 @@
+"""The nouns of ptft. Everything else is written in these words.
+
+Axes: B batch, T tokens (patches, grid cells, words, frames), D width, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Batch = dict[str, Tensor]
+"""`input` always; `label`, `mask`, `length`, `index` where they exist. The first axis of every tensor is B."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the examples look like, and how a raw file becomes an input. Plain data, stored in every checkpoint.
+
+    modality: the module of `ptft.data` that finds and reads raw items, e.g. "image" for `ptft/data/image.py`.
+    shape: what that module needs to turn a raw item into a tensor; for images `{"size": [H, W], "channels": C,
+        "fit": "crop" | "stretch" | "none"}`.
+    target: what the label is, e.g. "class".
+    classes: class names; the label i means `classes[i]`. Empty where there are none.
+    mean, std: per channel, of values scaled to 0..1; what `Backbone.prepare` normalises with.
+    """
+
+    modality: str
+    shape: dict[str, Any]
+    target: str = "class"
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, dicts, strings and numbers only, fit for a checkpoint read with `weights_only=True`."""
+        plain = dataclasses.asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Spec:
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()
+        }
+        return cls(**fields)
+
+
+class Examples(ABC):
+    """One split of a source: a number of examples that are read a whole batch at a time."""
+
+    labels: Tensor | None = None
+    """Long [N], the target of every example where there is one, known without reading the examples."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def take(self, indices: Tensor) -> Batch:
+        """The examples at `indices` (long [B]) as one batch, always the same for the same indices.
+
+        Raises DataError naming the file and index of an example that can't be read.
+        """
+
+    def to(self, device: torch.device) -> Examples:
+        """The same examples, kept on `device` if they are tensors in memory; else unchanged."""
+        return self
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether `take` is one gather, so that worker processes would only cost time."""
+        return False
+
+
+class Source(ABC):
+    """Where examples come from. Reads, decodes, resizes; never augments, never knows the objective."""
+
+    spec: Spec
+    notes: tuple[str, ...] = ()
+    """Sentences a run says about the data, e.g. that images are resized to the checkpoint's size."""
+
+    @abstractmethod
+    def split(self, name: str) -> Examples | None:
+        """The examples of "train", "val" or "test"; None where the source has no such split."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A short hex digest that differs when the examples, their order or their labels do."""
+
+
+class Features(NamedTuple):
+    """What a backbone makes of a batch: `tokens` float [B, T, D]; `mask` bool [B, T], True where a token is real."""
+
+    tokens: Tensor
+    mask: Tensor | None = None
+
+
+class Backbone(nn.Module, ABC):
+    """The part of a model that later runs start from. Knows no task; sized from the Spec.
+
+    width: D, the size of what `pool` returns.
+    no_weight_decay: names of parameters of two or more axes that must not decay (positions, class tokens).
+    """
+
+    width: int
+    no_weight_decay: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def prepare(self, raw: Tensor) -> Tensor:
+        """Raw input of the source (uint8 [B, C, H, W] for images) -> normalised float of the same shape."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Prepared input -> Features."""
+
+    def pool(self, features: Features) -> Tensor:
+        """Features -> one vector per example, [B, D]: the mean over real tokens unless a model says otherwise."""
+        tokens, mask = features
+        if mask is None:
+            return tokens.mean(1)
+        weight = mask.unsqueeze(-1).to(tokens.dtype)
+        return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+    @abstractmethod
+    def layers(self) -> list[list[nn.Module]]:
+        """The modules from input to output, grouped by depth, for layer-wise rates and `finetune.train=last:N`.
+
+        Parameters in none of them count as the first layer.
+        """
+
+    def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """Fit a state dict of this family to this instance (positions to another grid, say).
+
+        Returns the state dict and the names of the tensors that were resized. The default changes nothing.
+        """
+        return weights, []
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an objective says about a batch.
+
+    total: the *summed* loss, a scalar with gradient.
+    count: what it is summed over (images, tokens, frames), a scalar.
+    sums: named sums of any shape, without gradient; they are added over batches and finished by `metrics`.
+    """
+
+    total: Tensor
+    count: Tensor
+    sums: dict[str, Tensor]
+
+
+class Table(NamedTuple):
+    """A matrix to show and store at an evaluation, e.g. a confusion matrix: names of rows and columns, and values."""
+
+    rows: list[str]
+    columns: list[str]
+    values: list[list[float]]
+
+
+class Objective(nn.Module, ABC):
+    """What is asked of a batch, around a backbone. The one module that is trained, averaged, compiled and saved.
+
+    Owns heads, decoders, masks and random views. Built as `Objective(backbone, spec, **options)`.
+    monitor: the metric that decides `best.pt`, and whether more or less of it is better.
+    """
+
+    backbone: Backbone
+    monitor: ClassVar[dict[str, str]] = {"metric": "val/loss", "mode": "min"}
+    needs: ClassVar[frozenset[str]] = frozenset({"input"})
+    """Keys every batch must have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen: list[nn.Module] = []
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Step:
+        """A raw batch on the device -> Step. Random views are made in training mode only."""
+
+    @abstractmethod
+    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """Sums over an epoch or a split -> named numbers. `sums` holds `count`, the sum of the counts, as well."""
+
+    def tables(self, sums: dict[str, Tensor]) -> dict[str, Table]:
+        """Matrices worth keeping of an evaluation; none by default."""
+        return {}
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        """What `stage=predict` writes for every example; objectives without an answer raise."""
+        raise NotImplementedError(f"{type(self).__name__} predicts nothing")
+
+    def advance(self, step: int, steps: int) -> None:
+        """Called once after every optimizer step: momentum encoders, temperatures, phases."""
+
+    def train(self, mode: bool = True) -> Objective:
+        """As nn.Module.train, but parts that don't learn stay in evaluation mode (batch statistics, dropout)."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
