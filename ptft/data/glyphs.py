@@ -1,0 +1,172 @@
+"""Characters of text fonts, distorted until they resemble handwriting: as many images as wanted, made in batches.
+
+Axes: B batch, K classes, G glyphs, H height, W width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ptft.core import Batch
+from ptft.data import image
+from ptft.data.fonts import EXTENT, SIDE, glyphs
+from ptft.data.hashing import key, mix, noise, uniform
+from ptft.data.keys import Keys
+from ptft.data.memory import ReadExamples
+from ptft.data.splits import SplitSource
+from ptft.errors import ConfigError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+DIGITS = tuple("0123456789")
+LETTERS = (*(c + c.lower() if c in "CIJKLMOPSUVWXYZ" else c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), *"abdefghnqrt")
+"""26 capitals and those 11 small letters whose shape differs: the merged classes of EMNIST (Cohen et al., 2017)."""
+
+SPLITS = ("train", "val", "test")
+
+# Ranges of the distortions; lengths in pixels of an image of 28 pixels.
+_HEIGHT = (18.0, 30.0)
+_NARROW = (0.7, 1.15)
+_ROTATE = 0.27
+_SHEAR = 0.3
+_SHIFT = 2.0
+_WARP = 3.0
+_THICK = (-0.1, 1.8)
+_SOFT = (0.8, 3.0)
+_INK = (0.75, 1.0)
+_NOISE = 0.12
+_COARSE = 0.35
+
+
+class GlyphExamples(ReadExamples):
+    """`count` images, each a function of `seed` (an int64 key of the split) and its index; labels go round."""
+
+    def __init__(self, count: int, seed: int, forms: Sequence[str], shape: dict[str, Any]) -> None:
+        self.seed, self.shape = seed, shape
+        self.labels = torch.arange(count) % len(forms)
+        characters = "".join(forms)
+        self.fields, character = glyphs(characters)
+        owner = torch.tensor([k for k, form in enumerate(forms) for _ in form])[character]
+        self.order = owner.argsort(stable=True)
+        self.counts = owner.bincount(minlength=len(forms))
+        self.starts = self.counts.cumsum(0) - self.counts
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> Batch:
+        keys = mix(indices ^ self.seed)
+        labels = self.labels[indices]
+        chance = uniform(keys, 50).float()
+        glyph = self.order[self.starts[labels] + (chance[0] * self.counts[labels]).long()]
+        images = _render(self.fields[glyph].unsqueeze(1), chance[1:], keys, self.shape["size"])
+        return {"input": image.convert(images, self.shape["channels"]), "label": labels, "index": indices}
+
+    @property
+    def nbytes(self) -> int:
+        height, width = self.shape["size"]
+        return len(self) * int(self.shape["channels"] * height * width)
+
+    def name(self, index: int) -> str:
+        return f"glyph {index}"
+
+    def digest(self) -> bytes:
+        """Of the first images: they change with the seed, the fonts and the code that distorts them."""
+        return hashlib.sha256(self.take(torch.arange(min(32, len(self))))["input"].numpy().data).digest()
+
+
+def _between(chance: Tensor, limits: tuple[float, float]) -> Tensor:
+    low, high = limits
+    return low + (high - low) * chance
+
+
+def _render(fields: Tensor, chance: Tensor, keys: Tensor, size: list[int]) -> Tensor:
+    """Distance fields [B, 1, S, S] and numbers in 0..1 [49, B] -> uint8 [B, 1, H, W]."""
+    unit = min(size) / 28
+    height = _between(chance[0], _HEIGHT) * unit
+    grid = _grid(height, chance[1:6], chance[6:38], size, unit)
+    distance = functional.grid_sample(fields, grid, padding_mode="border", align_corners=False).squeeze(1)
+    pixels = distance * (height / EXTENT)[:, None, None]
+    thick, soft, ink, grain, coarse = (c[:, None, None] for c in chance[38:43])
+    edge = (pixels + _between(thick, _THICK) * unit) / (_between(soft, _SOFT) * unit)
+    strokes = _coarsen((edge + 0.5).clamp(0, 1), coarse[:, 0, 0] < _COARSE)
+    strokes = strokes * _between(ink, _INK)
+    dirt = noise(keys, size[0] * size[1]).view(-1, *size) * (grain * grain * _NOISE)
+    drawn: Tensor = strokes + dirt
+    return (drawn.clamp(0, 1) * 255).round().to(torch.uint8).unsqueeze(1)
+
+
+def _grid(height: Tensor, affine: Tensor, warp: Tensor, size: list[int], unit: float) -> Tensor:
+    """Where every pixel looks in the picture of its character, [B, H, W, 2] in -1..1.
+
+    Rotation by its tangent, and nothing but + - * / and square roots: exact, so independent of the batch.
+    """
+    turn, narrow, shear, right, down = affine
+    tangent = (2 * turn - 1) * _ROTATE
+    cosine = 1 / (1 + tangent * tangent).sqrt()
+    sine = tangent * cosine
+    slant = (2 * shear - 1) * _SHEAR
+    bend = (2 * warp.view(2, 4, 4, -1) - 1).permute(3, 0, 1, 2) * (_WARP * unit)
+    bend = functional.interpolate(bend, size, mode="bilinear", align_corners=True)
+    rows = torch.arange(size[0]) - (size[0] - 1) / 2
+    columns = torch.arange(size[1]) - (size[1] - 1) / 2
+    x = columns + bend[:, 0] - ((2 * right - 1) * _SHIFT * unit)[:, None, None]
+    y = rows[:, None] + bend[:, 1] - ((2 * down - 1) * _SHIFT * unit)[:, None, None]
+    cosine, sine, slant = (v[:, None, None] for v in (cosine, sine, slant))
+    turned_x, turned_y = cosine * x + sine * y, cosine * y - sine * x
+    scale = (EXTENT / height * (2 / SIDE))[:, None, None]
+    across = (turned_x + slant * turned_y) * scale / _between(narrow, _NARROW)[:, None, None]
+    return torch.stack([across, turned_y * scale], -1)
+
+
+def _coarsen(strokes: Tensor, chosen: Tensor) -> Tensor:
+    """Some of the images [B, H, W] as a scanner of 8 x 8 pixels sees them."""
+    rows = chosen.nonzero().flatten()
+    small = functional.adaptive_avg_pool2d(strokes[rows].unsqueeze(1), 8)
+    return strokes.index_copy(0, rows, functional.interpolate(small, strokes.shape[1:], mode="bilinear").squeeze(1))
+
+
+class Glyphs(SplitSource):
+    """Distorted characters, white on black, 28 x 28 unless asked otherwise. Embedded: needs no files.
+
+    images: how many in train; val and test have `held_out` each, and no image in common.
+    charset: "digits", "letters" (26 capitals and the 11 small letters of another shape, see LETTERS), or a string of
+        characters, each a class of its own.
+    Raises ConfigError for a character that no font has.
+    """
+
+    def __init__(
+        self, *, images: int = 20_000, held_out: int = 2_000, charset: str = "digits", **keys: Unpack[Keys]
+    ) -> None:
+        super().__init__(**keys)
+        self.forms = _forms(str(charset))
+        self.images = {"train": images, "val": held_out, "test": held_out}
+        self.describe([form[0] for form in self.forms], SPLITS, (28, 28), 1, (0.24,), (0.33,))
+
+    def load(self, split: str) -> GlyphExamples:
+        seed = key(self.seed, SPLITS.index(split))
+        return GlyphExamples(self.images[split], seed, self.forms, self.spec.shape)
+
+
+def _forms(charset: str) -> tuple[str, ...]:
+    """The characters of every class."""
+    forms = {"digits": DIGITS, "letters": LETTERS}.get(charset, tuple(charset))
+    if len(forms) < 2 or len(set(forms)) < len(forms):
+        raise ConfigError(f"dataset.charset={charset}: digits, letters, or at least two characters, none of them twice")
+    held = set(glyphs("".join(forms))[1].tolist())
+    lacking = [c for number, c in enumerate("".join(forms)) if number not in held]
+    if lacking:
+        raise ConfigError(f"dataset.charset={charset}: no font has the character {lacking[0]!r}")
+    return forms
+
+
+def sample(root: Path) -> None:
+    """Nothing to write: the fonts come with matplotlib."""

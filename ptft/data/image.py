@@ -1,0 +1,212 @@
+"""The image modality: from a path to uint8 [C, H, W]. Sources and `stage=predict` read through the same functions.
+
+`Spec.shape` is `{"size": [H, W], "channels": 1 or 3, "fit": "crop" | "stretch" | "none"}`. Transparent pixels become
+white, 16-bit values are scaled to 8 bit, EXIF orientation is applied.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+from collections.abc import Iterator
+from glob import glob
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional
+
+from ptft.core import Spec
+from ptft.errors import ConfigError, DataError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+TIMES = "\N{MULTIPLICATION SIGN}"
+GREY = (0.299, 0.587, 0.114)
+"""Weights of R, G, B in the grey value (ITU-R BT.601, as in Pillow)."""
+
+# Pillow warns of odd metadata and large photos; what can't be decoded raises. For good: threads share the filters.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+_ORIENTATION = 0x0112
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+class SizeError(DataError):
+    """An image of another size than the rest where nothing resizes."""
+
+
+def find(path: Path | str) -> list[Path]:
+    """The images at `path` (a file, a folder with everything below it, or a glob), sorted.
+
+    A file named directly counts whatever its suffix. Hidden files and folders are ignored; links are followed unless
+    they lead back into a folder they lie in. Empty where there is nothing.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return sorted(_walk(path, frozenset()))
+    return sorted(match for match in map(Path, glob(str(path), recursive=True)) if _is_image(match))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
+    """Images below `folder`; `above` holds the real paths of the folders it lies in."""
+    above |= {os.path.realpath(folder)}
+    for entry in os.scandir(folder):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            if not entry.is_symlink() or os.path.realpath(entry.path) not in above:
+                yield from _walk(Path(entry.path), above)
+        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
+            yield Path(entry.path)
+
+
+def shape(size: tuple[int, int], channels: int, fit: str) -> dict[str, object]:
+    """The `Spec.shape` of images of `size` = (H, W). Raises ConfigError for what can't be made of an image."""
+    if channels not in (1, 3):
+        raise ConfigError(f"dataset.channels={channels}: images have 1 (grey) or 3 (colour) channels")
+    if fit not in ("crop", "stretch", "none"):
+        raise ConfigError(f"dataset.fit={fit}: one of crop, stretch, none")
+    return {"size": list(size), "channels": channels, "fit": fit}
+
+
+def fill(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Statistics per channel for another number of channels."""
+    return values if len(values) == channels else (sum(values) / len(values),) * channels
+
+
+def show(size: tuple[int, int] | list[int]) -> str:
+    """(H, W) as people write it: "28x28" with a real multiplication sign."""
+    return f"{size[0]}{TIMES}{size[1]}"
+
+
+def size_of(path: Path | str) -> tuple[int, int]:
+    """(H, W) of the image as it is meant to be seen, read from its header. Raises DataError naming the file."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+    except _BROKEN as error:
+        raise DataError(_unreadable(path, error)) from error
+    return (width, height) if turned else (height, width)
+
+
+def read(path: Path | str, spec: Spec, first: Path | str | None = None) -> Tensor:
+    """The image at `path` as uint8 [C, H, W], fitted to `spec.shape`.
+
+    `first` is a file of the expected size, named where the fit is "none" and this one differs (SizeError).
+    Raises DataError naming the file if it is missing, empty, truncated or no image.
+    """
+    height, width = spec.shape["size"]
+    channels, fit = spec.shape["channels"], spec.shape["fit"]
+    try:
+        image = _open(path, 2 * max(height, width) if fit != "none" else None)
+        image = _to_mode(image, "L" if channels == 1 else "RGB")
+    except _BROKEN as error:
+        raise DataError(_unreadable(path, error)) from error
+    if fit == "none" and image.size != (width, height):
+        raise SizeError(_differs(path, (image.height, image.width), (height, width), first))
+    pixels = np.array(_fit(image, (height, width), fit), dtype=np.uint8)
+    return torch.from_numpy(pixels).reshape(height, width, channels).permute(2, 0, 1).contiguous()
+
+
+def _open(path: Path | str, least: int | None) -> Image.Image:
+    """Decoded and turned upright. A JPEG may be decoded smaller, with no side below `least`, which is much faster."""
+    with Image.open(path) as image:
+        if least is not None:
+            image.draft(None, (least, least))
+        image.load()
+        return ImageOps.exif_transpose(image)
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Any mode to "L" or "RGB"."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_8_bit(image)
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    elif image.mode == "P":
+        image = image.convert("RGB")
+    return image.convert(mode)
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Integers count as 16 bit (0..65535), floats as 0..1: scaled, where Pillow's own conversion clips."""
+    top = 1.0 if image.mode == "F" else 65535.0
+    values = np.asarray(image).astype(np.float32) * (255 / top)
+    return Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+
+
+def _fit(image: Image.Image, size: tuple[int, int], fit: str) -> Image.Image:
+    height, width = size
+    if image.size == (width, height):
+        return image
+    if fit == "crop":
+        top, left, high, wide = _middle(image.height, image.width, height / width)
+        image = image.crop((left, top, left + wide, top + high))
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def resize(images: Tensor, spec: Spec, chunk: int = 1024) -> Tensor:
+    """Images in memory, uint8 [B, C, H, W], as `spec.shape` asks: uint8 [B, C', H', W'], antialiased, on their device.
+
+    Every image comes out the same whatever else is in the batch. Raises SizeError where the fit is "none".
+    """
+    height, width = spec.shape["size"]
+    images = convert(images, spec.shape["channels"])
+    if images.shape[-2:] == (height, width):
+        return images
+    if spec.shape["fit"] == "none":
+        raise SizeError(_differs("an image", (images.shape[-2], images.shape[-1]), (height, width), None))
+    if spec.shape["fit"] == "crop":
+        top, left, high, wide = _middle(images.shape[-2], images.shape[-1], height / width)
+        images = images[..., top : top + high, left : left + wide]
+    out = images.new_empty(len(images), images.shape[1], height, width)
+    for start in range(0, len(images), chunk):
+        part = images[start : start + chunk].float()
+        part = functional.interpolate(part, (height, width), mode="bilinear", antialias=True)
+        out[start : start + chunk] = part.round_().clamp_(0, 255)
+    return out
+
+
+def convert(images: Tensor, channels: int) -> Tensor:
+    """uint8 [B, C, H, W] with 1 or 3 channels -> uint8 [B, `channels`, H, W]: grey repeated, or colours mixed."""
+    if images.shape[1] == channels:
+        return images
+    if channels == 3:
+        return images.expand(-1, 3, -1, -1).contiguous()
+    red, green, blue = images.float().unbind(1)
+    return (red * GREY[0] + green * GREY[1] + blue * GREY[2]).round_().to(torch.uint8).unsqueeze(1)
+
+
+def _middle(height: int, width: int, ratio: float) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of the largest part in the middle with height / width = `ratio`, in whole pixels."""
+    high, wide = max(1, min(height, round(width * ratio))), max(1, min(width, round(height / ratio)))
+    return (height - high) // 2, (width - wide) // 2, high, wide
+
+
+def _unreadable(path: Path | str, error: BaseException) -> str:
+    path = Path(path)
+    if not path.exists():
+        return f"{path}: no such file"
+    if path.is_file() and path.stat().st_size == 0:
+        return f"{path}: the file is empty"
+    if isinstance(error, UnidentifiedImageError):
+        return f"{path}: not an image of a known kind"
+    reason = str(error).split("\n")[0] or type(error).__name__
+    return f"{path}: not readable as an image ({reason})"
+
+
+def _differs(path: Path | str, size: tuple[int, int], expected: tuple[int, int], first: Path | str | None) -> str:
+    of = f"{first} is {show(expected)}" if first else f"{show(expected)} is expected"
+    return f"{path} is {show(size)} (height{TIMES}width) and {of}; dataset.size={min(expected)} resizes them all"

@@ -1,0 +1,182 @@
+"""Batches of examples in an order that only (seed, epoch) decide, from memory or from worker processes.
+
+Axes: B batch, N all examples.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import re
+import signal
+from collections.abc import Iterable, Iterator
+from functools import partial
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ptft.core import Batch, Examples
+from ptft.data.memory import check_skipped
+from ptft.errors import DataError, PtftError, ResourceError
+
+TIMEOUT = 300
+"""Seconds that one batch may take a worker."""
+
+
+class Loader:
+    """An epoch after another of batches on `device`.
+
+    shuffle: an order of its own for every epoch, a function of `seed` and the epoch; else the order of the examples.
+    workers: processes that read ahead; examples in memory need none. What they read ahead changes nothing.
+    joins_last: whether the last batch of an epoch would hold one example, which batch normalisation can't take; it
+        joins the batch before it then.
+    skipped: indices of examples that `take` left out so far.
+
+    Never touches the global random state.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        device: torch.device = torch.device("cpu"),  # noqa: B008 - immutable
+        workers: int = 0,
+        shuffle: bool = False,
+    ) -> None:
+        assert len(examples) > 0
+        assert batch_size > 0
+        self.examples, self.batch_size, self.seed = examples, batch_size, seed
+        self.device, self.shuffle = device, shuffle
+        self.workers = 0 if examples.in_memory else workers
+        self.joins_last = len(examples) > batch_size > 1 and len(examples) % batch_size == 1
+        self.skipped: set[int] = set()
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-len(self.examples) // self.batch_size) - self.joins_last
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """The batches of that epoch from number `start` on.
+
+        Raises DataError for an example that can't be read, ResourceError for a worker that died or hangs.
+        """
+        indices = self._batches(epoch)[start:]
+        for wanted, batch in zip(indices, self._taken(indices, epoch), strict=True):
+            if len(batch["index"]) < len(wanted):
+                self._count(wanted, batch["index"])
+            yield {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+
+    def _batches(self, epoch: int) -> list[Tensor]:
+        total = len(self.examples)
+        order = torch.arange(total)
+        if self.shuffle:
+            seed = (self.seed * 1_000_003 + epoch) % 2**63
+            order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+        ends = [self.batch_size * (i + 1) for i in range(len(self) - 1)]
+        return list(order.tensor_split(ends))
+
+    def _taken(self, indices: list[Tensor], epoch: int) -> Iterator[Batch]:
+        if self.workers == 0 or not indices:
+            return map(self.examples.take, indices)
+        return _from_workers(self.examples, indices, self.workers, self.device.type == "cuda")
+
+    def _count(self, wanted: Tensor, got: Tensor) -> None:
+        self.skipped.update(wanted[~torch.isin(wanted, got.cpu())].tolist())
+        check_skipped(self.examples, sorted(self.skipped))
+        if len(got) == 0:
+            raise DataError(f"none of the {len(wanted)} files of a batch is readable; see dataset.on_error")
+
+
+class _Batches(Dataset[Batch | PtftError]):
+    """What a worker runs. Errors travel as values, so that they arrive as they were."""
+
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
+
+    def __getitem__(self, indices: Tensor) -> Batch | PtftError:
+        try:
+            return self.examples.take(indices)
+        except PtftError as error:
+            return type(error)(str(error))
+
+
+def _from_workers(examples: Examples, indices: list[Tensor], workers: int, pin: bool) -> Iterator[Batch]:
+    before = set(multiprocessing.active_children())
+    batches = iter(
+        DataLoader(
+            _Batches(examples),
+            batch_size=None,
+            sampler=indices,
+            num_workers=min(workers, len(indices)),
+            collate_fn=_as_is,
+            worker_init_fn=_begin,
+            generator=torch.Generator().manual_seed(0),  # without it, making the iterator draws from the global state
+            pin_memory=pin,
+            timeout=TIMEOUT,
+        )
+    )
+    processes = set(multiprocessing.active_children()) - before
+    stop = partial(_stop, batches, processes)
+    atexit.register(stop)  # of an epoch that an error left behind: Python would wait for its workers forever
+    try:
+        for _ in indices:
+            yield _next(batches, processes)
+    finally:
+        atexit.unregister(stop)
+        stop()
+
+
+def _stop(batches: Any, workers: set[BaseProcess]) -> None:
+    """Ask the workers to end, then make them: they ignore SIGTERM, and one that hangs hears nothing else."""
+    batches._shutdown_workers()
+    for process in workers:
+        process.kill()
+        process.join()
+
+
+def _next(batches: Iterator[Batch | PtftError], workers: set[BaseProcess]) -> Batch:
+    try:
+        batch = next(batches)
+    except (RuntimeError, OSError, EOFError) as error:  # a tensor of a worker that just died is a broken connection
+        connection.wait([process.sentinel for process in workers], timeout=1)
+        failure = worker_failure(error, [process.exitcode or 0 for process in workers])
+        if failure is None:
+            raise
+        raise failure from error
+    if isinstance(batch, PtftError):
+        raise batch
+    return batch
+
+
+def worker_failure(error: Exception, exit_codes: Iterable[int] = ()) -> ResourceError | None:
+    """What DataLoader says of a lost worker, in our words; None where the error is another.
+
+    exit_codes: of the workers, where they are known: DataLoader does not always say which signal it was.
+
+    A dead worker interrupts the main process wherever it is, so the training loop needs this as well.
+    """
+    text, killed = str(error), [code for code in exit_codes if code < 0]
+    if "DataLoader" not in text and not killed:
+        return None
+    if "timed out" in text:
+        return ResourceError(f"a reading process gave no batch for {TIMEOUT} s; train.workers=0 shows where it hangs")
+    found = re.search(r"by signal: (.+?)\.", text)
+    names = [found[1]] if found else [signal.strsignal(-code) for code in killed]
+    how = f"was ended by a signal ({names[0]})" if names else "died"
+    return ResourceError(f"a reading process {how}, perhaps for lack of memory; try fewer train.workers (0 reads here)")
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _begin(worker: int) -> None:
+    """Ctrl-C and SIGTERM reach the whole process group; the main process saves first, and needs its workers for it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

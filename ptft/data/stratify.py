@@ -1,0 +1,37 @@
+"""Which examples to take when not all are taken: by class, seeded, a function of the labels and the seed alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def ranks(labels: Tensor) -> Tensor:
+    """For every label (long [N], not negative) how many equal ones stand before it, long [N]."""
+    order = labels.argsort(stable=True)
+    counts = labels.bincount()
+    starts = counts.cumsum(0) - counts
+    out = torch.empty_like(labels)
+    out[order] = torch.arange(len(labels)) - starts[labels[order]]
+    return out
+
+
+def stratified_order(labels: Tensor, seed: int) -> Tensor:
+    """A random order of long [N] labels whose every beginning holds the classes in their proportions: indices [N].
+
+    So the first n of it are a stratified choice of n, and a smaller choice is part of a larger one.
+    """
+    shuffled = _shuffle(len(labels), seed)
+    mixed = labels[shuffled]
+    share = (ranks(mixed) + 0.5) / labels.bincount()[mixed]
+    return shuffled[share.argsort(stable=True)]
+
+
+def per_class(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Indices of `count` random examples of every class, or of all where there are fewer; sorted."""
+    shuffled = _shuffle(len(labels), seed)
+    return shuffled[ranks(labels[shuffled]) < count].sort().values
+
+
+def _shuffle(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63))

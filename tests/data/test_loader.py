@@ -1,0 +1,184 @@
+"""Batches in an order that only (seed, epoch) decide, whoever reads them."""
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ptft.data import image_folder, loader
+from ptft.data.image_folder import ImageFolder
+from ptft.data.loader import Loader, worker_failure
+from ptft.data.memory import MemoryExamples, ReadExamples
+from ptft.errors import DataError, ResourceError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def numbers(count):
+    return MemoryExamples(torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1), torch.arange(count))
+
+
+class Read(ReadExamples):
+    """Label i at index i, with things that happen at some indices."""
+
+    def __init__(self, count, fail=(), skip=(), die=(), hang=()):
+        self.labels = torch.arange(count)
+        self.fail, self.skip, self.die, self.hang = set(fail), set(skip), set(die), set(hang)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def take(self, indices):
+        wanted = set(indices.tolist())
+        if self.die & wanted:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.hang & wanted:
+            time.sleep(1000)
+        if self.fail & wanted:
+            raise DataError(f"file{min(self.fail & wanted)}.png: cut")
+        index = torch.tensor([i for i in indices.tolist() if i not in self.skip], dtype=torch.long)
+        return {"input": torch.zeros(len(index), 1, 2, 2, dtype=torch.uint8), "label": index, "index": index}
+
+    @property
+    def nbytes(self):
+        return 4 * len(self)
+
+    def name(self, index):
+        return f"file{index}.png"
+
+    def digest(self):
+        return b""
+
+
+def labels(loader, epoch=0, start=0):
+    return [batch["label"].tolist() for batch in loader.epoch(epoch, start)]
+
+
+def flat(batches):
+    return [label for batch in batches for label in batch]
+
+
+def test_an_epoch_holds_everything_once_in_an_order_of_its_own():
+    found = Loader(numbers(100), 16, seed=3, shuffle=True)
+    first, second = labels(found, 0), labels(found, 1)
+    assert len(found) == len(first) == 7
+    assert sorted(flat(first)) == list(range(100))
+    assert first != second
+    assert labels(Loader(numbers(100), 16, seed=3, shuffle=True), 1) == second
+    assert labels(Loader(numbers(100), 16, seed=4, shuffle=True), 0) != first
+    assert flat(labels(Loader(numbers(100), 16))) == list(range(100))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_continues_where_it_was_left(workers):
+    found = Loader(Read(50), 8, shuffle=True, workers=workers)
+    assert labels(found, 5, start=3) == labels(found, 5)[3:]
+    assert labels(found, 5, start=7) == []
+    batches = found.epoch(5)
+    next(batches)
+    batches.close()
+    assert labels(found, 5) == labels(Loader(Read(50), 8, shuffle=True), 5)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "lengths", "joins"),
+    [
+        (33, 32, [33], True),
+        (65, 32, [32, 33], True),
+        (64, 32, [32, 32], False),
+        (66, 32, [32, 32, 2], False),
+        (10, 32, [10], False),
+        (1, 32, [1], False),
+        (3, 1, [1, 1, 1], False),
+    ],
+)
+def test_a_last_batch_of_one_joins_the_one_before(count, size, lengths, joins):
+    found = Loader(numbers(count), size, shuffle=True)
+    assert [len(batch) for batch in labels(found)] == lengths
+    assert len(found) == len(lengths)
+    assert found.joins_last == joins
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_random_state_is_touched(tmp_path, workers):
+    image_folder.sample(tmp_path)
+    train = ImageFolder(root=tmp_path, size=8).split("train")
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    for _ in Loader(train, 4, shuffle=True, workers=workers).epoch():
+        pass
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert np.random.get_state()[1].tolist() == before[2]
+
+
+def test_workers_read_the_same_as_this_process(tmp_path):
+    image_folder.sample(tmp_path)
+    train = ImageFolder(root=tmp_path, size=8).split("train")
+    here = list(Loader(train, 5, seed=1, shuffle=True).epoch(2))
+    there = list(Loader(train, 5, seed=1, shuffle=True, workers=2).epoch(2))
+    assert len(here) == len(there)
+    for one, other in zip(here, there, strict=True):
+        assert all(torch.equal(one[key], other[key]) for key in ("input", "label", "index"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_arrives_as_it_was(workers):
+    with pytest.raises(DataError) as error:
+        labels(Loader(Read(50, fail=[20]), 8, workers=workers))
+    assert str(error.value) == "file20.png: cut"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_skipped_examples_are_counted_and_capped(workers):
+    found = Loader(Read(100, skip=[3, 40]), 8, workers=workers)
+    assert sum(len(batch) for batch in labels(found)) == 98
+    assert found.skipped == {3, 40}
+    with pytest.raises(DataError, match=r"11 of 100.*file0\.png"):
+        labels(Loader(Read(100, skip=range(11)), 100, workers=workers))
+    with pytest.raises(DataError, match="none of the 4 files of a batch"):
+        labels(Loader(Read(100, skip=range(4)), 4, workers=workers))
+
+
+def test_a_killed_worker_is_named_with_its_signal():
+    with pytest.raises(ResourceError, match=r"Killed.*train\.workers"):
+        labels(Loader(Read(50, die=[0]), 8, workers=1))
+
+
+def test_a_hanging_worker_is_named_and_ended(monkeypatch):
+    monkeypatch.setattr(loader, "TIMEOUT", 1)
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.5)
+    started = time.monotonic()
+    with pytest.raises(ResourceError, match=r"no batch for 1 s.*train\.workers"):
+        labels(Loader(Read(16, hang=[9]), 8, workers=1))
+    assert time.monotonic() - started < 20
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_ends_although_an_epoch_was_left_behind(tmp_path):
+    """Workers ignore SIGTERM, and Python waits at its end for every process that it started."""
+    code = (
+        "from pathlib import Path\nfrom ptft.data import image_folder\nfrom ptft.data.loader import Loader\n"
+        "image_folder.sample(Path('images'))\n"
+        "train = image_folder.ImageFolder(root='images', size=8).split('train')\n"
+        "batches = Loader(train, 2, workers=2).epoch()\nnext(batches)\nraise SystemExit(4)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, timeout=60, capture_output=True)
+    assert (done.returncode, done.stderr) == (4, b"")
+
+
+def test_other_errors_are_not_taken_for_lost_workers():
+    assert worker_failure(RuntimeError("CUDA out of memory"), [0, 0]) is None
+    assert worker_failure(OSError("no such file")) is None
+
+
+def test_a_connection_to_a_dead_worker_is_a_lost_worker():
+    assert "Segmentation fault" in str(worker_failure(ConnectionResetError("reset by peer"), [0, -signal.SIGSEGV]))
