@@ -1,0 +1,62 @@
+"""What every image backbone shares. Axes: B batch, C channels, H height, W width, T tokens, D width.
+
+The other modules of this package may import this one; none of them imports another.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ptft.core import Backbone, Spec
+from ptft.errors import ConfigError
+
+
+class ImageBackbone(Backbone):
+    """A backbone of images, built as `Cls(spec, **options)`.
+
+    size: (H, W) and channels: C of the images that it is built for.
+    Raises ConfigError where the Spec is not of images.
+    """
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        if spec.modality != "image":
+            raise ConfigError(
+                f"model={type(self).__name__} reads images, the dataset yields {spec.modality}: "
+                "choose another model= or dataset="
+            )
+        height, width = spec.shape["size"]
+        self.size: tuple[int, int] = (int(height), int(width))
+        self.channels = int(spec.shape["channels"])
+        # (raw / 255 - mean) / std as one multiply-add. A constant channel has no spread to divide by.
+        std = torch.tensor(spec.std or (1.0,)).clamp(min=1 / 255)
+        mean = torch.tensor(spec.mean or (0.0,))
+        self.register_buffer("scale", (1 / (255 * std)).view(-1, 1, 1), persistent=False)
+        self.register_buffer("offset", (-mean / std).view(-1, 1, 1), persistent=False)
+
+    def prepare(self, raw: Tensor) -> Tensor:
+        """uint8 [B, C, H, W] -> float [B, C, H, W], normalised with the Spec's mean and std."""
+        return torch.addcmul(self.offset, raw.to(self.scale.dtype), self.scale)
+
+
+def too_small(name: str, size: tuple[int, int], least: int) -> ConfigError:
+    """The error for images of `size` that a model can't take, naming the smallest side that it can."""
+    return ConfigError(f"dataset.size={list(size)} is too small for model={name}: at least {least} pixels a side")
+
+
+def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Learned positions [H, W, D] on another grid, by antialiased bicubic interpolation (Dosovitskiy et al. 2021, 3.2).
+
+    Returns the very same tensor where the grid is the same.
+    """
+    if tuple(positions.shape[:2]) == grid:
+        return positions
+    # In float32: half-precision checkpoints have no bicubic kernel on every device.
+    image = positions.permute(2, 0, 1).unsqueeze(0).float()
+    resized = F.interpolate(image, size=grid, mode="bicubic", antialias=True, align_corners=False)
+    return resized.squeeze(0).permute(1, 2, 0).to(positions.dtype).contiguous()

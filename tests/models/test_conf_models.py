@@ -1,0 +1,134 @@
+"""Every model that conf/model offers, found by itself: shapes, gradients, determinism, layers."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from ptft.core import Backbone, Spec
+from ptft.errors import ConfigError
+
+FILES = sorted(Path(__file__).parents[2].glob("conf/model/*.yaml"))
+NAMES = [file.stem for file in FILES if file.stem != "from_ckpt"]
+SMALL = [name for name in NAMES if name not in ("resnet50", "convnext_tiny", "vit_b_16", "vit_small")]
+WIDTHS = {
+    "cnn": 128,
+    "resnet18": 512,
+    "resnet50": 2048,
+    "convnext_tiny": 768,
+    "efficientnet_b0": 1280,
+    "mobilenet_v3_small": 1024,
+    "vit_b_16": 768,
+    "torchvision": 512,
+    "vit_tiny": 192,
+    "vit_small": 384,
+}
+
+
+def image_spec(height: int, width: int, channels: int) -> Spec:
+    shape = {"size": [height, width], "channels": channels, "fit": "crop"}
+    return Spec("image", shape, "class", ("a", "b"), (0.5,) * channels, (0.25,) * channels)
+
+
+def build(name: str, spec: Spec, **options: Any) -> Backbone:
+    """What conf/model/NAME.yaml says, on `spec`; the open name of torchvision.yaml becomes resnet34."""
+    plain: Any = OmegaConf.to_container(OmegaConf.load(next(file for file in FILES if file.stem == name)))
+    module, _, cls = plain.pop("_target_").rpartition(".")
+    if name == "torchvision":
+        plain["name"] = "resnet34"
+    torch.manual_seed(0)
+    return getattr(importlib.import_module(module), cls)(spec, **{**plain, **options})
+
+
+def raw_images(spec: Spec, b: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(256, (b, spec.shape["channels"], *spec.shape["size"]), dtype=torch.uint8, generator=generator)
+
+
+def test_the_list_is_complete() -> None:
+    assert set(NAMES) == set(WIDTHS)
+
+
+@pytest.mark.parametrize("size", [(28, 1), (32, 3), (224, 3)], ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("name", NAMES)
+def test_shapes(name: str, size: tuple[int, int]) -> None:
+    spec = image_spec(size[0], size[0], size[1])
+    with torch.device("meta"):  # shapes alone: nothing is computed
+        model = build(name, spec)
+        features = model(model.prepare(raw_images_meta(spec)))
+        pooled = model.pool(features)
+    assert features.mask is None
+    assert features.tokens.ndim == 3
+    assert features.tokens.shape[0] == 2
+    assert pooled.shape == (2, model.width)
+    assert model.width == WIDTHS[name]
+
+
+def raw_images_meta(spec: Spec) -> Tensor:
+    return torch.empty(2, spec.shape["channels"], *spec.shape["size"], dtype=torch.uint8, device="meta")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_reaches_every_parameter(name: str) -> None:
+    spec = image_spec(28, 28, 1)
+    model = build(name, spec).train()
+    pooled = model.pool(model(model.prepare(raw_images(spec))))
+    (pooled * torch.linspace(-1, 1, model.width)).square().sum().backward()
+    without = [key for key, parameter in model.named_parameters() if parameter.grad is None]
+    assert not without
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_evaluation_is_deterministic_and_rows_do_not_mix(name: str) -> None:
+    spec = image_spec(32, 32, 3)
+    model = build(name, spec).eval()
+    x = model.prepare(raw_images(spec, 3))
+    with torch.no_grad():
+        whole = model.pool(model(x))
+        assert torch.equal(whole, model.pool(model(x)))
+        torch.testing.assert_close(whole[1:2], model.pool(model(x[1:2])), atol=1e-4, rtol=1e-4)
+    assert not torch.equal(whole[0], whole[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_layers_hold_every_parameter_at_most_once_from_input_to_output(name: str) -> None:
+    with torch.device("meta"):
+        model = build(name, image_spec(32, 32, 3))
+    groups = [[p for module in group for p in module.parameters()] for group in model.layers()]
+    held = [id(parameter) for group in groups for parameter in group]
+    assert len(held) == len(set(held))
+    assert all(groups)
+    left = {key for key, parameter in model.named_parameters() if id(parameter) not in set(held)}
+    assert left <= model.no_weight_decay, "only positions and class tokens belong to no layer"
+    assert len(groups) > 2
+    first = next(p for key, p in model.named_parameters() if key not in model.no_weight_decay)
+    assert first is groups[0][0]
+    assert all(any(p.ndim > 1 for p in group) for group in groups), "no layer of norms alone"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_modalities_are_refused_by_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"model=.*text"):
+        build(name, Spec("text", {"length": 10}))
+
+
+@pytest.mark.parametrize("name", ["cnn", "vit_tiny", "resnet18"])
+def test_prepare_normalises_with_the_spec(name: str) -> None:
+    spec = Spec("image", {"size": [28, 28], "channels": 3, "fit": "none"}, mean=(0.1, 0.5, 0.9), std=(0.2, 0.3, 0.4))
+    model = build(name, spec)
+    raw = raw_images(spec)
+    mean, std = torch.tensor(spec.mean).view(3, 1, 1), torch.tensor(spec.std).view(3, 1, 1)
+    torch.testing.assert_close(model.prepare(raw), (raw / 255 - mean) / std, atol=1e-5, rtol=1e-5)
+    assert not {"scale", "offset"} & set(model.state_dict()), "normalisation belongs to the Spec, not to the weights"
+
+
+def test_prepare_of_a_constant_channel_is_finite() -> None:
+    spec = Spec("image", {"size": [28, 28], "channels": 1, "fit": "none"}, mean=(0.0,), std=(0.0,))
+    assert torch.isfinite(build("cnn", spec).prepare(raw_images(spec))).all()
