@@ -1,0 +1,37 @@
+# make demo: pretrain on glyphs, finetune on real digits, offline.   make test: all checks.   Both set themselves up.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PRETRAINED := outputs/demo-pretrain
+FINETUNED := outputs/demo-finetune
+
+.PHONY: demo test lint format clean
+
+demo: $(VENV)/.installed
+	rm -rf $(PRETRAINED) $(FINETUNED)
+	$(BIN)/ptft stage=pretrain hydra.run.dir=$(PRETRAINED)
+	$(BIN)/ptft stage=finetune ckpt=$(PRETRAINED) dataset.per_class=10 hydra.run.dir=$(FINETUNED)
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.tools
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.tools: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,152 @@
+"""What is said before and after a run: the header, the plan of a dry run, the closing panel with the next command."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ptft.assemble import Run
+from ptft.compose import user_conf
+from ptft.core import Spec
+from ptft.report import Report, duration, number
+
+
+def header(r: Run, out: Report, folder: Path | None) -> None:
+    """What, on what, how big, where; and every decision that was made for the user."""
+    cfg, t = r.cfg, r.training
+    parameters = sum(p.numel() for p in t.objective.parameters())
+    trainable = sum(p.numel() for p in t.parameters)
+    some = "" if trainable == parameters else f", {trainable:,} of them trained"
+    sizes = ", ".join(f"{len(found):,} {name}" for name, found in r.splits.items())
+    kind = "plan of " if cfg.dry_run else "resumed " if cfg.resume else ""
+    out.block(
+        f"ptft {kind}{cfg.names.stage}",
+        {
+            "model": f"{cfg.names.model}, {parameters:,} parameters{some}",
+            "data": f"{cfg.names.dataset}: {sizes}; {len(r.source.spec.classes)} classes, {shape_of(r.source.spec)}",
+            "objective": f"{cfg.names.objective}; {cfg.names.optimizer} at {cfg.optimizer.lr:g}, {cfg.names.schedule}",
+            "budget": _budget(r),
+            "device": device_name(r.device, r.precision),
+            "start": r.origin.path if r.origin else "fresh weights",
+            "folder": str(folder) if folder else "none, this is a dry run",
+        },
+    )
+    for line in [cfg.names.get("ckpt"), *r.said, _joins(r), _own_conf()]:
+        if line:
+            out.say(line)
+
+
+def _budget(r: Run) -> str:
+    t, minutes = r.training, r.training.budget.minutes
+    limits = [f"{t.total:,} steps" if t.total else "", f"{minutes:g} minutes" if minutes else ""]
+    limit = " or ".join(limit for limit in limits if limit)
+    return f"{limit} of {r.cfg.train.batch_size} examples; {len(t.loader):,} steps an epoch"
+
+
+def _joins(r: Run) -> str:
+    joins = getattr(r.training.loader, "joins_last", False)
+    return (
+        "the last example of an epoch joins the batch before it, since a batch of one has no statistics"
+        if joins
+        else ""
+    )
+
+
+def _own_conf() -> str:
+    folder = user_conf()
+    return f"configs in {folder} win over ptft's own" if folder else ""
+
+
+def closing(r: Run, out: Report, folder: Path, summary: dict[str, Any]) -> None:
+    """The last lines: the result, the folder, the next command."""
+    p, best = r.training.progress, short(folder / "checkpoints" / "best.pt")
+    following = (
+        f"ptft stage=finetune ckpt={best}"
+        if r.cfg.names.stage == "pretrain"
+        else f"ptft stage=predict ckpt={best} input=FILES"
+    )
+    speed = (
+        f"{summary['samples_per_second'] or 0:,.0f} examples/s, {summary['peak_memory_bytes'] / 2**20:,.0f} MiB at most"
+    )
+    out.block(
+        f"{r.cfg.names.stage} done",
+        {
+            **results(summary["metrics"]),
+            "training": f"{p.step:,} steps in {duration(p.seconds)}, {speed}; best at step {p.best_step:,}",
+            "folder": str(folder),
+            "next": following,
+        },
+        "green",
+    )
+
+
+def results(metrics: dict[str, dict[str, float]]) -> dict[str, str]:
+    """Split -> its metrics in a line, for the splits that were not trained on."""
+    return {
+        split: ", ".join(number(name, value) for name, value in found.items())
+        for split, found in metrics.items()
+        if split != "train"
+    }
+
+
+def plan(r: Run, out: Report, step_seconds: float) -> None:
+    """What a dry run found: the layers, the groups of parameters with their rates, the cost."""
+    t = r.training
+    groups = [
+        [
+            ", ".join(_families(group["names"])),
+            f"{sum(p.numel() for p in group['params']):,}",
+            f"{group['base_lr'] * group['lr_scale']:.3g}",
+            f"{group['weight_decay']:g}",
+        ]
+        for group in t.optimizer.param_groups
+    ]
+    out.table("parameters and their rates", ["parameters of", "count", "peak rate", "weight decay"], groups)
+    size = sum(value.numel() * value.element_size() for value in t.objective.state_dict().values())
+    training = sum(
+        v.numel() * v.element_size()
+        for s in t.optimizer.state.values()
+        for v in s.values()
+        if isinstance(v, torch.Tensor)
+    )
+    total = t.total or 0
+    out.block(
+        "cost, from one step",
+        {
+            "time": f"about {duration(step_seconds * total)} of training"
+            if total
+            else f"{t.budget.minutes} minutes of training",
+            "disk": f"{(2 * size + training) / 2**20:,.1f} MiB for best.pt and last.pt",
+            "written": "nothing",
+        },
+    )
+
+
+def _families(names: list[str]) -> list[str]:
+    """The modules that the parameters belong to, each once; many are shortened."""
+    modules = list(dict.fromkeys(name.rsplit(".", 1)[0] for name in names))
+    return modules if len(modules) <= 4 else [*modules[:3], f"… {len(modules) - 3} more"]
+
+
+def shape_of(spec: Spec) -> str:
+    """28×28×1, as the header shows it."""
+    sides = [*spec.shape.get("size", []), spec.shape.get("channels")]
+    return "×".join(str(side) for side in sides if side is not None)
+
+
+def device_name(device: torch.device, precision: str) -> str:
+    """The device with its name or threads, and the precision."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)}), {precision}"
+    return (
+        f"cpu with {torch.get_num_threads()} threads, {precision}" if device.type == "cpu" else f"{device}, {precision}"
+    )
+
+
+def short(path: str | Path) -> str:
+    """The path as the user would type it where they stand, quoted for the shell."""
+    full = Path(path).absolute()
+    return shlex.quote(str(full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full))

@@ -1,0 +1,150 @@
+"""From a configuration to a run that is ready to train: where everything that was built is put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from ptft import build, optim
+from ptft.core import Examples, Objective, Source
+from ptft.data.loader import Loader
+from ptft.errors import DataError
+from ptft.origin import Origin, load
+from ptft.report import Report
+from ptft.training import Every, Training
+from ptft.transfer import Transfer, take_over
+
+
+@dataclass
+class Run:
+    """Everything of one training run."""
+
+    cfg: DictConfig
+    device: torch.device
+    precision: str
+    source: Source
+    splits: dict[str, Examples]
+    origin: Origin | None
+    transfer: dict[str, Any] | None
+    parent: dict[str, Any] | None
+    training: Training
+    fingerprint: str
+    said: list[str]
+    """Sentences about decisions that were made for the user."""
+
+    @property
+    def objective(self) -> Objective:
+        return self.training.objective
+
+
+def assemble(cfg: DictConfig, out: Report) -> Run:
+    """Build it all. The order matters: the checkpoint decides the input's shape, the data the model's size."""
+    origin = load(cfg.resume, "resume") if cfg.resume else load(cfg.ckpt) if cfg.ckpt else None
+    device = build.device(cfg.device)
+    precision = build.precision(cfg.precision, device)
+    build.seed_everything(cfg.seed)
+    source = build.source(plain(cfg.dataset), origin.spec if origin else None, tuple(cfg.trusted))
+    splits = read_splits(source, ("train", "val", "test"), cfg, device, out)
+    if not splits.get("train"):
+        raise DataError("the training split is empty; check dataset.root and dataset.train")
+    objective = build.objective(
+        plain(cfg.model), plain(cfg.objective), source.spec, splits["train"], tuple(cfg.trusted)
+    )
+    transfer = _hand_over(cfg, objective, origin, source) if origin and not cfg.resume else None
+    if cfg.names.stage == "finetune":
+        optim.freeze(objective, cfg.finetune.train)
+    build.place(objective, device)
+    meta = origin.meta if origin else {}
+    return Run(
+        cfg=cfg,
+        device=device,
+        precision=precision,
+        source=source,
+        splits=splits,
+        origin=origin,
+        transfer=meta.get("transfer") if cfg.resume else transfer.to_dict() if transfer else None,
+        parent=meta.get("parent") if cfg.resume else origin.parent if origin else None,
+        training=_training(cfg, objective, splits, device, precision),
+        fingerprint=source.fingerprint(),
+        said=[*source.notes, *(transfer.lines() if transfer else [])],
+    )
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """A node of the configuration as plain dicts and lists."""
+    found = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
+
+
+def read_splits(
+    source: Source, names: tuple[str, ...], cfg: DictConfig, device: torch.device, out: Report
+) -> dict[str, Examples]:
+    """The splits that the source has, in memory where they fit."""
+    read = {}
+    for name in names:
+        found = source.split(name)
+        if found is not None:
+            with out.reading(f"reading {name}") as progress:
+                read[name] = build.examples(found, device, cfg.train.memory, progress)
+            for note in getattr(read[name], "notes", ()):
+                out.say(note, "yellow")
+    return read
+
+
+def eval_loader(cfg: DictConfig, examples: Examples, device: torch.device) -> Loader:
+    """Batches for measuring, larger than in training: there is no backward pass to keep activations for."""
+    return build.loader(examples, max(cfg.train.batch_size, 256), cfg.seed, device, cfg.train.workers, shuffle=False)
+
+
+def _hand_over(cfg: DictConfig, objective: Objective, origin: Origin, source: Source) -> Transfer:
+    keep = cfg.finetune.head == "keep"
+    old = list(origin.spec.classes) if origin.spec else []
+    new = list(source.spec.classes)
+    if keep and old != new:
+        raise DataError(
+            f"finetune.head=keep: the checkpoint's classes are {_some(old)}, the dataset's {_some(new)}; "
+            "use finetune.head=new"
+        )
+    if old == new:
+        why = "finetune.head=new; finetune.head=keep takes the checkpoint's, as the class names are equal"
+    else:
+        why = (
+            f"{len(old)} classes there ({_some(old)}), {len(new)} here ({_some(new)})"
+            if old
+            else "the checkpoint names no classes"
+        )
+    return take_over(objective, origin.weights, whole=keep, why=why, origin=origin.path)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names if len(names) <= 5 else [*names[:3], "…", names[-1]])
+
+
+def _training(
+    cfg: DictConfig, objective: Objective, splits: dict[str, Examples], device: torch.device, precision: str
+) -> Training:
+    options, trusted = cfg.train, tuple(cfg.trusted)
+    train = build.loader(splits["train"], options.batch_size, cfg.seed, device, options.workers, shuffle=True)
+    optimizer = build.optimizer(plain(cfg.optimizer), objective, cfg.finetune.layer_decay, trusted)
+    if options.compile:
+        objective.compile()
+    return Training(
+        objective=objective,
+        optimizer=optimizer,
+        schedule=build.schedule(plain(cfg.schedule), trusted),
+        loader=train,
+        val=eval_loader(cfg, splits["val"], device) if "val" in splits else None,
+        budget=build.budget(plain(options), len(train)),
+        every=Every.of(options.every.log, options.every.evaluate, options.every.save, len(train)),
+        monitor=plain(options.monitor) if options.monitor else objective.monitor,
+        autocast=build.autocast(precision, device),
+        scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
+        ema=optim.Ema(objective, options.ema) if options.ema else None,
+        accumulate=options.accumulate,
+        clip=options.clip,
+        patience=options.patience,
+    )

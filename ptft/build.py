@@ -1,0 +1,202 @@
+"""Config in, objects out. Below this file nothing knows the configuration.
+
+A `_target_` is input, not code: it is imported only from ptft, torch.optim and packages the user trusts on the command
+line, and only if it is what its group holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import math
+import os
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+
+from ptft import optim
+from ptft.argv import suggest
+from ptft.core import Backbone, Examples, Objective, Source, Spec
+from ptft.data.loader import Loader
+from ptft.data.memory import into_memory
+from ptft.errors import ConfigError
+from ptft.schedule import Schedule
+from ptft.training import Budget
+
+PACKAGES = ("ptft", "torch.optim")
+T = TypeVar("T")
+
+
+def find(group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str, ...] = ()) -> type[T]:
+    """The class that `node._target_` names. Raises ConfigError unless it is a `base` from an allowed package."""
+    path = str(node.get("_target_"))
+    found = _resolve(group, path, trusted)
+    if not (inspect.isclass(found) and issubclass(found, base) and _allowed(found.__module__, trusted)):
+        raise ConfigError(f"{group}._target_={path}: refused, it is not a {base.__name__} of {', '.join(PACKAGES)}")
+    return found
+
+
+def stage(node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Callable[..., dict[str, Any]]:
+    """The function `run` of a stage's module."""
+    path = str(node.get("_target_"))
+    found = _resolve("stage", path, trusted)
+    module = getattr(found, "__module__", "")
+    if not (
+        inspect.isfunction(found)
+        and found.__name__ == "run"
+        and _allowed(module, trusted)
+        and ".stages." in f".{module}"
+    ):
+        raise ConfigError(f"stage._target_={path}: refused, it is not the `run` of a stage")
+    return cast(Callable[..., dict[str, Any]], found)
+
+
+def _resolve(group: str, path: str, trusted: tuple[str, ...]) -> Any:
+    module, _, name = path.rpartition(".")
+    if not _allowed(module, trusted):
+        raise ConfigError(
+            f"{group}._target_={path}: refused; only {', '.join((*PACKAGES, *trusted))} may be named, "
+            "others with trusted=[package]"
+        )
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(f"{group}._target_={path}: there is no such class ({error})") from error
+
+
+def _allowed(module: str, trusted: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in (*PACKAGES, *trusted))
+
+
+def make(group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str, ...], *given: Any, **known: Any) -> T:
+    """An object of `node`'s class from its other keys; `known` is passed where the class takes it."""
+    cls = find(group, node, base, trusted)
+    takes = option_names(cls)
+    options = {str(key): value for key, value in node.items() if key != "_target_"}
+    for key, value in options.items():
+        if key not in takes:
+            raise ConfigError(f"{group}.{key}: {cls.__name__} has no such option{suggest(key, takes)}")
+        if isinstance(value, Mapping) and "_target_" in value:
+            raise ConfigError(f"{group}.{key}._target_: refused; only a group itself names a class")
+    return cls(*given, **options, **{key: value for key, value in known.items() if key in takes})
+
+
+def option_names(cls: type) -> list[str]:
+    """What a class can be built with; its bases' too as long as `**` hands options up to them."""
+    names: list[str] = []
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+            names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+    return names
+
+
+def source(node: Mapping[str, Any], like: Spec | None, trusted: tuple[str, ...] = ()) -> Source:
+    """The dataset; where the configuration leaves size, channels and normalisation open they come from `like`."""
+    node = {key: value for key, value in node.items() if key != "views"}
+    return make("dataset", node, Source, trusted, like=like)  # type: ignore[type-abstract]
+
+
+def objective(
+    model: Mapping[str, Any], task: Mapping[str, Any], spec: Spec, train: Examples | None, trusted: tuple[str, ...] = ()
+) -> Objective:
+    """A fresh backbone sized from `spec`, and the objective around it."""
+    backbone = make("model", model, Backbone, trusted, spec)  # type: ignore[type-abstract]
+    labels = train.labels if train is not None else None
+    built = make("objective", task, Objective, trusted, backbone, spec, labels=labels)  # type: ignore[type-abstract]
+    if train is not None and "label" in built.needs and labels is None:
+        raise ConfigError(f"objective={type(built).__name__.lower()}: it needs labels, and the dataset has none")
+    return built
+
+
+def optimizer(
+    node: Mapping[str, Any], task: Objective, layer_decay: float | None, trusted: tuple[str, ...] = ()
+) -> torch.optim.Optimizer:
+    """The optimizer over what is trainable: no decay on biases and norms, rates per layer."""
+    rates = {"lr": float(node["lr"]), "weight_decay": float(node.get("weight_decay") or 0.0)}
+    groups = optim.parameter_groups(task, **rates, layer_decay=layer_decay)
+    return make("optimizer", node, torch.optim.Optimizer, trusted, groups)
+
+
+def schedule(node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Schedule:
+    return make("schedule", node, Schedule, trusted)  # type: ignore[type-abstract]
+
+
+def budget(train: Mapping[str, Any], per_epoch: int) -> Budget:
+    """What was typed, else the stage's own: so many epochs, but at least so many steps."""
+    typed = Budget(train["epochs"], train["steps"], train["minutes"])
+    if typed != Budget():
+        return typed
+    own = train["budget"]
+    return Budget(epochs=max(own["epochs"], math.ceil(own["min_steps"] / per_epoch)))
+
+
+def device(name: str) -> torch.device:
+    """`auto` is cuda, then mps, then cpu. Raises ConfigError for one that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    found = torch.device(name)
+    cuda_missing = found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count()
+    if cuda_missing or (found.type == "mps" and not torch.backends.mps.is_available()):
+        raise ConfigError(f"device={name}: this machine has none that torch can use; device=auto takes what there is")
+    return found
+
+
+def precision(name: str, on: torch.device) -> str:
+    """`auto` is bf16 where the hardware computes in it, else fp32."""
+    if name == "fp16" and on.type == "cpu":
+        raise ConfigError("precision=fp16: needs a GPU; on a CPU choose bf16 or fp32")
+    if name != "auto":
+        return name
+    if on.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    capable: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if on.type == "cpu" else {}
+    return "bf16" if capable.get("avx512_bf16") or capable.get("amx_bf16") else "fp32"
+
+
+def place(task: Objective, on: torch.device) -> Objective:
+    """The objective on its device, convolutions in the channels-last layout, which is the faster one everywhere."""
+    return task.to(on).to(memory_format=torch.channels_last)
+
+
+def autocast(chosen: str, on: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    if chosen not in dtypes:
+        return contextlib.nullcontext
+    return lambda: torch.autocast(on.type, dtypes[chosen])
+
+
+def seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def examples(found: Examples, on: torch.device, memory: int | str, progress: Callable[[int, int], None]) -> Examples:
+    """Read what fits into memory once, and keep it on the device where it fits there too."""
+    found = into_memory(found, _memory(memory), progress)
+    if not found.in_memory or on.type == "cpu":
+        return found
+    size = getattr(found, "nbytes", 0)
+    return found.to(on) if on.type != "cuda" or size < torch.cuda.mem_get_info(on)[0] // 2 else found
+
+
+def _memory(given: int | str) -> int:
+    if given != "auto":
+        return int(given)
+    pages = os.sysconf("SC_AVPHYS_PAGES") if hasattr(os, "sysconf") else 2**18
+    return pages * 4096 // 4
+
+
+def loader(
+    found: Examples, batch_size: int, seed: int, on: torch.device, workers: int | str, *, shuffle: bool
+) -> Loader:
+    """Batches of a split; worker processes only where examples must be decoded."""
+    count = (0 if found.in_memory else min(8, os.cpu_count() or 1)) if workers == "auto" else int(workers)
+    return Loader(found, batch_size, seed=seed, device=on, workers=0 if found.in_memory else count, shuffle=shuffle)

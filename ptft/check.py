@@ -1,0 +1,167 @@
+"""Types, ranges and contradictions of a composed configuration, all at once, before any data is read."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ptft.errors import ConfigError
+
+Rule = tuple[str, Callable[[Any], bool]]
+"""What a value must be, in words, and the test of it."""
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def optional(rule: Rule) -> Rule:
+    return f"{rule[0]}, or null", lambda value: value is None or rule[1](value)
+
+
+def auto(rule: Rule) -> Rule:
+    return f"{rule[0]}, or auto", lambda value: value == "auto" or rule[1](value)
+
+
+def one_of(*choices: str) -> Rule:
+    return f"one of {', '.join(choices)}", lambda value: value in choices
+
+
+POSITIVE: Rule = ("a number greater than 0", lambda value: is_number(value) and value > 0)
+AT_LEAST_0: Rule = ("a number of at least 0", lambda value: is_number(value) and value >= 0)
+WHOLE: Rule = ("a whole number of at least 0", lambda value: is_whole(value) and value >= 0)
+COUNT: Rule = ("a whole number of at least 1", lambda value: is_whole(value) and value >= 1)
+SHARE: Rule = ("a number from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
+BELOW_1: Rule = ("a number from 0 up to, not including, 1", lambda value: is_number(value) and 0 <= value < 1)
+INSIDE: Rule = ("a number between 0 and 1", lambda value: is_number(value) and 0 < value < 1)
+FLAG: Rule = ("true or false", lambda value: isinstance(value, bool))
+NUMBER: Rule = ("a number", is_number)
+TEXT: Rule = ("text", lambda value: isinstance(value, str) and value != "")
+NAMES: Rule = ("a list of names", lambda value: isinstance(value, list))
+SIZE: Rule = (
+    "a whole number of pixels of at least 1, or [height, width]",
+    lambda value: COUNT[1](value) or (isinstance(value, list) and len(value) == 2 and all(map(COUNT[1], value))),
+)
+BETAS: Rule = ("two numbers from 0 up to 1", lambda value: isinstance(value, list) and all(map(BELOW_1[1], value)))
+DEVICE: Rule = (
+    "auto, cpu, cuda, cuda:N or mps",
+    lambda value: isinstance(value, str) and bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value)),
+)
+TRAIN: Rule = (
+    "all, head or last:N",
+    lambda value: isinstance(value, str) and bool(re.fullmatch(r"all|head|last:\d+", value)),
+)
+SPLIT: Rule = ("the name of a split, a fraction between 0 and 1", lambda value: TEXT[1](value) or INSIDE[1](value))
+
+RULES: dict[str, Rule] = {
+    "ckpt": optional(TEXT),
+    "resume": optional(TEXT),
+    "device": DEVICE,
+    "precision": one_of("auto", "fp32", "bf16", "fp16"),
+    "seed": WHOLE,
+    "dry_run": FLAG,
+    "trusted": NAMES,
+    "split": optional(one_of("train", "val", "test")),
+    "train.epochs": optional(COUNT),
+    "train.steps": optional(COUNT),
+    "train.minutes": optional(POSITIVE),
+    "train.budget.epochs": COUNT,
+    "train.budget.min_steps": WHOLE,
+    "train.batch_size": COUNT,
+    "train.accumulate": COUNT,
+    "train.clip": optional(POSITIVE),
+    "train.ema": optional(INSIDE),
+    "train.workers": auto(WHOLE),
+    "train.memory": auto(WHOLE),
+    "train.compile": FLAG,
+    "train.patience": optional(COUNT),
+    "train.every.log": auto(COUNT),
+    "train.every.evaluate": auto(COUNT),
+    "train.every.save": auto(COUNT),
+    "finetune.train": TRAIN,
+    "finetune.head": one_of("new", "keep"),
+    "finetune.layer_decay": optional(("a number above 0 and up to 1", lambda v: is_number(v) and 0 < v <= 1)),
+    "dataset.root": optional(TEXT),
+    "dataset.size": optional(SIZE),
+    "dataset.channels": optional(("1 or 3", lambda value: is_whole(value) and value in (1, 3))),
+    "dataset.train": TEXT,
+    "dataset.val": optional(SPLIT),
+    "dataset.test": optional(SPLIT),
+    "dataset.limit": optional(COUNT),
+    "dataset.fraction": optional(("a number above 0 and up to 1", lambda v: is_number(v) and 0 < v <= 1)),
+    "dataset.per_class": optional(COUNT),
+    "dataset.classes": optional(NAMES),
+    "dataset.download": FLAG,
+    "dataset.on_error": one_of("raise", "skip"),
+    "optimizer.lr": POSITIVE,
+    "optimizer.weight_decay": AT_LEAST_0,
+    "optimizer.momentum": BELOW_1,
+    "optimizer.eps": POSITIVE,
+    "optimizer.betas": BETAS,
+    "objective.label_smoothing": BELOW_1,
+    "objective.dropout": BELOW_1,
+    "objective.mixup": AT_LEAST_0,
+    "objective.cutmix": AT_LEAST_0,
+    "model.dropout": BELOW_1,
+    "model.drop_path": BELOW_1,
+    "schedule.warmup": AT_LEAST_0,
+    "schedule.min_factor": SHARE,
+}
+
+
+def check(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Raise one ConfigError that names every key whose value can't work, with what is allowed.
+
+    cfg: the resolved configuration; defaults: the same composition without typed values, whose types count for keys
+    that have no rule of their own.
+    """
+    problems = [*_values(cfg, dict(_leaves(defaults))), *_contradictions(cfg)]
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _values(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in _leaves(cfg):
+        rule = RULES.get(key) or _rule_of(defaults.get(key))
+        if rule and not rule[1](value):
+            shown = "null" if value is None else value
+            yield f"{key}={shown}: must be {rule[0]}"
+
+
+def _rule_of(default: Any) -> Rule | None:
+    if isinstance(default, bool):
+        return FLAG
+    if isinstance(default, int | float):
+        return NUMBER
+    return None
+
+
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        path = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, Mapping) and value and path not in RULES:
+            yield from _leaves(value, path)
+        else:
+            yield path, value
+
+
+def _contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
+    train, dataset = cfg.get("train", {}), cfg.get("dataset", {})
+    if cfg.get("resume") and cfg.get("ckpt"):
+        yield "resume= continues a run and ckpt= starts a new one: type one of them"
+    subsets = [f"dataset.{key}" for key in ("limit", "fraction", "per_class") if dataset.get(key) is not None]
+    if len(subsets) > 1:
+        yield f"{' and '.join(subsets)}: each chooses a part of the training split; type one of them"
+    batch_size, accumulate = train.get("batch_size"), train.get("accumulate")
+    if COUNT[1](batch_size) and COUNT[1](accumulate) and accumulate > batch_size:
+        yield f"train.accumulate={accumulate}: must be at most train.batch_size={batch_size}"
+    if monitor := train.get("monitor"):
+        good = isinstance(monitor, Mapping) and "metric" in monitor and monitor.get("mode") in ("min", "max")
+        if not good:
+            yield f"train.monitor={monitor}: must be {{metric: val/NAME, mode: min or max}}"

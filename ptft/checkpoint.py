@@ -1,0 +1,198 @@
+"""Checkpoints: one file of plain data, written so that it is always whole, read so that a broken one is noticed.
+
+The file is what `torch.save` writes; the zip archive's comment holds the sha256 of everything before it, so any tool
+that reads `.pt` files reads these too. Nothing in them is code: they load with `weights_only=True`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import pickle
+import re
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptft.errors import CheckpointError, StorageError
+
+FORMAT = "ptft"
+VERSION = 1
+MARK = b"ptft sha256:"
+END = b"PK\x05\x06"
+"""Signature of a zip archive's last record: 22 bytes, of which the last two hold the length of the comment."""
+
+
+def write(path: Path, content: Mapping[str, Any]) -> str:
+    """Write `content` to `path`: aside, flushed to disk, renamed; an earlier file survives any failure.
+
+    Returns the digest. Raises StorageError with the space needed and free when the disk is full.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "version": VERSION, **content}, buffer)
+    data = buffer.getbuffer()
+    body = data[:-2]
+    digest = hashlib.sha256(body).hexdigest()
+    comment = MARK + digest.encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as file:
+            for part in (body, len(comment).to_bytes(2, "little"), comment):
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        raise StorageError(
+            f"{path}: can't be written ({error.strerror}); it needs {len(data):,} bytes and {free:,} are free; "
+            "the checkpoint before it is whole; free some space or choose another hydra.run.dir"
+        ) from error
+    return digest
+
+
+def link(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source` (a copy where the file system has no hard links), in one step."""
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    aside.unlink(missing_ok=True)
+    try:
+        os.link(source, aside)
+    except OSError:
+        shutil.copyfile(source, aside)
+    os.replace(aside, target)
+
+
+def read(path: Path) -> tuple[dict[str, Any], str]:
+    """The content of a ptft checkpoint and its digest. Tensors are on the CPU, mapped from the file until used.
+
+    Raises CheckpointError: missing, empty, incomplete, changed, unsafe, foreign, or of another version.
+    """
+    digest = verify(path)
+    if digest is None:
+        raise CheckpointError(f"{path}: not a ptft checkpoint")
+    content = _load(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not a ptft checkpoint")
+    if content.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path}: checkpoint format {content.get('version')}; this ptft reads format {VERSION}; "
+            "install the ptft that wrote it"
+        )
+    return content, digest
+
+
+def verify(path: Path) -> str | None:
+    """The digest of a whole ptft checkpoint, None for another kind of file; raises CheckpointError if broken."""
+    size = path.stat().st_size
+    if size == 0:
+        raise CheckpointError(f"{path}: the file is empty{_older(path)}")
+    with path.open("rb") as file:
+        head = file.read(4)
+        file.seek(max(0, size - 22 - 65535))
+        tail = file.read()
+    if not head.startswith(b"PK"):
+        return None
+    at = tail.rfind(END)
+    if at < 0 or len(tail) - at - 22 != int.from_bytes(tail[at + 20 : at + 22], "little"):
+        raise CheckpointError(f"{path}: the file is incomplete; its end is missing{_older(path)}")
+    comment = tail[at + 22 :]
+    if not re.fullmatch(re.escape(MARK) + rb"[0-9a-f]{64}", comment):
+        return None
+    stored = comment[len(MARK) :].decode()
+    if file_digest(path, size - len(comment) - 2) != stored:
+        raise CheckpointError(f"{path}: the digest differs, so the file was changed or damaged{_older(path)}")
+    return stored
+
+
+def file_digest(path: Path, size: int | None = None) -> str:
+    """sha256 of the first `size` bytes of a file, or of all of it."""
+    left = path.stat().st_size if size is None else size
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while left and (chunk := file.read(min(left, 1 << 22))):
+            digest.update(chunk)
+            left -= len(chunk)
+    return digest.hexdigest()
+
+
+def read_foreign(path: Path) -> dict[str, Tensor]:
+    """Plain weights from elsewhere: a state dict, one under `state_dict` or `model`, or safetensors.
+
+    Prefixes that wrappers leave (`module.`, `_orig_mod.`) are taken off. Raises CheckpointError.
+    """
+    with path.open("rb") as file:
+        head = file.read(9)
+    if path.suffix == ".safetensors" or head[8:9] == b"{":
+        content: Any = _load_safetensors(path)
+    elif head.startswith((b"PK", b"\x80")):
+        content = _load(path)
+    else:
+        raise CheckpointError(f"{path}: not a ptft checkpoint, nor a file of weights")
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    weights = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    if not weights:
+        raise CheckpointError(f"{path}: not a ptft checkpoint, and no tensors by name in it")
+    return {re.sub(r"^(module\.|_orig_mod\.)+", "", str(key)): value for key, value in weights.items()}
+
+
+def _load(path: Path) -> Any:
+    try:
+        if zipfile.is_zipfile(path):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        name = re.search(r"(?:GLOBAL|class|function) ([\w.]+)", str(error))
+        what = f" ({name[1]})" if name else ""
+        raise CheckpointError(
+            f"{path}: refused, because it holds code{what} and not only weights; "
+            "ask its author for a state dict or safetensors"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: not a checkpoint that can be read ({str(error).splitlines()[0][:100]})"
+        ) from error
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    import safetensors
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
+
+
+def _older(path: Path) -> str:
+    """ "; PATH is whole" for another checkpoint beside a broken one, or nothing."""
+    for other in sorted(path.parent.glob("*.pt"), key=lambda file: -file.stat().st_mtime):
+        if other != path and other.stat().st_size:
+            try:
+                if verify(other):
+                    return f"; {other} is whole"
+            except CheckpointError:
+                continue
+    return ""
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable; file systems that can't open a folder don't need it."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,192 @@
+"""Hydra's part: from overrides to composed configurations, and one clear line for what can't be composed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException, OverrideParseException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ptft.argv import suggest
+from ptft.errors import ConfigError
+
+GROUPS = ("model", "dataset", "objective", "optimizer", "schedule", "stage", "experiment")
+VERSION: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__ < "1.4" else {}
+
+
+def conf_dir() -> Path:
+    """`conf/` inside an installed ptft, else the one at the top of the repository."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def user_conf() -> Path | None:
+    """`./conf` of the folder the user stands in, when it is not ptft's own."""
+    here = Path.cwd() / "conf"
+    return here if here.is_dir() and here.resolve() != conf_dir().resolve() else None
+
+
+class UserConf(SearchPathPlugin):
+    """Puts the user's `./conf` before ptft's, so that an edited copy wins."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if folder := user_conf():
+            search_path.prepend("user", f"file://{folder}")
+
+
+Plugins.instance().register(UserConf)
+
+
+@contextmanager
+def _session() -> Iterator[Any]:
+    """Hydra's config loader, of a session of its own also inside a job that Hydra has launched."""
+    instance = GlobalHydra.instance()
+    outer, instance.hydra = instance.hydra, None
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), job_name="ptft", **VERSION):
+            yield instance.config_loader()
+    finally:
+        instance.hydra = outer
+
+
+def compose(overrides: list[str]) -> DictConfig:
+    """The composed configuration, with `hydra` and a node `names` (which option of each group was chosen).
+
+    Raises ConfigError naming the key or option that does not exist and the nearest that does.
+    """
+    with _session():
+        try:
+            cfg = hydra.compose("config", overrides, return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _explain(overrides, error) from error
+    choices = cfg.hydra.runtime.choices
+    OmegaConf.set_struct(cfg, False)
+    cfg.names = {group: choices.get(group) for group in GROUPS}
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def options(group: str) -> list[str]:
+    """The names in a group; raises ConfigError with the nearest for a group that does not exist."""
+    with _session() as loader:
+        found: list[str] = loader.get_group_options(group)
+        if not found:
+            groups = groups_of(loader)
+            raise ConfigError(f"{group}: there is no such group{suggest(group, groups)} ({', '.join(groups)})")
+    return sorted(found)
+
+
+def groups() -> list[str]:
+    with _session() as loader:
+        return groups_of(loader)
+
+
+def groups_of(loader: Any) -> list[str]:
+    return sorted(group for group in loader.list_groups("") if group != "hydra")
+
+
+def expand(overrides: list[str]) -> list[list[str]]:
+    """Every combination of a sweep's comma-separated values, the last key fastest, as Hydra's sweeper orders them."""
+    lists: list[list[str]] = []
+    for text, override in zip(overrides, parse_overrides(overrides), strict=True):
+        if override.is_sweep_override():
+            key = override.get_key_element()
+            lists.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            lists.append([text])
+    return [list(job) for job in itertools.product(*lists)]
+
+
+def parse_overrides(overrides: list[str]) -> list[Override]:
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except (HydraException, OverrideParseException) as error:
+            raise ConfigError(
+                f"{text}: can't be read as key=value; put values with special characters in quotes, "
+                f"e.g. '{text.split('=')[0]}=\"…\"'"
+            ) from error
+    return parsed
+
+
+def typed(overrides: list[str]) -> dict[str, Any]:
+    """The keys of `overrides` and their values, groups and `hydra.*` included, deletions not."""
+    return {o.key_or_group: o.value() for o in parse_overrides(overrides) if not o.is_delete()}
+
+
+def apply(cfg: DictConfig, prefix: str, overrides: list[str]) -> None:
+    """Set the overrides that begin with `prefix.` on `cfg`, in place; new keys need a `+`, as in Hydra."""
+    for override in parse_overrides(overrides):
+        key = override.key_or_group
+        if not key.startswith(f"{prefix}."):
+            continue
+        if not override.is_add() and OmegaConf.select(cfg, key, default=KeyError) is KeyError:
+            raise ConfigError(f"{key}: there is no such key{suggest(key, flat_keys(cfg))}")
+        OmegaConf.update(cfg, key, override.value(), force_add=True)
+
+
+def flat_keys(cfg: Any, prefix: str = "") -> list[str]:
+    """Every dotted key of a configuration, without `hydra` and `names`; nothing is resolved."""
+    if not isinstance(cfg, DictConfig) or cfg._is_none() or cfg._is_missing() or cfg._is_interpolation():
+        return [prefix] if prefix else []
+    keys = [] if not prefix else [prefix]
+    for key in cfg:
+        if prefix or key not in ("hydra", "names"):
+            keys += flat_keys(cfg._get_node(key), f"{prefix}.{key!s}" if prefix else str(key))
+    return keys
+
+
+def plain(cfg: DictConfig) -> Any:
+    """Resolved dicts, lists, strings and numbers, without `hydra`; raises ConfigError naming a key without a value."""
+    bare = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    try:
+        return OmegaConf.to_container(bare, resolve=True, throw_on_missing=True)
+    except (OmegaConfBaseException, RecursionError) as error:
+        key = getattr(error, "full_key", None) or "the configuration"
+        raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
+
+
+def _explain(overrides: list[str], error: Exception) -> ConfigError:
+    """One line for a failed composition: the first override that names something that does not exist."""
+    loader = GlobalHydra.instance().config_loader()
+    known_groups = groups_of(loader)
+    parsed = parse_overrides(overrides)
+    chosen = [str(o.input_line) for o in parsed if o.key_or_group in known_groups and _exists(loader, o)]
+    for override in parsed:
+        key = override.key_or_group
+        if key in known_groups and not _exists(loader, override):
+            choices = sorted(loader.get_group_options(key))
+            value = override.get_value_element_as_str()
+            return ConfigError(
+                f"{key}={value}: there is no {key} of that name{suggest(value, choices)} "
+                f"({key} is one of {', '.join(choices)})"
+            )
+    base = hydra.compose("config", chosen)
+    keys = [*flat_keys(base), *known_groups]
+    for override in parsed:
+        key = override.key_or_group
+        if key not in keys and not override.is_add() and not key.startswith("hydra"):
+            return ConfigError(f"{key}: there is no such key{suggest(key, keys)}")
+    text = " ".join(str(error.__cause__ or error).split())
+    return ConfigError(f"{os.linesep.join(overrides) or 'config'}: {text}")
+
+
+def _exists(loader: Any, override: Override) -> bool:
+    value = override.value()
+    return value is None or override.is_sweep_override() or value in loader.get_group_options(override.key_or_group)

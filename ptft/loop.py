@@ -1,0 +1,204 @@
+"""The one training loop. It knows a module that turns a batch into a loss, and when to do what else.
+
+Gradients are of summed losses; they are divided once, by the count of the whole batch, so cutting a batch into parts
+(or spreading it over processes) changes nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ptft.core import Batch, Objective, Table
+from ptft.errors import NotFiniteError
+from ptft.optim import clip_and_scale, set_lr
+from ptft.training import Batches, Meter, Progress, Training
+
+
+class Said(Protocol):
+    """What the loop tells while it runs."""
+
+    def trained(self, row: dict[str, Any]) -> None: ...
+    def evaluated(self, train: dict[str, float], row: dict[str, Any] | None, best: bool) -> None: ...
+    def stepped(self, step: int) -> None: ...
+
+
+def fit(t: Training, said: Said, save: Callable[[bool], None]) -> None:
+    """Train until the budget, the patience or a stop ends it. `save(best)` writes a checkpoint.
+
+    Raises NotFiniteError before a step that would spoil the weights.
+    """
+    watch, clock = Watch(t), Clock(t.progress)
+    t.objective.train()
+    while not t.finished() and not t.stop:
+        for batch in t.loader.epoch(t.progress.epoch, t.progress.batch):
+            train_step(t, batch, watch)
+            clock.tick()
+            said.stepped(t.progress.step)
+            ended = t.finished() or t.stop is not None
+            if ended or clock.due(t.every.log, t.progress.step):
+                log(t, watch, said)
+            better = False
+            if t.finished() or (t.progress.step % t.every.evaluate == 0 and not t.stop):
+                better = assess(t, watch, said)
+            if ended or better or t.progress.step % t.every.save == 0:
+                watch.check()
+                save(better)
+            clock.start()
+            if ended or t.finished():
+                break
+
+
+def train_step(t: Training, batch: Batch, watch: Watch) -> None:
+    """One optimizer step on one batch, in `accumulate` parts; moves the progress."""
+    p = t.progress
+    set_lr(t.optimizer, t.schedule(p.step, t.horizon()))
+    step_sums = Meter()
+    for part in _parts(batch, t.accumulate):
+        with t.autocast():
+            step = t.objective(part)
+        (t.scaler.scale(step.total) if t.scaler else step.total).backward()
+        step_sums.add(step)
+    if t.scaler:
+        t.scaler.unscale_(t.optimizer)
+    norm = clip_and_scale(t.parameters, step_sums.sums["count"], t.clip)
+    watch.see(step_sums.sums["total"] if t.scaler else norm + step_sums.sums["total"].detach())
+    if t.scaler:
+        t.scaler.step(t.optimizer)
+        t.scaler.update()
+    else:
+        t.optimizer.step()
+    t.optimizer.zero_grad(set_to_none=True)
+    t.window.merge(step_sums.sums)
+    p.step, p.batch, p.samples = p.step + 1, p.batch + 1, p.samples + len(batch["input"])
+    if p.batch == len(t.loader):
+        p.epoch, p.batch = p.epoch + 1, 0
+    if t.ema:
+        t.ema.update(t.objective)
+    t.objective.advance(p.step, t.horizon())
+
+
+@torch.inference_mode()
+def evaluate(
+    objective: Objective, loader: Batches, autocast: Callable[[], contextlib.AbstractContextManager[Any]]
+) -> tuple[dict[str, float], dict[str, Table]]:
+    """Metrics and tables over a whole split. Draws no random number, so training is the same with or without it."""
+    was_training, meter = objective.training, Meter()
+    objective.eval()
+    for batch in loader.epoch():
+        with autocast():
+            meter.add(objective(batch))
+    objective.train(was_training)
+    return meter.metrics(objective), objective.tables(meter.sums)
+
+
+def _parts(batch: Batch, accumulate: int) -> Iterator[Batch]:
+    if accumulate == 1:
+        yield batch
+        return
+    pieces = {name: tensor.tensor_split(min(accumulate, len(tensor))) for name, tensor in batch.items()}
+    for values in zip(*pieces.values(), strict=True):
+        yield dict(zip(pieces, values, strict=True))
+
+
+def log(t: Training, watch: Watch, said: Said) -> None:
+    """Say how training went since the last log."""
+    watch.check()
+    p = t.progress
+    t.running.merge(t.window.sums)
+    row = {"step": p.step, "epoch": p.epoch, "split": "train", **t.window.metrics(t.objective)}
+    said.trained(
+        {**row, "lr": t.optimizer.param_groups[-1]["lr"], "seconds": round(p.seconds, 3), "samples": p.samples}
+    )
+    t.window.sums = {}
+
+
+def assess(t: Training, watch: Watch, said: Said) -> bool:
+    """Evaluate on the validation split where there is one; whether it was the best so far."""
+    watch.check()
+    p = t.progress
+    t.running.merge(t.window.sums)
+    train, t.running.sums, t.window.sums = t.running.metrics(t.objective), {}, {}
+    if t.val is None:
+        said.evaluated(train, None, False)
+        return False
+    with t.result():
+        metrics, _ = evaluate(t.objective, t.val, t.autocast)
+    value = metrics.get(t.monitor["metric"].removeprefix("val/"), math.nan)
+    better = is_better(value, p.best, t.monitor["mode"])
+    if better:
+        p.best, p.best_step, p.worse = value, p.step, 0
+    else:
+        p.worse += 1
+    row = {"step": p.step, "epoch": p.epoch, "split": "val", **metrics, "seconds": round(p.seconds, 3)}
+    said.evaluated(train, row, better)
+    return better
+
+
+def is_better(value: float, best: float | None, mode: str) -> bool:
+    """Whether `value` beats `best`; NaN never does."""
+    if math.isnan(value):
+        return False
+    return best is None or (value > best if mode == "max" else value < best)
+
+
+class Watch:
+    """Notices a loss or gradient that is not finite: on the CPU before the optimizer step, which costs nothing there.
+
+    On other devices the first bad step is remembered without waiting for the device, and read before anything is
+    logged, evaluated or saved, so no checkpoint ever holds spoiled weights.
+    """
+
+    def __init__(self, t: Training) -> None:
+        self.t = t
+        self.bad = torch.full((), -1, device=t.device)
+
+    def see(self, value: Tensor) -> None:
+        step = self.t.progress.step
+        if value.device.type == "cpu":
+            if not math.isfinite(value):
+                self._fail(step)
+        else:
+            self.bad = torch.where(~value.isfinite() & (self.bad < 0), step, self.bad)
+
+    def check(self) -> None:
+        if self.bad.device.type != "cpu" and (step := int(self.bad)) >= 0:
+            self._fail(step)
+
+    def _fail(self, step: int) -> None:
+        rate = self.t.optimizer.param_groups[-1]["lr"]
+        raise NotFiniteError(
+            f"the loss or its gradient is not finite at step {step + 1}, at a learning rate of {rate:g}; "
+            "lower optimizer.lr, or set train.clip or precision=fp32; the last checkpoint is untouched"
+        )
+
+
+class Clock:
+    """Time spent in training steps, without evaluations and saves; and whether about a second has passed."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.start()
+        self.logged = time.perf_counter()
+
+    def start(self) -> None:
+        self.last = time.perf_counter()
+
+    def tick(self) -> None:
+        now = time.perf_counter()
+        self.progress.seconds += now - self.last
+        self.last = now
+
+    def due(self, every: int | None, step: int) -> bool:
+        if every is not None:
+            return step % every == 0
+        if self.last - self.logged < 1.0:
+            return False
+        self.logged = self.last
+        return True

@@ -1,0 +1,1 @@
+"""Stages: what `stage=` runs, one file each."""

@@ -1,0 +1,128 @@
+"""Measure a checkpoint on a split of its own dataset, or of another one with the same classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig
+
+from ptft import announce, build
+from ptft.assemble import eval_loader, plain, read_splits
+from ptft.core import Objective, Source, Table
+from ptft.errors import ConfigError, DataError
+from ptft.loop import evaluate
+from ptft.origin import Origin, load
+from ptft.report import Report
+from ptft.runs import RunFolder, write_json
+from ptft.stages.train import write_tables
+from ptft.summary import peak_memory, versions
+
+MOST_CLASSES = 20
+"""Above so many classes the confusion matrix is shown as its largest confusions."""
+
+
+def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any]:
+    """Metrics of the checkpoint on one split, and the tables of its objective."""
+    origin = load(cfg.ckpt)
+    device = build.device(cfg.device)
+    precision = build.precision(cfg.precision, device)
+    source = build.source(plain(cfg.dataset), origin.spec, tuple(cfg.trusted))
+    objective = build.place(restored(cfg, origin), device)
+    _same_classes(origin, source)
+    split = _split(cfg, source)
+    examples = read_splits(source, (split,), cfg, device, out)[split]
+    _header(cfg, out, folder, origin, source, f"{len(examples):,} {split}", announce.device_name(device, precision))
+    if folder is None:
+        return {}
+    metrics, tables = evaluate(objective, eval_loader(cfg, examples, device), build.autocast(precision, device))
+    write_tables(folder.path, split, tables)
+    for name, table in tables.items():
+        _show(out, f"{name}, {split} (rows: true, columns: predicted)", table)
+    summary = {
+        **{key: cfg.names[key] for key in ("stage", "model", "dataset", "objective")},
+        "status": "finished",
+        "split": split,
+        "device": str(device),
+        "precision": precision,
+        "samples": len(examples),
+        "metrics": {split: metrics},
+        "peak_memory_bytes": peak_memory(device),
+        "parent": origin.parent,
+        "versions": versions(),
+    }
+    write_json(folder.path / "summary.json", summary)
+    following = f"ptft stage=predict ckpt={announce.short(origin.path)} input=FILES"
+    out.block(
+        "evaluate done", {**announce.results({split: metrics}), "folder": str(folder.path), "next": following}, "green"
+    )
+    return {"metrics": {split: metrics}}
+
+
+def restored(cfg: DictConfig, origin: Origin) -> Objective:
+    """The checkpoint's objective as it was, every tensor of it. Raises ConfigError for a file that holds no task."""
+    if origin.spec is None or not origin.spec.classes or "objective" not in (origin.config or {}):
+        raise ConfigError(f"ckpt={origin.path}: holds a backbone and no task; finetune it first")
+    objective = build.objective(plain(cfg.model), plain(cfg.objective), origin.spec, None, tuple(cfg.trusted))
+    objective.load_state_dict(origin.weights)
+    return objective
+
+
+def _same_classes(origin: Origin, source: Source) -> None:
+    assert origin.spec
+    here, there = list(source.spec.classes), list(origin.spec.classes)
+    if here != there:
+        only_here = [name for name in here if name not in there]
+        only_there = [name for name in there if name not in here]
+        raise DataError(
+            f"the dataset's classes are not the checkpoint's: only in the dataset {only_here[:8]}, "
+            f"only in the checkpoint {only_there[:8]}; "
+            "choose dataset= or dataset.classes=, or finetune first"
+        )
+
+
+def _split(cfg: DictConfig, source: Source) -> str:
+    wanted = [cfg.split] if cfg.split else ["test", "val"]
+    for split in wanted:
+        if source.split(split) is not None:
+            return str(split)
+    raise DataError(
+        f"the dataset {cfg.names.dataset} has no {' and no '.join(wanted)} split; type split=train, val or test"
+    )
+
+
+def _header(
+    cfg: DictConfig, out: Report, folder: RunFolder | None, origin: Origin, source: Source, sizes: str, device: str
+) -> None:
+    rows = {
+        "model": f"{cfg.names.model}, {cfg.names.objective}",
+        "data": f"{cfg.names.dataset}: {sizes}; {len(source.spec.classes)} classes, {announce.shape_of(source.spec)}",
+        "device": device,
+        "start": origin.path,
+        "folder": str(folder.path) if folder else "none, this is a dry run",
+    }
+    out.block("ptft evaluate", rows)
+    for note in [cfg.names.get("ckpt"), *source.notes]:
+        if note:
+            out.say(note)
+
+
+def _show(out: Report, title: str, table: Table) -> None:
+    if len(table.rows) <= MOST_CLASSES:
+        rows = [
+            [name, *(str(round(value)) for value in values)]
+            for name, values in zip(table.rows, table.values, strict=True)
+        ]
+        out.table(title, ["", *table.columns], rows)
+        return
+    cells = [
+        (value, true, predicted)
+        for true, values in zip(table.rows, table.values, strict=True)
+        for predicted, value in zip(table.columns, values, strict=True)
+        if true != predicted and value
+    ]
+    worst = sorted(cells, reverse=True)[:10]
+    out.table(
+        "most frequent confusions",
+        ["true", "predicted", "count"],
+        [[true, predicted, str(round(value))] for value, true, predicted in worst],
+    )

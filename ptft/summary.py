@@ -1,0 +1,75 @@
+"""The numbers of a run, as `summary.json` holds them."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import ptft
+from ptft.assemble import Run
+
+Metrics = dict[str, dict[str, float]]
+"""Split -> name -> value."""
+
+
+def summarise(r: Run, status: str, metrics: Metrics) -> dict[str, Any]:
+    """Plain data; every key is there at an interruption too."""
+    t, names, p = r.training, r.cfg.names, r.training.progress
+    return {
+        "stage": names.stage,
+        "status": status,
+        "model": names.model,
+        "dataset": names.dataset,
+        "objective": names.objective,
+        "seed": r.cfg.seed,
+        "device": str(r.device),
+        "precision": r.precision,
+        "steps": p.step,
+        "epochs": p.epoch,
+        "samples": p.samples,
+        "seconds": round(p.seconds, 3),
+        "samples_per_second": round(p.samples / p.seconds, 1) if p.seconds else None,
+        "peak_memory_bytes": peak_memory(r.device),
+        "parameters": sum(q.numel() for q in t.objective.parameters()),
+        "trainable_parameters": sum(q.numel() for q in t.parameters),
+        "flops": flops_per_example(r) * p.samples,
+        "metrics": metrics,
+        "best": {**t.monitor, "value": p.best, "step": p.best_step},
+        "checkpoints": {"best": "checkpoints/best.pt", "last": "checkpoints/last.pt"},
+        "parent": r.parent,
+        "transfer": r.transfer,
+        "versions": versions(),
+    }
+
+
+def flops_per_example(r: Run) -> int:
+    """Floating point operations of a training step per example: three times those of the forward pass.
+
+    The backward pass counts twice the forward one (Kaplan et al. 2020, section 2.1).
+    """
+    example = {
+        name: value.to(r.device) for name, value in r.splits["train"].take(torch.zeros(1, dtype=torch.long)).items()
+    }
+    counter = FlopCounterMode(display=False)
+    r.objective.eval()
+    with counter, torch.no_grad():
+        r.objective(example)
+    r.objective.train()
+    return 3 * int(counter.get_total_flops())
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes taken so far: of the GPU's memory there, by this process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def versions() -> dict[str, str]:
+    return {"ptft": ptft.__version__, "torch": str(torch.__version__), "python": platform.python_version()}

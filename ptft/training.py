@@ -1,0 +1,197 @@
+"""What moves while a run trains: position, budget, sums, and the state for an exact continuation."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ptft.core import Batch, Objective, Step
+from ptft.optim import Ema
+from ptft.schedule import Schedule
+
+AUTO_APART = 200
+"""Steps between evaluations and saves at the least, when their interval is `auto`."""
+
+
+class Batches(Protocol):
+    """What the loop asks of a loader."""
+
+    device: torch.device
+
+    def __len__(self) -> int: ...
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]: ...
+
+
+@dataclass
+class Progress:
+    """Where a run stands: position, best metric, time spent in training steps. Plain numbers."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    best_step: int = 0
+    worse: int = 0
+    """Evaluations since the best one."""
+
+
+@dataclass
+class Budget:
+    """The first one reached ends the run; at least one is set."""
+
+    epochs: int | None = None
+    steps: int | None = None
+    minutes: float | None = None
+
+    def total(self, per_epoch: int) -> int | None:
+        """Optimizer steps, or None where only time counts."""
+        limits = [self.steps, self.epochs * per_epoch if self.epochs else None]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+
+@dataclass
+class Every:
+    """Steps between logs, evaluations and saves; None for `log` means about once a second."""
+
+    log: int | None
+    evaluate: int
+    save: int
+
+    @classmethod
+    def of(cls, log: int | str, evaluate: int | str, save: int | str, per_epoch: int) -> Every:
+        auto = math.ceil(AUTO_APART / per_epoch) * per_epoch
+        steps = [auto if value == "auto" else int(value) for value in (evaluate, save)]
+        return cls(None if log == "auto" else int(log), *steps)
+
+
+class Meter:
+    """Sums of Steps, kept on the device; reading them is the only synchronisation."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, step: Step) -> None:
+        found = {"total": step.total.detach(), "count": step.count, **step.sums}
+        self.merge(found)
+
+    def merge(self, sums: dict[str, Tensor]) -> None:
+        for name, value in sums.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+
+    def metrics(self, objective: Objective) -> dict[str, float]:
+        """`loss` and whatever the objective makes of its sums; empty before the first batch."""
+        if not self.sums:
+            return {}
+        loss = float(self.sums["total"].double() / self.sums["count"].double())
+        return {"loss": loss, **objective.metrics(self.sums)}
+
+
+@dataclass
+class Training:
+    """All that moves while a run trains, and its state for an exact continuation."""
+
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    loader: Batches
+    val: Batches | None
+    budget: Budget
+    every: Every
+    monitor: dict[str, str]
+    autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    scaler: torch.amp.GradScaler | None = None
+    ema: Ema | None = None
+    accumulate: int = 1
+    clip: float | None = None
+    patience: int | None = None
+    progress: Progress = field(default_factory=Progress)
+    window: Meter = field(default_factory=Meter)
+    """Sums since the last log."""
+    running: Meter = field(default_factory=Meter)
+    """Sums from the last evaluation to the last log."""
+    stop: str | None = None
+    """Why the loop should end after the current step (a signal's name), set from outside."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.device = self.loader.device
+        self.total = self.budget.total(len(self.loader))
+
+    def horizon(self) -> int:
+        """How many steps the run will have; estimated from the time spent where only minutes are given."""
+        step, limit = self.progress.step, self.budget.minutes
+        if limit is None:
+            assert self.total is not None, "a budget has epochs, steps or minutes"
+            return self.total
+        share = max(self.progress.seconds / (60 * limit), 0.01)
+        estimate = max(step + 1, round(step / share))
+        return estimate if self.total is None else min(self.total, estimate)
+
+    def finished(self) -> bool:
+        p = self.progress
+        spent = self.budget.minutes is not None and p.seconds >= 60 * self.budget.minutes
+        impatient = self.patience is not None and p.worse >= self.patience
+        return spent or impatient or (self.total is not None and p.step >= self.total)
+
+    def result(self) -> contextlib.AbstractContextManager[Any]:
+        """Inside, the objective holds the weights that count as the result: the averaged ones where there are any."""
+        return self.ema.swapped(self.objective) if self.ema else contextlib.nullcontext()
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the result's weights on the CPU."""
+        with self.result():
+            return {name: value.detach().to("cpu", copy=True) for name, value in self.objective.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything an exact continuation needs beside the result's weights; plain data."""
+        return {
+            "progress": asdict(self.progress),
+            "raw_weights": self.objective.state_dict() if self.ema else None,
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "scaler": self.scaler.state_dict() if self.scaler else None,
+            "window": self.window.sums,
+            "running": self.running.sums,
+            "rng": rng_state(self.device),
+        }
+
+    def load_state_dict(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Continue from `state`; the random generators come last, as everything before may draw from them."""
+        self.objective.load_state_dict(state["raw_weights"] or weights)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+        if self.scaler:
+            self.scaler.load_state_dict(state["scaler"])
+        for name in ("window", "running"):
+            getattr(self, name).sums = {key: value.to(self.device) for key, value in state[name].items()}
+        self.progress = Progress(**state["progress"])
+        set_rng_state(state["rng"], self.device)
+
+
+def rng_state(device: torch.device) -> dict[str, Any]:
+    """States of the generators that training draws from: Python's, torch's, the device's."""
+    state: dict[str, Any] = {"python": random.getstate(), "torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["device"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        state["device"] = torch.mps.get_rng_state()
+    return state
+
+
+def set_rng_state(state: dict[str, Any], device: torch.device) -> None:
+    random.setstate(state["python"])
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "device" in state:
+        torch.cuda.set_rng_state(state["device"], device)
+    elif device.type == "mps" and "device" in state:
+        torch.mps.set_rng_state(state["device"])

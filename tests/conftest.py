@@ -1,0 +1,97 @@
+"""What the tests share: ptft called in this process or as a real one, and a small pretrained run."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path, monkeypatch):
+    """Every test stands in a folder of its own, with its own caches, and leaves the process as it was."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("PTFT_DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def ptft(capfd, monkeypatch):
+    """`ptft(*arguments)` runs the command in this process: exit code and what was printed."""
+    import signal
+
+    from ptft.cli import main
+
+    before = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["ptft", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            main()
+        out, err = capfd.readouterr()
+        return Result(int(exit.value.code or 0), out, err)
+
+    yield call
+    signal.signal(signal.SIGTERM, before)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "ptft", *arguments]
+
+
+@pytest.fixture
+def process():
+    """`process(*arguments)` runs the command as a process of its own."""
+
+    def call(*arguments: str, **options) -> Result:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
+        done = subprocess.run(
+            command(*arguments), capture_output=True, text=True, env=environment, timeout=300, **options
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+SMALL = ("dataset.images=300", "train.steps=20", "train.every.evaluate=10", "model.width=16", "model.channels=[4,8]")
+"""Overrides that make a run of the default model on glyphs take a second."""
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory):
+    """The folder of a finished small pretraining on glyphs; read it, don't change it."""
+    folder = tmp_path_factory.mktemp("pretrained") / "run"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    arguments = command("stage=pretrain", *SMALL, f"hydra.run.dir={folder}")
+    subprocess.run(arguments, check=True, capture_output=True, env=environment, cwd=folder.parent, timeout=300)
+    return folder
+
+
+def rows(folder: Path) -> list[dict]:
+    """The objects of a run's metrics.jsonl."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def status(folder: Path) -> dict:
+    return json.loads((folder / "status.json").read_text())
+
+
+def summary(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text())

@@ -1,0 +1,117 @@
+"""The house as code: who may import whom, and where the configuration may be known."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "ptft"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+LEVELS = [
+    {"errors"},
+    {"core", "argv", "check", "interrupt"},
+    {"augment", "checkpoint", "compose", "data", "models", "runs", "schedule"},
+    {"optim", "muon", "origin", "transfer", "report"},
+    {"objectives", "plan", "sweep", "training"},
+    {"loop"},
+    {"build"},
+    {"assemble"},
+    {"summary", "announce"},
+    {"stages"},
+    {"cli"},
+    {"__main__"},
+]
+"""Rooms from the ground up: a room imports only what is below it."""
+
+OPTIONAL = {"timm", "transformers", "tokenizers", "soundfile", "onnx", "tensorboard", "captum"}
+KNOW_HYDRA = {"cli", "compose", "sweep", "plan"}
+KNOW_CONFIG = KNOW_HYDRA | {"assemble", "stages", "build"}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Every module a file imports, `ptft.data.loader` and `ptft` (for `from ptft import x`: `ptft.x`) in full."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"ptft.{alias.name}" for alias in node.names} if node.module == "ptft" else {str(node.module)}
+    return found
+
+
+def level(name: str) -> int:
+    return next(number for number, rooms in enumerate(LEVELS) if name in rooms)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    here = room(path)
+    if here == "__init__":
+        assert not imported(path)
+        return
+    for name in imported(path):
+        top, _, rest = name.partition(".")
+        there = rest.split(".")[0]
+        if (
+            top == "ptft"
+            and rest
+            and there != here
+            and (PACKAGE / there).with_suffix(".py").exists() | (PACKAGE / there).is_dir()
+        ):
+            assert level(there) < level(here), (
+                f"{path.name} (level {level(here)}) imports {name} (level {level(there)})"
+            )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_upper_rooms_know_the_configuration(path):
+    tops = {name.split(".")[0] for name in imported(path)}
+    assert "hydra" not in tops or room(path) in KNOW_HYDRA
+    assert "omegaconf" not in tops or room(path) in KNOW_CONFIG
+
+
+def test_optional_packages_are_imported_in_the_one_file_that_wraps_them():
+    users: dict[str, set[Path]] = {}
+    for path in FILES:
+        for top in {name.split(".")[0] for name in imported(path)} & OPTIONAL:
+            users.setdefault(top, set()).add(path)
+    assert all(len(paths) == 1 for paths in users.values()), users
+
+
+@pytest.mark.parametrize("name", ["loop.py", "checkpoint.py", "transfer.py", "assemble.py", "stages/train.py"])
+def test_the_spine_names_no_model_objective_or_dataset(name):
+    text = (PACKAGE / name).read_text(encoding="utf-8").lower()
+    stems = {path.stem for group in ("models", "objectives") for path in (PACKAGE / group).glob("*.py")} - {
+        "__init__",
+        "image",
+        "public",
+    }
+    configs = {path.stem for group in ("model", "dataset") for path in (ROOT / "conf" / group).glob("*.yaml")} - {
+        "from_ckpt"
+    }
+    assert not {word for word in stems | configs if word in text}
+
+
+def test_every_room_has_a_level():
+    assert {room(path) for path in FILES} - {"__init__"} == set().union(*LEVELS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_stay_small(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+def test_nothing_swallows_errors_or_loads_half_a_model():
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        assert "strict=False" not in text.replace(" ", ""), path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ExceptHandler):
+                assert not (len(node.body) == 1 and isinstance(node.body[0], ast.Pass)), f"{path}:{node.lineno}"
