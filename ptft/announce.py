@@ -76,11 +76,16 @@ def closing(r: Run, out: Report, folder: Path, summary: dict[str, Any]) -> None:
         {
             **results(summary["metrics"]),
             "training": f"{p.step:,} steps in {duration(p.seconds)}, {speed}; best at step {p.best_step:,}",
-            "folder": str(folder),
-            "next": following,
         },
         "green",
     )
+    ending(out, folder, following)
+
+
+def ending(out: Report, folder: Path, following: str) -> None:
+    """The folder and the next command, on lines of their own, so that they can be copied whole."""
+    out.say(f"folder  {folder}")
+    out.say(f"next    {following}")
 
 
 def results(metrics: dict[str, dict[str, float]]) -> dict[str, str]:

@@ -9,9 +9,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from ptft import build, optim
-from ptft.core import Examples, Objective, Source
+from ptft.core import Examples, Objective, Source, Spec
 from ptft.data.loader import Loader
-from ptft.errors import DataError
+from ptft.errors import ConfigError, DataError
 from ptft.origin import Origin, load
 from ptft.report import Report
 from ptft.training import Every, Training
@@ -88,11 +88,34 @@ def read_splits(
     for name in names:
         found = source.split(name)
         if found is not None:
+            _check_labels(name, found, source.spec)
             with out.reading(f"reading {name}") as progress:
                 read[name] = build.examples(found, device, cfg.train.memory, progress)
             for note in getattr(read[name], "notes", ()):
                 out.say(note, "yellow")
     return read
+
+
+def _check_labels(split: str, examples: Examples, spec: Spec) -> None:
+    """Raises DataError for the first label that is no class; losses would fail later, or leave it out in silence."""
+    if examples.labels is None or spec.target != "class":
+        return
+    wrong = ((examples.labels < 0) | (examples.labels >= len(spec.classes))).nonzero().flatten()
+    if len(wrong):
+        sample, total = int(wrong[0]), len(spec.classes)
+        raise DataError(
+            f"dataset: sample {sample} of {split} has label {int(examples.labels[sample])}, but there are {total} "
+            f"classes (0 to {total - 1})"
+        )
+
+
+def same_channels(origin: Origin, source: Source) -> None:
+    """Raises ConfigError where images were asked for with other channels than the checkpoint's model takes."""
+    here, there = source.spec.shape.get("channels"), origin.spec.shape.get("channels") if origin.spec else None
+    if there is not None and here != there:
+        raise ConfigError(
+            f"dataset.channels={here}: {origin.path} takes {there}; without dataset.channels the images are adapted"
+        )
 
 
 def eval_loader(cfg: DictConfig, examples: Examples, device: torch.device) -> Loader:
@@ -101,6 +124,7 @@ def eval_loader(cfg: DictConfig, examples: Examples, device: torch.device) -> Lo
 
 
 def _hand_over(cfg: DictConfig, objective: Objective, origin: Origin, source: Source) -> Transfer:
+    same_channels(origin, source)
     keep = cfg.finetune.head == "keep"
     old = list(origin.spec.classes) if origin.spec else []
     new = list(source.spec.classes)

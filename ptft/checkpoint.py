@@ -13,6 +13,7 @@ import os
 import pickle
 import re
 import shutil
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -150,9 +151,9 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
 
 def _load(path: Path) -> Any:
     try:
-        if zipfile.is_zipfile(path):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of unusual pickle protocols: what can't be read raises
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         name = re.search(r"(?:GLOBAL|class|function) ([\w.]+)", str(error))
         what = f" ({name[1]})" if name else ""

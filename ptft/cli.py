@@ -90,7 +90,8 @@ def _refuse_sweep(overrides: list[str]) -> None:
 
 def _show(args: arguments.Arguments) -> int:
     """Hydra's own: help, the composed configuration, completion. What can't be composed is said in ptft's words."""
-    if args.overrides:
+    completes = any(flag.split("=")[0] in ("--shell-completion", "-sc") for flag in args.flags)
+    if args.overrides and not completes:
         compose.compose(args.overrides)
     sys.argv = ["ptft", *args.flags, *args.words, *args.overrides]
     hydra.main(config_path=str(compose.conf_dir()), config_name="config", **compose.VERSION)(_nothing)()
@@ -104,16 +105,22 @@ def _nothing(cfg: DictConfig) -> None:
 def _run_one(config: dict[str, Any], overrides: list[str]) -> int:
     folder = None
     if config["resume"]:
+        if said := plan.complete(config, overrides):
+            print(said)
+            return 0
         folder = runs.RunFolder.reopen(Path(config["resume"]).parent.parent)
     elif not config["dry_run"]:
         folder = runs.RunFolder.claim(_folder_of(config, overrides))
-    return int(execute(config, folder, overrides)["exit_code"])
+    code = int(execute(config, folder, overrides)["exit_code"])
+    if folder and code == ConfigError.exit_code and not folder.checkpoints.exists():
+        folder.discard()
+    return code
 
 
 def _folder_of(config: dict[str, Any], overrides: list[str]) -> Path:
     typed = compose.typed(overrides).get("hydra.run.dir")
     if typed is not None:
-        return Path(str(typed)).expanduser()
+        return Path(os.path.expanduser(str(typed)))
     names = config["names"]
     return runs.new_name(Path("outputs"), names["stage"], names["model"], names["dataset"])
 
@@ -195,7 +202,7 @@ def _say_failure(status: dict[str, Any], report: Report, folder: runs.RunFolder 
     for line in str(status["message"]).splitlines():
         report.write(f"ptft: {line}")
         print(f"ptft: {line}", file=sys.stderr)
-    if folder:
+    if folder and status["exit_code"] != ConfigError.exit_code:
         print(
             f"ptft: {status['status']} after {status['seconds']:.1f} s; its log is {folder.path / 'run.log'}",
             file=sys.stderr,
@@ -212,7 +219,7 @@ def _write_config(folder: Path, config: dict[str, Any], overrides: list[str]) ->
 def _run_sweep(overrides: list[str], count: int) -> int:
     """All jobs through Hydra's launcher, then the table; 0 if every job finished."""
     typed = compose.typed(overrides).get("hydra.sweep.dir")
-    folder = Path(str(typed)).expanduser() if typed else sweep.new_folder(Path("outputs/sweeps"))
+    folder = Path(os.path.expanduser(str(typed))) if typed else sweep.new_folder(Path("outputs/sweeps"))
     sweep.claim(folder)
     rest = [text for text in overrides if not text.startswith("hydra.sweep.dir=")]
     sys.argv = ["ptft", "--multirun", *rest, arguments.quote(f"hydra.sweep.dir={folder.absolute()}")]
@@ -254,7 +261,7 @@ def cp(words: list[str]) -> int:
     names = compose.options(group)
     if name not in names:
         raise ConfigError(f"{words[0]}: there is no such config{suggest(name, names)}")
-    target = Path(words[1] if len(words) > 1 else "conf").expanduser() / group / f"{name}.yaml"
+    target = Path(os.path.expanduser(words[1]) if len(words) > 1 else "conf") / group / f"{name}.yaml"
     if target.exists():
         raise ConfigError(f"{target}: is there already; edit it, or remove it first")
     target.parent.mkdir(parents=True, exist_ok=True)

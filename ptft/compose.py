@@ -125,8 +125,13 @@ def parse_overrides(overrides: list[str]) -> list[Override]:
     return parsed
 
 
+def keys(overrides: list[str]) -> list[str]:
+    """The key or group of every override, in their order."""
+    return [str(override.key_or_group) for override in parse_overrides(overrides)]
+
+
 def typed(overrides: list[str]) -> dict[str, Any]:
-    """The keys of `overrides` and their values, groups and `hydra.*` included, deletions not."""
+    """The keys of `overrides` and their values (the last of each), groups and `hydra.*` included, deletions not."""
     return {o.key_or_group: o.value() for o in parse_overrides(overrides) if not o.is_delete()}
 
 
@@ -138,18 +143,23 @@ def apply(cfg: DictConfig, prefix: str, overrides: list[str]) -> None:
             continue
         if not override.is_add() and OmegaConf.select(cfg, key, default=KeyError) is KeyError:
             raise ConfigError(f"{key}: there is no such key{suggest(key, flat_keys(cfg))}")
+        if override.is_delete():
+            parent, _, leaf = key.rpartition(".")
+            OmegaConf.select(cfg, parent).pop(leaf)
+            continue
         OmegaConf.update(cfg, key, override.value(), force_add=True)
 
 
-def flat_keys(cfg: Any, prefix: str = "") -> list[str]:
+def flat_keys(cfg: DictConfig) -> list[str]:
     """Every dotted key of a configuration, without `hydra` and `names`; nothing is resolved."""
-    if not isinstance(cfg, DictConfig) or cfg._is_none() or cfg._is_missing() or cfg._is_interpolation():
-        return [prefix] if prefix else []
-    keys = [] if not prefix else [prefix]
-    for key in cfg:
-        if prefix or key not in ("hydra", "names"):
-            keys += flat_keys(cfg._get_node(key), f"{prefix}.{key!s}" if prefix else str(key))
-    return keys
+    tree = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(tree, dict)
+    return [key for name, node in tree.items() if name not in ("hydra", "names") for key in _keys(node, str(name))]
+
+
+def _keys(node: Any, path: str) -> list[str]:
+    below = node.items() if isinstance(node, dict) else ()
+    return [path, *(key for name, child in below for key in _keys(child, f"{path}.{name}"))]
 
 
 def plain(cfg: DictConfig) -> Any:

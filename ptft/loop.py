@@ -36,22 +36,22 @@ def fit(t: Training, said: Said, save: Callable[[bool], None]) -> None:
     """
     watch, clock = Watch(t), Clock(t.progress)
     t.objective.train()
+    if t.owes_evaluation():
+        save(assess(t, watch, said))
     while not t.finished() and not t.stop:
         for batch in t.loader.epoch(t.progress.epoch, t.progress.batch):
             train_step(t, batch, watch)
             clock.tick()
             said.stepped(t.progress.step)
-            ended = t.finished() or t.stop is not None
-            if ended or clock.due(t.every.log, t.progress.step):
+            if t.finished() or clock.due(t.every.log, t.progress.step):
                 log(t, watch, said)
-            better = False
-            if t.finished() or (t.progress.step % t.every.evaluate == 0 and not t.stop):
-                better = assess(t, watch, said)
+            better = t.owes_evaluation() and assess(t, watch, said)
+            ended = t.finished() or t.stop is not None
             if ended or better or t.progress.step % t.every.save == 0:
                 watch.check()
                 save(better)
             clock.start()
-            if ended or t.finished():
+            if ended:
                 break
 
 
@@ -86,14 +86,22 @@ def train_step(t: Training, batch: Batch, watch: Watch) -> None:
 
 @torch.inference_mode()
 def evaluate(
-    objective: Objective, loader: Batches, autocast: Callable[[], contextlib.AbstractContextManager[Any]]
+    objective: Objective,
+    loader: Batches,
+    autocast: Callable[[], contextlib.AbstractContextManager[Any]],
+    stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[dict[str, float], dict[str, Table]]:
-    """Metrics and tables over a whole split. Draws no random number, so training is the same with or without it."""
+    """Metrics and tables over a split, the whole of it unless `stopped` says to leave early.
+
+    Draws no random number, so training is the same with or without it.
+    """
     was_training, meter = objective.training, Meter()
     objective.eval()
     for batch in loader.epoch():
         with autocast():
             meter.add(objective(batch))
+        if stopped():
+            break
     objective.train(was_training)
     return meter.metrics(objective), objective.tables(meter.sums)
 
@@ -120,16 +128,20 @@ def log(t: Training, watch: Watch, said: Said) -> None:
 
 
 def assess(t: Training, watch: Watch, said: Said) -> bool:
-    """Evaluate on the validation split where there is one; whether it was the best so far."""
+    """Evaluate on the validation split where there is one; whether it was the best so far.
+
+    A stop leaves everything as it was, so that the run evaluates first when it is continued.
+    """
     watch.check()
-    p = t.progress
+    p, metrics = t.progress, _measure(t)
+    if t.stop:
+        return False
+    p.evaluated = p.step
     t.running.merge(t.window.sums)
     train, t.running.sums, t.window.sums = t.running.metrics(t.objective), {}, {}
     if t.val is None:
         said.evaluated(train, None, False)
         return False
-    with t.result():
-        metrics, _ = evaluate(t.objective, t.val, t.autocast)
     value = metrics.get(t.monitor["metric"].removeprefix("val/"), math.nan)
     better = is_better(value, p.best, t.monitor["mode"])
     if better:
@@ -141,9 +153,17 @@ def assess(t: Training, watch: Watch, said: Said) -> bool:
     return better
 
 
+def _measure(t: Training) -> dict[str, float]:
+    """Metrics of the result's weights on the validation split; of a part of it only once a stop is asked for."""
+    if t.val is None or t.stop:
+        return {}
+    with t.result():
+        return evaluate(t.objective, t.val, t.autocast, lambda: t.stop is not None)[0]
+
+
 def is_better(value: float, best: float | None, mode: str) -> bool:
-    """Whether `value` beats `best`; NaN never does."""
-    if math.isnan(value):
+    """Whether `value` beats `best`; NaN and infinity never do."""
+    if not math.isfinite(value):
         return False
     return best is None or (value > best if mode == "max" else value < best)
 

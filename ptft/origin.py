@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def locate(ckpt: str, key: str = "ckpt") -> Path:
 
     Raises CheckpointError with the absolute path that was tried and near names.
     """
-    path = Path(ckpt).expanduser().absolute()
+    path = Path(os.path.expanduser(ckpt)).absolute()
     order = ("last.pt",) if key == "resume" else ("best.pt", "last.pt")
     for folder in (path / "checkpoints", path):
         for name in order:

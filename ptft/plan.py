@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def prepare(overrides: list[str]) -> dict[str, Any]:
         return _continued(str(typed["resume"]), overrides, typed)
     if "stage" not in typed:
         raise ConfigError(f"which stage? type stage=NAME, one of {', '.join(compose.options('stage'))}")
-    groups = [text for text, key in zip(overrides, typed, strict=True) if key in compose.GROUPS]
+    groups = [text for text, key in zip(overrides, compose.keys(overrides), strict=True) if key in compose.GROUPS]
     base = compose.compose(groups)
     cfg = _filled(overrides, typed, base)
     config: dict[str, Any] = compose.plain(cfg)
@@ -78,7 +79,8 @@ def _from_checkpoint(
 
     path, said = origin.resolve(ckpt, base.names.stage)
     found = origin.load(path)
-    held = [text for text, key in zip(overrides, typed, strict=True) if key.split(".")[0] in wants]
+    keys = compose.keys(overrides)
+    held = [text for text, key in zip(overrides, keys, strict=True) if key.split(".")[0] in wants]
     cfg = compose.compose([text for text in overrides if text not in held])
     OmegaConf.set_struct(cfg, False)
     cfg.ckpt = found.path
@@ -90,6 +92,8 @@ def _from_checkpoint(
                 f"ckpt={ckpt}: plain weights don't say which model they are of; "
                 "add model=NAME, the one they were made with"
             )
+        if wants:
+            raise CheckpointError(f"ckpt={ckpt}: plain weights hold no {' and no '.join(wants)}; finetune them first")
         return cfg
     if "model" not in wants:
         _same_model(
@@ -105,10 +109,10 @@ def _from_checkpoint(
 
 
 def _same_model(stored: dict[str, Any], asked: dict[str, Any], name: str, path: str) -> None:
-    there = stored["names"]["model"]
-    if there != name and stored["model"] != asked:
+    there, here = stored["model"].get("name", stored["names"]["model"]), asked.get("name", name)
+    if there != here and stored["model"] != asked:
         raise CheckpointError(
-            f"{path}: the checkpoint holds {there}, model= asks for {name}; drop model={name} or choose another ckpt"
+            f"{path}: the checkpoint holds {there}, model= asks for {here}; drop model={name} or choose another ckpt"
         )
 
 
@@ -128,7 +132,7 @@ def _absolute(config: dict[str, Any]) -> None:
     """Paths as they are meant where the user stands, so that a later run may start from elsewhere."""
     root = config.get("dataset", {}).get("root")
     if isinstance(root, str) and root:
-        config["dataset"]["root"] = str(Path(root).expanduser().absolute())
+        config["dataset"]["root"] = str(Path(os.path.expanduser(root)).absolute())
 
 
 def _continued(resume: str, overrides: list[str], typed: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +147,8 @@ def _continued(resume: str, overrides: list[str], typed: dict[str, Any]) -> dict
             f"resume={resume}: {found.path} holds weights only and can't be continued; "
             f"ckpt={resume} starts a new run from them"
         )
+    if found.run is None:
+        raise CheckpointError(f"resume={resume}: {found.path} is not in the folder of a run; resume=RUN names one")
     cfg = OmegaConf.create(found.config)
     differences = []
     for key, value in typed.items():
@@ -166,3 +172,18 @@ def _continued(resume: str, overrides: list[str], typed: dict[str, Any]) -> dict
     _absolute(config)
     check({**config, "ckpt": None}, {})
     return config
+
+
+def complete(config: dict[str, Any], overrides: list[str]) -> str | None:
+    """What to say of a finished run whose continuation has nothing to do; None where there is something."""
+    from ptft import runs
+
+    folder, typed = Path(config["resume"]).parent.parent, compose.typed(overrides)
+    if runs.read_json(folder / "status.json").get("status") != "finished":
+        return None
+    done = runs.read_json(folder / "summary.json")
+    limits = {"epochs": done["epochs"], "steps": done["steps"], "minutes": done["seconds"] / 60}
+    raised = {key: typed[f"train.{key}"] for key in limits if typed.get(f"train.{key}") is not None}
+    if raised and all(value > limits[key] for key, value in raised.items()):
+        return None
+    return f"{folder}: complete at step {done['steps']:,}, epoch {done['epochs']:,}; raise train.epochs to go on"

@@ -31,6 +31,15 @@ SHOWN = ("loss", "accuracy")
 """Metrics with a column of their own in the table of epochs; the others go to metrics.jsonl and the summary."""
 
 
+class Terminal(Console):
+    """A console that goes on when nobody reads it any more (`ptft … | head`), where rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+
+
 class Report:
     """The terminal, `run.log` and `metrics.jsonl` of one run; without a folder only the terminal."""
 
@@ -38,7 +47,7 @@ class Report:
         self.folder = folder
         if not sys.stdout.isatty() and hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="replace")
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = Terminal(highlight=False, soft_wrap=True)
         self.live = self.console.is_terminal and os.environ.get("TERM") != "dumb"
         self.log = open(folder / "run.log", "a", encoding="utf-8") if folder else None  # noqa: SIM115  # open for the run
         self.metrics: IO[str] | None = None
@@ -71,10 +80,7 @@ class Report:
         self._print(f"[{style}]{escape(text)}[/]" if style else escape(text))
 
     def _print(self, renderable: Any) -> None:
-        try:
-            self.console.print(renderable)
-        except BrokenPipeError:
-            mute()
+        self.console.print(renderable)
 
     def block(self, title: str, rows: Mapping[str, str], style: str = "cyan") -> None:
         """A panel of names and values on a terminal, a line for each elsewhere."""
@@ -159,11 +165,13 @@ class Report:
         self.last_train = train
         if row is not None:
             self.record(row)
+            if not math.isfinite(row.get(self.monitored, math.nan)):
+                self.say(f"val {self.monitored} is not finite at step {row['step']}: never the best", "yellow")
         if not self.columns:
             shown = [*SHOWN, *([self.monitored] if self.monitored not in SHOWN else [])]
             self.columns = [name for name in shown if name in train or (row and name in row)]
             if self.live:
-                head = [f"{split + ' ' + name:>14}" for split in ("train", "val") for name in self.columns]
+                head = [f"{split + ' ' + name:>16}" for split in ("train", "val") for name in self.columns]
                 self.say(f"{'step':>8} {'epoch':>6} {''.join(head)}", "dim")
         found = row or {}
         if self.live:
@@ -232,7 +240,7 @@ def _numbers(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
 
 
 def _cell(value: float | None) -> str:
-    return f"{'' if value is None else f'{value:.4f}':>14}"
+    return f"{'' if value is None else f'{value:.4f}':>16}"
 
 
 def duration(seconds: float) -> str:
@@ -251,20 +259,15 @@ def number(name: str, value: float) -> str:
 
 
 def cut_metrics(path: Path, step: int) -> None:
-    """Drop the rows of metrics.jsonl that are newer than `step`, and a last line that was cut."""
+    """Drop the rows of metrics.jsonl that are newer than `step`, the end's (test), and a last line that was cut."""
     if not path.exists():
         return
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         with contextlib.suppress(ValueError):
-            if json.loads(line).get("step", 0) <= step:
+            row = json.loads(line)
+            if row.get("step", 0) <= step and row.get("split") != "test":
                 kept.append(line + "\n")
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text("".join(kept), encoding="utf-8")
     os.replace(aside, path)
-
-
-def mute() -> None:
-    """Nobody reads the terminal any more (`ptft … | head`): throw away what is still said, and go on."""
-    null: IO[str] = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # stays open as stdout
-    os.dup2(null.fileno(), sys.stdout.fileno())

@@ -42,12 +42,14 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self._lock: IO[str] | None = None
+        self._made: list[Path] = []
 
     @classmethod
     def claim(cls, path: Path) -> RunFolder:
         """Make the folder and hold it; one that holds a run already is refused."""
         folder = cls(path)
         try:
+            folder._made = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
             folder.path.mkdir(parents=True, exist_ok=True)
             if not os.access(folder.path, os.W_OK):
                 raise PermissionError(13, "Permission denied")
@@ -97,6 +99,14 @@ class RunFolder:
         if self._lock:
             self._lock.close()
             self._lock = None
+
+    def discard(self) -> None:
+        """Undo the claim of a run that never began: its files, and the folders that were made for it."""
+        for name in ("run.log", ".hydra/config.yaml", ".hydra/overrides.yaml", ".lock", "status.json"):
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something of the user's is in them
+            for folder in (self.path / ".hydra", *self._made):
+                folder.rmdir()
 
     @property
     def checkpoints(self) -> Path:

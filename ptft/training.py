@@ -7,8 +7,9 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,6 +43,8 @@ class Progress:
     best_step: int = 0
     worse: int = 0
     """Evaluations since the best one."""
+    evaluated: int = 0
+    """The step of the last evaluation that was finished."""
 
 
 @dataclass
@@ -142,6 +145,11 @@ class Training:
         impatient = self.patience is not None and p.worse >= self.patience
         return spent or impatient or (self.total is not None and p.step >= self.total)
 
+    def owes_evaluation(self) -> bool:
+        """Whether this step is to be evaluated and was not: also of a run that a signal ended before it was."""
+        p = self.progress
+        return p.evaluated < p.step and (self.finished() or p.step % self.every.evaluate == 0)
+
     def result(self) -> contextlib.AbstractContextManager[Any]:
         """Inside, the objective holds the weights that count as the result: the averaged ones where there are any."""
         return self.ema.swapped(self.objective) if self.ema else contextlib.nullcontext()
@@ -179,8 +187,10 @@ class Training:
 
 
 def rng_state(device: torch.device) -> dict[str, Any]:
-    """States of the generators that training draws from: Python's, torch's, the device's."""
-    state: dict[str, Any] = {"python": random.getstate(), "torch": torch.get_rng_state()}
+    """States of the global generators as plain data: Python's, numpy's, torch's, the device's."""
+    name, keys, *rest = cast(tuple[Any, ...], np.random.get_state())
+    numpy = (name, keys.tolist(), *rest)
+    state: dict[str, Any] = {"python": random.getstate(), "numpy": numpy, "torch": torch.get_rng_state()}
     if device.type == "cuda":
         state["device"] = torch.cuda.get_rng_state(device)
     elif device.type == "mps":
@@ -190,6 +200,7 @@ def rng_state(device: torch.device) -> dict[str, Any]:
 
 def set_rng_state(state: dict[str, Any], device: torch.device) -> None:
     random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
     if device.type == "cuda" and "device" in state:
         torch.cuda.set_rng_state(state["device"], device)

@@ -116,7 +116,7 @@ def _fits(own: dict[str, Tensor], given: dict[str, Tensor], origin: str) -> None
         if given[name].shape != tensor.shape:
             raise CheckpointError(
                 f"{origin}: {PREFIX}{name} is {_shape(given[name])} there and {_shape(tensor)} here; "
-                "drop model= and dataset.size= or choose those it was trained with"
+                "drop model=, dataset.size= and dataset.channels=, or choose those it was trained with"
             )
 
 

@@ -84,6 +84,18 @@ def pretrained(tmp_path_factory):
     return folder
 
 
+def refused(result: Result, code: int, *said: str) -> None:
+    """The command ended with `code` and said all of `said`, without a trace of Python."""
+    assert result.code == code, result.text
+    assert not [part for part in said if part not in result.text], result.text
+    assert "Traceback" not in result.text
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, to compare before and after."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def rows(folder: Path) -> list[dict]:
     """The objects of a run's metrics.jsonl."""
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

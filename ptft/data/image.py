@@ -44,7 +44,7 @@ def find(path: Path | str) -> list[Path]:
     A file named directly counts whatever its suffix. Hidden files and folders are ignored; links are followed unless
     they lead back into a folder they lie in. Empty where there is nothing.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if path.is_file():
         return [path]
     if path.is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
@@ -72,7 +73,7 @@ class SplitSource(Source):
         seed: int = 0,
         like: Spec | None = None,
     ) -> None:
-        self.root = None if root is None else Path(root).expanduser()
+        self.root = None if root is None else Path(os.path.expanduser(root))
         self.size = None if size is None else pair(size)
         self.channels, self.like = channels, like
         self.train, self.val, self.test = train, val, test

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from omegaconf import DictConfig
 
 from ptft import announce, build
-from ptft.assemble import eval_loader, plain, read_splits
+from ptft.assemble import eval_loader, plain, read_splits, same_channels
 from ptft.core import Objective, Source, Table
 from ptft.errors import ConfigError, DataError
 from ptft.loop import evaluate
@@ -16,6 +17,7 @@ from ptft.report import Report
 from ptft.runs import RunFolder, write_json
 from ptft.stages.train import write_tables
 from ptft.summary import peak_memory, versions
+from ptft.transfer import take_over
 
 MOST_CLASSES = 20
 """Above so many classes the confusion matrix is shown as its largest confusions."""
@@ -27,7 +29,8 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     device = build.device(cfg.device)
     precision = build.precision(cfg.precision, device)
     source = build.source(plain(cfg.dataset), origin.spec, tuple(cfg.trusted))
-    objective = build.place(restored(cfg, origin), device)
+    same_channels(origin, source)
+    objective = build.place(restored(cfg, origin, source.spec.shape), device)
     _same_classes(origin, source)
     split = _split(cfg, source)
     examples = read_splits(source, (split,), cfg, device, out)[split]
@@ -52,18 +55,21 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     }
     write_json(folder.path / "summary.json", summary)
     following = f"ptft stage=predict ckpt={announce.short(origin.path)} input=FILES"
-    out.block(
-        "evaluate done", {**announce.results({split: metrics}), "folder": str(folder.path), "next": following}, "green"
-    )
+    out.block("evaluate done", announce.results({split: metrics}), "green")
+    announce.ending(out, folder.path, following)
     return {"metrics": {split: metrics}}
 
 
-def restored(cfg: DictConfig, origin: Origin) -> Objective:
-    """The checkpoint's objective as it was, every tensor of it. Raises ConfigError for a file that holds no task."""
+def restored(cfg: DictConfig, origin: Origin, shape: dict[str, Any] | None = None) -> Objective:
+    """The checkpoint's objective with every tensor of it, for inputs of `shape` (None: those it was trained on).
+
+    Raises ConfigError for a file that holds no task, CheckpointError where its tensors don't fit.
+    """
     if origin.spec is None or not origin.spec.classes or "objective" not in (origin.config or {}):
         raise ConfigError(f"ckpt={origin.path}: holds a backbone and no task; finetune it first")
-    objective = build.objective(plain(cfg.model), plain(cfg.objective), origin.spec, None, tuple(cfg.trusted))
-    objective.load_state_dict(origin.weights)
+    spec = replace(origin.spec, shape=shape or origin.spec.shape)
+    objective = build.objective(plain(cfg.model), plain(cfg.objective), spec, None, tuple(cfg.trusted))
+    take_over(objective, origin.weights, whole=True, why="", origin=origin.path)
     return objective
 
 

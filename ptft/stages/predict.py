@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,9 @@ import torch
 from omegaconf import DictConfig
 
 from ptft import announce, build
-from ptft.core import Spec
+from ptft.core import Objective, Spec
 from ptft.errors import DataError, StorageError
-from ptft.origin import load
+from ptft.origin import Origin, load
 from ptft.report import Report
 from ptft.runs import RunFolder, write_json
 from ptft.stages.evaluate import restored
@@ -38,68 +39,67 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     spec = origin.spec
     assert spec
     modality = importlib.import_module(f"ptft.data.{spec.modality}")
-    paths = modality.find(Path(str(cfg.input)).expanduser())
+    paths = modality.find(str(cfg.input))
     if not paths:
-        raise DataError(f"input={cfg.input}: no {spec.modality} files there; name a file, a folder or a glob in quotes")
-    rows_of = {
-        "model": str(cfg.names.model),
+        raise DataError(f"input={cfg.input}: no {spec.modality} files there; name a file, a folder or a glob")
+    header = {
+        "model": f"{cfg.names.model}, {cfg.names.objective}",
         "input": f"{len(paths):,} files, read as {announce.shape_of(spec)}",
         "device": announce.device_name(device, precision),
         "start": origin.path,
+        "folder": str(folder.path) if folder else "none, this is a dry run",
     }
-    out.block("ptft predict", rows_of)
+    out.block("ptft predict", header)
     if folder is None:
         return {}
-    rows: list[Row] = []
-    unreadable: list[str] = []
-    autocast = build.autocast(precision, device)
-    with out.reading("predicting") as progress, torch.inference_mode(), autocast():
+    rows, unreadable = [], []
+    with out.reading("predicting") as progress, torch.inference_mode(), build.autocast(precision, device)():
         for names, inputs, failed in _batches(paths, modality, spec):
+            rows += _predicted(objective, spec, names, inputs.to(device)) if names else []
             unreadable += failed
-            if names:
-                found = objective.predict({"input": inputs.to(device)})
-                labels, shares = found["label"].tolist(), found["probability"].tolist()
-                rows += [
-                    (name, spec.classes[label], share) for name, label, share in zip(names, labels, shares, strict=True)
-                ]
             progress(len(rows) + len(unreadable), len(paths))
     for message in unreadable[:SHOWN]:
         out.say(f"left out: {message}", "yellow")
     if not rows:
         raise DataError(f"input={cfg.input}: none of the {len(paths)} files can be read; the first: {unreadable[0]}")
-    target = Path(str(cfg.output)).expanduser().absolute() if cfg.output else folder.path / "predictions.csv"
+    target = Path(os.path.expanduser(str(cfg.output))).absolute() if cfg.output else folder.path / "predictions.csv"
     _write(target, rows)
-    counts = Counter(name for _, name, _ in rows)
-    metrics = {"files": len(rows), "unreadable": len(unreadable)}
-    write_json(
-        folder.path / "summary.json",
-        {
-            "stage": "predict",
-            "status": "finished",
-            "model": cfg.names.model,
-            **metrics,
-            "classes": counts,
-            "output": str(target),
-            "parent": origin.parent,
-            "versions": versions(),
-        },
-    )
-    out.table(
-        "predictions" if len(rows) <= SHOWN else f"the first {SHOWN} predictions",
-        ["path", "class", "probability"],
-        [[name, label, f"{share:.4f}"] for name, label, share in rows[:SHOWN]],
-    )
-    out.block(
-        "predict done",
-        {
-            "files": f"{len(rows):,} predicted, {len(unreadable):,} unreadable",
-            "classes": ", ".join(f"{name} {count}" for name, count in counts.most_common(10)),
-            "written": str(target),
-            "folder": str(folder.path),
-        },
-        "green",
-    )
+    _close(cfg, out, folder, origin, rows, len(unreadable), target)
     return {}
+
+
+def _predicted(objective: Objective, spec: Spec, names: list[str], inputs: torch.Tensor) -> list[Row]:
+    found = objective.predict({"input": inputs})
+    labels, shares = found["label"].tolist(), found["probability"].tolist()
+    return [(name, spec.classes[label], share) for name, label, share in zip(names, labels, shares, strict=True)]
+
+
+def _close(
+    cfg: DictConfig, out: Report, folder: RunFolder, origin: Origin, rows: list[Row], unreadable: int, target: Path
+) -> None:
+    """The summary, the first rows, and the last lines."""
+    counts = Counter(name for _, name, _ in rows)
+    summary = {
+        **{key: cfg.names[key] for key in ("stage", "model", "objective")},
+        "status": "finished",
+        "files": len(rows),
+        "unreadable": unreadable,
+        "classes": counts,
+        "output": str(target),
+        "parent": origin.parent,
+        "versions": versions(),
+    }
+    write_json(folder.path / "summary.json", summary)
+    title = "predictions" if len(rows) <= SHOWN else f"the first {SHOWN} predictions"
+    shown = [[name, label, f"{share:.4f}"] for name, label, share in rows[:SHOWN]]
+    out.table(title, ["path", "class", "probability"], shown)
+    done = {
+        "files": f"{len(rows):,} predicted, {unreadable:,} unreadable",
+        "classes": ", ".join(f"{name} {count}" for name, count in counts.most_common(10)),
+        "written": str(target),
+    }
+    out.block("predict done", done, "green")
+    announce.ending(out, folder.path, f"ptft stage=evaluate ckpt={announce.short(origin.path)}")
 
 
 def _batches(

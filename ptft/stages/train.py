@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from ptft import announce, checkpoint
 from ptft.assemble import Run, assemble, eval_loader, plain
 from ptft.core import Table
+from ptft.data.loader import worker_failure
 from ptft.errors import DataError, Interrupted
 from ptft.interrupt import CODES, on_signal
 from ptft.loop import Watch, evaluate, fit, train_step
@@ -76,9 +77,14 @@ def _train(r: Run, out: Report, folder: RunFolder) -> None:
         t.stop = name
 
     out.start(t.total, dataclasses.asdict(t.progress), t.monitor["metric"].split("/")[-1])
-    with on_signal(stop):
-        fit(t, out, lambda better: _save(r, folder, better=better))
+    try:
+        with on_signal(stop):
+            fit(t, out, lambda better: _save(r, folder, better=better))
+    except RuntimeError as error:
+        raise worker_failure(error) or error from error
     out.stop_bar()
+    if skipped := len(getattr(t.loader, "skipped", ())):
+        out.say(f"{skipped} unreadable files were left out of the batches (dataset.on_error=skip)", "yellow")
 
 
 def _save(r: Run, folder: RunFolder, *, better: bool) -> None:

@@ -144,7 +144,7 @@ def test_a_checkpoint_decides_size_channels_and_statistics():
     assert source.spec.mean == (0.1, 0.2, 0.3)
     assert source.spec.classes == NAMES
     assert source.split("train").input.shape == (200, 3, 8, 12)
-    assert "images are resized to 8×12, as in the checkpoint; dataset.size=… changes it" in source.notes  # noqa: RUF001
+    assert "images are resized to 8×12, as in the checkpoint; dataset.size=… changes it" in source.notes
     assert any("three channels, as in the checkpoint" in note for note in source.notes)
 
 

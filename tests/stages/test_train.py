@@ -1,0 +1,231 @@
+"""`ptft stage=pretrain`, then `ptft stage=finetune ckpt=…`: what a user and their scripts rely on."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+TOP = {
+    "stage",
+    "status",
+    "model",
+    "dataset",
+    "objective",
+    "seed",
+    "device",
+    "precision",
+    "steps",
+    "epochs",
+    "samples",
+    "seconds",
+    "samples_per_second",
+    "peak_memory_bytes",
+    "parameters",
+    "trainable_parameters",
+    "flops",
+    "metrics",
+    "best",
+    "checkpoints",
+    "parent",
+    "transfer",
+    "versions",
+}
+DIGITS = ["dataset.limit=64", "train.steps=6", "train.every.evaluate=3", "train.every.log=3"]
+
+
+def read(folder: Path, name: str) -> dict:
+    return json.loads((folder / name).read_text())
+
+
+def rows(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def finetune(ptft, pretrained, *more):
+    return ptft("stage=finetune", f"ckpt={pretrained}", *DIGITS, "hydra.run.dir=run", *more)
+
+
+def test_a_run_leaves_what_the_interface_promises(pretrained):
+    summary, status = read(pretrained, "summary.json"), read(pretrained, "status.json")
+    assert summary.keys() == TOP
+    assert status["status"] == "finished"
+    assert {"pid", "host"} <= status.keys()
+    assert summary["steps"] == 20
+    assert summary["samples"] == 20 * 64 - 4 * 20  # 300 images: four batches of 64 and one of 44, four times
+    assert summary["parent"] is None
+    assert summary["transfer"] is None
+    assert summary["flops"] > 3 * summary["parameters"] * summary["samples"]
+    assert summary["metrics"].keys() == {"train", "val", "test"}
+    assert (pretrained / ".hydra" / "overrides.yaml").exists()
+    config = yaml.safe_load((pretrained / ".hydra" / "config.yaml").read_text())
+    assert config["dataset"]["seed"] == 0, "resolved, no interpolation left"
+    assert "pretrain done" in (pretrained / "run.log").read_text()
+
+
+def test_metrics_are_one_object_a_line(pretrained):
+    found = rows(pretrained)
+    assert {row["split"] for row in found} == {"train", "val", "test"}
+    for row in found:
+        assert {"step", "epoch", "split", "loss", "accuracy", "seconds"} <= row.keys()
+    assert all("lr" in row for row in found if row["split"] == "train")
+    assert [row["step"] for row in found if row["split"] == "val"] == [10, 20]
+
+
+def test_the_checkpoint_loads_with_plain_torch(pretrained):
+    content = torch.load(pretrained / "checkpoints" / "best.pt", weights_only=True)
+    assert {"config", "spec", "weights"} <= content.keys()
+    assert content["spec"]["classes"] == list("0123456789")
+
+
+def test_a_finetune_takes_the_backbone_and_says_so(ptft, pretrained, tmp_path):
+    done = finetune(ptft, pretrained)
+    assert done.code == 0, done.text
+    summary = read(tmp_path / "run", "summary.json")
+    assert summary["model"] == "cnn"
+    assert summary["parent"]["path"] == str(pretrained / "checkpoints" / "best.pt")
+    assert summary["parent"]["run"] == str(pretrained)
+    transfer = summary["transfer"]
+    assert set(transfer["reinitialised"]["tensors"]) == {"head.weight", "head.bias"}
+    assert sum(transfer[kind]["parameters"] for kind in ("loaded", "reinitialised")) == summary["parameters"]
+    assert f"{transfer['loaded']['parameters']:,} values" in done.out
+    assert "ptft stage=predict ckpt=run/checkpoints/best.pt" in done.out.splitlines()[-1]
+
+
+def test_the_inputs_follow_the_checkpoint_unless_typed(ptft, pretrained, tmp_path):
+    small = [
+        "stage=pretrain",
+        "dataset.images=60",
+        "train.steps=2",
+        "dataset.size=20",
+        "model.channels=[4,8]",
+        "model.width=16",
+    ]
+    assert ptft(*small, "hydra.run.dir=small").code == 0
+    done = ptft("stage=finetune", "ckpt=small", *DIGITS, "hydra.run.dir=run")
+    assert "images are resized to 20×20, as in the checkpoint; dataset.size=… changes it" in done.out
+    spec = torch.load("run/checkpoints/best.pt", weights_only=True)["spec"]
+    assert spec["shape"]["size"] == [20, 20]
+    wrong = ptft("stage=finetune", "ckpt=small", *DIGITS, "dataset.size=24", "hydra.run.dir=other")
+    assert wrong.code == 4
+    assert "backbone.linear.weight" in wrong.err
+    assert "Traceback" not in wrong.err
+
+
+def test_another_model_than_the_checkpoints_is_one_clear_line(ptft, pretrained, tmp_path):
+    done = ptft("stage=finetune", f"ckpt={pretrained}", "model=vit_tiny")
+    assert done.code == 4
+    assert "the checkpoint holds cnn, model= asks for vit_tiny" in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_latest_is_the_newest_finished_pretraining_and_is_stored_resolved(ptft, pretrained, tmp_path):
+    shutil.copytree(pretrained, tmp_path / "outputs" / "2026-01-01" / "00-00-00-pretrain")
+    done = ptft("stage=finetune", "ckpt=latest", *DIGITS, "hydra.run.dir=run")
+    assert "ckpt=latest is outputs/2026-01-01/00-00-00-pretrain" in done.out
+    stored = yaml.safe_load(Path("run/.hydra/config.yaml").read_text())["ckpt"]
+    assert stored == str(tmp_path / "outputs" / "2026-01-01" / "00-00-00-pretrain" / "checkpoints" / "best.pt")
+
+
+def test_a_linear_probe_trains_the_head_alone(ptft, pretrained, tmp_path):
+    done = finetune(ptft, pretrained, "finetune.train=head")
+    assert "170 of them trained" in done.out
+    before = torch.load(pretrained / "checkpoints" / "best.pt", weights_only=True)["weights"]
+    after = torch.load("run/checkpoints/last.pt", weights_only=True)["weights"]
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("backbone."))
+    assert not torch.equal(before["head.weight"], after["head.weight"])
+
+
+def test_the_kept_head_starts_where_it_ended(ptft, pretrained):
+    done = finetune(ptft, pretrained, "finetune.head=keep", "optimizer.lr=1e-12", "optimizer.weight_decay=0")
+    assert done.code == 0, done.text
+    before = torch.load(pretrained / "checkpoints" / "best.pt", weights_only=True)["weights"]
+    after = torch.load("run/checkpoints/last.pt", weights_only=True)["weights"]
+    torch.testing.assert_close(before["head.weight"], after["head.weight"])
+    other = ptft("stage=finetune", f"ckpt={pretrained}", *DIGITS, "finetune.head=keep", "dataset.classes=['1','2','3']")
+    assert other.code == 3
+    assert "finetune.head=new" in other.err
+
+
+def test_a_pretraining_can_start_from_a_checkpoint_too(ptft, pretrained):
+    done = ptft("stage=pretrain", f"ckpt={pretrained}", "dataset.images=100", "train.steps=2", "hydra.run.dir=more")
+    assert done.code == 0, done.text
+    assert read(Path("more"), "summary.json")["transfer"]["loaded"]["parameters"] > 0
+
+
+def test_without_a_val_split_best_is_last(ptft):
+    done = ptft("stage=pretrain", "dataset=digits", "dataset.val=null", *DIGITS, "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    best, last = Path("run/checkpoints/best.pt").read_bytes(), Path("run/checkpoints/last.pt").read_bytes()
+    assert best == last
+    assert set(read(Path("run"), "summary.json")["metrics"]) == {"train", "test"}
+
+
+def test_the_survey_experiment_finetunes_on_the_test_splits_images(ptft, tmp_path):
+    from ptft.data.torchvision import sample
+
+    sample(tmp_path / "data")
+    first = ptft("stage=pretrain", "experiment=mnist_survey", "train.epochs=1", "hydra.run.dir=first")
+    assert first.code == 0, first.text
+    config = yaml.safe_load(Path("first/.hydra/config.yaml").read_text())
+    assert (config["optimizer"]["_target_"], config["train"]["batch_size"]) == ("torch.optim.Adam", 64)
+    assert (
+        yaml.safe_load((Path(__file__).parents[2] / "conf/experiment/mnist_survey.yaml").read_text())["train"]["epochs"]
+        == 10
+    )
+    second = ptft(
+        "stage=finetune", "ckpt=first", "experiment=mnist_survey_finetune", "train.epochs=1", "hydra.run.dir=second"
+    )
+    assert second.code == 0, second.text
+    assert set(read(Path("second"), "summary.json")["metrics"]) == {"train"}, (
+        "nothing is measured on what was trained on"
+    )
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["optimizer=muon", "optimizer=sgd", "train.ema=0.9", "train.accumulate=4", "objective.mixup=0.2", "schedule=wsd"],
+)
+def test_options_of_training_work_through_the_command(ptft, option):
+    done = ptft("stage=pretrain", "dataset=digits", *DIGITS, option, "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    assert read(Path("run"), "summary.json")["metrics"]["test"]["accuracy"] > 0
+
+
+@pytest.mark.slow
+def test_training_learns_and_pretraining_on_glyphs_transfers(ptft):
+    """A linear probe on glyph features beats one on random features by far, on real digits."""
+    assert ptft("stage=pretrain", "dataset.images=4000", "train.epochs=2", "hydra.run.dir=pre").code == 0
+    assert read(Path("pre"), "summary.json")["metrics"]["test"]["accuracy"] > 0.7
+    probe = ["stage=finetune", "finetune.train=head", "dataset.per_class=10", "train.steps=150", "optimizer.lr=1e-3"]
+    assert ptft(*probe, "ckpt=pre", "hydra.run.dir=glyphs").code == 0
+    assert ptft(*probe, "ckpt=null", "hydra.run.dir=random").code == 0
+    gain = [read(Path(name), "summary.json")["metrics"]["test"]["accuracy"] for name in ("glyphs", "random")]
+    assert gain[0] > gain[1] + 0.03
+
+
+def test_a_sweep_ends_in_its_table(ptft, tmp_path):
+    done = ptft(
+        "-m", "stage=pretrain", "dataset=digits", *DIGITS, "optimizer.lr=1e-3,1e-9", "seed=0,1", "hydra.sweep.dir=sweep"
+    )
+    assert done.code == 0, done.text
+    table = done.out.split("4 jobs, best first")[1]
+    order = [line.split()[:3] for line in table.splitlines()[2:6]]
+    assert [rate for _, rate, _ in order][:2] == ["0.001", "0.001"]
+    assert "mean ± standard deviation over seeds" in table
+    with open("sweep/results.csv", newline="") as file:
+        results = list(csv.DictReader(file))
+    assert [row["number"] for row in results] == ["0", "1", "2", "3"]
+    assert all(row["status"] == "finished" and float(row["test/accuracy"]) > 0 for row in results)
+    assert len(json.loads(Path("sweep/results.json").read_text())) == 4
+
+
+def test_a_sweep_checks_all_its_jobs_before_the_first_starts(ptft, tmp_path):
+    done = ptft("-m", "stage=pretrain", "dataset=digits", *DIGITS, "optimizer.lr=1e-3,-1", "hydra.sweep.dir=sweep")
+    assert done.code == 2
+    assert "optimizer.lr=-1" in done.err
+    assert not (tmp_path / "sweep").exists()

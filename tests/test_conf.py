@@ -1,0 +1,138 @@
+"""Every option of every group, found by itself: composed, and one step taken with it."""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+CONF = ROOT / "conf"
+OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/*.yaml"))
+
+NEEDS = {
+    "dataset/image_folder": ["dataset.size=32"],
+    "model/torchvision": ["model.name=mobilenet_v3_small"],
+    "experiment/mnist_survey_finetune": ["ckpt=null"],
+    "stage/finetune": ["ckpt=null"],
+}
+"""What an option asks for beside its name."""
+
+COMPOSED_ONLY = {"model/from_ckpt", "dataset/from_ckpt", "objective/from_ckpt", "stage/evaluate", "stage/predict"}
+"""Options that need a checkpoint; tests/stages runs them."""
+
+SMALL = ["train.batch_size=4", "train.steps=2", "device=cpu"]
+
+
+def overrides(option: str, root: Path) -> list[str]:
+    """What to type for a step with this option on a handful of examples."""
+    group, name = option.split("/")
+    stage = [] if group == "stage" else ["stage=finetune"] if name.endswith("_finetune") else ["stage=pretrain"]
+    typed = [*stage, f"{group}={name}", *NEEDS.get(option, []), *SMALL]
+    data = dataset_of(group, name)
+    if data is None:
+        return [*typed, "dataset=digits", "dataset.limit=12"]
+    module = importlib.import_module(
+        yaml.safe_load((CONF / "dataset" / f"{data}.yaml").read_text())["_target_"].rpartition(".")[0]
+    )
+    module.sample(root)
+    return [*typed, f"dataset.root={root}"]
+
+
+def dataset_of(group: str, name: str) -> str | None:
+    """The dataset that an option brings along."""
+    if group == "dataset":
+        return name
+    defaults = yaml.safe_load((CONF / group / f"{name}.yaml").read_text()).get("defaults", [])
+    found = [entry["override /dataset"] for entry in defaults if "override /dataset" in entry]
+    return found[0] if found and found[0] != "from_ckpt" else None
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in COMPOSED_ONLY])
+def test_a_step_with_every_option(option, ptft, tmp_path):
+    done = ptft(*overrides(option, tmp_path / "data"), "dry_run=true")
+    assert done.code == 0, done.text
+    assert "cost, from one step" in done.out
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes(option):
+    from ptft.compose import compose
+
+    group, name = option.split("/")
+    cfg = compose([f"{group}={name}"])
+    assert cfg.names[group] == name
+
+
+def test_no_option_is_left_out():
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    assert groups == {"dataset", "experiment", "model", "objective", "optimizer", "schedule", "stage"}
+    assert len(OPTIONS) == sum(len(list((CONF / group).glob("*.yaml"))) for group in groups)
+    assert COMPOSED_ONLY | NEEDS.keys() <= set(OPTIONS)
+
+
+def test_typed_wins_over_experiment_wins_over_stage_wins_over_config():
+    from ptft.compose import compose
+
+    assert compose(["stage=pretrain"]).optimizer.lr == 1e-3
+    assert compose(["stage=finetune"]).optimizer.lr == 5e-4
+    assert compose(["stage=finetune", "experiment=mnist_survey_finetune"]).optimizer.lr == 1e-4
+    assert compose(["stage=finetune", "experiment=mnist_survey_finetune", "optimizer.lr=7"]).optimizer.lr == 7
+    assert compose(["stage=finetune", "dataset=mnist"]).names.dataset == "mnist"
+
+
+NEW_MODEL = '''
+from ptft.core import Features
+from ptft.models.image import ImageBackbone
+from torch import nn
+
+
+class Line(ImageBackbone):
+    """One matrix."""
+
+    def __init__(self, spec, width=8):
+        super().__init__(spec)
+        self.width = width
+        self.project = nn.Linear(self.size[0] * self.size[1] * self.channels, width)
+
+    def forward(self, x, mask=None):
+        return Features(self.project(x.flatten(1)).unsqueeze(1))
+
+    def layers(self):
+        return [[self.project]]
+'''
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("works", [True, False])
+def test_a_new_model_of_one_file_and_one_yaml_is_picked_up_unasked(tmp_path, works):
+    copy = tmp_path / "copy"
+    for name in ("ptft", "conf"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "tests").mkdir()
+    for name in ("conftest.py", "test_conf.py"):
+        shutil.copy(ROOT / "tests" / name, copy / "tests" / name)
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    (copy / "ptft" / "models" / "line.py").write_text(
+        NEW_MODEL if works else NEW_MODEL.replace("flatten(1)", "flatten(0)")
+    )
+    (copy / "conf" / "model" / "line.yaml").write_text("_target_: ptft.models.line.Line\nwidth: 8\n")
+    arguments = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/test_conf.py",
+        "-k",
+        "line and not linear and option",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    done = subprocess.run(arguments, cwd=copy, env=environment, capture_output=True, text=True, timeout=300)
+    assert ("2 passed" in done.stdout) == works, done.stdout
+    assert ("1 failed, 1 passed" in done.stdout) != works, done.stdout
