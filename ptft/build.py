@@ -35,9 +35,11 @@ def find(group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str,
     """The class that `node._target_` names. Raises ConfigError unless it is a `base` from an allowed package."""
     path = str(node.get("_target_"))
     found = _resolve(group, path, trusted)
-    if not (inspect.isclass(found) and issubclass(found, base) and _allowed(found.__module__, trusted)):
-        raise ConfigError(f"{group}._target_={path}: refused, it is not a {base.__name__} of {', '.join(PACKAGES)}")
-    return found
+    fits = inspect.isclass(found) and issubclass(found, base) and found is not base and not inspect.isabstract(found)
+    if not (fits and _allowed(found.__module__, trusted)):
+        packages = ", ".join((*PACKAGES, *trusted))
+        raise ConfigError(f"{group}._target_={path}: refused, it is not a {base.__name__} of {packages}")
+    return cast(type[T], found)
 
 
 def stage(node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Callable[..., dict[str, Any]]:

@@ -43,8 +43,9 @@ def write(path: Path, content: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(body).hexdigest()
     comment = MARK + digest.encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = _aside(path)
     try:
+        aside.unlink(missing_ok=True)
         with aside.open("wb") as file:
             for part in (body, len(comment).to_bytes(2, "little"), comment):
                 file.write(part)
@@ -65,7 +66,7 @@ def write(path: Path, content: Mapping[str, Any]) -> str:
 
 def link(source: Path, target: Path) -> None:
     """Make `target` the same file as `source` (a copy where the file system has no hard links), in one step."""
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    aside = _aside(target)
     aside.unlink(missing_ok=True)
     try:
         os.link(source, aside)
@@ -187,6 +188,14 @@ def _older(path: Path) -> str:
             except CheckpointError:
                 continue
     return ""
+
+
+def _aside(path: Path) -> Path:
+    """Where a file is made before it takes its place. A run folder has one writer, so what a killed one left goes first.
+
+    It must be removed, not written over: it may be a link to another checkpoint.
+    """
+    return path.with_name(f".{path.name}.part")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -165,6 +165,8 @@ def execute(config: dict[str, Any], folder: runs.RunFolder | None, overrides: li
 def _stage(config: dict[str, Any], report: Report, folder: runs.RunFolder | None) -> dict[str, Any]:
     from ptft import build
 
+    if config["trusted"] and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # the installed command does not look here by itself; last, it hides nothing
     stage = build.stage(config["stage"], tuple(config["trusted"]))
     result = stage(OmegaConf.create(config), report, folder)
     return {"exit_code": 0, "status": "finished", **result}

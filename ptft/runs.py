@@ -80,12 +80,14 @@ class RunFolder:
             if fcntl:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            self.release()
             owner = read_json(self.path / "status.json")
             raise StorageError(
                 f"{self.path}: in use by process {owner.get('pid', '?')} on {owner.get('host', '?')}; "
                 "wait for it or choose another hydra.run.dir"
             ) from error
         except OSError as error:
+            self.release()
             raise StorageError(
                 f"{self.path}: can't be written ({error.strerror}); choose another hydra.run.dir"
             ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from ptft.compose import parse_overrides
+from ptft.compose import parse_overrides, typed
 from ptft.errors import StorageError
 from ptft.runs import read_json, write_json
 
@@ -93,7 +93,7 @@ def _swept(overrides: list[str]) -> list[str]:
 
 
 def _typed(job: dict[str, Any]) -> dict[str, str]:
-    return dict(text.split("=", 1) for text in job["overrides"] if "=" in text)
+    return {key: "null" if value is None else str(value) for key, value in typed(job["overrides"]).items()}
 
 
 def _rows(jobs: list[dict[str, Any]], swept: list[str]) -> tuple[list[str], list[list[str]]]:

@@ -229,3 +229,29 @@ def test_a_sweep_checks_all_its_jobs_before_the_first_starts(ptft, tmp_path):
     assert done.code == 2
     assert "optimizer.lr=-1" in done.err
     assert not (tmp_path / "sweep").exists()
+
+
+def test_public_weights_bring_their_size_channels_and_stem(ptft, tmp_path):
+    """From torchvision's cache, offline: a grey 8×8 dataset becomes what the weights were trained on."""
+    import torchvision
+
+    name = torchvision.models.get_model_weights("resnet18").DEFAULT.url.rsplit("/", 1)[1]
+    cache = tmp_path / "torch" / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    torch.manual_seed(0)
+    published = torchvision.models.resnet18().state_dict()
+    torch.save(published, cache / name)
+    start = ["stage=finetune", "ckpt=torchvision:resnet18", "dataset.limit=8", "train.steps=1", "train.batch_size=4"]
+    tiny = ["dataset.classes=['0','1']", "dataset.val=null", "dataset.test=null", "finetune.train=head"]
+    done = ptft(*start, *tiny, "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    assert "images are resized to 224×224" in done.out
+    assert "grey images become three channels" in done.out
+    after = torch.load("run/checkpoints/last.pt", weights_only=True)
+    assert after["spec"]["mean"] == [0.485, 0.456, 0.406]
+    for key, value in published.items():
+        if not key.startswith("fc."):
+            assert torch.equal(after["weights"][f"backbone.net.{key}"], value), key
+    unknown = ptft("stage=finetune", "ckpt=torchvision:resnet81")
+    assert unknown.code == 2
+    assert "resnet18" in unknown.err

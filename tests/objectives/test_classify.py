@@ -1,0 +1,1 @@
+"""Classification: its loss, its random mixtures and its metrics, against formulas and scikit-learn."""
