@@ -9,9 +9,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from ptft import build, optim
+from ptft.argv import suggest
 from ptft.core import Examples, Objective, Source, Spec
 from ptft.data.loader import Loader
 from ptft.errors import ConfigError, DataError
+from ptft.loop import evaluate
 from ptft.origin import Origin, load
 from ptft.report import Report
 from ptft.training import Every, Training
@@ -57,6 +59,9 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
     if cfg.names.stage == "finetune":
         optim.freeze(objective, cfg.finetune.train)
     build.place(objective, device)
+    training = _training(cfg, objective, splits, device, precision)
+    if cfg.train.monitor:
+        _check_monitor(training)
     meta = origin.meta if origin else {}
     return Run(
         cfg=cfg,
@@ -67,7 +72,7 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
         origin=origin,
         transfer=meta.get("transfer") if cfg.resume else transfer.to_dict() if transfer else None,
         parent=meta.get("parent") if cfg.resume else origin.parent if origin else None,
-        training=_training(cfg, objective, splits, device, precision),
+        training=training,
         fingerprint=source.fingerprint(),
         said=[*source.notes, *(transfer.lines() if transfer else [])],
     )
@@ -172,3 +177,15 @@ def _training(
         clip=options.clip,
         patience=options.patience,
     )
+
+
+def _check_monitor(t: Training) -> None:
+    """Raises ConfigError where an evaluation does not give the monitored metric, which one batch of it shows."""
+    if t.val is None:
+        return
+    metric, found = t.monitor["metric"], evaluate(t.objective, t.val, t.autocast, stopped=lambda: True)[0]
+    if metric.removeprefix("val/") not in found:
+        names = [f"val/{name}" for name in found]
+        raise ConfigError(
+            f"train.monitor.metric={metric}: there is no such metric{suggest(metric, names)} ({', '.join(names)})"
+        )

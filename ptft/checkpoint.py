@@ -65,14 +65,20 @@ def write(path: Path, content: Mapping[str, Any]) -> str:
 
 
 def link(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source` (a copy where the file system has no hard links), in one step."""
+    """Make `target` the same file as `source` (a copy where the file system has no hard links), in one step.
+
+    Raises StorageError.
+    """
     aside = _aside(target)
-    aside.unlink(missing_ok=True)
     try:
-        os.link(source, aside)
-    except OSError:
-        shutil.copyfile(source, aside)
-    os.replace(aside, target)
+        aside.unlink(missing_ok=True)
+        try:
+            os.link(source, aside)
+        except OSError:
+            shutil.copyfile(source, aside)
+        os.replace(aside, target)
+    except OSError as error:
+        raise StorageError(f"{target}: can't be written ({error.strerror}); {source} is whole") from error
 
 
 def read(path: Path) -> tuple[dict[str, Any], str]:
@@ -191,9 +197,10 @@ def _older(path: Path) -> str:
 
 
 def _aside(path: Path) -> Path:
-    """Where a file is made before it takes its place. A run folder has one writer, so what a killed one left goes first.
+    """Where a file is made before it takes its place.
 
-    It must be removed, not written over: it may be a link to another checkpoint.
+    A run folder has one writer, so what is there was left by one that was killed. It must be removed and not written
+    over, for it may be a link to another checkpoint.
     """
     return path.with_name(f".{path.name}.part")
 

@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _terminated(number: int, frame: object) -> None:
-    raise Interrupted("terminated before there was anything to save", 143)
+    raise Interrupted("terminated outside of training; what was saved before is whole", 143)
 
 
 def _failed(error: PtftError) -> int:
@@ -149,7 +149,7 @@ def execute(config: dict[str, Any], folder: runs.RunFolder | None, overrides: li
             "status": "interrupted",
             "exit_code": 130,
             "error": "KeyboardInterrupt",
-            "message": "interrupted before training",
+            "message": "interrupted outside of training; what was saved before is whole",
         }
     except Exception as error:  # a bug of ours or the user's own code: the traceback is what helps
         status = {**base, **_failure(*_understood(error))}

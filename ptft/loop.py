@@ -75,7 +75,8 @@ def train_step(t: Training, batch: Batch, watch: Watch) -> None:
     else:
         t.optimizer.step()
     t.optimizer.zero_grad(set_to_none=True)
-    t.window.merge(step_sums.sums)
+    for meter in (t.window, t.running):
+        meter.merge(step_sums.sums)
     p.step, p.batch, p.samples = p.step + 1, p.batch + 1, p.samples + len(batch["input"])
     if p.batch == len(t.loader):
         p.epoch, p.batch = p.epoch + 1, 0
@@ -119,7 +120,6 @@ def log(t: Training, watch: Watch, said: Said) -> None:
     """Say how training went since the last log."""
     watch.check()
     p = t.progress
-    t.running.merge(t.window.sums)
     row = {"step": p.step, "epoch": p.epoch, "split": "train", **t.window.metrics(t.objective)}
     said.trained(
         {**row, "lr": t.optimizer.param_groups[-1]["lr"], "seconds": round(p.seconds, 3), "samples": p.samples}
@@ -137,8 +137,7 @@ def assess(t: Training, watch: Watch, said: Said) -> bool:
     if t.stop:
         return False
     p.evaluated = p.step
-    t.running.merge(t.window.sums)
-    train, t.running.sums, t.window.sums = t.running.metrics(t.objective), {}, {}
+    train, t.running.sums = t.running.metrics(t.objective), {}
     if t.val is None:
         said.evaluated(train, None, False)
         return False

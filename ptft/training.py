@@ -120,7 +120,7 @@ class Training:
     window: Meter = field(default_factory=Meter)
     """Sums since the last log."""
     running: Meter = field(default_factory=Meter)
-    """Sums from the last evaluation to the last log."""
+    """Sums since the last evaluation."""
     stop: str | None = None
     """Why the loop should end after the current step (a signal's name), set from outside."""
 

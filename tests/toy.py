@@ -1,6 +1,7 @@
 """A small training of real parts that knows no classes: vectors without labels, and an autoencoder of them."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -36,7 +37,7 @@ class Vectors(Examples):
 
 
 def vectors(count: int, seed: int) -> Tensor:
-    """Random vectors near a plane; about every sixth value is missing (NaN), so equal batches differ in their counts."""
+    """Random vectors in a plane; about every sixth value is missing (NaN), so batches differ in their counts."""
     generator = torch.Generator().manual_seed(seed)
     plane = torch.randn(2, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     values = torch.randn(count, 2, generator=generator, dtype=torch.float64) @ plane
@@ -105,10 +106,11 @@ def training(make: Callable[[], Objective] = Denoise, **options) -> Training:
     )
 
 
-def train(t: Training, folder: Path | None = None) -> list[tuple[int, bool]]:
+def train(t: Training, folder: Path | None = None, kind: type[Report] = Report) -> list[tuple[int, bool]]:
     """Fit; the steps at which it saved, and whether that was the best so far. Rows go to `folder`."""
-    saved = []
-    report = Report(folder)
+    saved: list[tuple[int, bool]] = []
+    report = kind(folder)
+    report.start(t.total, asdict(t.progress), t.monitor["metric"].split("/")[-1])
     try:
         fit(t, report, lambda better: saved.append((t.progress.step, better)))
     finally:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptft.augment import Mix, Views
+from ptft.check import AT_LEAST_0
 from ptft.core import Backbone, Batch, Objective, Spec, Step, Table
 from ptft.errors import ConfigError
 
@@ -122,8 +123,10 @@ def _class_weights(given: str | Sequence[float] | None, labels: Tensor | None, n
             return torch.ones(num_classes)
         counts = torch.bincount(labels.cpu(), minlength=num_classes).clamp(min=1).float()
         return len(labels) / (num_classes * counts)
-    if isinstance(given, str) or len(given) != num_classes:
+    numbers = not isinstance(given, str) and isinstance(given, Sequence) and all(map(AT_LEAST_0[1], given))
+    if not numbers or len(given) != num_classes:
         raise ConfigError(
-            f"objective.class_weights={given}: must be null, balanced, or {num_classes} numbers, one per class"
+            f"objective.class_weights={given}: must be null, balanced, or {num_classes} numbers of at least 0, "
+            "one per class"
         )
     return torch.tensor([float(weight) for weight in given])
