@@ -73,11 +73,22 @@ def compose(overrides: list[str]) -> DictConfig:
             cfg = hydra.compose("config", overrides, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise _explain(overrides, error) from error
+    _only_hydras_own(cfg.hydra)
     choices = cfg.hydra.runtime.choices
     OmegaConf.set_struct(cfg, False)
     cfg.names = {group: choices.get(group) for group in GROUPS}
     OmegaConf.set_struct(cfg, True)
     return cfg
+
+
+def _only_hydras_own(node: DictConfig) -> None:
+    """Raises ConfigError for a launcher, sweeper or callback that is no plugin: Hydra would build it unasked."""
+    parts = {"launcher": node.launcher, "sweeper": node.sweeper}
+    parts |= {f"callbacks.{name}": callback for name, callback in (node.callbacks or {}).items()}
+    for name, part in parts.items():
+        target = str((part or {}).get("_target_"))
+        if not target.startswith(("hydra._internal.core_plugins.", "hydra_plugins.")):
+            raise ConfigError(f"hydra.{name}._target_={target}: refused, it is not a plugin of Hydra's")
 
 
 def options(group: str) -> list[str]:

@@ -106,6 +106,20 @@ def test_row_60_a_nested_target(ptft, tmp_path, typed):
     assert not contents(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "+hydra.callbacks.x={_target_:os.mkdir,path:marker}",
+        "hydra.launcher._target_=os.mkdir",
+        "hydra.sweeper._target_=os.mkdir",
+    ],
+)
+def test_row_60_what_hydra_itself_would_build(ptft, tmp_path, typed):
+    result = ptft("-m", *RUN, "train.steps=1", "seed=0,1", typed)
+    refused(result, 2, "hydra.", "._target_=os.mkdir: refused")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A package in the folder the user stands in; when it is imported it leaves a marker."""
