@@ -161,6 +161,8 @@ def _contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     batch_size, accumulate = train.get("batch_size"), train.get("accumulate")
     if COUNT[1](batch_size) and COUNT[1](accumulate) and accumulate > batch_size:
         yield f"train.accumulate={accumulate}: must be at most train.batch_size={batch_size}"
+    if cfg.get("optimizer") is not None and "lr" not in cfg["optimizer"]:
+        yield f"optimizer.lr: is missing; it must be {POSITIVE[0]}"
     if monitor := train.get("monitor"):
         good = isinstance(monitor, Mapping) and "metric" in monitor and monitor.get("mode") in ("min", "max")
         if not good:

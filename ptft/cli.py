@@ -21,10 +21,13 @@ from omegaconf import DictConfig, OmegaConf
 from ptft import argv as arguments
 from ptft import compose, plan, runs, sweep
 from ptft.argv import suggest
-from ptft.errors import ConfigError, Interrupted, PtftError, ResourceError
+from ptft.errors import CheckpointError, ConfigError, DataError, Interrupted, PtftError, ResourceError
 
 if TYPE_CHECKING:
     from ptft.report import Report
+
+REFUSED = (ConfigError.exit_code, DataError.exit_code, CheckpointError.exit_code)
+"""Exit codes of what fails before any training."""
 
 WORDS = {"ls": "what there is to choose from", "cp": "take a config out to edit it"}
 
@@ -128,38 +131,42 @@ def _folder_of(config: dict[str, Any], overrides: list[str]) -> Path:
 def execute(config: dict[str, Any], folder: runs.RunFolder | None, overrides: list[str]) -> dict[str, Any]:
     """Run one job to its end, whatever it is, and return its status: `status`, `exit_code` and more.
 
-    A failure is returned, not raised, so that a sweep goes on.
+    A failure is returned, not raised, so that a sweep goes on. A continuation that is refused leaves the run's status.
     """
     from ptft.report import Report
 
     report = Report(folder.path if folder else None)
     if folder and not config["resume"]:
         _write_config(folder.path, config, overrides)
-    began = time.perf_counter()
     base = {"stage": config["names"]["stage"], "overrides": overrides}
+    before = runs.read_json(folder.path / "status.json") if folder and config["resume"] else {}
+    began = time.perf_counter()
     if folder:
         folder.status(**base, status="running")
-    try:
-        status = {**base, **_stage(config, report, folder)}
-    except PtftError as error:
-        status = {**base, **_failure(error, error.exit_code)}
-    except KeyboardInterrupt:
-        status = {
-            **base,
-            "status": "interrupted",
-            "exit_code": 130,
-            "error": "KeyboardInterrupt",
-            "message": "interrupted outside of training; what was saved before is whole",
-        }
-    except Exception as error:  # a bug of ours or the user's own code: the traceback is what helps
-        status = {**base, **_failure(*_understood(error))}
+    status = {**base, **_outcome(config, report, folder)}
     status["seconds"] = round(time.perf_counter() - began, 3)
     if folder:
-        folder.status(**status)
+        folder.status(**(before if before and status["exit_code"] in REFUSED else _without_trace(status)))
         folder.release()
     _say_failure(status, report, folder)
     report.close()
-    return status
+    return _without_trace(status)
+
+
+def _without_trace(status: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in status.items() if key != "trace"}
+
+
+def _outcome(config: dict[str, Any], report: Report, folder: runs.RunFolder | None) -> dict[str, Any]:
+    """What the stage returned, or how it failed."""
+    try:
+        return _stage(config, report, folder)
+    except PtftError as error:
+        return _failure(error, error.exit_code)
+    except KeyboardInterrupt:
+        return _failure(Interrupted("interrupted outside of training; what was saved before is whole"), 130)
+    except Exception as error:  # a bug of ours or the user's own code: the traceback is what helps
+        return _failure(*_understood(error))
 
 
 def _stage(config: dict[str, Any], report: Report, folder: runs.RunFolder | None) -> dict[str, Any]:
@@ -179,23 +186,24 @@ def _failure(error: BaseException, code: int) -> dict[str, Any]:
 
 
 def _understood(error: Exception) -> tuple[BaseException, int]:
-    """Out of memory is the machine's limit, not a bug; everything else is one."""
-    text = str(error)
-    memory = (
-        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text
-    )
-    if not memory:
+    """Limits of the machine and of batch statistics, which torch says in its own words; everything else is a bug."""
+    text, name = str(error), type(error).__name__
+    known: PtftError | None = None
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text:
+        said = "out of memory; lower train.batch_size, or raise train.accumulate to cut each batch into parts"
+        known = ResourceError(said)
+    elif "more than 1 value per channel when training" in text:
+        said = "a batch of one image has no batch statistics; raise train.batch_size or lower train.accumulate"
+        known = ConfigError(said)
+    if known is None:
         return error, 1
-    known = ResourceError(
-        "out of memory; lower train.batch_size, or raise train.accumulate to cut each batch into parts"
-    )
     known.__cause__ = error
     return known, known.exit_code
 
 
 def _say_failure(status: dict[str, Any], report: Report, folder: runs.RunFolder | None) -> None:
     report.stop_bar()
-    trace = status.pop("trace", "")
+    trace = status.get("trace", "")
     report.write(trace.rstrip())
     if status["exit_code"] == 0 or "message" not in status:
         return

@@ -1,8 +1,10 @@
 """The command as users meet it: help, hints, words, their own configs, an installed wheel, a terminal."""
 
+import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from ptft import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ["stage=pretrain", "dataset.images=100", "dataset.held_out=20", "train.steps=4", "train.every.log=2"]
@@ -228,3 +232,29 @@ def test_the_wheel_brings_the_configs_and_works_from_any_folder(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert next(elsewhere.glob("outputs/*/*/checkpoints/best.pt"))
+
+
+def test_an_optimizer_without_a_rate_is_refused(ptft):
+    done = ptft(*QUICK, "~optimizer.lr")
+    assert done.code == 2
+    assert "optimizer.lr: is missing" in done.err
+
+
+def test_a_batch_of_one_under_batch_statistics_names_the_key(ptft):
+    done = ptft(
+        "stage=pretrain", "model=resnet18", "dataset=digits", "dataset.size=8", "train.batch_size=1", "train.steps=1"
+    )
+    assert done.code == 2
+    assert "raise train.batch_size" in done.err
+    assert "Traceback" not in done.text
+
+
+def test_a_refused_continuation_leaves_the_status_of_the_run(ptft, pretrained, tmp_path):
+    shutil.copytree(pretrained, tmp_path / "run")
+    path = tmp_path / "run" / "checkpoints" / "last.pt"
+    content, _ = checkpoint.read(path)
+    checkpoint.write(path, {**content, "fingerprint": "another"})
+    done = ptft("resume=run", "train.steps=30")
+    assert done.code == 3
+    assert "the dataset changed" in done.err
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "finished"
