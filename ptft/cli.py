@@ -6,7 +6,6 @@ No torch is imported here before a stage starts or a checkpoint is read, and ric
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import time
@@ -22,14 +21,13 @@ from ptft import argv as arguments
 from ptft import compose, plan, runs, sweep
 from ptft.argv import suggest
 from ptft.errors import CheckpointError, ConfigError, DataError, Interrupted, PtftError, ResourceError
+from ptft.words import WORDS
 
 if TYPE_CHECKING:
     from ptft.report import Report
 
 REFUSED = (ConfigError.exit_code, DataError.exit_code, CheckpointError.exit_code)
 """Exit codes of what fails before any training."""
-
-WORDS = {"ls": "what there is to choose from", "cp": "take a config out to edit it"}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -63,7 +61,7 @@ def _failed(error: PtftError) -> int:
 def run(argv: list[str]) -> int:
     """Do what `argv` asks for and return the exit code."""
     if argv and argv[0] in WORDS:
-        return {"ls": ls, "cp": cp}[argv[0]](argv[1:])
+        return WORDS[argv[0]](argv[1:])
     args = arguments.parse(argv or ["--help"])
     if args.words and not any(flag in ("--shell-completion", "-sc") for flag in args.flags):
         raise ConfigError(_hint(args.words[0]))
@@ -253,28 +251,3 @@ def _job(cfg: DictConfig) -> dict[str, Any]:
     if status["exit_code"] in (130, 143):
         raise KeyboardInterrupt
     return status
-
-
-def ls(words: list[str]) -> int:
-    """`ptft ls [GROUP]`: what there is to choose from."""
-    for group in words or compose.groups():
-        names = compose.options(group)
-        print("\n".join(names) if words else f"{group:<10} {', '.join(name for name in names)}")
-    return 0
-
-
-def cp(words: list[str]) -> int:
-    """`ptft cp GROUP/NAME [DIR]`: copy a config to DIR (default ./conf), where it wins over ptft's own."""
-    if not words or len(words) > 2 or words[0].count("/") != 1:
-        raise ConfigError("ptft cp GROUP/NAME [DIR]: name one config, e.g. ptft cp model/cnn")
-    group, name = words[0].split("/")
-    names = compose.options(group)
-    if name not in names:
-        raise ConfigError(f"{words[0]}: there is no such config{suggest(name, names)}")
-    target = Path(os.path.expanduser(words[1]) if len(words) > 1 else "conf") / group / f"{name}.yaml"
-    if target.exists():
-        raise ConfigError(f"{target}: is there already; edit it, or remove it first")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(compose.conf_dir() / group / f"{name}.yaml", target)
-    print(target)
-    return 0

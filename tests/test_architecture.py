@@ -14,7 +14,7 @@ LEVELS = [
     {"core", "argv", "check", "interrupt"},
     {"augment", "checkpoint", "compose", "data", "models", "runs", "schedule"},
     {"optim", "muon", "origin", "transfer", "report"},
-    {"objectives", "plan", "sweep", "training"},
+    {"objectives", "plan", "sweep", "training", "words"},
     {"loop"},
     {"build"},
     {"assemble"},

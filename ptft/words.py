@@ -1,0 +1,39 @@
+"""Words of the command line that run nothing: `ptft ls` and `ptft cp`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from ptft import compose
+from ptft.argv import suggest
+from ptft.errors import ConfigError
+
+
+def ls(words: list[str]) -> int:
+    """`ptft ls [GROUP]`: what there is to choose from."""
+    for group in words or compose.groups():
+        names = compose.options(group)
+        print("\n".join(names) if words else f"{group:<10} {', '.join(name for name in names)}")
+    return 0
+
+
+def cp(words: list[str]) -> int:
+    """`ptft cp GROUP/NAME [DIR]`: copy a config to DIR (default ./conf), where it wins over ptft's own."""
+    if not words or len(words) > 2 or words[0].count("/") != 1:
+        raise ConfigError("ptft cp GROUP/NAME [DIR]: name one config, e.g. ptft cp model/cnn")
+    group, name = words[0].split("/")
+    names = compose.options(group)
+    if name not in names:
+        raise ConfigError(f"{words[0]}: there is no such config{suggest(name, names)}")
+    target = Path(os.path.expanduser(words[1]) if len(words) > 1 else "conf") / group / f"{name}.yaml"
+    if target.exists():
+        raise ConfigError(f"{target}: is there already; edit it, or remove it first")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(compose.conf_dir() / group / f"{name}.yaml", target)
+    print(target)
+    return 0
+
+
+WORDS = {"ls": ls, "cp": cp}
