@@ -21,7 +21,7 @@ from ptft import argv as arguments
 from ptft import compose, plan, runs, sweep
 from ptft.argv import suggest
 from ptft.errors import CheckpointError, ConfigError, DataError, Interrupted, PtftError, ResourceError
-from ptft.words import WORDS
+from ptft.words import WORDS, show_help
 
 if TYPE_CHECKING:
     from ptft.report import Report
@@ -65,6 +65,8 @@ def run(argv: list[str]) -> int:
     args = arguments.parse(argv or ["--help"])
     if args.words and not any(flag in ("--shell-completion", "-sc") for flag in args.flags):
         raise ConfigError(_hint(args.words[0]))
+    if args.flags in (["--help"], ["-h"]):
+        return show_help()
     if args.shows:
         return _show(args)
     jobs = compose.expand(args.overrides) if args.multirun else [args.overrides]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -101,9 +101,10 @@ def options(group: str) -> list[str]:
     return sorted(found)
 
 
-def groups() -> list[str]:
+def listing() -> dict[str, list[str]]:
+    """Every group and the names in it."""
     with _session() as loader:
-        return groups_of(loader)
+        return {group: sorted(loader.get_group_options(group)) for group in groups_of(loader)}
 
 
 def groups_of(loader: Any) -> list[str]:
@@ -198,14 +199,20 @@ def _explain(overrides: list[str], error: Exception) -> ConfigError:
                 f"{key}={value}: there is no {key} of that name{suggest(value, choices)} "
                 f"({key} is one of {', '.join(choices)})"
             )
-    base = hydra.compose("config", chosen)
+    if unknown := unknown_key(parsed, hydra.compose("config", chosen), known_groups):
+        return unknown
+    text = " ".join(str(error.__cause__ or error).split())
+    return ConfigError(f"{os.linesep.join(overrides) or 'config'}: {text}")
+
+
+def unknown_key(parsed: list[Override], base: DictConfig, known_groups: Iterable[str] = GROUPS) -> ConfigError | None:
+    """One line for the first override of a key that `base` does not have, with the nearest that it has."""
     keys = [*flat_keys(base), *known_groups]
     for override in parsed:
         key = override.key_or_group
         if key not in keys and not override.is_add() and not key.startswith("hydra"):
             return ConfigError(f"{key}: there is no such key{suggest(key, keys)}")
-    text = " ".join(str(error.__cause__ or error).split())
-    return ConfigError(f"{os.linesep.join(overrides) or 'config'}: {text}")
+    return None
 
 
 def _exists(loader: Any, override: Override) -> bool:

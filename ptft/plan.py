@@ -39,6 +39,10 @@ def prepare(overrides: list[str]) -> dict[str, Any]:
         raise ConfigError(f"which stage? type stage=NAME, one of {', '.join(compose.options('stage'))}")
     groups = [text for text, key in zip(overrides, compose.keys(overrides), strict=True) if key in compose.GROUPS]
     base = compose.compose(groups)
+    later = {group for group in FILLED if base.names[group] == "from_ckpt" or typed.get("ckpt") is not None}
+    here = [o for o in compose.parse_overrides(overrides) if o.key_or_group.split(".")[0] not in later]
+    if unknown := compose.unknown_key(here, base):
+        raise unknown
     cfg = _filled(overrides, typed, base)
     config: dict[str, Any] = compose.plain(cfg)
     _absolute(config)

@@ -1,4 +1,4 @@
-"""Words of the command line that run nothing: `ptft ls` and `ptft cp`."""
+"""What the command line can ask that runs nothing: `ptft ls`, `ptft cp` and the help."""
 
 from __future__ import annotations
 
@@ -6,16 +6,28 @@ import os
 import shutil
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from ptft import compose
 from ptft.argv import suggest
 from ptft.errors import ConfigError
 
 
+def show_help() -> int:
+    """`ptft --help`. Hydra's own page reads every config, twice; this one reads their names."""
+    text = OmegaConf.load(compose.conf_dir() / "config.yaml").hydra.help
+    groups = "\n".join(f"  {group:<10} {', '.join(names)}" for group, names in compose.listing().items())
+    print(f"{text.header}\nGroups (GROUP=NAME):\n\n{groups}\n\n{text.footer}", end="")
+    return 0
+
+
 def ls(words: list[str]) -> int:
     """`ptft ls [GROUP]`: what there is to choose from."""
-    for group in words or compose.groups():
-        names = compose.options(group)
-        print("\n".join(names) if words else f"{group:<10} {', '.join(name for name in names)}")
+    if words:
+        print("\n".join(name for group in words for name in compose.options(group)))
+        return 0
+    for group, names in compose.listing().items():
+        print(f"{group:<10} {', '.join(names)}")
     return 0
 
 
