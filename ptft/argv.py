@@ -36,6 +36,11 @@ class Arguments:
     def shows(self) -> bool:
         return any(flag.split("=")[0] in SHOW for flag in self.flags)
 
+    @property
+    def completes(self) -> bool:
+        """Whether a shell asks for completion; its overrides are Hydra's to read."""
+        return any(flag.split("=")[0] in ("--shell-completion", "-sc") for flag in self.flags)
+
 
 def parse(argv: list[str]) -> Arguments:
     """Sort `argv` into overrides (quoted for Hydra), plain words and Hydra's flags.

@@ -63,7 +63,7 @@ def run(argv: list[str]) -> int:
     if argv and argv[0] in WORDS:
         return WORDS[argv[0]](argv[1:])
     args = arguments.parse(argv or ["--help"])
-    if args.words and not any(flag in ("--shell-completion", "-sc") for flag in args.flags):
+    if args.words and not args.completes:
         raise ConfigError(_hint(args.words[0]))
     if args.flags in (["--help"], ["-h"]):
         return show_help()
@@ -93,8 +93,7 @@ def _refuse_sweep(overrides: list[str]) -> None:
 
 def _show(args: arguments.Arguments) -> int:
     """Hydra's own: help, the composed configuration, completion. What can't be composed is said in ptft's words."""
-    completes = any(flag.split("=")[0] in ("--shell-completion", "-sc") for flag in args.flags)
-    if args.overrides and not completes:
+    if args.overrides and not args.completes:
         compose.compose(args.overrides)
     sys.argv = ["ptft", *args.flags, *args.words, *args.overrides]
     hydra.main(config_path=str(compose.conf_dir()), config_name="config", **compose.VERSION)(_nothing)()

@@ -77,10 +77,7 @@ class Report:
     def say(self, text: str, style: str = "") -> None:
         """A line on the terminal and in run.log."""
         self.write(text)
-        self._print(f"[{style}]{escape(text)}[/]" if style else escape(text))
-
-    def _print(self, renderable: Any) -> None:
-        self.console.print(renderable)
+        self.console.print(f"[{style}]{escape(text)}[/]" if style else escape(text))
 
     def block(self, title: str, rows: Mapping[str, str], style: str = "cyan") -> None:
         """A panel of names and values on a terminal, a line for each elsewhere."""
@@ -91,12 +88,12 @@ class Report:
             for name, value in rows.items():
                 if value:
                     grid.add_row(f"[dim]{escape(name)}[/]", escape(value))
-            self._print(
+            self.console.print(
                 Panel(grid, title=f"[bold]{escape(title)}[/]", title_align="left", border_style=style, expand=False)
             )
         else:
             for line in [title, *(f"  {line}" for line in lines)]:
-                self._print(escape(line))
+                self.console.print(escape(line))
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table: drawn on a terminal, aligned plain columns elsewhere."""
@@ -112,10 +109,10 @@ class Report:
                 drawn.add_column(escape(name), justify="right")
             for row in rows:
                 drawn.add_row(*(escape(str(cell)) for cell in row))
-            self._print(drawn)
+            self.console.print(drawn)
         else:
             for line in [title, *lines]:
-                self._print(escape(line.rstrip()))
+                self.console.print(escape(line.rstrip()))
 
     # training
 
