@@ -1,6 +1,6 @@
 """`python -m ptft` is the `ptft` command."""
 
-from ptft.cli import main
+from ptft.cli import entry
 
 if __name__ == "__main__":
-    main()
+    entry()

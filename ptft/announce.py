@@ -11,6 +11,7 @@ import torch
 from ptft.assemble import Run
 from ptft.compose import user_conf
 from ptft.core import Spec
+from ptft.kernels import Kernels
 from ptft.report import Report, duration, number
 
 
@@ -29,7 +30,7 @@ def header(r: Run, out: Report, folder: Path | None) -> None:
             "data": f"{cfg.names.dataset}: {sizes}; {len(r.source.spec.classes)} classes, {shape_of(r.source.spec)}",
             "objective": f"{cfg.names.objective}; {cfg.names.optimizer} at {cfg.optimizer.lr:g}, {cfg.names.schedule}",
             "budget": _budget(r),
-            "device": device_name(r.device, r.precision),
+            "device": device_name(r.device, r.kernels) + _measured(r),
             "start": r.origin.path if r.origin else "fresh weights",
             "folder": str(folder) if folder else "none, this is a dry run",
         },
@@ -142,13 +143,18 @@ def shape_of(spec: Spec) -> str:
     return "×".join(str(side) for side in sides if side is not None)
 
 
-def device_name(device: torch.device, precision: str) -> str:
-    """The device with its name or threads, and the precision."""
+def device_name(device: torch.device, kernels: Kernels) -> str:
+    """The device with its name or threads, the precision and the layout."""
     if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)}), {precision}"
-    return (
-        f"cpu with {torch.get_num_threads()} threads, {precision}" if device.type == "cpu" else f"{device}, {precision}"
-    )
+        return f"{device} ({torch.cuda.get_device_name(device)}), {kernels}"
+    return f"cpu with {torch.get_num_threads()} threads, {kernels}" if device.type == "cpu" else f"{device}, {kernels}"
+
+
+def _measured(r: Run) -> str:
+    """What was tried and how long a step took in it, the fastest first."""
+    tried = sorted(r.timings, key=lambda kernels: r.timings[kernels])
+    times = "; ".join(f"{kernels}: {r.timings[kernels]:.1f} ms" for kernels in tried)
+    return f" (a step in {times})" if tried else ""
 
 
 def short(path: str | Path) -> str:

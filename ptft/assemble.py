@@ -8,16 +8,20 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from ptft import build, optim
+from ptft import build, kernels, optim, process
 from ptft.argv import suggest
 from ptft.core import Examples, Objective, Source, Spec
 from ptft.data.loader import Loader
 from ptft.errors import ConfigError, DataError
+from ptft.kernels import Kernels
 from ptft.loop import evaluate
 from ptft.origin import Origin, load
 from ptft.report import Report
 from ptft.training import Every, Training
 from ptft.transfer import Transfer, take_over
+
+WORTH_MEASURING = 100
+"""Optimizer steps from which on a few more to find the fastest precision and layout pay."""
 
 
 @dataclass
@@ -26,7 +30,9 @@ class Run:
 
     cfg: DictConfig
     device: torch.device
-    precision: str
+    kernels: Kernels
+    timings: dict[Kernels, float]
+    """Milliseconds a step of what was tried, where precision or layout were measured."""
     source: Source
     splits: dict[str, Examples]
     origin: Origin | None
@@ -46,7 +52,8 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
     """Build it all. The order matters: the checkpoint decides the input's shape, the data the model's size."""
     origin = load(cfg.resume, "resume") if cfg.resume else load(cfg.ckpt) if cfg.ckpt else None
     device = build.device(cfg.device)
-    precision = build.precision(cfg.precision, device)
+    if cfg.train.keep_memory and device.type == "cpu":
+        process.keep_freed_memory()
     build.seed_everything(cfg.seed)
     source = build.source(plain(cfg.dataset), origin.spec if origin else None, tuple(cfg.trusted))
     splits = read_splits(source, ("train", "val", "test"), cfg, device, out)
@@ -58,15 +65,18 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
     transfer = _hand_over(cfg, objective, origin, source) if origin and not cfg.resume else None
     if cfg.names.stage == "finetune":
         optim.freeze(objective, cfg.finetune.train)
-    build.place(objective, device)
-    training = _training(cfg, objective, splits, device, precision)
+    objective.to(device)
+    train = build.loader(splits["train"], cfg.train.batch_size, cfg.seed, device, cfg.train.workers, shuffle=True)
+    chosen, timings = _kernels(cfg, objective, train)
+    training = _training(cfg, objective, train, splits.get("val"), chosen)
     if cfg.train.monitor:
         _check_monitor(training)
     meta = origin.meta if origin else {}
     return Run(
         cfg=cfg,
         device=device,
-        precision=precision,
+        kernels=chosen,
+        timings=timings,
         source=source,
         splits=splits,
         origin=origin,
@@ -125,7 +135,9 @@ def same_channels(origin: Origin, source: Source) -> None:
 
 def eval_loader(cfg: DictConfig, examples: Examples, device: torch.device) -> Loader:
     """Batches for measuring, larger than in training: there is no backward pass to keep activations for."""
-    return build.loader(examples, max(cfg.train.batch_size, 256), cfg.seed, device, cfg.train.workers, shuffle=False)
+    return build.loader(
+        examples, max(4 * cfg.train.batch_size, 256), cfg.seed, device, cfg.train.workers, shuffle=False
+    )
 
 
 def _hand_over(cfg: DictConfig, objective: Objective, origin: Origin, source: Source) -> Transfer:
@@ -153,11 +165,25 @@ def _some(names: list[str]) -> str:
     return ", ".join(names if len(names) <= 5 else [*names[:3], "…", names[-1]])
 
 
-def _training(
-    cfg: DictConfig, objective: Objective, splits: dict[str, Examples], device: torch.device, precision: str
-) -> Training:
-    options, trusted = cfg.train, tuple(cfg.trusted)
-    train = build.loader(splits["train"], options.batch_size, cfg.seed, device, options.workers, shuffle=True)
+def _kernels(cfg: DictConfig, objective: Objective, train: Loader) -> tuple[Kernels, dict[Kernels, float]]:
+    """Precision and layout, put in place, and written into `cfg` so that a checkpoint keeps them.
+
+    Measured where they are `auto` and the run is long enough to earn it back.
+    """
+    device, among = train.device, kernels.choices(cfg.precision, cfg.train.layout, train.device, objective)
+    chosen = among[0]
+    timings: dict[Kernels, float] = {}
+    total = build.budget(plain(cfg.train), len(train)).total(len(train))
+    if len(among) > 1 and (total is None or total >= WORTH_MEASURING):
+        about = {"model": plain(cfg.model), "objective": plain(cfg.objective), "finetune": plain(cfg.finetune)}
+        chosen, timings = kernels.fastest(objective, train.first(cfg.train.accumulate), among, device, about)
+    kernels.place(objective, chosen)
+    cfg.precision, cfg.train.layout = chosen.precision, chosen.layout
+    return chosen, timings
+
+
+def _training(cfg: DictConfig, objective: Objective, train: Loader, val: Examples | None, chosen: Kernels) -> Training:
+    options, trusted, device = cfg.train, tuple(cfg.trusted), train.device
     optimizer = build.optimizer(plain(cfg.optimizer), objective, cfg.finetune.layer_decay, trusted)
     if options.compile:
         objective.compile()
@@ -166,12 +192,12 @@ def _training(
         optimizer=optimizer,
         schedule=build.schedule(plain(cfg.schedule), trusted),
         loader=train,
-        val=eval_loader(cfg, splits["val"], device) if "val" in splits else None,
+        val=eval_loader(cfg, val, device) if val is not None else None,
         budget=build.budget(plain(options), len(train)),
         every=Every.of(options.every.log, options.every.evaluate, options.every.save, len(train)),
         monitor=plain(options.monitor) if options.monitor else objective.monitor,
-        autocast=build.autocast(precision, device),
-        scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
+        autocast=kernels.autocast(chosen.precision, device),
+        scaler=torch.amp.GradScaler(device.type) if chosen.precision == "fp16" else None,
         ema=optim.Ema(objective, options.ema) if options.ema else None,
         accumulate=options.accumulate,
         clip=options.clip,

@@ -6,7 +6,6 @@ line, and only if it is what its group holds.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import inspect
 import math
@@ -23,6 +22,7 @@ from ptft.argv import suggest
 from ptft.core import Backbone, Examples, Objective, Source, Spec
 from ptft.data.loader import Loader
 from ptft.data.memory import into_memory
+from ptft.eager import eager
 from ptft.errors import ConfigError
 from ptft.schedule import Schedule
 from ptft.training import Budget
@@ -76,7 +76,10 @@ def _allowed(module: str, trusted: tuple[str, ...]) -> bool:
 
 def make(group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str, ...], *given: Any, **known: Any) -> T:
     """An object of `node`'s class from its other keys; `known` is passed where the class takes it."""
-    cls = find(group, node, base, trusted)
+    return construct(group, node, find(group, node, base, trusted), *given, **known)
+
+
+def construct(group: str, node: Mapping[str, Any], cls: type[T], *given: Any, **known: Any) -> T:
     takes = option_names(cls)
     options = {str(key): value for key, value in node.items() if key != "_target_"}
     for key, value in options.items():
@@ -123,7 +126,7 @@ def optimizer(
     """The optimizer over what is trainable: no decay on biases and norms, rates per layer."""
     rates = {"lr": float(node["lr"]), "weight_decay": float(node.get("weight_decay") or 0.0)}
     groups = optim.parameter_groups(task, **rates, layer_decay=layer_decay)
-    return make("optimizer", node, torch.optim.Optimizer, trusted, groups)
+    return construct("optimizer", node, eager(find("optimizer", node, torch.optim.Optimizer, trusted)), groups)
 
 
 def schedule(node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Schedule:
@@ -148,30 +151,6 @@ def device(name: str) -> torch.device:
     if cuda_missing or (found.type == "mps" and not torch.backends.mps.is_available()):
         raise ConfigError(f"device={name}: this machine has none that torch can use; device=auto takes what there is")
     return found
-
-
-def precision(name: str, on: torch.device) -> str:
-    """`auto` is bf16 where the hardware computes in it, else fp32."""
-    if name == "fp16" and on.type == "cpu":
-        raise ConfigError("precision=fp16: needs a GPU; on a CPU choose bf16 or fp32")
-    if name != "auto":
-        return name
-    if on.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    capable: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if on.type == "cpu" else {}
-    return "bf16" if capable.get("avx512_bf16") or capable.get("amx_bf16") else "fp32"
-
-
-def place(task: Objective, on: torch.device) -> Objective:
-    """The objective on its device, convolutions in the channels-last layout, which is the faster one everywhere."""
-    return task.to(on).to(memory_format=torch.channels_last)
-
-
-def autocast(chosen: str, on: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
-    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    if chosen not in dtypes:
-        return contextlib.nullcontext
-    return lambda: torch.autocast(on.type, dtypes[chosen])
 
 
 def seed_everything(seed: int) -> None:

@@ -78,6 +78,8 @@ RULES: dict[str, Rule] = {
     "train.clip": optional(POSITIVE),
     "train.ema": optional(INSIDE),
     "train.workers": auto(WHOLE),
+    "train.layout": one_of("auto", "channels_last", "contiguous"),
+    "train.keep_memory": FLAG,
     "train.memory": auto(WHOLE),
     "train.compile": FLAG,
     "train.patience": optional(COUNT),

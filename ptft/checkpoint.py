@@ -15,7 +15,8 @@ import re
 import shutil
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,33 @@ def write(path: Path, content: Mapping[str, Any]) -> str:
             "the checkpoint before it is whole; free some space or choose another hydra.run.dir"
         ) from error
     return digest
+
+
+class Writer:
+    """Writes checkpoints in the order in which they are given, beside the training that goes on.
+
+    What is given must not change any more. A failure is raised by the next call, or by `wait`.
+    """
+
+    def __init__(self) -> None:
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="ptft-save")
+        self.pending: Future[None] | None = None
+
+    def submit(self, *jobs: Callable[[], object]) -> None:
+        """Do these one after another, once what was given before is done."""
+        self.wait()
+        self.pending = self.thread.submit(_in_turn, jobs)
+
+    def wait(self) -> None:
+        """Return when everything is on disk. Raises StorageError where it could not be written."""
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.result()
+
+
+def _in_turn(jobs: Iterable[Callable[[], object]]) -> None:
+    for job in jobs:
+        job()
 
 
 def link(source: Path, target: Path) -> None:

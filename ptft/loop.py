@@ -39,7 +39,7 @@ def fit(t: Training, said: Said, save: Callable[[bool], None]) -> None:
     if t.owes_evaluation():
         save(assess(t, watch, said))
     while not t.finished() and not t.stop:
-        for batch in t.loader.epoch(t.progress.epoch, t.progress.batch):
+        for batch in clock.waiting(t.loader.epoch(t.progress.epoch, t.progress.batch)):
             train_step(t, batch, watch)
             clock.tick()
             said.stepped(t.progress.step)
@@ -199,7 +199,7 @@ class Watch:
 
 
 class Clock:
-    """Time spent in training steps, without evaluations and saves; and whether about a second has passed."""
+    """Time spent in training, without evaluations and saves, and in waiting for data; whether a second has passed."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -208,6 +208,14 @@ class Clock:
 
     def start(self) -> None:
         self.last = time.perf_counter()
+
+    def waiting(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The same batches; how long each took to arrive is counted."""
+        began = self.last
+        for batch in batches:
+            self.progress.waited += time.perf_counter() - began
+            yield batch
+            began = time.perf_counter()
 
     def tick(self) -> None:
         now = time.perf_counter()

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ptft.eager import eager
+
 _OUTER = re.compile(r"(^|[._])(heads?|classifier|embed|embeddings?|pos|positions?|wte|wpe)([._]|$)")
 """Names of matrices that are no hidden ones: what reads the input or writes the answer."""
 
@@ -42,12 +44,12 @@ class Muon(Optimizer):
         matrices, others = _part(given, matrices=True), _part(given, matrices=False)
         self._parts: list[Optimizer] = []
         if matrices:
-            muon = torch.optim.Muon(
+            muon = eager(torch.optim.Muon)(
                 matrices, lr, weight_decay, momentum, nesterov, ns_steps=ns_steps, adjust_lr_fn="match_rms_adamw"
             )
             self._parts.append(muon)
         if others:
-            adamw = torch.optim.AdamW(others, lr, (betas[0], betas[1]), eps, weight_decay, fused=fused)
+            adamw = eager(torch.optim.AdamW)(others, lr, (betas[0], betas[1]), eps, weight_decay, fused=fused)
             self._parts.append(adamw)
         self._sizes = [len(part.param_groups) for part in self._parts]
         defaults = {"lr": lr, "weight_decay": weight_decay}

@@ -8,7 +8,6 @@ import sys
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 import ptft
 from ptft.assemble import Run
@@ -28,7 +27,8 @@ def summarise(r: Run, status: str, metrics: Metrics) -> dict[str, Any]:
         "objective": names.objective,
         "seed": r.cfg.seed,
         "device": str(r.device),
-        "precision": r.precision,
+        "precision": r.kernels.precision,
+        "layout": r.kernels.layout,
         "steps": p.step,
         "epochs": p.epoch,
         "samples": p.samples,
@@ -52,6 +52,8 @@ def flops_per_example(r: Run) -> int:
 
     The backward pass counts twice the forward one (Kaplan et al. 2020, section 2.1).
     """
+    from torch.utils.flop_counter import FlopCounterMode  # imports the compiler, so not before the end
+
     example = {
         name: value.to(r.device) for name, value in r.splits["train"].take(torch.zeros(1, dtype=torch.long)).items()
     }

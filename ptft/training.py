@@ -39,6 +39,8 @@ class Progress:
     batch: int = 0
     samples: int = 0
     seconds: float = 0.0
+    waited: float = 0.0
+    """Of these seconds, those in which the next batch was not there yet."""
     best: float | None = None
     best_step: int = 0
     worse: int = 0
@@ -160,7 +162,11 @@ class Training:
             return {name: value.detach().to("cpu", copy=True) for name, value in self.objective.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything an exact continuation needs beside the result's weights; plain data."""
+        """A copy of everything an exact continuation needs beside the result's weights; plain data on the CPU."""
+        state: dict[str, Any] = _copied(self._state())
+        return state
+
+    def _state(self) -> dict[str, Any]:
         return {
             "progress": asdict(self.progress),
             "raw_weights": self.objective.state_dict() if self.ema else None,
@@ -184,6 +190,15 @@ class Training:
             getattr(self, name).sums = {key: value.to(self.device) for key, value in state[name].items()}
         self.progress = Progress(**state["progress"])
         set_rng_state(state["rng"], self.device)
+
+
+def _copied(value: Any) -> Any:
+    """Dicts, lists and tuples with the tensors in them copied to the CPU, all else as it is."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(inner) for key, inner in value.items()}
+    return type(value)(_copied(inner) for inner in value) if isinstance(value, list | tuple) else value
 
 
 def rng_state(device: torch.device) -> dict[str, Any]:

@@ -11,9 +11,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
     {"errors"},
-    {"core", "argv", "check", "interrupt"},
+    {"core", "argv", "check", "eager", "interrupt", "process"},
     {"augment", "checkpoint", "compose", "data", "models", "runs", "schedule"},
-    {"optim", "muon", "origin", "transfer", "report"},
+    {"kernels", "optim", "muon", "origin", "transfer", "report"},
     {"objectives", "plan", "sweep", "training", "words"},
     {"loop"},
     {"build"},

@@ -55,7 +55,7 @@ def test_row_4_another_number_of_classes(ptft, tmp_path, run):
 
 
 def test_row_4_a_backbone_that_does_not_fit(ptft, tmp_path, run):
-    refused(ptft("stage=finetune", "ckpt=run", "model.width=32", *SMALL), 4, "backbone.linear", "16", "32", "model=")
+    refused(ptft("stage=finetune", "ckpt=run", "model.width=32", *SMALL), 4, "backbone.dense", "16", "32", "model=")
     assert status(tmp_path / "tuned")["exit_code"] == 4
 
 
@@ -65,7 +65,7 @@ def test_row_4_a_backbone_that_does_not_fit(ptft, tmp_path, run):
 )
 def test_row_4_a_model_that_does_not_fit_is_not_measured_either(ptft, run, typed):
     extra = ["input=run"] if "stage=predict" in typed else []
-    refused(ptft(*typed, "ckpt=run", *extra), 4, "backbone.linear.", "model=", "dataset.size=")
+    refused(ptft(*typed, "ckpt=run", *extra), 4, "backbone.dense.", "model=", "dataset.size=")
 
 
 def test_row_5_a_path_that_is_not_there(ptft, tmp_path, run):
@@ -118,7 +118,7 @@ def test_row_37_a_truncated_checkpoint(ptft, run, left):
 def test_row_38_one_flipped_bit(ptft, run):
     best = run / "checkpoints" / "best.pt"
     data = bytearray(best.read_bytes())
-    tensor = checkpoint.read(best)[0]["weights"]["backbone.linear.weight"].numpy().tobytes()
+    tensor = checkpoint.read(best)[0]["weights"]["backbone.dense.weight"].numpy().tobytes()
     at = data.find(tensor[:64])
     assert at > 0
     data[at + 5] ^= 1

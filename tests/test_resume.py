@@ -96,7 +96,7 @@ def state(folder, name="last.pt"):
     content, _ = checkpoint.read(folder / "checkpoints" / name)
     training = content.get("training")
     for progress in [content["progress"], *([training["progress"]] if training else [])]:
-        del progress["seconds"]
+        del progress["seconds"], progress["waited"]
     return {key: content[key] for key in ("weights", "progress", "fingerprint")} | {"training": training}
 
 
@@ -232,7 +232,7 @@ def leave_out_the_step(training):
 
 
 def leave_out_the_best(training):
-    training["progress"]["best"] = None
+    training["progress"]["best"] = 2.0  # an accuracy that nothing reaches; None shows only if what follows is worse
 
 
 def leave_out_the_sums_since_the_last_log(training):

@@ -105,7 +105,7 @@ def test_positions_follow_the_size_and_the_report_says_so(ptft, tmp_path):
 @pytest.mark.parametrize(
     ("backbone", "said"),
     [
-        (lambda: CNN(spec(), (4, 8), 32), "backbone.linear.weight is 16×288 there and 32×288 here"),
+        (lambda: CNN(spec(), (4, 8), 32), "backbone.dense.weight is 16×288 there and 32×288 here"),
         (lambda: VisionTransformer(spec(), width=16, depth=1, heads=2), "of the backbone's 17 tensors are not in it"),
     ],
 )
@@ -154,7 +154,7 @@ def test_a_file_of_plain_weights_starts_a_finetune(tmp_path):
     assert run.transfer["ignored"]["tensors"] == {}
 
 
-@pytest.mark.parametrize(("train", "learns"), [("head", ()), ("last:1", ("linear",)), ("last:2", ("conv2", "linear"))])
+@pytest.mark.parametrize(("train", "learns"), [("head", ()), ("last:1", ("dense",)), ("last:2", ("conv2", "dense"))])
 def test_frozen_parts_stay_equal_to_the_bit(ptft, tmp_path, monkeypatch, train, learns):
     monkeypatch.syspath_prepend(ROOT)
     net = ("model._target_=tests.mortal.Net", "model.channels=[4,6]", "model.width=8", "trusted=[tests.mortal]")

@@ -72,6 +72,12 @@ class Loader:
                 self._count(wanted, batch["index"])
             yield {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
 
+    def first(self, parts: int = 1) -> Batch:
+        """The first part of the first examples' batch, read here and not in a worker: to try things with."""
+        size = -(-min(self.batch_size, len(self.examples)) // parts)
+        batch = self.examples.take(torch.arange(size))
+        return {name: value.to(self.device) for name, value in batch.items()}
+
     def _batches(self, epoch: int) -> list[Tensor]:
         total = len(self.examples)
         order = torch.arange(total)

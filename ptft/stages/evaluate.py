@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
-from ptft import announce, build
+from ptft import announce, build, kernels
 from ptft.assemble import eval_loader, plain, read_splits, same_channels
 from ptft.core import Objective, Source, Table
 from ptft.errors import ConfigError, DataError
+from ptft.kernels import Kernels
 from ptft.loop import evaluate
 from ptft.origin import Origin, load
 from ptft.report import Report
@@ -27,17 +29,19 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     """Metrics of the checkpoint on one split, and the tables of its objective."""
     origin = load(cfg.ckpt)
     device = build.device(cfg.device)
-    precision = build.precision(cfg.precision, device)
+    chosen = trained_in(cfg, origin, device)
     source = build.source(plain(cfg.dataset), origin.spec, tuple(cfg.trusted))
     same_channels(origin, source)
-    objective = build.place(restored(cfg, origin, source.spec.shape), device)
+    objective = kernels.place(restored(cfg, origin, source.spec.shape).to(device), chosen)
     _same_classes(origin, source)
     split = _split(cfg, source)
     examples = read_splits(source, (split,), cfg, device, out)[split]
-    _header(cfg, out, folder, origin, source, f"{len(examples):,} {split}", announce.device_name(device, precision))
+    _header(cfg, out, folder, origin, source, f"{len(examples):,} {split}", announce.device_name(device, chosen))
     if folder is None:
         return {}
-    metrics, tables = evaluate(objective, eval_loader(cfg, examples, device), build.autocast(precision, device))
+    metrics, tables = evaluate(
+        objective, eval_loader(cfg, examples, device), kernels.autocast(chosen.precision, device)
+    )
     write_tables(folder.path, split, tables)
     for name, table in tables.items():
         _show(out, f"{name}, {split} (rows: true, columns: predicted)", table)
@@ -46,7 +50,7 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
         "status": "finished",
         "split": split,
         "device": str(device),
-        "precision": precision,
+        "precision": chosen.precision,
         "samples": len(examples),
         "metrics": {split: metrics},
         "peak_memory_bytes": peak_memory(device),
@@ -58,6 +62,17 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     out.block("evaluate done", announce.results({split: metrics}), "green")
     announce.ending(out, folder.path, following)
     return {"metrics": {split: metrics}}
+
+
+def trained_in(cfg: DictConfig, origin: Origin, device: torch.device) -> Kernels:
+    """As the checkpoint was trained, where nothing is typed and the device can: that was measured, or meant."""
+    stored = origin.config or {}
+    precision, layout = cfg.precision, cfg.train.layout
+    if precision == "auto" and (stored.get("precision") != "fp16" or device.type != "cpu"):
+        precision = stored.get("precision", "auto")
+    if layout == "auto":
+        layout = stored.get("train", {}).get("layout", "auto")
+    return kernels.ruled(precision, layout, device)
 
 
 def restored(cfg: DictConfig, origin: Origin, shape: dict[str, Any] | None = None) -> Objective:

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from ptft import announce, build
+from ptft import announce, build, kernels
 from ptft.core import Objective, Spec
 from ptft.errors import DataError, StorageError
 from ptft.origin import Origin, load
 from ptft.report import Report
 from ptft.runs import RunFolder, write_json
-from ptft.stages.evaluate import restored
+from ptft.stages.evaluate import restored, trained_in
 from ptft.summary import versions
 
 BATCH = 64
@@ -34,8 +34,8 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     """Read, predict, write. Unreadable files are said and left out; if none can be read, DataError."""
     origin = load(cfg.ckpt)
     device = build.device(cfg.device)
-    precision = build.precision(cfg.precision, device)
-    objective = build.place(restored(cfg, origin), device).eval()
+    chosen = trained_in(cfg, origin, device)
+    objective = kernels.place(restored(cfg, origin).to(device), chosen).eval()
     spec = origin.spec
     assert spec
     modality = importlib.import_module(f"ptft.data.{spec.modality}")
@@ -45,7 +45,7 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     header = {
         "model": f"{cfg.names.model}, {cfg.names.objective}",
         "input": f"{len(paths):,} files, read as {announce.shape_of(spec)}",
-        "device": announce.device_name(device, precision),
+        "device": announce.device_name(device, chosen),
         "start": origin.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
     }
@@ -53,7 +53,7 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     if folder is None:
         return {}
     rows, unreadable = [], []
-    with out.reading("predicting") as progress, torch.inference_mode(), build.autocast(precision, device)():
+    with out.reading("predicting") as progress, torch.inference_mode(), kernels.autocast(chosen.precision, device)():
         for names, inputs, failed in _batches(paths, modality, spec):
             rows += _predicted(objective, spec, names, inputs.to(device)) if names else []
             unreadable += failed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,15 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     if folder is None:
         announce.plan(built, out, _one_step(built))
         return {}
+    writer = checkpoint.Writer()
     if cfg.resume:
         _restore(built, out, folder)
     else:
-        _save(built, folder, better=False)
-    _train(built, out, folder)
+        _save(built, folder, writer, better=False)
+    try:
+        _train(built, out, folder, writer)
+    finally:
+        writer.wait()
     if built.training.stop:
         raise _interrupted(built, folder)
     return {"metrics": _finish(built, out, folder)}
@@ -70,7 +75,7 @@ def _restore(r: Run, out: Report, folder: RunFolder) -> None:
     )
 
 
-def _train(r: Run, out: Report, folder: RunFolder) -> None:
+def _train(r: Run, out: Report, folder: RunFolder, writer: checkpoint.Writer) -> None:
     t = r.training
 
     def stop(name: str) -> None:
@@ -79,7 +84,7 @@ def _train(r: Run, out: Report, folder: RunFolder) -> None:
     out.start(t.total, dataclasses.asdict(t.progress), t.monitor["metric"].split("/")[-1])
     try:
         with on_signal(stop):
-            fit(t, out, lambda better: _save(r, folder, better=better))
+            fit(t, out, lambda better: _save(r, folder, writer, better=better))
     except RuntimeError as error:
         raise worker_failure(error) or error from error
     out.stop_bar()
@@ -87,9 +92,9 @@ def _train(r: Run, out: Report, folder: RunFolder) -> None:
         out.say(f"{skipped} unreadable files were left out of the batches (dataset.on_error=skip)", "yellow")
 
 
-def _save(r: Run, folder: RunFolder, *, better: bool) -> None:
+def _save(r: Run, folder: RunFolder, writer: checkpoint.Writer, *, better: bool) -> None:
     """best.pt where this is the best so far, then last.pt; both hold the result's weights, last.pt all the rest too."""
-    t = r.training
+    t, best, last = r.training, folder.checkpoints / "best.pt", folder.checkpoints / "last.pt"
     content = {
         "config": plain(r.cfg),
         "spec": r.source.spec.to_dict(),
@@ -100,11 +105,10 @@ def _save(r: Run, folder: RunFolder, *, better: bool) -> None:
         "transfer": r.transfer,
         "versions": versions(),
     }
-    if better:
-        checkpoint.write(folder.checkpoints / "best.pt", content)
-    checkpoint.write(folder.checkpoints / "last.pt", {**content, "training": t.state_dict()})
-    if t.val is None:
-        checkpoint.link(folder.checkpoints / "last.pt", folder.checkpoints / "best.pt")
+    whole = {**content, "training": t.state_dict()}
+    jobs = [partial(checkpoint.write, best, content)] if better else []
+    jobs.append(partial(checkpoint.write, last, whole))
+    writer.submit(*jobs, *([partial(checkpoint.link, last, best)] if t.val is None else []))
 
 
 def _interrupted(r: Run, folder: RunFolder) -> Interrupted:

@@ -18,6 +18,7 @@ TOP = {
     "seed",
     "device",
     "precision",
+    "layout",
     "steps",
     "epochs",
     "samples",
@@ -111,7 +112,7 @@ def test_the_inputs_follow_the_checkpoint_unless_typed(ptft, pretrained, tmp_pat
     assert spec["shape"]["size"] == [20, 20]
     wrong = ptft("stage=finetune", "ckpt=small", *DIGITS, "dataset.size=24", "hydra.run.dir=other")
     assert wrong.code == 4
-    assert "backbone.linear.weight" in wrong.err
+    assert "backbone.dense.weight" in wrong.err
     assert "Traceback" not in wrong.err
 
 

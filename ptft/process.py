@@ -1,0 +1,57 @@
+"""The process that a run lives in: how it imports, what it does with freed memory, how it ends. No torch here."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import gc
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""glibc's names for what mallopt(3) sets."""
+LARGEST = 32 * 2**20
+"""Bytes of the largest block that glibc lets one keep in its own heap."""
+
+
+def start() -> None:
+    """Collect nothing while modules are imported: they make many objects and no garbage, and looking takes a third."""
+    gc.disable()
+
+
+def settle() -> None:
+    """Collect again from here on, without looking once more at what is there by now."""
+    gc.freeze()
+    gc.enable()
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep blocks of up to 32 MB that a step frees, for the next step; whether it can.
+
+    By itself glibc gives such a block back to the system, and the next step pays for fresh pages, zeroed one by one,
+    again and again. Other C libraries are left as they are.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, LARGEST) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with `code`, its exit handlers run and its output flushed, without taking every object apart."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def cache_dir() -> Path:
+    """Where ptft keeps what it can make again: `$PTFT_CACHE`, else `ptft` in `$XDG_CACHE_HOME` or `~/.cache`."""
+    if own := os.environ.get("PTFT_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ptft"
