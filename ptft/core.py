@@ -71,6 +71,11 @@ class Examples(ABC):
         return self
 
     @property
+    def device(self) -> torch.device:
+        """Where `take` finds its examples, and best gets its indices."""
+        return torch.device("cpu")
+
+    @property
     def in_memory(self) -> bool:
         """Whether `take` is one gather, so that worker processes would only cost time."""
         return False
@@ -173,6 +178,9 @@ class Objective(nn.Module, ABC):
     monitor: ClassVar[dict[str, str]] = {"metric": "val/loss", "mode": "min"}
     needs: ClassVar[frozenset[str]] = frozenset({"input"})
     """Keys every batch must have."""
+    capturable: ClassVar[bool] = False
+    """Whether a training step is the same work on the device whatever the step and the values in the batch, so that
+    `train.cuda_graph` may record it: it reads no number that `advance` changes, and waits for no result."""
 
     def __init__(self) -> None:
         super().__init__()
