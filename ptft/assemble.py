@@ -59,7 +59,10 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
     if cfg.names.stage == "finetune":
         optim.freeze(objective, cfg.finetune.train)
     build.place(objective, device)
+    said = build.decisions(objective, plain(cfg.train), device, precision)
     training = _training(cfg, objective, splits, device, precision)
+    if cfg.train.cuda_graph:
+        training.graph = build.graph(training, cfg.train.batch_size, cfg.names.objective)
     if cfg.train.monitor:
         _check_monitor(training)
     meta = origin.meta if origin else {}
@@ -74,7 +77,7 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
         parent=meta.get("parent") if cfg.resume else origin.parent if origin else None,
         training=training,
         fingerprint=source.fingerprint(),
-        said=[*source.notes, *(transfer.lines() if transfer else [])],
+        said=[*source.notes, *(transfer.lines() if transfer else []), *said],
     )
 
 

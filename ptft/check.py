@@ -80,6 +80,9 @@ RULES: dict[str, Rule] = {
     "train.workers": auto(WHOLE),
     "train.memory": auto(WHOLE),
     "train.compile": FLAG,
+    "train.tf32": FLAG,
+    "train.cuda_graph": FLAG,
+    "train.checkpoint_activations": FLAG,
     "train.patience": optional(COUNT),
     "train.every.log": auto(COUNT),
     "train.every.evaluate": auto(COUNT),
@@ -161,6 +164,11 @@ def _contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     batch_size, accumulate = train.get("batch_size"), train.get("accumulate")
     if COUNT[1](batch_size) and COUNT[1](accumulate) and accumulate > batch_size:
         yield f"train.accumulate={accumulate}: must be at most train.batch_size={batch_size}"
+    for other in ("compile", "cuda_graph"):
+        if train.get("checkpoint_activations") is True and train.get(other) is True:
+            yield f"train.checkpoint_activations and train.{other}: set one of them to false, they don't work together"
+    if train.get("cuda_graph") is True and cfg.get("precision") == "fp16":
+        yield "train.cuda_graph=true: not with precision=fp16, whose scaling waits for the device; choose bf16 or fp32"
     if cfg.get("optimizer") is not None and "lr" not in cfg["optimizer"]:
         yield f"optimizer.lr: is missing; it must be {POSITIVE[0]}"
     if monitor := train.get("monitor"):

@@ -94,9 +94,16 @@ def _layers_to_train(train: str, layers: int) -> int:
 
 
 def set_lr(optimizer: Optimizer, factor: float) -> None:
-    """Sets every group's rate to its base rate, times its layer's scale, times the schedule's factor."""
+    """Sets every group's rate to its base rate, times its layer's scale, times the schedule's factor.
+
+    A rate that lives in a tensor (a captured step reads it there) is filled in place, without waiting for the device.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * group["lr_scale"] * factor
+        rate = group["base_lr"] * group["lr_scale"] * factor
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 @torch.no_grad()

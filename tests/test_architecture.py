@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors"},
     {"core", "argv", "check", "interrupt"},
-    {"augment", "checkpoint", "compose", "data", "models", "runs", "schedule"},
+    {"augment", "checkpoint", "compose", "data", "graph", "models", "recompute", "runs", "schedule"},
     {"optim", "muon", "origin", "transfer", "report"},
     {"objectives", "plan", "sweep", "training", "words"},
     {"loop"},

@@ -27,6 +27,7 @@ class Classify(Objective):
 
     monitor: ClassVar[dict[str, str]] = {"metric": "val/accuracy", "mode": "max"}
     needs: ClassVar[frozenset[str]] = frozenset({"input", "label"})
+    capturable: ClassVar[bool] = True
     class_weights: Tensor | None
 
     def __init__(
@@ -74,7 +75,7 @@ class Classify(Objective):
         smoothing = self.label_smoothing if self.training else 0.0
         weight = self.class_weights if self.training else None
         total = F.cross_entropy(logits, target, weight=weight, reduction="sum", label_smoothing=smoothing)
-        count = torch.tensor(len(labels), device=logits.device)
+        count = torch.full((), len(labels), device=logits.device)  # filled there: a copy of a number would wait
         return Step(total, count, self._sums(logits.detach(), labels))
 
     def _sums(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

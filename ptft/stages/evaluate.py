@@ -28,6 +28,7 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     origin = load(cfg.ckpt)
     device = build.device(cfg.device)
     precision = build.precision(cfg.precision, device)
+    build.tf32(cfg.train.tf32, device)
     source = build.source(plain(cfg.dataset), origin.spec, tuple(cfg.trusted))
     same_channels(origin, source)
     objective = build.place(restored(cfg, origin, source.spec.shape), device)

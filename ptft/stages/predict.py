@@ -35,6 +35,7 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     origin = load(cfg.ckpt)
     device = build.device(cfg.device)
     precision = build.precision(cfg.precision, device)
+    build.tf32(cfg.train.tf32, device)
     objective = build.place(restored(cfg, origin), device).eval()
     spec = origin.spec
     assert spec
