@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from ptft import build, optim
+from ptft import build, optim, speed
 from ptft.argv import suggest
 from ptft.core import Examples, Objective, Source, Spec
 from ptft.data.loader import Loader
@@ -59,10 +59,12 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
     if cfg.names.stage == "finetune":
         optim.freeze(objective, cfg.finetune.train)
     build.place(objective, device)
-    said = build.decisions(objective, plain(cfg.train), device, precision)
+    said = speed.decisions(objective, plain(cfg.train), device, precision)
+    if origin is None:
+        said += build.calibrate(objective, splits["train"], device)
     training = _training(cfg, objective, splits, device, precision)
     if cfg.train.cuda_graph:
-        training.graph = build.graph(training, cfg.train.batch_size, cfg.names.objective)
+        training.graph = speed.graph(training, cfg.train.batch_size, cfg.names.objective)
     if cfg.train.monitor:
         _check_monitor(training)
     meta = origin.meta if origin else {}

@@ -9,6 +9,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -109,10 +110,14 @@ class Backbone(nn.Module, ABC):
 
     width: D, the size of what `pool` returns.
     no_weight_decay: names of parameters of two or more axes that must not decay (positions, class tokens).
+    lr_scales: names of parameters that learn at another rate than the rest, and the factor.
+    calibrates: how many training examples `calibrate` asks for, at most; 0 where it does nothing.
     """
 
     width: int
     no_weight_decay: ClassVar[frozenset[str]] = frozenset()
+    lr_scales: Mapping[str, float] = MappingProxyType({})
+    calibrates: int = 0
 
     @abstractmethod
     def prepare(self, raw: Tensor) -> Tensor:
@@ -129,6 +134,12 @@ class Backbone(nn.Module, ABC):
             return tokens.mean(1)
         weight = mask.unsqueeze(-1).to(tokens.dtype)
         return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+    def calibrate(self, sample: Tensor) -> None:
+        """Take from data what is not learned by gradients: prepared training examples, the first axis is theirs.
+
+        Called once, without gradients, when a run starts from fresh weights; never where they come from a checkpoint.
+        """
 
     @abstractmethod
     def layers(self) -> list[list[nn.Module]]:

@@ -16,7 +16,7 @@ LEVELS = [
     {"optim", "muon", "origin", "transfer", "report"},
     {"objectives", "plan", "sweep", "training", "words"},
     {"loop"},
-    {"build"},
+    {"build", "speed"},
     {"assemble"},
     {"summary", "announce"},
     {"stages"},

@@ -7,7 +7,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ptft import build
+from ptft import build, speed
 from ptft.core import Spec
 from ptft.data.loader import Loader
 from ptft.data.memory import MemoryExamples
@@ -135,9 +135,9 @@ def _flags():
 @pytest.mark.usefixtures("_flags")
 def test_tf32_is_a_matter_of_cuda_and_of_choice():
     torch.set_float32_matmul_precision("highest")
-    assert not build.tf32(True, CPU)
+    assert not speed.tf32(True, CPU)
     assert torch.get_float32_matmul_precision() == "highest"
-    assert build.tf32(True, torch.device("cuda"))
+    assert speed.tf32(True, torch.device("cuda"))
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.conv.fp32_precision) == ("high", "tf32")
-    assert not build.tf32(False, torch.device("cuda"))
+    assert not speed.tf32(False, torch.device("cuda"))
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.conv.fp32_precision) == ("highest", "ieee")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ptft import build
+from ptft import build, speed
 from ptft.core import Spec
 from ptft.data.loader import Loader
 from ptft.data.memory import MemoryExamples
@@ -33,7 +33,7 @@ def test_loss_scaling_can_not_be_recorded(ptft):
 
 def test_an_objective_that_does_not_say_so_is_not_recorded():
     with pytest.raises(ConfigError, match=r"train\.cuda_graph=true.*objective=denoise"):
-        build.graph(training(), 16, "denoise")
+        speed.graph(training(), 16, "denoise")
 
 
 def groups(net):
@@ -97,7 +97,7 @@ def recordable(recorded, optimizer, **options):
         monitor=objective.monitor,
         **options,
     )
-    t.graph = build.graph(t, 16, "classify") if recorded else None
+    t.graph = speed.graph(t, 16, "classify") if recorded else None
     return t
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from ptft import announce, build
+from ptft import announce, build, speed
 from ptft.assemble import eval_loader, plain, read_splits, same_channels
 from ptft.core import Objective, Source, Table
 from ptft.errors import ConfigError, DataError
@@ -28,7 +28,7 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     origin = load(cfg.ckpt)
     device = build.device(cfg.device)
     precision = build.precision(cfg.precision, device)
-    build.tf32(cfg.train.tf32, device)
+    speed.tf32(cfg.train.tf32, device)
     source = build.source(plain(cfg.dataset), origin.spec, tuple(cfg.trusted))
     same_channels(origin, source)
     objective = build.place(restored(cfg, origin, source.spec.shape), device)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from ptft import announce, build
+from ptft import announce, build, speed
 from ptft.core import Objective, Spec
 from ptft.errors import DataError, StorageError
 from ptft.origin import Origin, load
@@ -35,7 +35,7 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     origin = load(cfg.ckpt)
     device = build.device(cfg.device)
     precision = build.precision(cfg.precision, device)
-    build.tf32(cfg.train.tf32, device)
+    speed.tf32(cfg.train.tf32, device)
     objective = build.place(restored(cfg, origin), device).eval()
     spec = origin.spec
     assert spec
