@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from ptft import build, kernels, optim, process
+from ptft import build, kernels, optim, process, speed
 from ptft.argv import suggest
 from ptft.core import Examples, Objective, Source, Spec
 from ptft.data.loader import Loader
@@ -67,8 +67,12 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
         optim.freeze(objective, cfg.finetune.train)
     objective.to(device)
     train = build.loader(splits["train"], cfg.train.batch_size, cfg.seed, device, cfg.train.workers, shuffle=True)
+    said = build.calibrate(objective, splits["train"], device) if origin is None else []
     chosen, timings = _kernels(cfg, objective, train)
+    said += speed.decisions(objective, plain(cfg.train), device, chosen.precision)
     training = _training(cfg, objective, train, splits.get("val"), chosen)
+    if cfg.train.cuda_graph:
+        training.graph = speed.graph(training, cfg.train.batch_size, cfg.names.objective)
     if cfg.train.monitor:
         _check_monitor(training)
     meta = origin.meta if origin else {}
@@ -84,7 +88,7 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
         parent=meta.get("parent") if cfg.resume else origin.parent if origin else None,
         training=training,
         fingerprint=source.fingerprint(),
-        said=[*source.notes, *(transfer.lines() if transfer else [])],
+        said=[*source.notes, *(transfer.lines() if transfer else []), *said],
     )
 
 

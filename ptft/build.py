@@ -153,6 +153,18 @@ def device(name: str) -> torch.device:
     return found
 
 
+@torch.no_grad()
+def calibrate(task: Objective, train: Examples, on: torch.device) -> list[str]:
+    """Show the backbone the training examples it asks for, spread evenly over the split; what to say."""
+    count = min(task.backbone.calibrates, len(train))
+    if not count:
+        return []
+    chosen = torch.linspace(0, len(train) - 1, count, dtype=torch.float64).round().long()
+    sample = task.backbone.prepare(train.take(chosen)["input"].to(on))
+    task.backbone.calibrate(sample)
+    return [f"the model is calibrated with {len(sample):,} training examples"]
+
+
 def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)

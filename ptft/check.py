@@ -82,6 +82,9 @@ RULES: dict[str, Rule] = {
     "train.keep_memory": FLAG,
     "train.memory": auto(WHOLE),
     "train.compile": FLAG,
+    "train.tf32": FLAG,
+    "train.cuda_graph": FLAG,
+    "train.checkpoint_activations": FLAG,
     "train.patience": optional(COUNT),
     "train.every.log": auto(COUNT),
     "train.every.evaluate": auto(COUNT),
@@ -106,12 +109,19 @@ RULES: dict[str, Rule] = {
     "optimizer.momentum": BELOW_1,
     "optimizer.eps": POSITIVE,
     "optimizer.betas": BETAS,
+    "optimizer.ns_steps": COUNT,
+    "optimizer.adjust_lr_fn": one_of("match_rms_adamw", "original"),
+    "optimizer.rest": one_of("adamw", "sgd"),
+    "optimizer.rest_lr": optional(POSITIVE),
+    "optimizer.rest_momentum": BELOW_1,
     "objective.label_smoothing": BELOW_1,
     "objective.dropout": BELOW_1,
+    "objective.tta": optional(one_of("flip")),
     "objective.mixup": AT_LEAST_0,
     "objective.cutmix": AT_LEAST_0,
     "model.dropout": BELOW_1,
     "model.drop_path": BELOW_1,
+    "model.bias_lr_scale": POSITIVE,
     "schedule.warmup": AT_LEAST_0,
     "schedule.min_factor": SHARE,
 }
@@ -163,6 +173,11 @@ def _contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     batch_size, accumulate = train.get("batch_size"), train.get("accumulate")
     if COUNT[1](batch_size) and COUNT[1](accumulate) and accumulate > batch_size:
         yield f"train.accumulate={accumulate}: must be at most train.batch_size={batch_size}"
+    for other in ("compile", "cuda_graph"):
+        if train.get("checkpoint_activations") is True and train.get(other) is True:
+            yield f"train.checkpoint_activations and train.{other}: set one of them to false, they don't work together"
+    if train.get("cuda_graph") is True and cfg.get("precision") == "fp16":
+        yield "train.cuda_graph=true: not with precision=fp16, whose scaling waits for the device; choose bf16 or fp32"
     if cfg.get("optimizer") is not None and "lr" not in cfg["optimizer"]:
         yield f"optimizer.lr: is missing; it must be {POSITIVE[0]}"
     if monitor := train.get("monitor"):

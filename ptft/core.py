@@ -9,6 +9,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -71,6 +72,11 @@ class Examples(ABC):
         return self
 
     @property
+    def device(self) -> torch.device:
+        """Where `take` finds its examples, and best gets its indices."""
+        return torch.device("cpu")
+
+    @property
     def in_memory(self) -> bool:
         """Whether `take` is one gather, so that worker processes would only cost time."""
         return False
@@ -104,10 +110,14 @@ class Backbone(nn.Module, ABC):
 
     width: D, the size of what `pool` returns.
     no_weight_decay: names of parameters of two or more axes that must not decay (positions, class tokens).
+    lr_scales: names of parameters that learn at another rate than the rest, and the factor.
+    calibrates: how many training examples `calibrate` asks for, at most; 0 where it does nothing.
     """
 
     width: int
     no_weight_decay: ClassVar[frozenset[str]] = frozenset()
+    lr_scales: Mapping[str, float] = MappingProxyType({})
+    calibrates: int = 0
 
     @abstractmethod
     def prepare(self, raw: Tensor) -> Tensor:
@@ -124,6 +134,12 @@ class Backbone(nn.Module, ABC):
             return tokens.mean(1)
         weight = mask.unsqueeze(-1).to(tokens.dtype)
         return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+    def calibrate(self, sample: Tensor) -> None:
+        """Take from data what is not learned by gradients: prepared training examples, the first axis is theirs.
+
+        Called once, without gradients, when a run starts from fresh weights; never where they come from a checkpoint.
+        """
 
     @abstractmethod
     def layers(self) -> list[list[nn.Module]]:
@@ -173,6 +189,9 @@ class Objective(nn.Module, ABC):
     monitor: ClassVar[dict[str, str]] = {"metric": "val/loss", "mode": "min"}
     needs: ClassVar[frozenset[str]] = frozenset({"input"})
     """Keys every batch must have."""
+    capturable: ClassVar[bool] = False
+    """Whether a training step is the same work on the device whatever the step and the values in the batch, so that
+    `train.cuda_graph` may record it: it reads no number that `advance` changes, and waits for no result."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -59,30 +59,35 @@ def train_step(t: Training, batch: Batch, watch: Watch) -> None:
     """One optimizer step on one batch, in `accumulate` parts; moves the progress."""
     p = t.progress
     set_lr(t.optimizer, t.schedule(p.step, t.horizon()))
-    step_sums = Meter()
-    for part in _parts(batch, t.accumulate):
-        with t.autocast():
-            step = t.objective(part)
-        (t.scaler.scale(step.total) if t.scaler else step.total).backward()
-        step_sums.add(step)
-    if t.scaler:
-        t.scaler.unscale_(t.optimizer)
-    norm = clip_and_scale(t.parameters, step_sums.sums["count"], t.clip)
-    watch.see(step_sums.sums["total"] if t.scaler else norm + step_sums.sums["total"].detach())
+    sums, norm = t.graph(batch) if t.graph else gradients(t, batch)
+    watch.see(sums["total"] if t.scaler else norm + sums["total"])
     if t.scaler:
         t.scaler.step(t.optimizer)
         t.scaler.update()
-    else:
+    elif not t.graph:  # which has done it
         t.optimizer.step()
     t.optimizer.zero_grad(set_to_none=True)
     for meter in (t.window, t.running):
-        meter.merge(step_sums.sums)
+        meter.merge(sums)
     p.step, p.batch, p.samples = p.step + 1, p.batch + 1, p.samples + len(batch["input"])
     if p.batch == len(t.loader):
         p.epoch, p.batch = p.epoch + 1, 0
     if t.ema:
         t.ema.update(t.objective)
     t.objective.advance(p.step, t.horizon())
+
+
+def gradients(t: Training, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+    """Leaves the mean loss's clipped gradients on the parameters; the batch's sums, and the norm before clipping."""
+    sums = Meter()
+    for part in _parts(batch, t.accumulate):
+        with t.autocast():
+            step = t.objective(part)
+        (t.scaler.scale(step.total) if t.scaler else step.total).backward()
+        sums.add(step)
+    if t.scaler:
+        t.scaler.unscale_(t.optimizer)
+    return sums.sums, clip_and_scale(t.parameters, sums.sums["count"], t.clip)
 
 
 @torch.inference_mode()
@@ -122,7 +127,7 @@ def log(t: Training, watch: Watch, said: Said) -> None:
     p = t.progress
     row = {"step": p.step, "epoch": p.epoch, "split": "train", **t.window.metrics(t.objective)}
     said.trained(
-        {**row, "lr": t.optimizer.param_groups[-1]["lr"], "seconds": round(p.seconds, 3), "samples": p.samples}
+        {**row, "lr": float(t.optimizer.param_groups[-1]["lr"]), "seconds": round(p.seconds, 3), "samples": p.samples}
     )
     t.window.sums = {}
 

@@ -23,19 +23,21 @@ def parameter_groups(
     A group holds `params`, their `names`, `weight_decay`, `base_lr` (= `lr` as given), `lr_scale` and the rate that
     follows, `lr`. Parameters of at most one axis (biases, norms) and those the backbone names in `no_weight_decay` do
     not decay. With `layer_decay` d, layer i of the backbone's L (from 0) has the scale d ** (L - i), everything
-    outside the backbone 1 (Clark et al. 2020, appendix B; Bao et al. 2021, appendix).
+    outside the backbone 1 (Clark et al. 2020, appendix B; Bao et al. 2021, appendix). The backbone's own `lr_scales`
+    count as well.
 
     Raises ConfigError naming `finetune.layer_decay` unless it lies above 0 and at most at 1.
     """
     if layer_decay is not None and not 0 < layer_decay <= 1:
         raise ConfigError(f"finetune.layer_decay={layer_decay} must be above 0 and at most 1")
     scales = {} if layer_decay is None else _layer_scales(objective.backbone, layer_decay)
-    fixed = _without_decay(objective)
+    fixed, own = _without_decay(objective), objective.backbone.lr_scales
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name, parameter in objective.named_parameters():
         if not parameter.requires_grad:
             continue
-        scale, decay = scales.get(parameter, 1.0), 0.0 if parameter in fixed else weight_decay
+        scale = scales.get(parameter, 1.0) * own.get(name.removeprefix("backbone."), 1.0)
+        decay = 0.0 if parameter in fixed else weight_decay
         rates = {"lr": lr * scale, "base_lr": lr, "lr_scale": scale, "weight_decay": decay}
         group = groups.setdefault((scale, decay), {"params": [], "names": [], **rates})
         group["params"].append(parameter)
@@ -94,9 +96,16 @@ def _layers_to_train(train: str, layers: int) -> int:
 
 
 def set_lr(optimizer: Optimizer, factor: float) -> None:
-    """Sets every group's rate to its base rate, times its layer's scale, times the schedule's factor."""
+    """Sets every group's rate to its base rate, times its layer's scale, times the schedule's factor.
+
+    A rate that lives in a tensor (a captured step reads it there) is filled in place, without waiting for the device.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * group["lr_scale"] * factor
+        rate = group["base_lr"] * group["lr_scale"] * factor
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 @torch.no_grad()

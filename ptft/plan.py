@@ -22,6 +22,8 @@ FREE_ON_RESUME = (
     "train.minutes",
     "train.every",
     "train.workers",
+    "train.cuda_graph",
+    "train.checkpoint_activations",
     "device",
     "dataset.root",
     "trusted",

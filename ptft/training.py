@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Batch, Objective, Step
+from ptft.graph import StepGraph
 from ptft.optim import Ema
 from ptft.schedule import Schedule
 
@@ -118,6 +119,8 @@ class Training:
     accumulate: int = 1
     clip: float | None = None
     patience: int | None = None
+    graph: StepGraph | None = None
+    """Takes the place of a step's parts where it is recorded as a CUDA graph."""
     progress: Progress = field(default_factory=Progress)
     window: Meter = field(default_factory=Meter)
     """Sums since the last log."""

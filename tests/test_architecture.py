@@ -12,11 +12,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors"},
     {"core", "argv", "check", "eager", "interrupt", "process"},
-    {"augment", "checkpoint", "compose", "data", "models", "runs", "schedule"},
+    {"augment", "checkpoint", "compose", "data", "graph", "models", "recompute", "runs", "schedule"},
     {"kernels", "optim", "muon", "origin", "transfer", "report"},
     {"objectives", "plan", "sweep", "training", "words"},
     {"loop"},
-    {"build"},
+    {"build", "speed"},
     {"assemble"},
     {"summary", "announce"},
     {"stages"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +174,112 @@ def test_one_kind_alone_is_enough(name: str) -> None:
     before = parameter.detach().clone()
     run(net, [Muon([{"params": [parameter], "names": [name]}])], steps=1)
     assert not torch.equal(parameter, before)
+
+
+def orthogonalised(g: torch.Tensor, steps: int) -> torch.Tensor:
+    """The Newton-Schulz iteration of Jordan et al. 2024, in bfloat16 as there, on a matrix that is not tall."""
+    x = g.bfloat16()
+    x = x / x.norm()
+    for _ in range(steps):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return x.float()
+
+
+def convolutional() -> nn.Sequential:
+    torch.manual_seed(0)
+    parts = {"conv": nn.Conv2d(3, 6, 3), "gelu": nn.GELU(), "flat": nn.Flatten(), "head": nn.Linear(6 * 16, 2)}
+    return nn.Sequential(OrderedDict(parts))
+
+
+def descend(net: nn.Sequential, optimizer: torch.optim.Optimizer, steps: int) -> list[torch.Tensor]:
+    """The first filter's gradients, step by step."""
+    x, found = torch.randn(8, 3, 6, 6, generator=torch.Generator().manual_seed(1)), []
+    for _ in range(steps):
+        net.zero_grad()
+        torch.autograd.backward(nn.functional.cross_entropy(net(x), torch.arange(8) % 2))
+        grad = net[0].weight.grad
+        assert grad is not None
+        found.append(grad.clone())
+        optimizer.step()
+    return found
+
+
+def recipe(net: nn.Module, **options: Any) -> Muon:
+    return Muon(
+        groups_of(net), **{"filters": True, "adjust_lr_fn": "original", "ns_steps": 3, "momentum": 0.6, **options}
+    )
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_filters_move_as_matrices(normalize: bool) -> None:
+    net = convolutional()
+    weight = net[0].weight.detach().clone()
+    optimizer = recipe(net, normalize=normalize)
+    grads = descend(net, optimizer, 3)
+    momentum = torch.zeros_like(weight)
+    for grad in grads:
+        momentum = 0.6 * momentum + grad
+        if normalize:
+            weight = weight * len(weight) ** 0.5 / weight.norm()
+        update = orthogonalised((grad + 0.6 * momentum).flatten(1), 3).view_as(weight)
+        weight = weight * (1 - 0.01 * 0.1) - 0.01 * update
+    # In bfloat16 the order of operations shows in the small singular values; a step moves by 0.01 in six directions.
+    assert float((net[0].weight.detach() - weight).norm()) < 0.1 * 3 * 0.01 * 6**0.5
+
+
+def test_the_layout_of_filters_changes_nothing() -> None:
+    nets = [convolutional(), convolutional().to(memory_format=torch.channels_last)]  # type: ignore[call-overload]
+    states = []
+    for net in nets:
+        optimizer = recipe(net)
+        net[0].weight.grad = torch.randn(6, 3, 3, 3, generator=torch.Generator().manual_seed(2)).contiguous(
+            memory_format=torch.channels_last if net is nets[1] else torch.contiguous_format
+        )
+        optimizer.step()
+        states.append(optimizer.state[net[0].weight]["momentum_buffer"])
+    assert not nets[1][0].weight.is_contiguous()
+    assert torch.equal(nets[0][0].weight, nets[1][0].weight)
+    assert torch.equal(*states)
+
+
+def test_filters_are_left_alone_unless_asked_for() -> None:
+    net = convolutional()
+    optimizer = Muon(groups_of(net))
+    descend(net, optimizer, 1)
+    assert kept_momentum(net, optimizer) == set()
+
+
+@pytest.mark.parametrize("rest", ["adamw", "sgd"])
+def test_the_rest_has_an_optimizer_and_a_rate_of_its_own(rest: str) -> None:
+    net, other = convolutional(), convolutional()
+    optimizer = Muon(
+        [{**group, "lr_scale": 0.5} for group in groups_of(net)], lr=0.02, filters=True, rest=rest, rest_lr=0.05,
+        rest_momentum=0.85, nesterov=True,
+    )  # fmt: skip
+    assert {(g["lr"], g["lr_scale"]) for g in optimizer.param_groups} == {(0.01, 0.5), (0.025, 1.25)}
+    head = [{"params": [other[3].weight], "weight_decay": 0.1}, {"params": [other[3].bias], "weight_decay": 0.0}]
+    expected = (
+        torch.optim.SGD(head, 0.025, 0.85, nesterov=True, fused=True)
+        if rest == "sgd"
+        else torch.optim.AdamW(head, 0.025, (0.9, 0.95), fused=True)
+    )
+    descend(net, optimizer, 1)
+    descend(other, expected, 1)
+    assert torch.equal(net[3].weight, other[3].weight)
+    assert torch.equal(net[3].bias, other[3].bias)
+
+
+def test_the_recipe_continues_bit_for_bit(tmp_path: Path) -> None:
+    net = convolutional()
+    optimizer = recipe(net, normalize=True, rest="sgd")
+    descend(net, optimizer, 2)
+    torch.save({"net": net.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "state.pt")
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    resumed = convolutional()
+    again = recipe(resumed, normalize=True, rest="sgd")
+    resumed.load_state_dict(saved["net"])
+    again.load_state_dict(saved["optimizer"])
+    descend(net, optimizer, 2)
+    descend(resumed, again, 2)
+    assert_equal(net, resumed)

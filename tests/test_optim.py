@@ -348,3 +348,12 @@ def test_each_yaml_follows_the_rate(objective: Classify, path: Path) -> None:
     set_lr(optimizer, 0.0)
     train(objective, optimizer, steps=1)
     assert all(torch.equal(tensor, before[name]) for name, tensor in objective.named_parameters())
+
+
+def test_a_rate_in_a_tensor_is_filled_in_place():
+    net = nn.Linear(2, 2)
+    rate = torch.tensor(1.0)
+    optimizer = torch.optim.AdamW([{"params": [net.weight], "lr": rate, "base_lr": 0.5, "lr_scale": 0.5}], fused=True)
+    set_lr(optimizer, 0.4)
+    assert optimizer.param_groups[0]["lr"] is rate
+    assert float(rate) == pytest.approx(0.1)

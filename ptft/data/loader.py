@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ptft.core import Batch, Examples
 from ptft.data.memory import check_skipped
+from ptft.data.prefetch import on_device
 from ptft.errors import DataError, PtftError, ResourceError
 
 TIMEOUT = 300
@@ -66,11 +67,14 @@ class Loader:
 
         Raises DataError for an example that can't be read, ResourceError for a worker that died or hangs.
         """
+        return on_device(self._read(epoch, start), self.device)
+
+    def _read(self, epoch: int, start: int) -> Iterator[Batch]:
         indices = self._batches(epoch)[start:]
         for wanted, batch in zip(indices, self._taken(indices, epoch), strict=True):
             if len(batch["index"]) < len(wanted):
                 self._count(wanted, batch["index"])
-            yield {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+            yield batch
 
     def first(self, parts: int = 1) -> Batch:
         """The first part of the first examples' batch, read here and not in a worker: to try things with."""
@@ -85,7 +89,8 @@ class Loader:
             seed = (self.seed * 1_000_003 + epoch) % 2**63
             order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
         ends = [self.batch_size * (i + 1) for i in range(len(self) - 1)]
-        return list(order.tensor_split(ends))
+        # One copy an epoch: examples that lie on a GPU are gathered there without waiting for an index from here.
+        return list(order.to(self.examples.device).tensor_split(ends))
 
     def _taken(self, indices: list[Tensor], epoch: int) -> Iterator[Batch]:
         if self.workers == 0 or not indices:

@@ -48,6 +48,10 @@ class MemoryExamples(Examples):
         return MemoryExamples(self.input.to(device), self.labels.to(device), self.notes)
 
     @property
+    def device(self) -> torch.device:
+        return self.input.device
+
+    @property
     def in_memory(self) -> bool:
         return True
 
@@ -77,6 +81,10 @@ class Resized(Examples):
 
     def to(self, device: torch.device) -> Resized:
         return Resized(self.examples.to(device), self.resize)
+
+    @property
+    def device(self) -> torch.device:
+        return self.examples.device
 
     @property
     def in_memory(self) -> bool:

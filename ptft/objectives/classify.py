@@ -22,11 +22,13 @@ class Classify(Objective):
     class_weights: None, "balanced" (inverse frequency, mean 1 over the training labels) or one weight per class.
     mixup, cutmix: Beta parameters (Zhang et al. 2018; Yun et al. 2019); 0 switches them off.
     views: options of `augment.Views`, applied in training only.
+    tta: None, or "flip": in evaluation and prediction the mean of the logits of an image and of its mirror image.
     labels: long [N] of the training split, which "balanced" is computed from.
     """
 
     monitor: ClassVar[dict[str, str]] = {"metric": "val/accuracy", "mode": "max"}
     needs: ClassVar[frozenset[str]] = frozenset({"input", "label"})
+    capturable: ClassVar[bool] = True
     class_weights: Tensor | None
 
     def __init__(
@@ -41,6 +43,7 @@ class Classify(Objective):
         cutmix: float = 0.0,
         dropout: float = 0.0,
         views: Mapping[str, Any] | None = None,
+        tta: str | None = None,
         labels: Tensor | None = None,
     ) -> None:
         super().__init__()
@@ -49,10 +52,12 @@ class Classify(Objective):
             raise ConfigError(f"objective=classify: the dataset has {len(self.classes)} classes; at least 2 are needed")
         if num_classes not in (None, len(self.classes)):
             raise ConfigError(f"objective.num_classes={num_classes}: the dataset has {len(self.classes)} classes")
+        if tta not in (None, "flip") or (tta and spec.modality != "image"):
+            raise ConfigError(f"objective.tta={tta}: choose null, or flip for images")
         self.backbone = backbone
         self.head = nn.Linear(backbone.width, len(self.classes))
         self.dropout = nn.Dropout(dropout)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.tta = label_smoothing, tta
         self.views = Views(**(views or {}))
         self.mix = Mix(mixup=mixup, cutmix=cutmix) if mixup or cutmix else None
         weights = _class_weights(class_weights, labels, len(self.classes))
@@ -60,6 +65,11 @@ class Classify(Objective):
 
     def logits(self, x: Tensor) -> Tensor:
         """Prepared input -> float32 [B, K]."""
+        if self.tta and not self.training:
+            return (self._logits(x) + self._logits(x.flip(-1))) / 2
+        return self._logits(x)
+
+    def _logits(self, x: Tensor) -> Tensor:
         features = self.backbone(x)
         return self.head(self.dropout(self.backbone.pool(features))).float()  # type: ignore[no-any-return]
 
@@ -74,7 +84,7 @@ class Classify(Objective):
         smoothing = self.label_smoothing if self.training else 0.0
         weight = self.class_weights if self.training else None
         total = F.cross_entropy(logits, target, weight=weight, reduction="sum", label_smoothing=smoothing)
-        count = torch.tensor(len(labels), device=logits.device)
+        count = torch.full((), len(labels), device=logits.device)  # filled there: a copy of a number would wait
         return Step(total, count, self._sums(logits.detach(), labels))
 
     def _sums(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from ptft import announce, build, kernels
+from ptft import announce, build, kernels, speed
 from ptft.assemble import eval_loader, plain, read_splits, same_channels
 from ptft.core import Objective, Source, Table
 from ptft.errors import ConfigError, DataError
@@ -30,6 +30,7 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     origin = load(cfg.ckpt)
     device = build.device(cfg.device)
     chosen = trained_in(cfg, origin, device)
+    speed.tf32(cfg.train.tf32, device)
     source = build.source(plain(cfg.dataset), origin.spec, tuple(cfg.trusted))
     same_channels(origin, source)
     objective = kernels.place(restored(cfg, origin, source.spec.shape).to(device), chosen)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from ptft import announce, build, kernels
+from ptft import announce, build, kernels, speed
 from ptft.core import Objective, Spec
 from ptft.errors import DataError, StorageError
 from ptft.origin import Origin, load
@@ -35,6 +35,7 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     origin = load(cfg.ckpt)
     device = build.device(cfg.device)
     chosen = trained_in(cfg, origin, device)
+    speed.tf32(cfg.train.tf32, device)
     objective = kernels.place(restored(cfg, origin).to(device), chosen).eval()
     spec = origin.spec
     assert spec

@@ -204,3 +204,22 @@ def test_weights_are_finite_numbers_and_not_negative(bad):
 
 def test_the_right_number_of_classes_may_be_typed():
     assert classify(num_classes=5).head.out_features == 5
+
+
+def test_flipped_answers_are_averaged_in_evaluation_only():
+    plain, flipped = classify(), classify(tta="flip")
+    flipped.load_state_dict(plain.state_dict())
+    x = torch.randn(3, 1, 6, 6)
+    assert torch.equal(plain.train().logits(x), flipped.train().logits(x))
+    plain.eval(), flipped.eval()
+    both = (plain.logits(x) + plain.logits(x.flip(-1))) / 2
+    torch.testing.assert_close(flipped.logits(x), both)
+    torch.testing.assert_close(flipped.logits(x.flip(-1)), both)
+    assert not torch.allclose(plain.logits(x), both)
+    found = flipped.predict({"input": torch.randint(256, (3, 1, 6, 6), dtype=torch.uint8)})
+    assert found["probability"].shape == (3,)
+
+
+def test_another_way_of_averaging_is_refused():
+    with pytest.raises(ConfigError, match=r"objective\.tta"):
+        classify(tta="crop")
