@@ -71,6 +71,11 @@ class Examples(ABC):
         return self
 
     @property
+    def device(self) -> torch.device:
+        """Where they are kept, and where `take` wants its indices: anything else costs a copy a batch."""
+        return torch.device("cpu")
+
+    @property
     def in_memory(self) -> bool:
         """Whether `take` is one gather, so that worker processes would only cost time."""
         return False

@@ -24,6 +24,7 @@ FREE_ON_RESUME = (
     "train.workers",
     "device",
     "dataset.root",
+    "dataset.cache",
     "trusted",
     "resume",
 )

@@ -28,6 +28,7 @@ def _alone(tmp_path, monkeypatch):
     """Every test stands in a folder of its own, with its own caches, and leaves the process as it was."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("PTFT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PTFT_DATA", str(tmp_path / "data"))
 
 
