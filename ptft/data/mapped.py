@@ -105,7 +105,8 @@ class Store:
             todo = rows if found is None else rows[torch.from_numpy(found[1][rows.numpy()] <= 0)]
             if found is None:
                 self._create(len(todo) * self.item)
-            self._write(todo.sort().values, len(rows), decode, progress)
+            if len(todo):
+                self._write(todo.sort().values, len(rows), decode, progress)
         finally:
             lock.release()
         return broken
@@ -121,41 +122,35 @@ class Store:
             os.replace(aside, self.path)
 
     def _write(self, todo: Tensor, total: int, decode: Decode, progress: Callable[[int, int], None]) -> None:
-        """Pixels first, flushed, then their records: a record never speaks of pixels that a power cut took."""
         needed, done = len(todo) * self.item, total - len(todo)
+        records, unsettled = np.zeros(self.count, np.int64), list[Tensor]()
         with self._writing(needed):
             file = self.path.open("r+b", buffering=0)
         with file:
-            records, unflushed = np.zeros(self.count, np.int64), list[Tensor]()
             for wanted, batch in decode(self.examples, todo):
                 index, pixels = batch["index"].numpy(), batch["input"].numpy()
                 records[wanted.numpy()] = -1
                 records[index] = [1 + zlib.crc32(image) for image in pixels]
-                unflushed.append(wanted)  # as a tensor: sending it to a process moves what an array points at
+                unsettled.append(wanted)  # as a tensor: sending it to a process moves what an array points at
                 done += len(wanted)
                 with self._writing(needed):
                     _put(file, self.pixels, index, pixels)
-                    if done == total or sum(map(len, unflushed)) * self.item >= FLUSH:
-                        rows = torch.cat(unflushed).numpy()
-                        unflushed = []
-                        os.fsync(file.fileno())
-                        _put(file, PAGE, rows, records[rows])
+                    if done == total or sum(map(len, unsettled)) * self.item >= FLUSH:
+                        _settle(file, torch.cat(unsettled).numpy(), records)
+                        unsettled = []
                 progress(done, total)
-            with self._writing(needed):
-                os.fsync(file.fileno())
 
     @contextmanager
     def _writing(self, needed: int) -> Iterator[None]:
         try:
             yield
         except OSError as error:
+            said = f"{self.path}: can't be written ({error.strerror}); {needs(needed, self.path.parent)}"
             if error.errno in FULL:  # a full disk stops more than this run
                 for path in (self.path, self.path.with_suffix(".new")):
                     with suppress(OSError):
                         path.unlink(missing_ok=True)
-            raise StorageError(
-                f"{self.path}: can't be written ({error.strerror}); {needs(needed, self.path.parent)}"
-            ) from error
+            raise StorageError(said) from error
 
 
 def needs(needed: int, where: Path) -> str:
@@ -171,6 +166,13 @@ def free(where: Path) -> int:
     while not where.exists() and where != where.parent:
         where = where.parent
     return shutil.disk_usage(where).free if where.is_dir() and os.access(where, os.W_OK) else 0
+
+
+def _settle(file: IO[bytes], rows: Records, records: Records) -> None:
+    """Pixels are flushed before their records are written: none speaks of pixels that a power cut took."""
+    os.fsync(file.fileno())
+    _put(file, PAGE, rows, records[rows])
+    os.fsync(file.fileno())
 
 
 def _put(file: IO[bytes], start: int, rows: Records, values: NDArray[np.generic]) -> None:
