@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from ptft import build, kernels, optim, process, speed
 from ptft.argv import suggest
 from ptft.core import Examples, Objective, Source, Spec
+from ptft.data import cache
 from ptft.data.loader import Loader
 from ptft.errors import ConfigError, DataError
 from ptft.kernels import Kernels
@@ -87,7 +88,7 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
         transfer=meta.get("transfer") if cfg.resume else transfer.to_dict() if transfer else None,
         parent=meta.get("parent") if cfg.resume else origin.parent if origin else None,
         training=training,
-        fingerprint=source.fingerprint(),
+        fingerprint=_fingerprint(source, splits),
         said=[*source.notes, *(transfer.lines() if transfer else []), *said],
     )
 
@@ -102,17 +103,30 @@ def plain(node: DictConfig) -> dict[str, Any]:
 def read_splits(
     source: Source, names: tuple[str, ...], cfg: DictConfig, device: torch.device, out: Report
 ) -> dict[str, Examples]:
-    """The splits that the source has, in memory where they fit."""
+    """The splits that the source has, kept as `dataset.cache` says; which way that is becomes a note of the source."""
+    found = {name: examples for name in names if (examples := source.split(name)) is not None}
+    for name, examples in found.items():
+        _check_labels(name, examples, source.spec)
+    mode, sentence = cache.choose(cfg.dataset.get("cache", "auto"), list(found.values()))
+    source.notes = (*source.notes, *([sentence] if sentence else []))
+    if cfg.dry_run and mode == "disk":
+        mode = "off"  # nothing is written
     read = {}
-    for name in names:
-        found = source.split(name)
-        if found is not None:
-            _check_labels(name, found, source.spec)
-            with out.reading(f"reading {name}") as progress:
-                read[name] = build.examples(found, device, cfg.train.memory, progress)
-            for note in getattr(read[name], "notes", ()):
-                out.say(note, "yellow")
+    for name, examples in found.items():
+        with out.reading(f"reading {name}") as progress:
+            read[name] = build.examples(examples, device, mode, progress)
+        for note in getattr(read[name], "notes", ()):
+            out.say(note, "yellow")
     return read
+
+
+def _fingerprint(source: Source, splits: dict[str, Examples]) -> str:
+    """The source's, and how many examples are left to train on where unreadable ones were left out beforehand.
+
+    Then the order is another than where they are skipped as they come (`dataset.cache=off`).
+    """
+    left, whole = len(splits["train"]), source.split("train")
+    return source.fingerprint() + (f"-{left}" if whole is not None and left < len(whole) else "")
 
 
 def _check_labels(split: str, examples: Examples, spec: Spec) -> None:

@@ -20,8 +20,8 @@ import torch
 from ptft import optim
 from ptft.argv import suggest
 from ptft.core import Backbone, Examples, Objective, Source, Spec
+from ptft.data import cache
 from ptft.data.loader import Loader
-from ptft.data.memory import into_memory
 from ptft.eager import eager
 from ptft.errors import ConfigError
 from ptft.schedule import Schedule
@@ -104,7 +104,7 @@ def option_names(cls: type) -> list[str]:
 
 def source(node: Mapping[str, Any], like: Spec | None, trusted: tuple[str, ...] = ()) -> Source:
     """The dataset; where the configuration leaves size, channels and normalisation open they come from `like`."""
-    node = {key: value for key, value in node.items() if key != "views"}
+    node = {key: value for key, value in node.items() if key not in ("views", "cache")}
     return make("dataset", node, Source, trusted, like=like)  # type: ignore[type-abstract]
 
 
@@ -171,20 +171,13 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def examples(found: Examples, on: torch.device, memory: int | str, progress: Callable[[int, int], None]) -> Examples:
-    """Read what fits into memory once, and keep it on the device where it fits there too."""
-    found = into_memory(found, _memory(memory), progress)
+def examples(found: Examples, on: torch.device, mode: str, progress: Callable[[int, int], None]) -> Examples:
+    """Kept as `mode` of `ptft.data.cache` says, and on the device where they fit there too."""
+    found = cache.keep(found, mode, progress)
     if not found.in_memory or on.type == "cpu":
         return found
     size = getattr(found, "nbytes", 0)
     return found.to(on) if on.type != "cuda" or size < torch.cuda.mem_get_info(on)[0] // 2 else found
-
-
-def _memory(given: int | str) -> int:
-    if given != "auto":
-        return int(given)
-    pages = os.sysconf("SC_AVPHYS_PAGES") if hasattr(os, "sysconf") else 2**18
-    return pages * 4096 // 4
 
 
 def loader(

@@ -59,6 +59,11 @@ TRAIN: Rule = (
 )
 SPLIT: Rule = ("the name of a split, a fraction between 0 and 1", lambda value: TEXT[1](value) or INSIDE[1](value))
 
+CACHE: Rule = (
+    "one of auto, memory, disk, off",
+    lambda value: value is False or value in ("auto", "memory", "disk", "off"),  # YAML takes a plain `off` for false
+)
+
 RULES: dict[str, Rule] = {
     "ckpt": optional(TEXT),
     "resume": optional(TEXT),
@@ -80,7 +85,6 @@ RULES: dict[str, Rule] = {
     "train.workers": auto(WHOLE),
     "train.layout": one_of("auto", "channels_last", "contiguous"),
     "train.keep_memory": FLAG,
-    "train.memory": auto(WHOLE),
     "train.compile": FLAG,
     "train.tf32": FLAG,
     "train.cuda_graph": FLAG,
@@ -103,6 +107,7 @@ RULES: dict[str, Rule] = {
     "dataset.per_class": optional(COUNT),
     "dataset.classes": optional(NAMES),
     "dataset.download": FLAG,
+    "dataset.cache": CACHE,
     "dataset.on_error": one_of("raise", "skip"),
     "optimizer.lr": POSITIVE,
     "optimizer.weight_decay": AT_LEAST_0,

@@ -73,7 +73,7 @@ class Examples(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where `take` finds its examples, and best gets its indices."""
+        """Where they are kept, and where `take` wants its indices: anything else costs a copy a batch."""
         return torch.device("cpu")
 
     @property

@@ -26,6 +26,7 @@ FREE_ON_RESUME = (
     "train.checkpoint_activations",
     "device",
     "dataset.root",
+    "dataset.cache",
     "trusted",
     "resume",
 )

@@ -53,5 +53,5 @@ def leave(code: int) -> NoReturn:
 def cache_dir() -> Path:
     """Where ptft keeps what it can make again: `$PTFT_CACHE`, else `ptft` in `$XDG_CACHE_HOME` or `~/.cache`."""
     if own := os.environ.get("PTFT_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ptft"
+        return Path(os.path.expanduser(own)).absolute()
+    return Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")).absolute() / "ptft"

@@ -51,7 +51,7 @@ INF, NAN = float("inf"), float("nan")
         ("train__clip", [None, 0.5], [0, -1, NAN]),
         ("train__ema", [None, 0.999], [0, 1, 1.5]),
         ("train__workers", ["auto", 0, 4], [-1, 0.5, None, "many"]),
-        ("train__memory", ["auto", 0, 10**9], [-1, "1GB"]),
+        ("dataset__cache", ["auto", "memory", "disk", "off", False], ["ram", True, None, 0]),
         ("train__every__log", ["auto", 1], [0, "never"]),
         ("train__compile", [True, False], ["yes", 1, None]),
         (

@@ -132,10 +132,10 @@ def test_row_18_a_last_batch_of_one_with_batch_norm(ptft, tmp_path):
     assert (summary(tmp_path / "run")["samples"], summary(tmp_path / "run")["steps"]) == (33, 1)
 
 
-@pytest.mark.parametrize("memory", ["auto", "0"])
-def test_row_19_a_dataset_smaller_than_a_batch(ptft, tmp_path, memory):
+@pytest.mark.parametrize("cache", ["auto", "off"])
+def test_row_19_a_dataset_smaller_than_a_batch(ptft, tmp_path, cache):
     photos(tmp_path / "photos", {"train": 5, "val": 1})
-    result = ptft(*TRAIN, "train.batch_size=32", f"train.memory={memory}", "train.workers=0")
+    result = ptft(*TRAIN, "train.batch_size=32", f"dataset.cache={cache}", "train.workers=0")
     assert result.code == 0, result.text
     assert summary(tmp_path / "run")["steps"] == 2
     assert summary(tmp_path / "run")["samples"] == 20
@@ -156,7 +156,7 @@ def cut(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-WORKER = ("train.memory=0", "train.workers=1")
+WORKER = ("dataset.cache=off", "train.workers=1")
 
 
 @pytest.mark.parametrize(

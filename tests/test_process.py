@@ -3,11 +3,9 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from ptft import process
 from tests.conftest import ROOT
 
 FAULTS = """
@@ -89,13 +87,3 @@ def test_the_end_flushes_and_runs_what_is_registered(tmp_path):
     code += "process.leave(0)"
     assert python(code) == "said"
     assert (tmp_path / "ran").exists()
-
-
-def test_the_cache_is_where_it_is_said_to_be(monkeypatch, tmp_path):
-    monkeypatch.setenv("PTFT_CACHE", str(tmp_path / "own"))
-    assert process.cache_dir() == tmp_path / "own"
-    monkeypatch.delenv("PTFT_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert process.cache_dir() == tmp_path / "xdg" / "ptft"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert process.cache_dir() == Path.home() / ".cache" / "ptft"

@@ -143,7 +143,7 @@ def test_a_killed_run_that_reads_files_in_workers_equals_the_whole_one(ptft, cut
         "dataset=image_folder",
         f"dataset.root={tmp_path / 'pictures'}",
         "dataset.size=12",
-        "train.memory=0",
+        "dataset.cache=off",
         "train.workers=2",
         "train.batch_size=8",
     )

@@ -71,7 +71,7 @@ def read(name: str, folder: Path, split: str) -> tuple[Tensor, Tensor]:
     for file in layout.files[split]:
         batch = _unpickle(folder / file)
         try:
-            images.append(torch.from_numpy(np.array(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)))
+            images.append(torch.from_numpy(np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)))
             labels.append(torch.tensor(batch[layout.labels], dtype=torch.long))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{folder / file}: not a batch of {name} ({error}); see dataset.root") from error

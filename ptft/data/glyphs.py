@@ -50,7 +50,8 @@ class GlyphExamples(ReadExamples):
     """`count` images, each a function of `seed` (an int64 key of the split) and its index; labels go round."""
 
     def __init__(self, count: int, seed: int, forms: Sequence[str], shape: dict[str, Any]) -> None:
-        self.seed, self.shape = seed, shape
+        self.seed, self.forms = seed, tuple(forms)
+        self.size, self.channels = tuple(shape["size"]), int(shape["channels"])
         self.labels = torch.arange(count) % len(forms)
         characters = "".join(forms)
         self.fields, character = glyphs(characters)
@@ -67,13 +68,12 @@ class GlyphExamples(ReadExamples):
         labels = self.labels[indices]
         chance = uniform(keys, 50).float()
         glyph = self.order[self.starts[labels] + (chance[0] * self.counts[labels]).long()]
-        images = _render(self.fields[glyph].unsqueeze(1), chance[1:], keys, self.shape["size"])
-        return {"input": image.convert(images, self.shape["channels"]), "label": labels, "index": indices}
+        images = _render(self.fields[glyph].unsqueeze(1), chance[1:], keys, self.size)
+        return {"input": image.convert(images, self.channels), "label": labels, "index": indices}
 
     @property
-    def nbytes(self) -> int:
-        height, width = self.shape["size"]
-        return len(self) * int(self.shape["channels"] * height * width)
+    def shape(self) -> tuple[int, ...]:
+        return self.channels, *self.size
 
     def name(self, index: int) -> str:
         return f"glyph {index}"
@@ -82,13 +82,16 @@ class GlyphExamples(ReadExamples):
         """Of the first images: they change with the seed, the fonts and the code that distorts them."""
         return hashlib.sha256(self.take(torch.arange(min(32, len(self))))["input"].numpy().data).digest()
 
+    def stamp(self) -> bytes:
+        return self.digest() + repr((self.seed, self.forms)).encode()
+
 
 def _between(chance: Tensor, limits: tuple[float, float]) -> Tensor:
     low, high = limits
     return low + (high - low) * chance
 
 
-def _render(fields: Tensor, chance: Tensor, keys: Tensor, size: list[int]) -> Tensor:
+def _render(fields: Tensor, chance: Tensor, keys: Tensor, size: tuple[int, ...]) -> Tensor:
     """Distance fields [B, 1, S, S] and numbers in 0..1 [49, B] -> uint8 [B, 1, H, W]."""
     unit = min(size) / 28
     height = _between(chance[0], _HEIGHT) * unit
@@ -104,7 +107,7 @@ def _render(fields: Tensor, chance: Tensor, keys: Tensor, size: list[int]) -> Te
     return (drawn.clamp(0, 1) * 255).round().to(torch.uint8).unsqueeze(1)
 
 
-def _grid(height: Tensor, affine: Tensor, warp: Tensor, size: list[int], unit: float) -> Tensor:
+def _grid(height: Tensor, affine: Tensor, warp: Tensor, size: tuple[int, ...], unit: float) -> Tensor:
     """Where every pixel looks in the picture of its character, [B, H, W, 2] in -1..1.
 
     Rotation by its tangent, and nothing but + - * / and square roots: exact, so independent of the batch.

@@ -7,8 +7,8 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import IO
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +21,9 @@ FILES = {
 """Images and labels of every split."""
 
 _UINT8 = 0x08
+_DEFLATED = 1032
+"""The most bytes that one byte of a gzipped file can become, so that no header makes us take absurd memory."""
+_PIECE = 2**20
 
 
 def missing(folder: Path, split: str) -> list[str]:
@@ -32,17 +35,29 @@ def read(path: Path) -> Tensor:
     """The uint8 tensor in `path`, or in `path`.gz. Raises DataError naming a file that is truncated or no IDX file."""
     path = path if path.is_file() else path.with_name(f"{path.name}.gz")
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return _read(path, file)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not readable ({error}); delete it to fetch it again (dataset.root)") from error
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] != _UINT8 or len(data) < 4 + 4 * data[3]:
+
+
+def _read(path: Path, file: IO[bytes] | gzip.GzipFile) -> Tensor:
+    """Piece by piece into the tensor, so that a million images are never held twice."""
+    head = file.read(4)
+    sizes = file.read(4 * head[3]) if len(head) == 4 else b""
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] != _UINT8 or len(sizes) < 4 * head[3]:
         raise DataError(f"{path}: not an IDX file of bytes; delete it to fetch it again (dataset.root)")
-    shape = struct.unpack(f">{data[3]}I", data[4 : 4 + 4 * data[3]])
-    start = 4 + 4 * len(shape)
-    if len(data) - start != math.prod(shape):
-        held = f"{len(data) - start} of {math.prod(shape)} bytes"
+    shape = struct.unpack(f">{head[3]}I", sizes)
+    wanted, got = math.prod(shape), 0
+    possible = path.stat().st_size * (_DEFLATED if path.suffix == ".gz" else 1)
+    values = torch.empty(min(wanted, possible), dtype=torch.uint8)
+    while piece := file.read(min(_PIECE, len(values) - got)):
+        values[got : got + len(piece)] = torch.frombuffer(bytearray(piece), dtype=torch.uint8)
+        got += len(piece)
+    if got < wanted or file.read(1):
+        held = f"{got} of {wanted} bytes" if got < wanted else f"more than its {wanted} bytes"
         raise DataError(f"{path}: incomplete, {held}; delete it to fetch it again (dataset.root)")
-    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=start).reshape(shape).copy())
+    return values.view(shape)
 
 
 def write(name: str, folder: Path, split: str, images: Tensor, labels: Tensor) -> None:

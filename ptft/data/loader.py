@@ -88,6 +88,7 @@ class Loader:
         if self.shuffle:
             seed = (self.seed * 1_000_003 + epoch) % 2**63
             order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+        order = order.to(self.examples.device)  # once an epoch, not once a batch; batches are views of it
         ends = [self.batch_size * (i + 1) for i in range(len(self) - 1)]
         # One copy an epoch: examples that lie on a GPU are gathered there without waiting for an index from here.
         return list(order.to(self.examples.device).tensor_split(ends))
@@ -95,7 +96,7 @@ class Loader:
     def _taken(self, indices: list[Tensor], epoch: int) -> Iterator[Batch]:
         if self.workers == 0 or not indices:
             return map(self.examples.take, indices)
-        return _from_workers(self.examples, indices, self.workers, self.device.type == "cuda")
+        return from_workers(self.examples, indices, self.workers, self.device.type == "cuda")
 
     def _count(self, wanted: Tensor, got: Tensor) -> None:
         self.skipped.update(wanted[~torch.isin(wanted, got.cpu())].tolist())
@@ -117,7 +118,11 @@ class _Batches(Dataset[Batch | PtftError]):
             return type(error)(str(error))
 
 
-def _from_workers(examples: Examples, indices: list[Tensor], workers: int, pin: bool) -> Iterator[Batch]:
+def from_workers(examples: Examples, indices: list[Tensor], workers: int, pin: bool = False) -> Iterator[Batch]:
+    """A batch for each of `indices` (long [B]), in their order, read ahead in processes.
+
+    Raises what `take` raises, and ResourceError for a worker that died or hangs.
+    """
     before = set(multiprocessing.active_children())
     batches = iter(
         DataLoader(

@@ -1,15 +1,14 @@
-"""Examples in memory, parts of examples, and the way from files into memory.
+"""Examples in memory, parts of examples, and examples that are yet to be read.
 
-Axes: N all examples, B batch, C channels, H height, W width.
+Axes: N all examples, n some of them, B batch, C channels, H height, W width.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -20,16 +19,20 @@ from ptft.errors import DataError
 MOST_SKIPPED = 1000
 MOST_SKIPPED_FRACTION = 0.1
 
+PART = 2**24
+"""Bytes that are gathered at a time where all examples pass by."""
+
 
 class MemoryExamples(Examples):
-    """`input` uint8 [N, C, H, W] and `labels` long [N], together on one device. A batch is one gather.
+    """`base` uint8 [N, C, H, W] and `labels` long [n], together on one device. A batch is one gather.
 
+    rows: long [n], which examples of `base` these are, so that parts of a set share its memory; None for all in order.
     notes: sentences about how they came into memory, e.g. how many files were left out.
     """
 
-    def __init__(self, input: Tensor, labels: Tensor, notes: tuple[str, ...] = ()) -> None:
-        assert len(input) == len(labels)
-        self.input = input
+    def __init__(self, base: Tensor, labels: Tensor, notes: tuple[str, ...] = (), rows: Tensor | None = None) -> None:
+        assert len(labels) == len(base if rows is None else rows)
+        self.base, self.rows = base, rows
         self.labels: Tensor = labels
         self.notes = notes
 
@@ -37,19 +40,35 @@ class MemoryExamples(Examples):
         return len(self.labels)
 
     def take(self, indices: Tensor) -> Batch:
-        index = indices.to(self.input.device, non_blocking=True)
-        return {
-            "input": self.input.index_select(0, index),
-            "label": self.labels.index_select(0, index),
-            "index": index,
-        }
+        index = indices.to(self.device, non_blocking=True)
+        rows = index if self.rows is None else self.rows.index_select(0, index)
+        return {"input": self.base.index_select(0, rows), "label": self.labels.index_select(0, index), "index": index}
+
+    def at(self, indices: Tensor, labels: Tensor) -> MemoryExamples:
+        """Those at `indices` (long [m]) under new labels (long [m]); nothing is copied."""
+        rows = indices if self.rows is None else self.rows[indices]
+        whole = len(rows) == len(self.base) and bool((rows == torch.arange(len(rows))).all())
+        return MemoryExamples(self.base, labels, self.notes, None if whole else rows)
+
+    def parts(self) -> Iterator[tuple[int, Tensor]]:
+        """(index of the first, uint8 [m, C, H, W]) over all examples in order, some megabytes at a time."""
+        step = max(1, PART // max(1, math.prod(self.base.shape[1:])))
+        for start in range(0, len(self), step):
+            end = min(start + step, len(self))
+            yield start, self.base[start:end] if self.rows is None else self.base.index_select(0, self.rows[start:end])
 
     def to(self, device: torch.device) -> MemoryExamples:
-        return MemoryExamples(self.input.to(device), self.labels.to(device), self.notes)
+        """On another device there are only these examples; parts of a set stay disjoint."""
+        if device == self.device:
+            return self
+        moved = torch.empty(len(self), *self.base.shape[1:], dtype=self.base.dtype, device=device)
+        for start, values in self.parts():
+            moved[start : start + len(values)] = values
+        return MemoryExamples(moved, self.labels.to(device), self.notes)
 
     @property
     def device(self) -> torch.device:
-        return self.input.device
+        return self.base.device
 
     @property
     def in_memory(self) -> bool:
@@ -57,11 +76,15 @@ class MemoryExamples(Examples):
 
     @property
     def nbytes(self) -> int:
-        return self.input.nbytes
+        """Of these examples alone."""
+        return len(self) * math.prod(self.base.shape[1:]) * self.base.element_size()
 
     def digest(self) -> bytes:
-        """sha256 of the values."""
-        return hashlib.sha256(self.input.cpu().contiguous().numpy().data).digest()
+        """sha256 of the values in their order."""
+        found = hashlib.sha256()
+        for _, values in self.parts():
+            found.update(values.cpu().contiguous().numpy().data)
+        return found.digest()
 
 
 class Resized(Examples):
@@ -87,6 +110,10 @@ class Resized(Examples):
         return self.examples.device
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        return self.examples.notes
+
+    @property
     def in_memory(self) -> bool:
         return True
 
@@ -109,8 +136,13 @@ class ReadExamples(Examples):
 
     @property
     @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W) of every example once it is read, as uint8."""
+
+    @property
     def nbytes(self) -> int:
         """Bytes that all of them take in memory."""
+        return len(self) * math.prod(self.shape)
 
     @abstractmethod
     def name(self, index: int) -> str:
@@ -119,6 +151,14 @@ class ReadExamples(Examples):
     @abstractmethod
     def digest(self) -> bytes:
         """Differs when the examples or their order do; must not read them all."""
+
+    def stamp(self) -> bytes:
+        """Differs when what `take` returns does, for a cache: stricter than `digest`, which a copied dataset keeps."""
+        return self.digest()
+
+    def whole(self) -> tuple[ReadExamples, Tensor]:
+        """The set that these are part of, and which of it they are (long [n])."""
+        return self, torch.arange(len(self))
 
 
 class Subset(ReadExamples):
@@ -139,8 +179,12 @@ class Subset(ReadExamples):
         return {**batch, "label": self.labels[indices], "index": indices}
 
     @property
-    def nbytes(self) -> int:
-        return self.examples.nbytes * len(self) // max(1, len(self.examples))
+    def shape(self) -> tuple[int, ...]:
+        return self.examples.shape
+
+    def whole(self) -> tuple[ReadExamples, Tensor]:
+        base, rows = self.examples.whole()
+        return base, rows[self.indices]
 
     def name(self, index: int) -> str:
         return self.examples.name(int(self.indices[index]))
@@ -150,10 +194,9 @@ class Subset(ReadExamples):
 
 
 def select(examples: Examples, indices: Tensor, labels: Tensor) -> Examples:
-    """The examples at `indices` (long [n]) under new `labels` (long [n]); a gather where they are in memory."""
+    """The examples at `indices` (long [n]) under new `labels` (long [n]); a view where they are in memory."""
     if isinstance(examples, MemoryExamples):
-        whole = len(indices) == len(examples) and bool((indices == torch.arange(len(examples))).all())
-        return MemoryExamples(examples.input if whole else examples.input[indices], labels, examples.notes)
+        return examples.at(indices, labels)
     assert isinstance(examples, ReadExamples)
     return Subset(examples, indices, labels)
 
@@ -168,47 +211,14 @@ def check_skipped(examples: Examples, skipped: list[int]) -> None:
         )
 
 
-def into_memory(
-    examples: Examples, limit_bytes: int, progress: Callable[[int, int], None] | None = None, chunk: int = 128
-) -> Examples:
-    """The same examples as one tensor, read once in parallel threads; unchanged if they take over `limit_bytes`.
+def left_out(examples: ReadExamples, kept: Tensor) -> tuple[str, ...]:
+    """What to say of the examples that could not be read; `kept` (bool [n]) are the others.
 
-    `progress(done, total)` is called now and then. Files that are skipped are left out and counted in `notes`.
-    Raises DataError for the first unreadable file, or for too many skipped ones.
+    Raises DataError where they are too many.
     """
-    if not isinstance(examples, ReadExamples) or examples.nbytes > limit_bytes:
-        return examples
-    total, kept = len(examples), torch.zeros(len(examples), dtype=torch.bool)
-    images: Tensor | None = None
-    for done, batch in _read(examples, chunk):
-        if images is None:
-            images = batch["input"].new_empty(total, *batch["input"].shape[1:])
-        images[batch["index"]] = batch["input"]
-        kept[batch["index"]] = True
-        if progress is not None:
-            progress(done, total)
-    assert images is not None
-    return _whole(examples, images, kept)
-
-
-def _read(examples: ReadExamples, chunk: int) -> Iterator[tuple[int, Batch]]:
-    """(how many are done, batch) in order, read ahead by as many threads as there are cores."""
-    total = len(examples)
-    parts = [torch.arange(start, min(start + chunk, total)) for start in range(0, total, chunk)]
-    executor = ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-    try:
-        done = 0
-        for part, batch in zip(parts, executor.map(examples.take, parts), strict=True):
-            done += len(part)
-            yield done, batch
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def _whole(examples: ReadExamples, images: Tensor, kept: Tensor) -> MemoryExamples:
     if bool(kept.all()):
-        return MemoryExamples(images, examples.labels)
+        return ()
     skipped = (~kept).nonzero().flatten().tolist()
     check_skipped(examples, skipped)
-    note = f"{len(skipped)} of {len(examples)} files are unreadable and left out, {examples.name(skipped[0])} the first"
-    return MemoryExamples(images[kept], examples.labels[kept], (note,))
+    first = examples.name(skipped[0])
+    return (f"{len(skipped)} of {len(examples)} files are unreadable and left out, {first} the first",)

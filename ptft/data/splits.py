@@ -200,11 +200,14 @@ class SplitSource(Source):
         """Images in memory get the size and channels of the Spec; files are read with them anyway."""
         shape = self.spec.shape
         wanted = [shape["channels"], *shape["size"]]
-        if not isinstance(examples, MemoryExamples) or list(examples.input.shape[1:]) == wanted:
+        if not isinstance(examples, MemoryExamples) or list(examples.base.shape[1:]) == wanted:
             return examples
         if len(examples) * wanted[0] * wanted[1] * wanted[2] > RESIZE_AT_ONCE:
             return Resized(examples, partial(image.resize, spec=self.spec))
-        return MemoryExamples(image.resize(examples.input, self.spec), examples.labels, examples.notes)
+        resized = torch.empty(len(examples), *wanted, dtype=torch.uint8)
+        for start, images in examples.parts():
+            resized[start : start + len(images)] = image.resize(images, self.spec)
+        return MemoryExamples(resized, examples.labels, examples.notes)
 
     def _choose_size(self, own: tuple[int, int] | None) -> tuple[int, int]:
         if self.size is not None:

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from ptft.data.cache import into_memory
 from ptft.data.fonts import FONTS, glyphs
 from ptft.data.glyphs import LETTERS, Glyphs
 from ptft.data.hashing import key, mix, noise, uniform
-from ptft.data.memory import into_memory
 from ptft.errors import ConfigError
 
 
@@ -19,7 +19,7 @@ def test_an_image_does_not_depend_on_its_batch():
     again = Glyphs().split("train").take(order)
     assert torch.equal(again["input"], whole)
     assert torch.equal(
-        into_memory(Glyphs(images=500).split("train"), 2**30).input[7:9], train.take(torch.tensor([7, 8]))["input"]
+        into_memory(Glyphs(images=500).split("train")).base[7:9], train.take(torch.tensor([7, 8]))["input"]
     )
 
 

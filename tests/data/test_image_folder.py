@@ -6,8 +6,8 @@ from PIL import Image
 
 from ptft.core import Spec
 from ptft.data import image, image_folder
+from ptft.data.cache import into_memory
 from ptft.data.image_folder import MEAN, ImageFolder
-from ptft.data.memory import into_memory
 from ptft.errors import ConfigError, DataError
 
 
@@ -36,7 +36,7 @@ def test_train_and_val_folders(tmp_path):
     assert source.spec.mean == MEAN
     train = source.split("train")
     assert [len(train), len(source.split("val")), source.split("test")] == [24, 24, None]
-    memory = into_memory(train, 2**30)
+    memory = into_memory(train)
     assert memory.in_memory
     indices = torch.tensor([20, 3])
     assert torch.equal(memory.take(indices)["input"], train.take(indices)["input"])
@@ -173,7 +173,7 @@ def test_equal_sizes_are_kept_and_mixed_ones_refused(tmp_path):
     for on_error in ("raise", "skip"):
         train = ImageFolder(root=tmp_path, val=None, on_error=on_error).split("train")
         with pytest.raises(DataError, match=r"dog/00\.png is 32.48 .*cat/00\.png is 32.32; dataset\.size"):
-            into_memory(train, 2**30)
+            into_memory(train)
 
 
 def test_a_broken_file_is_named_or_skipped(tmp_path):
@@ -188,7 +188,7 @@ def test_a_broken_file_is_named_or_skipped(tmp_path):
     assert batch["index"].tolist() == [2, 30]
     assert batch["label"].tolist() == [0, 1]
     assert train.take(torch.tensor([3]))["input"].shape == (0, 3, 8, 8)
-    memory = into_memory(train, 2**30)
+    memory = into_memory(train)
     assert len(memory) == 39
     assert "cat/03.png" in memory.notes[0]
 

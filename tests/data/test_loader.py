@@ -48,8 +48,8 @@ class Read(ReadExamples):
         return {"input": torch.zeros(len(index), 1, 2, 2, dtype=torch.uint8), "label": index, "index": index}
 
     @property
-    def nbytes(self):
-        return 4 * len(self)
+    def shape(self):
+        return 1, 2, 2
 
     def name(self, index):
         return f"file{index}.png"
@@ -182,3 +182,33 @@ def test_other_errors_are_not_taken_for_lost_workers():
 
 def test_a_connection_to_a_dead_worker_is_a_lost_worker():
     assert "Segmentation fault" in str(worker_failure(ConnectionResetError("reset by peer"), [0, -signal.SIGSEGV]))
+
+
+def operations(found):
+    """How often every operation of torch runs in an epoch."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        for _ in found.epoch():
+            pass
+    return {event.key: event.count for event in profile.key_averages()}
+
+
+@pytest.mark.parametrize("part", [False, True])
+def test_an_epoch_over_memory_is_one_gather_a_tensor_and_batch_and_nothing_else(part):
+    def loader(count):
+        examples = MemoryExamples(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), torch.arange(count))
+        kept = torch.arange(0, count, 2)
+        return Loader(examples.at(kept, kept) if part else examples, count // 20, shuffle=True)
+
+    found = loader(200)
+    counts = operations(found)
+    assert counts["aten::index_select"] == (3 if part else 2) * len(found)  # the input, the label, and which rows
+    assert not counts.keys() & {f"aten::{name}" for name in ("copy_", "_to_copy", "clone", "cat", "index", "item")}
+    assert operations(loader(4000)) == counts, "with more examples in as many batches nothing is done more often"
+
+
+def test_the_order_goes_to_the_device_once_an_epoch():
+    """On a device that computes nothing: there the batches of indices are, before any is taken."""
+    found = Loader(numbers(100).to(torch.device("meta")), 16, shuffle=True, device=torch.device("meta"))
+    counts = operations(found)
+    assert counts["aten::_to_copy"] == 1
+    assert counts["aten::index_select"] == 2 * len(found)

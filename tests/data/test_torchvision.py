@@ -39,7 +39,7 @@ def test_our_files_are_torchvisions(tmp_path):
         file.unlink()
     theirs = datasets.MNIST(tmp_path, train=False)
     ours = Torchvision(name="mnist", root=tmp_path, download=False).split("test")
-    assert torch.equal(ours.input.squeeze(1), theirs.data)
+    assert torch.equal(ours.base.squeeze(1), theirs.data)
     assert torch.equal(ours.labels, theirs.targets)
 
 

@@ -72,7 +72,7 @@ def test_metrics_over_batches_are_scikit_learns():
     objective.head.bias.data[11] = -1e3
     held_out = examples(250, num_classes=11)
     found, tables = evaluate(objective, Loader(held_out, 64), torch.no_grad)
-    true, log_p = held_out.labels.numpy(), log_probabilities(objective, objective.backbone.prepare(held_out.input))
+    true, log_p = held_out.labels.numpy(), log_probabilities(objective, objective.backbone.prepare(held_out.base))
     predicted = log_p.argmax(1)
     assert found.keys() == {"loss", "accuracy", "top5", "macro_f1"}
     close(found["loss"], -log_p[np.arange(250), true].mean())
@@ -90,7 +90,7 @@ def test_a_class_that_is_never_predicted_counts_as_zero_in_macro_f1():
     objective.head.bias.data[2] = -1e3
     held_out = examples()
     found, _ = evaluate(objective, Loader(held_out, 64), torch.no_grad)
-    predicted = log_probabilities(objective, objective.backbone.prepare(held_out.input)).argmax(1)
+    predicted = log_probabilities(objective, objective.backbone.prepare(held_out.base)).argmax(1)
     close(found["macro_f1"], sk.f1_score(held_out.labels, predicted, average="macro", zero_division=0))
 
 

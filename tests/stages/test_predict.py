@@ -42,7 +42,7 @@ def test_it_agrees_with_evaluate_and_needs_no_dataset(ptft, pretrained, tmp_path
     from ptft.data.digits import Digits
 
     examples = Digits().split("test")
-    for index, image in enumerate(examples.input):
+    for index, image in enumerate(examples.base):
         Image.fromarray(image[0].numpy()).save(tmp_path / f"{index:03}.png")
     assert (
         ptft(
