@@ -1,11 +1,11 @@
-# make demo: pretrain on glyphs, finetune on real digits, offline.   make test: all checks.   Both set themselves up.
+# make demo: pretrain on glyphs, finetune on real digits, offline.   make test: all checks.   make bench: speed (BENCH='survey --root DIR').   All set themselves up.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PRETRAINED := outputs/demo-pretrain
 FINETUNED := outputs/demo-finetune
 
-.PHONY: demo test lint format clean
+.PHONY: demo test bench lint format clean
 
 demo: $(VENV)/.installed
 	rm -rf $(PRETRAINED) $(FINETUNED)
@@ -14,6 +14,9 @@ demo: $(VENV)/.installed
 
 test: lint
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.tools
+	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff check .

@@ -69,9 +69,9 @@ def closing(r: Run, out: Report, folder: Path, summary: dict[str, Any]) -> None:
         if r.cfg.names.stage == "pretrain"
         else f"ptft stage=predict ckpt={best} input=FILES"
     )
-    speed = (
-        f"{summary['samples_per_second'] or 0:,.0f} examples/s, {summary['peak_memory_bytes'] / 2**20:,.0f} MiB at most"
-    )
+    rate, memory = summary["samples_per_second"] or 0, summary["peak_memory_bytes"] / 2**20
+    waited = f"{p.waited / max(p.seconds, 1e-9):.0%} of it waiting for data"
+    speed = f"{rate:,.0f} examples/s, {waited}, {memory:,.0f} MiB at most"
     out.block(
         f"{r.cfg.names.stage} done",
         {

@@ -162,6 +162,8 @@ def _next(batches: Iterator[Batch | PtftError], workers: set[BaseProcess]) -> Ba
     except (RuntimeError, OSError, EOFError) as error:  # a tensor of a worker that just died is a broken connection
         connection.wait([process.sentinel for process in workers], timeout=1)
         failure = worker_failure(error, [process.exitcode or 0 for process in workers])
+        if failure is None and isinstance(error, EOFError | ConnectionError):
+            failure = worker_failure(RuntimeError("DataLoader lost a worker"))  # whose exit code nobody could read
         if failure is None:
             raise
         raise failure from error

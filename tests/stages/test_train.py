@@ -23,6 +23,7 @@ TOP = {
     "epochs",
     "samples",
     "seconds",
+    "data_seconds",
     "samples_per_second",
     "peak_memory_bytes",
     "parameters",

@@ -1,0 +1,83 @@
+"""What the benchmarks share: running both sides in turn, and a table of medians."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Options(NamedTuple):
+    root: Path
+    work: Path
+    rounds: int
+    images: int
+    seeds: int
+
+
+def machine() -> str:
+    cpu = getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name", platform.machine())
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{os.cpu_count()} cores of {cpu}{gpu}; torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def in_turn(rounds: int, **sides: Callable[[], float]) -> dict[str, list[float]]:
+    """Each side's figures, A B A B: what drifts on the machine drifts for both."""
+    figures: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, measure in sides.items():
+            figures[name].append(measure())
+    return figures
+
+
+def process(arguments: Sequence[str], cwd: Path) -> tuple[str, float]:
+    """What it printed and the seconds from start to end. Its failure is ours."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    began = time.perf_counter()
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=cwd, env=environment)
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        raise SystemExit(f"{' '.join(arguments)}\n{done.stdout}{done.stderr}")
+    return done.stdout, seconds
+
+
+def script(options: Options, name: str, *arguments: object) -> dict[str, Any]:
+    """A script of this folder, which prints its figures as JSON on its last line; `wall` is added."""
+    said, seconds = process([sys.executable, str(Path(__file__).with_name(name)), *map(str, arguments)], options.work)
+    return {**json.loads(said.splitlines()[-1]), "wall": seconds}
+
+
+def ptft(options: Options, *overrides: str) -> dict[str, Any]:
+    """A run's summary; `wall` is added."""
+    folder = options.work / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    _, seconds = process([sys.executable, "-m", "ptft", *overrides, f"hydra.run.dir={folder}"], options.work)
+    return {**json.loads((folder / "summary.json").read_text()), "wall": seconds}
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
+def rates(figures: dict[str, list[float]], first: str, unit: str) -> str:
+    """Medians, the spread, and each round's ratio to `first` as a median."""
+    rows = []
+    for name, found in figures.items():
+        ratio = statistics.median(a / b for a, b in zip(found, figures[first], strict=True))
+        rows.append(
+            [name, f"{statistics.median(found):,.0f}", f"{min(found):,.0f} to {max(found):,.0f}", f"{ratio:.2f}"]
+        )
+    return table(["", unit, "of rounds", f"ratio to {first}"], rows)

@@ -1,0 +1,99 @@
+"""What the loop itself costs, and where a step's time goes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import time
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from ptft import kernels, process
+from ptft.core import Spec
+from ptft.data.loader import Loader
+from ptft.data.memory import MemoryExamples
+from ptft.eager import eager
+from ptft.loop import Watch, fit, train_step
+from ptft.models.cnn import CNN
+from ptft.objectives.classify import Classify
+from ptft.optim import clip_and_scale, parameter_groups
+from ptft.report import Report
+from ptft.schedule import Cosine
+from ptft.training import Budget, Every, Training
+from tests.benchmarks.common import Options, in_turn, rates
+
+CPU, BATCH, STEPS = torch.device("cpu"), 64, 150
+
+
+def prepared() -> Training:
+    """The cnn on random images, in the fastest way that this machine has."""
+    process.keep_freed_memory()
+    spec = Spec("image", {"size": [28, 28], "channels": 1, "fit": "none"}, classes=tuple("0123456789"), mean=(0.5,))
+    images = torch.randint(256, (BATCH * STEPS, 1, 28, 28), dtype=torch.uint8)
+    task = Classify(CNN(spec), spec)
+    loader = Loader(MemoryExamples(images, torch.arange(len(images)) % 10), BATCH, shuffle=True)
+    chosen = kernels.fastest(task, loader.first(), kernels.choices("auto", "auto", CPU, task), CPU, {"bench": 1})[0]
+    kernels.place(task, chosen)
+    return Training(
+        objective=task,
+        optimizer=eager(torch.optim.Adam)(parameter_groups(task, lr=1e-3, weight_decay=0.0), fused=True),
+        schedule=Cosine(),
+        loader=loader,
+        val=None,
+        budget=Budget(steps=10**9),
+        every=Every(log=None, evaluate=10**9, save=10**9),
+        monitor=task.monitor,
+        autocast=kernels.autocast(chosen.precision, CPU),
+        clip=1.0,
+    )
+
+
+def bare(t: Training) -> float:
+    """Steps a second of the least that trains the same way: take, forward, backward, clip, step."""
+    began = time.perf_counter()
+    for batch in t.loader.epoch(0):
+        with t.autocast():
+            step = t.objective(batch)
+        step.total.backward()  # type: ignore[no-untyped-call]
+        clip_and_scale(t.parameters, step.count, t.clip)
+        t.optimizer.step()
+        t.optimizer.zero_grad()
+    return STEPS / (time.perf_counter() - began)
+
+
+def ours(t: Training, folder: Path) -> float:
+    """Steps a second of `fit`, with everything that it logs and watches."""
+    folder.mkdir(exist_ok=True)
+    t.budget, t.total = Budget(steps=t.progress.step + STEPS), t.progress.step + STEPS
+    t.progress.evaluated = t.total
+    with contextlib.redirect_stdout(io.StringIO()):
+        report = Report(folder)
+        began = time.perf_counter()
+        fit(t, report, lambda better: None)
+        seconds = time.perf_counter() - began
+        report.close()
+    return STEPS / seconds
+
+
+def overhead(options: Options) -> str:
+    """`fit` beside a bare loop over the same objects, in one process."""
+    t = prepared()
+    bare(t)
+    figures = in_turn(options.rounds, **{"bare loop": lambda: bare(t), "fit": lambda: ours(t, options.work / "loop")})
+    return rates(figures, "bare loop", "steps/s")
+
+
+def top_ten(options: Options) -> str:
+    """Where the time of a step goes."""
+    t = prepared()
+    batches, watch = itertools.cycle(t.loader.epoch(0)), Watch(t)
+    for _ in range(20):
+        train_step(t, next(batches), watch)
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        for _ in range(50):
+            train_step(t, next(batches), watch)
+    found = seen.key_averages().table(sort_by="self_cpu_time_total", row_limit=10, max_name_column_width=44)
+    return f"```\n{found}\n```\n"
