@@ -157,6 +157,8 @@ def _continued(resume: str, overrides: list[str], typed: dict[str, Any]) -> dict
     if found.run is None:
         raise CheckpointError(f"resume={resume}: {found.path} is not in the folder of a run; resume=RUN names one")
     cfg = OmegaConf.create(found.config)
+    for node in ("train", "finetune"):  # a ptft that wrote it may have known fewer keys; theirs win
+        cfg[node] = OmegaConf.merge(compose.compose([])[node], cfg[node])
     differences = []
     for key, value in typed.items():
         old = cfg.names.get(key) if key in compose.GROUPS else OmegaConf.select(cfg, key, default=KeyError)

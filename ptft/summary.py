@@ -58,19 +58,22 @@ def flops_per_example(r: Run) -> int:
         name: value.to(r.device) for name, value in r.splits["train"].take(torch.zeros(1, dtype=torch.long)).items()
     }
     r.objective.eval()
-    with _Flops() as counted, torch.no_grad():
+    counted = _Flops()
+    with counted, torch.no_grad():
         r.objective(example)
     r.objective.train()
     return 3 * counted.total
 
 
-class _Flops(TorchDispatchMode):
+class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Two operations for each product that matrix products, convolutions and attention sum up; the rest is little.
 
     torch's own counter imports its compiler, a second at the end of every run, and leaves a CPU's attention out.
     """
 
-    total = 0
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:

@@ -17,6 +17,7 @@ import torch
 from tests.benchmarks import accuracy, inputs, loop, resnet, start, survey
 from tests.benchmarks.common import Options, machine
 
+READS_MNIST = {"survey", "accuracy", "recipe", "start"}
 BENCHES = {
     "survey": survey.run,
     "accuracy": accuracy.gap,
@@ -40,16 +41,18 @@ def main() -> None:
     if unknown := [name for name in given.names if name not in BENCHES]:
         parser.error(f"{', '.join(unknown)}: choose from {', '.join(BENCHES)}")
     with tempfile.TemporaryDirectory(prefix="ptft-bench-") as folder:
-        work = Path(folder)
-        root = given.root.expanduser().absolute() if given.root else render(work / "data")
-        options = Options(root, work, given.rounds, given.images, given.seeds)
+        work, names = Path(folder), given.names or list(BENCHES)
+        root = given.root.expanduser().absolute() if given.root else work / "data"
         print(f"{machine()}\n{'MNIST in ' + str(root) if given.root else 'rendered characters, 60,000 + 10,000'}\n")
-        for name in given.names or BENCHES:
+        if not given.root and READS_MNIST & set(names):
+            render(root)
+        options = Options(root, work, given.rounds, given.images, given.seeds)
+        for name in names:
             print(f"## {name}\n")
             print(BENCHES[name](options), flush=True)
 
 
-def render(root: Path) -> Path:
+def render(root: Path) -> None:
     """As many rendered digits as MNIST has, in its files."""
     from ptft.data import idx
     from ptft.data.glyphs import Glyphs
@@ -61,7 +64,6 @@ def render(root: Path) -> Path:
         assert examples.labels is not None
         images = torch.cat([examples.take(part)["input"] for part in torch.arange(len(examples)).split(2_000)])
         idx.write("mnist", root / "MNIST" / "raw", split, images, examples.labels)
-    return root
 
 
 if __name__ == "__main__":

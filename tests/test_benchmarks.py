@@ -1,0 +1,26 @@
+"""The benchmarks run; what they measure is for people to read."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.mark.slow
+def test_each_side_runs_and_the_table_says_how_they_compare(tmp_path):
+    arguments = [sys.executable, "-m", "tests.benchmarks", "loop", "inputs", "--rounds", "1", "--images", "1000"]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "| bare loop |" in done.stdout
+    rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| cache=memory |")]
+    assert len(rows) == 1
+    assert float(rows[0][-2]) > 1, "decoded images come faster than files"
+
+
+def test_an_unknown_name_is_refused():
+    arguments = [sys.executable, "-m", "tests.benchmarks", "lop"]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "choose from survey" in done.stderr
