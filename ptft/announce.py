@@ -27,7 +27,7 @@ def header(r: Run, out: Report, folder: Path | None) -> None:
         f"ptft {kind}{cfg.names.stage}",
         {
             "model": f"{cfg.names.model}, {parameters:,} parameters{some}",
-            "data": f"{cfg.names.dataset}: {sizes}; {len(r.source.spec.classes)} classes, {shape_of(r.source.spec)}",
+            "data": f"{cfg.names.dataset}: {sizes}; {_classes(r.source.spec)}, {shape_of(r.source.spec)}",
             "objective": f"{cfg.names.objective}; {cfg.names.optimizer} at {cfg.optimizer.lr:g}, {cfg.names.schedule}",
             "budget": _budget(r),
             "device": device_name(r.device, r.kernels) + _measured(r),
@@ -38,6 +38,10 @@ def header(r: Run, out: Report, folder: Path | None) -> None:
     for line in [cfg.names.get("ckpt"), *r.said, _joins(r), _own_conf()]:
         if line:
             out.say(line)
+
+
+def _classes(spec: Spec) -> str:
+    return f"{len(spec.classes)} classes" if spec.classes else "no labels"
 
 
 def _budget(r: Run) -> str:

@@ -102,10 +102,20 @@ def option_names(cls: type) -> list[str]:
     return names
 
 
-def source(node: Mapping[str, Any], like: Spec | None, trusted: tuple[str, ...] = ()) -> Source:
-    """The dataset; where the configuration leaves size, channels and normalisation open they come from `like`."""
+def needs(task: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> frozenset[str]:
+    """What the objective asks of every batch, known before it is built."""
+    return find("objective", task, Objective, trusted).needs  # type: ignore[type-abstract]
+
+
+def source(
+    node: Mapping[str, Any], like: Spec | None, trusted: tuple[str, ...] = (), *, labelled: bool = True
+) -> Source:
+    """The dataset; where the configuration leaves size, channels and normalisation open they come from `like`.
+
+    labelled: whether labels are needed; without, a source may be one that has none.
+    """
     node = {key: value for key, value in node.items() if key not in ("views", "cache")}
-    return make("dataset", node, Source, trusted, like=like)  # type: ignore[type-abstract]
+    return make("dataset", node, Source, trusted, like=like, labelled=labelled)  # type: ignore[type-abstract]
 
 
 def objective(
@@ -114,7 +124,8 @@ def objective(
     """A fresh backbone sized from `spec`, and the objective around it."""
     backbone = make("model", model, Backbone, trusted, spec)  # type: ignore[type-abstract]
     labels = train.labels if train is not None else None
-    built = make("objective", task, Objective, trusted, backbone, spec, labels=labels)  # type: ignore[type-abstract]
+    known = {"labels": labels, "reference": train}
+    built = make("objective", task, Objective, trusted, backbone, spec, **known)  # type: ignore[type-abstract]
     if train is not None and "label" in built.needs and labels is None:
         raise ConfigError(f"objective={type(built).__name__.lower()}: it needs labels, and the dataset has none")
     return built

@@ -12,8 +12,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors"},
     {"core", "argv", "check", "eager", "interrupt", "process"},
-    {"augment", "checkpoint", "compose", "data", "graph", "models", "recompute", "runs", "schedule"},
-    {"kernels", "optim", "muon", "origin", "transfer", "report"},
+    {"augment", "checkpoint", "compose", "data", "gather", "graph", "heads", "models", "probe", "recompute"}
+    | {"runs", "schedule", "teacher"},
+    {"kernels", "optim", "muon", "origin", "transfer", "report", "unlabelled"},
     {"objectives", "plan", "sweep", "training", "words"},
     {"loop"},
     {"build", "speed"},

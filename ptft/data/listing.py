@@ -21,7 +21,7 @@ _SPLITS = frozenset({"train", "val", "valid", "validation", "dev", "test"})
 
 
 class Listing(NamedTuple):
-    """One split: files, the name of each one's class, and the names of class folders without an image."""
+    """One split: files, the name of each one's class ("" where there are none), and class folders without an image."""
 
     paths: list[Path]
     names: list[str]
@@ -32,30 +32,35 @@ class Listing(NamedTuple):
         return tuple(sorted(set(self.names)))
 
 
-def list_all(root: Path, train: str, seed: int) -> tuple[dict[str, Listing], bool]:
+def list_all(root: Path, train: str, seed: int, labelled: bool = True) -> tuple[dict[str, Listing], bool]:
     """(split -> files, whether the division is ours: by class, a function of `seed`).
 
-    `train` is the split to train on. Raises DataError saying what is wrong with `root` and what is expected.
+    `train` is the split to train on, `labelled` says whether every image must have a class. Raises DataError saying
+    what is wrong with `root` and what is expected.
     """
     if not root.exists():
         raise _refused(root, "does not exist")
-    splits = _list_csv(root) if root.is_file() else _list_folder(root, train)
+    splits = _list_csv(root) if root.is_file() else _list_folder(root, train, labelled)
     if not any(listing.paths for listing in splits.values()):
         raise _refused(root, "has folders or rows, but no images in them")
     return (_divide(splits[""], seed), True) if "" in splits else (splits, False)
 
 
-def _list_folder(root: Path, train: str) -> dict[str, Listing]:
+def _list_folder(root: Path, train: str, labelled: bool) -> dict[str, Listing]:
     """Undivided files stand under the name ""."""
     folders = _folders(root)
     if not folders:
         flat = _holds_images(root)
+        if flat and not labelled:
+            return {"": _list_flat(root)}
         empty = not any(root.iterdir())
         what = "holds images, but no folder for each class" if flat else "is empty" if empty else "holds no images"
         raise _refused(root, what)
     names = {folder.name for folder in folders}
     if not _is_divided(root, folders, train):
         if train in names and names <= _SPLITS and any(_holds_images(folder) for folder in folders):
+            if not labelled:
+                return {folder.name: _list_flat(folder) for folder in folders}
             raise _refused(root / train, "holds images, but no folder for each class")
         return {"": _list_classes(folders)}
     return {folder.name: _list_classes(_folders(folder)) for folder in folders}
@@ -78,6 +83,11 @@ def _list_classes(folders: Iterable[Path]) -> Listing:
         if not paths:
             blank.append(folder.name)
     return listing._replace(blank=tuple(blank))
+
+
+def _list_flat(folder: Path) -> Listing:
+    paths = image.find(folder)
+    return Listing(paths, [""] * len(paths))
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -21,6 +21,8 @@ from ptft.data.memory import MemoryExamples, ReadExamples, Resized, select
 from ptft.data.stratify import per_class, stratified_order
 from ptft.errors import ConfigError, DataError
 
+NO_CLASS = ""
+"""What the class of images without labels is called."""
 RESIZE_AT_ONCE = 2**30
 """Bytes up to which images in memory are resized once; beyond, a batch at a time."""
 
@@ -104,7 +106,7 @@ class SplitSource(Source):
     ) -> None:
         """Say what the dataset is by itself; from that, the keys and the checkpoint's Spec follows `self.spec`.
 
-        `size` may be None where a key or the checkpoint decides it.
+        `size` may be None where a key or the checkpoint decides it. The one class `NO_CLASS` means that there are none.
         """
         self.own_classes, self.splits = tuple(classes), tuple(splits)
         self._check_splits()
@@ -114,7 +116,8 @@ class SplitSource(Source):
         if self.like is not None and len(self.like.mean) == count:
             mean, std = self.like.mean, self.like.std
         shape, kept = image.shape(height_width, count, fit), self.classes or self.own_classes
-        self.spec = Spec("image", shape, "class", kept, image.fill(mean, count), image.fill(std, count))
+        target, kept = ("none", ()) if kept == (NO_CLASS,) else ("class", kept)
+        self.spec = Spec("image", shape, target, kept, image.fill(mean, count), image.fill(std, count))
 
     def split(self, name: str) -> Examples | None:
         if name not in self._made:
@@ -128,8 +131,8 @@ class SplitSource(Source):
             if examples is None:
                 continue
             assert isinstance(examples, MemoryExamples | Resized | ReadExamples)
-            assert examples.labels is not None
-            digest.update(name.encode() + examples.labels.numpy().tobytes() + examples.digest())
+            labels = b"" if examples.labels is None else examples.labels.numpy().tobytes()
+            digest.update(name.encode() + labels + examples.digest())
         return digest.hexdigest()[:16]
 
     def note(self, sentence: str) -> None:
@@ -143,7 +146,8 @@ class SplitSource(Source):
         if len(part.rows) == 0:
             hint = "; dataset.val=null trains without one" if name == "val" else f"; see dataset.{name}"
             raise DataError(f"{self._where()}: the {name} split ({part.split}) holds no images{hint}")
-        return self._sized(select(self._load(part.split), part.rows, part.labels))
+        labels = part.labels if self.spec.classes else None
+        return self._sized(select(self._load(part.split), part.rows, labels))
 
     def _part(self, name: str) -> Part | None:
         if name == "train":
