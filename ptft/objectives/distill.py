@@ -139,7 +139,7 @@ def _fitting(path: str, teacher: Objective, theirs: Spec, spec: Spec) -> Spec:
 
 
 def _between(spec: Spec, theirs: Spec) -> tuple[Tensor | None, Tensor | None]:
-    """What takes images normalised as one Spec says to the other's, x * scale + shift, each [C, 1, 1]; None if equal."""
+    """What takes images normalised as one Spec says to the other's: x * scale + shift, [C, 1, 1]; None if equal."""
     if (spec.mean, spec.std) == (theirs.mean, theirs.std):
         return None, None
     mean, std, mean_t, std_t = (torch.tensor(v).view(-1, 1, 1) for v in (spec.mean, spec.std, theirs.mean, theirs.std))
