@@ -12,6 +12,7 @@ import math
 import os
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -23,9 +24,11 @@ from ptft.core import Backbone, Examples, Objective, Source, Spec
 from ptft.data import cache
 from ptft.data.loader import Loader
 from ptft.eager import eager
-from ptft.errors import ConfigError
+from ptft.errors import CheckpointError, ConfigError
+from ptft.origin import Origin, load
 from ptft.schedule import Schedule
 from ptft.training import Budget
+from ptft.transfer import take_over
 
 PACKAGES = ("ptft", "torch.optim")
 T = TypeVar("T")
@@ -124,11 +127,36 @@ def objective(
     """A fresh backbone sized from `spec`, and the objective around it."""
     backbone = make("model", model, Backbone, trusted, spec)  # type: ignore[type-abstract]
     labels = train.labels if train is not None else None
-    known = {"labels": labels, "reference": train}
+    known = {"labels": labels, "reference": train, "rebuild": partial(rebuilt, trusted=trusted) if train else None}
     built = make("objective", task, Objective, trusted, backbone, spec, **known)  # type: ignore[type-abstract]
     if train is not None and "label" in built.needs and labels is None:
         raise ConfigError(f"objective={type(built).__name__.lower()}: it needs labels, and the dataset has none")
     return built
+
+
+def restored(
+    origin: Origin,
+    model: Mapping[str, Any],
+    task: Mapping[str, Any],
+    spec: Spec,
+    trusted: tuple[str, ...] = (),
+) -> Objective:
+    """The checkpoint's objective with every tensor of it. Raises CheckpointError where its tensors don't fit."""
+    built = objective(model, task, spec, None, trusted)
+    take_over(built, origin.weights, whole=True, why="", origin=origin.path)
+    return built
+
+
+def rebuilt(path: str, key: str, trusted: tuple[str, ...] = ()) -> tuple[Objective, Spec]:
+    """The objective of the checkpoint at `path`, which the key names, made without any dataset; and its Spec.
+
+    What its configuration names must be ptft's or `trusted`, whatever it trusted itself.
+    """
+    found = load(path, key)
+    config, spec = found.config or {}, found.spec
+    if spec is None or not {"model", "objective"} <= config.keys():
+        raise CheckpointError(f"{key}={path}: {found.path} holds weights and no task of ptft; finetune them first")
+    return restored(found, config["model"], config["objective"], spec, trusted), spec
 
 
 def optimizer(

@@ -241,6 +241,10 @@ class Objective(nn.Module, ABC):
         """What a user must know of an evaluation's metrics, a sentence each: that features collapsed, say."""
         return []
 
+    def describe(self, spec: Spec) -> Spec:
+        """What a checkpoint says of the examples: the source's Spec, and what the objective knows of them besides."""
+        return spec
+
     def begin(self) -> None:
         """Called once when a new run's weights are in place: copies of them start here. Not where a run continues."""
 

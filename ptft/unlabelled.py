@@ -22,7 +22,7 @@ from ptft.probe import Probe
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-COLLAPSED = 0.05
+COLLAPSED = 0.02
 """A spread of features below which they are as good as all the same."""
 DRAWS = 0
 """Seed of what is random in an evaluation."""

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ptft.core import Backbone, Spec, Step
-from ptft.errors import ConfigError
 from ptft.gather import gathered
 from ptft.heads import mlp
 from ptft.unlabelled import Unlabelled, count
@@ -39,8 +38,6 @@ class SimCLR(Unlabelled):
         **options: Any,
     ) -> None:
         super().__init__(backbone, spec, **options)
-        if not temperature > 0:
-            raise ConfigError(f"objective.temperature={temperature}: must be a number greater than 0")
         self.temperature = temperature
         self.projector = mlp([backbone.width, hidden or backbone.width, out])
 
