@@ -87,7 +87,7 @@ class Views(nn.Module):
         if not self.training:
             return x
         picked = self._pick(x) if self.ops else {}
-        if self.rotate or self.scale or self.shear or self.crop != (1, 1) or self.ops or self.size:
+        if self.rotate or self.scale or self.shear or self.crop[0] < 1 or self.ops or self.size:
             x = self._warp(x, picked)
         elif self.shift or self.flip:
             x = self._move(x)
@@ -142,7 +142,7 @@ class Views(nn.Module):
         """Half width, half height and centre (x, y) of a random crop, each [B], in coordinates from -1 to 1."""
         low, high = self.crop
         area = low + (high - low) * torch.rand(b, device=device)
-        aspect = torch.exp((0 if self.crop == (1, 1) else math.log(4 / 3)) * _signed(b, device))
+        aspect = torch.exp((math.log(4 / 3) if low < 1 else 0) * _signed(b, device))
         width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
         return width, height, (1 - width) * _signed(b, device), (1 - height) * _signed(b, device)
 
