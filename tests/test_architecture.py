@@ -10,9 +10,12 @@ PACKAGE = ROOT / "ptft"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
-    {"errors"},
+    {"errors", "finetuning"},
     {"core", "argv", "check", "eager", "interrupt", "process"},
-    {"augment", "checkpoint", "compose", "data", "graph", "models", "recompute", "runs", "schedule"},
+    {
+        *("augment", "checkpoint", "compose", "data", "graph", "lora", "models", "phases", "probe", "recompute"),
+        *("runs", "schedule"),
+    },
     {"kernels", "optim", "muon", "origin", "transfer", "report"},
     {"objectives", "plan", "sweep", "training", "words"},
     {"loop"},
