@@ -73,8 +73,8 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
         said += build.calibrate(objective, splits["train"], device)
     chosen, timings = _kernels(cfg, objective, train)
     said += speed.decisions(objective, plain(cfg.train), device, chosen.precision)
-    if not cfg.resume and not cfg.dry_run:
-        batches = eval_loader(cfg, splits["train"], device).epoch()
+    if not cfg.resume:
+        batches = None if cfg.dry_run else eval_loader(cfg, splits["train"], device).epoch()
         said += start_head(cfg.finetune.head_init, objective, batches, kernels.autocast(chosen.precision, device))
     training = _training(cfg, objective, phases, train, splits.get("val"), chosen)
     if cfg.train.cuda_graph:

@@ -57,8 +57,8 @@ def contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     scratch = stage == "finetune" and cfg.get("ckpt") is None and not cfg.get("resume")
     for key in [key for key in keys if key in ("finetune.lora.rank", "finetune.l2sp") and scratch]:
         yield f"{key} and ckpt=null: it needs the weights of a checkpoint; set one of them"
-    parts = {phase.get("train") for phase in train if isinstance(phase, Mapping)} if is_plan(train) else {train}
-    if lora and (other := sorted(str(part) for part in parts - {"all", "head", None})):
+    parts = {phase["train"] for phase in train} if is_plan(train) else {str(train)}
+    if lora and (other := sorted(parts - {"all", "head"})):
         yield f"finetune.lora.rank and finetune.train={other[0]}: low-rank factors learn with all, and rest with head"
     if lora and l2sp:
         yield "finetune.lora.rank and finetune.l2sp: with low-rank factors the backbone does not move; set one of them"

@@ -160,7 +160,7 @@ def plain_weights(module: nn.Module) -> dict[str, Tensor]:
 
 
 def detach(module: nn.Module) -> None:
-    """Take the factors off again, as if they had never been there."""
+    """Take the factors off again, and what they learned with them; the weights stay frozen."""
     for part in list(module.modules()):
         if type(part) in PLAIN:
             del part.lora

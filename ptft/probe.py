@@ -25,11 +25,12 @@ HELD_OUT = 5
 Autocast = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
-def start_head(how: str, objective: Objective, batches: Iterable[Batch], autocast: Autocast) -> list[str]:
+def start_head(how: str, objective: Objective, batches: Iterable[Batch] | None, autocast: Autocast) -> list[str]:
     """Give the new head its start, in place; what to say of it.
 
     how: "random" leaves it as it is, "zero" makes every answer equal, "probe" fits it to `batches`, the training part
-        in its order: the linear probe before the finetune of LP-FT (Kumar et al. 2022, section 3.4).
+        in its order: the linear probe before the finetune of LP-FT (Kumar et al. 2022, section 3.4); without batches
+        (a dry run) it stays as it is.
     Raises ConfigError naming `finetune.head_init` for an objective that has no `head: nn.Linear` (probe: over one
     vector and one class an example) with a bias.
     """
@@ -44,6 +45,8 @@ def start_head(how: str, objective: Objective, batches: Iterable[Batch], autocas
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
         return ["the new head starts at zero"]
+    if batches is None:
+        return ["the new head will be fitted to the features of the training examples"]
     features, labels = features_of(objective, head, batches, autocast)
     weight, bias, strength = fit(features, labels, head.out_features)
     with torch.no_grad():
