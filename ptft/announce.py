@@ -105,16 +105,18 @@ def results(metrics: dict[str, dict[str, float]]) -> dict[str, str]:
 def plan(r: Run, out: Report, step_seconds: float) -> None:
     """What a dry run found: the layers, the groups of parameters with their rates, the cost."""
     t = r.training
+    assert t.phases
     groups = [
         [
             ", ".join(_families(group["names"])),
             f"{sum(p.numel() for p in group['params']):,}",
-            f"{group['base_lr'] * group['lr_scale']:.3g}",
+            f"{group['base_lr'] * max(group['lr_scales']):.3g}",
             f"{group['weight_decay']:g}",
+            _when(group, t.phases.spans()),
         ]
         for group in t.optimizer.param_groups
     ]
-    out.table("parameters and their rates", ["parameters of", "count", "peak rate", "weight decay"], groups)
+    out.table("parameters and their rates", ["parameters of", "count", "peak rate", "weight decay", "when"], groups)
     size = sum(value.numel() * value.element_size() for value in t.objective.state_dict().values())
     training = sum(
         v.numel() * v.element_size()
@@ -133,6 +135,20 @@ def plan(r: Run, out: Report, step_seconds: float) -> None:
             "written": "nothing",
         },
     )
+
+
+def _when(group: dict[str, Any], spans: list[tuple[float, float]]) -> str:
+    """The parts of the run in which the group learns, with their rates where these differ."""
+    parts: list[tuple[float, float, float]] = []
+    for (start, end), scale in zip(spans, group["lr_scales"], strict=True):
+        if parts and parts[-1][2] == scale:
+            start = parts.pop()[0]
+        parts.append((start, end, scale))
+    if len(parts) == 1:
+        return "throughout"
+    learning = [part for part in parts if part[2]]
+    rates = [f" at {group['base_lr'] * scale:.3g}" if len(learning) > 1 else "" for _, _, scale in learning]
+    return ", ".join(f"{a * 100:g} % - {b * 100:g} %{rate}" for (a, b, _), rate in zip(learning, rates, strict=True))
 
 
 def _families(names: list[str]) -> list[str]:

@@ -17,6 +17,8 @@ from ptft.errors import ConfigError, DataError
 from ptft.kernels import Kernels
 from ptft.loop import evaluate
 from ptft.origin import Origin, load
+from ptft.phases import Phases
+from ptft.readout import start_head
 from ptft.report import Report
 from ptft.training import Every, Training
 from ptft.transfer import Transfer, take_over
@@ -66,16 +68,19 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
     )
     _check_accumulate(cfg, objective)
     transfer = _hand_over(cfg, objective, origin, source) if origin and not cfg.resume else None
-    if cfg.names.stage == "finetune":
-        optim.freeze(objective, cfg.finetune.train)
+    phases, said = build.phases(objective, plain(cfg.finetune))
     objective.to(device)
     train = build.loader(splits["train"], cfg.train.batch_size, cfg.seed, device, cfg.train.workers, shuffle=True)
-    said = build.calibrate(objective, splits["train"], device) if origin is None else []
+    if origin is None:
+        said += build.calibrate(objective, splits["train"], device)
     if not cfg.resume:
         objective.begin()
     chosen, timings = _kernels(cfg, objective, train)
     said += speed.decisions(objective, plain(cfg.train), device, chosen.precision)
-    training = _training(cfg, objective, train, splits.get("val"), chosen)
+    if not cfg.resume:
+        batches = None if cfg.dry_run else eval_loader(cfg, splits["train"], device).epoch()
+        said += start_head(cfg.finetune.head_init, objective, batches, kernels.autocast(chosen.precision, device))
+    training = _training(cfg, objective, phases, train, splits.get("val"), chosen)
     if cfg.train.cuda_graph:
         training.graph = speed.graph(training, cfg.train.batch_size, cfg.names.objective)
     if cfg.train.monitor:
@@ -213,9 +218,12 @@ def _kernels(cfg: DictConfig, objective: Objective, train: Loader) -> tuple[Kern
     return chosen, timings
 
 
-def _training(cfg: DictConfig, objective: Objective, train: Loader, val: Examples | None, chosen: Kernels) -> Training:
-    options, trusted, device = cfg.train, tuple(cfg.trusted), train.device
-    optimizer = build.optimizer(plain(cfg.optimizer), objective, cfg.finetune.layer_decay, trusted)
+def _training(
+    cfg: DictConfig, objective: Objective, phases: Phases, train: Loader, val: Examples | None, chosen: Kernels
+) -> Training:
+    options, trusted, device, l2sp = cfg.train, tuple(cfg.trusted), train.device, cfg.finetune.l2sp
+    optimizer = build.optimizer(plain(cfg.optimizer), objective, phases, l2sp is not None, trusted)
+    backbone = {name: p for name, p in objective.backbone.named_parameters() if p in phases.scales}
     if options.compile:
         objective.compile()
     return Training(
@@ -230,6 +238,8 @@ def _training(cfg: DictConfig, objective: Objective, train: Loader, val: Example
         autocast=kernels.autocast(chosen.precision, device),
         scaler=torch.amp.GradScaler(device.type) if chosen.precision == "fp16" else None,
         ema=optim.Ema(objective, options.ema) if options.ema else None,
+        phases=phases,
+        anchor=optim.Anchor(backbone, l2sp) if l2sp else None,
         accumulate=options.accumulate,
         clip=options.clip,
         patience=options.patience,

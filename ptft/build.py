@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 
-from ptft import optim
+from ptft import lora, optim
 from ptft.argv import suggest
 from ptft.core import Backbone, Examples, Objective, Source, Spec
 from ptft.data import cache
@@ -26,6 +26,7 @@ from ptft.data.loader import Loader
 from ptft.eager import eager
 from ptft.errors import CheckpointError, ConfigError
 from ptft.origin import Origin, load
+from ptft.phases import Phases, planned
 from ptft.schedule import Schedule
 from ptft.training import Budget
 from ptft.transfer import take_over
@@ -159,12 +160,24 @@ def rebuilt(path: str, key: str, trusted: tuple[str, ...] = ()) -> tuple[Objecti
     return restored(found, config["model"], config["objective"], spec, trusted), spec
 
 
+def phases(task: Objective, finetune: Mapping[str, Any]) -> tuple[Phases, list[str]]:
+    """What of the objective learns when, low-rank factors in the place of the backbone where they are asked for; and
+    what to say of them."""
+    adapters = lora.attach(task.backbone, **finetune["lora"]) if finetune["lora"]["rank"] else {}
+    found = Phases(task, planned(finetune["train"], finetune["layer_decay"]), list(adapters.values()))
+    if not adapters:
+        return found, []
+    names = list(adapters)
+    some = ", ".join(names if len(names) <= 4 else [*names[:3], f"… {len(names) - 3} more"])
+    return found, [f"LoRA of rank {finetune['lora']['rank']} on {some}; checkpoints hold it multiplied in"]
+
+
 def optimizer(
-    node: Mapping[str, Any], task: Objective, layer_decay: float | None, trusted: tuple[str, ...] = ()
+    node: Mapping[str, Any], task: Objective, phases: Phases, anchored: bool, trusted: tuple[str, ...] = ()
 ) -> torch.optim.Optimizer:
-    """The optimizer over what is trainable: no decay on biases and norms, rates per layer."""
+    """The optimizer over what learns at some time: no decay on biases and norms, rates per layer."""
     rates = {"lr": float(node["lr"]), "weight_decay": float(node.get("weight_decay") or 0.0)}
-    groups = optim.parameter_groups(task, **rates, layer_decay=layer_decay)
+    groups = optim.parameter_groups(task, **rates, phases=phases, anchored=anchored)
     return construct("optimizer", node, eager(find("optimizer", node, torch.optim.Optimizer, trusted)), groups)
 
 

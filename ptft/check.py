@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from ptft import finetuning
 from ptft.errors import ConfigError
 
 Rule = tuple[str, Callable[[Any], bool]]
@@ -61,9 +62,17 @@ DEVICE: Rule = (
     "auto, cpu, cuda, cuda:N or mps",
     lambda value: isinstance(value, str) and bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value)),
 )
+DECAY: Rule = ("a number above 0 and up to 1", finetuning.is_share)
 TRAIN: Rule = (
-    "all, head or last:N",
-    lambda value: isinstance(value, str) and bool(re.fullmatch(r"all|head|last:\d+", value)),
+    "all, head, norm, bias, last:N, or phases that end one after another, the last at 1, each with until, train and "
+    "perhaps layer_decay: [{until: 0.2, train: head}, {until: 1.0, train: all}]",
+    lambda value: finetuning.is_part(value) or finetuning.is_plan(value),
+)
+TARGETS: Rule = (
+    "attention, linear, all, a regular expression or a list of module names",
+    lambda value: (
+        finetuning.is_pattern(value) or (NAMES[1](value) and bool(value) and all(map(finetuning.is_pattern, value)))
+    ),
 )
 SPLIT: Rule = ("the name of a split, a fraction between 0 and 1", lambda value: TEXT[1](value) or INSIDE[1](value))
 
@@ -103,7 +112,13 @@ RULES: dict[str, Rule] = {
     "train.every.save": auto(COUNT),
     "finetune.train": TRAIN,
     "finetune.head": one_of("new", "keep"),
-    "finetune.layer_decay": optional(("a number above 0 and up to 1", lambda v: is_number(v) and 0 < v <= 1)),
+    "finetune.head_init": one_of("random", "zero", "probe"),
+    "finetune.layer_decay": optional(DECAY),
+    "finetune.l2sp": optional(POSITIVE),
+    "finetune.lora.rank": optional(COUNT),
+    "finetune.lora.alpha": POSITIVE,
+    "finetune.lora.targets": TARGETS,
+    "finetune.lora.dropout": BELOW_1,
     "dataset.root": optional(TEXT),
     "dataset.size": optional(SIZE),
     "dataset.channels": optional(("1 or 3", lambda value: is_whole(value) and value in (1, 3))),
@@ -168,7 +183,7 @@ def check(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     cfg: the resolved configuration; defaults: the same composition without typed values, whose types count for keys
     that have no rule of their own.
     """
-    problems = [*_values(cfg, dict(_leaves(defaults))), *_contradictions(cfg)]
+    problems = [*_values(cfg, dict(_leaves(defaults))), *_contradictions(cfg), *finetuning.contradictions(cfg)]
     if problems:
         raise ConfigError("\n".join(problems))
 

@@ -59,6 +59,8 @@ def fit(t: Training, said: Said, save: Callable[[bool], None]) -> None:
 def train_step(t: Training, batch: Batch, watch: Watch) -> None:
     """One optimizer step on one batch, in `accumulate` parts; moves the progress."""
     p = t.progress
+    if t.phases:
+        t.phases.enter(t.optimizer, p.step, t.horizon())
     set_lr(t.optimizer, t.schedule(p.step, t.horizon()))
     sums, norm = t.graph(batch) if t.graph else gradients(t, batch)
     watch.see(sums["total"] if t.scaler else norm + sums["total"])
@@ -88,6 +90,8 @@ def gradients(t: Training, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         sums.add(step)
     if t.scaler:
         t.scaler.unscale_(t.optimizer)
+    if t.anchor:
+        t.anchor.pull(sums.sums["count"])
     return sums.sums, clip_and_scale(t.parameters, sums.sums["count"], t.clip)
 
 

@@ -131,6 +131,8 @@ def _normalize(matrices: list[Tensor]) -> None:
 def _at_rate(group: dict[str, Any], factor: float) -> dict[str, Any]:
     """The group with all of its rates multiplied."""
     rates: dict[str, Any] = {key: group[key] * factor for key in ("lr", "lr_scale") if key in group}
+    if "lr_scales" in group:
+        rates["lr_scales"] = [scale * factor for scale in group["lr_scales"]]
     return {**group, **rates}
 
 

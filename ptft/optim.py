@@ -1,8 +1,7 @@
-"""What the loop does to weights besides the optimizer's step: groups, freezing, clipping, rates, averages."""
+"""What the loop does to weights besides the optimizer's step: groups, clipping, rates, averages, an anchor."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,88 +10,40 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ptft.core import Backbone, Objective
+from ptft.core import Objective
 from ptft.errors import ConfigError
+from ptft.phases import Phases
 
 
 def parameter_groups(
-    objective: Objective, *, lr: float, weight_decay: float, layer_decay: float | None = None
+    objective: Objective, *, lr: float, weight_decay: float, phases: Phases | None = None, anchored: bool = False
 ) -> list[dict[str, Any]]:
-    """The trainable parameters, each in exactly one group of equal rate and decay, in the order of the modules.
+    """The parameters that learn, each in exactly one group of equal rates and decay, in the order of the modules.
 
-    A group holds `params`, their `names`, `weight_decay`, `base_lr` (= `lr` as given), `lr_scale` and the rate that
-    follows, `lr`. Parameters of at most one axis (biases, norms) and those the backbone names in `no_weight_decay` do
-    not decay. With `layer_decay` d, layer i of the backbone's L (from 0) has the scale d ** (L - i), everything
-    outside the backbone 1 (Clark et al. 2020, appendix B; Bao et al. 2021, appendix). The backbone's own `lr_scales`
-    count as well.
-
-    Raises ConfigError naming `finetune.layer_decay` unless it lies above 0 and at most at 1.
+    A group holds `params`, their `names`, `weight_decay`, `base_lr` (= `lr` as given), `lr_scales` (the factor in each
+    phase, 0 where the group rests), `lr_scale` (the present one) and the rate that follows, `lr`. So the groups are the
+    same in every phase. Parameters of at most one axis (biases, norms) and those the backbone names in
+    `no_weight_decay` do not decay; with `anchored` nothing of the backbone does, for it is drawn to where it started.
+    phases: None is one phase in which all that may learn does.
     """
-    if layer_decay is not None and not 0 < layer_decay <= 1:
-        raise ConfigError(f"finetune.layer_decay={layer_decay} must be above 0 and at most 1")
-    scales = {} if layer_decay is None else _layer_scales(objective.backbone, layer_decay)
-    fixed, own = _without_decay(objective), objective.backbone.lr_scales
-    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    phases = phases or Phases(objective)
+    fixed = _without_decay(objective, anchored)
+    groups: dict[tuple[tuple[float, ...], float], dict[str, Any]] = {}
     for name, parameter in objective.named_parameters():
-        if not parameter.requires_grad:
+        if parameter not in phases.scales:
             continue
-        scale = scales.get(parameter, 1.0) * own.get(name.removeprefix("backbone."), 1.0)
-        decay = 0.0 if parameter in fixed else weight_decay
-        rates = {"lr": lr * scale, "base_lr": lr, "lr_scale": scale, "weight_decay": decay}
-        group = groups.setdefault((scale, decay), {"params": [], "names": [], **rates})
+        scales, decay = phases.scales[parameter], 0.0 if parameter in fixed else weight_decay
+        rates = {"lr": lr * scales[0], "base_lr": lr, "lr_scale": scales[0], "lr_scales": list(scales)}
+        group = groups.setdefault((scales, decay), {"params": [], "names": [], **rates, "weight_decay": decay})
         group["params"].append(parameter)
         group["names"].append(name)
     return list(groups.values())
 
 
-def _layer_scales(backbone: Backbone, layer_decay: float) -> dict[nn.Parameter, float]:
-    layers = backbone.layers()
-    scales = dict.fromkeys(backbone.parameters(), layer_decay ** len(layers))
-    for index, layer in enumerate(layers):
-        for module in layer:
-            scales.update(dict.fromkeys(module.parameters(), layer_decay ** (len(layers) - index)))
-    return scales
-
-
-def _without_decay(objective: Objective) -> set[nn.Parameter]:
+def _without_decay(objective: Objective, anchored: bool) -> set[nn.Parameter]:
     named = objective.backbone.no_weight_decay
-    listed = {parameter for name, parameter in objective.backbone.named_parameters() if name in named}
+    listed = {parameter for name, parameter in objective.backbone.named_parameters() if anchored or name in named}
     return listed | {parameter for parameter in objective.parameters() if parameter.ndim <= 1}
-
-
-def freeze(objective: Objective, train: str) -> None:
-    """Freezes what `finetune.train` leaves out: no gradients, and evaluation mode through `objective.frozen`.
-
-    train: "all" freezes nothing, "head" the whole backbone, "last:N" all but the last N layers of the backbone. What
-    is in no layer goes with the first one.
-
-    Raises ConfigError naming `finetune.train` and the choices.
-    """
-    backbone = objective.backbone
-    layers = backbone.layers()
-    assert layers, "a backbone has at least one layer"
-    count = _layers_to_train(train, len(layers))
-    if count == len(layers):
-        objective.frozen = []
-        return
-    learning = {part for layer in layers[len(layers) - count :] for module in layer for part in module.modules()}
-    # eval() reaches all that a module holds, so only modules that hold nothing of the learning layers may be listed.
-    objective.frozen = [module for module in backbone.modules() if learning.isdisjoint(module.modules())]
-    trainable = {parameter for module in learning for parameter in module.parameters(recurse=False)}
-    for parameter in backbone.parameters():
-        if parameter not in trainable:
-            parameter.requires_grad_(False)
-
-
-def _layers_to_train(train: str, layers: int) -> int:
-    match = re.fullmatch(r"last:(\d+)", str(train))
-    if match and 1 <= int(match[1]) <= layers:
-        return int(match[1])
-    choices = {"all": layers, "head": 0}
-    if train not in choices:
-        span = f"this backbone has {layers} layers; choose all, head, or last:1 to last:{layers}"
-        raise ConfigError(f"finetune.train={train} is not possible: {span}")
-    return choices[train]
 
 
 def set_lr(optimizer: Optimizer, factor: float) -> None:
@@ -123,6 +74,38 @@ def clip_and_scale(parameters: Iterable[Tensor], count: Tensor, clip: float | No
         scale = scale * (clip / (norm + 1e-6)).clamp(max=1)
     torch._foreach_mul_(gradients, scale)
     return norm
+
+
+class Anchor:
+    """The weights a finetune started from, and the pull back to them: L2-SP (Li et al. 2018, equation 2).
+
+    The penalty strength / 2 * |w - w0|^2 on the backbone belongs to the mean loss, so its gradient joins the others
+    before they are clipped. In the paper's words strength is alpha; beta is the weight decay of what is new.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor], strength: float) -> None:
+        self.parameters, self.strength = dict(parameters), strength
+        self.start = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+
+    @torch.no_grad()
+    def pull(self, count: Tensor) -> None:
+        """Adds the penalty's gradient to those that are there, which are summed over `count`."""
+        pulled = [name for name, parameter in self.parameters.items() if parameter.grad is not None]
+        if not pulled:
+            return
+        away = torch._foreach_sub([self.parameters[n] for n in pulled], [self.start[n] for n in pulled])
+        torch._foreach_mul_(away, self.strength * count)
+        gradients = [gradient for n in pulled if (gradient := self.parameters[n].grad) is not None]
+        torch._foreach_add_(gradients, away)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The weights at the start, for a continuation that doesn't need the file they came from."""
+        return dict(self.start)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        assert state.keys() == self.start.keys(), "the start belongs to another module"
+        for name, value in state.items():
+            self.start[name].copy_(value)
 
 
 class Ema:

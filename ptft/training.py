@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptft import lora
 from ptft.core import Batch, Objective, Step
 from ptft.graph import StepGraph
-from ptft.optim import Ema
+from ptft.optim import Anchor, Ema
+from ptft.phases import Phases
 from ptft.schedule import Schedule
 
 AUTO_APART = 200
@@ -116,6 +118,9 @@ class Training:
     autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
     scaler: torch.amp.GradScaler | None = None
     ema: Ema | None = None
+    phases: Phases | None = None
+    """What learns when; None: what may learn does, all the time."""
+    anchor: Anchor | None = None
     accumulate: int = 1
     clip: float | None = None
     patience: int | None = None
@@ -160,9 +165,15 @@ class Training:
         return self.ema.swapped(self.objective) if self.ema else contextlib.nullcontext()
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the result's weights on the CPU."""
+        """A copy of the result's weights on the CPU, named as of an objective that nothing was attached to."""
         with self.result():
-            return {name: value.detach().to("cpu", copy=True) for name, value in self.objective.state_dict().items()}
+            found = lora.plain_weights(self.objective)
+            return {name: value.detach().to("cpu", copy=True) for name, value in found.items()}
+
+    def take(self, weights: dict[str, Tensor]) -> None:
+        """Put such weights into the objective, to measure them; it can't be trained any more then."""
+        lora.detach(self.objective)
+        self.objective.load_state_dict(weights)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of everything an exact continuation needs beside the result's weights; plain data on the CPU."""
@@ -172,9 +183,10 @@ class Training:
     def _state(self) -> dict[str, Any]:
         return {
             "progress": asdict(self.progress),
-            "raw_weights": self.objective.state_dict() if self.ema else None,
+            "raw_weights": self.objective.state_dict() if self.ema or lora.attached(self.objective) else None,
             "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
+            "anchor": self.anchor.state_dict() if self.anchor else None,
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "window": self.window.sums,
             "running": self.running.sums,
@@ -187,6 +199,8 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])
+        if self.anchor:
+            self.anchor.load_state_dict(state["anchor"])
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
         for name in ("window", "running"):

@@ -10,10 +10,12 @@ PACKAGE = ROOT / "ptft"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
-    {"errors"},
+    {"errors", "finetuning"},
     {"core", "argv", "check", "eager", "interrupt", "process"},
-    {"augment", "checkpoint", "compose", "data", "gather", "graph", "heads", "models", "probe", "recompute"}
-    | {"runs", "schedule", "teacher"},
+    {
+        *("augment", "checkpoint", "compose", "data", "gather", "graph", "heads", "lora", "models", "phases", "probe"),
+        *("readout", "recompute", "runs", "schedule", "teacher"),
+    },
     {"kernels", "optim", "muon", "origin", "transfer", "report", "unlabelled"},
     {"objectives", "plan", "sweep", "training", "words"},
     {"loop"},

@@ -37,6 +37,7 @@ def test_what_is_composed_passes(composed):
 
 
 INF, NAN = float("inf"), float("nan")
+HEAD, ALL = {"until": 0.2, "train": "head"}, {"until": 1.0, "train": "all"}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,21 @@ INF, NAN = float("inf"), float("nan")
         ("dataset__on_error", ["raise", "skip"], ["ignore", None]),
         ("dataset__download", [True, False], ["no", None]),
         ("objective__label_smoothing", [0, 0.1], [1, -0.1, None]),
-        ("finetune__train", ["all", "head", "last:2"], ["last:", "tail", "last:-1", None, 2]),
+        (
+            "finetune__train",
+            ["all", "head", "last:2", "norm", "bias", [HEAD, ALL], [{**HEAD, "layer_decay": 0.5}, ALL]],
+            [
+                *("last:", "tail", "last:-1", None, 2, [], ["all"], [HEAD], [ALL, HEAD], [HEAD, HEAD, ALL]),
+                *([{"until": 1}], [{"until": 1, "train": "tail"}], [{**ALL, "lr": 1}], [{**ALL, "layer_decay": 2}]),
+                *([{"until": "1", "train": "all"}], [{"until": 0, "train": "head"}, ALL]),
+            ],
+        ),
+        ("finetune__head_init", ["random", "zero", "probe"], ["ones", None]),
+        ("finetune__l2sp", [None, 0.01], [0, -1, NAN, "x"]),
+        ("finetune__lora__rank", [None, 8], [0, 1.5, "8"]),
+        ("finetune__lora__alpha", [16, 0.5], [0, None]),
+        ("finetune__lora__targets", ["attention", r"blocks\.\d", ["qkv"]], ["", "(", None, [], [3], 2]),
+        ("finetune__lora__dropout", [0, 0.1], [1, -0.1]),
         ("finetune__head", ["new", "keep"], ["old", None]),
         ("finetune__layer_decay", [None, 0.75, 1], [0, 1.1]),
         ("device", ["auto", "cpu", "cuda", "cuda:1", "mps"], ["gpu", "cuda:", "cuda:x", None, 0]),
@@ -80,7 +95,8 @@ INF, NAN = float("inf"), float("nan")
     ],
 )
 def test_values_in_and_out_of_range(composed, key, good, bad):
-    config, name = composed["pretrain"], key.replace("__", ".")
+    config = composed["finetune" if key.startswith("finetune") else "pretrain"]
+    name = key.replace("__", ".")
     for value in good:
         check(changed(config, **{key: value}), config)
     for value in bad:

@@ -131,8 +131,8 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(ptft, tmp_path):
     done = ptft(*QUICK, "dry_run=true", "optimizer.weight_decay=0.25")
     assert done.code == 0, done.text
     assert "1,199,882 parameters" in done.out
-    assert re.search(r"head +1,199,648 +0.001 +0.25$", done.out, re.MULTILINE), "weights decay"
-    assert re.search(r"head +234 +0.001 +0$", done.out, re.MULTILINE), "biases do not"
+    assert re.search(r"head +1,199,648 +0.001 +0.25 +throughout$", done.out, re.MULTILINE), "weights decay"
+    assert re.search(r"head +234 +0.001 +0 +throughout$", done.out, re.MULTILINE), "biases do not"
     assert not list(tmp_path.iterdir())
 
 

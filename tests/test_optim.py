@@ -1,4 +1,4 @@
-"""Groups, freezing, clipping, rates and averages, on a small network with every kind of parameter."""
+"""Groups, clipping, rates, averages and the anchor, on a small network with every kind of parameter."""
 
 from __future__ import annotations
 
@@ -6,89 +6,26 @@ import contextlib
 import importlib
 import inspect
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from ptft.core import Backbone, Batch, Features, Objective, Step
+from ptft.core import Objective, Step
 from ptft.errors import ConfigError
-from ptft.optim import Ema, clip_and_scale, freeze, parameter_groups, set_lr
+from ptft.optim import Anchor, Ema, clip_and_scale, parameter_groups, set_lr
+from ptft.phases import Phase, Phases
+from tests.net import Classify, batch_of, train
 
 CONF = sorted((Path(__file__).parents[1] / "conf" / "optimizer").glob("*.yaml"))
-
-
-class Net(Backbone):
-    """Three layers (the second with batch statistics, all with dropout), and positions that are in none of them."""
-
-    width = 6
-    no_weight_decay: ClassVar[frozenset[str]] = frozenset({"positions"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.positions = nn.Parameter(torch.randn(1, 4))
-        self.stem = nn.Linear(4, 6)
-        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Dropout(0.5)), Block()])
-
-    def prepare(self, raw: Tensor) -> Tensor:
-        return raw
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        x = self.stem(x + self.positions)
-        for block in self.blocks:
-            x = block(x)
-        return Features(x.unsqueeze(1))
-
-    def layers(self) -> list[list[nn.Module]]:
-        return [[self.stem], [self.blocks[0]], [self.blocks[1]]]
-
-
-class Block(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear, self.norm = nn.Linear(6, 6), nn.BatchNorm1d(6)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.relu(self.norm(self.linear(x)))
-
-
-class Classify(Objective):
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = Net()
-        self.head = nn.Linear(6, 3)
-
-    def forward(self, batch: Batch) -> Step:
-        logits = self.head(self.backbone.pool(self.backbone(batch["input"])))
-        total = nn.functional.cross_entropy(logits, batch["label"], reduction="sum")
-        return Step(total, torch.tensor(len(logits)), {})
-
-    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        return {}
 
 
 @pytest.fixture
 def objective() -> Classify:
     torch.manual_seed(0)
     return Classify()
-
-
-def batch_of(size: int = 12) -> Batch:
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(size, 4, generator=generator)
-    return {"input": x, "label": x[:, :3].argmax(1)}
-
-
-def train(objective: Objective, optimizer: torch.optim.Optimizer, steps: int) -> None:
-    objective.train()
-    for _ in range(steps):
-        step = objective(batch_of())
-        step.total.backward()
-        clip_and_scale(objective.parameters(), step.count, None)
-        optimizer.step()
-        optimizer.zero_grad()
 
 
 def loss_of(objective: Objective) -> float:
@@ -104,8 +41,8 @@ def loss_of(objective: Objective) -> float:
 @pytest.mark.parametrize("layer_decay", [None, 0.5])
 @pytest.mark.parametrize("part", ["all", "head", "last:1"])
 def test_groups_hold_every_trainable_parameter_once(objective: Classify, part: str, layer_decay: float | None) -> None:
-    freeze(objective, part)
-    groups = parameter_groups(objective, lr=0.1, weight_decay=0.2, layer_decay=layer_decay)
+    phases = Phases(objective, [Phase(train=part, layer_decay=layer_decay)])
+    groups = parameter_groups(objective, lr=0.1, weight_decay=0.2, phases=phases)
     grouped = [parameter for group in groups for parameter in group["params"]]
     trainable = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     assert len(grouped) == len(trainable)
@@ -127,7 +64,7 @@ def test_biases_norms_and_what_the_backbone_names_do_not_decay(objective: Classi
 
 
 def test_layer_decay_falls_from_the_head_to_the_first_layer(objective: Classify) -> None:
-    groups = parameter_groups(objective, lr=0.8, weight_decay=0.2, layer_decay=0.5)
+    groups = parameter_groups(objective, lr=0.8, weight_decay=0.2, phases=Phases(objective, [Phase(layer_decay=0.5)]))
     rates = {name: group["lr"] for group in groups for name in group["names"]}
     assert rates["head.weight"] == rates["head.bias"] == 0.8
     assert rates["backbone.blocks.1.linear.weight"] == rates["backbone.blocks.1.norm.bias"] == pytest.approx(0.4)
@@ -136,61 +73,27 @@ def test_layer_decay_falls_from_the_head_to_the_first_layer(objective: Classify)
 
 
 def test_groups_keep_their_order_from_build_to_build() -> None:
-    names = [[g["names"] for g in parameter_groups(Classify(), lr=1, weight_decay=1, layer_decay=0.9)] for _ in "ab"]
+    nets = [Classify() for _ in "ab"]
+    phases = [Phases(net, [Phase(layer_decay=0.9)]) for net in nets]
+    names = [
+        [g["names"] for g in parameter_groups(n, lr=1, weight_decay=1, phases=p)]
+        for n, p in zip(nets, phases, strict=True)
+    ]
     assert names[0] == names[1]
 
 
 @pytest.mark.parametrize("value", [0, 1.5, -1])
 def test_layer_decay_out_of_range_is_refused(objective: Classify, value: float) -> None:
     with pytest.raises(ConfigError, match=r"finetune\.layer_decay="):
-        parameter_groups(objective, lr=1, weight_decay=0, layer_decay=value)
+        Phases(objective, [Phase(layer_decay=value)])
 
 
 def test_the_rate_is_a_pure_function_of_the_factor(objective: Classify) -> None:
-    groups = parameter_groups(objective, lr=0.8, weight_decay=0, layer_decay=0.5)
+    groups = parameter_groups(objective, lr=0.8, weight_decay=0, phases=Phases(objective, [Phase(layer_decay=0.5)]))
     optimizer = torch.optim.SGD(groups, lr=0.8)
     for factor in (0.1, 0.0, 0.5):
         set_lr(optimizer, factor)
     assert sorted({group["lr"] for group in optimizer.param_groups}) == pytest.approx([0.05, 0.1, 0.2, 0.4])
-
-
-# Freezing
-
-
-def test_head_alone_learns_and_the_backbone_stays_to_the_bit(objective: Classify) -> None:
-    before = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
-    freeze(objective, "head")
-    train(objective, torch.optim.SGD(parameter_groups(objective, lr=0.1, weight_decay=0.1)), steps=3)
-    after = objective.state_dict()
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"head.weight", "head.bias"}  # so BatchNorm's statistics and its counter did not move
-
-
-def test_last_layers_learn_in_training_mode_and_the_others_stay(objective: Classify) -> None:
-    before = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
-    freeze(objective, "last:1")
-    train(objective, torch.optim.SGD(parameter_groups(objective, lr=0.1, weight_decay=0.1)), steps=3)
-    changed = {name for name, tensor in objective.state_dict().items() if not torch.equal(before[name], tensor)}
-    last = {name for name in before if name.startswith(("backbone.blocks.1.", "head."))}
-    assert changed == last
-    blocks = objective.backbone.blocks
-    assert isinstance(blocks, nn.ModuleList)
-    assert [blocks[0].training, blocks[1].training] == [False, True]
-
-
-@pytest.mark.parametrize("part", ["all", "last:3"])
-def test_all_layers_leave_nothing_frozen(objective: Classify, part: str) -> None:
-    freeze(objective, part)
-    assert objective.frozen == []
-    assert all(parameter.requires_grad for parameter in objective.parameters())
-    assert all(module.training for module in objective.train().modules())
-
-
-@pytest.mark.parametrize("part", ["last:0", "last:4", "last:", "last:-1", "heads", ""])
-def test_an_impossible_part_is_refused_with_the_choices(objective: Classify, part: str) -> None:
-    choices = "3 layers; choose all, head, or last:1 to last:3"
-    with pytest.raises(ConfigError, match=rf"finetune\.train={part} .* {choices}"):
-        freeze(objective, part)
 
 
 # Clipping
@@ -357,3 +260,74 @@ def test_a_rate_in_a_tensor_is_filled_in_place():
     set_lr(optimizer, 0.4)
     assert optimizer.param_groups[0]["lr"] is rate
     assert float(rate) == pytest.approx(0.1)
+
+
+# The anchor
+
+
+def pulled(strength: float, steps: int = 200, clip: float | None = None) -> tuple[Classify, dict[str, Tensor]]:
+    """A net trained with the pull to its start, and the start of its backbone."""
+    torch.manual_seed(0)
+    objective = Classify()
+    named = dict(objective.backbone.named_parameters())
+    anchor, start = Anchor(named, strength), {name: value.detach().clone() for name, value in named.items()}
+    groups = parameter_groups(objective, lr=0.05, weight_decay=0.1, anchored=True)
+    optimizer = torch.optim.SGD(groups, lr=0.05, weight_decay=0.0)
+    objective.eval()
+    for _ in range(steps):
+        step = objective(batch_of())
+        step.total.backward()
+        anchor.pull(step.count)
+        clip_and_scale(objective.parameters(), step.count, clip)
+        optimizer.step()
+        optimizer.zero_grad()
+    return objective, start
+
+
+def distance(objective: Classify, start: dict[str, Tensor]) -> float:
+    now = {name: p.detach() for name, p in objective.backbone.named_parameters()}
+    return sum(float((now[name] - start[name]).square().sum()) for name in now) ** 0.5
+
+
+def test_the_stronger_the_anchor_the_nearer_to_the_start() -> None:
+    away = [distance(*pulled(strength)) for strength in (1e-9, 0.05, 0.5, 5.0)]
+    assert away == sorted(away, reverse=True)
+    assert away[-1] < 0.3 * away[0]
+
+
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_the_anchor_is_the_gradient_of_a_penalty_on_the_mean_loss(clip: float | None) -> None:
+    """As autograd differentiates alpha / 2 |w - w0|^2 beside the mean loss, clipped together."""
+    steps, alpha = 4, 0.3
+    objective, start = pulled(alpha, steps, clip)
+    torch.manual_seed(0)
+    other = Classify().eval()
+    named = dict(other.backbone.named_parameters())
+    decays = [p for p in other.parameters() if p.ndim > 1 and not any(p is q for q in named.values())]
+    for _ in range(steps):
+        other.zero_grad()
+        step = other(batch_of())
+        penalty = sum((p - start[name]).square().sum() for name, p in named.items())
+        torch.autograd.backward(step.total / step.count + alpha / 2 * penalty)
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(other.parameters(), clip)
+        with torch.no_grad():
+            for p in other.parameters():
+                assert p.grad is not None
+                p -= 0.05 * (p.grad + (0.1 * p if any(p is q for q in decays) else 0))
+    torch.testing.assert_close(list(objective.parameters()), list(other.parameters()))
+
+
+def test_an_anchored_backbone_does_not_decay_and_its_head_does(objective: Classify) -> None:
+    groups = parameter_groups(objective, lr=0.1, weight_decay=0.2, anchored=True)
+    decay = {name for group in groups if group["weight_decay"] for name in group["names"]}
+    assert decay == {"head.weight"}
+
+
+def test_the_anchor_is_continued_from_its_own_state(objective: Classify) -> None:
+    named = dict(objective.backbone.named_parameters())
+    anchor = Anchor(named, 0.1)
+    torch.manual_seed(1)
+    other = Anchor(dict(Classify().backbone.named_parameters()), 0.1)
+    other.load_state_dict(anchor.state_dict())
+    assert all(torch.equal(other.start[name], parameter) for name, parameter in named.items())

@@ -313,9 +313,19 @@ def test_a_dataset_that_changed_is_refused(ptft, process, tmp_path):
     assert (run / "checkpoints" / "last.pt").read_bytes() == before
 
 
-def test_a_finetune_is_continued_with_its_parent_and_its_frozen_parts(ptft, pretrained, tmp_path, monkeypatch):
+WAYS = {
+    "last": ("finetune.train=last:1", "finetune.layer_decay=0.5"),
+    "phases": ("finetune.train=[{until: 0.3, train: head}, {until: 0.6, train: all}, {until: 1, train: bias}]",),
+    "l2sp": ("finetune.l2sp=0.5", "finetune.head_init=probe", "optimizer=sgd", "optimizer.lr=0.01"),
+    "lora": ("finetune.lora.rank=2", "finetune.lora.targets=all", "finetune.lora.dropout=0.1", "optimizer=muon"),
+    "lora ema": ("finetune.lora.rank=2", "finetune.lora.targets=[dense]", "train.ema=0.9"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_finetune_is_continued_with_its_parent_and_its_frozen_parts(ptft, pretrained, tmp_path, monkeypatch, way):
     small = ("dataset.limit=80", "train.batch_size=16", "train.epochs=3", "train.every.evaluate=4", "train.every.log=2")
-    arguments = ("stage=finetune", f"ckpt={pretrained}", "finetune.train=last:1", "finetune.layer_decay=0.5", *small)
+    arguments = ("stage=finetune", f"ckpt={pretrained}", *WAYS[way], *small)
     mortal = ("objective._target_=tests.mortal.Mortal", TRUSTED)
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert ptft(*arguments, *mortal, f"hydra.run.dir={whole}").code == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from functools import partial
 from pathlib import Path
@@ -48,13 +49,17 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
 
 
 def _one_step(r: Run) -> float:
-    """Seconds of a step, the second of two: the first one also warms up."""
-    t = r.training
+    """Seconds of a step, the mean over the run's phases; of each the second of two, for the first one also warms up."""
+    t, mean = r.training, 0.0
+    assert t.phases
     batch = next(t.loader.epoch())
-    for _ in range(2):
-        began = time.perf_counter()
-        train_step(t, batch, Watch(t))
-    return time.perf_counter() - began
+    for start, end in t.phases.spans():
+        t.progress.step = max(t.progress.step, math.ceil(start * (t.total or 0)))
+        for _ in range(2):
+            began = time.perf_counter()
+            train_step(t, batch, Watch(t))
+        mean += (end - start) * (time.perf_counter() - began)
+    return mean
 
 
 def _restore(r: Run, out: Report, folder: RunFolder) -> None:
@@ -127,7 +132,7 @@ def _finish(r: Run, out: Report, folder: RunFolder) -> Metrics:
     if not best.exists():
         out.say(f"no evaluation gave {t.monitor['metric']}, so best.pt is last.pt", "yellow")
         checkpoint.link(folder.checkpoints / "last.pt", best)
-    t.objective.load_state_dict(checkpoint.read(best)[0]["weights"])
+    t.take(checkpoint.read(best)[0]["weights"])
     metrics: Metrics = {"train": out.last_train}
     for split in ("val", "test"):
         if split in r.splits:

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from ptft.core import Backbone, Spec
 from ptft.errors import ConfigError
+from ptft.objectives.classify import Classify
+from ptft.optim import parameter_groups
+from ptft.phases import Phase, Phases
 
 FILES = sorted(Path(__file__).parents[2].glob("conf/model/*.yaml"))
 NAMES = [file.stem for file in FILES if file.stem != "from_ckpt"]
@@ -113,6 +116,25 @@ def test_layers_hold_every_parameter_at_most_once_from_input_to_output(name: str
     first = next(p for key, p in model.named_parameters() if key not in model.no_weight_decay)
     assert first is groups[0][0]
     assert all(any(p.ndim > 1 for p in group) for group in groups), "no layer of norms alone"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rates_rise_from_the_stem_to_the_head_with_layer_decay(name: str) -> None:
+    spec = image_spec(32, 32, 3)
+    with torch.device("meta"):
+        objective = Classify(build(name, spec), spec)
+    groups = parameter_groups(objective, lr=1.0, weight_decay=0.1, phases=Phases(objective, [Phase(layer_decay=0.9)]))
+    rates = {parameter: group["lr"] for group in groups for parameter in group["params"]}
+    layers = [[p for module in layer for p in module.parameters()] for layer in objective.backbone.layers()]
+    learning = [{rates[p] for p in layer if p.requires_grad} for layer in layers]
+    assert all(len(found) <= 1 for found in learning)
+    order = [rate for found in learning for rate in found]
+    assert order == sorted(order)
+    assert order[-1] == pytest.approx(0.9)
+    assert min(rates.values()) == pytest.approx(0.9 ** len(layers))
+    assert {rates[p] for p in objective.head.parameters()} == {1.0}
+    assert rates.keys() == {p for p in objective.parameters() if p.requires_grad}
+    assert len(set(rates.values())) == len(layers) + 1
 
 
 @pytest.mark.parametrize("name", NAMES)
