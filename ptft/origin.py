@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ptft import checkpoint, runs
+from ptft import checkpoint, foreign, runs
 from ptft.core import Spec
 from ptft.errors import CheckpointError, ConfigError
 
@@ -37,6 +37,8 @@ class Origin:
     spec: Spec | None = None
     training: dict[str, Any] | None = None
     run: str | None = None
+    said: str = ""
+    """A choice that was made in reading it, where there was one."""
     meta: dict[str, Any] = field(default_factory=dict)
     """Everything else that a checkpoint of ptft holds: progress, parent, fingerprint, versions."""
 
@@ -94,7 +96,8 @@ def load(ckpt: str, key: str = "ckpt") -> Origin:
         raise ConfigError(f"ckpt={ckpt}: weights by name come from {', '.join(PUBLIC)}; others as a file")
     path = locate(ckpt, key)
     if checkpoint.verify(path) is None:
-        return Origin(str(path), checkpoint.file_digest(path), checkpoint.read_foreign(path))
+        weights, said = foreign.read(path)
+        return Origin(str(path), checkpoint.file_digest(path), weights, said=said)
     content, digest = checkpoint.read(path)
     folder = path.parent.parent
     return Origin(

@@ -12,7 +12,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors"},
     {"core", "argv", "check", "eager", "interrupt", "process"},
-    {"augment", "checkpoint", "compose", "data", "graph", "models", "recompute", "runs", "schedule"},
+    {"checkpoint"},
+    {"foreign"},
+    {"augment", "compose", "data", "graph", "models", "recompute", "runs", "schedule"},
     {"kernels", "optim", "muon", "origin", "transfer", "report"},
     {"objectives", "plan", "sweep", "training", "words"},
     {"loop"},

@@ -127,13 +127,14 @@ class TorchvisionBackbone(ImageBackbone):
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """Interpolates a ViT's positions to this instance's grid; the class token's stays."""
+        weights, fitted = super().adapt(weights)
         old = weights.get(POSITIONS)
         if self.family.trunk or old is None or old.shape == self.net.encoder.pos_embedding.shape:
-            return weights, []
+            return weights, fitted
         before = round((old.shape[1] - 1) ** 0.5)
         after = self.size[0] // int(self.net.patch_size)
         resized = resize_positions(old[0, 1:].view(before, before, -1), (after, after)).flatten(0, 1)
-        return {**weights, POSITIONS: torch.cat([old[:, :1], resized.unsqueeze(0)], dim=1)}, [POSITIONS]
+        return {**weights, POSITIONS: torch.cat([old[:, :1], resized.unsqueeze(0)], dim=1)}, [*fitted, POSITIONS]
 
 
 def names() -> list[str]:

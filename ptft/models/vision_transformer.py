@@ -148,11 +148,12 @@ class VisionTransformer(ImageBackbone):
         return [[self.patches], *blocks]
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Interpolates `positions` to this instance's grid."""
+        """Interpolates `positions` to this instance's grid, after what every image backbone fits."""
+        weights, resized = super().adapt(weights)
         old = weights.get("positions")
         if old is None or old.ndim != 3 or tuple(old.shape[:2]) == self.grid:
-            return weights, []
-        return {**weights, "positions": resize_positions(old, self.grid)}, ["positions"]
+            return weights, resized
+        return {**weights, "positions": resize_positions(old, self.grid)}, [*resized, "positions"]
 
 
 def auto_patch(side: int) -> int:
