@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ptft import build, kernels, optim, process, speed
 from ptft.argv import suggest
+from ptft.average import Average
 from ptft.core import Examples, Objective, Source, Spec
 from ptft.data import cache
 from ptft.data.loader import Loader
@@ -212,6 +213,7 @@ def _training(cfg: DictConfig, objective: Objective, train: Loader, val: Example
         autocast=kernels.autocast(chosen.precision, device),
         scaler=torch.amp.GradScaler(device.type) if chosen.precision == "fp16" else None,
         ema=optim.Ema(objective, options.ema) if options.ema else None,
+        average=Average(objective, options.average_last) if options.average_last else None,
         accumulate=options.accumulate,
         clip=options.clip,
         patience=options.patience,

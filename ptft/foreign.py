@@ -28,7 +28,10 @@ def read(path: Path) -> tuple[dict[str, Tensor], str]:
     where there is one, as it is what such models are measured and published with; else the largest, else the first.
     The prefixes of wrappers (`module.`, `_orig_mod.`) are taken off. Raises CheckpointError.
     """
-    sets = {name: found for name, found in _sets(_content(path)) if found}
+    content = _content(path)
+    if isinstance(content, dict) and content.get("format") == checkpoint.FORMAT:
+        raise CheckpointError(f"{path}: a ptft checkpoint that was changed or damaged, as its digest is not in it")
+    sets = {name: found for name, found in _sets(content) if found}
     if not sets:
         raise CheckpointError(f"{path}: not a ptft checkpoint, and no tensors by name in it")
     most = max(map(_size, sets.values()))

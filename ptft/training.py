@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptft.average import Average
 from ptft.core import Batch, Objective, Step
 from ptft.graph import StepGraph
 from ptft.optim import Ema
@@ -48,6 +49,8 @@ class Progress:
     """Evaluations since the best one."""
     evaluated: int = 0
     """The step of the last evaluation that was finished."""
+    averaged: int = 0
+    """Where the run's end chose the mean of the last evaluations' weights as its result: of how many."""
 
 
 @dataclass
@@ -116,6 +119,7 @@ class Training:
     autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
     scaler: torch.amp.GradScaler | None = None
     ema: Ema | None = None
+    average: Average | None = None
     accumulate: int = 1
     clip: float | None = None
     patience: int | None = None
@@ -157,7 +161,15 @@ class Training:
 
     def result(self) -> contextlib.AbstractContextManager[Any]:
         """Inside, the objective holds the weights that count as the result: the averaged ones where there are any."""
-        return self.ema.swapped(self.objective) if self.ema else contextlib.nullcontext()
+        if self.ema:
+            return self.ema.swapped(self.objective)
+        if self.average and self.ended_in_average():
+            return self.average.swapped(self.objective)
+        return contextlib.nullcontext()
+
+    def ended_in_average(self) -> bool:
+        """Whether the result is the mean of the last evaluations' weights: at the run's end alone, not continued."""
+        return self.progress.averaged > 0 and self.progress.evaluated == self.progress.step
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the result's weights on the CPU."""
@@ -172,9 +184,10 @@ class Training:
     def _state(self) -> dict[str, Any]:
         return {
             "progress": asdict(self.progress),
-            "raw_weights": self.objective.state_dict() if self.ema else None,
+            "raw_weights": self.objective.state_dict() if self.ema or self.ended_in_average() else None,
             "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
+            "average": self.average.state_dict() if self.average else None,
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "window": self.window.sums,
             "running": self.running.sums,
@@ -187,6 +200,8 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
         for name in ("window", "running"):

@@ -16,6 +16,7 @@ LEVELS = [
     {"foreign"},
     {"augment", "compose", "data", "graph", "models", "recompute", "runs", "schedule"},
     {"kernels", "optim", "muon", "origin", "transfer", "report"},
+    {"average"},
     {"objectives", "plan", "sweep", "training", "words"},
     {"loop"},
     {"build", "speed"},
