@@ -1,4 +1,4 @@
-"""The mean of the last evaluations' weights: what is averaged, when it is the result, and that a resume changes none."""
+"""The mean of the last evaluations' weights: what is averaged, when it is the result, and that a resume keeps it."""
 
 import pytest
 import torch

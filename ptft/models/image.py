@@ -5,6 +5,8 @@ The other modules of this package may import this one; none of them imports anot
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -47,7 +49,8 @@ class ImageBackbone(Backbone):
         """Fits the first convolution to this instance's channels; subclasses add what else they can fit to this."""
         resized = {}
         for name in self.first_convolutions():
-            old, own = weights.get(f"{name}.weight"), self.get_submodule(name).weight
+            own: Any = self.get_submodule(name).weight
+            old = weights.get(f"{name}.weight")
             if isinstance(old, Tensor) and old.ndim == own.ndim and old.shape[1] != own.shape[1]:
                 resized[f"{name}.weight"] = resize_channels(old, own.shape[1])
         return {**weights, **resized}, list(resized)

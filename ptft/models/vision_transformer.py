@@ -162,7 +162,7 @@ def auto_patch(side: int) -> int:
 
 
 def _check(
-    size: tuple[int, int], patch: int, width: int, depth: int, heads: int, pool: str, rates: dict[str, float]
+    size: tuple[int, int], patch: int, width: int, depth: int, heads: int, pool: str, rates: dict[str, float | None]
 ) -> None:
     if patch < 1 or any(side % patch for side in size):
         raise ConfigError(
@@ -176,5 +176,5 @@ def _check(
     if pool not in ("mean", "cls"):
         raise ConfigError(f"model.pool={pool}: choose mean or cls")
     for key, rate in rates.items():
-        if not 0 <= rate < 1:
+        if rate is None or not 0 <= rate < 1:
             raise ConfigError(f"model.{key}={rate}: from 0 to below 1")
