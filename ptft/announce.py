@@ -75,12 +75,13 @@ def closing(r: Run, out: Report, folder: Path, summary: dict[str, Any]) -> None:
     )
     rate, memory = summary["samples_per_second"] or 0, summary["peak_memory_bytes"] / 2**20
     waited = f"{p.waited / max(p.seconds, 1e-9):.0%} of it waiting for data"
+    mean = f", the mean of the last {p.averaged} evaluations' weights" if p.averaged else ""
     speed = f"{rate:,.0f} examples/s, {waited}, {memory:,.0f} MiB at most"
     out.block(
         f"{r.cfg.names.stage} done",
         {
             **results(summary["metrics"]),
-            "training": f"{p.step:,} steps in {duration(p.seconds)}, {speed}; best at step {p.best_step:,}",
+            "training": f"{p.step:,} steps in {duration(p.seconds)}, {speed}; best at step {p.best_step:,}{mean}",
         },
         "green",
     )

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ptft import build, kernels, optim, process, speed
 from ptft.argv import suggest
+from ptft.average import Average
 from ptft.core import Examples, Objective, Source, Spec
 from ptft.data import cache
 from ptft.data.loader import Loader
@@ -98,7 +99,7 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
         parent=meta.get("parent") if cfg.resume else origin.parent if origin else None,
         training=training,
         fingerprint=_fingerprint(source, splits),
-        said=[*source.notes, *(transfer.lines() if transfer else []), *said],
+        said=[*source.notes, *_of_origin(origin, transfer), *said],
     )
 
 
@@ -160,15 +161,6 @@ def _check_accumulate(cfg: DictConfig, objective: Objective) -> None:
         )
 
 
-def same_channels(origin: Origin, source: Source) -> None:
-    """Raises ConfigError where images were asked for with other channels than the checkpoint's model takes."""
-    here, there = source.spec.shape.get("channels"), origin.spec.shape.get("channels") if origin.spec else None
-    if there is not None and here != there:
-        raise ConfigError(
-            f"dataset.channels={here}: {origin.path} takes {there}; without dataset.channels the images are adapted"
-        )
-
-
 def eval_loader(cfg: DictConfig, examples: Examples, device: torch.device) -> Loader:
     """Batches for measuring, larger than in training: there is no backward pass to keep activations for."""
     return build.loader(
@@ -177,7 +169,6 @@ def eval_loader(cfg: DictConfig, examples: Examples, device: torch.device) -> Lo
 
 
 def _hand_over(cfg: DictConfig, objective: Objective, origin: Origin, source: Source) -> Transfer:
-    same_channels(origin, source)
     keep = cfg.finetune.head == "keep"
     old = list(origin.spec.classes) if origin.spec else []
     new = list(source.spec.classes)
@@ -195,6 +186,11 @@ def _hand_over(cfg: DictConfig, objective: Objective, origin: Origin, source: So
             else "the checkpoint names no classes"
         )
     return take_over(objective, origin.weights, whole=keep, why=why, origin=origin.path)
+
+
+def _of_origin(origin: Origin | None, transfer: Transfer | None) -> list[str]:
+    """What is to be said of the weights that a run starts from."""
+    return [*([origin.said] if origin and origin.said else []), *(transfer.lines() if transfer else [])]
 
 
 def _some(names: list[str]) -> str:
@@ -240,6 +236,7 @@ def _training(
         ema=optim.Ema(objective, options.ema) if options.ema else None,
         phases=phases,
         anchor=optim.Anchor(backbone, l2sp) if l2sp else None,
+        average=Average(objective, options.average_last) if options.average_last else None,
         accumulate=options.accumulate,
         clip=options.clip,
         patience=options.patience,

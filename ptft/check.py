@@ -99,6 +99,7 @@ RULES: dict[str, Rule] = {
     "train.accumulate": COUNT,
     "train.clip": optional(POSITIVE),
     "train.ema": optional(INSIDE),
+    "train.average_last": optional(("a whole number of at least 2", lambda value: is_whole(value) and value >= 2)),
     "train.workers": auto(WHOLE),
     "train.layout": one_of("auto", "channels_last", "contiguous"),
     "train.keep_memory": FLAG,
@@ -169,12 +170,20 @@ RULES: dict[str, Rule] = {
     "objective.freeze_last": SHARE,
     "objective.warmup": SHARE,
     "objective.center_momentum": BELOW_1,
-    "model.dropout": BELOW_1,
-    "model.drop_path": BELOW_1,
+    "model.dropout": optional(BELOW_1),
+    "model.drop_path": optional(BELOW_1),
     "model.bias_lr_scale": POSITIVE,
     "schedule.warmup": AT_LEAST_0,
     "schedule.min_factor": SHARE,
 }
+
+
+ALONE = {
+    "ema": "both average the weights; set one of them to null",
+    "patience": "which evaluations are the last is not known beforehand; set one of them to null",
+    "minutes": "which evaluations are the last is not known beforehand; give the budget in epochs or steps",
+}
+"""Why `train.average_last` and another key of `train` don't go together."""
 
 
 def check(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -226,6 +235,10 @@ def _contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     for other in ("compile", "cuda_graph"):
         if train.get("checkpoint_activations") is True and train.get(other) is True:
             yield f"train.checkpoint_activations and train.{other}: set one of them to false, they don't work together"
+    if train.get("average_last") is not None:
+        for other in ("ema", "patience", "minutes"):
+            if train.get(other) is not None:
+                yield f"train.average_last={train['average_last']} and train.{other}={train[other]}: {ALONE[other]}"
     if train.get("cuda_graph") is True and cfg.get("precision") == "fp16":
         yield "train.cuda_graph=true: not with precision=fp16, whose scaling waits for the device; choose bf16 or fp32"
     if cfg.get("optimizer") is not None and "lr" not in cfg["optimizer"]:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ptft.errors import CheckpointError, StorageError
 
@@ -117,7 +116,7 @@ def read(path: Path) -> tuple[dict[str, Any], str]:
     digest = verify(path)
     if digest is None:
         raise CheckpointError(f"{path}: not a ptft checkpoint")
-    content = _load(path)
+    content = load(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a ptft checkpoint")
     if content.get("version") != VERSION:
@@ -162,29 +161,8 @@ def file_digest(path: Path, size: int | None = None) -> str:
     return digest.hexdigest()
 
 
-def read_foreign(path: Path) -> dict[str, Tensor]:
-    """Plain weights from elsewhere: a state dict, one under `state_dict` or `model`, or safetensors.
-
-    Prefixes that wrappers leave (`module.`, `_orig_mod.`) are taken off. Raises CheckpointError.
-    """
-    with path.open("rb") as file:
-        head = file.read(9)
-    if path.suffix == ".safetensors" or head[8:9] == b"{":
-        content: Any = _load_safetensors(path)
-    elif head.startswith((b"PK", b"\x80")):
-        content = _load(path)
-    else:
-        raise CheckpointError(f"{path}: not a ptft checkpoint, nor a file of weights")
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    weights = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
-    if not weights:
-        raise CheckpointError(f"{path}: not a ptft checkpoint, and no tensors by name in it")
-    return {re.sub(r"^(module\.|_orig_mod\.)+", "", str(key)): value for key, value in weights.items()}
-
-
-def _load(path: Path) -> Any:
+def load(path: Path) -> Any:
+    """What `torch.save` wrote, on the CPU and mapped from the file until used; no code. Raises CheckpointError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unusual pickle protocols: what can't be read raises
@@ -200,16 +178,6 @@ def _load(path: Path) -> Any:
         raise CheckpointError(
             f"{path}: not a checkpoint that can be read ({str(error).splitlines()[0][:100]})"
         ) from error
-
-
-def _load_safetensors(path: Path) -> dict[str, Tensor]:
-    import safetensors
-    from safetensors.torch import load_file
-
-    try:
-        return dict(load_file(path))
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
 
 
 def _older(path: Path) -> str:

@@ -143,25 +143,52 @@ def assess(t: Training, watch: Watch, said: Said) -> bool:
     A stop leaves everything as it was, so that the run evaluates first when it is continued.
     """
     watch.check()
-    p, metrics = t.progress, _measure(t)
+    p, p.averaged = t.progress, 0
+    metrics, averaged = _measure(t), _measure_average(t)
     if t.stop:
         return False
     p.evaluated = p.step
     train, t.running.sums = t.running.metrics(t.objective), {}
     if t.val is None:
+        p.averaged = t.average.count if t.average and t.finished() else 0
         said.evaluated(train, None, False)
         return False
-    value = metrics.get(t.monitor["metric"].removeprefix("val/"), math.nan)
+    better = _judge(t, metrics)
+    said.evaluated(train, _row(p, metrics), better)
+    if averaged:
+        assert t.average
+        p.averaged = t.average.count if _judge(t, averaged) else 0
+        said.evaluated(train, {**_row(p, averaged), "averaged": t.average.count}, p.averaged > 0)
+    for text in t.objective.warnings(metrics):
+        said.warned(text)
+    return better or p.averaged > 0
+
+
+def _judge(t: Training, metrics: dict[str, float]) -> bool:
+    """Whether these metrics are the best so far; they count as such from now on."""
+    p, value = t.progress, metrics.get(t.monitor["metric"].removeprefix("val/"), math.nan)
     better = is_better(value, p.best, t.monitor["mode"])
     if better:
         p.best, p.best_step, p.worse = value, p.step, 0
     else:
         p.worse += 1
-    row = {"step": p.step, "epoch": p.epoch, "split": "val", **metrics, "seconds": round(p.seconds, 3)}
-    said.evaluated(train, row, better)
-    for text in t.objective.warnings(metrics):
-        said.warned(text)
     return better
+
+
+def _row(p: Progress, metrics: dict[str, float]) -> dict[str, Any]:
+    return {"step": p.step, "epoch": p.epoch, "split": "val", **metrics, "seconds": round(p.seconds, 3)}
+
+
+def _measure_average(t: Training) -> dict[str, float]:
+    """Take this evaluation's weights into the average, and at the end measure it as `_measure` does its."""
+    if t.average is None:
+        return {}
+    assert t.total is not None, "an average of the last evaluations needs a budget in steps"
+    t.average.see(t.objective, t.progress.step, t.total, t.every.evaluate)
+    if t.val is None or t.stop or not t.finished() or t.average.count < 2:
+        return {}
+    with t.average.swapped(t.objective):
+        return evaluate(t.objective, t.val, t.autocast, lambda: t.stop is not None)[0]
 
 
 def _measure(t: Training) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -120,24 +120,17 @@ class Ema:
             raise ConfigError(f"train.ema={decay} must be at least 0 and below 1")
         self.decay = decay
         self.updates = 0
-        self.weights = {name: tensor.clone() for name, tensor in _floats(module).items()}
+        self.weights = {name: tensor.clone() for name, tensor in floats(module).items()}
 
     def update(self, module: nn.Module) -> None:
         """Moves the average towards the module's present weights."""
         keep = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(list(self.weights.values()), list(_floats(module).values()), 1 - keep)
+        torch._foreach_lerp_(list(self.weights.values()), list(floats(module).values()), 1 - keep)
         self.updates += 1
 
-    @contextmanager
-    def swapped(self, module: nn.Module) -> Iterator[None]:
+    def swapped(self, module: nn.Module) -> AbstractContextManager[None]:
         """Inside, the module holds the averages; after it, also after an exception, exactly what it held before."""
-        live = list(_floats(module).values())
-        kept = [tensor.clone() for tensor in live]
-        torch._foreach_copy_(live, list(self.weights.values()))
-        try:
-            yield
-        finally:
-            torch._foreach_copy_(live, kept)
+        return holding(module, self.weights)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data for exact continuation; the tensors are the averages themselves, not copies."""
@@ -152,6 +145,18 @@ class Ema:
         self.updates = state["updates"]
 
 
-def _floats(module: nn.Module) -> dict[str, Tensor]:
+@contextmanager
+def holding(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Inside, the module's `floats` have the values of `weights`, of the same names; after it what they had before."""
+    live = list(floats(module).values())
+    kept = [tensor.clone() for tensor in live]
+    torch._foreach_copy_(live, list(weights.values()))
+    try:
+        yield
+    finally:
+        torch._foreach_copy_(live, kept)
+
+
+def floats(module: nn.Module) -> dict[str, Tensor]:
     """The floating tensors of the state dict, detached but sharing memory with the module."""
     return {name: tensor for name, tensor in module.state_dict().items() if tensor.is_floating_point()}

@@ -11,14 +11,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ptft import checkpoint, runs
+from ptft import checkpoint, foreign, runs
 from ptft.core import Spec
 from ptft.errors import CheckpointError, ConfigError
 
 WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 """Suffixes that files of weights have, for near names only; any file is read."""
 
-PUBLIC = ("torchvision",)
+PUBLIC = ("torchvision", "timm")
 """Prefixes of public weights; `ptft.models.PREFIX` has the `public_weights(name)` that finds them."""
 
 
@@ -37,6 +37,8 @@ class Origin:
     spec: Spec | None = None
     training: dict[str, Any] | None = None
     run: str | None = None
+    said: str = ""
+    """A choice that was made in reading it, where there was one."""
     meta: dict[str, Any] = field(default_factory=dict)
     """Everything else that a checkpoint of ptft holds: progress, parent, fingerprint, versions."""
 
@@ -90,11 +92,12 @@ def load(ckpt: str, key: str = "ckpt") -> Origin:
     kind, _, name = ckpt.partition(":")
     if name and kind in PUBLIC:
         return _public(kind, name, ckpt)
-    if name and kind in ("timm", "huggingface"):
+    if name and kind == "huggingface":
         raise ConfigError(f"ckpt={ckpt}: weights by name come from {', '.join(PUBLIC)}; others as a file")
     path = locate(ckpt, key)
     if checkpoint.verify(path) is None:
-        return Origin(str(path), checkpoint.file_digest(path), checkpoint.read_foreign(path))
+        weights, said = foreign.read(path)
+        return Origin(str(path), checkpoint.file_digest(path), weights, said=said)
     content, digest = checkpoint.read(path)
     folder = path.parent.parent
     return Origin(
@@ -112,6 +115,12 @@ def load(ckpt: str, key: str = "ckpt") -> Origin:
 def _public(kind: str, name: str, ckpt: str) -> Origin:
     module = importlib.import_module(f"ptft.models.{kind}")
     weights, spec = module.public_weights(name)
-    model = {"_target_": f"{module.__name__}.{module.BACKBONE}", "name": name, "stem": "original"}
+    model = {
+        "_target_": f"{module.__name__}.{module.BACKBONE}",
+        "name": name,
+        "stem": "original",
+        "drop_path": None,
+        "dropout": None,
+    }
     config = {"model": model, "names": {"model": name}}
     return Origin(ckpt, None, {f"backbone.{key}": value for key, value in weights.items()}, config=config, spec=spec)

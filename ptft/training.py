@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ptft import lora
+from ptft.average import Average
 from ptft.core import Batch, Objective, Step
 from ptft.graph import StepGraph
 from ptft.optim import Anchor, Ema
@@ -50,6 +51,8 @@ class Progress:
     """Evaluations since the best one."""
     evaluated: int = 0
     """The step of the last evaluation that was finished."""
+    averaged: int = 0
+    """Where the run's end chose the mean of the last evaluations' weights as its result: of how many."""
 
 
 @dataclass
@@ -121,6 +124,7 @@ class Training:
     phases: Phases | None = None
     """What learns when; None: what may learn does, all the time."""
     anchor: Anchor | None = None
+    average: Average | None = None
     accumulate: int = 1
     clip: float | None = None
     patience: int | None = None
@@ -162,7 +166,15 @@ class Training:
 
     def result(self) -> contextlib.AbstractContextManager[Any]:
         """Inside, the objective holds the weights that count as the result: the averaged ones where there are any."""
-        return self.ema.swapped(self.objective) if self.ema else contextlib.nullcontext()
+        if self.ema:
+            return self.ema.swapped(self.objective)
+        if self.average and self.ended_in_average():
+            return self.average.swapped(self.objective)
+        return contextlib.nullcontext()
+
+    def ended_in_average(self) -> bool:
+        """Whether the result is the mean of the last evaluations' weights: at the run's end alone, not continued."""
+        return self.progress.averaged > 0 and self.progress.evaluated == self.progress.step
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the result's weights on the CPU, named as of an objective that nothing was attached to."""
@@ -180,13 +192,18 @@ class Training:
         state: dict[str, Any] = _copied(self._state())
         return state
 
+    def _apart(self) -> bool:
+        """Whether the weights that train are other ones than the result's."""
+        return bool(self.ema) or self.ended_in_average() or lora.attached(self.objective)
+
     def _state(self) -> dict[str, Any]:
         return {
             "progress": asdict(self.progress),
-            "raw_weights": self.objective.state_dict() if self.ema or lora.attached(self.objective) else None,
+            "raw_weights": self.objective.state_dict() if self._apart() else None,
             "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
             "anchor": self.anchor.state_dict() if self.anchor else None,
+            "average": self.average.state_dict() if self.average else None,
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "window": self.window.sums,
             "running": self.running.sums,
@@ -201,6 +218,8 @@ class Training:
             self.ema.load_state_dict(state["ema"])
         if self.anchor:
             self.anchor.load_state_dict(state["anchor"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
         for name in ("window", "running"):

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from ptft.core import Objective
 from ptft.errors import CheckpointError
+from ptft.foreign import AVERAGED
 
 PREFIX = "backbone."
 
 
 @dataclass
 class Transfer:
-    """Names of tensors and their number of values; `why` gives the reason for those that were not taken."""
+    """Names of tensors and their number of values; `why` gives the reason for those that were not taken.
+
+    said: which part of the file the backbone was, where more than one would have fitted.
+    """
 
     loaded: dict[str, int] = field(default_factory=dict)
     reinitialised: dict[str, int] = field(default_factory=dict)
     resized: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, int] = field(default_factory=dict)
     why: str = ""
+    said: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         kinds = {
@@ -39,7 +47,7 @@ class Transfer:
             if sizes:
                 reason = f": {self.why}" if kind == "new" and self.why else ""
                 said.append(f"{kind:<9} {_total(sizes)} ({_names(sizes)}){reason}")
-        return said
+        return [*([self.said] if self.said else []), *said]
 
 
 def _total(sizes: dict[str, int]) -> str:
@@ -47,8 +55,8 @@ def _total(sizes: dict[str, int]) -> str:
     return f"{sum(sizes.values()):,} values in {len(sizes)} {tensors}"
 
 
-def _names(sizes: dict[str, int]) -> str:
-    names = list(sizes)
+def _names(named: Iterable[str]) -> str:
+    names = list(named)
     return ", ".join(names if len(names) <= 4 else [*names[:3], f"… {len(names) - 3} more"])
 
 
@@ -57,9 +65,9 @@ def take_over(objective: Objective, weights: dict[str, Tensor], *, whole: bool, 
 
     Every tensor of the backbone must be there and fit, else CheckpointError: a partly loaded backbone is no start.
     """
-    named = _as_backbone(objective, weights)
-    backbone, rest = _split(named)
-    backbone, resized = objective.backbone.adapt(backbone)
+    found = _find(objective.backbone.state_dict(), weights, origin)
+    rest = found.rest
+    backbone, resized = objective.backbone.adapt(found.backbone)
     _fits(objective.backbone.state_dict(), backbone, origin)
     own = objective.backbone.state_dict()
     objective.backbone.load_state_dict({name: backbone[name] for name in own})
@@ -71,7 +79,7 @@ def take_over(objective: Objective, weights: dict[str, Tensor], *, whole: bool, 
         )
     objective.load_state_dict({**objective.state_dict(), **taken})
     ignored = {
-        **{f"{PREFIX}{n}": v for n, v in backbone.items() if n not in own},
+        **{found.name(n): v for n, v in backbone.items() if n not in own},
         **{n: v for n, v in rest.items() if n not in taken},
     }
     return Transfer(
@@ -80,6 +88,7 @@ def take_over(objective: Objective, weights: dict[str, Tensor], *, whole: bool, 
         resized=_sizes({f"{PREFIX}{n}": own[n] for n in resized}),
         ignored=_sizes(ignored),
         why=why,
+        said=found.said,
     )
 
 
@@ -87,21 +96,61 @@ def _sizes(tensors: dict[str, Tensor]) -> dict[str, int]:
     return {name: tensor.numel() for name, tensor in tensors.items()}
 
 
-def _split(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    backbone = {name[len(PREFIX) :]: value for name, value in weights.items() if name.startswith(PREFIX)}
-    return backbone, {name: value for name, value in weights.items() if not name.startswith(PREFIX)}
+class Found(NamedTuple):
+    """The tensors for the backbone by our names, and the rest by the file's; ours is add + the file's without strip."""
+
+    backbone: dict[str, Tensor]
+    rest: dict[str, Tensor]
+    strip: str = PREFIX
+    add: str = ""
+    said: str = ""
+
+    def name(self, ours: str) -> str:
+        """What the file calls a tensor of the backbone."""
+        return self.strip + ours.removeprefix(self.add)
 
 
-def _as_backbone(objective: Objective, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Plain weights from elsewhere know no `backbone.`: find the prefix under which the most names agree."""
-    if any(name.startswith(PREFIX) for name in weights):
-        return weights
-    own = objective.backbone.state_dict()
-    first = {name.split(".", 1)[0] for name in own if "." in name}
-    prefixes = ["", *(f"{part}." for part in sorted(first))]
-    best = max(prefixes, key=lambda prefix: sum(f"{prefix}{name}" in own for name in weights))
-    named = {f"{best}{name}": value for name, value in weights.items()}
-    return {f"{PREFIX}{name}" if name in own else name.removeprefix(best): value for name, value in named.items()}
+def _find(own: dict[str, Tensor], weights: dict[str, Tensor], origin: str) -> Found:
+    """Where in `weights` the backbone lies: under `backbone.` in ptft's own, anywhere in those from elsewhere.
+
+    There it is the part with the most names of ours, of equal ones the averaged or else the first. Raises
+    CheckpointError naming some of both sides where there is no such name.
+    """
+    if any(f"{PREFIX}{name}" in weights for name in own):
+        return _cut(weights, PREFIX, "")
+    fits = _prefixes(own, weights)
+    most = max(fits.values(), default=0)
+    if 2 * most < len(own):
+        raise CheckpointError(
+            f"{origin}: {len(own) - most} of the backbone's {len(own)} tensors are not in it: it has "
+            f"{_names(weights)}, the backbone {_names(own)}; model= must name the model it was made with"
+        )
+    equal = [pair for pair, count in fits.items() if count == most]
+    strip, add = max(equal, key=lambda pair: bool(AVERAGED.search(pair[0])))
+    others = ", ".join(dict.fromkeys(pair[0] or "the top" for pair in equal if pair[0] != strip))
+    said = f"the backbone is what lies under {strip or 'the top'} in the file; {others} would fit too" if others else ""
+    return _cut(weights, strip, add)._replace(said=said)
+
+
+def _prefixes(own: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[tuple[str, str], int]:
+    """How many names are ours once a prefix is taken off and another put before, by the two; in the file's order.
+
+    What can be put before is nothing, or what begins most names of ours: a wrapper's `net.`, say.
+    """
+    firsts = Counter(name.split(".", 1)[0] + "." for name in own)
+    adds = ["", *(first for first, count in firsts.items() if 2 * count > len(own))]
+    counts: Counter[tuple[str, str]] = Counter()
+    for name in weights:
+        for cut in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
+            strip = name[:cut]
+            counts.update((strip, add) for add in adds if add + name[cut:] in own and not (add and strip.endswith(add)))
+    return counts
+
+
+def _cut(weights: dict[str, Tensor], strip: str, add: str) -> Found:
+    inside = {name: value for name, value in weights.items() if name.startswith(strip)}
+    rest = {name: value for name, value in weights.items() if name not in inside}
+    return Found({f"{add}{name[len(strip) :]}": value for name, value in inside.items()}, rest, strip, add)
 
 
 def _fits(own: dict[str, Tensor], given: dict[str, Tensor], origin: str) -> None:
@@ -109,7 +158,7 @@ def _fits(own: dict[str, Tensor], given: dict[str, Tensor], origin: str) -> None
     if missing:
         raise CheckpointError(
             f"{origin}: {len(missing)} of the backbone's {len(own)} tensors are not in it "
-            f"({_names(dict.fromkeys(missing, 0))}); "
+            f"({_names(missing)}); "
             "model= must name the model it was made with"
         )
     for name, tensor in own.items():

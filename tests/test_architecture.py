@@ -12,11 +12,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors", "finetuning"},
     {"core", "argv", "check", "eager", "interrupt", "process"},
+    {"checkpoint"},
+    {"foreign"},
     {
-        *("augment", "checkpoint", "compose", "data", "gather", "graph", "heads", "lora", "models", "phases", "probe"),
-        *("readout", "recompute", "runs", "schedule", "teacher"),
+        *("augment", "compose", "data", "gather", "graph", "heads", "lora", "models", "phases", "probe", "readout"),
+        *("recompute", "runs", "schedule", "teacher"),
     },
     {"kernels", "optim", "muon", "origin", "transfer", "report", "unlabelled"},
+    {"average"},
     {"objectives", "plan", "sweep", "training", "words"},
     {"loop"},
     {"build", "speed"},

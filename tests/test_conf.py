@@ -16,6 +16,7 @@ OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.gl
 
 NEEDS = {
     "dataset/image_folder": ["dataset.size=32"],
+    "model/timm": ["model.name=test_vit"],
     "model/torchvision": ["model.name=mobilenet_v3_small"],
     "experiment/mnist_survey_finetune": ["ckpt=null"],
     "stage/finetune": ["ckpt=null"],

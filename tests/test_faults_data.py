@@ -246,12 +246,23 @@ def test_row_25_grey_data_on_a_colour_backbone(ptft, grey_and_colour):
     assert ptft(*tune, "train.steps=2").code == 0
 
 
-@pytest.mark.parametrize("stage", ["finetune", "evaluate"])
-def test_row_25_channels_against_the_checkpoint(ptft, grey_and_colour, stage):
+def test_row_25_a_colour_backbone_is_measured_on_its_own_channels_only(ptft, grey_and_colour):
     before = contents(grey_and_colour / "colour")
     data = ("dataset=image_folder", "dataset.root=grey", "dataset.channels=1")
-    refused(ptft(f"stage={stage}", "ckpt=colour", *data), 2, "dataset.channels=1", "3")
+    refused(ptft("stage=evaluate", "ckpt=colour", *data), 2, "dataset.channels=1", "3")
     assert contents(grey_and_colour / "colour") == before
+
+
+def test_row_25_a_finetune_fits_the_first_convolution_to_the_channels_typed(ptft, grey_and_colour):
+    data = ("dataset=image_folder", "dataset.root=grey", "dataset.channels=1", "train.steps=2")
+    tuned = ptft("stage=finetune", "ckpt=colour", *data, "hydra.run.dir=grey_run", "optimizer.lr=1e-12")
+    assert tuned.code == 0, tuned.text
+    assert summary(grey_and_colour / "grey_run")["transfer"]["resized"]["tensors"] == {"backbone.conv1.weight": 36}
+    weights = [
+        checkpoint.read(grey_and_colour / run / "checkpoints" / "best.pt")[0]["weights"]["backbone.conv1.weight"]
+        for run in ("colour", "grey_run")
+    ]
+    assert torch.allclose(weights[0].sum(1, keepdim=True), weights[1], atol=1e-6)
 
 
 OWN = '''

@@ -131,7 +131,7 @@ def test_a_head_that_does_not_fit_can_not_be_kept():
         take_over(objective, weights, whole=True, why="", origin="some.pt")
 
 
-@pytest.mark.parametrize("prefix", ["", "net."])
+@pytest.mark.parametrize("prefix", ["", "net.", "encoder.", "student.backbone.", "model.encoder.net.", "net.net."])
 def test_foreign_weights_are_found_by_their_names(prefix):
     net = models.mobilenet_v3_small(num_classes=7)
     weights = {f"{prefix}{name}": value for name, value in net.state_dict().items()}
@@ -142,6 +142,55 @@ def test_foreign_weights_are_found_by_their_names(prefix):
     assert equal(own, {name: old[name] for name in own})
     assert {name.rsplit(".", 2)[-2] for name in report.ignored} == {"3"}
     assert sum(report.ignored.values()) == 7 * 1024 + 7
+
+
+@pytest.mark.parametrize("averaged", ["teacher", "model_ema"])
+def test_of_two_parts_that_fit_equally_the_averaged_one_is_taken_and_said(averaged):
+    parts = {name: CNN(spec(), (4, 8), 16).state_dict() for name in ("student", averaged)}
+    weights = {f"{part}.{name}": value for part, found in parts.items() for name, value in found.items()}
+    objective = task(CNN(spec(), (4, 8), 16))
+    report = take_over(objective, weights, whole=False, why="", origin="some.pth")
+    assert equal(objective.backbone.state_dict(), parts[averaged])
+    assert report.said == f"the backbone is what lies under {averaged}. in the file; student. would fit too"
+    assert set(report.ignored) == {f"student.{name}" for name in parts["student"]}
+
+
+def test_of_equal_parts_the_first_is_taken():
+    parts = {name: CNN(spec(), (4, 8), 16).state_dict() for name in ("encoder_q", "encoder_k")}
+    weights = {f"{part}.{name}": value for part, found in parts.items() for name, value in found.items()}
+    objective = task(CNN(spec(), (4, 8), 16))
+    take_over(objective, weights, whole=False, why="", origin="some.pth")
+    assert equal(objective.backbone.state_dict(), parts["encoder_q"])
+
+
+def test_a_file_of_other_names_is_refused_with_names_of_both_sides():
+    objective = task(CNN(spec(), (4, 8), 16))
+    with pytest.raises(
+        CheckpointError, match=r"it has words\.weight, the backbone conv1\.weight.*; model= must"
+    ) as caught:
+        take_over(objective, {"words.weight": torch.zeros(3)}, whole=False, why="", origin="some.pth")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("old", "new"), [(3, 1), (1, 3)])
+@pytest.mark.parametrize(
+    ("build", "first"),
+    [
+        (lambda s: CNN(s, (4, 8), 16), "conv1"),
+        (lambda s: VisionTransformer(s, width=16, depth=1, heads=2), "patches"),
+        (lambda s: TorchvisionBackbone(s, "mobilenet_v3_small"), "net.features.0.0"),
+    ],
+)
+def test_the_first_convolution_follows_the_channels(build, first, old, new):
+    torch.manual_seed(0)
+    before, objective = build(spec(channels=old)).eval(), task(build(spec(channels=new)))
+    weights = {f"backbone.{name}": value for name, value in before.state_dict().items()}
+    report = take_over(objective, weights, whole=False, why="", origin="some.pt")
+    assert list(report.resized) == [f"backbone.{first}.weight"]
+    after, grey = objective.backbone.eval(), torch.rand(2, 1, 16, 16)
+    with torch.no_grad():
+        one, other = (model.pool(model(grey.expand(-1, c, -1, -1))) for model, c in ((before, old), (after, new)))
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 def test_a_file_of_plain_weights_starts_a_finetune(tmp_path):

@@ -113,7 +113,7 @@ class SplitSource(Source):
         self._check_classes()
         height_width = self._choose_size(size)
         count = self._choose_channels(channels)
-        if self.like is not None and len(self.like.mean) == count:
+        if self.like is not None and self.like.mean:
             mean, std = self.like.mean, self.like.std
         shape, kept = image.shape(height_width, count, fit), self.classes or self.own_classes
         target, kept = ("none", ()) if kept == (NO_CLASS,) else ("class", kept)

@@ -55,9 +55,10 @@ class CNN(ImageBackbone):
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """Takes a hidden layer over channels, then cells (`linear.weight`, as after `nn.Flatten`) into this order."""
+        weights, resized = super().adapt(weights)
         flat = weights.get("linear.weight")
         if flat is None or flat.shape != self.dense.weight.shape:
-            return weights, []
+            return weights, resized
         rest = {name: value for name, value in weights.items() if not name.startswith("linear.")}
         by_cell = flat.view(len(flat), self.conv2.out_channels, -1).transpose(1, 2).flatten(1)
-        return {**rest, "dense.weight": by_cell, "dense.bias": weights["linear.bias"]}, []
+        return {**rest, "dense.weight": by_cell, "dense.bias": weights["linear.bias"]}, resized

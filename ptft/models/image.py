@@ -6,9 +6,10 @@ The other modules of this package may import this one; none of them imports anot
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptft.core import Backbone, Spec
@@ -41,6 +42,20 @@ class ImageBackbone(Backbone):
         self.register_buffer("scale", (1 / (255 * std)).view(-1, 1, 1), persistent=False)
         self.register_buffer("offset", (-mean / std).view(-1, 1, 1), persistent=False)
 
+    def first_convolutions(self) -> list[str]:
+        """Names of the convolutions that take the image: the first one, unless a model says otherwise."""
+        return [name for name, module in self.named_modules() if isinstance(module, nn.Conv2d)][:1]
+
+    def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """Fits the first convolution to this instance's channels; subclasses add what else they can fit to this."""
+        resized = {}
+        for name in self.first_convolutions():
+            own: Any = self.get_submodule(name).weight
+            old = weights.get(f"{name}.weight")
+            if isinstance(old, Tensor) and old.ndim == own.ndim and old.shape[1] != own.shape[1]:
+                resized[f"{name}.weight"] = resize_channels(old, own.shape[1])
+        return {**weights, **resized}, list(resized)
+
     def prepare(self, raw: Tensor) -> Tensor:
         """uint8 [B, C, H, W] -> float [B, C, H, W], normalised with the Spec's mean and std."""
         return torch.addcmul(self.offset, raw.to(self.scale.dtype), self.scale)
@@ -53,6 +68,16 @@ class ImageBackbone(Backbone):
 def too_small(name: str, size: tuple[int, int], least: int) -> ConfigError:
     """The error for images of `size` that a model can't take, naming the smallest side that it can."""
     return ConfigError(f"dataset.size={list(size)} is too small for model={name}: at least {least} pixels a side")
+
+
+def resize_channels(filters: Tensor, channels: int) -> Tensor:
+    """Filters [O, C, h, w] for images of another number of channels, [O, channels, h, w].
+
+    The sum over the old channels, shared out equally among the new: an image whose channels are all the same gives
+    what it gave before, so colour filters become grey ones by their sum, and grey ones colour ones by a third each.
+    """
+    shared = filters.float().sum(1, keepdim=True) / channels
+    return shared.expand(-1, channels, -1, -1).to(filters.dtype).contiguous()
 
 
 def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:

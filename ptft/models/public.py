@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,21 +20,53 @@ TIMEOUT = 10  # seconds to wait for an answer before a download
 def cached(url: str) -> Path:
     """The file of `url` in torch's cache (`$TORCH_HOME/hub/checkpoints`), downloaded if it is not there.
 
-    A download is checked against the digest in the file's name; a file that is there already is used as it is, as
-    torch.hub does. Raises CheckpointError naming the file and the address, within seconds where nobody answers.
+    A download is checked against the digest in the file's name, where it has one; a file that is there already is used
+    as it is, as torch.hub does. Raises CheckpointError naming the file and the address, within seconds where nobody
+    answers.
     """
     path = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[1])
     if path.exists():
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # torch.hub sets no time limit, so ask first whether anyone answers.
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT).close()
-        digest = path.stem.rsplit("-", 1)[1]
+        ask(url)
+        digest = found[1] if (found := re.search(r"-([0-9a-f]{8,})$", path.stem)) else None
         torch.hub.download_url_to_file(url, str(path), digest, progress=sys.stderr.isatty())
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"ckpt: {path} is missing and can't be downloaded ({error}); put {url} there") from error
     return path
+
+
+def of_hub(name: str, repository: str, file: str | None = None) -> Path:
+    """The weights of a repository ("owner/name" or "owner/name@revision") on the Hugging Face hub.
+
+    The file `NAME.safetensors` (.pth, .bin) in torch's cache, put there by hand, else that in the hub's own cache, else
+    downloaded into it. file: its name there, if it is none of the usual ones. Raises CheckpointError, within seconds
+    where nobody answers, saying what to put where.
+    """
+    import huggingface_hub as hub
+
+    here = [Path(torch.hub.get_dir(), "checkpoints", f"{name}{suffix}") for suffix in (".safetensors", ".pth", ".bin")]
+    repository, _, revision = repository.partition("@")
+    options: dict[str, Any] = {"revision": revision or None}
+    names = [file] if file else ["model.safetensors", "pytorch_model.bin"]
+    kept = [hub.try_to_load_from_cache(repository, name, **options) for name in names]
+    found = [path for path in here if path.exists()] + [Path(path) for path in kept if isinstance(path, str)]
+    if found:
+        return found[0]
+    try:
+        ask(hub.constants.ENDPOINT)
+        return Path(hub.hf_hub_download(repository, names[0], **options))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"ckpt: the weights {name} are not in {hub.constants.HF_HUB_CACHE} and can't be downloaded "
+            f"({str(error).splitlines()[0][:100]}); put {names[0]} of {repository} on the Hugging Face hub at {here[0]}"
+        ) from error
+
+
+def ask(url: str) -> None:
+    """Raises OSError within seconds where nobody answers; those who download set no time limit themselves."""
+    urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT).close()
 
 
 def read(path: Path) -> dict[str, Tensor]:

@@ -29,6 +29,7 @@ class Family(NamedTuple):
     first: the first convolution. trunk: what runs before the pooling, in order. head: what runs after it.
     kernel, stride: of the first convolution under stem=small; early_pool: what that stem leaves out.
     least: the smallest side in pixels that does not vanish on the way, under the small and the original stem.
+    drop_path, dropout: torchvision's names of these options, where the family has them.
     relu: whether a ReLU stands between trunk and pooling. spatial: whether the head takes [B, D, 1, 1].
     """
 
@@ -39,22 +40,29 @@ class Family(NamedTuple):
     stride: int = 1
     early_pool: str = ""
     least: tuple[int, int] = (1, 1)
+    drop_path: str = ""
+    dropout: str = ""
     relu: bool = False
     spatial: bool = False
 
 
 RESNET_TRUNK = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+DEPTH = "stochastic_depth_prob"
 MOBILE = Family("features.0.0", ("features",), "classifier")
 FAMILIES: dict[str, Family] = {
     r"(wide_)?res(net|next)\d": Family("conv1", RESNET_TRUNK, "fc", early_pool="maxpool"),
-    r"convnext_": MOBILE._replace(kernel=2, stride=2, least=(16, 32), spatial=True),
-    r"efficientnet_": MOBILE,
-    r"mobilenet_v[23]": MOBILE,
+    r"convnext_": MOBILE._replace(kernel=2, stride=2, least=(16, 32), drop_path=DEPTH, spatial=True),
+    r"efficientnet_": MOBILE._replace(drop_path=DEPTH, dropout="dropout"),
+    r"mobilenet_v[23]": MOBILE._replace(dropout="dropout"),
     r"regnet_": Family("stem.0", ("stem", "trunk_output"), "fc"),
     r"densenet\d": Family(
-        "features.conv0", ("features",), "classifier", early_pool="features.pool0", least=(8, 32), relu=True
+        *("features.conv0", ("features",), "classifier"),
+        early_pool="features.pool0",
+        least=(8, 32),
+        dropout="drop_rate",
+        relu=True,
     ),
-    r"vit_": Family("conv_proj", (), "heads"),
+    r"vit_": Family("conv_proj", (), "heads", dropout="dropout"),
 }
 BLOCKS = {
     *("BasicBlock", "Bottleneck", "CNBlock", "MBConv", "FusedMBConv"),
@@ -70,16 +78,25 @@ class TorchvisionBackbone(ImageBackbone):
     stem: "original", as published; "small", which keeps the detail of small images: ResNet and DenseNet 3x3 with stride
         1 and no early pooling, ConvNeXt patches of 2, ViT patches of 4 (8 beyond 48 pixels), others stride 1 instead
         of 2; "auto", small for images up to 64 pixels. The first convolution takes the Spec's channels.
+    drop_path: rate of stochastic depth of the last block, growing from the first (Huang et al. 2016), of ConvNeXt and
+        EfficientNet. dropout: of EfficientNet, MobileNet, DenseNet and ViT. None leaves both as published.
 
     Features are grid cells [B, h*w, C]; for ViT the class token, then the patches. `pool` takes the mean of the cells
     (ViT: the class token) through what stands before the last Linear (ConvNeXt's norm, MobileNetV3's hidden layer,
     dropout), so that backbone and Linear together are exactly the published network. `width` is the size after that.
-    Raises ConfigError naming `model.name`, `model.stem` or `dataset.size`.
+    Raises ConfigError naming `model.name`, `model.stem`, `model.drop_path`, `model.dropout` or `dataset.size`.
     """
 
     no_weight_decay: ClassVar[frozenset[str]] = frozenset({"net.class_token", POSITIONS})
 
-    def __init__(self, spec: Spec, name: str, stem: str = "auto") -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        name: str,
+        stem: str = "auto",
+        drop_path: float | None = None,
+        dropout: float | None = None,
+    ) -> None:
         super().__init__(spec)
         self.family = _family(name, "model.name=")
         if stem not in ("auto", "small", "original"):
@@ -89,7 +106,8 @@ class TorchvisionBackbone(ImageBackbone):
         if min(self.size) < self.least:
             raise too_small(name, self.size, self.least)
         build = _vit if name.startswith("vit_") else _convolutional
-        self.net: Any = build(name, self.family, self.size, self.channels, small)
+        rates = _rates(name, self.family, drop_path=drop_path, dropout=dropout)
+        self.net: Any = build(name, self.family, self.size, self.channels, small, rates)
         last = _last_linear(self.net, self.family)
         self.width = int(self.net.get_submodule(last).in_features)
         self.net.set_submodule(last, nn.Identity())
@@ -131,13 +149,14 @@ class TorchvisionBackbone(ImageBackbone):
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """Interpolates a ViT's positions to this instance's grid; the class token's stays."""
+        weights, fitted = super().adapt(weights)
         old = weights.get(POSITIONS)
         if self.family.trunk or old is None or old.shape == self.net.encoder.pos_embedding.shape:
-            return weights, []
+            return weights, fitted
         before = round((old.shape[1] - 1) ** 0.5)
         after = self.size[0] // int(self.net.patch_size)
         resized = resize_positions(old[0, 1:].view(before, before, -1), (after, after)).flatten(0, 1)
-        return {**weights, POSITIONS: torch.cat([old[:, :1], resized.unsqueeze(0)], dim=1)}, [POSITIONS]
+        return {**weights, POSITIONS: torch.cat([old[:, :1], resized.unsqueeze(0)], dim=1)}, [*fitted, POSITIONS]
 
 
 def names() -> list[str]:
@@ -155,8 +174,18 @@ def _family(name: str, key: str) -> Family:
     return next(family for pattern, family in FAMILIES.items() if re.match(pattern, name))
 
 
-def _convolutional(name: str, family: Family, size: tuple[int, int], channels: int, small: bool) -> Any:
-    net: Any = models.get_model(name, weights=None)
+def _rates(name: str, family: Family, **typed: float | None) -> dict[str, float]:
+    """torchvision's options for the rates that were given. Raises ConfigError for one that the family does not have."""
+    for key, rate in typed.items():
+        if rate is not None and not getattr(family, key):
+            raise ConfigError(f"model.{key}={rate}: torchvision's {name} has no such option; set it to null")
+    return {getattr(family, key): rate for key, rate in typed.items() if rate is not None}
+
+
+def _convolutional(
+    name: str, family: Family, size: tuple[int, int], channels: int, small: bool, rates: dict[str, float]
+) -> Any:
+    net: Any = models.get_model(name, weights=None, **rates)
     old: Any = net.get_submodule(family.first)
     if small:
         padding = (family.kernel - 1) // 2
@@ -168,7 +197,7 @@ def _convolutional(name: str, family: Family, size: tuple[int, int], channels: i
     return net
 
 
-def _vit(name: str, family: Family, size: tuple[int, int], channels: int, small: bool) -> Any:
+def _vit(name: str, family: Family, size: tuple[int, int], channels: int, small: bool, rates: dict[str, float]) -> Any:
     side, published = max(size), int(name.rsplit("_", 1)[1])
     patch = (4 if side <= 48 else 8) if small else published
     if size != (side, side) or side % patch:
@@ -177,7 +206,7 @@ def _vit(name: str, family: Family, size: tuple[int, int], channels: int, small:
             "pixels; change dataset.size, or model.stem (small or original) for other patches"
         )
     # The published patch on an image of as many patches gives the right number of positions.
-    net: Any = models.get_model(name, weights=None, image_size=side // patch * published)
+    net: Any = models.get_model(name, weights=None, image_size=side // patch * published, **rates)
     if patch != published or channels != 3:
         net.set_submodule(family.first, _like(net.get_submodule(family.first), channels, patch, patch, 0))
     net.patch_size = patch

@@ -155,11 +155,12 @@ class VisionTransformer(ImageBackbone, PatchBackbone):
         return [[self.patches], *blocks]
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Interpolates `positions` to this instance's grid."""
+        """Interpolates `positions` to this instance's grid, after what every image backbone fits."""
+        weights, resized = super().adapt(weights)
         old = weights.get("positions")
         if old is None or old.ndim != 3 or tuple(old.shape[:2]) == self.grid:
-            return weights, []
-        return {**weights, "positions": resize_positions(old, self.grid)}, ["positions"]
+            return weights, resized
+        return {**weights, "positions": resize_positions(old, self.grid)}, [*resized, "positions"]
 
 
 def auto_patch(side: int) -> int:
@@ -168,7 +169,7 @@ def auto_patch(side: int) -> int:
 
 
 def _check(
-    size: tuple[int, int], patch: int, width: int, depth: int, heads: int, pool: str, rates: dict[str, float]
+    size: tuple[int, int], patch: int, width: int, depth: int, heads: int, pool: str, rates: dict[str, float | None]
 ) -> None:
     if patch < 1 or any(side % patch for side in size):
         raise ConfigError(
@@ -182,5 +183,5 @@ def _check(
     if pool not in ("mean", "cls"):
         raise ConfigError(f"model.pool={pool}: choose mean or cls")
     for key, rate in rates.items():
-        if not 0 <= rate < 1:
+        if rate is None or not 0 <= rate < 1:
             raise ConfigError(f"model.{key}={rate}: from 0 to below 1")

@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 
 from ptft import announce, build, kernels, speed
-from ptft.assemble import eval_loader, plain, read_splits, same_channels
+from ptft.assemble import eval_loader, plain, read_splits
 from ptft.core import Objective, Source, Table
 from ptft.errors import ConfigError, DataError
 from ptft.kernels import Kernels
@@ -31,7 +31,7 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     chosen = trained_in(cfg, origin, device)
     speed.tf32(cfg.train.tf32, device)
     source = build.source(plain(cfg.dataset), origin.spec, tuple(cfg.trusted))
-    same_channels(origin, source)
+    _same_channels(origin, source)
     objective = kernels.place(restored(cfg, origin, source.spec.shape).to(device), chosen)
     _same_classes(origin, source)
     split = _split(cfg, source)
@@ -84,6 +84,15 @@ def restored(cfg: DictConfig, origin: Origin, shape: dict[str, Any] | None = Non
         raise ConfigError(f"ckpt={origin.path}: holds a backbone and no task; finetune it first")
     spec = replace(origin.spec, shape=shape or origin.spec.shape)
     return build.restored(origin, plain(cfg.model), plain(cfg.objective), spec, tuple(cfg.trusted))
+
+
+def _same_channels(origin: Origin, source: Source) -> None:
+    """Raises ConfigError where images were asked for with other channels than the checkpoint's model takes."""
+    here, there = source.spec.shape.get("channels"), origin.spec.shape.get("channels") if origin.spec else None
+    if there is not None and here != there:
+        raise ConfigError(
+            f"dataset.channels={here}: {origin.path} takes {there}; without dataset.channels the images are adapted"
+        )
 
 
 def _same_classes(origin: Origin, source: Source) -> None:

@@ -155,7 +155,7 @@ def test_a_checkpoint_decides_size_channels_and_statistics():
 def test_what_is_typed_wins_over_the_checkpoint():
     source = Numbered(size=6, channels=1, like=checkpoint((8, 8), 3, (0.1, 0.2, 0.3)))
     assert source.spec.shape == {"size": [6, 6], "channels": 1, "fit": "crop"}
-    assert source.spec.mean == (0.5,)
+    assert source.spec.mean == pytest.approx((0.2,)), "the mean over the checkpoint's channels"
     assert source.notes == ()
 
 

@@ -30,6 +30,7 @@ WIDTHS = {
     "mobilenet_v3_small": 1024,
     "vit_b_16": 768,
     "torchvision": 512,
+    "timm": 64,
     "vit_tiny": 192,
     "vit_small": 384,
 }
@@ -41,11 +42,11 @@ def image_spec(height: int, width: int, channels: int) -> Spec:
 
 
 def build(name: str, spec: Spec, **options: Any) -> Backbone:
-    """What conf/model/NAME.yaml says, on `spec`; the open name of torchvision.yaml becomes resnet34."""
+    """What conf/model/NAME.yaml says, on `spec`; open names become those of small networks."""
     plain: Any = OmegaConf.to_container(OmegaConf.load(next(file for file in FILES if file.stem == name)))
     module, _, cls = plain.pop("_target_").rpartition(".")
-    if name == "torchvision":
-        plain["name"] = "resnet34"
+    plain["name"] = {"torchvision": "resnet34", "timm": "test_vit"}.get(name, plain.get("name"))
+    plain = {key: value for key, value in plain.items() if key != "name" or value}
     torch.manual_seed(0)
     return getattr(importlib.import_module(module), cls)(spec, **{**plain, **options})
 
