@@ -218,9 +218,7 @@ class Objective(nn.Module, ABC):
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """What `stage=predict` writes for every example. Raises ConfigError where the objective has no answer."""
-        raise ConfigError(
-            f"objective={type(self).__name__.lower()}: it gives no answers; finetune the checkpoint first"
-        )
+        raise ConfigError(f"objective={type(self).__name__.lower()}: it gives no answers; finetune its backbone")
 
     def warnings(self, metrics: dict[str, float]) -> list[str]:
         """What a user must know of an evaluation's metrics, a sentence each: that features collapsed, say."""

@@ -91,6 +91,17 @@ def test_the_backbone_goes_on_to_another_task_and_nothing_else_does(name, ptft, 
     assert "of the backbone" in done.out
 
 
+def test_a_checkpoint_is_measured_by_its_neighbours_and_gives_no_answers(ptft, tmp_path):
+    typed = ("objective=simclr", *SMALL, *FEW, "train.steps=3", f"hydra.run.dir={tmp_path / 'run'}")
+    assert ptft("stage=pretrain", *typed).code == 0
+    assert ptft("stage=evaluate", "ckpt=run", "split=val", "hydra.run.dir=measured").code == 0
+    found, trained = (summary(tmp_path / name)["metrics"]["val"] for name in ("measured", "run"))
+    assert found == pytest.approx(trained)
+    assert found["knn"] > 0.5
+    Image.new("L", (16, 16)).save(tmp_path / "a.png")
+    refused(ptft("stage=predict", "ckpt=run", "input=a.png"), 2, "objective=simclr", "finetune")
+
+
 def test_collapse_is_said_once(ptft):
     """A decay that takes all weights to 0 in a step leaves the same features for all images."""
     done = ptft(
