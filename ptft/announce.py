@@ -27,7 +27,7 @@ def header(r: Run, out: Report, folder: Path | None) -> None:
         f"ptft {kind}{cfg.names.stage}",
         {
             "model": f"{cfg.names.model}, {parameters:,} parameters{some}",
-            "data": f"{cfg.names.dataset}: {sizes}; {_classes(r.source.spec)}, {shape_of(r.source.spec)}",
+            "data": f"{cfg.names.dataset}: {sizes}; {classes_of(r.source.spec)}, {shape_of(r.source.spec)}",
             "objective": f"{cfg.names.objective}; {cfg.names.optimizer} at {cfg.optimizer.lr:g}, {cfg.names.schedule}",
             "budget": _budget(r),
             "device": device_name(r.device, r.kernels) + _measured(r),
@@ -40,7 +40,8 @@ def header(r: Run, out: Report, folder: Path | None) -> None:
             out.say(line)
 
 
-def _classes(spec: Spec) -> str:
+def classes_of(spec: Spec) -> str:
+    """How many classes, as the header shows it."""
     return f"{len(spec.classes)} classes" if spec.classes else "no labels"
 
 

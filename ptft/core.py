@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ptft.errors import ConfigError
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -234,8 +236,8 @@ class Objective(nn.Module, ABC):
         return {}
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """What `stage=predict` writes for every example; objectives without an answer raise."""
-        raise NotImplementedError(f"{type(self).__name__} predicts nothing")
+        """What `stage=predict` writes for every example. Raises ConfigError where the objective has no answer."""
+        raise ConfigError(f"objective={type(self).__name__.lower()}: it gives no answers; finetune its backbone")
 
     def warnings(self, metrics: dict[str, float]) -> list[str]:
         """What a user must know of an evaluation's metrics, a sentence each: that features collapsed, say."""
