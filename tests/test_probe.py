@@ -1,10 +1,14 @@
 """How a new head starts: a fit against scikit-learn, and what a finetune gains from it before its first step."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from torch import nn
 
+from ptft.core import Step
 from ptft.errors import ConfigError
 from ptft.probe import STRENGTHS, fit, start_head
 from tests.conftest import rows
@@ -46,6 +50,29 @@ def test_an_objective_without_a_linear_head_is_refused():
     for how in ("probe", "zero"):
         with pytest.raises(ConfigError, match=rf"finetune\.head_init={how}: objective=denoise has no linear head"):
             start_head(how, Denoise(), [], torch.no_grad)
+
+
+class Tag(Denoise):
+    """A linear head over every value of an example."""
+
+    needs = frozenset({"input", "label"})
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(1, 2)
+
+    def forward(self, batch):
+        self.head(batch["input"].unsqueeze(-1))
+        return Step(torch.zeros(()), torch.ones(()), {})
+
+
+def test_one_class_an_example_is_what_a_probe_fits():
+    batch = {"input": torch.zeros(3, 6), "label": torch.zeros(3, 6, dtype=torch.long)}
+    with pytest.raises(ConfigError, match=r"head_init=probe: objective=tag asks for other than one class an example"):
+        start_head("probe", Tag(), [batch], contextlib.nullcontext)
+    objective = Tag()
+    assert start_head("zero", objective, None, contextlib.nullcontext)
+    assert not objective.head.weight.any()
 
 
 def first_val(ptft, pretrained, folder, *typed):
