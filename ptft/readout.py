@@ -70,15 +70,18 @@ def features_of(
         for batch in batches:
             with autocast():
                 objective(batch)
-            features.append(seen[0].float())  # the first, where an objective looks at an example more than once
-            labels.append(batch["label"])
+            found, label = seen[0].float(), batch["label"]  # the first look at an example, where there are several
+            if found.ndim != 2 or label.ndim != 1 or label.is_floating_point():
+                raise ConfigError(
+                    f"finetune.head_init=probe: objective={type(objective).__name__.lower()} asks for other than one "
+                    "class an example; choose random or zero"
+                )
+            features.append(found)
+            labels.append(label)
             seen.clear()
     finally:
         handle.remove()
         objective.train(training)
-    if features[0].ndim != 2 or labels[0].ndim != 1 or labels[0].is_floating_point():
-        name = type(objective).__name__.lower()
-        raise ConfigError(f"finetune.head_init=probe: objective={name} asks for more than one class an example")
     return torch.cat(features), torch.cat(labels)
 
 
