@@ -143,6 +143,15 @@ def _check_labels(split: str, examples: Examples, spec: Spec) -> None:
         )
 
 
+def same_channels(origin: Origin, source: Source) -> None:
+    """Raises ConfigError where images were asked for with other channels than the checkpoint's model takes."""
+    here, there = source.spec.shape.get("channels"), origin.spec.shape.get("channels") if origin.spec else None
+    if there is not None and here != there:
+        raise ConfigError(
+            f"dataset.channels={here}: {origin.path} takes {there}; without dataset.channels the images are adapted"
+        )
+
+
 def eval_loader(cfg: DictConfig, examples: Examples, device: torch.device) -> Loader:
     """Batches for measuring, larger than in training: there is no backward pass to keep activations for."""
     return build.loader(

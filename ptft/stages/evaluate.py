@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 
 from ptft import announce, build, kernels, speed
-from ptft.assemble import eval_loader, plain, read_splits
+from ptft.assemble import eval_loader, plain, read_splits, same_channels
 from ptft.core import Objective, Source, Table
 from ptft.errors import ConfigError, DataError
 from ptft.kernels import Kernels
@@ -32,7 +32,7 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     chosen = trained_in(cfg, origin, device)
     speed.tf32(cfg.train.tf32, device)
     source = build.source(plain(cfg.dataset), origin.spec, tuple(cfg.trusted))
-    _same_channels(origin, source)
+    same_channels(origin, source)
     objective = kernels.place(restored(cfg, origin, source.spec.shape).to(device), chosen)
     _same_classes(origin, source)
     split = _split(cfg, source)
@@ -87,15 +87,6 @@ def restored(cfg: DictConfig, origin: Origin, shape: dict[str, Any] | None = Non
     objective = build.objective(plain(cfg.model), plain(cfg.objective), spec, None, tuple(cfg.trusted))
     take_over(objective, origin.weights, whole=True, why="", origin=origin.path)
     return objective
-
-
-def _same_channels(origin: Origin, source: Source) -> None:
-    """Raises ConfigError where images were asked for with other channels than the checkpoint's model takes."""
-    here, there = source.spec.shape.get("channels"), origin.spec.shape.get("channels") if origin.spec else None
-    if there is not None and here != there:
-        raise ConfigError(
-            f"dataset.channels={here}: {origin.path} takes {there}; without dataset.channels the images are adapted"
-        )
 
 
 def _same_classes(origin: Origin, source: Source) -> None:
