@@ -51,6 +51,7 @@ HEAD, ALL = {"until": 0.2, "train": "head"}, {"until": 1.0, "train": "all"}
         ("train__batch_size", [1, 512], [0, 2.0, "64", None]),
         ("train__clip", [None, 0.5], [0, -1, NAN]),
         ("train__ema", [None, 0.999], [0, 1, 1.5]),
+        ("train__average_last", [None, 2, 5], [0, 1, 2.5, "3", True]),
         ("train__workers", ["auto", 0, 4], [-1, 0.5, None, "many"]),
         ("dataset__cache", ["auto", "memory", "disk", "off", False], ["ram", True, None, 0]),
         ("train__every__log", ["auto", 1], [0, "never"]),

@@ -266,7 +266,7 @@ def test_row_41_torchvisions_own_weights(ptft, tmp_path):
     run = (*size, "train.steps=1", "optimizer.lr=1e-12")
     for number, typed in enumerate(
         (
-            ["ckpt=torchvision:mobilenet_v3_small"],
+            ["ckpt=torchvision:mobilenet_v3_small", "model.dropout=0.5"],
             [f"ckpt={cache / name}", "model=mobilenet_v3_small", "model.stem=original", "dataset.channels=3"],
         )
     ):

@@ -89,7 +89,10 @@ class TimmBackbone(ImageBackbone):
         return pooled.flatten(1)
 
     def layers(self) -> list[list[nn.Module]]:
-        """timm's own groups (the few without: blocks in order), from stem to last block; norms join the one before."""
+        """timm's own groups (the few without: blocks in order), from stem to last block; norms join the one before.
+
+        A module that several blocks use is in each of them.
+        """
         groups: dict[int, list[nn.Module]] = {}
         _collect(self.net, "", _numbered(self.net), groups)
         joined: list[list[nn.Module]] = []

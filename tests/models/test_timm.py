@@ -28,7 +28,6 @@ FAMILIES = [
     "mobilenetv3_small_050",
     "regnetx_002",
     "swin_tiny_patch4_window7_224",
-    "coat_lite_tiny",
 ]
 FAMILIES += ["deit_tiny_distilled_patch16_224", "beit_base_patch16_224", "mixer_s32_224", "pit_ti_224", "caformer_s18"]
 FAMILIES += [

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.ops import StochasticDepth
 
 from ptft.core import Spec
 from ptft.errors import CheckpointError, ConfigError
@@ -124,6 +125,32 @@ def test_positions_of_a_vit_are_interpolated_but_not_the_class_tokens() -> None:
     torch.testing.assert_close(weights[key][0, 1:, 0], torch.full((16,), 0.3))
     same = {key: torch.randn(1, 17, 768)}
     assert new.adapt(same) == (same, [])
+
+
+@pytest.mark.parametrize(("name", "published"), [("convnext_tiny", 0.1), ("efficientnet_b0", 0.2)])
+def test_stochastic_depth_grows_with_the_depth(name: str, published: float) -> None:
+    for typed, last in ((None, published), (0.5, 0.5), (0.0, 0.0)):
+        with torch.device("meta"):
+            model = TorchvisionBackbone(spec(), name, drop_path=typed)
+        rates = [module.p for module in model.modules() if isinstance(module, StochasticDepth)]
+        assert rates == sorted(rates)
+        assert rates[0] == 0
+        assert last * (1 - 2 / len(rates)) <= rates[-1] <= last
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v2", "mobilenet_v3_small", "vit_b_16"])
+def test_dropout_of_the_families_that_have_it(name: str) -> None:
+    with torch.device("meta"):
+        model = TorchvisionBackbone(spec(), name, dropout=0.35)
+    assert any(isinstance(module, nn.Dropout) and module.p == 0.35 for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("resnet18", "drop_path"), ("resnet18", "dropout"), ("vit_b_16", "drop_path")]
+)
+def test_a_rate_that_the_family_does_not_have_is_refused_by_name(name: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"model\.{key}=0\.1: torchvision's {name} has no such option"):
+        TorchvisionBackbone(spec(), name, **{key: 0.1})
 
 
 @pytest.mark.parametrize(
