@@ -17,6 +17,7 @@ OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.gl
 NEEDS = {
     "dataset/image_folder": ["dataset.size=32"],
     "model/torchvision": ["model.name=mobilenet_v3_small"],
+    "objective/mae": ["model=vit_tiny"],
     "experiment/mnist_survey_finetune": ["ckpt=null"],
     "stage/finetune": ["ckpt=null"],
 }

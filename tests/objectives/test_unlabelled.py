@@ -24,10 +24,10 @@ LEARNS = {
     "simclr": ("knn", 0.08),
     "byol": ("knn", 0.03),
     "rotation": ("rotation_accuracy", 0.25),
-    "mae": ("knn", 0.03),
-    "dino": ("knn", 0.03),
+    "mae": ("loss", -1.5),
+    "dino": ("knn", 0.05),
 }
-"""By how much 60 steps make which metric better than it is with fresh weights."""
+"""By how much 60 steps change which metric from what it is with fresh weights."""
 MOVING = {"dino"}
 """Objectives whose targets learn to tell images apart while they train, so that their loss may rise."""
 
@@ -43,7 +43,7 @@ def test_it_learns(name):
     before = metrics(run)
     train(run)
     after = metrics(run)
-    assert after[metric] > before[metric] + margin
+    assert (after[metric] - before[metric]) / margin > 1
     assert after["loss"] < before["loss"] or name in MOVING
 
 
