@@ -71,7 +71,8 @@ class Unlabelled(Objective):
         x = self.backbone.prepare(batch["input"])
         if self.training:
             return self.learn(x)
-        return self._measured(x, batch)
+        measured: Step = self._measured(x, batch)
+        return measured
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # a bank that comes and goes is nothing to compile
     def _measured(self, x: Tensor, batch: Batch) -> Step:
