@@ -18,6 +18,7 @@ NEEDS = {
     "dataset/image_folder": ["dataset.size=32"],
     "model/timm": ["model.name=test_vit"],
     "model/torchvision": ["model.name=mobilenet_v3_small"],
+    "objective/mae": ["model=vit_tiny"],
     "experiment/mnist_survey_finetune": ["ckpt=null"],
     "stage/finetune": ["ckpt=null"],
 }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptft.core import Features, PatchBackbone, Spec
-from ptft.errors import ConfigError
+from ptft.errors import CheckpointError, ConfigError
 from ptft.models.image import ImageBackbone, resize_positions, sine_positions
 
 
@@ -155,7 +155,13 @@ class VisionTransformer(ImageBackbone, PatchBackbone):
         return [[self.patches], *blocks]
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Interpolates `positions` to this instance's grid, after what every image backbone fits."""
+        """Interpolates `positions` to this instance's grid, after what every image backbone fits. Raises CheckpointError where the patches differ."""
+        patches = weights.get("patches.weight")
+        if patches is not None and patches.ndim == 4 and patches.shape[-1] != self.patch:
+            raise CheckpointError(
+                f"model.patch={self.patch}: the checkpoint's patches are of {patches.shape[-1]} pixels; "
+                f"add model.patch={patches.shape[-1]}"
+            )
         weights, resized = super().adapt(weights)
         old = weights.get("positions")
         if old is None or old.ndim != 3 or tuple(old.shape[:2]) == self.grid:

@@ -5,12 +5,12 @@ Axes: B batch, T patches, S of them shown, N hidden, D the backbone's width, W t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ptft.core import Backbone, PatchBackbone, Spec, Step
+from ptft.core import Backbone, Objective, PatchBackbone, Spec, Step
 from ptft.errors import ConfigError
 from ptft.models.image import sine_positions
 from ptft.models.vision_transformer import Block
@@ -31,6 +31,7 @@ class MAE(Unlabelled):
     Raises ConfigError for a backbone that can't encode some of an image's patches, and for options that can't work.
     """
 
+    monitor: ClassVar[dict[str, str]] = Objective.monitor  # neighbours say little of what finetuning makes of it
     backbone: PatchBackbone
 
     def __init__(

@@ -9,6 +9,7 @@ from torch import Tensor
 from ptft.core import Spec
 from ptft.errors import ConfigError
 from ptft.models.vision_transformer import DropPath, VisionTransformer
+from tests.conftest import refused
 
 
 def spec(height: int, width: int, channels: int = 1) -> Spec:
@@ -174,4 +175,14 @@ def test_neighbours_begin_with_positions_that_are_alike() -> None:
     near, far = (positions[0, 0] - positions[0, 1]).norm(), (positions[0, 0] - positions[0, 7]).norm()
     assert 0 < near < far
     torch.testing.assert_close((positions[0, 0] - positions[0, 1]).norm(), (positions[3, 4] - positions[3, 5]).norm())
-    assert not tiny(16, 16, width=6, heads=1).positions[..., 4:].any()
+    assert not VisionTransformer(spec(16, 16), width=6, depth=1, heads=1).positions[..., 4:].any()
+
+
+def test_a_size_whose_own_patches_are_others_asks_for_those_of_the_checkpoint(ptft, tmp_path) -> None:
+    small = ("dataset=digits", "dataset.limit=64", "train.steps=2", "device=cpu")
+    model = ("model=vit_tiny", "model.width=16", "model.depth=1", "model.heads=1")
+    assert ptft("stage=pretrain", *model, *small, "dataset.size=16", f"hydra.run.dir={tmp_path / 'run'}").code == 0
+    refused(ptft("stage=finetune", "ckpt=run", *small, "dataset.size=64"), 4, "model.patch=8", "add model.patch=4")
+    done = ptft("stage=finetune", "ckpt=run", *small, "dataset.size=64", "model.patch=4")
+    assert done.code == 0, done.text
+    assert "(backbone.positions)" in done.out

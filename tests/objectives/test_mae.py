@@ -10,6 +10,7 @@ from ptft.models.cnn import CNN
 from ptft.models.vision_transformer import VisionTransformer
 from ptft.objectives.mae import MAE, chosen
 from tests.conftest import refused
+from tests.unlabelled import built, metrics, train
 
 
 def mae(size=(16, 16), channels=1, pool="mean", patch=4, **options):
@@ -116,6 +117,16 @@ def test_a_backbone_without_patches_is_refused_by_name(ptft):
     with pytest.raises(ConfigError, match=r"objective=mae: model CNN .*model=vit_tiny"):
         MAE(CNN(spec), spec)
     refused(ptft("stage=pretrain", "model=cnn", "objective=mae", "dataset=digits"), 2, "CNN", "model=vit_small")
+
+
+def test_it_learns_more_than_the_mean_of_every_place():
+    run = built("mae", "train.steps=150", "optimizer.lr=3e-3")
+    train(run)
+    objective = run.objective.train()
+    x = objective.views(torch.cat([objective.backbone.prepare(batch["input"]) for batch in run.training.val.epoch()]))
+    targets = objective.targets(x, torch.arange(16).expand(len(x), 16))
+    best_constant = float((targets - targets.mean(0)).square().mean())
+    assert metrics(run)["loss"] < 0.95 * best_constant
 
 
 @pytest.mark.parametrize(
