@@ -137,6 +137,7 @@ RULES: dict[str, Rule] = {
     ),
     "compare.tune": optional(several(POSITIVE, "a list of different learning rates")),
     "compare.processes": COUNT,
+    "compare.keep": one_of("all", "best"),
     "compare.reuse": FLAG,
     "optimizer.lr": POSITIVE,
     "optimizer.weight_decay": AT_LEAST_0,

@@ -30,6 +30,7 @@ class Design:
     arms: name -> the overrides of each of its runs, the baseline first.
     key: `per_class` or `fractions`, what `amounts` (rising) are.
     rates: learning rates to choose from; one None where none is chosen.
+    keep: which checkpoints of a finished run stay, all or best.
     """
 
     arms: dict[str, list[str]]
@@ -38,6 +39,7 @@ class Design:
     amounts: list[float]
     seeds: list[int]
     rates: list[float | None]
+    keep: str = "all"
 
     def overrides(self, arm: str, amount: float, seed: int, rate: float | None = None) -> list[str]:
         """What one run is composed from."""
@@ -93,6 +95,7 @@ def design(config: Mapping[str, Any]) -> Design:
         amounts=sorted(asked[key]),
         seeds=list(range(seeds)) if isinstance(seeds, int) else list(seeds),
         rates=asked["tune"] or [None],
+        keep=asked["keep"],
     )
 
 

@@ -111,6 +111,8 @@ def _in_processes(cells: list[Cell], base: Path, processes: int) -> Generator[tu
             worker.close()
         for thread in threads:
             thread.join()
+        for worker in workers:
+            worker.end()
 
 
 class Worker:
@@ -145,16 +147,23 @@ class Worker:
         if line := self.process.stdout.readline():
             status: dict[str, Any] = json.loads(line)
             return status
-        code = self.process.wait()
         if self.closed:
             return {"status": "interrupted", "exit_code": STOPPED[0], "message": "stopped before it began"}
+        self.end()
+        code = self.process.returncode
         self._start()
         message = f"its process died ({code}); with too little memory lower compare.processes or train.batch_size"
         return {"status": "failed", "exit_code": ResourceError.exit_code, "message": message}
 
     def close(self) -> None:
-        """Let it save what it trains, and end."""
+        """Let it save what it trains, and stop; it still answers."""
         assert self.process.stdin
         self.closed = True
         with contextlib.suppress(OSError):
             self.process.stdin.close()
+
+    def end(self) -> None:
+        """Wait until it is gone, after `close`."""
+        assert self.process.stdout
+        self.process.wait()
+        self.process.stdout.close()

@@ -35,7 +35,12 @@ def header(out: Report, cfg: DictConfig, asked: Design, count: int, there: int, 
 def cost(out: Report, tried: dict[str, Tried], missing: list[Cell]) -> None:
     """How long what is missing takes, by a step of each arm with the most labels."""
     seconds = sum((tried[cell.arm].steps or 0) * tried[cell.arm].seconds for cell in missing)
-    rows = {"time": f"at most about {duration(seconds)} of training", "written": "nothing"}
+    size = sum(tried[cell.arm].size for cell in missing)
+    rows = {
+        "time": f"at most about {duration(seconds)} of training",
+        "disk": f"{size / 2**20:,.0f} MiB of checkpoints",
+        "written": "nothing",
+    }
     out.block("cost, from one step of each arm", rows)
 
 

@@ -13,7 +13,7 @@ from ptft.comparison.statistics import Estimate
 from ptft.errors import StorageError
 from ptft.report import SHARES
 
-NO_ANSWER = f"too few seeds to say whether pretraining helped: a difference needs at least {LEAST_SEEDS}"
+NO_ANSWER = f"Too few seeds to say whether pretraining helped: a difference needs at least {LEAST_SEEDS}"
 
 
 def amount_text(key: str, amount: float) -> str:
@@ -22,7 +22,7 @@ def amount_text(key: str, amount: float) -> str:
 
 
 def unit_of(key: str) -> str:
-    return "labelled examples per class" if key == "per_class" else "of the training examples"
+    return "labels per class" if key == "per_class" else "of the training examples"
 
 
 def share(by: Measure) -> bool:
@@ -62,7 +62,7 @@ def table(asked: Design, rows: list[Row], by: Measure) -> tuple[list[str], list[
 
 def _cells(asked: Design, row: Row, by: Measure, tuned: bool, failed: bool) -> list[str]:
     base = row.arm == asked.baseline
-    mark = "*" if row.verdict in ("better", "worse") else " "
+    mark = "*" if row.verdict in CLAIMS else " "
     cells = [amount_text(asked.key, row.amount), row.arm, spread(row.mean, by)]
     cells += ["", ""] if base else [f"{spread(row.difference, by, signed=True)} {mark}", worth(row)]
     cells += [f"{row.rate:g}"] if tuned and row.rate is not None else []
@@ -97,13 +97,13 @@ def answer(asked: Design, rows: list[Row], by: Measure, pretrained: Iterable[str
     if not counts:
         return f"No answer: no seed has both {asked.baseline} and another arm."
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    clauses = [clause for arm in [*started, *others] if (clause := _clause(asked, rows, by, arm))]
+    ranked = sorted([*started, *others], key=lambda arm: -sum(row.arm == arm and row.verdict in CLAIMS for row in rows))
+    clauses = [clause for arm in ranked if (clause := _clause(asked, rows, by, arm))]
+    clauses[0] = clauses[0].replace(" (", f" {unit_of(asked.key)} (", 1)
     unit = f"points of {by.split} {by.metric}" if share(by) else f"{by.split} {by.metric}"
     how = f"{unit}, {seeds} {'seed' if seeds == '1' else 'seeds'}, paired, 95 % intervals"
-    sentence = (
-        f"{_headline(judged) if started else 'No arm starts from pretrained weights'}: {'; '.join(clauses)} ({how})."
-    )
-    return sentence[0].upper() + sentence[1:]
+    headline = _headline(judged) if started else "No arm starts from pretrained weights"
+    return f"{headline}: beside {asked.baseline}, {'; '.join(clauses)} ({how})."
 
 
 def _headline(verdicts: set[str]) -> str:
@@ -111,16 +111,12 @@ def _headline(verdicts: set[str]) -> str:
         return NO_ANSWER
     better, worse = "better" in verdicts, "worse" in verdicts
     if better:
-        return "pretraining helped in some cases and hurt in others" if worse else "pretraining helped"
-    return "pretraining hurt" if worse else "pretraining made no difference beyond the noise"
+        return "Pretraining helped in some cases and hurt in others" if worse else "Pretraining helped"
+    return "Pretraining hurt" if worse else "Pretraining made no difference beyond the noise"
 
 
-SAID = {
-    "better": "{arm} is better than {base} {where} (by {how})",
-    "worse": "{arm} is worse than {base} {where} (by {how})",
-    "noise": "{arm} is within the noise of {base} {where} ({how})",
-    "unknown": "{arm} beside {base} {where} ({how})",
-}
+SAID = {"better": "is better", "worse": "is worse", "noise": "is within the noise", "unknown": "differs"}
+CLAIMS = ("better", "worse")
 
 
 def _clause(asked: Design, rows: list[Row], by: Measure, arm: str) -> str:
@@ -130,17 +126,16 @@ def _clause(asked: Design, rows: list[Row], by: Measure, arm: str) -> str:
         here = [row for row in rows if row.arm == arm and row.verdict == verdict and row.difference]
         if here:
             amounts = _listed([amount_text(asked.key, row.amount) for row in here])
-            where = f"with {amounts} {unit_of(asked.key)}"
-            how = ", ".join(_difference(row.difference, by, verdict) for row in here)
-            said.append(text.format(arm=arm, base=asked.baseline, where=where, how=how))
-    return ", ".join(said)
+            how = ("by " if verdict in CLAIMS else "") + ", ".join(_difference(row, by) for row in here)
+            said.append(f"{text} with {amounts} ({how})")
+    return f"{arm} {' and '.join(said)}" if said else ""
 
 
-def _difference(found: Estimate | None, by: Measure, verdict: str) -> str:
-    assert found
-    if verdict in ("better", "worse"):  # which way is said in words
-        return spread(found._replace(mean=abs(found.mean)), by)
-    return spread(found, by, signed=True)
+def _difference(row: Row, by: Measure) -> str:
+    assert row.difference
+    if row.verdict in CLAIMS:  # which way is said in words
+        return spread(row.difference._replace(mean=abs(row.difference.mean)), by)
+    return spread(row.difference, by, signed=True)
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from ptft import build, plan
 from ptft.assemble import assemble
 from ptft.comparison.design import AMOUNTS, Design, digest
 from ptft.core import Spec
-from ptft.errors import ConfigError, PtftError
+from ptft.errors import ConfigError, NotFiniteError, PtftError
 from ptft.loop import Watch, train_step
 from ptft.origin import load
 from ptft.report import Report
@@ -26,6 +28,8 @@ class Tried:
     monitor: dict[str, str]
     steps: int | None
     seconds: float
+    size: int
+    """Bytes of the checkpoints that a run of it leaves."""
     pins: list[str]
 
 
@@ -55,9 +59,18 @@ def attempt(asked: Design, arm: str) -> Tried:
         batch, watch = next(run.training.loader.epoch()), Watch(run.training)
         for _ in range(2):  # the first one also warms up
             began = time.perf_counter()
-            train_step(run.training, batch, watch)
+            with contextlib.suppress(NotFiniteError):  # its runs will say so, and the others go on
+                train_step(run.training, batch, watch)
+            seconds = time.perf_counter() - began
+    t = run.training
+    weights, moments = _bytes(t.objective.state_dict()), sum(map(_bytes, t.optimizer.state.values()))
+    size = weights + (weights + moments if asked.keep == "all" else 0)
     pins = [f"precision={cfg.precision}", f"train.layout={cfg.train.layout}"]
-    return Tried(dict(run.training.monitor), run.training.total, time.perf_counter() - began, pins)
+    return Tried(dict(t.monitor), t.total, seconds, size, pins)
+
+
+def _bytes(values: dict[str, Any]) -> int:
+    return sum(value.numel() * value.element_size() for value in values.values() if isinstance(value, Tensor))
 
 
 def same_measure(tried: dict[str, Tried]) -> None:

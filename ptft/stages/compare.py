@@ -45,7 +45,7 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     write_json(base / "compare.json", {"status": "running", **about})
     records = {cell: results.record(cell, path, {"status": "finished"}, reused=True) for cell, path in there.items()}
     try:
-        _train(out, missing, records, base, config["compare"]["processes"])
+        _train(out, asked, missing, records, base, config["compare"]["processes"])
     except (KeyboardInterrupt, Interrupted) as error:
         left = f"{len(every) - len(records)} of {len(every)} runs are left; what was trained is kept"
         command = f"ptft resume={announce.short(base)}"
@@ -70,7 +70,7 @@ def _try(asked: Design, missing: list[Cell], tried: dict[str, trial.Tried]) -> N
         trial.same_measure(tried)
 
 
-def _train(out: Report, missing: list[Cell], records: Records, base: Path, processes: int) -> None:
+def _train(out: Report, asked: Design, missing: list[Cell], records: Records, base: Path, processes: int) -> None:
     """Run what is missing, a line a run. Raises Interrupted where one of them was."""
     began, running = time.perf_counter(), run_all(missing, base, processes)
     with closing(running):
@@ -78,6 +78,8 @@ def _train(out: Report, missing: list[Cell], records: Records, base: Path, proce
             if status["exit_code"] in STOPPED:
                 raise Interrupted("stopped", status["exit_code"])
             records[cell] = results.record(cell, cell.folder(base), status, reused=False)
+            if asked.keep == "best" and status["exit_code"] == 0:
+                (cell.folder(base) / "checkpoints" / "last.pt").unlink(missing_ok=True)
             left = (time.perf_counter() - began) / done * (len(missing) - done)
             said.progress(out, cell, records[cell], f"run {done} of {len(missing)}", left)
 
