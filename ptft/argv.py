@@ -14,11 +14,15 @@ PATH_KEYS = frozenset(
 )
 """Keys whose values are paths: typed as they are, without Hydra's quoting."""
 
+ARMS = "compare.arms."
+"""What keys of lists of overrides begin with; the overrides in them are typed as they are, too."""
+
 SHOW = frozenset(
     {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
 )
 """Hydra's own flags that print something and run nothing."""
 
+QUOTES = "'\""
 TAKES_VALUE = frozenset({"--cfg", "-c", "--package", "-p"})
 PASSED_ON = SHOW | TAKES_VALUE | {"--resolve"}
 
@@ -71,14 +75,28 @@ def quote(override: str, *, multirun: bool = False) -> str:
     `null`, `???`, `${…}` and values that are quoted already keep Hydra's meaning. Under `multirun` commas separate.
     """
     key, value = override.split("=", 1) if "=" in override else (override, "")
+    if key.lstrip("+").startswith(ARMS):
+        return f"++{key.lstrip('+')}={_arm(value)}"
     if key.lstrip("+") not in PATH_KEYS or _is_hydra(value):
         return override
     parts = value.split(",") if multirun else [value]
     return f"{key}={','.join(part if _is_hydra(part) else _quoted(part) for part in parts)}"
 
 
+def _arm(value: str) -> str:
+    """`ckpt=a b` or `[ckpt=a b,finetune.train=head]` -> a list of strings for Hydra.
+
+    Without brackets it is one override, whatever is in it; within, one ends where a comma and the next key follow.
+    """
+    if value in ("", "null", "[]"):
+        return value
+    inner = value[1:-1] if value[0] == "[" and value[-1] == "]" else None
+    parts = [value] if inner is None else re.split(r",\s*(?=['\"]?[+~]{0,2}[\w./@-]+=|~)", inner)
+    return f"[{','.join(part if part[0] in QUOTES and part[-1] == part[0] else _quoted(part) for part in parts)}]"
+
+
 def _is_hydra(value: str) -> bool:
-    quoted = len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]
+    quoted = len(value) > 1 and value[0] in QUOTES and value[-1] == value[0]
     return value in ("", "null", "???") or "${" in value or quoted
 
 

@@ -55,12 +55,15 @@ class Run:
 def assemble(cfg: DictConfig, out: Report) -> Run:
     """Build it all. The order matters: the checkpoint decides the input's shape, the data the model's size."""
     origin = load(cfg.resume, "resume") if cfg.resume else load(cfg.ckpt) if cfg.ckpt else None
+    like = origin.spec if origin else None
+    if cfg.finetune.weights == "fresh" and not cfg.resume:
+        origin = None  # model and inputs are those of the checkpoint all the same
     device = build.device(cfg.device)
     if cfg.train.keep_memory and device.type == "cpu":
         process.keep_freed_memory()
     build.seed_everything(cfg.seed)
     labelled = "label" in build.needs(plain(cfg.objective), tuple(cfg.trusted))
-    source = build.source(plain(cfg.dataset), origin.spec if origin else None, tuple(cfg.trusted), labelled=labelled)
+    source = build.source(plain(cfg.dataset), like, tuple(cfg.trusted), labelled=labelled)
     splits = read_splits(source, ("train", "val", "test"), cfg, device, out)
     if not splits.get("train"):
         raise DataError("the training split is empty; check dataset.root and dataset.train")

@@ -41,6 +41,7 @@ COUNT: Rule = ("a whole number of at least 1", lambda value: is_whole(value) and
 SHARE: Rule = ("a number from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
 BELOW_1: Rule = ("a number from 0 up to, not including, 1", lambda value: is_number(value) and 0 <= value < 1)
 INSIDE: Rule = ("a number between 0 and 1", lambda value: is_number(value) and 0 < value < 1)
+ABOVE_0: Rule = ("a number above 0 and up to 1", lambda value: is_number(value) and 0 < value <= 1)
 FLAG: Rule = ("true or false", lambda value: isinstance(value, bool))
 NUMBER: Rule = ("a number", is_number)
 TEXT: Rule = ("text", lambda value: isinstance(value, str) and value != "")
@@ -81,6 +82,21 @@ CACHE: Rule = (
     lambda value: value is False or value in ("auto", "memory", "disk", "off"),  # YAML takes a plain `off` for false
 )
 
+ARMS: Rule = (
+    "names, each with one override or a list of them",
+    lambda value: isinstance(value, Mapping) and all(v is None or TEXT[1](v) or _texts(v) for v in value.values()),
+)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(TEXT[1], value))
+
+
+def several(rule: Rule, what: str) -> Rule:
+    """A list of different values, each of which keeps the rule."""
+    return what, lambda v: isinstance(v, list) and bool(v) and all(map(rule[1], v)) and len(set(v)) == len(v)
+
+
 RULES: dict[str, Rule] = {
     "ckpt": optional(TEXT),
     "resume": optional(TEXT),
@@ -120,6 +136,7 @@ RULES: dict[str, Rule] = {
     "finetune.lora.alpha": POSITIVE,
     "finetune.lora.targets": TARGETS,
     "finetune.lora.dropout": BELOW_1,
+    "finetune.weights": one_of("ckpt", "fresh"),
     "dataset.root": optional(TEXT),
     "dataset.size": optional(SIZE),
     "dataset.channels": optional(("1 or 3", lambda value: is_whole(value) and value in (1, 3))),
@@ -127,12 +144,25 @@ RULES: dict[str, Rule] = {
     "dataset.val": optional(SPLIT),
     "dataset.test": optional(SPLIT),
     "dataset.limit": optional(COUNT),
-    "dataset.fraction": optional(("a number above 0 and up to 1", lambda v: is_number(v) and 0 < v <= 1)),
+    "dataset.fraction": optional(ABOVE_0),
     "dataset.per_class": optional(COUNT),
     "dataset.classes": optional(NAMES),
     "dataset.download": FLAG,
     "dataset.cache": CACHE,
     "dataset.on_error": one_of("raise", "skip"),
+    "compare.arms": ARMS,
+    "compare.only": optional(("a name or a list of names", lambda v: TEXT[1](v) or (_texts(v) and bool(v)))),
+    "compare.baseline": TEXT,
+    "compare.per_class": optional(several(COUNT, "a list of different whole numbers of at least 1")),
+    "compare.fractions": optional(several(ABOVE_0, "a list of different numbers above 0 and up to 1")),
+    "compare.seeds": (
+        "a whole number of at least 1, or a list of different seeds",
+        lambda value: COUNT[1](value) or several(WHOLE, "")[1](value),
+    ),
+    "compare.tune": optional(several(POSITIVE, "a list of different learning rates")),
+    "compare.processes": COUNT,
+    "compare.keep": one_of("all", "best"),
+    "compare.reuse": FLAG,
     "optimizer.lr": POSITIVE,
     "optimizer.weight_decay": AT_LEAST_0,
     "optimizer.momentum": BELOW_1,

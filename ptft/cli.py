@@ -8,26 +8,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from ptft import argv as arguments
-from ptft import compose, plan, process, runs, sweep
+from ptft import compose, job, plan, process, runs, sweep
 from ptft.argv import suggest
-from ptft.errors import CheckpointError, ConfigError, DataError, Interrupted, PtftError, ResourceError
+from ptft.errors import ConfigError, Interrupted, PtftError
 from ptft.words import WORDS, show_help
-
-if TYPE_CHECKING:
-    from ptft.report import Report
-
-REFUSED = (ConfigError.exit_code, DataError.exit_code, CheckpointError.exit_code)
-"""Exit codes of what fails before any training."""
 
 
 def entry() -> NoReturn:
@@ -80,10 +73,11 @@ def run(argv: list[str]) -> int:
         return show_help()
     if args.shows:
         return _show(args)
+    args.overrides = plan.again(args.overrides)
     jobs = compose.expand(args.overrides) if args.multirun else [args.overrides]
     if not args.multirun:
         _refuse_sweep(args.overrides)
-    configs = [plan.prepare(job) for job in jobs]
+    configs = [plan.prepare(each) for each in jobs]
     if args.multirun:
         return _run_sweep(args.overrides, len(configs))
     return _run_one(configs[0], args.overrides)
@@ -123,9 +117,10 @@ def _run_one(config: dict[str, Any], overrides: list[str]) -> int:
             return 0
         folder = runs.RunFolder.reopen(Path(config["resume"]).parent.parent)
     elif not config["dry_run"]:
-        folder = runs.RunFolder.claim(_folder_of(config, overrides))
-    code = int(execute(config, folder, overrides)["exit_code"])
-    if folder and code == ConfigError.exit_code and not folder.checkpoints.exists():
+        goes_on = config["names"]["stage"] if config.get("compare", {}).get("reuse") else None
+        folder = runs.RunFolder.claim(_folder_of(config, overrides), goes_on)
+    code = int(job.execute(config, folder, overrides)["exit_code"])
+    if folder and code == ConfigError.exit_code and not (folder.checkpoints.exists() or folder.goes_on):
         folder.discard()
     return code
 
@@ -136,105 +131,6 @@ def _folder_of(config: dict[str, Any], overrides: list[str]) -> Path:
         return Path(os.path.expanduser(str(typed)))
     names = config["names"]
     return runs.new_name(Path("outputs"), names["stage"], names["model"], names["dataset"])
-
-
-def execute(config: dict[str, Any], folder: runs.RunFolder | None, overrides: list[str]) -> dict[str, Any]:
-    """Run one job to its end, whatever it is, and return its status: `status`, `exit_code` and more.
-
-    A failure is returned, not raised, so that a sweep goes on. A continuation that is refused leaves the run's status.
-    """
-    from ptft.report import Report
-
-    report = Report(folder.path if folder else None)
-    if folder and not config["resume"]:
-        _write_config(folder.path, config, overrides)
-    base = {"stage": config["names"]["stage"], "overrides": overrides}
-    before = runs.read_json(folder.path / "status.json") if folder and config["resume"] else {}
-    began = time.perf_counter()
-    if folder:
-        folder.status(**base, status="running")
-    status = {**base, **_outcome(config, report, folder)}
-    status["seconds"] = round(time.perf_counter() - began, 3)
-    if folder:
-        folder.status(**(before if before and status["exit_code"] in REFUSED else _without_trace(status)))
-        folder.release()
-    _say_failure(status, report, folder)
-    report.close()
-    return _without_trace(status)
-
-
-def _without_trace(status: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in status.items() if key != "trace"}
-
-
-def _outcome(config: dict[str, Any], report: Report, folder: runs.RunFolder | None) -> dict[str, Any]:
-    """What the stage returned, or how it failed."""
-    try:
-        return _stage(config, report, folder)
-    except PtftError as error:
-        return _failure(error, error.exit_code)
-    except KeyboardInterrupt:
-        return _failure(Interrupted("interrupted outside of training; what was saved before is whole"), 130)
-    except Exception as error:  # a bug of ours or the user's own code: the traceback is what helps
-        return _failure(*_understood(error))
-
-
-def _stage(config: dict[str, Any], report: Report, folder: runs.RunFolder | None) -> dict[str, Any]:
-    from ptft import build
-
-    if config["trusted"] and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # the installed command does not look here by itself; last, it hides nothing
-    stage = build.stage(config["stage"], tuple(config["trusted"]))
-    process.settle()
-    result = stage(OmegaConf.create(config), report, folder)
-    return {"exit_code": 0, "status": "finished", **result}
-
-
-def _failure(error: BaseException, code: int) -> dict[str, Any]:
-    kind = "interrupted" if isinstance(error, Interrupted) else "failed"
-    trace = "".join(traceback.format_exception(error))
-    return {"status": kind, "exit_code": code, "error": type(error).__name__, "message": str(error), "trace": trace}
-
-
-def _understood(error: Exception) -> tuple[BaseException, int]:
-    """Limits of the machine and of batch statistics, which torch says in its own words; everything else is a bug."""
-    text, name = str(error), type(error).__name__
-    known: PtftError | None = None
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text:
-        said = "out of memory; lower train.batch_size, or raise train.accumulate to cut each batch into parts"
-        known = ResourceError(said)
-    elif "more than 1 value per channel when training" in text:
-        said = "a batch of one image has no batch statistics; raise train.batch_size or lower train.accumulate"
-        known = ConfigError(said)
-    if known is None:
-        return error, 1
-    known.__cause__ = error
-    return known, known.exit_code
-
-
-def _say_failure(status: dict[str, Any], report: Report, folder: runs.RunFolder | None) -> None:
-    report.stop_bar()
-    trace = status.get("trace", "")
-    report.write(trace.rstrip())
-    if status["exit_code"] == 0 or "message" not in status:
-        return
-    if status["exit_code"] == 1 or os.environ.get("HYDRA_FULL_ERROR") == "1":
-        print(trace, file=sys.stderr)
-    for line in str(status["message"]).splitlines():
-        report.write(f"ptft: {line}")
-        print(f"ptft: {line}", file=sys.stderr)
-    if folder and status["exit_code"] != ConfigError.exit_code:
-        print(
-            f"ptft: {status['status']} after {status['seconds']:.1f} s; its log is {folder.path / 'run.log'}",
-            file=sys.stderr,
-        )
-
-
-def _write_config(folder: Path, config: dict[str, Any], overrides: list[str]) -> None:
-    hidden = folder / ".hydra"
-    hidden.mkdir(exist_ok=True)
-    OmegaConf.save(OmegaConf.create(config), hidden / "config.yaml")
-    OmegaConf.save(OmegaConf.create(overrides), hidden / "overrides.yaml")
 
 
 def _run_sweep(overrides: list[str], count: int) -> int:
@@ -255,12 +151,12 @@ def _run_sweep(overrides: list[str], count: int) -> int:
 
 def _job(cfg: DictConfig) -> dict[str, Any]:
     """One job of a sweep, called by Hydra with its own composition; the overrides are what counts."""
-    job = HydraConfig.get()
-    overrides = list(job.overrides.task)
-    number = int(job.job.num)
+    launched = HydraConfig.get()
+    overrides = list(launched.overrides.task)
+    number = int(launched.job.num)
     print(f"\n[{number + 1}/{os.environ.get('PTFT_SWEEP_JOBS', '?')}] {' '.join(overrides)}", flush=True)
-    folder = runs.RunFolder.claim(Path(job.runtime.output_dir))
-    status = execute(plan.prepare(overrides), folder, overrides)
+    folder = runs.RunFolder.claim(Path(launched.runtime.output_dir))
+    status = job.execute(plan.prepare(overrides), folder, overrides)
     if status["exit_code"] in (130, 143):
         raise KeyboardInterrupt
     return status

@@ -210,7 +210,8 @@ def unknown_key(parsed: list[Override], base: DictConfig, known_groups: Iterable
     keys = [*flat_keys(base), *known_groups]
     for override in parsed:
         key = override.key_or_group
-        if key not in keys and not override.is_add() and not key.startswith("hydra"):
+        added = override.is_add() or override.is_force_add()
+        if key not in keys and not added and not key.startswith("hydra"):
             return ConfigError(f"{key}: there is no such key{suggest(key, keys)}")
     return None
 

@@ -54,7 +54,8 @@ def contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     if stage == "pretrain" and keys:
         yield f"{', '.join(keys)}: for stage=finetune, not for stage=pretrain"
         return
-    scratch = stage == "finetune" and cfg.get("ckpt") is None and not cfg.get("resume")
+    fresh = cfg.get("ckpt") is None or finetune.get("weights") == "fresh"
+    scratch = stage == "finetune" and fresh and not cfg.get("resume")
     for key in [key for key in keys if key in ("finetune.lora.rank", "finetune.l2sp") and scratch]:
         yield f"{key} and ckpt=null: it needs the weights of a checkpoint; set one of them"
     parts = {phase["train"] for phase in train} if is_plan(train) else {str(train)}

@@ -82,7 +82,7 @@ def resolve(ckpt: str, stage: str) -> tuple[str, str | None]:
     """`latest` -> the folder it means, and a sentence about it; anything else unchanged."""
     if ckpt != "latest":
         return ckpt, None
-    folder, newer = runs.latest(("pretrain",) if stage == "finetune" else runs.TRAINING)
+    folder, newer = runs.latest(("pretrain",) if stage in ("finetune", "compare") else runs.TRAINING)
     said = f"ckpt=latest is {folder}"
     return str(folder), f"{said}; a newer run did not finish: {newer}" if newer else said
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ptft import compose
+from ptft import argv, compose
 from ptft.argv import suggest
 from ptft.check import check
 from ptft.errors import CheckpointError, ConfigError
@@ -50,12 +50,32 @@ def prepare(overrides: list[str]) -> dict[str, Any]:
     cfg = _filled(overrides, typed, base)
     config: dict[str, Any] = compose.plain(cfg)
     _absolute(config)
+    if "compare" in config:  # whose runs are composed from what was typed
+        config["compare"]["typed"] = overrides
     OmegaConf.set_struct(base, False)
     base.ckpt = None
     defaults = OmegaConf.to_container(base, resolve=False)
     assert isinstance(defaults, dict)
     check(config, {str(key): value for key, value in defaults.items() if key != "hydra"})
     return config
+
+
+def again(overrides: list[str]) -> list[str]:
+    """`resume=` of a comparison is its command once more, in its folder: the runs that are finished are not repeated.
+
+    Anything else is returned as it is.
+    """
+    from ptft import runs
+
+    resume = compose.typed(overrides).get("resume")
+    folder = Path(os.path.expanduser(str(resume))).absolute()
+    if resume is None or runs.read_json(folder / "status.json").get("stage") != "compare":
+        return overrides
+    rest = [text for text, key in zip(overrides, compose.keys(overrides), strict=True) if key != "resume"]
+    stored = [str(text) for text in OmegaConf.load(folder / ".hydra" / "overrides.yaml")]
+    ckpt = OmegaConf.load(folder / ".hydra" / "config.yaml").ckpt
+    where = [f"hydra.run.dir={folder}", *([f"ckpt={ckpt}"] if ckpt else [])]
+    return [*stored, *rest, *map(argv.quote, where)]
 
 
 def _filled(overrides: list[str], typed: dict[str, Any], base: DictConfig) -> DictConfig:

@@ -33,9 +33,13 @@ def start() -> None:
 
 
 def settle() -> None:
-    """Collect again from here on, without looking once more at what is there by now."""
-    gc.freeze()
-    gc.enable()
+    """Collect again from here on, without looking once more at what is there by now.
+
+    Once is enough: a later run of the same process must not keep what an earlier one left.
+    """
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def keep_freed_memory() -> bool:

@@ -41,14 +41,17 @@ class Terminal(Console):
 
 
 class Report:
-    """The terminal, `run.log` and `metrics.jsonl` of one run; without a folder only the terminal."""
+    """The terminal, `run.log` and `metrics.jsonl` of one run; without a folder only the terminal.
 
-    def __init__(self, folder: Path | None = None) -> None:
+    quiet: nothing goes to the terminal.
+    """
+
+    def __init__(self, folder: Path | None = None, *, quiet: bool = False) -> None:
         self.folder = folder
         if not sys.stdout.isatty() and hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="replace")
-        self.console = Terminal(highlight=False, soft_wrap=True)
-        self.live = self.console.is_terminal and os.environ.get("TERM") != "dumb"
+        self.console = Terminal(highlight=False, soft_wrap=True, quiet=quiet)
+        self.live = not quiet and self.console.is_terminal and os.environ.get("TERM") != "dumb"
         self.log = open(folder / "run.log", "a", encoding="utf-8") if folder else None  # noqa: SIM115  # open for the run
         self.metrics: IO[str] | None = None
         self.bar: Progress | None = None

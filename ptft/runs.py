@@ -43,10 +43,12 @@ class RunFolder:
         self.path = path.absolute()
         self._lock: IO[str] | None = None
         self._made: list[Path] = []
+        self.goes_on = False
+        """Whether it held what it is claimed for before."""
 
     @classmethod
-    def claim(cls, path: Path) -> RunFolder:
-        """Make the folder and hold it; one that holds a run already is refused."""
+    def claim(cls, path: Path, goes_on: str | None = None) -> RunFolder:
+        """Make the folder and hold it; one that holds a run already is refused, unless of the stage that `goes_on`."""
         folder = cls(path)
         try:
             folder._made = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
@@ -59,12 +61,14 @@ class RunFolder:
                 f"{folder.path}: can't be made or written ({reason}); choose another hydra.run.dir"
             ) from error
         folder._hold()
-        if (folder.path / "status.json").exists():
+        before = folder.path / "status.json"
+        folder.goes_on = goes_on is not None and read_json(before).get("stage") == goes_on
+        if before.exists() and not folder.goes_on:
             folder.release()
             raise StorageError(
                 f"{folder.path}: holds a run already; continue it with resume=… or choose another hydra.run.dir"
             )
-        folder.status(status="running")
+        folder.status(status="running", **({"stage": goes_on} if goes_on else {}))
         return folder
 
     @classmethod

@@ -24,7 +24,8 @@ LEVELS = [
     {"loop"},
     {"build", "speed"},
     {"assemble"},
-    {"summary", "announce"},
+    {"summary", "announce", "job"},
+    {"comparison"},
     {"stages"},
     {"cli"},
     {"__main__"},
@@ -33,7 +34,7 @@ LEVELS = [
 
 OPTIONAL = {"timm", "transformers", "tokenizers", "soundfile", "onnx", "tensorboard", "captum"}
 KNOW_HYDRA = {"cli", "compose", "sweep", "plan", "words"}
-KNOW_CONFIG = KNOW_HYDRA | {"assemble", "stages", "build"}
+KNOW_CONFIG = KNOW_HYDRA | {"assemble", "stages", "build", "job", "comparison"}
 
 
 def room(path: Path) -> str:

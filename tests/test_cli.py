@@ -82,7 +82,7 @@ def test_completion_offers_groups_and_options(process):
     [
         (["pretrain"], "ptft stage=pretrain"),
         (["finetun"], "did you mean finetune"),
-        (["model=cnn"], "stage=NAME, one of evaluate, finetune, predict, pretrain"),
+        (["model=cnn"], "stage=NAME, one of compare, evaluate, finetune, predict, pretrain"),
         (["--hlep"], "did you mean --help"),
         (["stage=pretrain", "seed=1,2"], "several values need -m"),
         (["stage=finetune"], "ckpt=null to train from scratch"),

@@ -155,7 +155,10 @@ class VisionTransformer(ImageBackbone, PatchBackbone):
         return [[self.patches], *blocks]
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Interpolates `positions` to this instance's grid, after what every image backbone fits. Raises CheckpointError where the patches differ."""
+        """Interpolates `positions` to this instance's grid, after what every image backbone fits.
+
+        Raises CheckpointError where the patches differ.
+        """
         patches = weights.get("patches.weight")
         if patches is not None and patches.ndim == 4 and patches.shape[-1] != self.patch:
             raise CheckpointError(
