@@ -164,6 +164,7 @@ def test_a_run_that_is_no_comparison_is_not_continued_by_one(ptft, pretrained):
     refused(compare(ptft, pretrained, into="run"), 5, "holds a run already")
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_numbers(process, pretrained):
     alone = {"env": {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}}
     typed = ("stage=compare", f"ckpt={pretrained}", *FEW, *EXACT, "compare.reuse=false", "compare.per_class=[2]")
@@ -205,6 +206,7 @@ def longer(kept):
     return kept / "longer"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "processes"), [("SIGKILL", 1), ("SIGINT", 2)])
 def test_cut_anywhere_and_continued_it_is_the_same(name, processes, ptft, pretrained, longer, monkeypatch):
     if not longer.exists():
