@@ -151,7 +151,8 @@ def from_workers(examples: Examples, indices: list[Tensor], workers: int, pin: b
 def _stop(batches: Any, workers: set[BaseProcess]) -> None:
     """Ask the workers to end, then make them: they ignore SIGTERM, and one that hangs hears nothing else."""
     batches._shutdown_workers()
-    for process in workers:
+    while workers:  # once: when Python ends, this is called again without the modules that it takes
+        process = workers.pop()
         process.kill()
         process.join()
 

@@ -18,6 +18,7 @@ from ptft.errors import CheckpointError, ConfigError
 from ptft.models.timm import TimmBackbone, public_weights
 from ptft.objectives.classify import Classify
 from ptft.optim import parameter_groups
+from ptft.phases import Phase, Phases
 from ptft.transfer import take_over
 from tests.conftest import refused, summary
 
@@ -92,7 +93,7 @@ def test_a_small_stem_of_convolutions_takes_the_published_weights() -> None:
 
 def test_rates_of_the_layers_and_parameters_without_decay() -> None:
     task = Classify(TimmBackbone(spec(32, classes=("a", "b")), "test_vit"), spec(classes=("a", "b")))
-    groups = parameter_groups(task, lr=1.0, weight_decay=0.1, layer_decay=0.5)
+    groups = parameter_groups(task, lr=1.0, weight_decay=0.1, phases=Phases(task, [Phase(layer_decay=0.5)]))
     rates = {name: (group["lr"], group["weight_decay"]) for group in groups for name in group["names"]}
     depth = len(task.backbone.layers())
     assert rates["head.weight"] == (1.0, 0.1)
