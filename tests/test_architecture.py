@@ -11,7 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
     {"errors"},
-    {"core", "argv", "check", "eager", "interrupt", "process"},
+    {"core", "argv", "check", "eager", "interrupt", "metrics", "process"},
     {"augment", "checkpoint", "compose", "data", "graph", "models", "recompute", "runs", "schedule"},
     {"kernels", "optim", "muon", "origin", "transfer", "report"},
     {"objectives", "plan", "sweep", "training", "words"},
