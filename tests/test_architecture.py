@@ -25,7 +25,7 @@ LEVELS = [
 ]
 """Rooms from the ground up: a room imports only what is below it."""
 
-OPTIONAL = {"timm", "transformers", "tokenizers", "soundfile", "onnx", "tensorboard", "captum"}
+OPTIONAL = {"timm", "transformers", "tokenizers", "soundfile", "soxr", "onnx", "tensorboard", "captum"}
 KNOW_HYDRA = {"cli", "compose", "sweep", "plan", "words"}
 KNOW_CONFIG = KNOW_HYDRA | {"assemble", "stages", "build"}
 

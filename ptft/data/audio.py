@@ -6,11 +6,11 @@ resampled, and of a longer clip the middle is taken. WAV, FLAC, OGG and what els
 
 from __future__ import annotations
 
-import importlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from ptft.errors import ConfigError, DataError
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
 FULL_SCALE = 32768
 """The int16 value of an amplitude of 1."""
+STREAM = 2**31 - 2**12
+"""Bytes from which on the length in a WAV header means that nobody knew it."""
 
 
 def find(path: Path | str) -> list[Path]:
@@ -57,25 +59,25 @@ def read(path: Path | str, spec: Spec, span: tuple[float, float] | None = None) 
     """
     try:
         with _soundfile().SoundFile(str(path)) as file:
-            rate, begin, end = file.samplerate, 0, file.frames
+            rate, begin, end, cut = file.samplerate, 0, file.frames, _is_cut(file.extra_info)
             if span is not None:
                 begin, end = (min(end, max(0, round(second * rate))) for second in span)
             file.seek(begin)
             values = file.read(end - begin, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
         raise DataError(_unreadable(path, error)) from error
+    if cut or len(values) < end - begin:
+        raise DataError(f"{path}: is truncated")
     if len(values) == 0:
         where = "" if span is None else f" from {span[0]:g} to {span[1]:g} s"
         raise DataError(f"{path}: holds no sound{where}")
-    if len(values) < end - begin:
-        raise DataError(f"{path}: is truncated, {len(values):,} of its {end - begin:,} samples are there")
     return fit(resampled(torch.from_numpy(values.mean(1)), rate, spec.shape["rate"]), spec)
 
 
 def resampled(values: Tensor, rate: int, wanted: int) -> Tensor:
     """Amplitudes float32 [n] at one rate -> int16 [m] at another."""
     if rate != wanted:
-        values = torch.from_numpy(_package("soxr").resample(values.numpy(), rate, wanted).astype(np.float32))
+        values = torch.from_numpy(_soxr().resample(values.numpy(), rate, wanted).astype(np.float32))
     return (values * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE - 1).to(torch.int16)
 
 
@@ -100,27 +102,33 @@ def collate(items: Sequence[Tensor]) -> Batch:
     return {"input": pad_sequence(list(items), batch_first=True), "length": lengths}
 
 
-def decoder() -> str:
-    """What decodes and resamples, with versions: where it changes, so may the values."""
-    return ", ".join(f"{name} {_package(name).__version__}" for name in ("soundfile", "soxr"))
-
-
 def write(path: Path, values: Tensor, rate: int) -> None:
     """int16 [n] as a file of the kind that the name's suffix says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _soundfile().write(str(path), values.numpy(), rate)
 
 
-def _soundfile() -> ModuleType:
-    return _package("soundfile")
-
-
-def _package(name: str) -> ModuleType:
+def _soundfile() -> Any:
     """Imported when a recording is read, so that whatever else speaks of audio works without it."""
     try:
-        return importlib.import_module(name)
+        import soundfile
     except ImportError as error:
-        raise ConfigError(f"audio files need {name}: pip install 'ptft[speech]'") from error
+        raise ConfigError("audio files need soundfile: pip install 'ptft[speech]'") from error
+    return soundfile
+
+
+def _soxr() -> Any:
+    try:
+        import soxr
+    except ImportError as error:
+        raise ConfigError("recordings at another rate need soxr: pip install 'ptft[speech]'") from error
+    return soxr
+
+
+def _is_cut(log: str) -> bool:
+    """Whether libsndfile's log of a file tells that it ends too early; of a stream the header knows no length."""
+    said = re.search(r"^data *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+    return "ended unexpectedly" in log or (said is not None and int(said[2]) < int(said[1]) < STREAM)
 
 
 def _unreadable(path: Path | str, error: BaseException) -> str:
