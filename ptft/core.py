@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -66,6 +66,13 @@ class Examples(ABC):
 
         Raises DataError naming the file and index of an example that can't be read.
         """
+
+    def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
+        """Metrics that only these examples can give, of the lists an evaluation collected; none by default.
+
+        lists: as in `Step`, first axis n; `index` (long [n]) says which examples they belong to.
+        """
+        return {}
 
     def to(self, device: torch.device) -> Examples:
         """The same examples, kept on `device` if they are tensors in memory; else unchanged."""
@@ -163,11 +170,14 @@ class Step:
     total: the *summed* loss, a scalar with gradient.
     count: what it is summed over (images, tokens, frames), a scalar.
     sums: named sums of any shape, without gradient; they are added over batches and finished by `metrics`.
+    lists: named values whose first axis is that of the examples, in evaluation only: they are joined over batches and
+        stand among the sums in `metrics`, for what no sum can say (a rank correlation). `Examples.score` gets them too.
     """
 
     total: Tensor
     count: Tensor
     sums: dict[str, Tensor]
+    lists: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Table(NamedTuple):

@@ -76,6 +76,10 @@ class Loader:
                 self._count(wanted, batch["index"])
             yield batch
 
+    def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
+        """What the examples make of the lists of an evaluation."""
+        return self.examples.score(lists)
+
     def first(self, parts: int = 1) -> Batch:
         """The first part of the first examples' batch, read here and not in a worker: to try things with."""
         size = -(-min(self.batch_size, len(self.examples)) // parts)
