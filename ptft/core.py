@@ -16,7 +16,10 @@ import torch
 from torch import Tensor, nn
 
 Batch = dict[str, Tensor]
-"""`input` always; `label`, `mask`, `length`, `index` where they exist. The first axis of every tensor is B."""
+"""`input` always; `label`, `mask`, `length`, `index` where they exist. The first axis of every tensor is B.
+
+`mask`: bool [B, T], True where `input` is real and not there to fill up the row; always there for uneven examples.
+"""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Spec:
 
     modality: the module of `ptft.data` that finds and reads raw items, e.g. "image" for `ptft/data/image.py`.
     shape: what that module needs to turn a raw item into a tensor; for images `{"size": [H, W], "channels": C,
-        "fit": "crop" | "stretch" | "none"}`.
+        "fit": "crop" | "stretch" | "none"}`, for text `{"tokenizer": {...}, "length": tokens}`.
     target: what the label is, e.g. "class".
     classes: class names; the label i means `classes[i]`. Empty where there are none.
     mean, std: per channel, of values scaled to 0..1; what `Backbone.prepare` normalises with.
@@ -56,6 +59,8 @@ class Examples(ABC):
 
     labels: Tensor | None = None
     """Long [N], the target of every example where there is one, known without reading the examples."""
+    lengths: Tensor | None = None
+    """Long [N] on the CPU where examples are of uneven length, in tokens, samples or frames; batches are made by it."""
 
     @abstractmethod
     def __len__(self) -> int: ...
