@@ -67,7 +67,7 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
     if cfg.names.stage == "finetune":
         optim.freeze(objective, cfg.finetune.train)
     objective.to(device)
-    train = build.loader(splits["train"], cfg.train.batch_size, cfg.seed, device, cfg.train.workers, shuffle=True)
+    train = _train_loader(cfg, splits["train"], device)
     said = build.calibrate(objective, splits["train"], device) if origin is None else []
     chosen, timings = _kernels(cfg, objective, train)
     said += speed.decisions(objective, plain(cfg.train), device, chosen.precision)
@@ -151,10 +151,18 @@ def same_channels(origin: Origin, source: Source) -> None:
         )
 
 
+def _train_loader(cfg: DictConfig, examples: Examples, device: torch.device) -> Loader:
+    given = cfg.train
+    return build.loader(
+        examples, given.batch_size, cfg.seed, device, given.workers, shuffle=True, tokens=given.get("tokens")
+    )
+
+
 def eval_loader(cfg: DictConfig, examples: Examples, device: torch.device) -> Loader:
     """Batches for measuring, larger than in training: there is no backward pass to keep activations for."""
+    size, tokens = max(4 * cfg.train.batch_size, 256), cfg.train.get("tokens")
     return build.loader(
-        examples, max(4 * cfg.train.batch_size, 256), cfg.seed, device, cfg.train.workers, shuffle=False
+        examples, size, cfg.seed, device, cfg.train.workers, shuffle=False, tokens=4 * tokens if tokens else None
     )
 
 

@@ -79,6 +79,7 @@ RULES: dict[str, Rule] = {
     "train.budget.epochs": COUNT,
     "train.budget.min_steps": WHOLE,
     "train.batch_size": COUNT,
+    "train.tokens": optional(COUNT),
     "train.accumulate": COUNT,
     "train.clip": optional(POSITIVE),
     "train.ema": optional(INSIDE),

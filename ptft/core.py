@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,7 +16,10 @@ import torch
 from torch import Tensor, nn
 
 Batch = dict[str, Tensor]
-"""`input` always; `label`, `mask`, `length`, `index` where they exist. The first axis of every tensor is B."""
+"""`input` always; `label`, `mask`, `length`, `index` where they exist. The first axis of every tensor is B.
+
+`mask`: bool [B, T], True where `input` is real and not there to fill up the row; always there for uneven examples.
+"""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Spec:
 
     modality: the module of `ptft.data` that finds and reads raw items, e.g. "image" for `ptft/data/image.py`.
     shape: what that module needs to turn a raw item into a tensor; for images `{"size": [H, W], "channels": C,
-        "fit": "crop" | "stretch" | "none"}`.
+        "fit": "crop" | "stretch" | "none"}`, for text `{"tokenizer": {...}, "length": tokens}`.
     target: what the label is, e.g. "class".
     classes: class names; the label i means `classes[i]`. Empty where there are none.
     mean, std: per channel, of values scaled to 0..1; what `Backbone.prepare` normalises with.
@@ -56,6 +59,8 @@ class Examples(ABC):
 
     labels: Tensor | None = None
     """Long [N], the target of every example where there is one, known without reading the examples."""
+    lengths: Tensor | None = None
+    """Long [N] on the CPU where examples are of uneven length, in tokens, samples or frames; batches are made by it."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -66,6 +71,13 @@ class Examples(ABC):
 
         Raises DataError naming the file and index of an example that can't be read.
         """
+
+    def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
+        """Metrics that only these examples can give, of the lists an evaluation collected; none by default.
+
+        lists: as in `Step`, first axis n; `index` (long [n]) says which examples they belong to.
+        """
+        return {}
 
     def to(self, device: torch.device) -> Examples:
         """The same examples, kept on `device` if they are tensors in memory; else unchanged."""
@@ -163,11 +175,14 @@ class Step:
     total: the *summed* loss, a scalar with gradient.
     count: what it is summed over (images, tokens, frames), a scalar.
     sums: named sums of any shape, without gradient; they are added over batches and finished by `metrics`.
+    lists: named values whose first axis is that of the examples, in evaluation only: they are joined over batches and
+        stand among the sums in `metrics`, for what no sum can say (a rank correlation). `Examples.score` gets them too.
     """
 
     total: Tensor
     count: Tensor
     sums: dict[str, Tensor]
+    lists: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Table(NamedTuple):

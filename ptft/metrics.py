@@ -45,9 +45,10 @@ def spearman(x: Tensor, y: Tensor) -> float:
 
 def average_ranks(x: Tensor) -> Tensor:
     """Float64 [N]: ranks from 1 up; equal values get the mean of the ranks that they would take together."""
-    _, group, counts = x.unique(return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).double()
-    return (last - (counts - 1) / 2)[group]
+    _, group, counts = torch.unique(x, return_inverse=True, return_counts=True)
+    last: Tensor = counts.cumsum(0).double()
+    ranks: Tensor = (last - (counts - 1) / 2)[group]
+    return ranks
 
 
 class Tags(NamedTuple):
