@@ -135,6 +135,10 @@ class Backbone(nn.Module, ABC):
     def prepare(self, raw: Tensor) -> Tensor:
         """Raw input of the source (uint8 [B, C, H, W] for images) -> normalised float of the same shape."""
 
+    def inputs(self, batch: Batch) -> Tensor:
+        """The `input` of a raw batch, prepared; by a model that reads more of the batch (lengths), with that."""
+        return self.prepare(batch["input"])
+
     @abstractmethod
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Prepared input -> Features."""

@@ -13,8 +13,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors"},
     {"core", "argv", "check", "eager", "interrupt", "metrics", "process"},
-    {"augment", "checkpoint", "compose", "data", "graph", "models", "recompute", "runs", "schedule"},
-    {"kernels", "optim", "muon", "origin", "transfer", "report"},
+    {"augment", "augment_audio", "checkpoint", "compose", "data", "graph", "models", "recompute", "runs", "schedule"},
+    {"kernels", "optim", "muon", "origin", "transfer", "report", "views"},
     {"objectives", "plan", "sweep", "training", "words"},
     {"loop"},
     {"build", "speed"},

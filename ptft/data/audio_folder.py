@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,7 +13,7 @@ from ptft.data.keys import unknown
 from ptft.data.listing import Listing, divide, list_all, refused
 from ptft.data.naming import Pattern, Rule
 from ptft.data.recordings import RECORDINGS, FileWaves, RecordingKeys, RecordingSource
-from ptft.data.waves import Said
+from ptft.data.waves import Said, UnreadWaves, Waves
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class AudioFolder(RecordingSource):
     Raises DataError saying what is wrong with `root`, ConfigError for a pattern or rule that can't be.
     """
 
-    units: ClassVar[str | None] = None
+    units: str | None = None
 
     def __init__(
         self,
@@ -45,7 +46,8 @@ class AudioFolder(RecordingSource):
         **keys: Unpack[RecordingKeys],
     ) -> None:
         super().__init__(**keys)
-        self.listings, divided = self._listed(pattern, {"test": test_rule, "val": val_rule}, split_seed)
+        self.pattern = None if pattern is None else Pattern(pattern)
+        self.listings, divided = self._listed({"test": test_rule, "val": val_rule}, split_seed)
         if divided:
             self.note(f"{self.root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={split_seed})")
         if self.train not in self.listings:
@@ -63,29 +65,33 @@ class AudioFolder(RecordingSource):
                     raise
         raise DataError(f"{self._where()}: none of {len(paths)} files is readable as a recording")
 
-    def load(self, split: str) -> FileWaves:
+    def load(self, split: str) -> UnreadWaves | Waves:
+        return self.recordings(split, self.own_classes)
+
+    def recordings(self, split: str, classes: Sequence[str]) -> FileWaves:
+        """The files of a split and their labels, which count `classes`."""
         listing = self.listings[split]
-        if strange := set(listing.names) - set(self.own_classes):
+        if strange := set(listing.names) - set(classes):
             missing = ", ".join(sorted(strange)[:10])
             raise DataError(f"{self._where()}: {split} has classes that {self.train} has not: {missing}")
-        number = {name: k for k, name in enumerate(self.own_classes)}
+        number = {name: k for k, name in enumerate(classes)}
         labels = torch.tensor([number[name] for name in listing.names], dtype=torch.long)
         assert self.root is not None
         base = self.root if self.root.is_dir() else self.root.parent
         return FileWaves(listing.paths, Said(len(labels), labels), self.spec, base, self.on_error)
 
-    def _listed(self, pattern: str | None, rules: dict[str, str | None], seed: int) -> tuple[dict[str, Listing], bool]:
+    def _listed(self, rules: dict[str, str | None], seed: int) -> tuple[dict[str, Listing], bool]:
         """(split -> files and their classes, whether the division is ours)."""
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {RECORDINGS.layout}")
-        if pattern is None:
+        if self.pattern is None:
             for name in (name for name, rule in rules.items() if rule is not None):
                 raise ConfigError(f"dataset.{name}_rule={rules[name]}: needs dataset.pattern, which names the fields")
             return list_all(self.root, self.train, seed, RECORDINGS)
         paths = files.find(self.root, audio.SUFFIXES)
         if not paths:
             raise refused(self.root, "holds no recordings" if self.root.exists() else "does not exist", RECORDINGS)
-        return _by_rules(Pattern(pattern), paths, rules, seed)
+        return _by_rules(self.pattern, paths, rules, seed)
 
 
 def _by_rules(

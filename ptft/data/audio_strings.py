@@ -8,24 +8,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ptft.core import Batch, Examples
-from ptft.data import audio_folder
+from ptft.core import Batch
+from ptft.data import audio_folder, transcripts
 from ptft.data.audio_folder import AudioFolder
-from ptft.data.hashing import key, mix, uniform
-from ptft.data.recordings import FileWaves
-from ptft.data.transcripts import UNITS
-from ptft.data.waves import PAD, Said, UnreadWaves, Waves, begins
-from ptft.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ptft.data.recordings import RecordingKeys
+from ptft.data.hashing import key
+from ptft.data.waves import PAD, Said, Waves, begins
+from ptft.errors import ConfigError
 
 
 class StringWaves(Waves):
@@ -41,20 +34,17 @@ class StringWaves(Waves):
         self.recordings, self.parts, self.gaps = recordings, parts, gaps
 
     def take(self, indices: Tensor) -> Batch:
-        parts, gaps = self.parts[indices], self.gaps[indices]
-        row, place = (parts != PAD).nonzero(as_tuple=True)
-        part, silence = parts[row, place], gaps[row, place]
-        count = self.recordings.lengths[part]
-        longest = int(self.lengths[indices].max()) if len(indices) else 0
-        ends = (silence + count).cumsum(0)
-        # Where in the flattened batch each part begins: behind all before it, less those that are of other rows.
-        before = self.lengths[indices].cumsum(0)[row] - self.lengths[indices][row]
-        start = row * longest + (ends - count) - before
+        parts, lengths = self.parts[indices], self.lengths[indices]
+        real, longest = parts != PAD, int(lengths.max())
+        counts = self.recordings.lengths[parts.clamp(min=0)] * real
+        ends = (counts + self.gaps[indices] * real).cumsum(1)
+        # Where each part begins in the flattened batch, and where in the samples of all recordings.
+        begin = (torch.arange(len(parts)) * longest).unsqueeze(1) + ends - counts
+        count, start = counts[real], self.recordings.starts[parts[real]]
         inside = torch.arange(int(count.sum())) - begins(count).repeat_interleave(count)
-        sound = torch.zeros(len(indices) * longest, dtype=torch.int16)
-        source = self.recordings.starts[part].repeat_interleave(count) + inside
-        sound[start.repeat_interleave(count) + inside] = self.values[source]
-        batch = {"input": sound.view(len(indices), longest), "length": self.lengths[indices], "index": indices}
+        sound = torch.zeros(len(parts) * longest, dtype=torch.int16)
+        sound[begin[real].repeat_interleave(count) + inside] = self.values[start.repeat_interleave(count) + inside]
+        batch = {"input": sound.view(len(parts), longest), "length": lengths, "index": indices}
         return {**batch, **self.said.batch(indices)}
 
     def at(self, rows: Tensor, labels: Tensor | None = None) -> StringWaves:
@@ -76,8 +66,6 @@ class AudioStrings(AudioFolder):
     Which recordings follow each other is a function of `seed`.
     """
 
-    transcribes: ClassVar[bool] = True
-
     def __init__(
         self,
         *,
@@ -88,13 +76,53 @@ class AudioStrings(AudioFolder):
         units: str = "words",
         **options: Any,
     ) -> None:
-        if units not in UNITS:
-            raise ConfigError(f"dataset.units={units}: one of {', '.join(UNITS)}")
         if len(words) != 2 or not 1 <= words[0] <= words[1]:
             raise ConfigError(f"dataset.words={list(words)}: two counts, the smaller one first, e.g. [2, 5]")
         if min(strings, held_out) < 1 or gap < 0:
-            raise ConfigError(
-                f"dataset.strings={strings}, dataset.held_out={held_out}, dataset.gap={gap}: above 0, the gap at least 0"
-            )
+            typed = f"dataset.strings={strings}, dataset.held_out={held_out}, dataset.gap={gap}"
+            raise ConfigError(f"{typed}: counts above 0, and a gap of at least 0 seconds")
         self.strings, self.held_out, self.words, self.gap, self.units = strings, held_out, tuple(words), gap, units
         super().__init__(**options)
+        if isinstance(self.val, float):
+            raise ConfigError(f"dataset.val={self.val}: its strings would hold recordings of train; dataset.val_rule=…")
+
+    def describe(self, classes: Sequence[str], splits: Sequence[str], rate: int, units: str | None = None) -> None:
+        assert units is not None
+        self.spoken = tuple(classes)
+        joined = " ".join([*classes, classes[0]])
+        super().describe(transcripts.vocabulary([joined], units, self.like), splits, rate, units)
+
+    def load(self, split: str) -> StringWaves:
+        recordings = self.recordings(split, self.spoken).gathered(lambda done, total: None)
+        assert recordings.labels is not None
+        assert self.units is not None
+        generator = torch.Generator().manual_seed(key(self.seed, *split.encode()) % 2**63)
+        count = self.strings if split == self.train else self.held_out
+        parts = _drawn(self._speakers(split, recordings), count, self.words, generator)
+        gaps = (torch.rand(parts.shape, generator=generator) * self.gap * self.spec.shape["rate"]).long()
+        texts = [" ".join(self.spoken[recordings.labels[i]] for i in row if i != PAD) for row in parts.tolist()]
+        said = transcripts.said(texts, [f"string {i} of {split}" for i in range(count)], self.spec.classes, self.units)
+        return StringWaves(recordings, parts, gaps, said)
+
+    def _speakers(self, split: str, recordings: Waves) -> Tensor:
+        """Long [R], numbers of who speaks, where the pattern says it; else all 0."""
+        if self.pattern is None or "speaker" not in self.pattern.fields or recordings.notes:
+            return torch.zeros(len(recordings), dtype=torch.long)
+        names = [self.pattern.read(path)["speaker"] for path in self.listings[split].paths]
+        number = {name: k for k, name in enumerate(sorted(set(names)))}
+        return torch.tensor([number[name] for name in names])
+
+
+def _drawn(speakers: Tensor, count: int, words: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Recordings of `count` strings, long [N, most] padded with PAD, each of one of the speakers (long [R])."""
+    chance = torch.rand(count, words[1], generator=generator, dtype=torch.float64)
+    order, sizes = speakers.argsort(stable=True), speakers.bincount()
+    speaker = torch.randint(len(sizes), (count, 1), generator=generator)
+    chosen = order[begins(sizes)[speaker] + (chance * sizes[speaker]).long()]
+    many = torch.randint(words[0], words[1] + 1, (count, 1), generator=generator)
+    return chosen.masked_fill(torch.arange(words[1]) >= many, PAD)
+
+
+def sample(root: Path) -> None:
+    """Write two words, spoken a few times, below `root`."""
+    audio_folder.sample(root)

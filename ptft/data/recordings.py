@@ -6,7 +6,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,8 @@ class RecordingKeys(Shared, total=False):
 class FileWaves(UnreadWaves):
     """`paths` of recordings, or `spans` (seconds, from and to) of them, decoded in `take` as `spec` asks.
 
-    root: what `digest` takes paths relative to. on_error: "raise" or "skip".
+    root: what `digest` takes paths relative to. on_error: "raise" or "skip". lengths: samples of every one (long [N]),
+        read from the headers where they are not given.
     """
 
     def __init__(
@@ -49,11 +49,17 @@ class FileWaves(UnreadWaves):
         root: Path,
         on_error: str = "raise",
         spans: Sequence[Span | None] | None = None,
+        lengths: Tensor | None = None,
     ) -> None:
         assert len(paths) == said.count
         self.paths, self.said, self.labels, self.spec, self.root = list(paths), said, said.labels, spec, root
         self.on_error = on_error
         self.spans: list[Span | None] = [None] * len(paths) if spans is None else list(spans)
+        if lengths is None:
+            lengths = torch.tensor(
+                [self._length(path, span) for path, span in zip(self.paths, self.spans, strict=True)]
+            )
+        self.lengths: Tensor = lengths
 
     def wave(self, index: int) -> Tensor:
         return audio.read(self.paths[index], self.spec, self.spans[index])
@@ -62,14 +68,10 @@ class FileWaves(UnreadWaves):
         said = self.said.at(rows) if labels is None else Said(len(rows), labels)
         chosen = rows.tolist()
         paths, spans = [self.paths[i] for i in chosen], [self.spans[i] for i in chosen]
-        return FileWaves(paths, said, self.spec, self.root, self.on_error, spans)
-
-    @cached_property
-    def lengths(self) -> Tensor:
-        """As the headers say; 0 where there is none to read."""
-        return torch.tensor([self._length(path, span) for path, span in zip(self.paths, self.spans, strict=True)])
+        return FileWaves(paths, said, self.spec, self.root, self.on_error, spans, self.lengths[rows])
 
     def _length(self, path: Path, span: Span | None) -> int:
+        """Samples, as the header says; 0 where there is none to read."""
         try:
             samples, rate = audio.info(path)
         except DataError:

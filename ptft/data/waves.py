@@ -82,7 +82,8 @@ class Waves(Examples):
         self, values: Tensor, starts: Tensor, lengths: Tensor, said: Said, notes: tuple[str, ...] = ()
     ) -> None:
         assert len(starts) == len(lengths) == said.count
-        self.values, self.starts, self.lengths = values, starts, lengths
+        self.values, self.starts = values, starts
+        self.lengths: Tensor = lengths
         self.said, self.notes, self.labels = said, notes, said.labels
 
     @classmethod
@@ -127,13 +128,9 @@ class UnreadWaves(ReadExamples):
 
     uneven = True
     labels: Tensor | None  # type: ignore[assignment]
+    lengths: Tensor
     said: Said
     on_error = "raise"
-
-    @property
-    @abstractmethod
-    def lengths(self) -> Tensor:
-        """Samples of every example, long [N], known without reading them."""
 
     @abstractmethod
     def wave(self, index: int) -> Tensor:

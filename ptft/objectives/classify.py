@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptft.augment import Mix, Views
+from ptft.augment import Mix
 from ptft.check import AT_LEAST_0
 from ptft.core import Backbone, Batch, Objective, Spec, Step, Table
 from ptft.errors import ConfigError
 from ptft.metrics import macro_f1, matthews
+from ptft.views import views as random_views
 
 
 class Classify(Objective):
@@ -22,7 +23,7 @@ class Classify(Objective):
     label_smoothing: share of the target spread over all classes (Szegedy et al. 2016, section 7).
     class_weights: None, "balanced" (inverse frequency, mean 1 over the training labels) or one weight per class.
     mixup, cutmix: Beta parameters (Zhang et al. 2018; Yun et al. 2019); 0 switches them off.
-    views: options of `augment.Views`, applied in training only.
+    views: options of the modality's random views, made in training only.
     tta: None, or "flip": in evaluation and prediction the mean of the logits of an image and of its mirror image.
     labels: long [N] of the training split, which "balanced" is computed from.
     """
@@ -56,12 +57,12 @@ class Classify(Objective):
         if tta not in (None, "flip"):
             raise ConfigError(f"objective.tta={tta}: choose null or flip")
         if spec.modality != "image":
-            _refuse_for(spec.modality, mixup=mixup, cutmix=cutmix, tta=tta, views=views)
+            _refuse_for(spec.modality, mixup=mixup, cutmix=cutmix, tta=tta)
         self.backbone = backbone
         self.head = nn.Linear(backbone.width, len(self.classes))
         self.dropout = nn.Dropout(dropout)
         self.label_smoothing, self.tta = label_smoothing, tta
-        self.views = Views(**(views or {})) if spec.modality == "image" else nn.Identity()
+        self.views = random_views(spec, views)
         self.mix = Mix(mixup=mixup, cutmix=cutmix) if mixup or cutmix else None
         weights = _class_weights(class_weights, labels, len(self.classes))
         self.register_buffer("class_weights", weights, persistent=False)
@@ -77,7 +78,7 @@ class Classify(Objective):
         return self.head(self.dropout(self.backbone.pool(features))).float()  # type: ignore[no-any-return]
 
     def forward(self, batch: Batch) -> Step:
-        x, labels = self.backbone.prepare(batch["input"]), batch["label"]
+        x, labels = self.backbone.inputs(batch), batch["label"]
         target = labels
         if self.training:
             x = self.views(x)
@@ -117,7 +118,7 @@ class Classify(Objective):
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """`label` long [B], the likeliest class, and its `probability` float [B]."""
-        probability, label = self.logits(self.backbone.prepare(batch["input"]), batch.get("mask")).softmax(1).max(1)
+        probability, label = self.logits(self.backbone.inputs(batch), batch.get("mask")).softmax(1).max(1)
         return {"label": label, "probability": probability}
 
 
