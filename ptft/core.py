@@ -15,6 +15,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ptft.errors import ConfigError
+
 Batch = dict[str, Tensor]
 """`input` always; `label`, `mask`, `length`, `index` where they exist. The first axis of every tensor is B.
 
@@ -225,8 +227,16 @@ class Objective(nn.Module, ABC):
         return {}
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """What `stage=predict` writes for every example; objectives without an answer raise."""
+        """The answer for every example, as tensors; objectives without one raise."""
         raise NotImplementedError(f"{type(self).__name__} predicts nothing")
+
+    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """What `stage=predict` writes for every example of a batch: its columns. Raises ConfigError where it has none.
+
+        options: what `generate` of the configuration says, for objectives that write something; others ignore them.
+        """
+        name = type(self).__name__
+        raise ConfigError(f"ckpt=: it was trained with {name}, which has no answer for new files; finetune it first")
 
     def advance(self, step: int, steps: int) -> None:
         """Called once after every optimizer step: momentum encoders, temperatures, phases."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from glob import glob
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 
-from ptft.core import Spec
+from ptft.core import Batch, Spec
 from ptft.errors import ConfigError, DataError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -116,6 +116,16 @@ def read(path: Path | str, spec: Spec, first: Path | str | None = None) -> Tenso
         raise SizeError(_differs(path, (image.height, image.width), (height, width), first))
     pixels = np.array(_fit(image, (height, width), fit), dtype=np.uint8)
     return torch.from_numpy(pixels).reshape(height, width, channels).permute(2, 0, 1).contiguous()
+
+
+def collate(items: Sequence[Tensor], spec: Spec) -> Batch:
+    """Images uint8 [C, H, W] of one size as `input` uint8 [B, C, H, W]."""
+    return {"input": torch.stack(list(items))}
+
+
+def describe(spec: Spec) -> str:
+    """As the header of a run shows it: 28x28x1 with real multiplication signs."""
+    return TIMES.join(map(str, [*spec.shape["size"], spec.shape["channels"]]))
 
 
 def _open(path: Path | str, least: int | None) -> Image.Image:

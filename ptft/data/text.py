@@ -1,7 +1,7 @@
 """The text modality: from strings to token ids [T]. Sources and `stage=predict` read through the same functions.
 
-`Spec.shape` is `{"tokenizer": Tokenizer.to_dict(), "length": the most tokens of an example, ...}`; a source with more
-than one column of text says which in `"columns"`.
+`Spec.shape` is `{"tokenizer": Tokenizer.to_dict(), "length": the most tokens of an example, ...}`. Of longer texts the
+beginning counts, or with `"keep": "end"` the end; a source with more than one column of text says which in `"columns"`.
 """
 
 from __future__ import annotations
@@ -34,15 +34,18 @@ class Item:
         return self.name
 
 
-def find(path: Path | str, whole: bool = False) -> list[Item]:
-    """The texts at `path` (a file, a folder with everything below it, or a glob), in order: one for each line that is
-    not empty, or with `whole` one for each file. Empty where there is nothing. Raises DataError for an unreadable file.
+def find(path: Path | str) -> list[Item]:
+    """The lines of the texts at `path` (a file, a folder with everything below it, or a glob) that are not empty.
+
+    Raises DataError for an unreadable file.
     """
-    files = text_files(path)
-    if whole:
-        return [Item(str(file), read_file(file)) for file in files]
-    lines = [(file, number, line) for file in files for number, line in enumerate(read_file(file).splitlines(), 1)]
-    return [Item(f"{file}:{number}", line) for file, number, line in lines if line.strip()]
+    numbered = ((file, enumerate(read_file(file).splitlines(), 1)) for file in text_files(path))
+    return [Item(f"{file}:{number}", line) for file, lines in numbered for number, line in lines if line.strip()]
+
+
+def find_whole(path: Path | str) -> list[Item]:
+    """As `find`, each file as one item."""
+    return [Item(str(file), read_file(file)) for file in text_files(path)]
 
 
 def text_files(path: Path | str) -> list[Path]:
@@ -67,11 +70,11 @@ def read_file(path: Path) -> str:
 
 
 def read(item: Item, spec: Spec) -> Tensor:
-    """Its ids, long [T], cut to `spec.shape["length"]`. Raises DataError where nothing is left of it."""
-    ids = tokenizer_of(spec).encode([item.text])[0][: spec.shape["length"]]
+    """Its ids, long [T], of a longer text the part that `spec.shape` keeps. Raises DataError where it is empty."""
+    ids, length = tokenizer_of(spec).encode([item.text])[0], spec.shape["length"]
     if not ids:
         raise DataError(f"{item}: holds no text")
-    return torch.tensor(ids, dtype=torch.long)
+    return torch.tensor(ids[-length:] if spec.shape.get("keep") == "end" else ids[:length], dtype=torch.long)
 
 
 def collate(items: Sequence[Tensor], spec: Spec) -> Batch:
@@ -81,7 +84,7 @@ def collate(items: Sequence[Tensor], spec: Spec) -> Batch:
 
 
 def describe(spec: Spec) -> str:
-    """As the header shows it: "bytes (261 ids), up to 256"."""
+    """As the header shows it: "bytes (261 ids), up to 256 tokens"."""
     tokenizer = spec.shape["tokenizer"]
     return f"{tokenizer['kind']} ({tokenizer['size']:,} ids), up to {spec.shape['length']:,} tokens"
 

@@ -120,6 +120,12 @@ class Classify(Objective):
         probability, label = self.logits(self.backbone.prepare(batch["input"]), batch.get("mask")).softmax(1).max(1)
         return {"label": label, "probability": probability}
 
+    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """`class`, the name of the likeliest, and its `probability`."""
+        found = self.predict(batch)
+        pairs = zip(found["label"].tolist(), found["probability"].tolist(), strict=True)
+        return [{"class": self.classes[label], "probability": share} for label, share in pairs]
+
 
 def _refuse_for(modality: str, **options: Any) -> None:
     """Raises ConfigError for options of images that were chosen for something else."""

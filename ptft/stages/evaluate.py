@@ -81,7 +81,7 @@ def restored(cfg: DictConfig, origin: Origin, shape: dict[str, Any] | None = Non
 
     Raises ConfigError for a file that holds no task, CheckpointError where its tensors don't fit.
     """
-    if origin.spec is None or not origin.spec.classes or "objective" not in (origin.config or {}):
+    if origin.spec is None or "objective" not in (origin.config or {}):
         raise ConfigError(f"ckpt={origin.path}: holds a backbone and no task; finetune it first")
     spec = replace(origin.spec, shape=shape or origin.spec.shape)
     objective = build.objective(plain(cfg.model), plain(cfg.objective), spec, None, tuple(cfg.trusted))
@@ -117,7 +117,7 @@ def _header(
 ) -> None:
     rows = {
         "model": f"{cfg.names.model}, {cfg.names.objective}",
-        "data": f"{cfg.names.dataset}: {sizes}; {len(source.spec.classes)} classes, {announce.shape_of(source.spec)}",
+        "data": f"{cfg.names.dataset}: {sizes}; {announce.examples_of(source.spec)}",
         "device": device,
         "start": origin.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
