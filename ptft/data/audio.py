@@ -96,7 +96,13 @@ def most(spec: Spec) -> int | None:
     return None if seconds is None else max(1, round(seconds * spec.shape["rate"]))
 
 
-def collate(items: Sequence[Tensor]) -> Batch:
+def describe(spec: Spec) -> str:
+    """As the header of a run shows it: "8,000 Hz, up to 2 s"."""
+    seconds = spec.shape["seconds"]
+    return f"{spec.shape['rate']:,} Hz" + ("" if seconds is None else f", up to {seconds:g} s")
+
+
+def collate(items: Sequence[Tensor], spec: Spec) -> Batch:
     """Recordings int16 [n] of any lengths as one batch: `input` int16 [B, N] padded with 0, `length` long [B]."""
     lengths = torch.tensor([len(item) for item in items])
     return {"input": pad_sequence(list(items), batch_first=True), "length": lengths}

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ptft.core import Batch, Examples
-from ptft.data import audio
 from ptft.data.memory import ReadExamples, left_out
 from ptft.errors import DataError
 
@@ -155,7 +155,8 @@ class UnreadWaves(ReadExamples):
         found = [(i, wave) for i in indices.tolist() if (wave := self._wave(i)) is not None]
         index = torch.tensor([i for i, _ in found], dtype=torch.long)
         waves = [wave for _, wave in found] or [torch.empty(0, dtype=torch.int16)]
-        return {**audio.collate(waves), "index": index, **self.said.batch(index)}
+        lengths = torch.tensor([len(wave) for wave in waves])
+        return {"input": pad_sequence(waves, True), "length": lengths, "index": index, **self.said.batch(index)}
 
     def _wave(self, index: int) -> Tensor | None:
         try:
