@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
     {"errors"},
-    {"core", "argv", "check", "eager", "interrupt", "metrics", "process"},
+    {"core", "argv", "check", "eager", "edits", "interrupt", "metrics", "process"},
     {"augment", "augment_audio", "checkpoint", "compose", "data", "graph", "models", "recompute", "runs", "schedule"},
     {"kernels", "optim", "muon", "origin", "transfer", "report", "views"},
     {"objectives", "plan", "sweep", "training", "words"},
