@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from ptft.data.encoded import NO_LABEL, TextExamples, in_a_row, room
 from ptft.data.keys import unknown
 from ptft.data.labelled import LabelledTexts, TextKeys
-from ptft.data.sentences import NO_LABEL, TextExamples, in_a_row, room
 from ptft.data.stratify import thirds
 from ptft.data.text import read_file
 from ptft.data.words import pieces, tokens, word_ids

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ptft.core import Examples
 from ptft.data.divided import DividedSource, Part
+from ptft.data.encoded import TextExamples
 from ptft.data.keys import Shared
-from ptft.data.sentences import TextExamples
 from ptft.data.text import choose_tokenizer, text_spec
 from ptft.errors import ConfigError
 

@@ -1,4 +1,9 @@
-"""What every modality's module offers; a Spec says by name which one reads its examples."""
+"""What every modality's module offers; a Spec says by name which one reads its examples.
+
+A modality that is read in several ways has a module for each, with the same functions; `Spec.shape["reader"]` names it.
+Beside those of `Modality` a module may have `items(path, spec)`, which takes the place of `find` where a file means
+something else for another Spec, and `finish(found, spec)`, which makes rows of items that are parts of something.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,9 @@ from torch import Tensor
 
 from ptft.core import Batch, Spec
 from ptft.errors import ConfigError
+
+Row = dict[str, str | float]
+"""What is written of an item: named columns."""
 
 
 class Modality(Protocol):
@@ -30,7 +38,7 @@ class Modality(Protocol):
 
 def of(spec: Spec) -> Modality:
     """The module that reads the Spec's examples."""
-    return cast(Modality, importlib.import_module(f"ptft.data.{spec.modality}"))
+    return cast(Modality, importlib.import_module(f"ptft.data.{spec.shape.get('reader', spec.modality)}"))
 
 
 def find(spec: Spec, path: str, whole: bool) -> Sequence[Any]:
@@ -40,8 +48,15 @@ def find(spec: Spec, path: str, whole: bool) -> Sequence[Any]:
     """
     module = of(spec)
     if not whole:
-        return module.find(path)
+        items: Callable[[str, Spec], Sequence[Any]] | None = getattr(module, "items", None)
+        return items(path, spec) if items is not None else module.find(path)
     found: Callable[[str], Sequence[Any]] | None = getattr(module, "find_whole", None)
     if found is None:
         raise ConfigError(f"whole=true: is for text, the checkpoint was trained on {spec.modality}")
     return found(path)
+
+
+def finish(spec: Spec, found: Sequence[tuple[Any, Row]]) -> list[Row]:
+    """Items and their answers -> rows to write: one for each item under its name, or what the module makes of them."""
+    finished: Callable[[Sequence[tuple[Any, Row]], Spec], list[Row]] | None = getattr(of(spec), "finish", None)
+    return finished(found, spec) if finished is not None else [{"path": str(item), **row} for item, row in found]

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from ptft.data.encoded import TextExamples
 from ptft.data.keys import unknown
 from ptft.data.labelled import LabelledTexts, TextKeys
 from ptft.data.memory import MOST_SKIPPED_FRACTION
 from ptft.data.rows import SUFFIXES, Column, Columns, Row, has_label, read_rows
-from ptft.data.sentences import TextExamples, sentences
+from ptft.data.sentences import sentences
 from ptft.data.stratify import thirds
 from ptft.errors import ConfigError, DataError
 
@@ -88,7 +89,7 @@ class TableTexts(LabelledTexts):
         if self.train not in splits:
             raise ConfigError(unknown("dataset.train", self.train, splits))
         names = {row.label for row in self.rows(self.train) if row.label is not None} if target == "class" else set()
-        columns = [str(name) for name in self.columns.text]
+        columns = list(self.columns.text)
         self.describe(
             sorted(names, key=_order), splits, target, self._training_texts, reader="sentences", columns=columns
         )

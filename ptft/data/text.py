@@ -48,13 +48,13 @@ def find_whole(path: Path | str) -> list[Item]:
     return [Item(str(file), read_file(file)) for file in text_files(path)]
 
 
-def text_files(path: Path | str) -> list[Path]:
-    """A file whatever its suffix; in a folder all below it with one of SUFFIXES, not hidden; or a glob. Sorted."""
+def text_files(path: Path | str, suffixes: frozenset[str] = SUFFIXES) -> list[Path]:
+    """A file whatever its suffix; in a folder all below it with one of `suffixes`, not hidden; or a glob. Sorted."""
     path = Path(path).expanduser()
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        found = (file for file in path.rglob("*") if file.suffix.lower() in suffixes)
         return sorted(f for f in found if not any(part.startswith(".") for part in f.relative_to(path).parts))
     return sorted(match for match in map(Path, glob(str(path), recursive=True)) if match.is_file())
 

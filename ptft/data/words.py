@@ -1,6 +1,6 @@
 """Sentences as words: their tokens, cut into pieces where they are long, and which token begins each word.
 
-Axes: T tokens. Sources and `stage=predict` read through the same functions; an item of `find` is a piece.
+Axes: T tokens. Sources and `stage=predict` read through the same functions; an item is a piece.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ptft.core import Batch, Spec
 from ptft.data import text
-from ptft.data.sentences import room
+from ptft.data.encoded import room
+from ptft.data.modality import Row
 from ptft.data.tokenizer import Tokenizer
 from ptft.data.uneven import padded
-from ptft.errors import DataError
 
 SUFFIXES = frozenset({".conll", ".bio", ".iob", ".iob2", ".conllu"})
 """Of files with a word a line; in others a line is a sentence."""
@@ -65,72 +65,73 @@ def _first(count: int) -> list[bool]:
 
 
 @dataclass(frozen=True)
-class Sentence:
-    """A sentence to tag, and what to call it: its file and first line."""
+class Piece:
+    """A part of a sentence to tag that fits into an example, with the ids of its words.
 
-    name: str
+    sentence: number and name of the whole one, its file and first line.
+    """
+
+    sentence: tuple[int, str]
     words: tuple[str, ...]
+    ids: list[list[int]]
 
     def __str__(self) -> str:
-        return self.name
+        return self.sentence[1]
 
 
-def find(path: Path | str) -> list[Sentence]:
+def items(path: str, spec: Spec) -> list[Piece]:
     """The sentences at `path`: of .conll files the first column, empty lines between; of others a sentence a line."""
-    found: list[Sentence] = []
+    named: list[tuple[str, list[str]]] = []
     for file in text.text_files(path, text.SUFFIXES | SUFFIXES):
         content = text.read_file(file)
-        found += _from_columns(file, content) if file.suffix.lower() in SUFFIXES else _from_lines(file, content)
+        named += _from_columns(file, content) if file.suffix.lower() in SUFFIXES else _from_lines(file, content)
+    tokenizer = text.tokenizer_of(spec)
+    budget, found = room(tokenizer, 1, spec.shape["length"]), []
+    for number, ((name, words), ids) in enumerate(zip(named, word_ids(tokenizer, [w for _, w in named]), strict=True)):
+        found += [Piece((number, name), tuple(words[a:b]), ids[a:b]) for a, b in pieces(ids, budget)]
     return found
 
 
-def _from_lines(file: Path, content: str) -> list[Sentence]:
-    lines = ((number, WORDS.findall(line)) for number, line in enumerate(content.splitlines(), 1))
-    return [Sentence(f"{file}:{number}", tuple(words)) for number, words in lines if words]
+def _from_lines(file: Path, content: str) -> list[tuple[str, list[str]]]:
+    lines = ((f"{file}:{number}", WORDS.findall(line)) for number, line in enumerate(content.splitlines(), 1))
+    return [(name, words) for name, words in lines if words]
 
 
-def _from_columns(file: Path, content: str) -> list[Sentence]:
-    found: list[Sentence] = []
+def _from_columns(file: Path, content: str) -> list[tuple[str, list[str]]]:
+    found: list[tuple[str, list[str]]] = []
     words: list[str] = []
     for number, line in enumerate([*content.splitlines(), ""], 1):
         if line.strip():
             words.append(line.split()[0])
         elif words:
-            found.append(Sentence(f"{file}:{number - len(words)}", tuple(words)))
+            found.append((f"{file}:{number - len(words)}", words))
             words = []
     return found
 
 
-def read(item: Sentence, spec: Spec) -> Tensor:
-    """Long [T, 2]: ids, and the number of the word that begins there, else -1. What is too long is cut off."""
+def read(item: Piece, spec: Spec) -> Tensor:
+    """Long [T, 2]: ids, and the number of the word that begins there, else -1."""
     tokenizer = text.tokenizer_of(spec)
-    budget = room(tokenizer, 1, spec.shape["length"])
-    ids, begins = tokens(tokenizer, word_ids(tokenizer, [item.words])[0], budget)
-    if not any(place >= 0 for place in begins):
-        raise DataError(f"{item}: holds no words")
-    return torch.tensor([ids, begins]).T
+    return torch.tensor(tokens(tokenizer, item.ids, room(tokenizer, 1, spec.shape["length"]))).T
 
 
 def collate(items: Sequence[Tensor], spec: Spec) -> Batch:
     """`input` long [B, T], `mask` bool [B, T], and `words` long [B, T], the number of the word that begins there."""
     values, mask = padded(items)
+    ids, begins = values.unbind(-1)
     pad = spec.shape["tokenizer"]["pad"]
-    return {
-        "input": values[..., 0].masked_fill(~mask, pad),
-        "mask": mask,
-        "words": values[..., 1].masked_fill(~mask, -1),
-    }
+    return {"input": ids.masked_fill(~mask, pad), "mask": mask, "words": begins.masked_fill(~mask, -1)}
 
 
 def describe(spec: Spec) -> str:
     return text.describe(spec)
 
 
-def finish(items: Sequence[Sentence], rows: Sequence[dict[str, Any]], spec: Spec) -> list[dict[str, Any]]:
-    """The tags of each sentence beside its words; of words that were cut off the tag is O."""
-    found = []
-    for item, row in zip(items, rows, strict=True):
-        tags = str(row["tags"]).split()
-        tags += ["O"] * (len(item.words) - len(tags))
-        found.append({**row, "text": " ".join(item.words), "tags": " ".join(tags)})
-    return found
+def finish(found: Sequence[tuple[Piece, Row]], spec: Spec) -> list[Row]:
+    """A row for each sentence: its words and their tags, with spaces between."""
+    rows: list[Row] = []
+    for _, group in groupby(found, lambda pair: pair[0].sentence):
+        parts = list(group)
+        words = " ".join(word for piece, _ in parts for word in piece.words)
+        rows.append({"path": str(parts[0][0]), "text": words, "tags": " ".join(str(row["tags"]) for _, row in parts)})
+    return rows

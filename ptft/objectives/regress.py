@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -63,3 +63,7 @@ class Regress(Objective):
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """`value` float [B], in the target's own unit."""
         return {"value": self.standardised(batch) * self.target_std + self.target_mean}
+
+    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """`value`, in the target's own unit."""
+        return [{"value": value} for value in self.predict(batch)["value"].tolist()]

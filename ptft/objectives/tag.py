@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -67,3 +67,11 @@ class Tag(Objective):
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """`tags` long [B, T], the likeliest class at every token; those at the beginnings of words are meant."""
         return {"tags": self.logits(batch).argmax(-1)}
+
+    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """`tags`, the names of the words' tags with spaces between; `words` of the batch says where words begin."""
+        found = zip(self.predict(batch)["tags"].tolist(), batch["words"].tolist(), strict=True)
+        return [
+            {"tags": " ".join(self.classes[tag] for tag, word in zip(tags, words, strict=True) if word >= 0)}
+            for tags, words in found
+        ]

@@ -19,6 +19,7 @@ from ptft import announce, build, kernels, speed
 from ptft.assemble import plain
 from ptft.core import Batch, Spec
 from ptft.data import modality
+from ptft.data.modality import Row
 from ptft.data.prefetch import on_device
 from ptft.errors import DataError, StorageError
 from ptft.origin import Origin, load
@@ -29,8 +30,6 @@ from ptft.summary import versions
 
 BATCH = 64
 SHOWN = 10
-Row = dict[str, str | float]
-"""`path`, and the objective's columns."""
 
 
 def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any]:
@@ -55,16 +54,16 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     out.block("ptft predict", header)
     if folder is None:
         return {}
-    rows: list[Row] = []
+    found: list[tuple[Any, Row]] = []
     unreadable: list[str] = []
     options = {**plain(cfg.generate), "seed": cfg.seed}
     with out.reading("predicting") as progress, torch.inference_mode(), kernels.autocast(chosen.precision, device)():
-        for names, batch, failed in _batches(items, spec):
-            moved = next(on_device(iter([batch]), device)) if names else {}
-            answers = objective.answers(moved, **options) if names else []
-            rows += [{"path": name, **answer} for name, answer in zip(names, answers, strict=True)]
+        for readable, batch, failed in _batches(items, spec):
+            moved = next(on_device(iter([batch]), device)) if readable else {}
+            found += zip(readable, objective.answers(moved, **options) if readable else [], strict=True)
             unreadable += failed
-            progress(len(rows) + len(unreadable), len(items))
+            progress(len(found) + len(unreadable), len(items))
+    rows = modality.finish(spec, found)
     for message in unreadable[:SHOWN]:
         out.say(f"left out: {message}", "yellow")
     if not rows:
@@ -104,8 +103,8 @@ def _shown(value: str | float, digits: int) -> str:
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
-def _batches(items: Sequence[Any], spec: Spec) -> Iterator[tuple[list[str], Batch, list[str]]]:
-    """Names, their batch and messages about unreadable items, BATCH at a time, read in threads."""
+def _batches(items: Sequence[Any], spec: Spec) -> Iterator[tuple[list[Any], Batch, list[str]]]:
+    """Readable items, their batch and messages about unreadable items, BATCH at a time, read in threads."""
     module = modality.of(spec)
 
     def read(item: Any) -> Tensor | DataError:
@@ -118,9 +117,9 @@ def _batches(items: Sequence[Any], spec: Spec) -> Iterator[tuple[list[str], Batc
         for start in range(0, len(items), BATCH):
             part = items[start : start + BATCH]
             found = list(pool.map(read, part))
-            good = [(str(name), item) for name, item in zip(part, found, strict=True) if isinstance(item, Tensor)]
-            batch = module.collate([item for _, item in good], spec) if good else {}
-            yield [name for name, _ in good], batch, [str(item) for item in found if isinstance(item, DataError)]
+            good = [(item, value) for item, value in zip(part, found, strict=True) if isinstance(value, Tensor)]
+            batch = module.collate([value for _, value in good], spec) if good else {}
+            yield [item for item, _ in good], batch, [str(error) for error in found if isinstance(error, DataError)]
 
 
 def _write(target: Path, rows: list[Row]) -> None:
