@@ -56,19 +56,23 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
     if cfg.train.keep_memory and device.type == "cpu":
         process.keep_freed_memory()
     build.seed_everything(cfg.seed)
-    source = build.source(plain(cfg.dataset), origin.spec if origin else None, tuple(cfg.trusted))
+    labelled = "label" in build.needs(plain(cfg.objective), tuple(cfg.trusted))
+    source = build.source(plain(cfg.dataset), origin.spec if origin else None, tuple(cfg.trusted), labelled=labelled)
     splits = read_splits(source, ("train", "val", "test"), cfg, device, out)
     if not splits.get("train"):
         raise DataError("the training split is empty; check dataset.root and dataset.train")
     objective = build.objective(
         plain(cfg.model), plain(cfg.objective), source.spec, splits["train"], tuple(cfg.trusted)
     )
+    _check_accumulate(cfg, objective)
     transfer = _hand_over(cfg, objective, origin, source) if origin and not cfg.resume else None
     if cfg.names.stage == "finetune":
         optim.freeze(objective, cfg.finetune.train)
     objective.to(device)
     train = _train_loader(cfg, splits["train"], device)
     said = build.calibrate(objective, splits["train"], device) if origin is None else []
+    if not cfg.resume:
+        objective.begin()
     chosen, timings = _kernels(cfg, objective, train)
     said += speed.decisions(objective, plain(cfg.train), device, chosen.precision)
     training = _training(cfg, objective, train, splits.get("val"), chosen)
@@ -139,6 +143,15 @@ def _check_labels(split: str, examples: Examples, spec: Spec) -> None:
         raise DataError(
             f"dataset: sample {sample} of {split} has label {int(examples.labels[sample])}, but there are {total} "
             f"classes (0 to {total - 1})"
+        )
+
+
+def _check_accumulate(cfg: DictConfig, objective: Objective) -> None:
+    """Raises ConfigError where parts of a batch would be another task than the whole batch."""
+    if cfg.train.accumulate > 1 and objective.whole_batch:
+        raise ConfigError(
+            f"train.accumulate={cfg.train.accumulate}: objective={cfg.names.objective} compares the examples of a "
+            "batch with each other, so parts of it are another task; leave it at 1 and lower train.batch_size"
         )
 
 

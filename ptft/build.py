@@ -12,6 +12,7 @@ import math
 import os
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -23,9 +24,11 @@ from ptft.core import Backbone, Examples, Objective, Source, Spec
 from ptft.data import cache
 from ptft.data.loader import Loader
 from ptft.eager import eager
-from ptft.errors import ConfigError
+from ptft.errors import CheckpointError, ConfigError
+from ptft.origin import Origin, load
 from ptft.schedule import Schedule
 from ptft.training import Budget
+from ptft.transfer import take_over
 
 PACKAGES = ("ptft", "torch.optim")
 T = TypeVar("T")
@@ -102,10 +105,20 @@ def option_names(cls: type) -> list[str]:
     return names
 
 
-def source(node: Mapping[str, Any], like: Spec | None, trusted: tuple[str, ...] = ()) -> Source:
-    """The dataset; where the configuration leaves size, channels and normalisation open they come from `like`."""
+def needs(task: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> frozenset[str]:
+    """What the objective asks of every batch, known before it is built."""
+    return find("objective", task, Objective, trusted).needs  # type: ignore[type-abstract]
+
+
+def source(
+    node: Mapping[str, Any], like: Spec | None, trusted: tuple[str, ...] = (), *, labelled: bool = True
+) -> Source:
+    """The dataset; where the configuration leaves size, channels and normalisation open they come from `like`.
+
+    labelled: whether labels are needed; without, a source may be one that has none.
+    """
     node = {key: value for key, value in node.items() if key not in ("views", "cache")}
-    return make("dataset", node, Source, trusted, like=like)  # type: ignore[type-abstract]
+    return make("dataset", node, Source, trusted, like=like, labelled=labelled)  # type: ignore[type-abstract]
 
 
 def objective(
@@ -114,10 +127,36 @@ def objective(
     """A fresh backbone sized from `spec`, and the objective around it."""
     backbone = make("model", model, Backbone, trusted, spec)  # type: ignore[type-abstract]
     labels = train.labels if train is not None else None
-    built = make("objective", task, Objective, trusted, backbone, spec, labels=labels)  # type: ignore[type-abstract]
+    known = {"labels": labels, "reference": train, "rebuild": partial(rebuilt, trusted=trusted) if train else None}
+    built = make("objective", task, Objective, trusted, backbone, spec, **known)  # type: ignore[type-abstract]
     if train is not None and "label" in built.needs and labels is None:
         raise ConfigError(f"objective={type(built).__name__.lower()}: it needs labels, and the dataset has none")
     return built
+
+
+def restored(
+    origin: Origin,
+    model: Mapping[str, Any],
+    task: Mapping[str, Any],
+    spec: Spec,
+    trusted: tuple[str, ...] = (),
+) -> Objective:
+    """The checkpoint's objective with every tensor of it. Raises CheckpointError where its tensors don't fit."""
+    built = objective(model, task, spec, None, trusted)
+    take_over(built, origin.weights, whole=True, why="", origin=origin.path)
+    return built
+
+
+def rebuilt(path: str, key: str, trusted: tuple[str, ...] = ()) -> tuple[Objective, Spec]:
+    """The objective of the checkpoint at `path`, which the key names, made without any dataset; and its Spec.
+
+    What its configuration names must be ptft's or `trusted`, whatever it trusted itself.
+    """
+    found = load(path, key)
+    config, spec = found.config or {}, found.spec
+    if spec is None or not {"model", "objective"} <= config.keys():
+        raise CheckpointError(f"{key}={path}: {found.path} holds weights and no task of ptft; finetune them first")
+    return restored(found, config["model"], config["objective"], spec, trusted), spec
 
 
 def optimizer(

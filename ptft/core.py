@@ -10,12 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ptft.errors import ConfigError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Batch = dict[str, Tensor]
 """`input` always; `label`, `mask`, `length`, `index` where they exist. The first axis of every tensor is B.
@@ -213,6 +216,8 @@ class Objective(nn.Module, ABC):
     capturable: ClassVar[bool] = False
     """Whether a training step is the same work on the device whatever the step and the values in the batch, so that
     `train.cuda_graph` may record it: it reads no number that `advance` changes, and waits for no result."""
+    whole_batch: ClassVar[bool] = False
+    """Whether the loss of an example depends on the others of its batch, so that `train.accumulate` can't cut it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -242,10 +247,21 @@ class Objective(nn.Module, ABC):
         name = type(self).__name__
         raise ConfigError(f"ckpt=: it was trained with {name}, which has no answer for new files; finetune it first")
 
+    def warnings(self, metrics: dict[str, float]) -> list[str]:
+        """What a user must know of an evaluation's metrics, a sentence each: that features collapsed, say."""
+        return []
+
+    def describe(self, spec: Spec) -> Spec:
+        """What a checkpoint says of the examples: the source's Spec, and what the objective knows of them besides."""
+        return spec
+
+    def begin(self) -> None:
+        """Called once when a new run's weights are in place: copies of them start here. Not where a run continues."""
+
     def advance(self, step: int, steps: int) -> None:
         """Called once after every optimizer step: momentum encoders, temperatures, phases."""
 
-    def train(self, mode: bool = True) -> Objective:
+    def train(self, mode: bool = True) -> Self:
         """As nn.Module.train, but parts that don't learn stay in evaluation mode (batch statistics, dropout)."""
         super().train(mode)
         for module in self.frozen:

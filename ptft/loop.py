@@ -27,6 +27,7 @@ class Said(Protocol):
     def trained(self, row: dict[str, Any]) -> None: ...
     def evaluated(self, train: dict[str, float], row: dict[str, Any] | None, best: bool) -> None: ...
     def stepped(self, step: int) -> None: ...
+    def warned(self, text: str) -> None: ...
 
 
 def fit(t: Training, said: Said, save: Callable[[bool], None]) -> None:
@@ -156,6 +157,8 @@ def assess(t: Training, watch: Watch, said: Said) -> bool:
         p.worse += 1
     row = {"step": p.step, "epoch": p.epoch, "split": "val", **metrics, "seconds": round(p.seconds, 3)}
     said.evaluated(train, row, better)
+    for text in t.objective.warnings(metrics):
+        said.warned(text)
     return better
 
 

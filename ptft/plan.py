@@ -26,6 +26,7 @@ FREE_ON_RESUME = (
     "train.checkpoint_activations",
     "device",
     "dataset.root",
+    "objective.teacher",
     "dataset.cache",
     "trusted",
     "resume",
@@ -137,9 +138,10 @@ def _example(stage: str) -> str:
 
 def _absolute(config: dict[str, Any]) -> None:
     """Paths as they are meant where the user stands, so that a later run may start from elsewhere."""
-    root = config.get("dataset", {}).get("root")
-    if isinstance(root, str) and root:
-        config["dataset"]["root"] = str(Path(os.path.expanduser(root)).absolute())
+    for group, key in (("dataset", "root"), ("objective", "teacher")):
+        path = config.get(group, {}).get(key)
+        if isinstance(path, str) and path:
+            config[group][key] = str(Path(os.path.expanduser(path)).absolute())
 
 
 def _continued(resume: str, overrides: list[str], typed: dict[str, Any]) -> dict[str, Any]:

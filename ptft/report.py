@@ -26,7 +26,7 @@ from rich.progress import (
 )
 from rich.table import Table as RichTable
 
-SHARES = ("accuracy", "top5", "macro_f1", "precision", "recall", "f1", "exact_match")
+SHARES = ("accuracy", "top5", "macro_f1", "precision", "recall", "f1", "exact_match", "knn")
 SHOWN = ("loss", "accuracy")
 """Metrics with a column of their own in the table of epochs; the others go to metrics.jsonl and the summary."""
 
@@ -59,6 +59,7 @@ class Report:
         self.total: int | None = None
         self.step = 0
         self.metrics_lost = False
+        self.warnings: set[str] = set()
         self.last_train: dict[str, float] = {}
 
     def close(self) -> None:
@@ -179,6 +180,12 @@ class Report:
         elif row is not None:
             said = "  ".join([*_numbers(row, self.columns), *(["(best)"] if best else [])])
             self.say(f"step {row['step']}  epoch {row['epoch']}  val {said}")
+
+    def warned(self, text: str) -> None:
+        """Something that an evaluation found wrong; once, however often it is found."""
+        if text not in self.warnings:
+            self.warnings.add(text)
+            self.say(f"step {self.step}: {text}", "yellow")
 
     def record(self, row: dict[str, Any]) -> None:
         """Append one object to metrics.jsonl; NaN and infinity become null. A full disk is said once, and on."""

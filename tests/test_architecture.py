@@ -13,8 +13,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors"},
     {"core", "argv", "check", "eager", "edits", "interrupt", "metrics", "process"},
-    {"augment", "augment_audio", "checkpoint", "compose", "data", "graph", "models", "recompute", "runs", "schedule"},
+    {"augment", "augment_audio", "checkpoint", "compose", "data", "gather", "graph", "heads", "models", "probe"}
+    | {"recompute", "runs", "schedule", "teacher"},
     {"kernels", "optim", "muon", "origin", "transfer", "report", "views"},
+    {"unlabelled"},
     {"objectives", "plan", "sweep", "training", "words"},
     {"loop"},
     {"build", "speed"},

@@ -23,6 +23,7 @@ NEEDS = {
 """What an option asks for beside its name."""
 
 COMPOSED_ONLY = {"model/from_ckpt", "dataset/from_ckpt", "objective/from_ckpt", "stage/evaluate", "stage/predict"}
+COMPOSED_ONLY |= {"objective/distill"}
 """Options that need a checkpoint; tests/stages runs them."""
 
 SMALL = ["train.batch_size=4", "train.steps=2", "device=cpu"]

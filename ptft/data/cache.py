@@ -117,7 +117,8 @@ def _those(
 ) -> MemoryExamples:
     """The `rows` (long [n]) of `base` of which `kept` (bool [n]) is true, with the labels of `examples`."""
     notes = (*notes, *left_out(examples, kept))
-    return MemoryExamples(base, torch.arange(len(base)), notes).at(rows[kept], examples.labels[kept])
+    labels = None if examples.labels is None else examples.labels[kept]
+    return MemoryExamples(base, None, notes).at(rows[kept], labels)
 
 
 def decode(examples: ReadExamples, rows: Tensor) -> Iterator[tuple[Tensor, Batch]]:

@@ -49,6 +49,8 @@ _COARSE = 0.35
 class GlyphExamples(ReadExamples):
     """`count` images, each a function of `seed` (an int64 key of the split) and its index; labels go round."""
 
+    labels: Tensor
+
     def __init__(self, count: int, seed: int, forms: Sequence[str], shape: dict[str, Any]) -> None:
         self.seed, self.forms = seed, tuple(forms)
         self.size, self.channels = tuple(shape["size"]), int(shape["channels"])

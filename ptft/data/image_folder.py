@@ -18,7 +18,7 @@ from ptft.data import files, image
 from ptft.data.keys import Keys, pair, unknown
 from ptft.data.listing import IMAGES, Listing, list_all
 from ptft.data.memory import ReadExamples
-from ptft.data.splits import SplitSource
+from ptft.data.splits import NO_CLASS, SplitSource
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class FileExamples(ReadExamples):
     on_error: "raise" or "skip"; what is skipped is missing from the batch that `take` returns.
     first: the file of the size that all must have, where nothing resizes.
     """
+
+    labels: Tensor
 
     def __init__(
         self,
@@ -101,6 +103,8 @@ class ImageFolder(SplitSource):
     own_size: the size where neither `size` nor a checkpoint says one; None keeps the images' own, which then must be
         the same for all.
     split_seed: divides one folder; not the run's seed, so that all seeds of a sweep are tested on the same images.
+    labelled: whether there must be labels. Without, `root` may also be a folder of images, or of `train/image.jpg` and
+        `val/image.jpg`; it has no classes then, and its batches no labels.
 
     Raises DataError saying what is wrong with `root`, or how the classes of two splits differ.
     """
@@ -111,12 +115,13 @@ class ImageFolder(SplitSource):
         fit: str = "crop",
         own_size: int | Sequence[int] | None = None,
         split_seed: int = 0,
+        labelled: bool = True,
         **keys: Unpack[Keys],
     ) -> None:
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {IMAGES.layout}")
-        self.listings, divided = list_all(self.root, self.train, split_seed, IMAGES)
+        self.listings, divided = list_all(self.root, self.train, split_seed, IMAGES, labelled)
         if divided:
             self.note(f"{self.root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={split_seed})")
         if self.train not in self.listings:
@@ -134,6 +139,8 @@ class ImageFolder(SplitSource):
         if self.size is None and self.like is None and size is None:
             fit = "none"
             self.first, size = self._first(listing.paths)
+        if listing.classes == (NO_CLASS,):
+            self.note(f"{self.root} has no folders of classes, so its images have no labels")
         channels = self.channels or (3 if self.like is None else int(self.like.shape["channels"]))
         mean, std = (MEAN, STD) if channels == 3 else ((0.5,), (0.5,))
         self.describe(listing.classes, tuple(self.listings), size, 3, mean, std, fit)

@@ -37,7 +37,7 @@ _SPLITS = frozenset({"train", "val", "valid", "validation", "dev", "test"})
 
 
 class Listing(NamedTuple):
-    """One split: files, the name of each one's class, and the names of class folders without a file."""
+    """One split: files, the name of each one's class ("" where there are none), and class folders without a file."""
 
     paths: list[Path]
     names: list[str]
@@ -48,30 +48,35 @@ class Listing(NamedTuple):
         return tuple(sorted(set(self.names)))
 
 
-def list_all(root: Path, train: str, seed: int, media: Media) -> tuple[dict[str, Listing], bool]:
+def list_all(root: Path, train: str, seed: int, media: Media, labelled: bool = True) -> tuple[dict[str, Listing], bool]:
     """(split -> files, whether the division is ours: by class, a function of `seed`).
 
-    `train` is the split to train on. Raises DataError saying what is wrong with `root` and what is expected.
+    `train` is the split to train on, `labelled` says whether every image must have a class. Raises DataError saying
+    what is wrong with `root` and what is expected.
     """
     if not root.exists():
         raise refused(root, "does not exist", media)
-    splits = _list_csv(root, media) if root.is_file() else _list_folder(root, train, media)
+    splits = _list_csv(root, media) if root.is_file() else _list_folder(root, train, media, labelled)
     if not any(listing.paths for listing in splits.values()):
         raise refused(root, f"has folders or rows, but no {media.noun} in them", media)
     return (divide(splits[""], seed), True) if "" in splits else (splits, False)
 
 
-def _list_folder(root: Path, train: str, media: Media) -> dict[str, Listing]:
+def _list_folder(root: Path, train: str, media: Media, labelled: bool) -> dict[str, Listing]:
     """Undivided files stand under the name ""."""
     folders = _folders(root)
     if not folders:
         flat = _holds(root, media)
+        if flat and not labelled:
+            return {"": _list_flat(root, media)}
         empty = not any(root.iterdir())
         named = f"holds {media.noun}, but no folder for each class"
         raise refused(root, named if flat else "is empty" if empty else f"holds no {media.noun}", media)
     names = {folder.name for folder in folders}
     if not _is_divided(root, folders, train, media):
         if train in names and names <= _SPLITS and any(_holds(folder, media) for folder in folders):
+            if not labelled:
+                return {folder.name: _list_flat(folder, media) for folder in folders}
             raise refused(root / train, f"holds {media.noun}, but no folder for each class", media)
         return {"": _list_classes(folders, media)}
     return {folder.name: _list_classes(_folders(folder), media) for folder in folders}
@@ -94,6 +99,11 @@ def _list_classes(folders: Iterable[Path], media: Media) -> Listing:
         if not paths:
             blank.append(folder.name)
     return listing._replace(blank=tuple(blank))
+
+
+def _list_flat(folder: Path, media: Media) -> Listing:
+    paths = image.find(folder)
+    return Listing(paths, [""] * len(paths))
 
 
 def _folders(folder: Path) -> list[Path]:

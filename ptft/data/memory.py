@@ -25,28 +25,30 @@ PART = 2**24
 
 
 class MemoryExamples(Examples):
-    """`base` uint8 [N, C, H, W] and `labels` long [n], together on one device. A batch is one gather.
+    """`base` uint8 [N, C, H, W] and `labels` long [n] or None, together on one device. A batch is one gather.
 
     rows: long [n], which examples of `base` these are, so that parts of a set share its memory; None for all in order.
     notes: sentences about how they came into memory, e.g. how many files were left out.
     """
 
-    def __init__(self, base: Tensor, labels: Tensor, notes: tuple[str, ...] = (), rows: Tensor | None = None) -> None:
-        assert len(labels) == len(base if rows is None else rows)
-        self.base, self.rows = base, rows
-        self.labels: Tensor = labels
+    def __init__(
+        self, base: Tensor, labels: Tensor | None, notes: tuple[str, ...] = (), rows: Tensor | None = None
+    ) -> None:
+        assert labels is None or len(labels) == len(base if rows is None else rows)
+        self.base, self.rows, self.labels = base, rows, labels
         self.notes = notes
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.base if self.rows is None else self.rows)
 
     def take(self, indices: Tensor) -> Batch:
         index = indices.to(self.device, non_blocking=True)
         rows = index if self.rows is None else self.rows.index_select(0, index)
-        return {"input": self.base.index_select(0, rows), "label": self.labels.index_select(0, index), "index": index}
+        batch = {"input": self.base.index_select(0, rows), "index": index}
+        return batch if self.labels is None else {**batch, "label": self.labels.index_select(0, index)}
 
-    def at(self, indices: Tensor, labels: Tensor) -> MemoryExamples:
-        """Those at `indices` (long [m]) under new labels (long [m]); nothing is copied."""
+    def at(self, indices: Tensor, labels: Tensor | None) -> MemoryExamples:
+        """Those at `indices` (long [m]) under new labels (long [m]) or none; nothing is copied."""
         rows = indices if self.rows is None else self.rows[indices]
         whole = len(rows) == len(self.base) and bool((rows == torch.arange(len(rows))).all())
         return MemoryExamples(self.base, labels, self.notes, None if whole else rows)
@@ -65,7 +67,7 @@ class MemoryExamples(Examples):
         moved = torch.empty(len(self), *self.base.shape[1:], dtype=self.base.dtype, device=device)
         for start, values in self.parts():
             moved[start : start + len(values)] = values
-        return MemoryExamples(moved, self.labels.to(device), self.notes)
+        return MemoryExamples(moved, None if self.labels is None else self.labels.to(device), self.notes)
 
     @property
     def device(self) -> torch.device:
@@ -133,7 +135,6 @@ class ReadExamples(Examples):
     `take` may return fewer than it was asked for, where unreadable ones are to be skipped; `index` says which.
     """
 
-    labels: Tensor
     uneven: ClassVar[bool] = False
     """Whether their sizes differ, so that no file of them can be mapped; `gathered` brings them into memory then."""
 
@@ -169,10 +170,10 @@ class ReadExamples(Examples):
 
 
 class Subset(ReadExamples):
-    """The examples at `indices` (long [n]) of another set, with labels of their own (long [n])."""
+    """The examples at `indices` (long [n]) of another set, with labels of their own (long [n]) or none."""
 
-    def __init__(self, examples: ReadExamples, indices: Tensor, labels: Tensor) -> None:
-        assert len(indices) == len(labels)
+    def __init__(self, examples: ReadExamples, indices: Tensor, labels: Tensor | None) -> None:
+        assert labels is None or len(indices) == len(labels)
         self.examples, self.indices, self.labels = examples, indices, labels
 
     def __len__(self) -> int:
@@ -183,7 +184,8 @@ class Subset(ReadExamples):
         batch = self.examples.take(rows)
         if len(batch["index"]) < len(rows):
             indices = indices[torch.isin(rows, batch["index"])]
-        return {**batch, "label": self.labels[indices], "index": indices}
+        found = {"input": batch["input"], "index": indices}
+        return found if self.labels is None else {**found, "label": self.labels[indices]}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -200,8 +202,8 @@ class Subset(ReadExamples):
         return hashlib.sha256(self.examples.digest() + self.indices.numpy().tobytes()).digest()
 
 
-def select(examples: Examples, indices: Tensor, labels: Tensor) -> Examples:
-    """The examples at `indices` (long [n]) under new `labels` (long [n]); a view where they are in memory."""
+def select(examples: Examples, indices: Tensor, labels: Tensor | None) -> Examples:
+    """The examples at `indices` (long [n]) under new `labels` (long [n]) or none; a view where they are in memory."""
     if isinstance(examples, MemoryExamples):
         return examples.at(indices, labels)
     assert isinstance(examples, ReadExamples)

@@ -19,6 +19,8 @@ from ptft.data.memory import MemoryExamples, ReadExamples, Resized, select
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+NO_CLASS = ""
+"""What the class of images without labels is called."""
 RESIZE_AT_ONCE = 2**30
 """Bytes up to which images in memory are resized once; beyond, a batch at a time."""
 
@@ -54,7 +56,7 @@ class SplitSource(DividedSource):
     ) -> None:
         """Say what the dataset is by itself; from that, the keys and the checkpoint's Spec follows `self.spec`.
 
-        `size` may be None where a key or the checkpoint decides it.
+        `size` may be None where a key or the checkpoint decides it. The one class `NO_CLASS` means that there are none.
         """
         self.own_classes, self.splits = tuple(classes), tuple(splits)
         self.check()
@@ -63,7 +65,8 @@ class SplitSource(DividedSource):
         if self.like is not None and len(self.like.mean) == count:
             mean, std = self.like.mean, self.like.std
         shape, kept = image.shape(height_width, count, fit), self.classes or self.own_classes
-        self.spec = Spec("image", shape, "class", kept, image.fill(mean, count), image.fill(std, count))
+        target, kept = ("none", ()) if kept == (NO_CLASS,) else ("class", kept)
+        self.spec = Spec("image", shape, target, kept, image.fill(mean, count), image.fill(std, count))
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(json.dumps([self.spec.classes, self.spec.shape, self.splits]).encode())
@@ -72,12 +75,13 @@ class SplitSource(DividedSource):
             if examples is None:
                 continue
             assert isinstance(examples, MemoryExamples | Resized | ReadExamples)
-            assert examples.labels is not None
-            digest.update(name.encode() + examples.labels.numpy().tobytes() + examples.digest())
+            labels = b"" if examples.labels is None else examples.labels.numpy().tobytes()
+            digest.update(name.encode() + labels + examples.digest())
         return digest.hexdigest()[:16]
 
     def choose(self, part: Part) -> Examples:
-        return self._sized(select(self.loaded(part.split), part.rows, part.labels))
+        labels = part.labels if self.spec.classes else None
+        return self._sized(select(self.loaded(part.split), part.rows, labels))
 
     def _sized(self, examples: Examples) -> Examples:
         """Images in memory get the size and channels of the Spec; files are read with them anyway."""

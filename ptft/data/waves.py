@@ -127,7 +127,7 @@ class UnreadWaves(ReadExamples):
     """Recordings that must be read or made before they are samples."""
 
     uneven = True
-    labels: Tensor | None  # type: ignore[assignment]
+    labels: Tensor | None
     lengths: Tensor
     said: Said
     on_error = "raise"

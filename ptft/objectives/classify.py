@@ -85,11 +85,15 @@ class Classify(Objective):
             if self.mix is not None:
                 x, target = self.mix(x, labels, len(self.classes))
         logits = self.logits(x, batch.get("mask"))
-        smoothing = self.label_smoothing if self.training else 0.0
-        weight = self.class_weights if self.training else None
-        total = F.cross_entropy(logits, target, weight=weight, reduction="sum", label_smoothing=smoothing)
+        total = self.hard(logits, target)
         count = torch.full((), len(labels), device=logits.device)  # filled there: a copy of a number would wait
         return Step(total, count, self._sums(logits.detach(), labels))
+
+    def hard(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Summed cross-entropy of logits [B, K] with labels long [B] or shares [B, K]."""
+        smoothing = self.label_smoothing if self.training else 0.0
+        weight = self.class_weights if self.training else None
+        return F.cross_entropy(logits, target, weight=weight, reduction="sum", label_smoothing=smoothing)
 
     def _sums(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Correct answers; in evaluation also the confusion matrix [K, K] (true, predicted) and top-5 hits."""

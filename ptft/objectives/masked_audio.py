@@ -6,40 +6,35 @@ Axes: B batch, F frames, M mel bands, T tokens (S frames each), D the backbone's
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptft.core import Backbone, Batch, Objective, Spec, Step
+from ptft.core import Backbone, Spec, Step
 from ptft.errors import ConfigError
 from ptft.models.conformer import SpeechEncoder
-from ptft.views import views as random_views
-
-PATTERNS = (256, 512)
-"""Evaluation hides by the number of the example and of the token, modulo these."""
+from ptft.unlabelled import Unlabelled
 
 
-class MaskedAudio(Objective):
+class MaskedAudio(Unlabelled):
     """Hides pieces of every recording and asks for them; the loss counts hidden tokens (its `count`).
 
-    mask_share: about what share of the tokens is hidden; span: in pieces of so many. Drawn anew in training; in
-        evaluation the example's number decides, so that it is always the same. At least one piece is hidden.
-    views: options of the modality's random views, made in training only.
+    mask_share: about what share of the tokens is hidden; span: in pieces of so many. At least one piece is hidden.
+    options: those of `Unlabelled`.
     Raises ConfigError for a backbone that can't encode tokens with pieces replaced, and options that can't work.
     """
 
-    patterns: Tensor
+    kinds: ClassVar[frozenset[str]] = frozenset({"audio"})
 
     def __init__(
-        self, backbone: Backbone, spec: Spec, mask_share: float, span: int, views: Mapping[str, Any] | None
+        self, backbone: Backbone, spec: Spec, *, mask_share: float = 0.5, span: int = 5, **options: Any
     ) -> None:
-        super().__init__()
+        super().__init__(backbone, spec, **options)
         if not isinstance(backbone, SpeechEncoder):
             raise ConfigError(
-                f"objective={type(self).__name__.lower()}: {type(backbone).__name__} can't encode a recording with "
+                f"objective={self.name}: {type(backbone).__name__} can't encode a recording with "
                 "pieces replaced; choose model=audio_transformer or model=conformer_small"
             )
         if not 0 < mask_share < 1 or isinstance(span, bool) or not isinstance(span, int) or span < 1:
@@ -51,32 +46,21 @@ class MaskedAudio(Objective):
         # A token is shown if none of the `span` places that a piece over it could begin at begins one.
         self.begins, self.span = 1 - (1 - mask_share) ** (1 / span), span
         self.hidden_token = nn.Parameter(torch.empty(backbone.width).uniform_())
-        self.views = random_views(spec, views)
-        drawn = torch.rand(PATTERNS, generator=torch.Generator().manual_seed(0))
-        self.register_buffer("patterns", drawn, persistent=False)
 
-    def forward(self, batch: Batch) -> Step:
-        x = self.backbone.inputs(batch)
+    def learn(self, x: Tensor) -> Step:
         x = self.views(x) if self.training else x
         real = self.backbone.real_tokens(x)
-        return self.learn(x, real, self.hidden(batch, real))
+        return self.ask(x, real, self.hidden(real))
 
     @abstractmethod
-    def learn(self, x: Tensor, real: Tensor, hidden: Tensor) -> Step:
+    def ask(self, x: Tensor, real: Tensor, hidden: Tensor) -> Step:
         """Prepared [B, F, M], which tokens are real and which of them are hidden, bool [B, T]."""
 
-    def hidden(self, batch: Batch, real: Tensor) -> Tensor:
+    def hidden(self, real: Tensor) -> Tensor:
         """Which tokens are hidden: bool [B, T], none that is not real, at least one in every recording."""
-        b, t = real.shape
-        if self.training:
-            chance, first = torch.rand(b, t, device=real.device), torch.rand(b, 1, device=real.device)
-        else:
-            number = batch["index"].to(real.device) if "index" in batch else torch.arange(b, device=real.device)
-            places = torch.arange(t, device=real.device)
-            chance = self.patterns[(number % PATTERNS[0]).unsqueeze(1), places % PATTERNS[1]]
-            first = self.patterns[number % PATTERNS[0], -1:]
-        begins = chance < self.begins
-        begins.scatter_(1, (first * real.sum(1, keepdim=True)).long(), True)
+        begins = torch.rand(real.shape, device=real.device) < self.begins
+        first = torch.rand(len(real), 1, device=real.device) * real.sum(1, keepdim=True)
+        begins.scatter_(1, first.long(), True)
         pieces = F.max_pool1d(F.pad(begins.float(), (self.span - 1, 0)), self.span, stride=1).bool()
         return pieces & real
 
@@ -101,20 +85,18 @@ class Wav2Vec2(MaskedAudio):
         backbone: Backbone,
         spec: Spec,
         *,
-        mask_share: float = 0.5,
-        span: int = 5,
         temperature: float = 0.1,
         out: int = 128,
-        views: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(backbone, spec, mask_share, span, views)
+        super().__init__(backbone, spec, **options)
         if not temperature > 0 or out < 1:
             raise ConfigError(f"objective.temperature={temperature}, objective.out={out}: must be above 0")
         self.temperature = temperature
         self.context = nn.Linear(backbone.width, out)
         self.target = nn.Sequential(nn.LayerNorm(backbone.width), nn.Linear(backbone.width, out))
 
-    def learn(self, x: Tensor, real: Tensor, hidden: Tensor) -> Step:
+    def ask(self, x: Tensor, real: Tensor, hidden: Tensor) -> Step:
         tokens = self.backbone.embed(x)
         asked = F.normalize(self.context(self.encoded(tokens, real, hidden)).float(), dim=2)
         answers = F.normalize(self.target(tokens).float(), dim=2)
@@ -127,8 +109,8 @@ class Wav2Vec2(MaskedAudio):
         return Step(-own.sum(), hidden.sum(), {"found": found.sum()})
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        """accuracy: share of hidden places that find their own token."""
-        return {"accuracy": float(sums["found"] / sums["count"])}
+        """accuracy: share of hidden places that find their own token; in evaluation the probe's."""
+        return {"accuracy": float(sums["found"] / sums["count"]), **super().metrics(sums)}
 
 
 class SpectrogramMAE(MaskedAudio):
@@ -139,19 +121,11 @@ class SpectrogramMAE(MaskedAudio):
     is the decoder. The frames are hidden before the first convolution, which would see past the edges.
     """
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        spec: Spec,
-        *,
-        mask_share: float = 0.5,
-        span: int = 5,
-        views: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(backbone, spec, mask_share, span, views)
+    def __init__(self, backbone: Backbone, spec: Spec, **options: Any) -> None:
+        super().__init__(backbone, spec, **options)
         self.values = nn.Linear(backbone.width, self.backbone.subsample * self.backbone.mels)
 
-    def learn(self, x: Tensor, real: Tensor, hidden: Tensor) -> Step:
+    def ask(self, x: Tensor, real: Tensor, hidden: Tensor) -> Step:
         size = self.backbone.subsample
         padded = F.pad(x, (0, 0, 0, hidden.shape[1] * size - x.shape[1]), value=torch.nan)
         shown = torch.where(hidden.repeat_interleave(size, 1)[:, : x.shape[1], None] & ~x.isnan(), 0, x)
@@ -161,6 +135,3 @@ class SpectrogramMAE(MaskedAudio):
         error = (predicted - wanted.nan_to_num(0)).square() * there
         total = (error.sum(2) / there.sum(2).clamp(min=1)).sum()
         return Step(total, hidden.sum(), {})
-
-    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        return {}

@@ -41,7 +41,7 @@ class Regress(Objective):
 
     def standardised(self, batch: Batch) -> Tensor:
         """Raw batch -> float32 [B], in deviations from the mean."""
-        features = self.backbone(self.backbone.prepare(batch["input"]), batch.get("mask"))
+        features = self.backbone(self.backbone.inputs(batch), batch.get("mask"))
         return self.head(self.dropout(self.backbone.pool(features))).squeeze(1).float()  # type: ignore[no-any-return]
 
     def forward(self, batch: Batch) -> Step:

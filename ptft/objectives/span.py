@@ -41,7 +41,7 @@ class Span(Objective):
 
     def logits(self, batch: Batch) -> Tensor:
         """Raw batch -> float32 [B, T, 2], of start and end; where no answer can be -inf, [CLS] excepted."""
-        features = self.backbone(self.backbone.prepare(batch["input"]), batch.get("mask"))
+        features = self.backbone(self.backbone.inputs(batch), batch.get("mask"))
         allowed = batch["context"].clone()
         allowed[:, NOWHERE] = True
         logits = self.head(self.dropout(features.tokens)).float()

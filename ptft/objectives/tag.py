@@ -37,7 +37,7 @@ class Tag(Objective):
 
     def logits(self, batch: Batch) -> Tensor:
         """Raw batch -> float32 [B, T, K]."""
-        features = self.backbone(self.backbone.prepare(batch["input"]), batch.get("mask"))
+        features = self.backbone(self.backbone.inputs(batch), batch.get("mask"))
         return self.head(self.dropout(features.tokens)).float()  # type: ignore[no-any-return]
 
     def forward(self, batch: Batch) -> Step:

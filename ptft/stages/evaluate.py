@@ -19,7 +19,6 @@ from ptft.report import Report
 from ptft.runs import RunFolder, write_json
 from ptft.stages.train import write_tables
 from ptft.summary import peak_memory, versions
-from ptft.transfer import take_over
 
 MOST_CLASSES = 20
 """Above so many classes the confusion matrix is shown as its largest confusions."""
@@ -84,9 +83,7 @@ def restored(cfg: DictConfig, origin: Origin, shape: dict[str, Any] | None = Non
     if origin.spec is None or "objective" not in (origin.config or {}):
         raise ConfigError(f"ckpt={origin.path}: holds a backbone and no task; finetune it first")
     spec = replace(origin.spec, shape=shape or origin.spec.shape)
-    objective = build.objective(plain(cfg.model), plain(cfg.objective), spec, None, tuple(cfg.trusted))
-    take_over(objective, origin.weights, whole=True, why="", origin=origin.path)
-    return objective
+    return build.restored(origin, plain(cfg.model), plain(cfg.objective), spec, tuple(cfg.trusted))
 
 
 def _same_classes(origin: Origin, source: Source) -> None:

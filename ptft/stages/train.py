@@ -97,7 +97,7 @@ def _save(r: Run, folder: RunFolder, writer: checkpoint.Writer, *, better: bool)
     t, best, last = r.training, folder.checkpoints / "best.pt", folder.checkpoints / "last.pt"
     content = {
         "config": plain(r.cfg),
-        "spec": r.source.spec.to_dict(),
+        "spec": r.objective.describe(r.source.spec).to_dict(),
         "weights": t.weights(),
         "progress": dataclasses.asdict(t.progress),
         "fingerprint": r.fingerprint,

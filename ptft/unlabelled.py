@@ -1,0 +1,123 @@
+"""What objectives that use no labels share: random views, an evaluation that repeats, and the probe.
+
+Axes: B batch, D width of features; … is whatever a prepared example has: C, H, W of images, F, M of recordings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ptft.core import Backbone, Batch, Examples, Objective, Spec, Step
+from ptft.errors import ConfigError
+from ptft.probe import Probe
+from ptft.views import KINDS
+from ptft.views import views as random_views
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+COLLAPSED = 0.02
+"""A spread of features below which they are as good as all the same."""
+DRAWS = 0
+"""Seed of what is random in an evaluation."""
+
+
+class Unlabelled(Objective):
+    """An objective whose labels, where there are any, only measure: `knn` and `feature_std` of `ptft.probe`.
+
+    A subclass implements `learn`. What it draws there at random is the same in every evaluation, and training's
+    generators are left alone, so `val/loss` can be compared and training goes on as without an evaluation.
+
+    views: options of the modality's random views; `self.views(x)` is a random view in evaluation as well.
+    reference: the training examples, whose features the probe's bank is made of.
+    kinds: the modalities that it can learn from: where there are random views, unless it says otherwise.
+    Raises ConfigError for data of another modality.
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset(KINDS)
+
+    monitor: ClassVar[dict[str, str]] = {"metric": "val/knn", "mode": "max"}
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        spec: Spec,
+        *,
+        views: Mapping[str, Any] | None = None,
+        reference: Examples | None = None,
+    ) -> None:
+        super().__init__()
+        if spec.modality not in self.kinds:
+            here = " and ".join(sorted(self.kinds))
+            raise ConfigError(f"objective={self.name}: it makes views of {here}, the dataset yields {spec.modality}")
+        self.backbone = backbone
+        self.views = random_views(spec, views)
+        self.probe = Probe(reference, len(spec.classes))
+        if reference is not None and self.probe.reference is None:
+            self.monitor = dict(Objective.monitor)  # type: ignore[misc]  # of this one instance: nothing else is there
+
+    @property
+    def name(self) -> str:
+        """What the user typed, for messages."""
+        return type(self).__name__.lower()
+
+    @abstractmethod
+    def learn(self, x: Tensor) -> Step:
+        """A prepared batch [B, …], as it is -> Step."""
+
+    def forward(self, batch: Batch) -> Step:
+        x = self.backbone.inputs(batch)
+        if self.training:
+            return self.learn(x)
+        with same_draws(x.device):
+            step = self.learn(x)
+        return replace(step, sums={**step.sums, **self.probe.sums(self.encode, batch)})
+
+    def encode(self, batch: Batch) -> Tensor:
+        """A raw batch -> pooled features [B, D]."""
+        return self.features(self.backbone.inputs(batch))
+
+    def features(self, x: Tensor) -> Tensor:
+        """A prepared batch [B, …] -> pooled features [B, D]."""
+        return self.backbone.pool(self.backbone(x))
+
+    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """In evaluation the probe's: `feature_std`, and with labels `knn`."""
+        return self.probe.metrics(sums)
+
+    def warnings(self, metrics: dict[str, float]) -> list[str]:
+        if metrics.get("feature_std", 1.0) >= COLLAPSED:
+            return []
+        return [
+            f"the features have collapsed: all examples look nearly the same to the model (feature_std below "
+            f"{COLLAPSED:g}; 1 is spread, 0 is one point); try a lower optimizer.lr, a larger batch or other options "
+            f"of objective={self.name}"
+        ]
+
+    def train(self, mode: bool = True) -> Self:
+        """As Objective.train; the bank is that of one evaluation, and views are drawn in both modes."""
+        super().train(mode)
+        self.views.train()
+        self.probe.forget()
+        return self
+
+
+@contextlib.contextmanager
+def same_draws(on: torch.device) -> Iterator[None]:
+    """Inside, what is drawn from torch's global generators is always the same; after it they are as they were."""
+    kind = on.type if on.type != "cpu" else "cuda"
+    with torch.random.fork_rng([on] if on.type == "cuda" else [], device_type=kind):
+        torch.manual_seed(DRAWS)
+        yield
+
+
+def count(x: Tensor) -> Tensor:
+    """How many examples [B, …] there are, as a scalar on their device: a copy of a number would wait for it."""
+    return torch.full((), len(x), device=x.device)
