@@ -19,6 +19,23 @@ NEEDS = {
     "model/torchvision": ["model.name=mobilenet_v3_small"],
     "experiment/mnist_survey_finetune": ["ckpt=null"],
     "stage/finetune": ["ckpt=null"],
+    **{f"model/{name}": ["dataset=tones", "dataset.limit=12"] for name in ("audio_cnn", "audio_transformer")},
+    "model/conformer_small": ["dataset=tones", "dataset.limit=12", "model.depth=2"],
+    "objective/ctc": ["dataset=tones", "dataset.words=[1,2]", "dataset.limit=12", "model=audio_cnn"],
+    **{
+        f"objective/{name}": ["dataset=tones", "dataset.limit=12", "model=audio_transformer"]
+        for name in ("wav2vec2", "spectrogram_mae")
+    },
+    "dataset/tones": ["model=audio_cnn", "dataset.limit=12"],
+    **{f"dataset/{name}": ["model=audio_cnn"] for name in ("audio_folder", "speech_commands")},
+    "dataset/audio_strings": ["model=audio_cnn", "objective=ctc"],
+    "dataset/audio_manifest": ["model=audio_cnn", "objective=ctc"],
+    **{
+        f"experiment/{name}": ["dataset.pattern=null", "dataset.test_rule=null", "dataset.val=val"]
+        for name in ("fsdd", "fsdd_pretrain")
+    },
+    "experiment/fsdd_finetune": ["ckpt=null", "model=audio_cnn", "dataset.pattern=null", "dataset.test_rule=null"],
+    "experiment/fsdd_strings": ["dataset.pattern=null", "dataset.test_rule=null", "dataset.val_rule=null"],
 }
 """What an option asks for beside its name."""
 
@@ -35,6 +52,8 @@ def overrides(option: str, root: Path) -> list[str]:
     stage = [] if group == "stage" else ["stage=finetune"] if name.endswith("_finetune") else ["stage=pretrain"]
     typed = [*stage, f"{group}={name}", *NEEDS.get(option, []), *SMALL]
     data = dataset_of(group, name)
+    if any(text.startswith("dataset=") for text in typed):
+        return typed
     if data is None:
         return [*typed, "dataset=digits", "dataset.limit=12"]
     module = importlib.import_module(
