@@ -90,7 +90,7 @@ class SpectrogramViews(nn.Module):
 def pieces(lengths: Tensor, size: int, count: int, width: float) -> Tensor:
     """`count` random pieces of rows with `lengths` (long [B]), each up to `width` of its row: bool [B, size]."""
     chance = torch.rand(2, len(lengths), count, device=lengths.device)
-    span = (chance[0] * (width * lengths.unsqueeze(1) + 1)).floor()
+    span = (chance[0] * ((width * lengths.unsqueeze(1)).floor() + 1)).floor()
     start = (chance[1] * (lengths.unsqueeze(1) - span + 1)).floor()
     places = torch.arange(size, device=lengths.device)[:, None, None]
     return ((places >= start) & (places < start + span)).any(2).T

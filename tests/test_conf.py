@@ -22,6 +22,7 @@ NEEDS = {
     **{f"model/{name}": ["dataset=tones", "dataset.limit=12"] for name in ("audio_cnn", "audio_transformer")},
     "model/conformer_small": ["dataset=tones", "dataset.limit=12", "model.depth=2"],
     "objective/ctc": ["dataset=tones", "dataset.words=[1,2]", "dataset.limit=12", "model=audio_cnn"],
+    "objective/simclr_audio": ["dataset=tones", "dataset.limit=12", "model=audio_cnn"],
     **{
         f"objective/{name}": ["dataset=tones", "dataset.limit=12", "model=audio_transformer"]
         for name in ("wav2vec2", "spectrogram_mae")
