@@ -103,6 +103,8 @@ RULES: dict[str, Rule] = {
     "generate.top_p": optional(("a number above 0 and up to 1", lambda v: is_number(v) and 0 < v <= 1)),
     "dataset.root": optional(TEXT),
     "dataset.size": optional(SIZE),
+    "dataset.rate": optional(COUNT),
+    "dataset.seconds": optional(POSITIVE),
     "dataset.channels": optional(("1 or 3", lambda value: is_whole(value) and value in (1, 3))),
     "dataset.train": TEXT,
     "dataset.val": optional(SPLIT),
