@@ -63,6 +63,7 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
     objective = build.objective(
         plain(cfg.model), plain(cfg.objective), source.spec, splits["train"], tuple(cfg.trusted)
     )
+    cfg.model.update(dict(objective.backbone.settled))
     transfer = _hand_over(cfg, objective, origin, source) if origin and not cfg.resume else None
     if cfg.names.stage == "finetune":
         optim.freeze(objective, cfg.finetune.train)

@@ -125,12 +125,14 @@ class Backbone(nn.Module, ABC):
     width: D, the size of what `pool` returns.
     no_weight_decay: names of parameters of two or more axes that must not decay (positions, class tokens).
     lr_scales: names of parameters that learn at another rate than the rest, and the factor.
+    settled: options that were found when it was built and rebuild it alone; checkpoints keep them with those typed.
     calibrates: how many training examples `calibrate` asks for, at most; 0 where it does nothing.
     """
 
     width: int
     no_weight_decay: ClassVar[frozenset[str]] = frozenset()
     lr_scales: Mapping[str, float] = MappingProxyType({})
+    settled: Mapping[str, Any] = MappingProxyType({})
     calibrates: int = 0
 
     @abstractmethod
