@@ -219,8 +219,8 @@ def _tokenizer(library: Any, name: str) -> Tokenizer:
 
 def _blocks(net: nn.Module) -> list[nn.Module]:
     """The repeated part: the longest list of modules."""
-    lists = [module for module in net.modules() if isinstance(module, nn.ModuleList)]
-    return list(max(lists, key=len)) if lists else []
+    lists = [list(module) for module in net.modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=len, default=[])
 
 
 def _check(config: Any, name: str, size: int, length: int, pooling: str | None) -> None:
