@@ -120,6 +120,7 @@ def _batches(items: Sequence[Any], spec: Spec) -> Iterator[tuple[list[str], Batc
             found = list(pool.map(read, part))
             good = [(str(name), item) for name, item in zip(part, found, strict=True) if isinstance(item, Tensor)]
             batch = module.collate([item for _, item in good], spec) if good else {}
+            batch["index"] = torch.arange(start, start + len(good))
             yield [name for name, _ in good], batch, [str(item) for item in found if isinstance(item, DataError)]
 
 
