@@ -81,6 +81,14 @@ class Examples(ABC):
         """
         return {}
 
+    def shuffled(self, seed: int) -> Tensor:
+        """An epoch: every example once, in a random order that `seed` decides, long [N].
+
+        Blocks that are cut from something longer may be cut elsewhere for another seed; then these are other indices
+        than 0 to N - 1, which `take` knows as well.
+        """
+        return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+
     def to(self, device: torch.device) -> Examples:
         """The same examples, kept on `device` if they are tensors in memory; else unchanged."""
         return self
