@@ -65,6 +65,7 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
         plain(cfg.model), plain(cfg.objective), source.spec, splits["train"], tuple(cfg.trusted)
     )
     _check_accumulate(cfg, objective)
+    cfg.model.update(dict(objective.backbone.settled))
     transfer = _hand_over(cfg, objective, origin, source) if origin and not cfg.resume else None
     if cfg.names.stage == "finetune":
         optim.freeze(objective, cfg.finetune.train)

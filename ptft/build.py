@@ -165,6 +165,8 @@ def optimizer(
     """The optimizer over what is trainable: no decay on biases and norms, rates per layer."""
     rates = {"lr": float(node["lr"]), "weight_decay": float(node.get("weight_decay") or 0.0)}
     groups = optim.parameter_groups(task, **rates, layer_decay=layer_decay)
+    if not groups:
+        raise ConfigError("finetune.train=head: this objective has nothing of its own to train; choose all or last:N")
     return construct("optimizer", node, eager(find("optimizer", node, torch.optim.Optimizer, trusted)), groups)
 
 

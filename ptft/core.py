@@ -84,6 +84,14 @@ class Examples(ABC):
         """
         return {}
 
+    def shuffled(self, seed: int) -> Tensor:
+        """An epoch: every example once, in a random order that `seed` decides, long [N].
+
+        Blocks that are cut from something longer may be cut elsewhere for another seed; then these are other indices
+        than 0 to N - 1, which `take` knows as well.
+        """
+        return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+
     def to(self, device: torch.device) -> Examples:
         """The same examples, kept on `device` if they are tensors in memory; else unchanged."""
         return self
@@ -128,12 +136,14 @@ class Backbone(nn.Module, ABC):
     width: D, the size of what `pool` returns.
     no_weight_decay: names of parameters of two or more axes that must not decay (positions, class tokens).
     lr_scales: names of parameters that learn at another rate than the rest, and the factor.
+    settled: options that were found when it was built and rebuild it alone; checkpoints keep them with those typed.
     calibrates: how many training examples `calibrate` asks for, at most; 0 where it does nothing.
     """
 
     width: int
     no_weight_decay: ClassVar[frozenset[str]] = frozenset()
     lr_scales: Mapping[str, float] = MappingProxyType({})
+    settled: Mapping[str, Any] = MappingProxyType({})
     calibrates: int = 0
 
     @abstractmethod

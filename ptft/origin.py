@@ -18,8 +18,8 @@ from ptft.errors import CheckpointError, ConfigError
 WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 """Suffixes that files of weights have, for near names only; any file is read."""
 
-PUBLIC = ("torchvision",)
-"""Prefixes of public weights; `ptft.models.PREFIX` has the `public_weights(name)` that finds them."""
+PUBLIC = ("torchvision", "huggingface")
+"""Prefixes of public weights; `ptft.models.PREFIX` has `public_weights(name)` and `public_options(name)`."""
 
 
 @dataclass
@@ -90,7 +90,7 @@ def load(ckpt: str, key: str = "ckpt") -> Origin:
     kind, _, name = ckpt.partition(":")
     if name and kind in PUBLIC:
         return _public(kind, name, ckpt)
-    if name and kind in ("timm", "huggingface"):
+    if name and kind == "timm":
         raise ConfigError(f"ckpt={ckpt}: weights by name come from {', '.join(PUBLIC)}; others as a file")
     path = locate(ckpt, key)
     if checkpoint.verify(path) is None:
@@ -112,6 +112,6 @@ def load(ckpt: str, key: str = "ckpt") -> Origin:
 def _public(kind: str, name: str, ckpt: str) -> Origin:
     module = importlib.import_module(f"ptft.models.{kind}")
     weights, spec = module.public_weights(name)
-    model = {"_target_": f"{module.__name__}.{module.BACKBONE}", "name": name, "stem": "original"}
-    config = {"model": model, "names": {"model": name}}
+    model = {"_target_": f"{module.__name__}.{module.BACKBONE}", **module.public_options(name)}
+    config = {"model": model, "names": {"model": Path(name).name}}
     return Origin(ckpt, None, {f"backbone.{key}": value for key, value in weights.items()}, config=config, spec=spec)

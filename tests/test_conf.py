@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
 OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/*.yaml"))
 
+GRAMMAR = ["dataset=grammar", "dataset.sentences=40", "dataset.held_out=10", "dataset.length=16"]
+WRITES, READS = ["model=gpt_tiny", "objective=causal_lm"], ["model=bert_tiny", "objective=masked_lm"]
+
 NEEDS = {
     "dataset/image_folder": ["dataset.size=32"],
     "model/torchvision": ["model.name=mobilenet_v3_small"],
@@ -37,8 +40,17 @@ NEEDS = {
     },
     "experiment/fsdd_finetune": ["ckpt=null", "model=audio_cnn", "dataset.pattern=null", "dataset.test_rule=null"],
     "experiment/fsdd_strings": ["dataset.pattern=null", "dataset.test_rule=null", "dataset.val_rule=null"],
+    "dataset/text": [*WRITES, "dataset.length=16"],
+    "dataset/grammar": [*WRITES, *GRAMMAR[1:]],
+    "model/gpt_tiny": [WRITES[1], *GRAMMAR],
+    "model/gpt_small": [WRITES[1], *GRAMMAR],
+    "model/bert_tiny": [READS[1], *GRAMMAR],
+    "model/bert_small": [READS[1], *GRAMMAR],
+    "objective/causal_lm": [WRITES[0], *GRAMMAR],
+    "objective/masked_lm": [READS[0], *GRAMMAR],
+    "objective/replaced_token": [READS[0], *GRAMMAR],
 }
-"""What an option asks for beside its name."""
+"""What an option asks for beside its name; on twelve digits where that is no dataset."""
 
 COMPOSED_ONLY = {"model/from_ckpt", "dataset/from_ckpt", "objective/from_ckpt", "stage/evaluate", "stage/predict"}
 COMPOSED_ONLY |= {"objective/distill"}
@@ -53,10 +65,9 @@ def overrides(option: str, root: Path) -> list[str]:
     stage = [] if group == "stage" else ["stage=finetune"] if name.endswith("_finetune") else ["stage=pretrain"]
     typed = [*stage, f"{group}={name}", *NEEDS.get(option, []), *SMALL]
     data = dataset_of(group, name)
-    if any(text.startswith("dataset=") for text in typed):
-        return typed
     if data is None:
-        return [*typed, "dataset=digits", "dataset.limit=12"]
+        brings = any(word.startswith("dataset=") for word in typed)
+        return typed if brings else [*typed, "dataset=digits", "dataset.limit=12"]
     module = importlib.import_module(
         yaml.safe_load((CONF / "dataset" / f"{data}.yaml").read_text())["_target_"].rpartition(".")[0]
     )

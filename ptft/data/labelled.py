@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,9 +20,6 @@ from ptft.errors import ConfigError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-LENGTH = 128
-"""Tokens of an example at most, where neither a key nor a checkpoint says it."""
 
 
 class TextKeys(Shared, total=False):
@@ -39,13 +36,14 @@ class LabelledTexts(DividedSource):
     tokenizer: bytes, bpe, wordpiece or unigram, trained on the training split, or the path of one; None is the
         checkpoint's, else bpe.
     vocabulary: how many ids a tokenizer that is trained here has at the most.
-    length: tokens of an example at the most, special ones included; None is the checkpoint's, else LENGTH.
+    length: tokens of an example at the most, special ones included; None is the checkpoint's, else `own_length`.
     shared: the keys of every dataset.
 
     Raises ConfigError for values that can't work together.
     """
 
     modality, noun = "text", "texts"
+    own_length: ClassVar[int] = 128
 
     def __init__(
         self,
@@ -57,7 +55,7 @@ class LabelledTexts(DividedSource):
     ) -> None:
         super().__init__(**shared)
         self.wanted, self.vocabulary = tokenizer, vocabulary
-        self.length = length or (int(self.like.shape["length"]) if self.like is not None else LENGTH)
+        self.length = length or (int(self.like.shape["length"]) if self.like is not None else self.own_length)
 
     def describe(
         self,

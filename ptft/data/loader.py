@@ -59,10 +59,10 @@ class Loader:
     ) -> None:
         assert len(examples) > 0
         assert batch_size > 0
+        self.lengths, batch_size, tokens = _sizes(examples, batch_size, tokens)
         self.examples, self.batch_size, self.seed = examples, batch_size, seed
         self.device, self.shuffle = device, shuffle
         self.workers = 0 if examples.in_memory else workers
-        self.lengths = _uneven(examples, tokens)
         self.joins_last = tokens is None and len(examples) > batch_size > 1 and len(examples) % batch_size == 1
         self.ends = self._ends(tokens)
         self.skipped: set[int] = set()
@@ -76,8 +76,7 @@ class Loader:
         total = len(self.examples)
         if tokens is None:
             return list(range(self.batch_size, total, self.batch_size))[: -1 if self.joins_last else None]
-        if self.lengths is None:
-            raise ConfigError(f"train.tokens={tokens}: these examples have no length to count; set train.batch_size")
+        assert self.lengths is not None
         return cut(grouped(self.lengths, torch.arange(total))[1], tokens)
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
@@ -105,11 +104,8 @@ class Loader:
         return {name: value.to(self.device) for name, value in batch.items()}
 
     def _batches(self, epoch: int) -> list[Tensor]:
-        total = len(self.examples)
-        order = torch.arange(total)
         seed = (self.seed * 1_000_003 + epoch) % (2**63 - 1)
-        if self.shuffle:
-            order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+        order = self.examples.shuffled(seed) if self.shuffle else torch.arange(len(self.examples))
         if self.lengths is not None:
             order = grouped(self.lengths, order)[0]
         # One copy an epoch, and batches are views of it: examples that lie on a GPU are gathered there without waiting
@@ -132,12 +128,16 @@ class Loader:
             raise DataError(f"none of the {len(wanted)} files of a batch is readable; see dataset.on_error")
 
 
-def _uneven(examples: Examples, tokens: int | None) -> Tensor | None:
-    """The examples' lengths (long [N]) where batches must heed them."""
+def _sizes(examples: Examples, batch_size: int, tokens: int | None) -> tuple[Tensor | None, int, int | None]:
+    """The examples' lengths (long [N]) where batches must heed them, and the size of a batch in examples or tokens."""
     lengths = examples.lengths
-    if lengths is None or (tokens is None and bool((lengths == lengths[0]).all())):
-        return None
-    return lengths.cpu()
+    if lengths is None:
+        if tokens is not None:
+            raise ConfigError(f"train.tokens={tokens}: these examples have no length to count; set train.batch_size")
+        return None, batch_size, None
+    if bool((lengths == lengths[0]).all()):
+        return None, batch_size if tokens is None else max(1, tokens // int(lengths[0])), None
+    return lengths.cpu(), batch_size, tokens
 
 
 class _Batches(Dataset[Batch | PtftError]):

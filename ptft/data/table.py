@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
 
-from ptft.data.encoded import TextExamples
 from ptft.data.keys import unknown
-from ptft.data.labelled import LabelledTexts, TextKeys
+from ptft.data.labelled import TextKeys
 from ptft.data.memory import MOST_SKIPPED_FRACTION
+from ptft.data.row_texts import RowTexts
 from ptft.data.rows import SUFFIXES, Column, Columns, Row, has_label, read_rows
-from ptft.data.sentences import sentences
 from ptft.data.stratify import thirds
 from ptft.errors import ConfigError, DataError
 
@@ -50,7 +48,7 @@ LAYOUTS = {
 """Of the GLUE benchmark (Wang et al. 2018), as its files come."""
 
 
-class TableTexts(LabelledTexts):
+class TableTexts(RowTexts):
     """Rows of CSV, TSV or JSONL files.
 
     root: a folder of train, val (dev, validation) and test files; or one file, which is divided 80/10/10 by class.
@@ -79,52 +77,19 @@ class TableTexts(LabelledTexts):
         if self.root is None:
             raise ConfigError("dataset.root is not set; name a folder of train.tsv, dev.tsv … or one file")
         self.columns, target = _chosen(layout, text, label, target, header)
-        self.files = _files(self.root)
-        if "" not in self.files:
+        self.files, self.split_seed = _files(self.root), split_seed
+        whole = "" in self.files
+        if not whole:
             self._leave_out_unlabelled()
-        self._rows: dict[str, list[Row]] = {}
-        self.split_seed = split_seed
-        target = "none" if self.columns.label is None else target
-        splits = ("train", "val", "test") if "" in self.files else tuple(self.files)
-        if self.train not in splits:
-            raise ConfigError(unknown("dataset.train", self.train, splits))
-        names = {row.label for row in self.rows(self.train) if row.label is not None} if target == "class" else set()
-        columns = list(self.columns.text)
-        self.describe(
-            sorted(names, key=_order), splits, target, self._training_texts, reader="sentences", columns=columns
-        )
+        self.describe_rows(("train", "val", "test") if whole else self.files, target)
 
-    def rows(self, split: str) -> list[Row]:
-        """The rows of a split; of one file, those that fall to it."""
-        if split not in self._rows:
-            name = "" if "" in self.files else split
-            rows = self._read(self.files[name])
-            found = {split: rows} if name else _divide(rows, self.split_seed)
-            self._rows |= found
-        return self._rows[split]
-
-    def load(self, split: str) -> TextExamples:
-        rows = self.rows(split)
-        ids = sentences(self.tokenizer, [row.texts for row in rows], self.length)
-        labels = None if self.columns.label is None else self._labels(rows, split)
-        return TextExamples(ids, self.tokenizer.pad, labels)
-
-    def _training_texts(self) -> Iterator[str]:
-        return (text for row in self.rows(self.train) for text in row.texts)
-
-    def _labels(self, rows: list[Row], split: str) -> Tensor:
-        if self.target == "number":
-            return torch.tensor([_number(row) for row in rows])
-        number = {name: k for k, name in enumerate(self.own_classes)}
-        for row in rows:
-            if row.label not in number and self.classes is None:
-                raise DataError(
-                    f"{row.where}: {split} has the class {row.label!r}, which {self.train} has not "
-                    f"({', '.join(self.own_classes[:8])}); dataset.classes keeps some"
-                )
-        if absent := [name for name in number if name not in {row.label for row in rows}]:
-            self.note(f"{split} has not all the classes; only in {self.train}: {', '.join(absent[:8])}")
-        return torch.tensor([number.get(str(row.label), -1) for row in rows])
+    def read(self, split: str) -> list[Row]:
+        """The rows of a split's file; of one file for all, those that fall to it."""
+        if split in self.files:
+            return self._read(self.files[split])
+        found = _divide(self._read(self.files[""]), self.split_seed)
+        self._rows |= found
+        return found[split]
 
     def _read(self, file: Path) -> list[Row]:
         broken: list[DataError] = []
@@ -184,18 +149,6 @@ def _divide(rows: list[Row], seed: int) -> dict[str, list[Row]]:
     number = {label: k for k, label in enumerate(sorted({str(row.label) for row in rows}))}
     labels = torch.tensor([number[str(row.label)] for row in rows])
     return {split: [rows[i] for i in part.tolist()] for split, part in thirds(labels, seed).items()}
-
-
-def _number(row: Row) -> float:
-    try:
-        return float(str(row.label))
-    except ValueError as error:
-        raise DataError(f"{row.where}: the label {row.label!r} is no number") from error
-
-
-def _order(name: str) -> tuple[int, str]:
-    """Numbers by their value, before names."""
-    return (int(name), "") if name.isdecimal() else (10**18, name)
 
 
 def sample(root: Path, count: int = 12) -> None:

@@ -49,16 +49,17 @@ class Ragged:
     def to(self, device: torch.device) -> Ragged:
         return Ragged(self.values.to(device), self.starts.to(device), self.lengths.to(device))
 
-    def take(self, indices: Tensor, pad: int, shift: int = 0) -> Batch:
+    def take(self, indices: Tensor, pad: int, shift: Tensor | int = 0) -> Batch:
         """`input` long [B, T] filled up with `pad`, and its `mask` bool [B, T].
 
-        shift: read so many values later (in a circle), so that fixed blocks begin elsewhere.
+        shift: read so many values later (long [B], in a circle), so that fixed blocks begin elsewhere.
         """
         lengths = self.lengths.index_select(0, indices)
         longest = int(lengths.max()) if self.even is None else self.even
-        places = self.starts.index_select(0, indices).unsqueeze(1) + torch.arange(longest, device=indices.device)
+        begins = self.starts.index_select(0, indices) + shift
+        places = (begins.unsqueeze(1) + torch.arange(longest, device=indices.device)) % len(self.values)
         mask = real(lengths, longest)
-        ids = self.values[(places + shift) % len(self.values)].long()
+        ids = self.values[places].long()
         return {"input": ids if self.even is not None else ids.masked_fill(~mask, pad), "mask": mask}
 
 

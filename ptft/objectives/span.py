@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +63,11 @@ class Span(Objective):
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """Of each window `start`, `end` (long [B], inclusive), `score` and the `margin` of no answer, float [B]."""
         return self._best(self.logits(batch))
+
+    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """What `predict` finds in every window; the best window of a question is its answer."""
+        found = self.predict(batch)
+        return [dict(zip(found, row, strict=True)) for row in zip(*(v.tolist() for v in found.values()), strict=True)]
 
     def _best(self, logits: Tensor) -> dict[str, Tensor]:
         """The best span of at most `max_answer` tokens outside [CLS]; margin: no answer's score less the threshold."""

@@ -119,6 +119,7 @@ def _batches(items: Sequence[Any], spec: Spec) -> Iterator[tuple[list[Any], Batc
             found = list(pool.map(read, part))
             good = [(item, value) for item, value in zip(part, found, strict=True) if isinstance(value, Tensor)]
             batch = module.collate([value for _, value in good], spec) if good else {}
+            batch["index"] = torch.arange(start, start + len(good))
             yield [item for item, _ in good], batch, [str(error) for error in found if isinstance(error, DataError)]
 
 

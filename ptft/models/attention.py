@@ -1,0 +1,100 @@
+"""Self-attention with rotary positions and a cache of keys and values.
+
+Axes: B batch, N heads, T tokens, S tokens that are looked at, E width of a head, D = N E.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Rotary(nn.Module):
+    """Positions as rotations of pairs of a head's values, by angles that fall geometrically (Su et al. 2021, 3.2.2)."""
+
+    speeds: Tensor
+
+    def __init__(self, head: int, base: float = 10_000.0) -> None:
+        super().__init__()
+        self.register_buffer("speeds", base ** (-torch.arange(0, head, 2) / head), persistent=False)
+
+    def forward(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions [T] or [B, T] -> cosines and sines float32, [T, E] or [B, 1, T, E]."""
+        angles = places.unsqueeze(-1).float() * self.speeds.float()
+        angles = torch.cat([angles, angles], dim=-1)
+        angles = angles.unsqueeze(1) if places.ndim == 2 else angles
+        return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+    """Queries or keys [B, N, T, E] turned by their positions' cosines and sines."""
+    cosine, sine = (part.to(x.dtype) for part in turns)
+    first, second = x.chunk(2, dim=-1)
+    return x * cosine + torch.cat([-second, first], dim=-1) * sine
+
+
+class Cache:
+    """Keys and values [B, N, S, E] of the tokens so far, of one block."""
+
+    def __init__(self) -> None:
+        self.kept: tuple[Tensor, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return 0 if self.kept is None else self.kept[0].shape[2]
+
+    def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """With those of more tokens after them."""
+        if self.kept is not None:
+            key, value = torch.cat([self.kept[0], key], dim=2), torch.cat([self.kept[1], value], dim=2)
+        self.kept = (key, value)
+        return self.kept
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Who sees whom: `allowed` bool [B, 1, 1, S] or None for all; `causal`: only what stands before.
+
+    turns: the rotations of the tokens' positions, where there are any.
+    """
+
+    allowed: Tensor | None
+    causal: bool
+    turns: tuple[Tensor, Tensor] | None
+
+    @classmethod
+    def of(cls, mask: Tensor | None, causal: bool, continues: bool, turns: tuple[Tensor, Tensor] | None) -> Sight:
+        """mask: bool [B, S] of real tokens. continues: whether these are single tokens after cached ones.
+
+        In a causal model padding stands behind every real token, out of its sight, unless cached tokens hold some.
+        """
+        if continues:
+            return cls(None if mask is None else mask[:, None, None, :], False, turns)
+        if causal or mask is None or (mask.device.type == "cpu" and bool(mask.all())):
+            return cls(None, causal, turns)
+        return cls(mask[:, None, None, :], False, turns)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.project = nn.Linear(width, width, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, sight: Sight, cache: Cache | None = None) -> Tensor:
+        """[B, T, D] -> [B, T, D]; with a cache, T more tokens of the texts whose keys and values it holds."""
+        b, t, d = x.shape
+        query, key, value = self.qkv(x).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        if sight.turns is not None:
+            query, key = rotate(query, sight.turns), rotate(key, sight.turns)
+        if cache is not None:
+            key, value = cache.extend(key, value)
+        x = F.scaled_dot_product_attention(query, key, value, attn_mask=sight.allowed, is_causal=sight.causal)
+        mixed: Tensor = self.dropout(self.project(x.transpose(1, 2).reshape(b, t, d)))
+        return mixed
