@@ -122,12 +122,22 @@ def source(
 
 
 def objective(
-    model: Mapping[str, Any], task: Mapping[str, Any], spec: Spec, train: Examples | None, trusted: tuple[str, ...] = ()
+    model: Mapping[str, Any],
+    task: Mapping[str, Any],
+    spec: Spec,
+    train: Examples | None,
+    trusted: tuple[str, ...] = (),
+    reference: Examples | None = None,
 ) -> Objective:
-    """A fresh backbone sized from `spec`, and the objective around it."""
+    """A fresh backbone sized from `spec`, and the objective around it.
+
+    train: what it is to be trained on, None where a trained one is made again; reference: training examples that only
+        measure.
+    """
     backbone = make("model", model, Backbone, trusted, spec)  # type: ignore[type-abstract]
     labels = train.labels if train is not None else None
-    known = {"labels": labels, "reference": train, "rebuild": partial(rebuilt, trusted=trusted) if train else None}
+    rebuild = None if train is None else partial(rebuilt, trusted=trusted)
+    known = {"labels": labels, "reference": reference if train is None else train, "rebuild": rebuild}
     built = make("objective", task, Objective, trusted, backbone, spec, **known)  # type: ignore[type-abstract]
     if train is not None and "label" in built.needs and labels is None:
         raise ConfigError(f"objective={type(built).__name__.lower()}: it needs labels, and the dataset has none")
@@ -140,9 +150,10 @@ def restored(
     task: Mapping[str, Any],
     spec: Spec,
     trusted: tuple[str, ...] = (),
+    reference: Examples | None = None,
 ) -> Objective:
     """The checkpoint's objective with every tensor of it. Raises CheckpointError where its tensors don't fit."""
-    built = objective(model, task, spec, None, trusted)
+    built = objective(model, task, spec, None, trusted, reference)
     take_over(built, origin.weights, whole=True, why="", origin=origin.path)
     return built
 

@@ -76,6 +76,10 @@ class Unlabelled(Objective):
         x = self.backbone.inputs(batch)
         if self.training:
             return self.learn(x)
+        return self._measured(x, batch)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # a bank that comes and goes is nothing to compile
+    def _measured(self, x: Tensor, batch: Batch) -> Step:
         with same_draws(x.device):
             step = self.learn(x)
         return replace(step, sums={**step.sums, **self.probe.sums(self.encode, batch)})

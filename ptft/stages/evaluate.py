@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from ptft import announce, build, kernels, speed
 from ptft.assemble import eval_loader, plain, read_splits, same_channels
-from ptft.core import Objective, Source, Table
+from ptft.core import Examples, Objective, Source, Table
 from ptft.errors import ConfigError, DataError
 from ptft.kernels import Kernels
 from ptft.loop import evaluate
@@ -30,9 +30,11 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     device = build.device(cfg.device)
     chosen = trained_in(cfg, origin, device)
     speed.tf32(cfg.train.tf32, device)
-    source = build.source(plain(cfg.dataset), origin.spec, tuple(cfg.trusted))
+    labelled = "label" in build.needs(plain(cfg.objective), tuple(cfg.trusted))
+    source = build.source(plain(cfg.dataset), origin.spec, tuple(cfg.trusted), labelled=labelled)
     same_channels(origin, source)
-    objective = kernels.place(restored(cfg, origin, source.spec.shape).to(device), chosen)
+    reference = None if labelled else source.split("train")
+    objective = kernels.place(restored(cfg, origin, source.spec.shape, reference).to(device), chosen)
     _same_classes(origin, source)
     split = _split(cfg, source)
     examples = read_splits(source, (split,), cfg, device, out)[split]
@@ -75,15 +77,19 @@ def trained_in(cfg: DictConfig, origin: Origin, device: torch.device) -> Kernels
     return kernels.ruled(precision, layout, device)
 
 
-def restored(cfg: DictConfig, origin: Origin, shape: dict[str, Any] | None = None) -> Objective:
+def restored(
+    cfg: DictConfig, origin: Origin, shape: dict[str, Any] | None = None, reference: Examples | None = None
+) -> Objective:
     """The checkpoint's objective with every tensor of it, for inputs of `shape` (None: those it was trained on).
+
+    reference: training examples that only measure, where an objective uses no labels.
 
     Raises ConfigError for a file that holds no task, CheckpointError where its tensors don't fit.
     """
     if origin.spec is None or "objective" not in (origin.config or {}):
         raise ConfigError(f"ckpt={origin.path}: holds a backbone and no task; finetune it first")
     spec = replace(origin.spec, shape=shape or origin.spec.shape)
-    return build.restored(origin, plain(cfg.model), plain(cfg.objective), spec, tuple(cfg.trusted))
+    return build.restored(origin, plain(cfg.model), plain(cfg.objective), spec, tuple(cfg.trusted), reference)
 
 
 def _same_classes(origin: Origin, source: Source) -> None:

@@ -230,3 +230,47 @@ def test_paths_of_any_script(tmp_path):
     root = tmp_path / "данные a,b (1)=x"
     pool(root, 10)
     assert len(ImageFolder(root=root).split("train")) == 16
+
+
+def flat(root, count=20):
+    for i in range(count):
+        put(root / f"{i:02}.png", colour=i)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_folder_without_classes_is_a_source_where_no_labels_are_needed(tmp_path, cached):
+    flat(tmp_path / "all")
+    source = ImageFolder(root=tmp_path / "all", labelled=False)
+    assert (source.spec.classes, source.spec.target) == ((), "none")
+    parts = {name: source.split(name) for name in ("train", "val", "test")}
+    assert [len(part) for part in parts.values()] == [16, 2, 2]
+    seen = set()
+    for part in parts.values():
+        assert part.labels is None
+        read = into_memory(part) if cached else part
+        batch = read.take(torch.arange(len(read)))
+        assert batch.keys() == {"input", "index"}
+        seen |= set(batch["input"][:, 0, 0, 0].tolist())
+    assert seen == set(range(20))
+    assert any("no labels" in note for note in source.notes)
+    same = ImageFolder(root=tmp_path / "all", labelled=False, seed=3)
+    assert same.fingerprint() == source.fingerprint()
+    assert ImageFolder(root=tmp_path / "all", labelled=False, split_seed=3).fingerprint() != source.fingerprint()
+
+
+def test_splits_without_classes_and_a_part_of_them(tmp_path):
+    flat(tmp_path / "train")
+    flat(tmp_path / "val", 5)
+    source = ImageFolder(root=tmp_path, labelled=False, limit=6)
+    assert [len(source.split("train")), len(source.split("val")), source.split("test")] == [6, 5, None]
+    fraction = ImageFolder(root=tmp_path, labelled=False, val=0.25)
+    assert [len(fraction.split("train")), len(fraction.split("val"))] == [15, 5]
+    with pytest.raises(DataError, match="no folder for each class"):
+        ImageFolder(root=tmp_path)
+
+
+def test_folders_of_classes_keep_their_labels_where_none_are_needed(tmp_path):
+    pool(tmp_path)
+    source = ImageFolder(root=tmp_path, labelled=False)
+    assert source.spec.classes == ("cat", "dog")
+    assert source.split("train").labels is not None

@@ -20,6 +20,7 @@ SMALL = [name for name in NAMES if name not in ("resnet50", "convnext_tiny", "vi
 WIDTHS = {
     "airbench": 256,
     "cnn": 128,
+    "convnet": 256,
     "resnet18": 512,
     "resnet50": 2048,
     "convnext_tiny": 768,

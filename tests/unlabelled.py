@@ -1,0 +1,76 @@
+"""Short trainings in this process of any objective that needs no labels, built as `ptft` builds them."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from ptft import plan
+from ptft.assemble import Run, assemble
+from ptft.loop import evaluate, fit
+from ptft.report import Report
+
+SMALL = ("dataset=digits", "dataset.size=16", "model=convnet", "model.channels=[8,16,32]", "dataset.limit=320")
+FEW = ("train.batch_size=32", "train.every.log=3", "train.every.save=100", "device=cpu", "precision=fp32")
+MODELS: dict[str, tuple[str, ...]] = {}
+"""What to type for an objective that the small convolutional network is no backbone for."""
+
+
+class Listening(Report):
+    """Keeps what evaluations gave and warned of; ends the run after step `last`."""
+
+    def __init__(self, t, last=None):
+        super().__init__()
+        self.t, self.last, self.rows, self.warned_of = t, last, [], []
+
+    def stepped(self, step):
+        if step == self.last:
+            self.t.stop = "SIGTERM"
+
+    def evaluated(self, train, row, best):
+        if row is not None:
+            self.rows.append({key: value for key, value in row.items() if key != "seconds"})
+
+    def warned(self, text):
+        self.warned_of.append(text)
+
+    def say(self, text, style=""):
+        """Not shown."""
+
+
+def built(objective: str, *typed: str) -> Run:
+    """A run of the objective on embedded digits that is ready to train."""
+    model = MODELS.get(objective, SMALL)
+    config = plan.prepare(["stage=pretrain", f"objective={objective}", *SMALL, *model, *FEW, *typed])
+    return assemble(OmegaConf.create(config), Report())
+
+
+def train(run: Run, last: int | None = None) -> Listening:
+    """Train to the end, or to step `last`."""
+    report = Listening(run.training, last)
+    fit(run.training, report, lambda better: None)
+    run.training.stop = None
+    return report
+
+
+def in_two(make: Callable[[], Run], last: int) -> tuple[list[dict[str, Any]], Run]:
+    """A run that ended at step `last` and one that went on from what it saved: the rows of both, and the second."""
+    ended = make()
+    rows = train(ended, last).rows
+    saved = ended.training.weights(), ended.training.state_dict()
+    resumed = make()
+    resumed.training.load_state_dict(*saved)
+    return rows + train(resumed).rows, resumed
+
+
+def state(run: Run):
+    """All that is saved of it, without the time it took."""
+    saved = copy.deepcopy(run.training.state_dict())
+    del saved["progress"]["seconds"], saved["progress"]["waited"]
+    return {"weights": run.training.weights(), **saved}
+
+
+def metrics(run: Run):
+    """Of the validation split, with the weights as they are."""
+    return evaluate(run.objective, run.training.val, run.training.autocast)[0]
