@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 Batch = dict[str, Tensor]
 """`input` always; `label`, `mask`, `length`, `index` where they exist. The first axis of every tensor is B.
 
-`mask`: bool [B, T], True where `input` is real and not there to fill up the row; always there for uneven examples.
+`mask`: bool [B, T], True where `input` is real and not there to fill up the row; always there for uneven texts.
+`length`: long [B], of uneven recordings, how many samples are real; transcripts are `target` [B, U], `target_length`.
 """
 
 
@@ -33,7 +34,8 @@ class Spec:
 
     modality: the module of `ptft.data` that finds and reads raw items, e.g. "image" for `ptft/data/image.py`.
     shape: what that module needs to turn a raw item into a tensor; for images `{"size": [H, W], "channels": C,
-        "fit": "crop" | "stretch" | "none"}`, for text `{"tokenizer": {...}, "length": tokens}`.
+        "fit": "crop" | "stretch" | "none"}`, for text `{"tokenizer": {...}, "length": tokens}`, for audio
+        `{"rate": samples a second, "seconds": the longest or None}`.
     target: what the label is, e.g. "class".
     classes: class names; the label i means `classes[i]`. Empty where there are none.
     mean, std: per channel, of values scaled to 0..1; what `Backbone.prepare` normalises with.

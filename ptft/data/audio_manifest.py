@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,13 +40,21 @@ class AudioManifest(RecordingSource):
     root: a CSV or JSONL file; paths are relative to its folder, rows without a split are "train". Or a folder of
         `SPLIT/SPEAKER/CHAPTER/*.flac` with `*.trans.txt` beside them (Panayotov et al. 2015, LibriSpeech).
     units: what transcripts are made of, "characters" or "words".
-    lowercase: whether texts are.
+    lowercase: whether texts are. vocabulary: the characters or words; None is those of the training split, or of the
+        checkpoint where they are enough.
     Transcribed recordings longer than `dataset.seconds` are left out, since a cut one says something else.
 
     Raises DataError naming the file and line of what can't be.
     """
 
-    def __init__(self, *, units: str = "characters", lowercase: bool = True, **keys: Unpack[RecordingKeys]) -> None:
+    def __init__(
+        self,
+        *,
+        units: str = "characters",
+        lowercase: bool = True,
+        vocabulary: Sequence[str] | None = None,
+        **keys: Unpack[RecordingKeys],
+    ) -> None:
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {EXPECTED}")
@@ -60,7 +68,7 @@ class AudioManifest(RecordingSource):
         for row in rows:
             self.rows.setdefault(row.split, []).append(row)
         known = [row.said for row in self.rows.get(self.train, rows)]
-        classes = texts.vocabulary(known, self.units, self.like) if self.units else sorted(set(known))
+        classes = texts.vocabulary(known, self.units, self.like, vocabulary) if self.units else sorted(set(known))
         self.describe(classes, tuple(self.rows), audio.info(rows[0].path)[1], self.units)
 
     def load(self, split: str) -> FileWaves:

@@ -20,8 +20,14 @@ def split(text: str, units: str) -> list[str]:
     return words if units == "words" else list(" ".join(words))
 
 
-def vocabulary(texts: Iterable[str], units: str, like: Spec | None = None) -> tuple[str, ...]:
-    """The tokens of the texts, sorted; or those of the checkpoint where they are enough."""
+def vocabulary(
+    texts: Iterable[str], units: str, like: Spec | None = None, given: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """The given tokens; else those of the texts, sorted, or those of the checkpoint where they are enough."""
+    if given is not None:
+        if len(set(given)) < len(given) or not given:
+            raise ConfigError(f"dataset.vocabulary={list(given)}: at least one token, and none twice")
+        return tuple(str(token) for token in given)
     found = sorted({token for text in texts for token in split(text, units)})
     if like is not None and like.shape.get("units") == units and set(found) <= set(like.classes):
         return like.classes
@@ -39,7 +45,7 @@ def said(texts: Sequence[str], names: Sequence[str], classes: Sequence[str], uni
         tokens = split(text, units)
         strange = [token for token in tokens if token not in number]
         if strange or not tokens:
-            what = f"{strange[0]!r} is nothing that the training split holds" if strange else "its transcript is empty"
+            what = f"{strange[0]!r} is not in the vocabulary" if strange else "its transcript is empty"
             raise DataError(f"{name}: {what} (dataset.units={units})")
         rows.append([number[token] for token in tokens])
     return transcripts(rows)

@@ -175,6 +175,8 @@ def test_a_manifest_of_parts_of_recordings(tmp_path):
     assert batch["length"].tolist() == [4000]
     assert join(batch["target"][0].tolist(), source.spec) == "ab c"
     assert source.split("val").take(torch.tensor([0]))["input"][0].tolist() == list(range(4000, 6000))
+    given = AudioManifest(root=tmp_path / "list.jsonl", vocabulary=list("zyxcba "), val=None)
+    assert given.split("train").take(torch.tensor([0]))["target"].tolist() == [[5, 4, 6, 3]]
     words = AudioManifest(root=tmp_path / "list.jsonl", units="words", val=None)
     assert words.spec.classes == ("ab", "c")
 
@@ -185,7 +187,7 @@ def test_manifests_that_can_not_be(tmp_path):
     with pytest.raises(DataError, match="line 2: has no path or no text"):
         AudioManifest(root=tmp_path / "list.csv")
     (tmp_path / "list.csv").write_text("path,text,split\na.wav,ab,train\na.wav,abx,val\n")
-    with pytest.raises(DataError, match=r"'x' is nothing that the training split holds"):
+    with pytest.raises(DataError, match=r"'x' is not in the vocabulary"):
         AudioManifest(root=tmp_path / "list.csv").split("val")
     with pytest.raises(ConfigError, match=r"per_class=5"):
         AudioManifest(root=tmp_path / "list.csv", per_class=5)
