@@ -38,7 +38,7 @@ NEEDS = {
         f"experiment/{name}": ["dataset.pattern=null", "dataset.test_rule=null", "dataset.val=val"]
         for name in ("fsdd", "fsdd_pretrain")
     },
-    "experiment/fsdd_finetune": ["ckpt=null", "model=audio_cnn", "dataset.pattern=null", "dataset.test_rule=null"],
+    "experiment/fsdd_finetune": ["ckpt=null", "dataset.pattern=null", "dataset.test_rule=null"],
     "experiment/fsdd_strings": ["dataset.pattern=null", "dataset.test_rule=null", "dataset.val_rule=null"],
     "dataset/text": [*WRITES, "dataset.length=16"],
     "dataset/grammar": [*WRITES, *GRAMMAR[1:]],

@@ -94,6 +94,22 @@ def test_evaluations_are_equal_and_draw_nothing(kind):
     assert {"loss", "knn", "feature_std"} <= first.keys()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_learns(kind):
+    objective, source = made(kind)
+    batch = source.split("train").take(torch.arange(24))
+    optimizer = torch.optim.Adam(objective.parameters(), 5e-3)
+    losses = []
+    for _ in range(60):
+        step = objective(batch)
+        loss = step.total / step.count
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert sum(losses[-10:]) < 0.85 * sum(losses[:10])
+
+
 def test_simclr_hears_too():
     source = Tones(count=24, held_out=16)
     torch.manual_seed(0)
