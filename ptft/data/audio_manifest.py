@@ -40,7 +40,7 @@ class AudioManifest(RecordingSource):
     root: a CSV or JSONL file; paths are relative to its folder, rows without a split are "train". Or a folder of
         `SPLIT/SPEAKER/CHAPTER/*.flac` with `*.trans.txt` beside them (Panayotov et al. 2015, LibriSpeech).
     units: what transcripts are made of, "characters" or "words".
-    lowercase: whether texts are. vocabulary: the characters or words; None is those of the training split, or of the
+    lowercase: whether texts are. symbols: the characters or words; None is those of the training split, or of the
         checkpoint where they are enough.
     Transcribed recordings longer than `dataset.seconds` are left out, since a cut one says something else.
 
@@ -52,7 +52,7 @@ class AudioManifest(RecordingSource):
         *,
         units: str = "characters",
         lowercase: bool = True,
-        vocabulary: Sequence[str] | None = None,
+        symbols: Sequence[str] | None = None,
         **keys: Unpack[RecordingKeys],
     ) -> None:
         super().__init__(**keys)
@@ -68,7 +68,7 @@ class AudioManifest(RecordingSource):
         for row in rows:
             self.rows.setdefault(row.split, []).append(row)
         known = [row.said for row in self.rows.get(self.train, rows)]
-        classes = texts.vocabulary(known, self.units, self.like, vocabulary) if self.units else sorted(set(known))
+        classes = texts.vocabulary(known, self.units, self.like, symbols) if self.units else sorted(set(known))
         self.describe(classes, tuple(self.rows), audio.info(rows[0].path)[1], self.units)
 
     def load(self, split: str) -> FileWaves:

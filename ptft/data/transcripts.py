@@ -26,7 +26,7 @@ def vocabulary(
     """The given tokens; else those of the texts, sorted, or those of the checkpoint where they are enough."""
     if given is not None:
         if len(set(given)) < len(given) or not given:
-            raise ConfigError(f"dataset.vocabulary={list(given)}: at least one token, and none twice")
+            raise ConfigError(f"dataset.symbols={list(given)}: at least one token, and none twice")
         return tuple(str(token) for token in given)
     found = sorted({token for text in texts for token in split(text, units)})
     if like is not None and like.shape.get("units") == units and set(found) <= set(like.classes):

@@ -175,7 +175,7 @@ def test_a_manifest_of_parts_of_recordings(tmp_path):
     assert batch["length"].tolist() == [4000]
     assert join(batch["target"][0].tolist(), source.spec) == "ab c"
     assert source.split("val").take(torch.tensor([0]))["input"][0].tolist() == list(range(4000, 6000))
-    given = AudioManifest(root=tmp_path / "list.jsonl", vocabulary=list("zyxcba "), val=None)
+    given = AudioManifest(root=tmp_path / "list.jsonl", symbols=list("zyxcba "), val=None)
     assert given.split("train").take(torch.tensor([0]))["target"].tolist() == [[5, 4, 6, 3]]
     words = AudioManifest(root=tmp_path / "list.jsonl", units="words", val=None)
     assert words.spec.classes == ("ab", "c")
