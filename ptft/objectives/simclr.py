@@ -20,6 +20,9 @@ from ptft.unlabelled import Unlabelled, count
 class SimCLR(Unlabelled):
     """NT-Xent between the projections of two random views; every other view of the batch is a negative.
 
+    The more images are compared, the higher the loss: `val/loss`, of an evaluation's larger batches, lies above
+    training's, and both are comparable only with themselves.
+
     temperature: divides the cosines; lower means that the nearest negatives count more.
     hidden, out: widths of the projector, None for the backbone's.
     options: those of `Unlabelled`.
