@@ -13,7 +13,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors"},
     {"core", "argv", "check", "eager", "interrupt", "metrics", "process"},
-    {"augment", "checkpoint", "compose", "data", "graph", "models", "recompute", "runs", "schedule"},
+    {"augment", "checkpoint", "compose", "data", "graph", "recompute", "runs", "schedule"},
+    {"models"},
     {"kernels", "optim", "muon", "origin", "transfer", "report"},
     {"objectives", "plan", "sweep", "training", "words"},
     {"loop"},

@@ -191,7 +191,7 @@ def test_the_other_direction_is_refused_by_name(kind):
     ):
         kind(model(not causal), spec())
     image = Spec("image", {"size": [8, 8], "channels": 1, "fit": "none"})
-    with pytest.raises(ConfigError, match="needs a model of text.*CNN is none"):
+    with pytest.raises(ConfigError, match=r"needs a model of text.*CNN is none"):
         kind(CNN(image), image)
 
 
