@@ -256,8 +256,8 @@ class Objective(nn.Module, ABC):
 
         options: what `generate` of the configuration says, for objectives that write something; others ignore them.
         """
-        name = type(self).__name__
-        raise ConfigError(f"ckpt=: it was trained with {name}, which has no answer for new files; finetune it first")
+        name = type(self).__name__.lower()
+        raise ConfigError(f"ckpt=: objective={name} has no answer for new files; finetune its checkpoint first")
 
     def warnings(self, metrics: dict[str, float]) -> list[str]:
         """What a user must know of an evaluation's metrics, a sentence each: that features collapsed, say."""

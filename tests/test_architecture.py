@@ -13,8 +13,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors"},
     {"core", "argv", "check", "eager", "edits", "interrupt", "metrics", "process"},
-    {"augment", "augment_audio", "checkpoint", "compose", "data", "gather", "graph", "heads", "models", "probe"}
+    {"augment", "augment_audio", "checkpoint", "compose", "data", "gather", "graph", "heads", "probe"}
     | {"recompute", "runs", "schedule", "teacher"},
+    {"models"},
     {"kernels", "optim", "muon", "origin", "transfer", "report", "views"},
     {"unlabelled"},
     {"objectives", "plan", "sweep", "training", "words"},

@@ -17,6 +17,8 @@ OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.gl
 GRAMMAR = ["dataset=grammar", "dataset.sentences=40", "dataset.held_out=10", "dataset.length=16"]
 WRITES, READS = ["model=gpt_tiny", "objective=causal_lm"], ["model=bert_tiny", "objective=masked_lm"]
 
+BERT = ["model=bert_tiny", "model.width=16", "model.depth=1", "dataset.vocabulary=300"]
+
 NEEDS = {
     "dataset/image_folder": ["dataset.size=32"],
     "model/torchvision": ["model.name=mobilenet_v3_small"],
@@ -49,12 +51,24 @@ NEEDS = {
     "objective/causal_lm": [WRITES[0], *GRAMMAR],
     "objective/masked_lm": [READS[0], *GRAMMAR],
     "objective/replaced_token": [READS[0], *GRAMMAR],
+    "dataset/table": BERT,
+    "dataset/huggingface": BERT,
+    "dataset/conll": [*BERT, "objective=tag"],
+    "dataset/squad": [*BERT, "objective=span", "dataset.length=40", "dataset.stride=8"],
+    "objective/tag": [*BERT, "dataset=conll"],
+    "objective/span": [*BERT, "dataset=squad", "dataset.length=40", "dataset.stride=8"],
+    "objective/regress": [
+        *BERT,
+        "dataset=table",
+        "dataset.target=number",
+        "dataset.label=number",
+    ],
 }
 """What an option asks for beside its name; on twelve digits where that is no dataset."""
 
 COMPOSED_ONLY = {"model/from_ckpt", "dataset/from_ckpt", "objective/from_ckpt", "stage/evaluate", "stage/predict"}
-COMPOSED_ONLY |= {"objective/distill"}
-"""Options that need a checkpoint; tests/stages runs them."""
+COMPOSED_ONLY |= {"objective/distill", "model/huggingface"}
+"""Options that need a checkpoint or a model's folder; tests/stages and tests/models run them."""
 
 SMALL = ["train.batch_size=4", "train.steps=2", "device=cpu"]
 
@@ -64,10 +78,10 @@ def overrides(option: str, root: Path) -> list[str]:
     group, name = option.split("/")
     stage = [] if group == "stage" else ["stage=finetune"] if name.endswith("_finetune") else ["stage=pretrain"]
     typed = [*stage, f"{group}={name}", *NEEDS.get(option, []), *SMALL]
-    data = dataset_of(group, name)
+    typed_data = [word.removeprefix("dataset=") for word in typed if word.startswith("dataset=")]
+    data = dataset_of(group, name) or next(iter(typed_data), None)
     if data is None:
-        brings = any(word.startswith("dataset=") for word in typed)
-        return typed if brings else [*typed, "dataset=digits", "dataset.limit=12"]
+        return [*typed, "dataset=digits", "dataset.limit=12"]
     module = importlib.import_module(
         yaml.safe_load((CONF / "dataset" / f"{data}.yaml").read_text())["_target_"].rpartition(".")[0]
     )

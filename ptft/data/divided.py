@@ -157,9 +157,11 @@ class DividedSource(Source):
         return part if count is None else part.at(stratified_order(part.labels, seed)[:count].sort().values)
 
     def _all(self, split: str) -> Part:
-        """Every row of a split of the dataset whose class is kept, labels checked and renumbered."""
+        """Every row of a split whose class is kept, labels checked and renumbered; without classes every row."""
         labels = self.groups(split)
         total = len(self.own_classes)
+        if not total:
+            return Part(split, torch.arange(len(labels)), labels)
         wrong = ((labels < 0) | (labels >= total)).nonzero().flatten()
         if len(wrong):
             i = int(wrong[0])

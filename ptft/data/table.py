@@ -152,9 +152,9 @@ def _divide(rows: list[Row], seed: int) -> dict[str, list[Row]]:
 
 
 def sample(root: Path, count: int = 12) -> None:
-    """Write a tiny set of two classes below `root`: train.tsv and dev.tsv with a header."""
+    """Write a tiny set of two classes, and a number a row, below `root`: train.tsv and dev.tsv with a header."""
     root.mkdir(parents=True, exist_ok=True)
     words = {"good": ["a fine day", "what a joy", "well made"], "bad": ["a dull day", "what a bore", "badly made"]}
     for split in ("train", "dev"):
-        lines = [f"{words[name][i % 3]} number {i}\t{name}" for i in range(count) for name in words]
-        (root / f"{split}.tsv").write_text("\n".join(["text\tlabel", *lines]) + "\n", encoding="utf-8")
+        lines = [f"{words[name][i % 3]} number {i}\t{name}\t{i}" for i in range(count) for name in words]
+        (root / f"{split}.tsv").write_text("\n".join(["text\tlabel\tnumber", *lines]) + "\n", encoding="utf-8")
