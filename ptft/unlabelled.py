@@ -55,7 +55,7 @@ class Unlabelled(Objective):
     ) -> None:
         super().__init__()
         if spec.modality not in self.kinds:
-            here = " and ".join(f"{kind}s" if kind == "image" else kind for kind in sorted(self.kinds))
+            here = " and ".join(sorted(self.kinds))
             raise ConfigError(f"objective={self.name}: it makes views of {here}, the dataset yields {spec.modality}")
         self.backbone = backbone
         self.views = random_views(spec, views)
