@@ -43,7 +43,7 @@ class _Rotate(torch.autograd.Function):
         return _rotated(x, cosine, sine)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         cosine, sine = ctx.saved_tensors
         return _rotated(gradient, cosine, -sine), None, None
 
@@ -60,7 +60,7 @@ def _rotated(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 def rotate(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
     """Queries, keys and values [B, T, 3, N, E]; queries and keys are turned by their positions' cosines and sines."""
     cosine, sine = (part.to(x.dtype) for part in turns)
-    turned: Tensor = _Rotate.apply(x, cosine, sine)  # type: ignore[no-untyped-call]
+    turned: Tensor = _Rotate.apply(x, cosine, sine)
     return turned
 
 
