@@ -43,4 +43,4 @@ def part(whole: Batch, rows: list[int]) -> Batch:
 
 def loss(objective: Objective, found: Batch) -> tuple[float, int]:
     step = objective(found)
-    return float(step.total), int(step.count)
+    return float(step.total.detach()), int(step.count)

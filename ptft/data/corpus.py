@@ -12,75 +12,20 @@ import hashlib
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-import torch
-from torch import Tensor
-
-from ptft.core import Batch, Examples, Source, Spec
+from ptft.core import Source, Spec
 from ptft.data import text
+from ptft.data.blocks import Blocks, pieces, row_of, shared_out
 from ptft.data.keys import check_amounts
-from ptft.data.tokenizer import Tokenizer
-from ptft.data.uneven import Ragged
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-PIECE = 2**16
-"""Characters of a document that are tokenised at a time, up to the end of a line: subwords are found in threads."""
-
 SPLITS = ("train", "val", "test")
-
-
-class Blocks(Examples):
-    """Blocks of `length` ids of `values` (int32 [n]); each begins with the last id of the one before.
-
-    So every id but the first is once predicted from those before it. Where they go round (for training), the last block
-    ends with the beginning of the text, and every order of theirs begins elsewhere; else the last one may be shorter.
-    """
-
-    def __init__(self, values: Tensor, length: int, pad: int, *, round: bool) -> None:
-        self.values, self.length, self.pad, self.round = values, length, pad, round
-        self.stride = length - 1
-        starts = torch.arange(0, max(1, len(values) - (0 if round else 1)), self.stride)
-        lengths = torch.full_like(starts, length) if round else (len(values) - starts).clamp(max=length)
-        self.lengths: Tensor = lengths
-        self.ragged = Ragged(values, starts, lengths)
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def shuffled(self, seed: int) -> Tensor:
-        """A random order of the blocks from a random beginning: block b, s ids later, is number b + s N."""
-        shift = 0
-        if self.round:
-            shift = int(torch.randint(self.stride, (), generator=torch.Generator().manual_seed(seed + 2**32)))
-        return super().shuffled(seed) + shift * len(self)
-
-    def take(self, indices: Tensor) -> Batch:
-        """`input` long [B, L], `mask` bool [B, L], `index`."""
-        index = indices.to(self.device, non_blocking=True)
-        return {**self.ragged.take(index % len(self), self.pad, index // len(self)), "index": index}
-
-    def to(self, device: torch.device) -> Blocks:
-        moved = Blocks(self.values, self.length, self.pad, round=self.round)
-        moved.ragged = self.ragged.to(device)
-        return moved
-
-    @property
-    def device(self) -> torch.device:
-        return self.ragged.values.device
-
-    @property
-    def in_memory(self) -> bool:
-        return True
-
-    @property
-    def nbytes(self) -> int:
-        return self.values.numel() * self.values.element_size()
 
 
 class CorpusKeys(TypedDict, total=False):
@@ -126,6 +71,7 @@ class CorpusSource(Source):
         self.root = None if root is None else Path(os.path.expanduser(root))
         self.names: dict[str, str | float | None] = {"train": train, "val": val, "test": test}
         self.fraction, self.seed = fraction, seed
+        self._parts: dict[str, list[str]] = {}
         check_amounts(None, fraction, None)
         _check_shares(val, test)
         self.tokenizer = text.choose_tokenizer(tokenizer, vocabulary, self._training_pieces, like)
@@ -154,7 +100,8 @@ class CorpusSource(Source):
     def _blocks(self, name: str) -> Blocks | None:
         if self.names[name] is None:
             return None
-        values = _row(self._texts(name), self.tokenizer)
+        values = row_of(self._texts(name), self.tokenizer)
+        self._parts.pop(name, None)
         least = self.spec.shape["length"]
         if len(values) < (least if name == "train" else 2):
             raise DataError(
@@ -168,9 +115,11 @@ class CorpusSource(Source):
         own = self.names[name]
         if name != "train" and isinstance(own, str):
             return self.documents(own)
-        shares = [share if isinstance(share := self.names[part], float | int) else 0.0 for part in ("val", "test")]
-        parts = shared_out(self.documents(str(self.names["train"])), [1 - sum(shares), *shares])
-        part = parts[SPLITS.index(name)]
+        if name not in self._parts:  # a text is read once, and forgotten where its ids are there
+            shares = [share if isinstance(share := self.names[part], float | int) else 0.0 for part in ("val", "test")]
+            parts = shared_out(self.documents(str(self.names["train"])), [1 - sum(shares), *shares])
+            self._parts = dict(zip(SPLITS, parts, strict=True))
+        part = self._parts[name]
         return shared_out(part, [self.fraction])[0] if name == "train" and self.fraction is not None else part
 
     def _training_pieces(self) -> Iterator[str]:
@@ -185,47 +134,6 @@ def _check_shares(val: str | float | None, test: str | float | None) -> None:
     numbers = [share for share in shares.values() if isinstance(share, float | int)]
     if any(not 0 < share < 1 for share in numbers) or sum(numbers) >= 1:
         raise ConfigError(f"dataset.val={val}, dataset.test={test}: shares of the text, above 0 and together below 1")
-
-
-def _row(documents: Sequence[str], tokenizer: Tokenizer) -> Tensor:
-    """All documents as int32 [n], the separator after each."""
-    cut = [list(pieces(document)) for document in documents]
-    flat, lengths = tokenizer.encode_flat([piece for found in cut for piece in found])
-    parts, rows = iter(torch.split(flat, lengths.tolist())), []
-    separator = torch.tensor([tokenizer.sep], dtype=torch.int32)
-    for found in cut:
-        rows += [*(next(parts) for _ in found), separator]
-    return torch.cat(rows[: -1 if rows else None] or [separator])
-
-
-def pieces(document: str) -> Iterator[str]:
-    """The document in parts of about PIECE characters that end where a line does."""
-    start = 0
-    while start < len(document):
-        end = document.find("\n", start + PIECE)
-        end = len(document) if end < 0 else end + 1
-        yield document[start:end]
-        start = end
-
-
-def shared_out(documents: Sequence[str], shares: Sequence[float]) -> list[list[str]]:
-    """Consecutive parts of the documents, each with its share of their characters; a document may be cut."""
-    total, parts, done = sum(map(len, documents)), [], 0.0
-    for share in shares:
-        begin, done = round(done * total), done + share
-        parts.append(_between(documents, begin, round(done * total)))
-    return parts
-
-
-def _between(documents: Sequence[str], begin: int, end: int) -> list[str]:
-    """The characters [begin, end) of all documents."""
-    found, at = [], 0
-    for document in documents:
-        part = document[max(0, begin - at) : max(0, end - at)]
-        at += len(document)
-        if part:
-            found.append(part)
-    return found
 
 
 class Text(CorpusSource):
@@ -250,7 +158,7 @@ class Text(CorpusSource):
             raise DataError(
                 f"{self._where()}: no text for the split {split} there ({', '.join(sorted(text.SUFFIXES))})"
             )
-        return [part for file in files for part in self._parts(text.read_file(file))]
+        return [part for file in files for part in self._divided(text.read_file(file))]
 
     def _place(self, split: str) -> Path:
         assert self.root is not None
@@ -258,7 +166,7 @@ class Text(CorpusSource):
         whole = self.root if split == "train" else places[0]
         return next((place for place in places if place.exists()), whole)
 
-    def _parts(self, content: str) -> list[str]:
+    def _divided(self, content: str) -> list[str]:
         if self.unit == "file":
             return [content] if content else []
         found = content.splitlines() if self.unit == "line" else content.split("\n\n")

@@ -1,4 +1,4 @@
-"""Self-attention with rotary positions and a cache of keys and values.
+"""Blocks of a transformer: self-attention with rotary positions and a cache of keys and values, and an MLP.
 
 Axes: B batch, N heads, T tokens, S tokens that are looked at, E width of a head, D = N E.
 """
@@ -6,10 +6,13 @@ Axes: B batch, N heads, T tokens, S tokens that are looked at, E width of a head
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ptft.models.residual import DropPath
 
 
 class Rotary(nn.Module):
@@ -22,18 +25,41 @@ class Rotary(nn.Module):
         self.register_buffer("speeds", base ** (-torch.arange(0, head, 2) / head), persistent=False)
 
     def forward(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Positions [T] or [B, T] -> cosines and sines float32, [T, E] or [B, 1, T, E]."""
-        angles = places.unsqueeze(-1).float() * self.speeds.float()
-        angles = torch.cat([angles, angles], dim=-1)
-        angles = angles.unsqueeze(1) if places.ndim == 2 else angles
+        """Positions [T] or [B, T] -> cosines and sines float32, [T, 1, 1, E / 2] or [B, T, 1, 1, E / 2]."""
+        angles = (places.unsqueeze(-1).float() * self.speeds.float()).unsqueeze(-2).unsqueeze(-2)
         return angles.cos(), angles.sin()
 
 
+class _Rotate(torch.autograd.Function):
+    """(a, b) -> (a cos - b sin, b cos + a sin) for the halves a and b of the last axis.
+
+    Written out because it is a third of a small model's step otherwise: a rotation's gradient is the rotation back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        ctx.save_for_backward(cosine, sine)
+        return _rotated(x, cosine, sine)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        cosine, sine = ctx.saved_tensors
+        return _rotated(gradient, cosine, -sine), None, None
+
+
+def _rotated(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    out = torch.empty_like(x)
+    (a, b), (first, second) = x.chunk(2, dim=-1), out.chunk(2, dim=-1)
+    first.copy_(a * cosine).addcmul_(b, sine, value=-1)
+    second.copy_(b * cosine).addcmul_(a, sine)
+    return out
+
+
 def rotate(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
-    """Queries or keys [B, N, T, E] turned by their positions' cosines and sines."""
+    """Queries and keys [B, T, 2, N, E] turned by their positions' cosines and sines."""
     cosine, sine = (part.to(x.dtype) for part in turns)
-    first, second = x.chunk(2, dim=-1)
-    return x * cosine + torch.cat([-second, first], dim=-1) * sine
+    turned: Tensor = _Rotate.apply(x, cosine, sine)  # type: ignore[no-untyped-call]
+    return turned
 
 
 class Cache:
@@ -90,11 +116,58 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, sight: Sight, cache: Cache | None = None) -> Tensor:
         """[B, T, D] -> [B, T, D]; with a cache, T more tokens of the texts whose keys and values it holds."""
         b, t, d = x.shape
-        query, key, value = self.qkv(x).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        parts = self.qkv(x).view(b, t, 3, self.heads, d // self.heads)
+        pair, value = parts[:, :, :2], parts[:, :, 2].transpose(1, 2)
         if sight.turns is not None:
-            query, key = rotate(query, sight.turns), rotate(key, sight.turns)
+            pair = rotate(pair, sight.turns)
+        query, key = pair.permute(2, 0, 3, 1, 4)
         if cache is not None:
             key, value = cache.extend(key, value)
         x = F.scaled_dot_product_attention(query, key, value, attn_mask=sight.allowed, is_causal=sight.causal)
         mixed: Tensor = self.dropout(self.project(x.transpose(1, 2).reshape(b, t, d)))
         return mixed
+
+
+class FeedForward(nn.Module):
+    """Two matrices with GELU between them, or SwiGLU of about as many parameters (Shazeer 2020)."""
+
+    def __init__(self, width: int, mlp_ratio: float, activation: str, dropout: float) -> None:
+        super().__init__()
+        self.gated = activation == "swiglu"
+        hidden = round(width * mlp_ratio)
+        if self.gated:
+            hidden = -(-2 * hidden // 3 // 8) * 8
+        self.expand = nn.Linear(width, 2 * hidden if self.gated else hidden, bias=False)
+        self.project = nn.Linear(hidden, width, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]."""
+        x = self.expand(x)
+        if self.gated:
+            gate, x = x.chunk(2, dim=-1)
+            x = F.silu(gate) * x
+        else:
+            x = F.gelu(x)
+        out: Tensor = self.dropout(self.project(x))
+        return out
+
+
+class Block(nn.Module):
+    """Pre-norm residual block: attention, then the feed-forward part."""
+
+    def __init__(
+        self, width: int, heads: int, mlp_ratio: float, activation: str, dropout: float, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads, dropout)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = FeedForward(width, mlp_ratio, activation, dropout)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, sight: Sight, cache: Cache | None = None) -> Tensor:
+        """As Attention: [B, T, D] -> [B, T, D]."""
+        x = x + self.drop_path(self.attention(self.norm1(x), sight, cache))
+        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
+        return out

@@ -15,53 +15,7 @@ from torch.nn import functional as F
 
 from ptft.core import Backbone, Features, Spec
 from ptft.errors import ConfigError
-from ptft.models.attention import Attention, Cache, Rotary, Sight
-from ptft.models.residual import DropPath
-
-
-class FeedForward(nn.Module):
-    """Two matrices with GELU between them, or SwiGLU of about as many parameters (Shazeer 2020)."""
-
-    def __init__(self, width: int, mlp_ratio: float, activation: str, dropout: float) -> None:
-        super().__init__()
-        self.gated = activation == "swiglu"
-        hidden = round(width * mlp_ratio)
-        if self.gated:
-            hidden = -(-2 * hidden // 3 // 8) * 8
-        self.expand = nn.Linear(width, 2 * hidden if self.gated else hidden, bias=False)
-        self.project = nn.Linear(hidden, width, bias=False)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, T, D] -> [B, T, D]."""
-        x = self.expand(x)
-        if self.gated:
-            gate, x = x.chunk(2, dim=-1)
-            x = F.silu(gate) * x
-        else:
-            x = F.gelu(x)
-        out: Tensor = self.dropout(self.project(x))
-        return out
-
-
-class Block(nn.Module):
-    """Pre-norm residual block: attention, then the feed-forward part."""
-
-    def __init__(
-        self, width: int, heads: int, mlp_ratio: float, activation: str, dropout: float, drop_path: float
-    ) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, dropout)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = FeedForward(width, mlp_ratio, activation, dropout)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor, sight: Sight, cache: Cache | None = None) -> Tensor:
-        """As Attention: [B, T, D] -> [B, T, D]."""
-        x = x + self.drop_path(self.attention(self.norm1(x), sight, cache))
-        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
-        return out
+from ptft.models.attention import Block, Cache, Rotary, Sight
 
 
 class Transformer(Backbone):

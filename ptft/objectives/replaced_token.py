@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptft.core import Backbone, Batch, Objective, Spec, Step
-from ptft.models.attention import Rotary, Sight
-from ptft.models.transformer import Block
+from ptft.models.attention import Block, Rotary, Sight
 from ptft.objectives.masked_lm import MaskedHead, mask_id
 from ptft.objectives.token_masks import TokenMasks
 from ptft.objectives.vocabulary import embedding_of, matrix, score

@@ -2,11 +2,11 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
-from ptft.data.tokenizer import Tokenizer
 from ptft.objectives.causal_lm import CausalLM
 from ptft.objectives.writing import Choice, write
 from tests.conftest import refused
@@ -21,7 +21,7 @@ def writer(length=64, **options):
 
 def texts(objective, found, window=64, **options):
     with torch.inference_mode():
-        return write(objective, found, Choice(**options), window, end=Tokenizer().sep)
+        return write(objective, found, Choice(**options), window, end=-1)
 
 
 @pytest.mark.parametrize("options", [{}, {"positions": "learned"}])
@@ -76,6 +76,10 @@ SMALL = [
 ]
 
 
+def objects(path):
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
 @pytest.fixture
 def trained(ptft):
     done = ptft("stage=pretrain", *SMALL, "hydra.run.dir=run")
@@ -93,9 +97,9 @@ def test_prompts_of_a_file_are_continued(ptft, trained, tmp_path):
     assert [row["prompt"] for row in rows] == ["the cat", "some old dogs that"]
     assert rows[0]["path"].endswith("prompts.txt:1")
     assert (done := ptft(*common, "output=b.jsonl", "generate.cache=false")).code == 0, done.text
-    assert [json.loads(line) for line in open("b.jsonl", encoding="utf-8")] == rows
+    assert objects("b.jsonl") == rows
     assert (done := ptft(*common, "output=c.jsonl", "whole=true", "seed=3")).code == 0, done.text
-    (row,) = [json.loads(line) for line in open("c.jsonl", encoding="utf-8")]
+    (row,) = objects("c.jsonl")
     assert row["prompt"] == "the cat\n\nsome old dogs that\n"
 
 
