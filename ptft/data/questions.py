@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -66,8 +67,8 @@ class Window:
         inside = self.offsets and self.offsets[0][0] <= first and last <= self.offsets[-1][1]
         if not inside:
             return 0, 0
-        start = next(i for i, (_, end) in enumerate(self.offsets) if end > first)
-        end = max((i for i, (begin, _) in enumerate(self.offsets) if begin < last), default=start)
+        start = bisect_right(self.offsets, first, key=lambda pair: pair[1])
+        end = bisect_left(self.offsets, last, key=lambda pair: pair[0]) - 1
         return self.begin + start, self.begin + max(start, end)
 
 

@@ -52,7 +52,8 @@ class TableTexts(RowTexts):
     """Rows of CSV, TSV or JSONL files.
 
     root: a folder of train, val (dev, validation) and test files; or one file, which is divided 80/10/10 by class.
-    layout: columns and target of a published dataset, one of LAYOUTS; or None for those that follow.
+    layout: columns and target of a published dataset, one of LAYOUTS, in place of those that follow; label=None leaves
+        its labels out.
     text: the column of the text, by name or number, or two of them.
     label: the column of the label; None for texts alone.
     target: "class" or "number".
@@ -119,7 +120,8 @@ def _chosen(
     if layout is not None:
         if layout not in LAYOUTS:
             raise ConfigError(unknown("dataset.layout", layout, LAYOUTS))
-        return LAYOUTS[layout].columns, LAYOUTS[layout].target
+        found = LAYOUTS[layout].columns
+        return found if label is not None else found._replace(label=None), LAYOUTS[layout].target
     names = (text,) if isinstance(text, str | int) else tuple(text)
     if len(names) not in (1, 2):
         raise ConfigError(f"dataset.text={list(names)}: one column, or two for pairs")
