@@ -6,7 +6,7 @@ Axes: B batch, C channels, H W size, K classes. Randomness: torch's global gener
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.distributions import Beta
 from torch.nn import functional as F
 
+from ptft.check import is_number
 from ptft.errors import ConfigError
 
 LIMITS: dict[str, tuple[float, float]] = {"shift": (0, 10_000), "rotate": (0, 180), "scale": (0, 0.9)}
-LIMITS |= {"shear": (0, 60), "crop": (0.01, 1), "color": (0, 1), "erase": (0, 1)}
+LIMITS |= {"shear": (0, 60), "color": (0, 1), "erase": (0, 1)}
 # RandAugment's operations, and their levels at magnitude 10 (Cubuk et al. 2019, "AutoAugment", table 6;
 # Pillow smooths by 9/13 of the way to the mean of 3x3, so does sharpness here).
 OPS = ["identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y"]
@@ -26,12 +27,15 @@ LEVELS = (0.0, math.radians(30), 0.3, 0.3, 0.45, 0.45, 0.9, 0.9, 0.9, 0.9 * 9 / 
 
 
 class Views(nn.Module):
-    """Random views of a prepared batch, float [B, C, H, W] -> the same shape. In evaluation mode the identity.
+    """Random views of a prepared batch, float [B, C, H, W] -> the same shape, or that of `size`.
+
+    In evaluation mode the identity.
 
     shift: up to so many pixels in each direction; whole pixels, without blur, unless other geometry is on as well.
     flip: mirrors half of the images, left to right. rotate, shear: up to so many degrees. scale: up to so large a
         fraction larger or smaller. crop: smallest area of a random resized crop with 3/4 to 4/3 of the image's aspect
-        (Szegedy et al. 2015, section 6), null = off. All geometry is one bilinear interpolation.
+        (Szegedy et al. 2015, section 6), or [smallest, largest], null = off. All geometry is one bilinear
+        interpolation. size: (H, W) of the views, null = the images' own; shifts count in pixels of the images.
     color: strength, 0 to 1, of changes of brightness (in standard deviations), contrast and saturation (factors).
     erase: probability that a box of 2 to 33 % of the image is filled with the mean colour (Zhong et al. 2020).
     randaugment: null or {ops: N, magnitude: M}, M from 0 to 10 (Cubuk et al. 2020): each sample gets N different ones
@@ -52,20 +56,21 @@ class Views(nn.Module):
         rotate: float = 0.0,
         scale: float = 0.0,
         shear: float = 0.0,
-        crop: float | None = None,
+        crop: float | Sequence[float] | None = None,
         color: float = 0.0,
         erase: float = 0.0,
         randaugment: Mapping[str, float] | None = None,
         padding: str = "border",
+        size: tuple[int, int] | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__()
         for key in unknown:
             raise ConfigError(
-                f"dataset.views.{key} does not exist; there are {', '.join(LIMITS)}, flip, randaugment, padding"
+                f"dataset.views.{key} does not exist; there are {', '.join(LIMITS)}, crop, flip, randaugment, padding"
             )
-        crop = 1 if crop is None else crop
-        for key, number in zip(LIMITS, (shift, rotate, scale, shear, crop, color, erase), strict=True):
+        self.crop = _areas(crop)
+        for key, number in zip(LIMITS, (shift, rotate, scale, shear, color, erase), strict=True):
             _check(f"dataset.views.{key}", number, *LIMITS[key], whole=key == "shift")
         if not isinstance(flip, bool):
             raise ConfigError(f"dataset.views.flip={flip}: true or false")
@@ -73,7 +78,7 @@ class Views(nn.Module):
             raise ConfigError(f"dataset.views.padding={padding}: choose border, reflection or zeros")
         self.shift, self.flip, self.padding = shift, flip, padding
         self.rotate, self.shear = math.radians(rotate), math.radians(shear)
-        self.scale, self.crop, self.color, self.erase = scale, crop, color, erase
+        self.scale, self.color, self.erase, self.size = scale, color, erase, size
         self.ops, levels = _policy(randaugment)
         self.register_buffer("levels", levels, persistent=False)
 
@@ -82,7 +87,7 @@ class Views(nn.Module):
         if not self.training:
             return x
         picked = self._pick(x) if self.ops else {}
-        if self.rotate or self.scale or self.shear or self.crop < 1 or self.ops:
+        if self.rotate or self.scale or self.shear or self.crop[0] < 1 or self.ops or self.size:
             x = self._warp(x, picked)
         elif self.shift or self.flip:
             x = self._move(x)
@@ -130,13 +135,14 @@ class Views(nn.Module):
         from_x = ((cos - sin * shear_y) * mirror * half_w, (sin + cos * shear_y) * mirror * half_h * w / h)
         from_y = ((cos * shear_x - sin) * half_w * h / w, (sin * shear_x + cos) * half_h)
         theta = torch.stack([from_x[0], from_y[0], x0, from_x[1], from_y[1], y0], 1).view(b, 2, 3)
-        grid = F.affine_grid(theta, list(x.shape), align_corners=False).to(x.dtype)
+        grid = F.affine_grid(theta, [*x.shape[:2], *(self.size or (h, w))], align_corners=False).to(x.dtype)
         return F.grid_sample(x, grid, padding_mode=self.padding, align_corners=False)
 
     def _crop(self, b: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Half width, half height and centre (x, y) of a random crop, each [B], in coordinates from -1 to 1."""
-        area = self.crop + (1 - self.crop) * torch.rand(b, device=device)
-        aspect = torch.exp((math.log(4 / 3) if self.crop < 1 else 0) * _signed(b, device))
+        low, high = self.crop
+        area = low + (high - low) * torch.rand(b, device=device)
+        aspect = torch.exp((math.log(4 / 3) if low < 1 else 0) * _signed(b, device))
         width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
         return width, height, (1 - width) * _signed(b, device), (1 - height) * _signed(b, device)
 
@@ -243,6 +249,14 @@ def _policy(randaugment: Any) -> tuple[int, Tensor]:
     _check("dataset.views.randaugment.ops", policy["ops"], 0, len(OPS), whole=True)
     _check("dataset.views.randaugment.magnitude", policy["magnitude"], 0, 10)
     return policy["ops"], torch.tensor(LEVELS) * policy["magnitude"] / 10
+
+
+def _areas(crop: float | Sequence[float] | None) -> tuple[float, float]:
+    """The smallest and the largest area of a crop."""
+    given: list[Any] = [1, 1] if crop is None else [*crop] if isinstance(crop, Sequence) else [crop, 1]
+    if len(given) != 2 or not all(map(is_number, given)) or not 0.01 <= given[0] <= given[1] <= 1:
+        raise ConfigError(f"dataset.views.crop={crop}: a number from 0.01 to 1, or two, the smaller one first")
+    return given[0], given[1]
 
 
 def _check(key: str, value: Any, low: float, high: float, whole: bool = False) -> None:

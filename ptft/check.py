@@ -49,6 +49,14 @@ SIZE: Rule = (
     lambda value: COUNT[1](value) or (isinstance(value, list) and len(value) == 2 and all(map(COUNT[1], value))),
 )
 BETAS: Rule = ("two numbers from 0 up to 1", lambda value: isinstance(value, list) and all(map(BELOW_1[1], value)))
+AREAS: Rule = (
+    "two numbers from 0.01 to 1, the smaller one first",
+    lambda v: isinstance(v, list) and len(v) == 2 and all(map(is_number, v)) and 0.01 <= v[0] <= v[1] <= 1,
+)
+TEMPERATURES: Rule = (
+    "two numbers greater than 0",
+    lambda value: isinstance(value, list) and len(value) == 2 and all(map(POSITIVE[1], value)),
+)
 DEVICE: Rule = (
     "auto, cpu, cuda, cuda:N or mps",
     lambda value: isinstance(value, str) and bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value)),
@@ -149,6 +157,19 @@ RULES: dict[str, Rule] = {
     "objective.views.color": SHARE,
     "objective.mixup": AT_LEAST_0,
     "objective.cutmix": AT_LEAST_0,
+    "objective.decoder_width": COUNT,
+    "objective.decoder_depth": COUNT,
+    "objective.decoder_heads": COUNT,
+    "objective.local_crops": WHOLE,
+    "objective.global_crop": AREAS,
+    "objective.local_crop": AREAS,
+    "objective.local_size": optional(COUNT),
+    "objective.bottleneck": COUNT,
+    "objective.prototypes": COUNT,
+    "objective.teacher_temperature": TEMPERATURES,
+    "objective.freeze_last": SHARE,
+    "objective.warmup": SHARE,
+    "objective.center_momentum": BELOW_1,
     "model.dropout": BELOW_1,
     "model.drop_path": BELOW_1,
     "model.bias_lr_scale": POSITIVE,

@@ -189,6 +189,25 @@ class Backbone(nn.Module, ABC):
         return weights, []
 
 
+class PatchBackbone(Backbone):
+    """A backbone that cuts images into square patches and can encode any choice of them: what masked images ask for.
+
+    patch: side of a patch in pixels; T patches lie row by row.
+    prefix: how many tokens of what `encode` returns are no patches (class tokens); they come first.
+    """
+
+    patch: int
+    prefix: int
+
+    @abstractmethod
+    def embed(self, x: Tensor) -> Tensor:
+        """Prepared images [B, C, H, W] -> [B, T, D]: each token from its own patch and its place, nothing else."""
+
+    @abstractmethod
+    def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Features:
+        """Any choice of embedded patches [B, N, D], in any order -> Features [B, prefix + N, D] in that order."""
+
+
 @dataclass(frozen=True)
 class Step:
     """What an objective says about a batch.

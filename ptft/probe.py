@@ -44,7 +44,8 @@ class Probe:
     def sums(self, encode: Callable[[Batch], Tensor], batch: Batch) -> dict[str, Tensor]:
         """What `metrics` needs of a batch. encode: raw batch -> pooled features [B, D], in evaluation mode."""
         features = normalised(encode(batch))
-        sums = {"feature_sum": features.sum(0), "feature_square": features.square().sum(0)}
+        probed = torch.full((), len(features), device=features.device)  # the objective may count patches, say
+        sums = {"feature_sum": features.sum(0), "feature_square": features.square().sum(0), "probed": probed}
         if self.reference is not None and "label" in batch:
             found = vote(features, *self._bank(encode, features.device), self.num_classes)
             sums["neighbours"] = (found == batch["label"]).sum()
@@ -54,7 +55,7 @@ class Probe:
         """`knn`, the share of right votes, where there are labels, and `feature_std`; nothing of training's sums."""
         if "feature_sum" not in sums:
             return {}
-        count = sums["count"]
+        count = sums["probed"]
         found = {"feature_std": spread(sums["feature_sum"], sums["feature_square"], count)}
         return {**found, "knn": float(sums["neighbours"] / count)} if "neighbours" in sums else found
 

@@ -76,8 +76,8 @@ class Unlabelled(Objective):
         x = self.backbone.inputs(batch)
         if self.training:
             return self.learn(x)
-        step: Step = self._measured(x, batch)
-        return step
+        measured: Step = self._measured(x, batch)
+        return measured
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # a bank that comes and goes is nothing to compile
     def _measured(self, x: Tensor, batch: Batch) -> Step:

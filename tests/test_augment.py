@@ -160,6 +160,20 @@ def test_crops_are_inside_the_image_and_not_smaller_than_asked() -> None:
     assert float(out.diff(dim=3).min()) > 0, "a crop never reaches over the border"
 
 
+def test_crops_may_have_a_range_of_areas_and_a_size_of_their_own() -> None:
+    ramp = torch.linspace(0, 1, 64).expand(500, 1, 48, 64)
+    out = Views(crop=[0.1, 0.3], size=(12, 16)).train()(ramp)
+    assert out.shape == (500, 1, 12, 16)
+    width = (out[..., -1] - out[..., 0]).amax((1, 2)) * 16 / 15  # from the first pixel's edge to the last one's
+    assert (0.1 * 3 / 4) ** 0.5 * 0.95 < float(width.min()) < 0.35
+    assert 0.5 < float(width.max()) <= (0.3 * 4 / 3) ** 0.5 * 1.05
+
+
+def test_a_size_alone_is_the_whole_image_at_that_size() -> None:
+    ramp = torch.linspace(-1, 1, 8).expand(3, 1, 8, 8)
+    torch.testing.assert_close(Views(size=(4, 4)).train()(ramp), ramp.unflatten(3, (4, 2)).mean(4)[:, :, ::2])
+
+
 def test_color_changes_mean_and_spread_by_up_to_its_strength() -> None:
     x = images(500)
     out = Views(color=0.4).train()(x)
@@ -213,6 +227,9 @@ def test_randaugment_picks_some_operations_of_some_images() -> None:
         ({"flip": "often"}, "dataset.views.flip=often"),
         ({"rotate": 200}, "dataset.views.rotate=200"),
         ({"crop": 0}, "dataset.views.crop=0"),
+        ({"crop": [0.5, 0.3]}, "dataset.views.crop=[0.5, 0.3]"),
+        ({"crop": [0.5, 1.5]}, "dataset.views.crop=[0.5, 1.5]"),
+        ({"crop": "small"}, "dataset.views.crop=small"),
         ({"color": float("nan")}, "dataset.views.color=nan"),
         ({"erase": 1.1}, "dataset.views.erase=1.1"),
         ({"padding": "black"}, "dataset.views.padding=black"),

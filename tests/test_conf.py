@@ -22,6 +22,7 @@ BERT = ["model=bert_tiny", "model.width=16", "model.depth=1", "dataset.vocabular
 NEEDS = {
     "dataset/image_folder": ["dataset.size=32"],
     "model/torchvision": ["model.name=mobilenet_v3_small"],
+    "objective/mae": ["model=vit_tiny"],
     "experiment/mnist_survey_finetune": ["ckpt=null"],
     "stage/finetune": ["ckpt=null"],
     **{f"model/{name}": ["dataset=tones", "dataset.limit=12"] for name in ("audio_cnn", "audio_transformer")},

@@ -11,9 +11,10 @@ from ptft.assemble import Run, assemble
 from ptft.loop import evaluate, fit
 from ptft.report import Report
 
-SMALL = ("dataset=digits", "dataset.size=16", "model=convnet", "model.channels=[8,16,32]", "dataset.limit=320")
+DIGITS = ("dataset=digits", "dataset.size=16", "dataset.limit=320")
 FEW = ("train.batch_size=32", "train.every.log=3", "train.every.save=100", "device=cpu", "precision=fp32")
-MODELS: dict[str, tuple[str, ...]] = {}
+SMALL = (*DIGITS, "model=convnet", "model.channels=[8,16,32]")
+MODELS = {"mae": ("model=vit_tiny", "model.width=32", "model.depth=2", "model.heads=2")}
 """What to type for an objective that the small convolutional network is no backbone for."""
 
 
@@ -39,10 +40,14 @@ class Listening(Report):
         """Not shown."""
 
 
+def small(objective: str) -> tuple[str, ...]:
+    """What to type for a small run of the objective."""
+    return (*DIGITS, *MODELS[objective]) if objective in MODELS else SMALL
+
+
 def built(objective: str, *typed: str) -> Run:
     """A run of the objective on embedded digits that is ready to train."""
-    model = MODELS.get(objective, SMALL)
-    config = plan.prepare(["stage=pretrain", f"objective={objective}", *SMALL, *model, *FEW, *typed])
+    config = plan.prepare(["stage=pretrain", f"objective={objective}", *small(objective), *FEW, *typed])
     return assemble(OmegaConf.create(config), Report())
 
 

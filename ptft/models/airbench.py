@@ -89,6 +89,9 @@ class Airbench(ImageBackbone):
         """[B, D]: a ninth of the largest value over the image."""
         return features.tokens.amax(1) / 9
 
+    def takes(self, size: tuple[int, int]) -> bool:
+        return min(size) >= LEAST
+
     def layers(self) -> list[list[nn.Module]]:
         return [[self.whiten], *([group] for group in self.groups)]
 

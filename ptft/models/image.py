@@ -5,6 +5,8 @@ The other modules of this package may import this one; none of them imports anot
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -43,6 +45,10 @@ class ImageBackbone(Backbone):
         """uint8 [B, C, H, W] -> float [B, C, H, W], normalised with the Spec's mean and std."""
         return torch.addcmul(self.offset, raw.to(self.scale.dtype), self.scale)
 
+    def takes(self, size: tuple[int, int]) -> bool:
+        """Whether images of (H, W) other than its own can be given to it as well, as smaller views of them."""
+        return size == self.size
+
 
 def too_small(name: str, size: tuple[int, int], least: int) -> ConfigError:
     """The error for images of `size` that a model can't take, naming the smallest side that it can."""
@@ -60,3 +66,17 @@ def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     image = positions.permute(2, 0, 1).unsqueeze(0).float()
     resized = F.interpolate(image, size=grid, mode="bicubic", antialias=True, align_corners=False)
     return resized.squeeze(0).permute(1, 2, 0).to(positions.dtype).contiguous()
+
+
+def sine_positions(grid: tuple[int, int], width: int) -> Tensor:
+    """Fixed positions of a grid -> [H, W, D]: half of the width for the row, half for the column.
+
+    Each half as in Vaswani et al. 2017, section 3.5: sines, then cosines, of wavelengths from 2π to 20,000π. What a
+    width that 4 does not divide leaves over is 0.
+    """
+    quarter = width // 4
+    rates = torch.exp(-math.log(10_000) * torch.arange(quarter) / max(quarter, 1))
+    rows, columns = torch.meshgrid(*(torch.arange(side).float() for side in grid), indexing="ij")
+    angles = [places.unsqueeze(2) * rates for places in (rows, columns)]
+    waves = torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=2)
+    return F.pad(waves, (0, width - 4 * quarter))

@@ -85,9 +85,9 @@ class TorchvisionBackbone(ImageBackbone):
         if stem not in ("auto", "small", "original"):
             raise ConfigError(f"model.stem={stem}: choose auto, small or original")
         small = stem == "small" or (stem == "auto" and max(self.size) <= SMALL)
-        least = self.family.least[0 if small else 1]
-        if min(self.size) < least:
-            raise too_small(name, self.size, least)
+        self.least = self.family.least[0 if small else 1]
+        if min(self.size) < self.least:
+            raise too_small(name, self.size, self.least)
         build = _vit if name.startswith("vit_") else _convolutional
         self.net: Any = build(name, self.family, self.size, self.channels, small)
         last = _last_linear(self.net, self.family)
@@ -114,6 +114,10 @@ class TorchvisionBackbone(ImageBackbone):
         x = features.tokens.mean(1) if self.family.trunk else features.tokens[:, 0]
         pooled: Tensor = getattr(self.net, self.family.head)(x[:, :, None, None] if self.family.spatial else x)
         return pooled
+
+    def takes(self, size: tuple[int, int]) -> bool:
+        """Grid cells may be any number; a ViT of torchvision holds to one size."""
+        return size == self.size or (bool(self.family.trunk) and min(size) >= self.least)
 
     def layers(self) -> list[list[nn.Module]]:
         """One group per residual block (DenseNet: dense layer), stem and transition; norms join what they follow."""

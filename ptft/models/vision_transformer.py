@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptft.core import Features, Spec
-from ptft.errors import ConfigError
-from ptft.models.image import ImageBackbone, resize_positions
+from ptft.core import Features, PatchBackbone, Spec
+from ptft.errors import CheckpointError, ConfigError
+from ptft.models.image import ImageBackbone, resize_positions, sine_positions
 from ptft.models.residual import DropPath
 
 
@@ -57,8 +57,8 @@ class Block(nn.Module):
         return out
 
 
-class VisionTransformer(ImageBackbone):
-    """Pre-norm ViT with learned positions.
+class VisionTransformer(ImageBackbone, PatchBackbone):
+    """Pre-norm ViT with learned positions, which begin as sines and are interpolated for images of another size.
 
     patch: its side in pixels; None: 4 for images up to 48 pixels, 8 up to 96, 16 beyond.
     width, depth, heads, mlp_ratio: its size. dropout: on branches and in the MLP.
@@ -97,7 +97,10 @@ class VisionTransformer(ImageBackbone):
         self._initialise()
 
     def _initialise(self) -> None:
-        nn.init.trunc_normal_(self.positions, std=0.02)
+        # As strong as the patches, and with neighbours alike, from the first step on (Beyer et al. 2022): from noise,
+        # masked images took several times as many steps until their shown patches knew where they are.
+        with torch.no_grad():
+            self.positions.copy_(sine_positions(self.grid, self.width))
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 # Both are linear maps of a patch or token: unit variance in, unit variance out (Glorot & Bengio 2010).
@@ -107,8 +110,9 @@ class VisionTransformer(ImageBackbone):
 
     def embed(self, x: Tensor) -> Tensor:
         """Prepared images [B, C, H, W] -> their patches with positions, [B, T, D], without the class token."""
-        patches: Tensor = self.patches(x).flatten(2).transpose(1, 2)
-        return patches + self.positions.flatten(0, 1)
+        patches: Tensor = self.patches(x)
+        positions = resize_positions(self.positions, (patches.shape[2], patches.shape[3]))
+        return patches.flatten(2).transpose(1, 2) + positions.flatten(0, 1)
 
     def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Features:
         """Any choice of embedded patches [B, T, D] -> Features [B, prefix + T, D]; mask: bool [B, T], True = real."""
@@ -128,13 +132,22 @@ class VisionTransformer(ImageBackbone):
         """[B, D]: the class token, or the mean over real patches."""
         return features.tokens[:, 0] if self.prefix else super().pool(features)
 
+    def takes(self, size: tuple[int, int]) -> bool:
+        return all(side >= self.patch and side % self.patch == 0 for side in size)
+
     def layers(self) -> list[list[nn.Module]]:
         blocks: list[list[nn.Module]] = [[block] for block in self.blocks]
         blocks[-1].append(self.norm)
         return [[self.patches], *blocks]
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Interpolates `positions` to this instance's grid."""
+        """Interpolates `positions` to this instance's grid. Raises CheckpointError where the patches differ."""
+        patches = weights.get("patches.weight")
+        if patches is not None and patches.ndim == 4 and patches.shape[-1] != self.patch:
+            raise CheckpointError(
+                f"model.patch={self.patch}: the checkpoint's patches are of {patches.shape[-1]} pixels; "
+                f"add model.patch={patches.shape[-1]}"
+            )
         old = weights.get("positions")
         if old is None or old.ndim != 3 or tuple(old.shape[:2]) == self.grid:
             return weights, []

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptft.core import Backbone, Spec, Step
+from ptft.core import Backbone, Objective, Spec, Step
 from ptft.errors import ConfigError
 from ptft.models.conformer import SpeechEncoder
 from ptft.unlabelled import Unlabelled
@@ -27,6 +27,7 @@ class MaskedAudio(Unlabelled):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"audio"})
+    monitor: ClassVar[dict[str, str]] = Objective.monitor  # neighbours say little of what finetuning makes of it
 
     def __init__(
         self, backbone: Backbone, spec: Spec, *, mask_share: float = 0.5, span: int = 5, **options: Any

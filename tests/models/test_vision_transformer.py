@@ -9,6 +9,7 @@ from torch import Tensor
 from ptft.core import Spec
 from ptft.errors import ConfigError
 from ptft.models.vision_transformer import DropPath, VisionTransformer
+from tests.conftest import refused
 
 
 def spec(height: int, width: int, channels: int = 1) -> Spec:
@@ -144,3 +145,44 @@ def test_dropout_and_stochastic_depth_work_in_training_only() -> None:
 def test_what_can_not_be_built_is_refused_by_name(options: dict, named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         tiny(**options)
+
+
+def test_images_of_another_size_get_interpolated_positions() -> None:
+    model = tiny(16, 16).eval()
+    assert [model.takes(size) for size in ((16, 16), (8, 12), (24, 24), (10, 8), (0, 8))] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    small = torch.randn(2, 1, 8, 12)
+    other = tiny(8, 12).eval()
+    adapted(other, model.state_dict())
+    assert torch.equal(model(small).tokens, other(small).tokens)
+
+
+def test_each_token_is_of_its_own_patch_and_any_choice_of_them_can_be_encoded() -> None:
+    model, x = tiny(pool="cls").eval(), torch.randn(2, 1, 16, 16)
+    order = torch.randperm(16)
+    tokens, mixed = model.encode(model.embed(x)).tokens, model.encode(model.embed(x)[:, order]).tokens
+    torch.testing.assert_close(mixed[:, 1:], tokens[:, 1:][:, order], atol=1e-5, rtol=1e-5)
+    assert model.encode(model.embed(x)[:, order[:3]]).tokens.shape == (2, 1 + 3, 32)
+
+
+def test_neighbours_begin_with_positions_that_are_alike() -> None:
+    positions = tiny(32, 32).positions.detach()
+    near, far = (positions[0, 0] - positions[0, 1]).norm(), (positions[0, 0] - positions[0, 7]).norm()
+    assert 0 < near < far
+    torch.testing.assert_close((positions[0, 0] - positions[0, 1]).norm(), (positions[3, 4] - positions[3, 5]).norm())
+    assert not VisionTransformer(spec(16, 16), width=6, depth=1, heads=1).positions[..., 4:].any()
+
+
+def test_a_size_whose_own_patches_are_others_asks_for_those_of_the_checkpoint(ptft, tmp_path) -> None:
+    small = ("dataset=digits", "dataset.limit=64", "train.steps=2", "device=cpu")
+    model = ("model=vit_tiny", "model.width=16", "model.depth=1", "model.heads=1")
+    assert ptft("stage=pretrain", *model, *small, "dataset.size=16", f"hydra.run.dir={tmp_path / 'run'}").code == 0
+    refused(ptft("stage=finetune", "ckpt=run", *small, "dataset.size=64"), 4, "model.patch=8", "add model.patch=4")
+    done = ptft("stage=finetune", "ckpt=run", *small, "dataset.size=64", "model.patch=4")
+    assert done.code == 0, done.text
+    assert "(backbone.positions)" in done.out

@@ -13,7 +13,7 @@ from ptft.errors import ConfigError
 from ptft.unlabelled import Unlabelled
 from tests.conftest import refused, rows, summary
 from tests.test_resume import same
-from tests.unlabelled import FEW, MODELS, SMALL, built, in_two, metrics, state, train
+from tests.unlabelled import FEW, SMALL, built, in_two, metrics, small, state, train
 
 FILES = sorted((Path(__file__).parents[2] / "conf" / "objective").glob("*.yaml"))
 TARGETS = {file.stem: yaml.safe_load(file.read_text()) for file in FILES if file.stem != "from_ckpt"}
@@ -22,8 +22,16 @@ HEAR = {"simclr_audio", "wav2vec2", "spectrogram_mae"}
 """Those of recordings: tests/test_speech_runs.py and test_masked_audio.py."""
 NAMES = [name for name, found in CLASSES.items() if issubclass(found, Unlabelled) and name not in HEAR]
 
-LEARNS = {"simclr": ("knn", 0.08), "byol": ("knn", 0.03), "rotation": ("rotation_accuracy", 0.25)}
-"""By how much 60 steps make which metric better than it is with fresh weights."""
+LEARNS = {
+    "simclr": ("knn", 0.08),
+    "byol": ("knn", 0.03),
+    "rotation": ("rotation_accuracy", 0.25),
+    "mae": ("loss", -1.5),
+    "dino": ("knn", 0.05),
+}
+"""By how much 60 steps change which metric from what it is with fresh weights."""
+MOVING = {"dino"}
+"""Objectives whose targets learn to tell images apart while they train, so that their loss may rise."""
 
 
 def test_the_list_is_complete():
@@ -37,8 +45,8 @@ def test_it_learns(name):
     before = metrics(run)
     train(run)
     after = metrics(run)
-    assert after[metric] > before[metric] + margin
-    assert after["loss"] < before["loss"]
+    assert (after[metric] - before[metric]) / margin > 1
+    assert after["loss"] < before["loss"] or name in MOVING
 
 
 EVERY = ("train.steps=6", "train.every.evaluate=2")
@@ -86,7 +94,7 @@ def test_without_a_validation_split_it_trains_as_well(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_backbone_goes_on_to_another_task_and_nothing_else_does(name, ptft, tmp_path):
-    typed = (f"objective={name}", *SMALL, *MODELS.get(name, ()), *FEW, "train.steps=3")
+    typed = (f"objective={name}", *small(name), *FEW, "train.steps=3")
     assert ptft("stage=pretrain", *typed, f"hydra.run.dir={tmp_path / 'run'}").code == 0
     done = ptft("stage=finetune", "ckpt=run", "dataset=digits", "dataset.limit=64", "train.steps=2")
     assert done.code == 0, done.text
