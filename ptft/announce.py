@@ -11,6 +11,7 @@ import torch
 from ptft.assemble import Run
 from ptft.compose import user_conf
 from ptft.core import Spec
+from ptft.data import modality
 from ptft.kernels import Kernels
 from ptft.report import Report, duration, number
 
@@ -27,7 +28,7 @@ def header(r: Run, out: Report, folder: Path | None) -> None:
         f"ptft {kind}{cfg.names.stage}",
         {
             "model": f"{cfg.names.model}, {parameters:,} parameters{some}",
-            "data": f"{cfg.names.dataset}: {sizes}; {classes_of(r.source.spec)}, {shape_of(r.source.spec)}",
+            "data": f"{cfg.names.dataset}: {sizes}; {examples_of(r.source.spec)}",
             "objective": f"{cfg.names.objective}; {cfg.names.optimizer} at {cfg.optimizer.lr:g}, {cfg.names.schedule}",
             "budget": _budget(r),
             "device": device_name(r.device, r.kernels) + _measured(r),
@@ -40,16 +41,18 @@ def header(r: Run, out: Report, folder: Path | None) -> None:
             out.say(line)
 
 
-def classes_of(spec: Spec) -> str:
-    """How many classes, as the header shows it."""
-    return f"{len(spec.classes)} classes" if spec.classes else "no labels"
+def examples_of(spec: Spec) -> str:
+    """ "10 classes, 28×28×1", or the like of another modality."""
+    return f"{len(spec.classes)} classes, {shape_of(spec)}" if spec.classes else f"no labels, {shape_of(spec)}"
 
 
 def _budget(r: Run) -> str:
     t, minutes = r.training, r.training.budget.minutes
     limits = [f"{t.total:,} steps" if t.total else "", f"{minutes:g} minutes" if minutes else ""]
     limit = " or ".join(limit for limit in limits if limit)
-    return f"{limit} of {r.cfg.train.batch_size} examples; {len(t.loader):,} steps an epoch"
+    tokens = r.cfg.train.get("tokens")
+    size = f"at most {tokens:,} tokens" if tokens else f"{r.cfg.train.batch_size} examples"
+    return f"{limit} of {size}; {len(t.loader):,} steps an epoch"
 
 
 def _joins(r: Run) -> str:
@@ -160,9 +163,8 @@ def _families(names: list[str]) -> list[str]:
 
 
 def shape_of(spec: Spec) -> str:
-    """28×28×1, as the header shows it."""
-    sides = [*spec.shape.get("size", []), spec.shape.get("channels")]
-    return "×".join(str(side) for side in sides if side is not None)
+    """28×28×1, or whatever describes an example of that modality, as the header shows it."""
+    return modality.of(spec).describe(spec)
 
 
 def device_name(device: torch.device, kernels: Kernels) -> str:

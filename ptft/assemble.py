@@ -71,10 +71,11 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
         plain(cfg.model), plain(cfg.objective), source.spec, splits["train"], tuple(cfg.trusted)
     )
     _check_accumulate(cfg, objective)
+    cfg.model.update(dict(objective.backbone.settled))
     transfer = _hand_over(cfg, objective, origin, source) if origin and not cfg.resume else None
     phases, said = build.phases(objective, plain(cfg.finetune))
     objective.to(device)
-    train = build.loader(splits["train"], cfg.train.batch_size, cfg.seed, device, cfg.train.workers, shuffle=True)
+    train = _train_loader(cfg, splits["train"], device)
     if origin is None:
         said += build.calibrate(objective, splits["train"], device)
     if not cfg.resume:
@@ -173,10 +174,18 @@ def same_channels(origin: Origin, source: Source) -> None:
         )
 
 
+def _train_loader(cfg: DictConfig, examples: Examples, device: torch.device) -> Loader:
+    given = cfg.train
+    return build.loader(
+        examples, given.batch_size, cfg.seed, device, given.workers, shuffle=True, tokens=given.get("tokens")
+    )
+
+
 def eval_loader(cfg: DictConfig, examples: Examples, device: torch.device) -> Loader:
     """Batches for measuring, larger than in training: there is no backward pass to keep activations for."""
+    size, tokens = max(4 * cfg.train.batch_size, 256), cfg.train.get("tokens")
     return build.loader(
-        examples, max(4 * cfg.train.batch_size, 256), cfg.seed, device, cfg.train.workers, shuffle=False
+        examples, size, cfg.seed, device, cfg.train.workers, shuffle=False, tokens=4 * tokens if tokens else None
     )
 
 

@@ -189,6 +189,8 @@ def optimizer(
     """The optimizer over what learns at some time: no decay on biases and norms, rates per layer."""
     rates = {"lr": float(node["lr"]), "weight_decay": float(node.get("weight_decay") or 0.0)}
     groups = optim.parameter_groups(task, **rates, phases=phases, anchored=anchored)
+    if not groups:
+        raise ConfigError("finetune.train=head: this objective has nothing of its own to train; choose all or last:N")
     return construct("optimizer", node, eager(find("optimizer", node, torch.optim.Optimizer, trusted)), groups)
 
 
@@ -244,8 +246,16 @@ def examples(found: Examples, on: torch.device, mode: str, progress: Callable[[i
 
 
 def loader(
-    found: Examples, batch_size: int, seed: int, on: torch.device, workers: int | str, *, shuffle: bool
+    found: Examples,
+    batch_size: int,
+    seed: int,
+    on: torch.device,
+    workers: int | str,
+    *,
+    shuffle: bool,
+    tokens: int | None = None,
 ) -> Loader:
     """Batches of a split; worker processes only where examples must be decoded."""
     count = (0 if found.in_memory else min(8, os.cpu_count() or 1)) if workers == "auto" else int(workers)
-    return Loader(found, batch_size, seed=seed, device=on, workers=0 if found.in_memory else count, shuffle=shuffle)
+    workers = 0 if found.in_memory else count
+    return Loader(found, batch_size, seed=seed, device=on, workers=workers, shuffle=shuffle, tokens=tokens)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Batch = dict[str, Tensor]
-"""`input` always; `label`, `mask`, `length`, `index` where they exist. The first axis of every tensor is B."""
+"""`input` always; `label`, `mask`, `length`, `index` where they exist. The first axis of every tensor is B.
+
+`mask`: bool [B, T], True where `input` is real and not there to fill up the row; always there for uneven texts.
+`length`: long [B], of uneven recordings, how many samples are real; transcripts are `target` [B, U], `target_length`.
+"""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Spec:
 
     modality: the module of `ptft.data` that finds and reads raw items, e.g. "image" for `ptft/data/image.py`.
     shape: what that module needs to turn a raw item into a tensor; for images `{"size": [H, W], "channels": C,
-        "fit": "crop" | "stretch" | "none"}`.
+        "fit": "crop" | "stretch" | "none"}`, for text `{"tokenizer": {...}, "length": tokens}`, for audio
+        `{"rate": samples a second, "seconds": the longest or None}`.
     target: what the label is, e.g. "class".
     classes: class names; the label i means `classes[i]`. Empty where there are none.
     mean, std: per channel, of values scaled to 0..1; what `Backbone.prepare` normalises with.
@@ -61,6 +66,8 @@ class Examples(ABC):
 
     labels: Tensor | None = None
     """Long [N], the target of every example where there is one, known without reading the examples."""
+    lengths: Tensor | None = None
+    """Long [N] on the CPU where examples are of uneven length, in tokens, samples or frames; batches are made by it."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -71,6 +78,21 @@ class Examples(ABC):
 
         Raises DataError naming the file and index of an example that can't be read.
         """
+
+    def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
+        """Metrics that only these examples can give, of the lists an evaluation collected; none by default.
+
+        lists: as in `Step`, first axis n; `index` (long [n]) says which examples they belong to.
+        """
+        return {}
+
+    def shuffled(self, seed: int) -> Tensor:
+        """An epoch: every example once, in a random order that `seed` decides, long [N].
+
+        Blocks that are cut from something longer may be cut elsewhere for another seed; then these are other indices
+        than 0 to N - 1, which `take` knows as well.
+        """
+        return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
 
     def to(self, device: torch.device) -> Examples:
         """The same examples, kept on `device` if they are tensors in memory; else unchanged."""
@@ -116,17 +138,23 @@ class Backbone(nn.Module, ABC):
     width: D, the size of what `pool` returns.
     no_weight_decay: names of parameters of two or more axes that must not decay (positions, class tokens).
     lr_scales: names of parameters that learn at another rate than the rest, and the factor.
+    settled: options that were found when it was built and rebuild it alone; checkpoints keep them with those typed.
     calibrates: how many training examples `calibrate` asks for, at most; 0 where it does nothing.
     """
 
     width: int
     no_weight_decay: ClassVar[frozenset[str]] = frozenset()
     lr_scales: Mapping[str, float] = MappingProxyType({})
+    settled: Mapping[str, Any] = MappingProxyType({})
     calibrates: int = 0
 
     @abstractmethod
     def prepare(self, raw: Tensor) -> Tensor:
         """Raw input of the source (uint8 [B, C, H, W] for images) -> normalised float of the same shape."""
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """The `input` of a raw batch, prepared; by a model that reads more of the batch (lengths), with that."""
+        return self.prepare(batch["input"])
 
     @abstractmethod
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
@@ -187,11 +215,14 @@ class Step:
     total: the *summed* loss, a scalar with gradient.
     count: what it is summed over (images, tokens, frames), a scalar.
     sums: named sums of any shape, without gradient; they are added over batches and finished by `metrics`.
+    lists: named values whose first axis is that of the examples, in evaluation only: they are joined over batches and
+        stand among the sums in `metrics`, for what no sum can say (a rank correlation). `Examples.score` gets them too.
     """
 
     total: Tensor
     count: Tensor
     sums: dict[str, Tensor]
+    lists: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Table(NamedTuple):
@@ -236,8 +267,16 @@ class Objective(nn.Module, ABC):
         return {}
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """What `stage=predict` writes for every example. Raises ConfigError where the objective has no answer."""
-        raise ConfigError(f"objective={type(self).__name__.lower()}: it gives no answers; finetune its backbone")
+        """The answer for every example, as tensors; objectives without one raise."""
+        raise NotImplementedError(f"{type(self).__name__} predicts nothing")
+
+    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """What `stage=predict` writes for every example of a batch: its columns. Raises ConfigError where it has none.
+
+        options: what `generate` of the configuration says, for objectives that write something; others ignore them.
+        """
+        name = type(self).__name__.lower()
+        raise ConfigError(f"ckpt=: objective={name} has no answer for new files; finetune its checkpoint first")
 
     def warnings(self, metrics: dict[str, float]) -> list[str]:
         """What a user must know of an evaluation's metrics, a sentence each: that features collapsed, say."""

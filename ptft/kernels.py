@@ -66,8 +66,8 @@ def _has_bf16(on: torch.device) -> bool:
 
 def choices(precision: str, layout: str, on: torch.device, objective: Objective) -> list[Kernels]:
     """What `auto` has to choose from, the likely fastest first; one choice where nothing is open."""
-    first = ruled(precision, layout, on)
     convolves = any(isinstance(module, nn.Conv2d) for module in objective.modules())
+    first = ruled(precision, "contiguous" if layout == "auto" and not convolves else layout, on)
     layouts = ["channels_last", "contiguous"] if layout == "auto" and convolves else [first.layout]
     precisions = list(dict.fromkeys([first.precision, "fp32"])) if precision == "auto" else [first.precision]
     return [Kernels(p, form) for form in layouts for p in precisions]

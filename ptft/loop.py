@@ -114,7 +114,9 @@ def evaluate(
         if stopped():
             break
     objective.train(was_training)
-    return meter.metrics(objective), objective.tables(meter.sums)
+    lists = meter.lists
+    scores = loader.score(lists) if lists else {}
+    return {**meter.metrics(objective), **scores}, objective.tables(meter.sums)
 
 
 def _parts(batch: Batch, accumulate: int) -> Iterator[Batch]:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from ptft import checkpoint, foreign, runs
 from ptft.core import Spec
-from ptft.errors import CheckpointError, ConfigError
+from ptft.errors import CheckpointError
 
 WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 """Suffixes that files of weights have, for near names only; any file is read."""
 
-PUBLIC = ("torchvision", "timm")
-"""Prefixes of public weights; `ptft.models.PREFIX` has the `public_weights(name)` that finds them."""
+PUBLIC = ("torchvision", "timm", "huggingface")
+"""Prefixes of public weights; `ptft.models.PREFIX` has `public_weights(name)` and `public_options(name)`."""
 
 
 @dataclass
@@ -88,12 +88,10 @@ def resolve(ckpt: str, stage: str) -> tuple[str, str | None]:
 
 
 def load(ckpt: str, key: str = "ckpt") -> Origin:
-    """Read what `ckpt` names. Raises CheckpointError (or ConfigError for an unknown kind of public weights)."""
+    """Read what `ckpt` names. Raises CheckpointError."""
     kind, _, name = ckpt.partition(":")
     if name and kind in PUBLIC:
         return _public(kind, name, ckpt)
-    if name and kind == "huggingface":
-        raise ConfigError(f"ckpt={ckpt}: weights by name come from {', '.join(PUBLIC)}; others as a file")
     path = locate(ckpt, key)
     if checkpoint.verify(path) is None:
         weights, said = foreign.read(path)
@@ -115,12 +113,6 @@ def load(ckpt: str, key: str = "ckpt") -> Origin:
 def _public(kind: str, name: str, ckpt: str) -> Origin:
     module = importlib.import_module(f"ptft.models.{kind}")
     weights, spec = module.public_weights(name)
-    model = {
-        "_target_": f"{module.__name__}.{module.BACKBONE}",
-        "name": name,
-        "stem": "original",
-        "drop_path": None,
-        "dropout": None,
-    }
-    config = {"model": model, "names": {"model": name}}
+    model = {"_target_": f"{module.__name__}.{module.BACKBONE}", **module.public_options(name)}
+    config = {"model": model, "names": {"model": Path(name).name}}
     return Origin(ckpt, None, {f"backbone.{key}": value for key, value in weights.items()}, config=config, spec=spec)

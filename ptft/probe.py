@@ -41,9 +41,9 @@ class Probe:
         self.bank = None
 
     @torch.no_grad()
-    def sums(self, encode: Callable[[Tensor], Tensor], batch: Batch) -> dict[str, Tensor]:
-        """What `metrics` needs of a batch. encode: raw input -> pooled features [B, D], in evaluation mode."""
-        features = normalised(encode(batch["input"]))
+    def sums(self, encode: Callable[[Batch], Tensor], batch: Batch) -> dict[str, Tensor]:
+        """What `metrics` needs of a batch. encode: raw batch -> pooled features [B, D], in evaluation mode."""
+        features = normalised(encode(batch))
         probed = torch.full((), len(features), device=features.device)  # the objective may count patches, say
         sums = {"feature_sum": features.sum(0), "feature_square": features.square().sum(0), "probed": probed}
         if self.reference is not None and "label" in batch:
@@ -59,10 +59,11 @@ class Probe:
         found = {"feature_std": spread(sums["feature_sum"], sums["feature_square"], count)}
         return {**found, "knn": float(sums["neighbours"] / count)} if "neighbours" in sums else found
 
-    def _bank(self, encode: Callable[[Tensor], Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    def _bank(self, encode: Callable[[Batch], Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
         if self.bank is None:
             raw = self._raw(device)
-            parts = [normalised(encode(part)) for part in torch.split(raw["input"], AT_ONCE)]
+            pieces = zip(*(torch.split(value, AT_ONCE) for value in raw.values()), strict=True)
+            parts = [normalised(encode(dict(zip(raw, piece, strict=True)))) for piece in pieces]
             self.bank = torch.cat(parts), raw["label"]
         return self.bank
 
@@ -75,7 +76,7 @@ class Probe:
             count = min(MOST, total, max(1, BYTES // max(size, 1)))
             chosen = torch.linspace(0, total - 1, count, dtype=torch.float64).round().long()
             found = self.reference.take(chosen)
-            self.raw = {name: found[name].to(device) for name in ("input", "label")}
+            self.raw = {name: value.to(device) for name, value in found.items()}
         return self.raw
 
 

@@ -26,7 +26,7 @@ from rich.progress import (
 )
 from rich.table import Table as RichTable
 
-SHARES = ("accuracy", "top5", "macro_f1", "knn")
+SHARES = ("accuracy", "top5", "macro_f1", "precision", "recall", "f1", "exact_match", "knn")
 SHOWN = ("loss", "accuracy")
 """Metrics with a column of their own in the table of epochs; the others go to metrics.jsonl and the summary."""
 

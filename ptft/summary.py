@@ -52,11 +52,12 @@ def summarise(r: Run, status: str, metrics: Metrics) -> dict[str, Any]:
 def flops_per_example(r: Run) -> int:
     """Floating point operations of a training step per example: three times those of the forward pass.
 
-    The backward pass counts twice the forward one (Kaplan et al. 2020, section 2.1).
+    The backward pass counts twice the forward one (Kaplan et al. 2020, section 2.1). Of examples of uneven length it is
+    one in the middle.
     """
-    example = {
-        name: value.to(r.device) for name, value in r.splits["train"].take(torch.zeros(1, dtype=torch.long)).items()
-    }
+    train = r.splits["train"]
+    chosen = 0 if train.lengths is None else int(train.lengths.argsort()[len(train) // 2])
+    example = {name: value.to(r.device) for name, value in train.take(torch.tensor([chosen])).items()}
     r.objective.eval()
     counted = _Flops()
     with counted, torch.no_grad():

@@ -32,6 +32,7 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]: ...
+    def score(self, lists: dict[str, Tensor]) -> dict[str, float]: ...
 
 
 @dataclass
@@ -85,14 +86,22 @@ class Every:
 
 
 class Meter:
-    """Sums of Steps, kept on the device; reading them is the only synchronisation."""
+    """Sums and lists of Steps, kept on the device; reading them is the only synchronisation."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
+        self._lists: dict[str, list[Tensor]] = {}
 
     def add(self, step: Step) -> None:
         found = {"total": step.total.detach(), "count": step.count, **step.sums}
         self.merge(found)
+        for name, values in step.lists.items():
+            self._lists.setdefault(name, []).append(values)
+
+    @property
+    def lists(self) -> dict[str, Tensor]:
+        """Each list joined over the steps, first axis all examples so far."""
+        return {name: torch.cat(parts) for name, parts in self._lists.items()}
 
     def merge(self, sums: dict[str, Tensor]) -> None:
         for name, value in sums.items():
@@ -103,7 +112,7 @@ class Meter:
         if not self.sums:
             return {}
         loss = float(self.sums["total"].double() / self.sums["count"].double())
-        return {"loss": loss, **objective.metrics(self.sums)}
+        return {"loss": loss, **objective.metrics({**self.sums, **self.lists})}
 
 
 @dataclass

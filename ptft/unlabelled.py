@@ -1,6 +1,6 @@
-"""What objectives on images that use no labels share: random views, an evaluation that repeats, and the probe.
+"""What objectives that use no labels share: random views, an evaluation that repeats, and the probe.
 
-Axes: B batch, C channels, H height, W width, D width of features.
+Axes: B batch, D width of features; … is whatever a prepared example has: C, H, W of images, F, M of recordings.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ptft.augment import Views
 from ptft.core import Backbone, Batch, Examples, Objective, Spec, Step
 from ptft.errors import ConfigError
 from ptft.probe import Probe
+from ptft.views import KINDS
+from ptft.views import views as random_views
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -29,15 +30,18 @@ DRAWS = 0
 
 
 class Unlabelled(Objective):
-    """An objective on images whose labels, where there are any, only measure: `knn` and `feature_std` of `ptft.probe`.
+    """An objective whose labels, where there are any, only measure: `knn` and `feature_std` of `ptft.probe`.
 
     A subclass implements `learn`. What it draws there at random is the same in every evaluation, and training's
     generators are left alone, so `val/loss` can be compared and training goes on as without an evaluation.
 
-    views: options of `augment.Views`; `self.views(x)` is a random view in evaluation as well.
+    views: options of the modality's random views; `self.views(x)` is a random view in evaluation as well.
     reference: the training examples, whose features the probe's bank is made of.
-    Raises ConfigError where the data are no images.
+    kinds: the modalities that it can learn from: where there are random views, unless it says otherwise.
+    Raises ConfigError for data of another modality.
     """
+
+    kinds: ClassVar[frozenset[str]] = frozenset(KINDS)
 
     monitor: ClassVar[dict[str, str]] = {"metric": "val/knn", "mode": "max"}
 
@@ -50,10 +54,11 @@ class Unlabelled(Objective):
         reference: Examples | None = None,
     ) -> None:
         super().__init__()
-        if spec.modality != "image":
-            raise ConfigError(f"objective={self.name}: it makes views of images, the dataset yields {spec.modality}")
+        if spec.modality not in self.kinds:
+            here = " and ".join(sorted(self.kinds))
+            raise ConfigError(f"objective={self.name}: it makes views of {here}, the dataset yields {spec.modality}")
         self.backbone = backbone
-        self.views = Views(**(views or {}))
+        self.views = random_views(spec, views)
         self.probe = Probe(reference, len(spec.classes))
         if reference is not None and self.probe.reference is None:
             self.monitor = dict(Objective.monitor)  # type: ignore[misc]  # of this one instance: nothing else is there
@@ -65,10 +70,10 @@ class Unlabelled(Objective):
 
     @abstractmethod
     def learn(self, x: Tensor) -> Step:
-        """Prepared images [B, C, H, W], as they are -> Step."""
+        """A prepared batch [B, …], as it is -> Step."""
 
     def forward(self, batch: Batch) -> Step:
-        x = self.backbone.prepare(batch["input"])
+        x = self.backbone.inputs(batch)
         if self.training:
             return self.learn(x)
         step: Step = self._measured(x, batch)
@@ -80,12 +85,12 @@ class Unlabelled(Objective):
             step = self.learn(x)
         return replace(step, sums={**step.sums, **self.probe.sums(self.encode, batch)})
 
-    def encode(self, raw: Tensor) -> Tensor:
-        """Raw images -> pooled features [B, D]."""
-        return self.features(self.backbone.prepare(raw))
+    def encode(self, batch: Batch) -> Tensor:
+        """A raw batch -> pooled features [B, D]."""
+        return self.features(self.backbone.inputs(batch))
 
     def features(self, x: Tensor) -> Tensor:
-        """Prepared images [B, C, H, W] -> pooled features [B, D]."""
+        """A prepared batch [B, …] -> pooled features [B, D]."""
         return self.backbone.pool(self.backbone(x))
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
@@ -96,7 +101,7 @@ class Unlabelled(Objective):
         if metrics.get("feature_std", 1.0) >= COLLAPSED:
             return []
         return [
-            f"the features have collapsed: all images look nearly the same to the model (feature_std below "
+            f"the features have collapsed: all examples look nearly the same to the model (feature_std below "
             f"{COLLAPSED:g}; 1 is spread, 0 is one point); try a lower optimizer.lr, a larger batch or other options "
             f"of objective={self.name}"
         ]

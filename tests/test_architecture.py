@@ -1,6 +1,7 @@
 """The house as code: who may import whom, and where the configuration may be known."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,16 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
     {"errors", "finetuning"},
-    {"core", "argv", "check", "eager", "interrupt", "process"},
+    {"core", "argv", "check", "eager", "edits", "interrupt", "metrics", "process"},
     {"checkpoint"},
     {"foreign"},
     {
-        *("augment", "compose", "data", "gather", "graph", "heads", "lora", "models", "phases", "probe", "readout"),
-        *("recompute", "runs", "schedule", "teacher"),
+        *("augment", "augment_audio", "compose", "data", "gather", "graph", "heads", "lora", "phases", "probe"),
+        *("readout", "recompute", "runs", "schedule", "teacher"),
     },
-    {"kernels", "optim", "muon", "origin", "transfer", "report", "unlabelled"},
-    {"average"},
+    {"models"},
+    {"kernels", "optim", "muon", "origin", "transfer", "report", "views"},
+    {"average", "unlabelled"},
     {"objectives", "plan", "sweep", "training", "words"},
     {"loop"},
     {"build", "speed"},
@@ -32,7 +34,7 @@ LEVELS = [
 ]
 """Rooms from the ground up: a room imports only what is below it."""
 
-OPTIONAL = {"timm", "transformers", "tokenizers", "soundfile", "onnx", "tensorboard", "captum"}
+OPTIONAL = {"timm", "transformers", "datasets", "tokenizers", "soundfile", "soxr", "onnx", "tensorboard", "captum"}
 KNOW_HYDRA = {"cli", "compose", "sweep", "plan", "words"}
 KNOW_CONFIG = KNOW_HYDRA | {"assemble", "stages", "build", "job", "comparison"}
 
@@ -101,9 +103,11 @@ def test_the_spine_names_no_model_objective_or_dataset(name):
         "public",
     }
     configs = {path.stem for group in ("model", "dataset") for path in (ROOT / "conf" / group).glob("*.yaml")} - {
-        "from_ckpt"
+        "from_ckpt",
+        "table",  # a noun of core.py, too
+        "text",  # an ordinary word as well
     }
-    assert not {word for word in stems | configs if word in text}
+    assert not {word for word in stems | configs if re.search(rf"(?<![a-z]){word}(?![a-z])", text)}
 
 
 def test_every_room_has_a_level():

@@ -110,7 +110,7 @@ def test_values_in_and_out_of_range(composed, key, good, bad):
 
 def test_every_rule_is_of_a_key_that_exists():
     typed = [f"{group}={name}" for group in ("stage", "objective") for name in compose.options(group)]
-    typed += ["model=vit_tiny", "optimizer=sgd"]
+    typed += ["model=vit_tiny", "optimizer=sgd", *(f"dataset={name}" for name in compose.options("dataset"))]
     keys = {key for override in typed for key in compose.flat_keys(compose.compose([override]))}
     assert set(RULES) <= keys | set(compose.flat_keys(compose.compose(["experiment=cifar10_fast"])))
 

@@ -14,6 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
 OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/*.yaml"))
 
+GRAMMAR = ["dataset=grammar", "dataset.sentences=40", "dataset.held_out=10", "dataset.length=16"]
+WRITES, READS = ["model=gpt_tiny", "objective=causal_lm"], ["model=bert_tiny", "objective=masked_lm"]
+
+BERT = ["model=bert_tiny", "model.width=16", "model.depth=1", "dataset.vocabulary=300"]
+
 NEEDS = {
     "dataset/image_folder": ["dataset.size=32"],
     "model/timm": ["model.name=test_vit"],
@@ -21,12 +26,51 @@ NEEDS = {
     "objective/mae": ["model=vit_tiny"],
     "experiment/mnist_survey_finetune": ["ckpt=null"],
     "stage/finetune": ["ckpt=null"],
+    **{f"model/{name}": ["dataset=tones", "dataset.limit=12"] for name in ("audio_cnn", "audio_transformer")},
+    "model/conformer_small": ["dataset=tones", "dataset.limit=12", "model.depth=2"],
+    "objective/ctc": ["dataset=tones", "dataset.words=[1,2]", "dataset.limit=12", "model=audio_cnn"],
+    "objective/simclr_audio": ["dataset=tones", "dataset.limit=12", "model=audio_cnn"],
+    **{
+        f"objective/{name}": ["dataset=tones", "dataset.limit=12", "model=audio_transformer"]
+        for name in ("wav2vec2", "spectrogram_mae")
+    },
+    "dataset/tones": ["model=audio_cnn", "dataset.limit=12"],
+    **{f"dataset/{name}": ["model=audio_cnn"] for name in ("audio_folder", "speech_commands")},
+    "dataset/audio_strings": ["model=audio_cnn", "objective=ctc"],
+    "dataset/audio_manifest": ["model=audio_cnn", "objective=ctc"],
+    **{
+        f"experiment/{name}": ["dataset.pattern=null", "dataset.test_rule=null", "dataset.val=val"]
+        for name in ("fsdd", "fsdd_pretrain")
+    },
+    "experiment/fsdd_finetune": ["ckpt=null", "dataset.pattern=null", "dataset.test_rule=null"],
+    "experiment/fsdd_strings": ["dataset.pattern=null", "dataset.test_rule=null", "dataset.val_rule=null"],
+    "dataset/text": [*WRITES, "dataset.length=16"],
+    "dataset/grammar": [*WRITES, *GRAMMAR[1:]],
+    "model/gpt_tiny": [WRITES[1], *GRAMMAR],
+    "model/gpt_small": [WRITES[1], *GRAMMAR],
+    "model/bert_tiny": [READS[1], *GRAMMAR],
+    "model/bert_small": [READS[1], *GRAMMAR],
+    "objective/causal_lm": [WRITES[0], *GRAMMAR],
+    "objective/masked_lm": [READS[0], *GRAMMAR],
+    "objective/replaced_token": [READS[0], *GRAMMAR],
+    "dataset/table": BERT,
+    "dataset/huggingface": BERT,
+    "dataset/conll": [*BERT, "objective=tag"],
+    "dataset/squad": [*BERT, "objective=span", "dataset.length=40", "dataset.stride=8"],
+    "objective/tag": [*BERT, "dataset=conll"],
+    "objective/span": [*BERT, "dataset=squad", "dataset.length=40", "dataset.stride=8"],
+    "objective/regress": [
+        *BERT,
+        "dataset=table",
+        "dataset.target=number",
+        "dataset.label=number",
+    ],
 }
-"""What an option asks for beside its name."""
+"""What an option asks for beside its name; on twelve digits where that is no dataset."""
 
 COMPOSED_ONLY = {"model/from_ckpt", "dataset/from_ckpt", "objective/from_ckpt", "stage/evaluate", "stage/predict"}
-COMPOSED_ONLY |= {"objective/distill", "stage/compare"}
-"""Options that need a checkpoint; tests/stages runs them."""
+COMPOSED_ONLY |= {"objective/distill", "stage/compare", "model/huggingface"}
+"""Options that need a checkpoint or a model's folder; tests/stages and tests/models run them."""
 
 SMALL = ["train.batch_size=4", "train.steps=2", "device=cpu"]
 
@@ -36,7 +80,8 @@ def overrides(option: str, root: Path) -> list[str]:
     group, name = option.split("/")
     stage = [] if group == "stage" else ["stage=finetune"] if name.endswith("_finetune") else ["stage=pretrain"]
     typed = [*stage, f"{group}={name}", *NEEDS.get(option, []), *SMALL]
-    data = dataset_of(group, name)
+    typed_data = [word.removeprefix("dataset=") for word in typed if word.startswith("dataset=")]
+    data = dataset_of(group, name) or next(iter(typed_data), None)
     if data is None:
         return [*typed, "dataset=digits", "dataset.limit=12"]
     module = importlib.import_module(

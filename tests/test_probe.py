@@ -28,9 +28,9 @@ def test_votes_are_those_of_a_plain_loop():
     assert vote(asked, bank, labels, 4).tolist() == expected
 
 
-def flat(raw):
+def flat(batch):
     """Features that need no model: the pixels."""
-    return raw.flatten(1).float() / 255
+    return batch["input"].flatten(1).float() / 255
 
 
 def measured(train, val, classes=10):
@@ -78,9 +78,9 @@ def test_the_bank_is_spread_over_the_split_and_computed_once_until_it_is_forgott
     train = Counting(images, torch.arange(count) % 7)
     probe, calls = Probe(train, 7), []
 
-    def encode(raw):
-        calls.append(len(raw))
-        return flat(raw)
+    def encode(given):
+        calls.append(len(given["input"]))
+        return flat(given)
 
     batch = {"input": images[:3], "label": torch.zeros(3, dtype=torch.long)}
     for _ in range(3):
@@ -105,7 +105,7 @@ def test_a_module_in_evaluation_mode_is_left_as_it_is():
     norm = nn.BatchNorm1d(4).eval()
     images = torch.randint(256, (20, 1, 2, 2), generator=generator(), dtype=torch.uint8)
     train, before = MemoryExamples(images, torch.arange(20) % 2), torch.get_rng_state()
-    sums = Probe(train, 2).sums(lambda raw: norm(flat(raw)), train.take(torch.arange(20)))
+    sums = Probe(train, 2).sums(lambda batch: norm(flat(batch)), train.take(torch.arange(20)))
     assert not any(value.requires_grad for value in sums.values())
     assert torch.equal(norm.running_mean, torch.zeros(4))
     assert torch.equal(torch.get_rng_state(), before)

@@ -17,7 +17,7 @@ from ptft.core import Batch, Examples
 from ptft.data.loader import from_workers, worker_failure
 from ptft.data.mapped import Store, free, needs
 from ptft.data.memory import MemoryExamples, ReadExamples, left_out
-from ptft.errors import ResourceError, StorageError
+from ptft.errors import ConfigError, ResourceError, StorageError
 from ptft.process import cache_dir
 
 MODES = ("auto", "memory", "disk", "off")
@@ -42,6 +42,8 @@ def choose(
     if not read:
         return "off", ""
     mode = "off" if mode is False else str(mode)  # an unquoted `off` in YAML is the value false
+    if mode == "disk" and any(examples.uneven for examples in read):
+        raise ConfigError("dataset.cache=disk: only images can be mapped; memory, off or auto")
     memory = free_memory() if memory is None else memory
     size, count = sum(examples.nbytes for examples in read), sum(map(len, read))
     whole = f"need {_show(size)} of memory, {_show(memory)} are free"
@@ -55,6 +57,8 @@ def choose(
 
 
 def _disk_or_off(mode: str, read: Sequence[ReadExamples], size: int, whole: str, disk: int) -> tuple[str, str]:
+    if any(examples.uneven for examples in read):
+        return "off", f"examples are read again in every epoch (dataset.cache=auto; they {whole})"
     missing = sum(Store(base).missing(rows) for base, rows in (examples.whole() for examples in read))
     if mode == "disk" and missing > disk:
         raise StorageError(f"dataset.cache=disk: {cache_dir()} has no room: {needs(missing, cache_dir())}")
@@ -81,6 +85,8 @@ def keep(examples: Examples, mode: str, progress: Callable[[int, int], None]) ->
 
 def into_memory(examples: ReadExamples, progress: Callable[[int, int], None] = lambda done, total: None) -> Examples:
     """As one tensor of all of them."""
+    if examples.uneven:
+        return examples.gathered(progress)
     total, done = len(examples), 0
     images, kept = torch.empty(total, *examples.shape, dtype=torch.uint8), torch.zeros(total, dtype=torch.bool)
     for wanted, batch in decode(examples, torch.arange(total)):

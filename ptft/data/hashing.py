@@ -37,7 +37,7 @@ def key(*numbers: int) -> int:
 
 def uniform(keys: Tensor, count: int) -> Tensor:
     """int64 [B] -> float64 [count, B] in [0, 1): `count` independent numbers for every key."""
-    draws = mix(keys + mix(torch.arange(count)).unsqueeze(1))
+    draws = mix(keys + mix(torch.arange(count, device=keys.device)).unsqueeze(1))
     return _shift(draws, 11).double() * 2.0**-53
 
 

@@ -6,11 +6,9 @@ white, 16-bit values are scaled to 8 bit, EXIF orientation is applied.
 
 from __future__ import annotations
 
-import os
 import struct
 import warnings
-from collections.abc import Iterator
-from glob import glob
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 
-from ptft.core import Spec
+from ptft.core import Batch, Spec
+from ptft.data import files
 from ptft.errors import ConfigError, DataError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -39,34 +38,8 @@ class SizeError(DataError):
 
 
 def find(path: Path | str) -> list[Path]:
-    """The images at `path` (a file, a folder with everything below it, or a glob), sorted.
-
-    A file named directly counts whatever its suffix. Hidden files and folders are ignored; links are followed unless
-    they lead back into a folder they lie in. Empty where there is nothing.
-    """
-    path = Path(os.path.expanduser(path))
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        return sorted(_walk(path, frozenset()))
-    return sorted(match for match in map(Path, glob(str(path), recursive=True)) if _is_image(match))
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-
-
-def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
-    """Images below `folder`; `above` holds the real paths of the folders it lies in."""
-    above |= {os.path.realpath(folder)}
-    for entry in os.scandir(folder):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            if not entry.is_symlink() or os.path.realpath(entry.path) not in above:
-                yield from _walk(Path(entry.path), above)
-        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
-            yield Path(entry.path)
+    """The images at `path` (a file, a folder with everything below it, or a glob), sorted; as `files.find`."""
+    return files.find(path, SUFFIXES)
 
 
 def shape(size: tuple[int, int], channels: int, fit: str) -> dict[str, object]:
@@ -116,6 +89,16 @@ def read(path: Path | str, spec: Spec, first: Path | str | None = None) -> Tenso
         raise SizeError(_differs(path, (image.height, image.width), (height, width), first))
     pixels = np.array(_fit(image, (height, width), fit), dtype=np.uint8)
     return torch.from_numpy(pixels).reshape(height, width, channels).permute(2, 0, 1).contiguous()
+
+
+def collate(items: Sequence[Tensor], spec: Spec) -> Batch:
+    """Images uint8 [C, H, W] of one size as `input` uint8 [B, C, H, W]."""
+    return {"input": torch.stack(list(items))}
+
+
+def describe(spec: Spec) -> str:
+    """As the header of a run shows it: 28x28x1 with real multiplication signs."""
+    return TIMES.join(map(str, [*spec.shape["size"], spec.shape["channels"]]))
 
 
 def _open(path: Path | str, least: int | None) -> Image.Image:

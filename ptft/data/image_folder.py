@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from ptft.core import Batch, Spec
-from ptft.data import image
+from ptft.data import files, image
 from ptft.data.keys import Keys, pair, unknown
-from ptft.data.listing import LAYOUT, Listing, list_all
+from ptft.data.listing import IMAGES, Listing, list_all
 from ptft.data.memory import ReadExamples
 from ptft.data.splits import NO_CLASS, SplitSource
 from ptft.errors import ConfigError, DataError
@@ -92,19 +90,7 @@ class FileExamples(ReadExamples):
 
     @cached_property
     def _digests(self) -> tuple[bytes, bytes]:
-        """Of names and sizes; of names, sizes and times. In one pass, because a million files take seconds."""
-        sizes, times, above = hashlib.sha256(), hashlib.sha256(), f"{self.root}{os.sep}"
-        for path in map(str, self.paths):
-            plain = path.startswith(above) and ".." not in path
-            name = path[len(above) :] if plain else os.path.relpath(path, self.root)
-            try:
-                found = os.stat(path)
-            except OSError:
-                found = None
-            text = f"{name}\0{found.st_size if found else -1}\0".encode("utf-8", "surrogateescape")
-            sizes.update(text)
-            times.update(text + f"{found.st_mtime_ns if found else -1}\0".encode())
-        return sizes.digest(), times.digest()
+        return files.digests(self.paths, self.root)
 
 
 class ImageFolder(SplitSource):
@@ -134,8 +120,8 @@ class ImageFolder(SplitSource):
     ) -> None:
         super().__init__(**keys)
         if self.root is None:
-            raise ConfigError(f"dataset.root is not set; {LAYOUT}")
-        self.listings, divided = list_all(self.root, self.train, split_seed, labelled)
+            raise ConfigError(f"dataset.root is not set; {IMAGES.layout}")
+        self.listings, divided = list_all(self.root, self.train, split_seed, IMAGES, labelled)
         if divided:
             self.note(f"{self.root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={split_seed})")
         if self.train not in self.listings:
@@ -144,7 +130,9 @@ class ImageFolder(SplitSource):
 
     def _describe(self, listing: Listing, fit: str, size: tuple[int, int] | None) -> None:
         if not listing.paths:
-            raise DataError(f"dataset.root={self.root}: the train split ({self.train}) holds no images; {LAYOUT}")
+            raise DataError(
+                f"dataset.root={self.root}: the train split ({self.train}) holds no images; {IMAGES.layout}"
+            )
         if listing.blank:
             self.note(f"folders without an image are left out: {', '.join(listing.blank)}")
         self.first: Path | None = None

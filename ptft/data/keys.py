@@ -13,12 +13,10 @@ from ptft.core import Spec
 from ptft.errors import ConfigError, DataError
 
 
-class Keys(TypedDict, total=False):
-    """The keys of every dataset; `ptft.data.splits.SplitSource` says what they mean."""
+class Shared(TypedDict, total=False):
+    """The keys of every dataset; `ptft.data.divided.DividedSource` says what they mean."""
 
     root: str | Path | None
-    size: int | Sequence[int] | None
-    channels: int | None
     train: str
     val: str | float | None
     test: str | None
@@ -30,6 +28,13 @@ class Keys(TypedDict, total=False):
     on_error: str
     seed: int
     like: Spec | None
+
+
+class Keys(Shared, total=False):
+    """The keys of every dataset of images; `ptft.data.splits.SplitSource` says what they mean."""
+
+    size: int | Sequence[int] | None
+    channels: int | None
 
 
 def check_amounts(limit: int | None, fraction: float | None, per_class: int | None) -> None:
@@ -44,22 +49,20 @@ def check_amounts(limit: int | None, fraction: float | None, per_class: int | No
             raise ConfigError(f"dataset.{key}={value}: must be more than 0" + ", at most 1" * (key == "fraction"))
 
 
-def check_choices(val: str | float | None, on_error: str, like: Spec | None) -> None:
-    """Raises ConfigError for values that no dataset of images can follow."""
+def check_choices(val: str | float | None, on_error: str) -> None:
+    """Raises ConfigError for values that no dataset can follow."""
     if val is not None and not isinstance(val, str) and not 0 < val < 1:
         raise ConfigError(f"dataset.val={val}: the name of a split, a fraction between 0 and 1, or null")
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"dataset.on_error={on_error}: raise or skip")
-    if like is not None and like.modality != "image":
-        raise ConfigError(f"the checkpoint was trained on {like.modality}, dataset= is one of images")
 
 
-def check_enough(labels: Tensor, names: Sequence[str], count: int) -> None:
-    """Raises DataError if a class has fewer than `count` of the `labels` (long [N])."""
+def check_enough(labels: Tensor, names: Sequence[str], count: int, noun: str = "images") -> None:
+    """Raises DataError if a class has fewer than `count` of the `labels` (long [N]) of so many `noun`."""
     counts = labels.bincount(minlength=len(names))
     least = int(counts.argmin())
     if counts[least] < count:
-        has = f"class {names[least]} has only {int(counts[least])} images to train on"
+        has = f"class {names[least]} has only {int(counts[least])} {noun} to train on"
         raise DataError(f"dataset.per_class={count}: {has}")
 
 

@@ -1,4 +1,4 @@
-"""Which files of a folder, or of a CSV file, are images of which class in which split. Nothing is decoded."""
+"""Which files of a folder, or of a CSV file, belong to which class in which split. Nothing is decoded."""
 
 from __future__ import annotations
 
@@ -9,11 +9,27 @@ from typing import NamedTuple
 
 import torch
 
-from ptft.data import image
+from ptft.data import files, image
 from ptft.data.stratify import stratified_order
 from ptft.errors import DataError
 
-LAYOUT = "expected root/train/CLASS/image.jpg and root/val/CLASS/…, or root/CLASS/image.jpg, or a CSV of path,label"
+
+class Media(NamedTuple):
+    """A kind of files: what they are called in messages, an example of a name, and their suffixes."""
+
+    noun: str
+    example: str
+    suffixes: frozenset[str]
+
+    @property
+    def layout(self) -> str:
+        return (
+            f"expected root/train/CLASS/{self.example} and root/val/CLASS/…, or root/CLASS/{self.example}, "
+            "or a CSV of path,label"
+        )
+
+
+IMAGES = Media("images", "image.jpg", image.SUFFIXES)
 HELD_OUT = 0.1
 """What val and test each get where the files come undivided."""
 
@@ -21,7 +37,7 @@ _SPLITS = frozenset({"train", "val", "valid", "validation", "dev", "test"})
 
 
 class Listing(NamedTuple):
-    """One split: files, the name of each one's class ("" where there are none), and class folders without an image."""
+    """One split: files, the name of each one's class ("" where there are none), and class folders without a file."""
 
     paths: list[Path]
     names: list[str]
@@ -32,52 +48,52 @@ class Listing(NamedTuple):
         return tuple(sorted(set(self.names)))
 
 
-def list_all(root: Path, train: str, seed: int, labelled: bool = True) -> tuple[dict[str, Listing], bool]:
+def list_all(root: Path, train: str, seed: int, media: Media, labelled: bool = True) -> tuple[dict[str, Listing], bool]:
     """(split -> files, whether the division is ours: by class, a function of `seed`).
 
     `train` is the split to train on, `labelled` says whether every image must have a class. Raises DataError saying
     what is wrong with `root` and what is expected.
     """
     if not root.exists():
-        raise _refused(root, "does not exist")
-    splits = _list_csv(root) if root.is_file() else _list_folder(root, train, labelled)
+        raise refused(root, "does not exist", media)
+    splits = _list_csv(root, media) if root.is_file() else _list_folder(root, train, media, labelled)
     if not any(listing.paths for listing in splits.values()):
-        raise _refused(root, "has folders or rows, but no images in them")
-    return (_divide(splits[""], seed), True) if "" in splits else (splits, False)
+        raise refused(root, f"has folders or rows, but no {media.noun} in them", media)
+    return (divide(splits[""], seed), True) if "" in splits else (splits, False)
 
 
-def _list_folder(root: Path, train: str, labelled: bool) -> dict[str, Listing]:
+def _list_folder(root: Path, train: str, media: Media, labelled: bool) -> dict[str, Listing]:
     """Undivided files stand under the name ""."""
     folders = _folders(root)
     if not folders:
-        flat = _holds_images(root)
+        flat = _holds(root, media)
         if flat and not labelled:
-            return {"": _list_flat(root)}
+            return {"": _list_flat(root, media)}
         empty = not any(root.iterdir())
-        what = "holds images, but no folder for each class" if flat else "is empty" if empty else "holds no images"
-        raise _refused(root, what)
+        named = f"holds {media.noun}, but no folder for each class"
+        raise refused(root, named if flat else "is empty" if empty else f"holds no {media.noun}", media)
     names = {folder.name for folder in folders}
-    if not _is_divided(root, folders, train):
-        if train in names and names <= _SPLITS and any(_holds_images(folder) for folder in folders):
+    if not _is_divided(root, folders, train, media):
+        if train in names and names <= _SPLITS and any(_holds(folder, media) for folder in folders):
             if not labelled:
-                return {folder.name: _list_flat(folder) for folder in folders}
-            raise _refused(root / train, "holds images, but no folder for each class")
-        return {"": _list_classes(folders)}
-    return {folder.name: _list_classes(_folders(folder)) for folder in folders}
+                return {folder.name: _list_flat(folder, media) for folder in folders}
+            raise refused(root / train, f"holds {media.noun}, but no folder for each class", media)
+        return {"": _list_classes(folders, media)}
+    return {folder.name: _list_classes(_folders(folder), media) for folder in folders}
 
 
-def _is_divided(root: Path, folders: list[Path], train: str) -> bool:
-    """Whether the folders of `root` are splits: the one to train on holds folders, or none holds images itself."""
+def _is_divided(root: Path, folders: list[Path], train: str, media: Media) -> bool:
+    """Whether the folders of `root` are splits: the one to train on holds folders, or none holds files itself."""
     if (root / train).is_dir() and _folders(root / train):
         return True
-    return any(_folders(folder) for folder in folders) and not any(_holds_images(folder) for folder in folders)
+    return any(_folders(folder) for folder in folders) and not any(_holds(folder, media) for folder in folders)
 
 
-def _list_classes(folders: Iterable[Path]) -> Listing:
+def _list_classes(folders: Iterable[Path], media: Media) -> Listing:
     listing = Listing([], [])
     blank = []
     for folder in folders:
-        paths = image.find(folder)
+        paths = files.find(folder, media.suffixes)
         listing.paths.extend(paths)
         listing.names.extend([folder.name] * len(paths))
         if not paths:
@@ -85,7 +101,7 @@ def _list_classes(folders: Iterable[Path]) -> Listing:
     return listing._replace(blank=tuple(blank))
 
 
-def _list_flat(folder: Path) -> Listing:
+def _list_flat(folder: Path, media: Media) -> Listing:
     paths = image.find(folder)
     return Listing(paths, [""] * len(paths))
 
@@ -94,11 +110,11 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _holds_images(folder: Path) -> bool:
-    return any(path.suffix.lower() in image.SUFFIXES and not path.name.startswith(".") for path in folder.iterdir())
+def _holds(folder: Path, media: Media) -> bool:
+    return any(files.counts(path.name, media.suffixes) for path in folder.iterdir())
 
 
-def _list_csv(file: Path) -> dict[str, Listing]:
+def _list_csv(file: Path, media: Media) -> dict[str, Listing]:
     """Paths are relative to the file's folder. Rows without a split column are undivided."""
     splits: dict[str, Listing] = {}
     try:
@@ -106,21 +122,21 @@ def _list_csv(file: Path) -> dict[str, Listing]:
             rows = csv.DictReader(text)
             missing = {"path", "label"} - set(rows.fieldnames or ())
             if missing:
-                raise _refused(file, f"has no column {' and no column '.join(sorted(missing))}")
+                raise refused(file, f"has no column {' and no column '.join(sorted(missing))}", media)
             for row in rows:
                 if not row["path"] or not row["label"]:
-                    raise _refused(file, f"has no path or no label in line {rows.line_num}")
+                    raise refused(file, f"has no path or no label in line {rows.line_num}", media)
                 listing = splits.setdefault(row.get("split") or "", Listing([], []))
                 listing.paths.append(file.parent / row["path"])
                 listing.names.append(row["label"])
     except (UnicodeDecodeError, csv.Error) as error:
-        raise _refused(file, f"is not a CSV file ({error})") from error
+        raise refused(file, f"is not a CSV file ({error})", media) from error
     if "" in splits and len(splits) > 1:
-        raise _refused(file, "names the split of some rows only")
+        raise refused(file, "names the split of some rows only", media)
     return splits
 
 
-def _divide(listing: Listing, seed: int) -> dict[str, Listing]:
+def divide(listing: Listing, seed: int) -> dict[str, Listing]:
     number = {name: k for k, name in enumerate(listing.classes)}
     labels = torch.tensor([number[name] for name in listing.names])
     held = max(1, round(HELD_OUT * len(labels)))
@@ -132,5 +148,5 @@ def _divide(listing: Listing, seed: int) -> dict[str, Listing]:
     return divided
 
 
-def _refused(path: Path, what: str) -> DataError:
-    return DataError(f"dataset.root: {path.absolute()} {what}; {LAYOUT}")
+def refused(path: Path, what: str, media: Media) -> DataError:
+    return DataError(f"dataset.root: {path.absolute()} {what}; {media.layout}")

@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 from ptft.core import Batch, Examples
 from ptft.data.memory import check_skipped
 from ptft.data.prefetch import on_device
-from ptft.errors import DataError, PtftError, ResourceError
+from ptft.data.uneven import cut, grouped
+from ptft.errors import ConfigError, DataError, PtftError, ResourceError
 
 TIMEOUT = 300
 """Seconds that one batch may take a worker."""
@@ -33,11 +34,16 @@ class Loader:
 
     shuffle: an order of its own for every epoch, a function of `seed` and the epoch; else the order of the examples.
     workers: processes that read ahead; examples in memory need none. What they read ahead changes nothing.
+    tokens: instead of `batch_size` examples, as many as are at most so many tokens (or frames, or samples: whatever
+        the examples' `lengths` count) once they are padded.
     joins_last: whether the last batch of an epoch would hold one example, which batch normalisation can't take; it
         joins the batch before it then.
     skipped: indices of examples that `take` left out so far.
 
-    Never touches the global random state.
+    Examples of uneven length are batched with others of about their length; the batches of a shuffled epoch come in a
+    random order, the others shortest first. How many there are is the same in every epoch.
+
+    Never touches the global random state. Raises ConfigError for `tokens` where the examples have no lengths.
     """
 
     def __init__(
@@ -49,18 +55,30 @@ class Loader:
         device: torch.device = torch.device("cpu"),  # noqa: B008 - immutable
         workers: int = 0,
         shuffle: bool = False,
+        tokens: int | None = None,
     ) -> None:
         assert len(examples) > 0
         assert batch_size > 0
+        joins = tokens is None  # else it would hold more of them than it may
+        self.lengths, batch_size, tokens = _sizes(examples, batch_size, tokens)
         self.examples, self.batch_size, self.seed = examples, batch_size, seed
         self.device, self.shuffle = device, shuffle
         self.workers = 0 if examples.in_memory else workers
-        self.joins_last = len(examples) > batch_size > 1 and len(examples) % batch_size == 1
+        self.joins_last = joins and len(examples) > batch_size > 1 and len(examples) % batch_size == 1
+        self.ends = self._ends(tokens)
         self.skipped: set[int] = set()
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return -(-len(self.examples) // self.batch_size) - self.joins_last
+        return len(self.ends) + 1
+
+    def _ends(self, tokens: int | None) -> list[int]:
+        """Where an order of all examples is cut into batches."""
+        total = len(self.examples)
+        if tokens is None:
+            return list(range(self.batch_size, total, self.batch_size))[: -1 if self.joins_last else None]
+        assert self.lengths is not None
+        return cut(grouped(self.lengths, torch.arange(total))[1], tokens)
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of that epoch from number `start` on.
@@ -76,22 +94,28 @@ class Loader:
                 self._count(wanted, batch["index"])
             yield batch
 
+    def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
+        """What the examples make of the lists of an evaluation."""
+        return self.examples.score(lists)
+
     def first(self, parts: int = 1) -> Batch:
-        """The first part of the first examples' batch, read here and not in a worker: to try things with."""
-        size = -(-min(self.batch_size, len(self.examples)) // parts)
-        batch = self.examples.take(torch.arange(size))
+        """The first part of the first batch, read here and not in a worker: to try things with."""
+        indices = self._batches(0)[0] if self.lengths is not None else torch.arange((*self.ends, len(self.examples))[0])
+        batch = self.examples.take(indices[: -(-len(indices) // parts)])
         return {name: value.to(self.device) for name, value in batch.items()}
 
     def _batches(self, epoch: int) -> list[Tensor]:
-        total = len(self.examples)
-        order = torch.arange(total)
-        if self.shuffle:
-            seed = (self.seed * 1_000_003 + epoch) % 2**63
-            order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
-        order = order.to(self.examples.device)  # once an epoch, not once a batch; batches are views of it
-        ends = [self.batch_size * (i + 1) for i in range(len(self) - 1)]
-        # One copy an epoch: examples that lie on a GPU are gathered there without waiting for an index from here.
-        return list(order.to(self.examples.device).tensor_split(ends))
+        seed = (self.seed * 1_000_003 + epoch) % (2**63 - 1)
+        order = self.examples.shuffled(seed) if self.shuffle else torch.arange(len(self.examples))
+        if self.lengths is not None:
+            order = grouped(self.lengths, order)[0]
+        # One copy an epoch, and batches are views of it: examples that lie on a GPU are gathered there without waiting
+        # for an index from here.
+        batches = list(order.to(self.examples.device).tensor_split(self.ends))
+        if self.lengths is None or not self.shuffle:
+            return batches
+        mixed = torch.randperm(len(batches), generator=torch.Generator().manual_seed(seed + 1))
+        return [batches[i] for i in mixed.tolist()]
 
     def _taken(self, indices: list[Tensor], epoch: int) -> Iterator[Batch]:
         if self.workers == 0 or not indices:
@@ -103,6 +127,18 @@ class Loader:
         check_skipped(self.examples, sorted(self.skipped))
         if len(got) == 0:
             raise DataError(f"none of the {len(wanted)} files of a batch is readable; see dataset.on_error")
+
+
+def _sizes(examples: Examples, batch_size: int, tokens: int | None) -> tuple[Tensor | None, int, int | None]:
+    """The examples' lengths (long [N]) where batches must heed them, and the size of a batch in examples or tokens."""
+    lengths = examples.lengths
+    if lengths is None:
+        if tokens is not None:
+            raise ConfigError(f"train.tokens={tokens}: these examples have no length to count; set train.batch_size")
+        return None, batch_size, None
+    if bool((lengths == lengths[0]).all()):
+        return None, batch_size if tokens is None else max(1, tokens // int(lengths[0])), None
+    return lengths.cpu(), batch_size, tokens
 
 
 class _Batches(Dataset[Batch | PtftError]):

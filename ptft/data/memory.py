@@ -9,6 +9,7 @@ import hashlib
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -134,6 +135,9 @@ class ReadExamples(Examples):
     `take` may return fewer than it was asked for, where unreadable ones are to be skipped; `index` says which.
     """
 
+    uneven: ClassVar[bool] = False
+    """Whether their sizes differ, so that no file of them can be mapped; `gathered` brings them into memory then."""
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
@@ -155,6 +159,10 @@ class ReadExamples(Examples):
     def stamp(self) -> bytes:
         """Differs when what `take` returns does, for a cache: stricter than `digest`, which a copied dataset keeps."""
         return self.digest()
+
+    def gathered(self, progress: Callable[[int, int], None]) -> Examples:
+        """Uneven ones in memory; `progress(done, total)` now and then."""
+        raise NotImplementedError(f"{type(self).__name__} has examples of one size")
 
     def whole(self) -> tuple[ReadExamples, Tensor]:
         """The set that these are part of, and which of it they are (long [n])."""

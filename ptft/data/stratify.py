@@ -35,3 +35,10 @@ def per_class(labels: Tensor, count: int, seed: int) -> Tensor:
 
 def _shuffle(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63))
+
+
+def thirds(labels: Tensor, seed: int, held_out: float = 0.1) -> dict[str, Tensor]:
+    """Sorted rows of train, val and test where data come undivided; the last two get the share `held_out` each."""
+    held = max(1, round(held_out * len(labels)))
+    parts = stratified_order(labels, seed).tensor_split((held, 2 * held))
+    return {name: part.sort().values for name, part in zip(("test", "val", "train"), parts, strict=True)}

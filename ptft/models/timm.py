@@ -249,6 +249,11 @@ def _regridded(old: Tensor, own: Tensor, grid: tuple[int, int], first: int) -> T
     return torch.cat([old[:first], resize_positions(cells, grid).flatten(0, 1), old[first + side**2 :]])
 
 
+def public_options(name: str) -> dict[str, str | None]:
+    """What builds the model that `public_weights` are for."""
+    return {"name": name, "stem": "original", "drop_path": None, "dropout": None}
+
+
 def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
     """timm's weights of `name` (its best where the name has no tag), and what they expect of images.
 

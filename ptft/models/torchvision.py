@@ -261,6 +261,11 @@ def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
     return state, Spec("image", shape, "class", classes, tuple(preset.mean), tuple(preset.std))
 
 
+def public_options(name: str) -> dict[str, str | None]:
+    """What builds the model that `public_weights` are for."""
+    return {"name": name, "stem": "original", "drop_path": None, "dropout": None}
+
+
 def _modern(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Names of today for files from before 2019: DenseNet's had dots inside, batch norms did not count batches."""
     dotted = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")

@@ -14,21 +14,7 @@ from torch.nn import functional as F
 from ptft.core import Features, PatchBackbone, Spec
 from ptft.errors import CheckpointError, ConfigError
 from ptft.models.image import ImageBackbone, resize_positions, sine_positions
-
-
-class DropPath(nn.Module):
-    """Stochastic depth (Huang et al. 2016): in training, whole residual branches vanish for random samples."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, T, D] -> [B, T, D] with the same mean; the identity in evaluation."""
-        if not self.training or self.rate == 0:
-            return x
-        keep = x.new_empty(len(x), 1, 1).bernoulli_(1 - self.rate)
-        return x * (keep / (1 - self.rate))
+from ptft.models.residual import DropPath
 
 
 class Attention(nn.Module):

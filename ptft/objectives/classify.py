@@ -1,4 +1,4 @@
-"""Supervised classification: cross-entropy on a linear head over the pooled backbone."""
+"""Supervised classification: cross-entropy on a linear head over the pooled backbone. Axes: B batch, K classes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptft.augment import Mix, Views
+from ptft.augment import Mix
 from ptft.check import AT_LEAST_0
 from ptft.core import Backbone, Batch, Objective, Spec, Step, Table
 from ptft.errors import ConfigError
+from ptft.metrics import macro_f1, matthews
+from ptft.views import views as random_views
 
 
 class Classify(Objective):
-    """One class per example.
+    """One class per example, of any modality; views, mixup, cutmix and tta are for images only.
 
     label_smoothing: share of the target spread over all classes (Szegedy et al. 2016, section 7).
     class_weights: None, "balanced" (inverse frequency, mean 1 over the training labels) or one weight per class.
     mixup, cutmix: Beta parameters (Zhang et al. 2018; Yun et al. 2019); 0 switches them off.
-    views: options of `augment.Views`, applied in training only.
+    views: options of the modality's random views, made in training only.
     tta: None, or "flip": in evaluation and prediction the mean of the logits of an image and of its mirror image.
     labels: long [N] of the training split, which "balanced" is computed from.
     """
@@ -52,35 +54,37 @@ class Classify(Objective):
             raise ConfigError(f"objective=classify: the dataset has {len(self.classes)} classes; at least 2 are needed")
         if num_classes not in (None, len(self.classes)):
             raise ConfigError(f"objective.num_classes={num_classes}: the dataset has {len(self.classes)} classes")
-        if tta not in (None, "flip") or (tta and spec.modality != "image"):
-            raise ConfigError(f"objective.tta={tta}: choose null, or flip for images")
+        if tta not in (None, "flip"):
+            raise ConfigError(f"objective.tta={tta}: choose null or flip")
+        if spec.modality != "image":
+            _refuse_for(spec.modality, mixup=mixup, cutmix=cutmix, tta=tta)
         self.backbone = backbone
         self.head = nn.Linear(backbone.width, len(self.classes))
         self.dropout = nn.Dropout(dropout)
         self.label_smoothing, self.tta = label_smoothing, tta
-        self.views = Views(**(views or {}))
+        self.views = random_views(spec, views)
         self.mix = Mix(mixup=mixup, cutmix=cutmix) if mixup or cutmix else None
         weights = _class_weights(class_weights, labels, len(self.classes))
         self.register_buffer("class_weights", weights, persistent=False)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Prepared input -> float32 [B, K]."""
+    def logits(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Prepared input, and a mask bool [B, T] of its real tokens where they differ in length -> float32 [B, K]."""
         if self.tta and not self.training:
-            return (self._logits(x) + self._logits(x.flip(-1))) / 2
-        return self._logits(x)
+            return (self._logits(x, mask) + self._logits(x.flip(-1), mask)) / 2
+        return self._logits(x, mask)
 
-    def _logits(self, x: Tensor) -> Tensor:
-        features = self.backbone(x)
+    def _logits(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        features = self.backbone(x, mask)
         return self.head(self.dropout(self.backbone.pool(features))).float()  # type: ignore[no-any-return]
 
     def forward(self, batch: Batch) -> Step:
-        x, labels = self.backbone.prepare(batch["input"]), batch["label"]
+        x, labels = self.backbone.inputs(batch), batch["label"]
         target = labels
         if self.training:
             x = self.views(x)
             if self.mix is not None:
                 x, target = self.mix(x, labels, len(self.classes))
-        logits = self.logits(x)
+        logits = self.logits(x, batch.get("mask"))
         total = self.hard(logits, target)
         count = torch.full((), len(labels), device=logits.device)  # filled there: a copy of a number would wait
         return Step(total, count, self._sums(logits.detach(), labels))
@@ -104,13 +108,13 @@ class Classify(Objective):
         return sums
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        """accuracy; in evaluation macro_f1 too (classes without any example left out), and top5 above ten classes."""
+        """accuracy; in evaluation macro_f1 (classes without an example left out) and mcc; top5 above ten classes."""
         count = sums["count"].double()
         found = {"accuracy": float(sums["correct"] / count)}
         if "top5" in sums:
             found["top5"] = float(sums["top5"] / count)
         if "confusion" in sums:
-            found["macro_f1"] = _macro_f1(sums["confusion"].double())
+            found["macro_f1"], found["mcc"] = macro_f1(sums["confusion"]), matthews(sums["confusion"])
         return found
 
     def tables(self, sums: dict[str, Tensor]) -> dict[str, Table]:
@@ -118,15 +122,21 @@ class Classify(Objective):
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """`label` long [B], the likeliest class, and its `probability` float [B]."""
-        probability, label = self.logits(self.backbone.prepare(batch["input"])).softmax(1).max(1)
+        probability, label = self.logits(self.backbone.inputs(batch), batch.get("mask")).softmax(1).max(1)
         return {"label": label, "probability": probability}
 
+    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """`class`, the name of the likeliest, and its `probability`."""
+        found = self.predict(batch)
+        pairs = zip(found["label"].tolist(), found["probability"].tolist(), strict=True)
+        return [{"class": self.classes[label], "probability": share} for label, share in pairs]
 
-def _macro_f1(confusion: Tensor) -> float:
-    """Mean over classes of 2 TP / (2 TP + FP + FN), [K, K] -> a number."""
-    hits, true, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-    present = (true + predicted) > 0
-    return float((2 * hits[present] / (true + predicted)[present]).mean())
+
+def _refuse_for(modality: str, **options: Any) -> None:
+    """Raises ConfigError for options of images that were chosen for something else."""
+    for key, value in options.items():
+        if value:
+            raise ConfigError(f"objective.{key}={value}: is for images, the dataset is one of {modality}")
 
 
 def _class_weights(given: str | Sequence[float] | None, labels: Tensor | None, num_classes: int) -> Tensor | None:

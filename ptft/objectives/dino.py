@@ -46,6 +46,7 @@ class DINO(Unlabelled):
     options: those of `Unlabelled`.
     """
 
+    kinds: ClassVar[frozenset[str]] = frozenset({"image"})
     whole_batch: ClassVar[bool] = True
     center: Tensor
     teacher_temperature: Tensor

@@ -84,10 +84,10 @@ class Distill(Classify):
         labels = batch.get("label")
         if labels is not None and not self.training:
             return super().forward(batch)
-        x = self.backbone.prepare(batch["input"])
+        x = self.backbone.inputs(batch)
         if self.training:
             x = self.views(x)
-        logits, answers = self.logits(x), self.answers(x)
+        logits, answers = self.logits(x), self.taught(x)
         total = self._soft(logits, answers)
         if labels is None:
             sums = {"agreed": (logits.argmax(1) == answers.argmax(1)).sum()}
@@ -97,7 +97,7 @@ class Distill(Classify):
         return Step(total, torch.full((), len(x), device=x.device), sums)
 
     @torch.no_grad()
-    def answers(self, x: Tensor) -> Tensor:
+    def taught(self, x: Tensor) -> Tensor:
         """The teacher's logits, float32 [B, K], for images as the student's backbone prepares them."""
         if not self.teacher:
             raise ConfigError("objective=distill: without labels only a training has what to measure with, its teacher")

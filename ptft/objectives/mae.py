@@ -31,6 +31,7 @@ class MAE(Unlabelled):
     Raises ConfigError for a backbone that can't encode some of an image's patches, and for options that can't work.
     """
 
+    kinds: ClassVar[frozenset[str]] = frozenset({"image"})
     monitor: ClassVar[dict[str, str]] = Objective.monitor  # neighbours say little of what finetuning makes of it
     backbone: PatchBackbone
 

@@ -5,7 +5,7 @@ Axes: B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,8 @@ class Rotation(Unlabelled):
     options: those of `Unlabelled`.
     Raises ConfigError for images that are not square.
     """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"image"})
 
     def __init__(self, backbone: Backbone, spec: Spec, **options: Any) -> None:
         super().__init__(backbone, spec, **options)

@@ -120,7 +120,7 @@ def _header(
 ) -> None:
     rows = {
         "model": f"{cfg.names.model}, {cfg.names.objective}",
-        "data": f"{cfg.names.dataset}: {sizes}; {announce.classes_of(source.spec)}, {announce.shape_of(source.spec)}",
+        "data": f"{cfg.names.dataset}: {sizes}; {announce.examples_of(source.spec)}",
         "device": device,
         "start": origin.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",

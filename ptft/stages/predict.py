@@ -1,22 +1,26 @@
-"""Classes for new files, as a CSV. Needs nothing but the checkpoint, which holds model, input shape and class names."""
+"""What a checkpoint's objective answers for new files: classes, continuations … Needs nothing but the checkpoint."""
 
 from __future__ import annotations
 
 import csv
-import importlib
+import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
 from ptft import announce, build, kernels, speed
-from ptft.core import Objective, Spec
+from ptft.assemble import plain
+from ptft.core import Batch, Spec
+from ptft.data import modality
+from ptft.data.modality import Row
+from ptft.data.prefetch import on_device
 from ptft.errors import DataError, StorageError
 from ptft.origin import Origin, load
 from ptft.report import Report
@@ -26,8 +30,6 @@ from ptft.summary import versions
 
 BATCH = 64
 SHOWN = 10
-Row = tuple[str, str, float]
-"""path, class, probability"""
 
 
 def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any]:
@@ -39,13 +41,12 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     objective = kernels.place(restored(cfg, origin).to(device), chosen).eval()
     spec = origin.spec
     assert spec
-    modality = importlib.import_module(f"ptft.data.{spec.modality}")
-    paths = modality.find(str(cfg.input))
-    if not paths:
+    items = modality.find(spec, str(cfg.input), bool(cfg.whole))
+    if not items:
         raise DataError(f"input={cfg.input}: no {spec.modality} files there; name a file, a folder or a glob")
     header = {
         "model": f"{cfg.names.model}, {cfg.names.objective}",
-        "input": f"{len(paths):,} files, read as {announce.shape_of(spec)}",
+        "input": f"{len(items):,} items, read as {announce.shape_of(spec)}",
         "device": announce.device_name(device, chosen),
         "start": origin.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
@@ -53,83 +54,89 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     out.block("ptft predict", header)
     if folder is None:
         return {}
-    rows, unreadable = [], []
+    found: list[tuple[Any, Row]] = []
+    unreadable: list[str] = []
+    options = {**plain(cfg.generate), "seed": cfg.seed}
     with out.reading("predicting") as progress, torch.inference_mode(), kernels.autocast(chosen.precision, device)():
-        for names, inputs, failed in _batches(paths, modality, spec):
-            rows += _predicted(objective, spec, names, inputs.to(device)) if names else []
+        for readable, batch, failed in _batches(items, spec):
+            moved = next(on_device(iter([batch]), device)) if readable else {}
+            found += zip(readable, objective.answers(moved, **options) if readable else [], strict=True)
             unreadable += failed
-            progress(len(rows) + len(unreadable), len(paths))
+            progress(len(found) + len(unreadable), len(items))
+    rows = modality.finish(spec, found)
     for message in unreadable[:SHOWN]:
         out.say(f"left out: {message}", "yellow")
     if not rows:
-        raise DataError(f"input={cfg.input}: none of the {len(paths)} files can be read; the first: {unreadable[0]}")
+        raise DataError(f"input={cfg.input}: none of the {len(items)} items can be read; the first: {unreadable[0]}")
     target = Path(os.path.expanduser(str(cfg.output))).absolute() if cfg.output else folder.path / "predictions.csv"
     _write(target, rows)
     _close(cfg, out, folder, origin, rows, len(unreadable), target)
     return {}
 
 
-def _predicted(objective: Objective, spec: Spec, names: list[str], inputs: torch.Tensor) -> list[Row]:
-    found = objective.predict({"input": inputs})
-    labels, shares = found["label"].tolist(), found["probability"].tolist()
-    return [(name, spec.classes[label], share) for name, label, share in zip(names, labels, shares, strict=True)]
-
-
 def _close(
     cfg: DictConfig, out: Report, folder: RunFolder, origin: Origin, rows: list[Row], unreadable: int, target: Path
 ) -> None:
     """The summary, the first rows, and the last lines."""
-    counts = Counter(name for _, name, _ in rows)
+    counts = Counter(row["class"] for row in rows if "class" in row)
     summary = {
         **{key: cfg.names[key] for key in ("stage", "model", "objective")},
         "status": "finished",
         "files": len(rows),
         "unreadable": unreadable,
-        "classes": counts,
+        **({"classes": counts} if counts else {}),
         "output": str(target),
         "parent": origin.parent,
         "versions": versions(),
     }
     write_json(folder.path / "summary.json", summary)
     title = "predictions" if len(rows) <= SHOWN else f"the first {SHOWN} predictions"
-    shown = [[name, label, f"{share:.4f}"] for name, label, share in rows[:SHOWN]]
-    out.table(title, ["path", "class", "probability"], shown)
-    done = {
-        "files": f"{len(rows):,} predicted, {unreadable:,} unreadable",
-        "classes": ", ".join(f"{name} {count}" for name, count in counts.most_common(10)),
-        "written": str(target),
-    }
+    out.table(title, list(rows[0]), [[_shown(value, 4) for value in row.values()] for row in rows[:SHOWN]])
+    done = {"items": f"{len(rows):,} predicted, {unreadable:,} unreadable", "written": str(target)}
+    if counts:
+        done["classes"] = ", ".join(f"{name} {count}" for name, count in counts.most_common(10))
     out.block("predict done", done, "green")
     announce.ending(out, folder.path, f"ptft stage=evaluate ckpt={announce.short(origin.path)}")
 
 
-def _batches(
-    paths: list[Path], modality: ModuleType, spec: Spec
-) -> Iterator[tuple[list[str], torch.Tensor, list[str]]]:
-    """Names, inputs (uint8, stacked) and messages about unreadable files, a batch at a time, decoded in threads."""
+def _shown(value: str | float, digits: int) -> str:
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
-    def read(path: Path) -> torch.Tensor | DataError:
+
+def _batches(items: Sequence[Any], spec: Spec) -> Iterator[tuple[list[Any], Batch, list[str]]]:
+    """Readable items, their batch and messages about unreadable items, BATCH at a time, read in threads."""
+    module = modality.of(spec)
+
+    def read(item: Any) -> Tensor | DataError:
         try:
-            tensor: torch.Tensor = modality.read(path, spec)
+            return module.read(item, spec)
         except DataError as error:
             return error
-        return tensor
 
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(paths), BATCH):
-            part = paths[start : start + BATCH]
+        for start in range(0, len(items), BATCH):
+            part = items[start : start + BATCH]
             found = list(pool.map(read, part))
-            good = [(str(path), item) for path, item in zip(part, found, strict=True) if isinstance(item, torch.Tensor)]
-            inputs = torch.stack([item for _, item in good]) if good else torch.empty(0)
-            yield [name for name, _ in good], inputs, [str(item) for item in found if isinstance(item, DataError)]
+            good = [(item, value) for item, value in zip(part, found, strict=True) if isinstance(value, Tensor)]
+            batch = module.collate([value for _, value in good], spec) if good else {}
+            batch["index"] = torch.arange(start, start + len(good))
+            yield [item for item, _ in good], batch, [str(error) for error in found if isinstance(error, DataError)]
 
 
 def _write(target: Path, rows: list[Row]) -> None:
+    """As CSV, or as one JSON object a line where the name ends with .jsonl."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "class", "probability"])
-            writer.writerows((name, label, f"{share:.6f}") for name, label, share in rows)
+            if target.suffix == ".jsonl":
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            else:
+                _write_csv(file, rows)
     except OSError as error:
         raise StorageError(f"{target}: can't be written ({error.strerror}); choose another output") from error
+
+
+def _write_csv(file: IO[str], rows: list[Row]) -> None:
+    writer = csv.writer(file)
+    writer.writerow(rows[0])
+    writer.writerows([_shown(value, 6) for value in row.values()] for row in rows)

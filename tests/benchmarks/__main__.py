@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import accuracy, inputs, loop, resnet, start, survey
+from tests.benchmarks import accuracy, inputs, language, loop, resnet, start, survey
 from tests.benchmarks.common import Options, machine
 
 READS_MNIST = {"survey", "accuracy", "recipe", "start"}
@@ -25,6 +25,7 @@ BENCHES = {
     "loop": loop.overhead,
     "profile": loop.top_ten,
     "inputs": inputs.run,
+    "language": language.run,
     "resnet": resnet.run,
     "start": start.run,
 }

@@ -74,11 +74,12 @@ def test_metrics_over_batches_are_scikit_learns():
     found, tables = evaluate(objective, Loader(held_out, 64), torch.no_grad)
     true, log_p = held_out.labels.numpy(), log_probabilities(objective, objective.backbone.prepare(held_out.base))
     predicted = log_p.argmax(1)
-    assert found.keys() == {"loss", "accuracy", "top5", "macro_f1"}
+    assert found.keys() == {"loss", "accuracy", "top5", "macro_f1", "mcc"}
     close(found["loss"], -log_p[np.arange(250), true].mean())
     close(found["accuracy"], sk.accuracy_score(true, predicted))
     close(found["top5"], sk.top_k_accuracy_score(true, log_p, k=5, labels=range(12)))
     close(found["macro_f1"], sk.f1_score(true, predicted, average="macro"))
+    close(found["mcc"], sk.matthews_corrcoef(true, predicted))
     assert 0 < found["accuracy"] < found["top5"] < 1
     table = tables["confusion"]
     assert table.rows == table.columns == objective.classes
@@ -96,7 +97,7 @@ def test_a_class_that_is_never_predicted_counts_as_zero_in_macro_f1():
 
 def test_top_five_is_asked_above_ten_classes_only():
     few, _ = evaluate(classify(10), Loader(examples(40, 10), 64), torch.no_grad)
-    assert few.keys() == {"loss", "accuracy", "macro_f1"}
+    assert few.keys() == {"loss", "accuracy", "macro_f1", "mcc"}
 
 
 def test_training_counts_what_is_right():

@@ -1,0 +1,146 @@
+"""The audio modality: from a path to int16 [n], mono. Sources and `stage=predict` read through the same functions.
+
+`Spec.shape` is `{"rate": samples a second, "seconds": the longest clip or None}`. Channels are mixed, other rates are
+resampled, and of a longer clip the middle is taken. WAV, FLAC, OGG and what else libsndfile reads.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ptft.core import Batch, Spec
+from ptft.data import files
+from ptft.errors import ConfigError, DataError
+
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
+FULL_SCALE = 32768
+"""The int16 value of an amplitude of 1."""
+STREAM = 2**31 - 2**12
+"""Bytes from which on the length in a WAV header means that nobody knew it."""
+
+
+def find(path: Path | str) -> list[Path]:
+    """The recordings at `path` (a file, a folder with everything below it, or a glob), sorted; as `files.find`."""
+    return files.find(path, SUFFIXES)
+
+
+def shape(rate: int, seconds: float | None) -> dict[str, object]:
+    """The `Spec.shape` of recordings at `rate` of at most `seconds`. Raises ConfigError for what can't be."""
+    if isinstance(rate, bool) or not isinstance(rate, int) or not 1_000 <= rate <= 400_000:
+        raise ConfigError(f"dataset.rate={rate}: a whole number of samples a second, from 1000 to 400000")
+    if seconds is not None and not seconds > 0:
+        raise ConfigError(f"dataset.seconds={seconds}: more than 0, or null for recordings of any length")
+    return {"rate": rate, "seconds": seconds}
+
+
+def info(path: Path | str) -> tuple[int, int]:
+    """(samples, samples a second) as the file's header says. Raises DataError naming the file."""
+    try:
+        found = _soundfile().info(str(path))
+    except (OSError, RuntimeError) as error:
+        raise DataError(_unreadable(path, error)) from error
+    return int(found.frames), int(found.samplerate)
+
+
+def read(path: Path | str, spec: Spec, span: tuple[float, float] | None = None) -> Tensor:
+    """The recording at `path` as int16 [n], at the rate and no longer than `spec.shape` says.
+
+    span: its part from one second to another; None is all of it.
+    Raises DataError naming the file if it is missing, empty, truncated or no recording.
+    """
+    try:
+        with _soundfile().SoundFile(str(path)) as file:
+            rate, begin, end, cut = file.samplerate, 0, file.frames, _is_cut(file.extra_info)
+            if span is not None:
+                begin, end = (min(end, max(0, round(second * rate))) for second in span)
+            file.seek(begin)
+            values = file.read(end - begin, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(_unreadable(path, error)) from error
+    if cut or len(values) < end - begin:
+        raise DataError(f"{path}: is truncated")
+    if len(values) == 0:
+        where = "" if span is None else f" from {span[0]:g} to {span[1]:g} s"
+        raise DataError(f"{path}: holds no sound{where}")
+    return fit(resampled(torch.from_numpy(values.mean(1)), rate, spec.shape["rate"]), spec)
+
+
+def resampled(values: Tensor, rate: int, wanted: int) -> Tensor:
+    """Amplitudes float32 [n] at one rate -> int16 [m] at another."""
+    if rate != wanted:
+        values = torch.from_numpy(_soxr().resample(values.numpy(), rate, wanted).astype(np.float32))
+    return (values * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE - 1).to(torch.int16)
+
+
+def fit(values: Tensor, spec: Spec) -> Tensor:
+    """The middle of int16 [n], not longer than the Spec's recordings are."""
+    longest = most(spec)
+    if longest is None or len(values) <= longest:
+        return values
+    start = (len(values) - longest) // 2
+    return values[start : start + longest]
+
+
+def most(spec: Spec) -> int | None:
+    """How many samples a recording has at most; None where any number."""
+    seconds = spec.shape["seconds"]
+    return None if seconds is None else max(1, round(seconds * spec.shape["rate"]))
+
+
+def describe(spec: Spec) -> str:
+    """As the header of a run shows it: "8,000 Hz, up to 2 s"."""
+    seconds = spec.shape["seconds"]
+    return f"{spec.shape['rate']:,} Hz" + ("" if seconds is None else f", up to {seconds:g} s")
+
+
+def collate(items: Sequence[Tensor], spec: Spec) -> Batch:
+    """Recordings int16 [n] of any lengths as one batch: `input` int16 [B, N] padded with 0, `length` long [B]."""
+    lengths = torch.tensor([len(item) for item in items])
+    return {"input": pad_sequence(list(items), batch_first=True), "length": lengths}
+
+
+def write(path: Path, values: Tensor, rate: int) -> None:
+    """int16 [n] as a file of the kind that the name's suffix says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _soundfile().write(str(path), values.numpy(), rate)
+
+
+def _soundfile() -> Any:
+    """Imported when a recording is read, so that whatever else speaks of audio works without it."""
+    try:
+        import soundfile
+    except ImportError as error:
+        raise ConfigError("audio files need soundfile: pip install 'ptft[speech]'") from error
+    return soundfile
+
+
+def _soxr() -> Any:
+    try:
+        import soxr
+    except ImportError as error:
+        raise ConfigError("recordings at another rate need soxr: pip install 'ptft[speech]'") from error
+    return soxr
+
+
+def _is_cut(log: str) -> bool:
+    """Whether libsndfile's log of a file tells that it ends too early; of a stream the header knows no length."""
+    said = re.search(r"^data *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+    return "ended unexpectedly" in log or (said is not None and int(said[2]) < int(said[1]) < STREAM)
+
+
+def _unreadable(path: Path | str, error: BaseException) -> str:
+    if not os.path.exists(path):
+        return f"{path}: no such file"
+    if os.path.isfile(path) and os.path.getsize(path) == 0:
+        return f"{path}: the file is empty"
+    reason = str(error).split("\n")[0].removeprefix(f"Error opening {str(path)!r}: ")
+    return f"{path}: not readable as a recording ({reason or type(error).__name__})"

@@ -1,0 +1,57 @@
+"""What the names of files say: fields such as label, speaker and index, and rules about them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ptft.errors import ConfigError, DataError
+
+
+class Pattern:
+    """`{label}_{speaker}_{index}`: fields and what stands between them, of a file's name without its suffix.
+
+    A field holds anything but the character that follows it. Raises ConfigError where there is no field `label`.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        parts = re.split(r"\{(\w+)\}", text)
+        self.fields = parts[1::2]
+        if "label" not in self.fields or len(set(self.fields)) < len(self.fields):
+            raise ConfigError(f"dataset.pattern={text}: names the field {{label}}, and no field twice")
+        follows = [after[:1] for after in parts[2::2]]
+        groups = [
+            f"(?P<{name}>{f'[^{re.escape(end)}]+' if end else '.+'})"
+            for name, end in zip(self.fields, follows, strict=True)
+        ]
+        between = [re.escape(literal) for literal in parts[0::2]]
+        self.expression = re.compile("".join(a + b for a, b in zip(between, [*groups, ""], strict=True)))
+
+    def read(self, path: Path) -> dict[str, str]:
+        """Field -> its text. Raises DataError naming a file that has another form."""
+        found = self.expression.fullmatch(path.stem)
+        if found is None:
+            raise DataError(f"{path}: its name is not of the form dataset.pattern={self.text}")
+        return found.groupdict()
+
+
+class Rule:
+    """`index:0-4`, `speaker:theo` or `speaker:theo+lucas`: a field, and the values or ranges that it must have.
+
+    Raises ConfigError, naming `key`, for what is no rule or a field that does not exist.
+    """
+
+    def __init__(self, key: str, text: str, fields: list[str]) -> None:
+        self.field, _, values = text.partition(":")
+        if self.field not in fields or not values:
+            known = ", ".join(fields)
+            raise ConfigError(f"{key}={text}: FIELD:VALUE, e.g. index:0-4 or speaker:anna+tom; the fields are {known}")
+        self.values = set(values.split("+"))
+        ranges = [re.fullmatch(r"(\d+)-(\d+)", value) for value in self.values]
+        self.ranges = [(int(found[1]), int(found[2])) for found in ranges if found]
+
+    def holds(self, fields: dict[str, str]) -> bool:
+        value = fields[self.field]
+        inside = value.isdecimal() and any(low <= int(value) <= high for low, high in self.ranges)
+        return inside or value in self.values

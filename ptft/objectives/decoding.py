@@ -1,0 +1,65 @@
+"""From the probabilities of frames to symbols, for models trained with CTC.
+
+Axes: B batch, T frames, V symbols; the blank is the last of V + 1 scores.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+NEVER = -math.inf
+Beams = dict[tuple[int, ...], tuple[float, float]]
+"""Prefix -> log-probabilities of the ways to it that end with a blank, and with its last symbol."""
+
+
+def greedy(scores: Tensor, frames: Tensor, blank: int) -> list[list[int]]:
+    """The likeliest symbol of each frame, equal neighbours once and blanks left out.
+
+    scores: [B, T, V + 1], of which `frames` (long [B]) are real.
+    """
+    best = scores.argmax(-1)
+    before = torch.nn.functional.pad(best, (1, 0), value=-1)[:, :-1]
+    real = torch.arange(best.shape[1], device=best.device) < frames.unsqueeze(1)
+    kept = (best != before) & (best != blank) & real
+    return [row[keep].tolist() for row, keep in zip(best.cpu(), kept.cpu(), strict=True)]
+
+
+def beam_search(scores: Tensor, blank: int, width: int) -> tuple[list[int], float]:
+    """The prefix with the highest probability, over all ways to spread it over the frames, and its logarithm.
+
+    scores: log-probabilities [T, V + 1] of one recording. width: how many prefixes are kept after a frame; with as many
+    as there are, the result is exact. Each has two probabilities, of ways that end with a blank and with its last
+    symbol, since only after a blank the same symbol begins again (Hannun et al. 2014, "First-pass large vocabulary
+    continuous speech recognition using bi-directional recurrent DNNs").
+    """
+    beams: Beams = {(): (0.0, NEVER)}
+    for frame in scores.tolist():
+        grown: Beams = {}
+        for prefix, (blanks, symbols) in beams.items():
+            either = _plus(blanks, symbols)
+            _add(grown, prefix, either + frame[blank], NEVER)
+            for symbol, score in enumerate(frame):
+                if symbol == blank:
+                    continue
+                if prefix and symbol == prefix[-1]:
+                    _add(grown, prefix, NEVER, symbols + score)
+                    _add(grown, (*prefix, symbol), NEVER, blanks + score)
+                else:
+                    _add(grown, (*prefix, symbol), NEVER, either + score)
+        beams = dict(sorted(grown.items(), key=lambda item: -_plus(*item[1]))[:width])
+    best = max(beams, key=lambda prefix: _plus(*beams[prefix]))
+    return list(best), _plus(*beams[best])
+
+
+def _add(beams: Beams, prefix: tuple[int, ...], blank: float, symbol: float) -> None:
+    before = beams.get(prefix, (NEVER, NEVER))
+    beams[prefix] = _plus(before[0], blank), _plus(before[1], symbol)
+
+
+def _plus(a: float, b: float) -> float:
+    """log(exp a + exp b)."""
+    high, low = (a, b) if a > b else (b, a)
+    return high if low == NEVER else high + math.log1p(math.exp(low - high))

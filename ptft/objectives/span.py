@@ -1,0 +1,83 @@
+"""The part of a text that answers a question: where it starts and where it ends. Axes: B windows, T tokens."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ptft.core import Backbone, Batch, Objective, Spec, Step
+from ptft.errors import ConfigError
+
+NOWHERE = 0
+"""The token, [CLS], that stands for an answer that is not in the window."""
+
+
+class Span(Objective):
+    """Cross-entropy of the first and of the last token of the answer (Devlin et al. 2018, sections 4.2 and 4.3).
+
+    max_answer: tokens that an answer has at most.
+    threshold: by how much the score of no answer must exceed that of the best one, where a dataset has questions
+        without an answer. Unused elsewhere.
+    dropout: before the head.
+    """
+
+    monitor: ClassVar[dict[str, str]] = {"metric": "val/f1", "mode": "max"}
+
+    def __init__(
+        self, backbone: Backbone, spec: Spec, *, max_answer: int = 30, threshold: float = 0.0, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        if spec.target != "span":
+            raise ConfigError(f"objective=span: needs a dataset of questions, this one has a {spec.target}")
+        if max_answer < 1:
+            raise ConfigError(f"objective.max_answer={max_answer}: must be at least 1")
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.width, 2)
+        self.dropout = nn.Dropout(dropout)
+        self.max_answer, self.threshold = max_answer, threshold
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Raw batch -> float32 [B, T, 2], of start and end; where no answer can be -inf, [CLS] excepted."""
+        features = self.backbone(self.backbone.inputs(batch), batch.get("mask"))
+        allowed = batch["context"].clone()
+        allowed[:, NOWHERE] = True
+        logits = self.head(self.dropout(features.tokens)).float()
+        return logits.masked_fill(~allowed.unsqueeze(-1), -torch.inf)  # type: ignore[no-any-return]
+
+    def forward(self, batch: Batch) -> Step:
+        logits, span = self.logits(batch), batch["span"]
+        total = F.cross_entropy(logits, span, reduction="sum") / 2
+        count = torch.full((), len(span), device=logits.device)
+        guess = logits.detach()
+        sums = {"exact": (guess.argmax(1) == span).all(1).sum()}
+        lists = {} if self.training else {"index": batch["index"], **self._best(guess)}
+        return Step(total, count, sums, lists)
+
+    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """accuracy of windows whose both ends are right; the examples add exact_match and f1 of the questions."""
+        return {"accuracy": float(sums["exact"].double() / sums["count"].double())}
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        """Of each window `start`, `end` (long [B], inclusive), `score` and the `margin` of no answer, float [B]."""
+        return self._best(self.logits(batch))
+
+    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """What `predict` finds in every window; the best window of a question is its answer."""
+        found = self.predict(batch)
+        return [dict(zip(found, row, strict=True)) for row in zip(*(v.tolist() for v in found.values()), strict=True)]
+
+    def _best(self, logits: Tensor) -> dict[str, Tensor]:
+        """The best span of at most `max_answer` tokens outside [CLS]; margin: no answer's score less the threshold."""
+        none = logits[:, NOWHERE].sum(-1)
+        starts, ends = logits[:, 1:, 0], logits[:, 1:, 1]
+        longest = min(self.max_answer, starts.shape[1])
+        scores = [
+            F.pad(starts[:, : starts.shape[1] - d] + ends[:, d:], (0, d), value=-torch.inf) for d in range(longest)
+        ]
+        best, where = torch.stack(scores, 1).flatten(1).max(1)
+        start = where % starts.shape[1] + 1
+        end = start + where // starts.shape[1]
+        return {"start": start, "end": end, "score": best, "margin": none - self.threshold}

@@ -1,0 +1,55 @@
+"""What objectives over a vocabulary share: the backbone they need, and the loss of tokens.
+
+Axes: B batch, T tokens, n some tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ptft.core import Backbone, Spec
+from ptft.errors import ConfigError
+
+AT_ONCE = 2**24
+"""Logits that are held at a time where no gradient is wanted."""
+
+
+def embedding_of(backbone: Backbone, spec: Spec, objective: str, *, causal: bool) -> nn.Embedding:
+    """The backbone's `embedding` of ids. Raises ConfigError where it reads no text, or in the other direction."""
+    found, direction = getattr(backbone, "embedding", None), getattr(backbone, "causal", None)
+    name = type(backbone).__name__
+    if spec.modality != "text" or not isinstance(found, nn.Embedding) or direction is None:
+        raise ConfigError(f"objective={objective}: needs a model of text, such as {_example(causal)}; {name} is none")
+    if direction != causal:
+        wanted = "sees only what stands before" if causal else "sees both sides"
+        raise ConfigError(
+            f"objective={objective}: needs a model that {wanted}, such as {_example(causal)}; this {name} has "
+            f"model.causal={str(direction).lower()}"
+        )
+    return found
+
+
+def _example(causal: bool) -> str:
+    return "model=gpt_tiny" if causal else "model=bert_tiny"
+
+
+def matrix(backbone: Backbone) -> Tensor:
+    """The embedding [V, D], which is the output's matrix too."""
+    return backbone.get_parameter("embedding.weight")
+
+
+def score(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The summed loss in nats of targets (long [n], left out where negative), and how many are the likeliest; scalars.
+
+    Cross-entropy under the logits `hidden` [n, D] @ `weight` [V, D].T + `bias` [V]. Without gradients they are made a
+    part at a time, as all of them can be large.
+    """
+    size = max(1, len(hidden) if torch.is_grad_enabled() else AT_ONCE // len(weight))
+    total, correct = hidden.new_zeros((), dtype=torch.float32), targets.new_zeros(())
+    for part, wanted in zip(torch.split(hidden, size), torch.split(targets, size), strict=True):
+        logits = F.linear(part, weight, bias)
+        total = total + F.cross_entropy(logits.float(), wanted, reduction="sum")
+        correct = correct + (logits.detach().argmax(-1) == wanted).sum()
+    return total, correct

@@ -1,0 +1,125 @@
+"""Text to ids and back, by bytes and by subwords."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from ptft.data.tokenizer import KINDS, ROLES, Tokenizer
+from ptft.errors import ConfigError, DataError
+
+TEXTS = [
+    "The cat sat on the mat, and the dog sat too.",
+    "A cat! The dog's mat…",
+    "na\u00efve caf\u00e9 \u2014 cats & dogs",
+] * 20
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def tokenizer(request):
+    return Tokenizer.train(request.param, TEXTS, 300)
+
+
+def test_plain_data_makes_the_same_tokenizer(tokenizer):
+    plain = json.loads(json.dumps(tokenizer.to_dict()))
+    again = Tokenizer.from_dict(plain)
+    assert again.encode(TEXTS) == tokenizer.encode(TEXTS)
+    assert (again.size, again.to_dict()) == (tokenizer.size, plain)
+    special = [getattr(tokenizer, role) for role in ROLES]
+    assert len(set(special)) == 5
+    assert all(0 <= index < tokenizer.size for index in special)
+
+
+def test_text_comes_back(tokenizer):
+    unseen = "the mat sat\n\n  on \u00e9lan \U0001f600"
+    for text in (TEXTS[0], unseen):
+        ids = tokenizer.encode([text])[0]
+        back = tokenizer.decode([tokenizer.cls, *ids, tokenizer.sep, tokenizer.pad])
+        if tokenizer.kind != "wordpiece":
+            assert back == text
+            assert int(tokenizer.byte_lengths[ids].sum()) == len(text.encode())
+        elif text == TEXTS[0]:
+            assert back == text.lower()
+    assert max(max(row) for row in tokenizer.encode(TEXTS)) < tokenizer.size
+
+
+def test_offsets_are_characters_of_the_text(tokenizer):
+    text = TEXTS[2]
+    ids, offsets = tokenizer.encode_with_offsets([text])
+    assert len(ids[0]) == len(offsets[0])
+    assert "".join(text[i] for i in range(len(text)) if any(s <= i < e for s, e in offsets[0])).replace(" ", "") == (
+        text.replace(" ", "")
+    )
+    assert tokenizer.encode([text]) == ids
+
+
+def test_every_word_has_its_tokens_in_order(tokenizer):
+    sentences = [["The", "dog's", "caf\u00e9", ",", "mat"], ["cats"], ["a", "\u200b", "b"]]
+    ids, index = tokenizer.encode_words(sentences)
+    for sentence, row, words in zip(sentences, ids, index, strict=True):
+        assert len(row) == len(words)
+        assert words == sorted(words)
+        assert set(words) == set(range(len(sentence)))
+    first = [token for token, word in zip(ids[0], index[0], strict=True) if word == 1]
+    assert tokenizer.decode(first).replace(" ", "").lower() == "dog's"
+
+
+def test_words_begin_where_letters_do(tokenizer):
+    ids = torch.tensor(tokenizer.encode(["the cats"])[0])
+    starts = tokenizer.starts_word(ids.unsqueeze(0))[0]
+    assert starts[0]
+    words = torch.tensor_split(ids, starts.nonzero().flatten()[1:])
+    assert [tokenizer.decode(word.tolist()).strip() for word in words if tokenizer.decode(word.tolist()).strip()] == [
+        "the",
+        "cats",
+    ]
+
+
+def test_flat_ids_are_those_of_the_texts(tokenizer):
+    flat, lengths = tokenizer.encode_flat([*TEXTS[:3], ""])
+    assert [part.tolist() for part in flat.split(lengths.tolist())] == tokenizer.encode([*TEXTS[:3], ""])
+
+
+def test_a_tokenizer_is_loaded_from_files(tokenizer, tmp_path):
+    if tokenizer.kind == "bytes":
+        return
+    (tmp_path / "tokenizer.json").write_text(tokenizer.text, encoding="utf-8")
+    for path in (tmp_path, tmp_path / "tokenizer.json"):
+        loaded = Tokenizer.load(path)
+        assert (loaded.kind, loaded.to_dict()) == (tokenizer.kind, tokenizer.to_dict())
+
+
+def test_files_that_pad_and_cut_are_loaded_without(tmp_path):
+    tokenizer = Tokenizer.train("bpe", TEXTS, 300)
+    plain = json.loads(tokenizer.text)
+    plain["truncation"] = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
+    plain["padding"] = {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": None}
+    plain["padding"] |= {"pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(plain), encoding="utf-8")
+    assert Tokenizer.load(tmp_path).encode(TEXTS[:3]) == tokenizer.encode(TEXTS[:3])
+
+
+def test_berts_vocabulary_is_a_folder_too(tmp_path):
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nThe\ncat\n##s\n!\n")
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    found = Tokenizer.load(tmp_path)
+    assert found.encode(["The cats!", "the"]) == [[5, 6, 7, 8], [1]]
+    assert (found.size, found.pad, found.mask) == (9, 0, 4)
+    assert found.starts_word(torch.tensor([[5, 6, 7, 8]])).tolist() == [[True, True, False, True]]
+
+
+def test_what_is_no_tokenizer_is_refused(tmp_path):
+    (tmp_path / "tokenizer.json").write_text('{"model": 3}')
+    for path in (tmp_path, tmp_path / "none"):
+        with pytest.raises(DataError, match=r"no tokenizer\.json"):
+            Tokenizer.load(path)
+    with pytest.raises(ConfigError, match="one of bytes, bpe"):
+        Tokenizer.train("words", TEXTS, 10)
+
+
+def test_without_the_package_bytes_work_and_others_name_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    assert Tokenizer().encode(["a"]) == [[97]]
+    with pytest.raises(ConfigError, match=r"pip install 'ptft\[text\]'"):
+        Tokenizer.train("bpe", TEXTS, 300)
