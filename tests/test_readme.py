@@ -31,6 +31,7 @@ def test_its_keys_exist():
     known = {
         *flat_keys(compose(["stage=pretrain"])),
         *flat_keys(compose(["stage=pretrain", "model=vit_tiny"])),
+        *flat_keys(compose(["stage=pretrain", "dataset=table"])),
         *flat_keys(compose(["stage=predict", "dataset=glyphs"])),
         "input",
         "model.name",
