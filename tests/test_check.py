@@ -92,7 +92,8 @@ def test_values_in_and_out_of_range(composed, key, good, bad):
 
 
 def test_every_rule_is_of_a_key_that_exists():
-    typed = [*(f"stage={stage}" for stage in compose.options("stage")), "model=vit_tiny", "optimizer=sgd"]
+    groups = ("stage", "model", "dataset", "objective", "optimizer", "schedule")
+    typed = [f"{group}={name}" for group in groups for name in compose.options(group)]
     keys = {key for override in typed for key in compose.flat_keys(compose.compose([override]))}
     assert set(RULES) <= keys | set(compose.flat_keys(compose.compose(["experiment=cifar10_fast"])))
 
