@@ -59,11 +59,12 @@ class Loader:
     ) -> None:
         assert len(examples) > 0
         assert batch_size > 0
+        joins = tokens is None  # else it would hold more of them than it may
         self.lengths, batch_size, tokens = _sizes(examples, batch_size, tokens)
         self.examples, self.batch_size, self.seed = examples, batch_size, seed
         self.device, self.shuffle = device, shuffle
         self.workers = 0 if examples.in_memory else workers
-        self.joins_last = tokens is None and len(examples) > batch_size > 1 and len(examples) % batch_size == 1
+        self.joins_last = joins and len(examples) > batch_size > 1 and len(examples) % batch_size == 1
         self.ends = self._ends(tokens)
         self.skipped: set[int] = set()
 
@@ -186,7 +187,8 @@ def from_workers(examples: Examples, indices: list[Tensor], workers: int, pin: b
 def _stop(batches: Any, workers: set[BaseProcess]) -> None:
     """Ask the workers to end, then make them: they ignore SIGTERM, and one that hangs hears nothing else."""
     batches._shutdown_workers()
-    for process in workers:
+    while workers:  # once: when Python ends, this is called again without the modules that it takes
+        process = workers.pop()
         process.kill()
         process.join()
 

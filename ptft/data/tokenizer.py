@@ -46,6 +46,8 @@ class Tokenizer:
         if self._library is None:
             self.size, found = 256 + len(SPECIALS), {role: 256 + i for i, role in enumerate(ROLES)}
         else:
+            self._library.no_padding()  # which some files ask for
+            self._library.no_truncation()
             self.size = max(self._library.get_vocab().values()) + 1
             found = special or subwords.special(self._library.get_vocab())
         self.pad, self.unk, self.cls, self.sep, self.mask = (found[role] for role in ROLES)

@@ -31,9 +31,10 @@ class Rotary(nn.Module):
 
 
 class _Rotate(torch.autograd.Function):
-    """(a, b) -> (a cos - b sin, b cos + a sin) for the halves a and b of the last axis.
+    """(a, b) -> (a cos - b sin, b cos + a sin) for the halves a and b of every query and key; values stay.
 
-    Written out because it is a third of a small model's step otherwise: a rotation's gradient is the rotation back.
+    Written out, and of all three at once, because it is a third of a small model's step otherwise: the gradient of a
+    rotation is the rotation back.
     """
 
     @staticmethod
@@ -42,23 +43,24 @@ class _Rotate(torch.autograd.Function):
         return _rotated(x, cosine, sine)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         cosine, sine = ctx.saved_tensors
         return _rotated(gradient, cosine, -sine), None, None
 
 
 def _rotated(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     out = torch.empty_like(x)
-    (a, b), (first, second) = x.chunk(2, dim=-1), out.chunk(2, dim=-1)
-    first.copy_(a * cosine).addcmul_(b, sine, value=-1)
-    second.copy_(b * cosine).addcmul_(a, sine)
+    (a, b), (first, second) = x[:, :, :2].chunk(2, dim=-1), out[:, :, :2].chunk(2, dim=-1)
+    torch.mul(a, cosine, out=first).addcmul_(b, sine, value=-1)
+    torch.mul(b, cosine, out=second).addcmul_(a, sine)
+    out[:, :, 2] = x[:, :, 2]
     return out
 
 
 def rotate(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
-    """Queries and keys [B, T, 2, N, E] turned by their positions' cosines and sines."""
+    """Queries, keys and values [B, T, 3, N, E]; queries and keys are turned by their positions' cosines and sines."""
     cosine, sine = (part.to(x.dtype) for part in turns)
-    turned: Tensor = _Rotate.apply(x, cosine, sine)  # type: ignore[no-untyped-call]
+    turned: Tensor = _Rotate.apply(x, cosine, sine)
     return turned
 
 
@@ -117,10 +119,9 @@ class Attention(nn.Module):
         """[B, T, D] -> [B, T, D]; with a cache, T more tokens of the texts whose keys and values it holds."""
         b, t, d = x.shape
         parts = self.qkv(x).view(b, t, 3, self.heads, d // self.heads)
-        pair, value = parts[:, :, :2], parts[:, :, 2].transpose(1, 2)
         if sight.turns is not None:
-            pair = rotate(pair, sight.turns)
-        query, key = pair.permute(2, 0, 3, 1, 4)
+            parts = rotate(parts, sight.turns)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
         if cache is not None:
             key, value = cache.extend(key, value)
         x = F.scaled_dot_product_attention(query, key, value, attn_mask=sight.allowed, is_causal=sight.causal)

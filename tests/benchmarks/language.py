@@ -23,7 +23,7 @@ from ptft.schedule import Cosine
 from ptft.training import Budget, Every, Training
 from tests.benchmarks.common import Options, in_turn, rates
 
-CPU, BATCH, LENGTH, STEPS = torch.device("cpu"), 32, 256, 12
+CPU, BATCH, LENGTH, STEPS = torch.device("cpu"), 16, 256, 8
 
 
 def plain(source: Grammar, model: Transformer, precision: str) -> float:
@@ -77,7 +77,7 @@ def ours(t: Training, precision: str, folder: Path) -> float:
 
 
 def run(options: Options) -> str:
-    """gpt_tiny on the grammar, bytes, batches of 32 x 256."""
+    """gpt_tiny on the grammar, bytes, batches of 16 x 256."""
     process.keep_freed_memory()
     source = Grammar(length=LENGTH)
     model = Transformer(source.spec, causal=True)

@@ -90,6 +90,16 @@ def test_a_tokenizer_is_loaded_from_files(tokenizer, tmp_path):
         assert (loaded.kind, loaded.to_dict()) == (tokenizer.kind, tokenizer.to_dict())
 
 
+def test_files_that_pad_and_cut_are_loaded_without(tmp_path):
+    tokenizer = Tokenizer.train("bpe", TEXTS, 300)
+    plain = json.loads(tokenizer.text)
+    plain["truncation"] = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
+    plain["padding"] = {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": None}
+    plain["padding"] |= {"pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(plain), encoding="utf-8")
+    assert Tokenizer.load(tmp_path).encode(TEXTS[:3]) == tokenizer.encode(TEXTS[:3])
+
+
 def test_berts_vocabulary_is_a_folder_too(tmp_path):
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nThe\ncat\n##s\n!\n")
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')

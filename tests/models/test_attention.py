@@ -6,7 +6,7 @@ from ptft.models.attention import Rotary, rotate
 
 
 def test_products_depend_on_distance_alone_and_lengths_stay():
-    pair = torch.randn(1, 1, 2, 3, 8, dtype=torch.float64)
+    pair = torch.randn(1, 1, 3, 3, 8, dtype=torch.float64)
     rotary = Rotary(8).double()
 
     def product(first, second):
@@ -23,5 +23,5 @@ def test_products_depend_on_distance_alone_and_lengths_stay():
 
 def test_gradients_are_those_of_the_rotation():
     turns = Rotary(4)(torch.arange(5))
-    pair = torch.randn(2, 5, 2, 1, 4, dtype=torch.float64, requires_grad=True)
+    pair = torch.randn(2, 5, 3, 1, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: rotate(x, turns), pair)
