@@ -37,7 +37,7 @@ class HuggingFace(Backbone):
         the vocabulary becomes the tokenizer's; `ckpt=huggingface:NAME` brings the weights as well.
     config: the configuration as JSON, in place of reading it; kept in checkpoints.
     pooling: "mean" over real tokens, "cls" (the first) or "last" (the last real one); None is cls for models with
-        token types or a pooler (BERT), last for causal ones, else the mean.
+        token types (BERT), last for causal ones, else the mean.
 
     The second text of a pair begins after the first separator: token types follow from that where a model has some.
     """
@@ -58,8 +58,7 @@ class HuggingFace(Backbone):
         self.width, self.separator = int(made.hidden_size), int(spec.shape["tokenizer"]["sep"])
         takes = inspect.signature(self.net.forward).parameters
         self.has_types = "token_type_ids" in takes and getattr(made, "type_vocab_size", 0) > 1
-        causal = getattr(self.net, "causal", False) or not _sees_both(made)
-        self.pooling = pooling or ("cls" if self.has_types else "last" if causal else "mean")
+        self.pooling = pooling or ("cls" if self.has_types else "mean" if _sees_both(made) else "last")
 
     def prepare(self, raw: Tensor) -> Tensor:
         """Ids long [B, T], as they are."""
@@ -108,8 +107,8 @@ def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
     """
     library, made = _library(), _found(name, "ckpt=huggingface:")
     with _read(name, "ckpt=huggingface:"):
-        net = _stripped(library.AutoModel.from_pretrained(name, local_files_only=_is_local(name)))
-        tokenizer = _tokenizer(library, name)
+        net = _stripped(library.AutoModel.from_pretrained(_place(name), local_files_only=_is_local(name)))
+        tokenizer = _tokenizer(library, _place(name))
     length = min(int(getattr(made, "max_position_embeddings", LONGEST)), LONGEST)
     if made.model_type in ("roberta", "xlm-roberta", "camembert"):
         length = min(length, made.max_position_embeddings - 2)  # positions count from the padding's id on
@@ -144,12 +143,18 @@ def _found(name: str, key: str) -> Any:
     with _read(name, key):
         if not _is_local(name):
             _ask(name, key)
-        return library.AutoConfig.from_pretrained(name, local_files_only=_is_local(name))
+        return library.AutoConfig.from_pretrained(_place(name), local_files_only=_is_local(name))
+
+
+def _place(name: str) -> str:
+    """A folder with ~ resolved, or the name as it is."""
+    folder = Path(name).expanduser()
+    return str(folder) if folder.is_dir() else name
 
 
 def _is_local(name: str) -> bool:
     """Whether a model is a folder, or in the hub's cache already."""
-    if Path(name).expanduser().is_dir():
+    if Path(_place(name)).is_dir():
         return True
     from transformers.utils import cached_file
 
@@ -195,11 +200,11 @@ def _network(config: Any) -> Any:
 
 
 def _stripped(net: Any) -> Any:
-    """The encoder where there is a decoder too, without a pooler, which finetuning would have to learn anew."""
+    """The encoder where there is a decoder too, in float32, without a pooler, whose place a head takes."""
     net = net.get_encoder() if getattr(net.config, "is_encoder_decoder", False) else net
     if getattr(net, "pooler", None) is not None:
         net.pooler = None
-    return net
+    return net.float()
 
 
 def _sees_both(config: Any) -> bool:
