@@ -109,13 +109,8 @@ def test_values_in_and_out_of_range(composed, key, good, bad):
 
 
 def test_every_rule_is_of_a_key_that_exists():
-<<<<<<< HEAD
-    typed = [f"{group}={name}" for group in ("stage", "objective") for name in compose.options(group)]
-    typed += ["model=vit_tiny", "optimizer=sgd", *(f"dataset={name}" for name in compose.options("dataset"))]
-=======
     groups = ("stage", "model", "dataset", "objective", "optimizer", "schedule")
     typed = [f"{group}={name}" for group in groups for name in compose.options(group)]
->>>>>>> texttasks
     keys = {key for override in typed for key in compose.flat_keys(compose.compose([override]))}
     assert set(RULES) <= keys | set(compose.flat_keys(compose.compose(["experiment=cifar10_fast"])))
 
