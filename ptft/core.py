@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ptft.errors import ConfigError
-
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -271,12 +269,11 @@ class Objective(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} predicts nothing")
 
     def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
-        """What `stage=predict` writes for every example of a batch: its columns. Raises ConfigError where it has none.
+        """What `stage=predict` writes for every example of a batch: its columns; refused there where it has none.
 
         options: what `generate` of the configuration says, for objectives that write something; others ignore them.
         """
-        name = type(self).__name__.lower()
-        raise ConfigError(f"ckpt=: objective={name} has no answer for new files; finetune its checkpoint first")
+        raise NotImplementedError(f"{type(self).__name__} has no answers")
 
     def warnings(self, metrics: dict[str, float]) -> list[str]:
         """What a user must know of an evaluation's metrics, a sentence each: that features collapsed, say."""

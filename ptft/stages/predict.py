@@ -17,11 +17,11 @@ from torch import Tensor
 
 from ptft import announce, build, kernels, speed
 from ptft.assemble import plain
-from ptft.core import Batch, Spec
+from ptft.core import Batch, Objective, Spec
 from ptft.data import modality
 from ptft.data.modality import Row
 from ptft.data.prefetch import on_device
-from ptft.errors import DataError, StorageError
+from ptft.errors import ConfigError, DataError, StorageError
 from ptft.origin import Origin, load
 from ptft.report import Report
 from ptft.runs import RunFolder, write_json
@@ -39,6 +39,10 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     chosen = trained_in(cfg, origin, device)
     speed.tf32(cfg.train.tf32, device)
     objective = kernels.place(restored(cfg, origin).to(device), chosen).eval()
+    if type(objective).answers is Objective.answers:
+        raise ConfigError(
+            f"ckpt={cfg.ckpt}: objective={cfg.names.objective} has no answer for new files; finetune it first"
+        )
     spec = origin.spec
     assert spec
     items = modality.find(spec, str(cfg.input), bool(cfg.whole))

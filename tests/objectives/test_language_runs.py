@@ -49,7 +49,7 @@ def test_subwords_travel_to_the_next_task(ptft, tmp_path):
     found = json.loads((tmp_path / "second" / "summary.json").read_text())
     assert found["transfer"]["loaded"]["parameters"] > 0
     assert set(found["metrics"]["test"]) >= {"loss", "generator_loss", "discriminator_loss", "recall"}
-    refused(ptft("stage=predict", "ckpt=first", "input=text"), 2, "MaskedLM", "no answer for new files")
+    refused(ptft("stage=predict", "ckpt=first", "input=text"), 2, "objective=masked_lm", "no answer for new files")
     refused(ptft(*second, "dataset.tokenizer=bytes"), 2, "dataset.tokenizer=bytes", "the checkpoint's is bpe")
 
 

@@ -191,7 +191,12 @@ def begun(pretrained, *more):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     arguments = command("stage=compare", f"ckpt={pretrained}", *FEW, *EXACT, LONGER, *more)
     running = subprocess.Popen(
-        [*arguments, "hydra.run.dir=cut"], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        [*arguments, "hydra.run.dir=cut"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's & has it ignored
     )
     end = time.monotonic() + 60
     while finished(Path("cut")) < 2:
