@@ -26,12 +26,12 @@ def test_every_choice_is_named(group):
 
 
 def test_its_keys_exist():
-    from ptft.compose import compose, flat_keys
+    from ptft.compose import compose, flat_keys, options
 
     known = {
         *flat_keys(compose(["stage=pretrain"])),
         *flat_keys(compose(["stage=pretrain", "model=vit_tiny"])),
-        *flat_keys(compose(["stage=pretrain", "dataset=table"])),
+        *(key for name in options("dataset") for key in flat_keys(compose(["stage=pretrain", f"dataset={name}"]))),
         *flat_keys(compose(["stage=predict", "dataset=glyphs"])),
         "input",
         "model.name",
