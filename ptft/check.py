@@ -151,6 +151,8 @@ RULES: dict[str, Rule] = {
     "dataset.val": optional(SPLIT),
     "dataset.test": optional(SPLIT),
     "dataset.tokenizer": optional(TEXT),
+    "dataset.units": one_of("characters", "words", "bpe"),
+    "dataset.symbols": optional(NAMES),
     "dataset.vocabulary": COUNT,
     "dataset.length": optional(COUNT),
     "dataset.documents": one_of("file", "line", "paragraph"),

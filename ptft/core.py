@@ -33,7 +33,8 @@ class Spec:
     modality: the module of `ptft.data` that finds and reads raw items, e.g. "image" for `ptft/data/image.py`.
     shape: what that module needs to turn a raw item into a tensor; for images `{"size": [H, W], "channels": C,
         "fit": "crop" | "stretch" | "none"}`, for text `{"tokenizer": {...}, "length": tokens}`, for audio
-        `{"rate": samples a second, "seconds": the longest or None}`.
+        `{"rate": samples a second, "seconds": the longest or None}`, with transcripts `"units"` and, for pieces of
+        words, `"tokenizer"` as well.
     target: what the label is, e.g. "class".
     classes: class names; the label i means `classes[i]`. Empty where there are none.
     mean, std: per channel, of values scaled to 0..1; what `Backbone.prepare` normalises with.

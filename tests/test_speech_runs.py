@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import pytest
 import torch
@@ -66,6 +67,36 @@ def test_a_backbone_learned_without_labels_is_finetuned(ptft, tmp_path):
     found = summary(tmp_path / "tuned")
     assert found["transfer"]["loaded"]["parameters"] > 0
     assert "head.weight" in found["transfer"]["reinitialised"]["tensors"]
+
+
+def test_pieces_of_words_travel_in_the_checkpoint(ptft, tmp_path, monkeypatch):
+    rows = ["path,text,split"]
+    for i, text in enumerate(("the cat sat", "a cat sat there", "the hat", "that cat", "the cat", "a hat sat")):
+        sound = (5000 * torch.sin(torch.arange(4000 + 400 * i) / (4 + i))).to(torch.int16)
+        audio.write(tmp_path / "sounds" / f"{i}.wav", sound, 8000)
+        rows.append(f"{i}.wav,{text},{'train' if i < 4 else 'val'}")
+    (tmp_path / "sounds" / "list.csv").write_text("\n".join(rows))
+    pieces = ("dataset=audio_manifest", "dataset.root=sounds/list.csv", "dataset.units=bpe", "dataset.vocabulary=20")
+    short = ("train.batch_size=4", "train.steps=2", "device=cpu", "precision=fp32")
+    heard = ptft("stage=pretrain", *NET, *pieces, *short, "objective=ctc", "hydra.run.dir=heard")
+    assert heard.code == 0, heard.text
+    spec = checkpoint.read(tmp_path / "heard" / "checkpoints" / "last.pt")[0]["spec"]
+    assert len(spec["classes"]) == spec["shape"]["tokenizer"]["size"] == 20
+    found = ptft("stage=evaluate", "ckpt=heard", "hydra.run.dir=measured")
+    assert found.code == 0, found.text
+    trained, measured = (summary(tmp_path / folder)["metrics"]["val"] for folder in ("heard", "measured"))
+    assert measured == pytest.approx({name: trained[name] for name in measured})
+    assert {"wer", "cer"} <= measured.keys()
+    (tmp_path / "sounds" / "other.csv").write_text("path,text,split\n0.wav,a tea,train\n1.wav,tea,val\n")
+    tuned = ("stage=finetune", "ckpt=heard", *pieces, "dataset.root=sounds/other.csv", "dataset.vocabulary=99", *short)
+    kept = ptft(*tuned, "objective=ctc", "finetune.head=keep", "hydra.run.dir=tuned")
+    assert kept.code == 0, kept.text
+    monkeypatch.setitem(sys.modules, "tokenizers", None)  # the classes are enough to write what is heard
+    said = ptft("stage=predict", "ckpt=tuned", "input=sounds", "hydra.run.dir=said")
+    assert said.code == 0, said.text
+    assert "text" in (tmp_path / "said" / "predictions.csv").read_text().splitlines()[0]
+    refused(ptft("stage=pretrain", *NET, *pieces, "objective=ctc", "dataset.units=syllables"), 2, "dataset.units")
+    refused(ptft("stage=pretrain", *NET, *pieces, "objective=ctc", "dataset.vocabulary=3"), 2, "dataset.vocabulary=3")
 
 
 def test_what_does_not_fit_is_refused(ptft, tmp_path):

@@ -26,12 +26,13 @@ EXPECTED = (
 
 
 class Row(NamedTuple):
-    """A recording, or the part of one from one second to another, and what is said in it."""
+    """A recording, or the part of one from one second to another, what is said in it, and the line that says so."""
 
     path: Path
     said: str
     split: str
     span: Span | None
+    where: str
 
 
 class AudioManifest(RecordingSource):
@@ -39,7 +40,8 @@ class AudioManifest(RecordingSource):
 
     root: a CSV or JSONL file; paths are relative to its folder, rows without a split are "train". Or a folder of
         `SPLIT/SPEAKER/CHAPTER/*.flac` with `*.trans.txt` beside them (Panayotov et al. 2015, LibriSpeech).
-    units: what transcripts are made of, "characters" or "words".
+    units: what transcripts are made of, "characters", "words" or "bpe": pieces of words, found in the training split.
+    vocabulary: how many pieces there are at the most, where they are found here.
     lowercase: whether texts are. symbols: the characters or words; None is those of the training split, or of the
         checkpoint where they are enough.
     Transcribed recordings longer than `dataset.seconds` are left out, since a cut one says something else.
@@ -51,6 +53,7 @@ class AudioManifest(RecordingSource):
         self,
         *,
         units: str = "characters",
+        vocabulary: int = 300,
         lowercase: bool = True,
         symbols: Sequence[str] | None = None,
         **keys: Unpack[RecordingKeys],
@@ -68,8 +71,10 @@ class AudioManifest(RecordingSource):
         for row in rows:
             self.rows.setdefault(row.split, []).append(row)
         known = [row.said for row in self.rows.get(self.train, rows)]
-        classes = texts.vocabulary(known, self.units, self.like, symbols) if self.units else sorted(set(known))
-        self.describe(classes, tuple(self.rows), audio.info(rows[0].path)[1], self.units)
+        classes, tokenizer = tuple(sorted(set(known))), None
+        if self.units:
+            classes, tokenizer = texts.vocabulary(known, self.units, self.like, symbols, vocabulary)
+        self.describe(classes, tuple(self.rows), audio.info(rows[0].path)[1], self.units, tokenizer)
 
     def load(self, split: str) -> FileWaves:
         rows = self.rows[split]
@@ -81,13 +86,13 @@ class AudioManifest(RecordingSource):
         return FileWaves(paths, self._said(rows), self.spec, base, self.on_error, spans)
 
     def _said(self, rows: list[Row]) -> Said:
-        said, names = [row.said for row in rows], [str(row.path) for row in rows]
+        said = [row.said for row in rows]
         if self.units:
-            return texts.said(said, names, self.spec.classes, self.units)
+            return texts.said(said, [f"{row.where} ({row.path.name})" for row in rows], self.spec)
         number = {name: k for k, name in enumerate(self.own_classes)}
         strange = [row for row in rows if row.said not in number]
         if strange:
-            raise DataError(f"{strange[0].path}: the class {strange[0].said} has no example in {self.train}")
+            raise DataError(f"{strange[0].where}: the class {strange[0].said} has no example in {self.train}")
         return Said(len(rows), torch.tensor([number[name] for name in said]))
 
     def _short(self, rows: list[Row], split: str) -> list[Row]:
@@ -120,16 +125,17 @@ def _rows(root: Path) -> tuple[list[Row], str]:
 
 def _row(file: Path, line: int, fields: dict[str, Any], column: str) -> Row:
     said, path = fields.get(column), fields.get("path")
+    where = f"{file}, line {line}"
     if not path or said in (None, ""):
-        raise DataError(f"{file}, line {line}: has no path or no {column}; {EXPECTED}")
+        raise DataError(f"{where}: has no path or no {column}; {EXPECTED}")
     begin, end = (fields.get(name) for name in ("start", "end"))
     try:
         span = (float(begin or 0), float(end)) if end not in (None, "") else None
     except (TypeError, ValueError) as error:
-        raise DataError(f"{file}, line {line}: start and end are seconds") from error
+        raise DataError(f"{where}: start and end are seconds") from error
     if span and not 0 <= span[0] < span[1]:
-        raise DataError(f"{file}, line {line}: from {span[0]:g} to {span[1]:g} s is no part of a recording")
-    return Row(file.parent / str(path), str(said), str(fields.get("split") or "train"), span)
+        raise DataError(f"{where}: from {span[0]:g} to {span[1]:g} s is no part of a recording")
+    return Row(file.parent / str(path), str(said), str(fields.get("split") or "train"), span, where)
 
 
 def _csv_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -160,10 +166,10 @@ def _librispeech(root: Path) -> Iterator[Row]:
         if not listing.name.endswith(".trans.txt"):
             continue
         split = listing.relative_to(root).parts[0]
-        for line in listing.read_text(encoding="utf-8").splitlines():
+        for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), 1):
             name, _, said = line.partition(" ")
             if said:
-                yield Row(listing.parent / f"{name}.flac", said, split, None)
+                yield Row(listing.parent / f"{name}.flac", said, split, None, f"{listing}, line {number}")
 
 
 def sample(root: Path, count: int = 4) -> None:

@@ -62,7 +62,8 @@ class AudioStrings(AudioFolder):
     strings: how many in train; held_out: in every other split. Those of a split hold recordings of that split only, so
         val is one by `val_rule` or a folder, not a fraction of train.
     words: how many words a string has, from and to. gap: seconds of silence before each word, at most.
-    units: what a transcript is made of, "words" or "characters"; the text of a word is its label.
+    units: what a transcript is made of, "words", "characters" or "bpe": pieces of words, `vocabulary` of them at the
+        most. The text of a word is its label.
     Which recordings follow each other is a function of `seed`.
     """
 
@@ -74,6 +75,7 @@ class AudioStrings(AudioFolder):
         words: Sequence[int] = (2, 5),
         gap: float = 0.1,
         units: str = "words",
+        vocabulary: int = 300,
         **options: Any,
     ) -> None:
         if len(words) != 2 or not 1 <= words[0] <= words[1]:
@@ -82,26 +84,34 @@ class AudioStrings(AudioFolder):
             typed = f"dataset.strings={strings}, dataset.held_out={held_out}, dataset.gap={gap}"
             raise ConfigError(f"{typed}: counts above 0, and a gap of at least 0 seconds")
         self.strings, self.held_out, self.words, self.gap, self.units = strings, held_out, tuple(words), gap, units
+        self.vocabulary = vocabulary
         super().__init__(**options)
         if isinstance(self.val, float):
             raise ConfigError(f"dataset.val={self.val}: its strings would hold recordings of train; dataset.val_rule=…")
 
-    def describe(self, classes: Sequence[str], splits: Sequence[str], rate: int, units: str | None = None) -> None:
+    def describe(
+        self,
+        classes: Sequence[str],
+        splits: Sequence[str],
+        rate: int,
+        units: str | None = None,
+        tokenizer: dict[str, Any] | None = None,
+    ) -> None:
         assert units is not None
         self.spoken = tuple(classes)
-        joined = " ".join([*classes, classes[0]])
-        super().describe(transcripts.vocabulary([joined], units, self.like), splits, rate, units)
+        pairs = [f"{word} {after}" for word, after in zip(classes, (*classes[1:], classes[0]), strict=True)]
+        tokens, tokenizer = transcripts.vocabulary(pairs, units, self.like, size=self.vocabulary)
+        super().describe(tokens, splits, rate, units, tokenizer)
 
     def load(self, split: str) -> StringWaves:
         recordings = self.recordings(split, self.spoken).gathered(lambda done, total: None)
         assert recordings.labels is not None
-        assert self.units is not None
         generator = torch.Generator().manual_seed(key(self.seed, *split.encode()) % 2**63)
         count = self.strings if split == self.train else self.held_out
         parts = _drawn(self._speakers(split, recordings), count, self.words, generator)
         gaps = (torch.rand(parts.shape, generator=generator) * self.gap * self.spec.shape["rate"]).long()
         texts = [" ".join(self.spoken[recordings.labels[i]] for i in row if i != PAD) for row in parts.tolist()]
-        said = transcripts.said(texts, [f"string {i} of {split}" for i in range(count)], self.spec.classes, self.units)
+        said = transcripts.said(texts, [f"string {i} of {split}" for i in range(count)], self.spec)
         return StringWaves(recordings, parts, gaps, said)
 
     def _speakers(self, split: str, recordings: Waves) -> Tensor:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -105,11 +105,19 @@ class RecordingSource(DividedSource):
         super().__init__(**shared)
         self.rate, self.seconds = rate, seconds
 
-    def describe(self, classes: Sequence[str], splits: Sequence[str], rate: int, units: str | None = None) -> None:
+    def describe(
+        self,
+        classes: Sequence[str],
+        splits: Sequence[str],
+        rate: int,
+        units: str | None = None,
+        tokenizer: dict[str, Any] | None = None,
+    ) -> None:
         """Say what the dataset is by itself; from that, the keys and the checkpoint's Spec follows `self.spec`.
 
-        units: None where `classes` are classes, else what a transcript is made of, "characters" or "words", and
-        `classes` are all of these. `rate` is the dataset's own.
+        units: None where `classes` are classes, else what a transcript is made of, a key of `transcripts.UNITS`, and
+        `classes` are all of these; `tokenizer` finds them in a text where they are pieces of words. `rate` is the
+        dataset's own.
         """
         self.own_classes, self.splits = tuple(classes), tuple(splits)
         if units is not None:
@@ -120,7 +128,8 @@ class RecordingSource(DividedSource):
         if units is None:
             self.spec = Spec("audio", shape, "class", kept)
         else:
-            self.spec = Spec("audio", {**shape, "units": units}, "transcript", kept)
+            cut = {} if tokenizer is None else {"tokenizer": tokenizer}
+            self.spec = Spec("audio", {**shape, "units": units, **cut}, "transcript", kept)
 
     def choose(self, part: Part) -> Examples:
         examples = self.loaded(part.split)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ def library() -> Any:
         import tokenizers
     except ImportError as error:
         raise ConfigError(
-            "dataset.tokenizer: all but bytes need the package tokenizers: pip install 'ptft[text]'"
+            "dataset.tokenizer other than bytes, and dataset.units=bpe, need the package tokenizers: "
+            "pip install 'ptft[text]'"
         ) from error
     return tokenizers
 
@@ -51,6 +53,16 @@ def untrained(kind: str, size: int) -> tuple[Any, Any]:
     made.decoder = package.decoders.ByteLevel()
     made.post_processor = package.processors.ByteLevel(trim_offsets=True)
     return made, trainer(initial_alphabet=alphabet, **options)
+
+
+def untrained_spoken(size: int) -> tuple[Any, Any]:
+    """A BPE tokenizer over characters, in which a space belongs to the word after it, and what trains it."""
+    package = library()
+    made = package.Tokenizer(package.models.BPE())
+    made.normalizer = package.normalizers.Prepend(" ")
+    made.pre_tokenizer = package.pre_tokenizers.Split(" ", "merged_with_next")
+    made.decoder = package.decoders.Fuse()
+    return made, package.trainers.BpeTrainer(vocab_size=size, initial_alphabet=[" "], show_progress=False)
 
 
 def bert(folder: Path) -> str:
@@ -80,7 +92,7 @@ def bytes_of(plain: Mapping[str, Any]) -> Callable[[str], bytes]:
         return lambda token: bytes(value.get(character, 0) for character in token)
 
     def metaspace(token: str) -> bytes:
-        if len(token) == 6 and token.startswith("<0x"):
+        if re.fullmatch("<0x[0-9A-F]{2}>", token):
             return bytes([int(token[3:5], 16)])
         return token.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()
 

@@ -64,6 +64,17 @@ class Tokenizer:
         return cls(kind, made.to_str())
 
     @classmethod
+    def train_spoken(cls, texts: Iterable[str], size: int) -> Tokenizer:
+        """Pieces of words, of characters rather than bytes and without special ids: each of its ids is a text.
+
+        Every word is cut with the space before it, and the first as if it had one. Characters that `texts` have not
+        are left out of what it encodes.
+        """
+        made, trainer = subwords.untrained_spoken(size)
+        made.train_from_iterator(texts, trainer)
+        return cls("bpe", made.to_str())
+
+    @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
         """From a tokenizer.json, or from a Hugging Face folder that holds one, or BERT's vocab.txt.
 

@@ -34,16 +34,20 @@ def beam_search(scores: Tensor, blank: int, width: int) -> tuple[list[int], floa
     as there are, the result is exact. Each has two probabilities, of ways that end with a blank and with its last
     symbol, since only after a blank the same symbol begins again (Hannun et al. 2014, "First-pass large vocabulary
     continuous speech recognition using bi-directional recurrent DNNs").
+
+    Of many symbols only those that a kept prefix can end with are tried: the `width + 1` likeliest of a frame, as one
+    of them may be its last, and the last symbols of the kept ones, which are reached in more than one way.
     """
+    likely = scores.index_fill(1, torch.tensor(blank), -math.inf).topk(min(width + 1, blank)).indices.tolist()
     beams: Beams = {(): (0.0, NEVER)}
-    for frame in scores.tolist():
+    for frame, likeliest in zip(scores.tolist(), likely, strict=True):
         grown: Beams = {}
+        tried = sorted({*likeliest, *(prefix[-1] for prefix in beams if prefix)})
         for prefix, (blanks, symbols) in beams.items():
             either = _plus(blanks, symbols)
             _add(grown, prefix, either + frame[blank], NEVER)
-            for symbol, score in enumerate(frame):
-                if symbol == blank:
-                    continue
+            for symbol in tried:
+                score = frame[symbol]
                 if prefix and symbol == prefix[-1]:
                     _add(grown, prefix, NEVER, symbols + score)
                     _add(grown, (*prefix, symbol), NEVER, blanks + score)

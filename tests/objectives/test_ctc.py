@@ -45,6 +45,33 @@ def test_the_beam_finds_the_likeliest_text_of_all(seed):
     assert score == pytest.approx(math.log(texts[best]), abs=1e-5)
 
 
+def plain_beam(scores, blank, width):
+    """The search as it is defined, with every symbol after every prefix; shares as in `Beams`."""
+    beams = {(): (1.0, 0.0)}
+    for frame in scores.exp().tolist():
+        grown = {}
+        for prefix, (blanks, symbols) in beams.items():
+            for symbol, share in enumerate(frame):
+                same = bool(prefix) and symbol == prefix[-1]
+                to = prefix if symbol == blank else (*prefix, symbol)
+                before = grown.get(to, (0.0, 0.0))
+                more = (blanks if same else blanks + symbols) * share
+                grown[to] = (before[0] + more, before[1]) if symbol == blank else (before[0], before[1] + more)
+                if same:
+                    before = grown.get(prefix, (0.0, 0.0))
+                    grown[prefix] = (before[0], before[1] + symbols * share)
+        beams = dict(sorted(grown.items(), key=lambda item: -sum(item[1]))[:width])
+    return max(beams, key=lambda prefix: sum(beams[prefix]))
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_symbols_that_no_kept_prefix_can_end_with_are_rightly_left_out(width):
+    torch.manual_seed(width)
+    for scale in (0.5, 1.0, 3.0) * 5:
+        scores = (scale * torch.randn(9, 25, dtype=torch.float64)).log_softmax(1)
+        assert tuple(beam_search(scores, 24, width)[0]) == plain_beam(scores, 24, width)
+
+
 def test_greedy_takes_the_likeliest_path():
     best = torch.tensor([[0, 0, 2, 0, 1, 1], [1, 2, 2, 1, 0, 0]])
     scores = torch.nn.functional.one_hot(best, 3).float().log()
