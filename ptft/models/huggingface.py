@@ -1,13 +1,12 @@
 """Models of Hugging Face's transformers, by name or from a folder (`pip install 'ptft[huggingface]'`).
 
-Axes: B batch, T tokens, D width. What was found of a model is kept as its configuration (JSON), so that a checkpoint
-rebuilds it without the name, the folder or a network.
+Axes: B batch, T tokens, D width, N samples, F frames, M mel bands. What was found of a model is kept as its
+configuration (JSON), so that a checkpoint rebuilds it without the name, the folder or a network.
 """
 
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
 import os
 import tempfile
@@ -18,10 +17,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ptft.core import Backbone, Features, Spec
+from ptft.core import Backbone, Batch, Features, Spec
 from ptft.data.text import text_spec
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import CheckpointError, ConfigError, PtftError
+from ptft.models import huggingface_sound as sound
+from ptft.models.huggingface_text import Texts
 
 BACKBONE = "HuggingFace"
 """The class that public weights are for."""
@@ -31,44 +32,65 @@ TIMEOUT = 10  # seconds to wait for an answer before a download
 
 
 class HuggingFace(Backbone):
-    """A text model without its head; `net` keeps the names of its parameters.
+    """A model of text or a speech encoder, without its head; `net` keeps the names of its parameters.
 
-    name: a folder that `save_pretrained` wrote, or a name on the hub. Its configuration is read, not its weights, and
-        the vocabulary becomes the tokenizer's; `ckpt=huggingface:NAME` brings the weights as well.
+    name: a folder that `save_pretrained` wrote, or a name on the hub. Its configuration is read, not its weights;
+        `ckpt=huggingface:NAME` brings the weights as well. Of a text model the vocabulary becomes the tokenizer's.
     config: the configuration as JSON, in place of reading it; kept in checkpoints.
     pooling: "mean" over real tokens, "cls" (the first) or "last" (the last real one); None is cls for models with
         token types (BERT), last for causal ones, else the mean.
-
-    The second text of a pair begins after the first separator: token types follow from that where a model has some.
+    normalize: whether each recording has mean 0 and variance 1, for models that hear samples (wav2vec 2.0, HuBERT,
+        WavLM); None is what lies beside the model (`do_normalize`), and yes where nothing does.
     """
 
-    def __init__(self, spec: Spec, name: str, config: str | None = None, pooling: str | None = None) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        name: str,
+        config: str | None = None,
+        pooling: str | None = None,
+        normalize: bool | None = None,
+    ) -> None:
         super().__init__()
-        if spec.modality != "text":
+        if spec.modality not in ("text", "audio"):
             raise ConfigError(
-                f"model=huggingface reads text, the dataset yields {spec.modality}: choose another model="
+                f"model=huggingface reads text or hears audio, the dataset yields {spec.modality}: "
+                "choose another model="
             )
-        size, length = int(spec.shape["tokenizer"]["size"]), int(spec.shape["length"])
+        if pooling not in (None, "mean", "cls", "last"):
+            raise ConfigError(f"model.pooling={pooling}: one of null, mean, cls, last")
         made = _configuration(config) if config is not None else _found(name, "model.name=")
-        if config is None:
-            made.vocab_size = size
-        _check(made, name, size, length, pooling)
+        _check_kind(made, name, spec, normalize)
+        if made.model_type in sound.WAVES and normalize is None:
+            normalize = config is not None or _normalizes(name, "model.name=")
+        if spec.modality == "text" and config is None:
+            made.vocab_size = int(spec.shape["tokenizer"]["size"])
+        if spec.modality == "audio":
+            sound.check(made, spec, name)
         self.settled = {"config": json.dumps(made.to_dict(), default=str)}
         self.net: Any = _network(made)
-        self.width, self.separator = int(made.hidden_size), int(spec.shape["tokenizer"]["sep"])
-        takes = inspect.signature(self.net.forward).parameters
-        self.has_types = "token_type_ids" in takes and getattr(made, "type_vocab_size", 0) > 1
-        self.pooling = pooling or ("cls" if self.has_types else "mean" if _sees_both(made) else "last")
+        self.width = int(made.hidden_size)
+        if spec.modality == "audio":
+            self.settled |= {"normalize": normalize}
+            self.reader: Texts | sound.Waves | sound.Mels = sound.ear(self.net, made, bool(normalize))
+            self.no_weight_decay = frozenset(f"net.{name}" for name in self.reader.no_weight_decay)  # type: ignore[misc]
+            self.pooling = pooling or "mean"
+        else:
+            self.reader = Texts(self.net, made, spec, name)
+            self.pooling = pooling or ("cls" if self.reader.has_types else "mean" if _sees_both(made) else "last")
 
     def prepare(self, raw: Tensor) -> Tensor:
-        """Ids long [B, T], as they are."""
-        return raw
+        """Ids long [B, T], as they are; recordings int16 [B, N], every sample of them real, as in `inputs`."""
+        return self.inputs({"input": raw})
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """Ids long [B, T]; of recordings samples [B, N, 1] or a spectrogram [B, F, M], NaN behind their ends."""
+        return self.reader.inputs(batch)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """Ids long [B, T] and their mask bool [B, T] -> Features [B, T, D]."""
-        types = {"token_type_ids": second(x, self.separator)} if self.has_types else {}
-        attention = None if mask is None else mask.long()
-        return Features(self.net(input_ids=x, attention_mask=attention, **types).last_hidden_state, mask)
+        """Prepared input, and of ids a mask bool [B, T] -> Features [B, T, D]."""
+        found: Features = self.reader(self.net, x, mask)
+        return found
 
     def pool(self, features: Features) -> Tensor:
         """[B, D]: the mean over real tokens, the first token, or the last real one."""
@@ -85,19 +107,14 @@ class HuggingFace(Backbone):
         blocks = _blocks(self.net)
         inside = {id(inner) for block in blocks for inner in block.modules()}
         groups: list[list[nn.Module]] = [[], *([block] for block in blocks)]
+        late = [] if isinstance(self.reader, Texts) else self.reader.late
         seen = False
         for module in self.net.modules():
             seen = seen or id(module) in inside
             own = next(iter(module.parameters(recurse=False)), None) is not None
             if own and id(module) not in inside:
-                groups[-1 if seen else 0].append(module)
+                groups[-1 if seen or module in late else 0].append(module)
         return groups
-
-
-def second(ids: Tensor, separator: int) -> Tensor:
-    """Long [B, T]: 0 up to the first separator, which is of the first text, and 1 after it."""
-    ends = (ids == separator).long()
-    return ((ends.cumsum(1) - ends) > 0).long()
 
 
 def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
@@ -106,22 +123,29 @@ def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
     Raises CheckpointError naming the folder or the name, within seconds where nobody answers.
     """
     library, made = _library(), _found(name, "ckpt=huggingface:")
+    hears = made.model_type in sound.KINDS
     with _read(name, "ckpt=huggingface:"):
-        net = _stripped(library.AutoModel.from_pretrained(_place(name), local_files_only=_is_local(name)))
-        tokenizer = _tokenizer(library, _place(name))
+        found = library.AutoModel.from_pretrained(_place(name), config=made, local_files_only=_is_local(name))
+        net = _stripped(found)
+        tokenizer = None if hears else _tokenizer(library, _place(name))
+    weights = {f"net.{key}": value.detach().clone() for key, value in net.state_dict().items()}
+    if tokenizer is None:
+        return weights, sound.spec(made)
     length = min(int(getattr(made, "max_position_embeddings", LONGEST)), LONGEST)
     if made.model_type in ("roberta", "xlm-roberta", "camembert"):
         length = min(length, made.max_position_embeddings - 2)  # positions count from the padding's id on
-    weights = {f"net.{key}": value.detach().clone() for key, value in net.state_dict().items()}
     return weights, text_spec(tokenizer, length, "none")
 
 
 def public_options(name: str) -> dict[str, Any]:
     """What builds the model that `public_weights` are for."""
+    made = _found(name, "ckpt=huggingface:")
+    normalize = _normalizes(name, "ckpt=huggingface:") if made.model_type in sound.WAVES else None
     return {
         "name": name,
-        "config": json.dumps(_found(name, "ckpt=huggingface:").to_dict(), default=str),
+        "config": json.dumps(made.to_dict(), default=str),
         "pooling": None,
+        "normalize": normalize,
     }
 
 
@@ -143,7 +167,25 @@ def _found(name: str, key: str) -> Any:
     with _read(name, key):
         if not _is_local(name):
             _ask(name, key)
-        return library.AutoConfig.from_pretrained(_place(name), local_files_only=_is_local(name))
+        made = library.AutoConfig.from_pretrained(_place(name), local_files_only=_is_local(name))
+        return sound.prepared(made) if made.model_type in sound.KINDS else made
+
+
+def _normalizes(name: str, key: str) -> bool:
+    """Whether the preprocessor beside a model normalises recordings; without one yes, as in transformers."""
+    from transformers.utils import cached_file
+
+    for file, part in (("preprocessor_config.json", None), ("processor_config.json", "feature_extractor")):
+        with _read(name, key):
+            options = {"local_files_only": _is_local(name), "_raise_exceptions_for_missing_entries": False}
+            path = cached_file(_place(name), file, **options)
+            said = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        said = said.get(part, {}) if part else said
+        if said.get("sampling_rate", sound.RATE) != sound.RATE:
+            raise ConfigError(f"{key}{name}: hears {said['sampling_rate']} samples a second, not {sound.RATE}")
+        if "do_normalize" in said:
+            return bool(said["do_normalize"])
+    return True
 
 
 def _place(name: str) -> str:
@@ -200,10 +242,12 @@ def _network(config: Any) -> Any:
 
 
 def _stripped(net: Any) -> Any:
-    """The encoder where there is a decoder too, in float32, without a pooler, whose place a head takes."""
+    """The encoder where there is a decoder too, in float32, without what is not used: a pooler, whose place a head
+    takes, and what stands for hidden sound."""
     net = net.get_encoder() if getattr(net.config, "is_encoder_decoder", False) else net
-    if getattr(net, "pooler", None) is not None:
-        net.pooler = None
+    for name in ("pooler", "masked_spec_embed"):
+        if getattr(net, name, None) is not None:
+            setattr(net, name, None)
     return net.float()
 
 
@@ -223,18 +267,18 @@ def _tokenizer(library: Any, name: str) -> Tokenizer:
 
 
 def _blocks(net: nn.Module) -> list[nn.Module]:
-    """The repeated part: the longest list of modules."""
-    lists = [list(module) for module in net.modules() if isinstance(module, nn.ModuleList)]
-    return max(lists, key=len, default=[])
+    """The repeated part: the list of modules that holds most values (a speech encoder lists its convolutions, too)."""
+    lists = [module for module in net.modules() if isinstance(module, nn.ModuleList)]
+    return list(max(lists, key=lambda found: sum(p.numel() for p in found.parameters()), default=[]))
 
 
-def _check(config: Any, name: str, size: int, length: int, pooling: str | None) -> None:
-    if config.vocab_size < size:
+def _check_kind(config: Any, name: str, spec: Spec, normalize: bool | None) -> None:
+    """Raises ConfigError where the model is not one of the dataset's modality, or does not know an option."""
+    if (config.model_type in sound.KINDS) != (spec.modality == "audio"):
+        does = "hears audio" if config.model_type in sound.KINDS else "reads text"
         raise ConfigError(
-            f"model.name={name}: has {config.vocab_size} ids, the tokenizer {size}; dataset.tokenizer=null"
+            f"model.name={name}: {config.model_type} {does}, the dataset yields {spec.modality}; "
+            f"what hears audio is one of {', '.join(sound.KINDS)}"
         )
-    longest = getattr(config, "max_position_embeddings", None)
-    if longest is not None and length > longest:
-        raise ConfigError(f"dataset.length={length}: {name} takes {longest} tokens at most")
-    if pooling not in (None, "mean", "cls", "last"):
-        raise ConfigError(f"model.pooling={pooling}: one of null, mean, cls, last")
+    if normalize is not None and config.model_type not in sound.WAVES:
+        raise ConfigError(f"model.normalize={normalize}: is for models that hear samples; null for {name}")

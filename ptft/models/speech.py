@@ -124,13 +124,16 @@ def real_frames(x: Tensor) -> Tensor:
     return ~x[:, :, 0].isnan()
 
 
-def normalized(x: Tensor, real: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """[B, F, M] less its mean over `axes` and divided by its deviation, of real frames (bool [B, F]); NaN elsewhere."""
+def normalized(x: Tensor, real: Tensor, axes: tuple[int, ...], least: float = 1e-5) -> Tensor:
+    """[B, F, M] less its mean over `axes` and divided by its deviation, of real frames (bool [B, F]); NaN elsewhere.
+
+    least: what is added to the variance.
+    """
     weight = real.unsqueeze(2).to(x.dtype).expand_as(x)
     count = weight.sum(axes, keepdim=True)
     mean = (x * weight).sum(axes, keepdim=True) / count
     variance = ((x - mean).square() * weight).sum(axes, keepdim=True) / count
-    return ((x - mean) / (variance + 1e-5).sqrt()).masked_fill(~real.unsqueeze(2), torch.nan)
+    return ((x - mean) / (variance + least).sqrt()).masked_fill(~real.unsqueeze(2), torch.nan)
 
 
 class Halve(nn.Module):

@@ -8,7 +8,8 @@ import pytest
 import torch
 import transformers
 
-from ptft.models.huggingface import HuggingFace, public_options, public_weights, second
+from ptft.models.huggingface import HuggingFace, public_options, public_weights
+from ptft.models.huggingface_text import second
 from tests.conftest import refused, summary
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fine", "day", "what", "joy", "dull", "bore", "##s", "made"]
