@@ -70,7 +70,7 @@ def assemble(cfg: DictConfig, out: Report) -> Run:
     objective = build.objective(
         plain(cfg.model), plain(cfg.objective), source.spec, splits["train"], tuple(cfg.trusted)
     )
-    _check_accumulate(cfg, objective)
+    _check_objective(cfg, objective)
     cfg.model.update(dict(objective.backbone.settled))
     transfer = _hand_over(cfg, objective, origin, source) if origin and not cfg.resume else None
     phases, said = build.phases(objective, plain(cfg.finetune))
@@ -156,12 +156,17 @@ def _check_labels(split: str, examples: Examples, spec: Spec) -> None:
         )
 
 
-def _check_accumulate(cfg: DictConfig, objective: Objective) -> None:
-    """Raises ConfigError where parts of a batch would be another task than the whole batch."""
+def _check_objective(cfg: DictConfig, objective: Objective) -> None:
+    """Raises ConfigError where parts of a batch are another task, or a copy of the backbone could not follow it."""
     if cfg.train.accumulate > 1 and objective.whole_batch:
         raise ConfigError(
             f"train.accumulate={cfg.train.accumulate}: objective={cfg.names.objective} compares the examples of a "
             "batch with each other, so parts of it are another task; leave it at 1 and lower train.batch_size"
+        )
+    if cfg.finetune.lora.rank and type(objective).begin is not Objective.begin:
+        raise ConfigError(
+            f"finetune.lora.rank={cfg.finetune.lora.rank}: objective={cfg.names.objective} keeps a copy of the "
+            "backbone that follows its weights, which do not move then; leave it at null"
         )
 
 

@@ -110,6 +110,18 @@ def test_the_spine_names_no_model_objective_or_dataset(name):
     assert not {word for word in stems | configs if re.search(rf"(?<![a-z]){word}(?![a-z])", text)}
 
 
+@pytest.mark.parametrize(
+    "path",
+    [PACKAGE / f"{name}.py" for name in ("loop", "training", "checkpoint")] + sorted((PACKAGE / "stages").glob("*.py")),
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_the_loop_and_the_stages_name_no_modality(path):
+    text = path.read_text(encoding="utf-8").lower()
+    names = {"images?", "audio", "speech", "recordings?", "sentences?", "spectrograms?", "tokeni[sz]ers?"}
+    assert not {word for word in names if re.search(rf"\b{word}\b", text)}
+    assert not re.search(r"modality\s*(==|!=|in\b)", text)
+
+
 def test_every_room_has_a_level():
     assert {room(path) for path in FILES} - {"__init__"} == set().union(*LEVELS)
 

@@ -10,7 +10,7 @@ from torchvision.models.vision_transformer import EncoderBlock
 from ptft import checkpoint, lora
 from ptft.errors import ConfigError
 from ptft.models.vision_transformer import Block
-from tests.conftest import rows, summary
+from tests.conftest import refused, rows, summary
 
 
 class Net(nn.Module):
@@ -156,3 +156,10 @@ def test_a_run_leaves_plain_weights_that_evaluate_and_start_others(ptft, pretrai
     again = ptft("stage=finetune", "ckpt=run", *SMALL, "finetune.head=keep", "hydra.run.dir=again")
     assert again.code == 0, again.text
     assert summary(tmp_path / "again")["transfer"]["ignored"]["tensors"] == {}
+
+
+@pytest.mark.parametrize("objective", ["byol", "dino"])
+def test_an_objective_that_keeps_a_copy_of_the_backbone_is_refused(objective, ptft, pretrained):
+    typed = ("finetune.lora.rank=2", "finetune.lora.targets=all", "train.steps=2", "device=cpu")
+    done = ptft("stage=finetune", f"ckpt={pretrained}", f"objective={objective}", *typed)
+    refused(done, 2, "finetune.lora.rank=2", f"objective={objective} keeps a copy of the backbone")

@@ -1,6 +1,7 @@
 """What every image backbone shares. Axes: B batch, C channels, H height, W width, T tokens, D width.
 
-The other modules of this package may import this one; none of them imports another.
+The other modules of this package may import this one and what is shared by several families (public, residual,
+attention, speech); no family imports another.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from torch.nn import functional as F
 
 from ptft.core import Backbone, Spec
 from ptft.errors import ConfigError
+
+SMALL = 64
+"""Pixels of the longest side up to which `stem=auto` means a small stem."""
 
 
 class ImageBackbone(Backbone):
@@ -63,6 +67,13 @@ class ImageBackbone(Backbone):
     def takes(self, size: tuple[int, int]) -> bool:
         """Whether images of (H, W) other than its own can be given to it as well, as smaller views of them."""
         return size == self.size
+
+
+def is_small(stem: str, size: tuple[int, int]) -> bool:
+    """Whether `model.stem` asks for a stem that keeps the resolution of small images. Raises ConfigError."""
+    if stem not in ("auto", "small", "original"):
+        raise ConfigError(f"model.stem={stem}: choose auto, small or original")
+    return stem == "small" or (stem == "auto" and max(size) <= SMALL)
 
 
 def too_small(name: str, size: tuple[int, int], least: int) -> ConfigError:

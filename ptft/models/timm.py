@@ -18,9 +18,7 @@ from ptft import foreign
 from ptft.core import Features, Spec
 from ptft.errors import CheckpointError, ConfigError
 from ptft.models import public
-from ptft.models.image import ImageBackbone, resize_positions
-
-SMALL = 64  # pixels: the longest side up to which stem=auto means a small stem
+from ptft.models.image import ImageBackbone, is_small, resize_positions
 
 BACKBONE = "TimmBackbone"
 """The class that public weights are for."""
@@ -50,10 +48,8 @@ class TimmBackbone(ImageBackbone):
         dropout: float | None = None,
     ) -> None:
         super().__init__(spec)
-        if stem not in ("auto", "small", "original"):
-            raise ConfigError(f"model.stem={stem}: choose auto, small or original")
         _known(name, "model.name=")
-        small = stem == "small" or (stem == "auto" and max(self.size) <= SMALL)
+        small = is_small(stem, self.size)
         rates = {"model.drop_path": ("drop_path_rate", drop_path), "model.dropout": ("drop_rate", dropout)}
         where = f"model.name={name}: timm can't make it for images of {self.size[0]}×{self.size[1]}×{self.channels}"
         try:

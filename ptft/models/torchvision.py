@@ -14,10 +14,7 @@ from torchvision import models
 from ptft.core import Features, Spec
 from ptft.errors import CheckpointError, ConfigError
 from ptft.models import public
-from ptft.models.image import ImageBackbone, resize_positions, too_small
-
-SMALL = 64  # pixels: the longest side up to which stem=auto means a small stem
-
+from ptft.models.image import ImageBackbone, is_small, resize_positions, too_small
 
 BACKBONE = "TorchvisionBackbone"
 """The class that public weights are for."""
@@ -99,9 +96,7 @@ class TorchvisionBackbone(ImageBackbone):
     ) -> None:
         super().__init__(spec)
         self.family = _family(name, "model.name=")
-        if stem not in ("auto", "small", "original"):
-            raise ConfigError(f"model.stem={stem}: choose auto, small or original")
-        small = stem == "small" or (stem == "auto" and max(self.size) <= SMALL)
+        small = is_small(stem, self.size)
         self.least = self.family.least[0 if small else 1]
         if min(self.size) < self.least:
             raise too_small(name, self.size, self.least)

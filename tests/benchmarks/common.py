@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import platform
@@ -16,6 +18,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ptft.loop import fit
+from ptft.report import Report
+from ptft.training import Budget, Training
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -25,6 +31,20 @@ class Options(NamedTuple):
     rounds: int
     images: int
     seeds: int
+
+
+def fitted(t: Training, folder: Path, steps: int) -> float:
+    """Seconds of so many more steps of `fit`, with everything that it counts, logs and watches."""
+    folder.mkdir(exist_ok=True)
+    t.budget, t.total = Budget(steps=t.progress.step + steps), t.progress.step + steps
+    t.progress.evaluated = t.total
+    with contextlib.redirect_stdout(io.StringIO()):
+        report = Report(folder)
+        began = time.perf_counter()
+        fit(t, report, lambda better: None)
+        seconds = time.perf_counter() - began
+        report.close()
+    return seconds
 
 
 def machine() -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import time
 from pathlib import Path
 
@@ -14,14 +12,12 @@ from ptft import kernels, process
 from ptft.data.grammar import Grammar
 from ptft.data.loader import Loader
 from ptft.eager import eager
-from ptft.loop import fit
 from ptft.models.transformer import Transformer
 from ptft.objectives.causal_lm import CausalLM
 from ptft.optim import parameter_groups
-from ptft.report import Report
 from ptft.schedule import Cosine
 from ptft.training import Budget, Every, Training
-from tests.benchmarks.common import Options, in_turn, rates
+from tests.benchmarks.common import Options, fitted, in_turn, rates
 
 CPU, BATCH, LENGTH, STEPS = torch.device("cpu"), 16, 256, 8
 
@@ -63,17 +59,8 @@ def prepared(source: Grammar, model: Transformer) -> Training:
 
 def ours(t: Training, precision: str, folder: Path) -> float:
     """Tokens a second of `fit`, with everything that it counts, logs and watches."""
-    folder.mkdir(exist_ok=True)
     t.autocast = kernels.autocast(precision, CPU)
-    t.budget, t.total = Budget(steps=t.progress.step + STEPS), t.progress.step + STEPS
-    t.progress.evaluated = t.total
-    with contextlib.redirect_stdout(io.StringIO()):
-        report = Report(folder)
-        began = time.perf_counter()
-        fit(t, report, lambda better: None)
-        seconds = time.perf_counter() - began
-        report.close()
-    return STEPS * BATCH * LENGTH / seconds
+    return STEPS * BATCH * LENGTH / fitted(t, folder, STEPS)
 
 
 def run(options: Options) -> str:

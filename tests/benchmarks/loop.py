@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import itertools
 import time
 from pathlib import Path
@@ -16,14 +14,13 @@ from ptft.core import Spec
 from ptft.data.loader import Loader
 from ptft.data.memory import MemoryExamples
 from ptft.eager import eager
-from ptft.loop import Watch, fit, train_step
+from ptft.loop import Watch, train_step
 from ptft.models.cnn import CNN
 from ptft.objectives.classify import Classify
 from ptft.optim import clip_and_scale, parameter_groups
-from ptft.report import Report
 from ptft.schedule import Cosine
 from ptft.training import Budget, Every, Training
-from tests.benchmarks.common import Options, in_turn, rates
+from tests.benchmarks.common import Options, fitted, in_turn, rates
 
 CPU, BATCH, STEPS = torch.device("cpu"), 64, 150
 
@@ -66,16 +63,7 @@ def bare(t: Training) -> float:
 
 def ours(t: Training, folder: Path) -> float:
     """Steps a second of `fit`, with everything that it logs and watches."""
-    folder.mkdir(exist_ok=True)
-    t.budget, t.total = Budget(steps=t.progress.step + STEPS), t.progress.step + STEPS
-    t.progress.evaluated = t.total
-    with contextlib.redirect_stdout(io.StringIO()):
-        report = Report(folder)
-        began = time.perf_counter()
-        fit(t, report, lambda better: None)
-        seconds = time.perf_counter() - began
-        report.close()
-    return STEPS / seconds
+    return STEPS / fitted(t, folder, STEPS)
 
 
 def overhead(options: Options) -> str:
