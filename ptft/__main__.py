@@ -1,6 +1,6 @@
 """`python -m ptft` is the `ptft` command."""
 
-from ptft.cli import entry
+from ptft.cli.main import entry
 
 if __name__ == "__main__":
     entry()

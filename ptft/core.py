@@ -30,7 +30,7 @@ Batch = dict[str, Tensor]
 class Spec:
     """What the examples look like, and how a raw file becomes an input. Plain data, stored in every checkpoint.
 
-    modality: the module of `ptft.data` that finds and reads raw items, e.g. "image" for `ptft/data/image.py`.
+    modality: the module of `ptft.data` that finds and reads raw items, e.g. "image" for `ptft/data/image/reader.py`.
     shape: what that module needs to turn a raw item into a tensor; for images `{"size": [H, W], "channels": C,
         "fit": "crop" | "stretch" | "none"}`, for text `{"tokenizer": {...}, "length": tokens}`, for audio
         `{"rate": samples a second, "seconds": the longest or None}`, with transcripts `"units"` and, for pieces of

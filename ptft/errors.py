@@ -3,6 +3,9 @@
 The message is one line: what failed, which value or file, which key to change.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class PtftError(Exception):
     """Base of everything that ends a run with one line instead of a traceback."""
@@ -52,3 +55,22 @@ class Interrupted(PtftError):
     def __init__(self, message: str, exit_code: int = 130) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def suggest(name: str, choices: Iterable[str]) -> str:
+    """ "; did you mean a or b?" for the choices nearest to `name`, or nothing."""
+    near = nearest(name, choices)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def nearest(name: str, choices: Iterable[str], count: int = 2) -> list[str]:
+    """The choices most like `name`, best first; a key's last part alone is enough to find it."""
+    choices = sorted(set(choices))
+    near = difflib.get_close_matches(name, choices, n=count, cutoff=0.6)
+    if near and difflib.SequenceMatcher(None, name, near[0]).ratio() > 0.9:
+        return near[:1]
+    if not near:
+        leaf = name.rsplit(".", 1)[-1]
+        leaves = [choice for choice in choices if choice.rsplit(".", 1)[-1] == leaf]
+        near = leaves or difflib.get_close_matches(leaf, choices, n=count, cutoff=0.5)
+    return near[:count]

@@ -37,7 +37,7 @@ def ptft(capfd, monkeypatch):
     """`ptft(*arguments)` runs the command in this process: exit code and what was printed."""
     import signal
 
-    from ptft.cli import main
+    from ptft.cli.main import main
 
     before = signal.getsignal(signal.SIGTERM)
 

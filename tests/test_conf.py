@@ -109,7 +109,7 @@ def test_a_step_with_every_option(option, ptft, tmp_path):
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes(option):
-    from ptft.compose import compose
+    from ptft.config.compose import compose
 
     group, name = option.split("/")
     cfg = compose([f"{group}={name}"])
@@ -124,7 +124,7 @@ def test_no_option_is_left_out():
 
 
 def test_typed_wins_over_experiment_wins_over_stage_wins_over_config():
-    from ptft.compose import compose
+    from ptft.config.compose import compose
 
     assert compose(["stage=pretrain"]).optimizer.lr == 1e-3
     assert compose(["stage=finetune"]).optimizer.lr == 5e-4
@@ -135,7 +135,7 @@ def test_typed_wins_over_experiment_wins_over_stage_wins_over_config():
 
 NEW_MODEL = '''
 from ptft.core import Features
-from ptft.models.image import ImageBackbone
+from ptft.models.image.base import ImageBackbone
 from torch import nn
 
 

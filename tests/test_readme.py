@@ -26,7 +26,7 @@ def test_every_choice_is_named(group):
 
 
 def test_its_keys_exist():
-    from ptft.compose import compose, flat_keys, options
+    from ptft.config.compose import compose, flat_keys, options
 
     known = {
         *flat_keys(compose(["stage=pretrain"])),

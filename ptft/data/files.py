@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from glob import glob
 from pathlib import Path
 
+from ptft.errors import DataError
+
 
 def find(path: Path | str, suffixes: frozenset[str]) -> list[Path]:
     """The files with one of `suffixes` at `path` (a file, a folder with everything below it, or a glob), sorted.
@@ -59,3 +61,13 @@ def digests(paths: Sequence[Path], root: Path) -> tuple[bytes, bytes]:
         sizes.update(text)
         times.update(text + f"{found.st_mtime_ns if found else -1}\0".encode())
     return sizes.digest(), times.digest()
+
+
+def read_file(path: Path) -> str:
+    """Its text. Raises DataError naming the file where it can't be read or is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text (byte {error.start} can't be decoded)") from error

@@ -5,20 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
-from ptft import announce, build, kernels, speed
-from ptft.assemble import eval_loader, plain, read_splits, same_channels
+from ptft.builders import components, restore
+from ptft.builders.restore import trained_in
+from ptft.builders.run import eval_loader, plain, read_splits, same_channels
+from ptft.checkpoint.load import Origin, load
 from ptft.core import Examples, Objective, Source, Table
 from ptft.errors import ConfigError, DataError
-from ptft.kernels import Kernels
-from ptft.loop import evaluate
-from ptft.origin import Origin, load
-from ptft.report import Report
-from ptft.runs import RunFolder, write_json
-from ptft.stages.train import write_tables
-from ptft.summary import peak_memory, versions
+from ptft.loggers.console import Report
+from ptft.runs.folder import RunFolder, write_json
+from ptft.runtime.device import device_name, find_device, peak_memory, tf32, versions
+from ptft.runtime.paths import short
+from ptft.runtime.precision import autocast, place
+from ptft.stages import console
+from ptft.stages.summary import write_tables
+from ptft.train.loop import evaluate
 
 MOST_CLASSES = 20
 """Above so many classes the confusion matrix is shown as its largest confusions."""
@@ -27,23 +29,21 @@ MOST_CLASSES = 20
 def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any]:
     """Metrics of the checkpoint on one split, and the tables of its objective."""
     origin = load(cfg.ckpt)
-    device = build.device(cfg.device)
+    device = find_device(cfg.device)
     chosen = trained_in(cfg, origin, device)
-    speed.tf32(cfg.train.tf32, device)
-    labelled = "label" in build.needs(plain(cfg.objective), tuple(cfg.trusted))
-    source = build.source(plain(cfg.dataset), origin.spec, tuple(cfg.trusted), labelled=labelled)
+    tf32(cfg.train.tf32, device)
+    labelled = "label" in components.needs(plain(cfg.objective), tuple(cfg.trusted))
+    source = components.source(plain(cfg.dataset), origin.spec, tuple(cfg.trusted), labelled=labelled)
     same_channels(origin, source)
     reference = None if labelled else source.split("train")
-    objective = kernels.place(restored(cfg, origin, source.spec.shape, reference).to(device), chosen)
+    objective = place(restored(cfg, origin, source.spec.shape, reference).to(device), chosen)
     _same_classes(origin, source)
     split = _split(cfg, source)
     examples = read_splits(source, (split,), cfg, device, out)[split]
-    _header(cfg, out, folder, origin, source, f"{len(examples):,} {split}", announce.device_name(device, chosen))
+    _header(cfg, out, folder, origin, source, f"{len(examples):,} {split}", device_name(device, chosen))
     if folder is None:
         return {}
-    metrics, tables = evaluate(
-        objective, eval_loader(cfg, examples, device), kernels.autocast(chosen.precision, device)
-    )
+    metrics, tables = evaluate(objective, eval_loader(cfg, examples, device), autocast(chosen.precision, device))
     write_tables(folder.path, split, tables)
     for name, table in tables.items():
         _show(out, f"{name}, {split} (rows: true, columns: predicted)", table)
@@ -60,21 +60,10 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
         "versions": versions(),
     }
     write_json(folder.path / "summary.json", summary)
-    following = f"ptft stage=predict ckpt={announce.short(origin.path)} input=FILES"
-    out.block("evaluate done", announce.results({split: metrics}), "green")
-    announce.ending(out, folder.path, following)
+    following = f"ptft stage=predict ckpt={short(origin.path)} input=FILES"
+    out.block("evaluate done", console.results({split: metrics}), "green")
+    console.ending(out, folder.path, following)
     return {"metrics": {split: metrics}}
-
-
-def trained_in(cfg: DictConfig, origin: Origin, device: torch.device) -> Kernels:
-    """As the checkpoint was trained, where nothing is typed and the device can: that was measured, or meant."""
-    stored = origin.config or {}
-    precision, layout = cfg.precision, cfg.train.layout
-    if precision == "auto" and (stored.get("precision") != "fp16" or device.type != "cpu"):
-        precision = stored.get("precision", "auto")
-    if layout == "auto":
-        layout = stored.get("train", {}).get("layout", "auto")
-    return kernels.ruled(precision, layout, device)
 
 
 def restored(
@@ -89,7 +78,7 @@ def restored(
     if origin.spec is None or "objective" not in (origin.config or {}):
         raise ConfigError(f"ckpt={origin.path}: holds a backbone and no task; finetune it first")
     spec = replace(origin.spec, shape=shape or origin.spec.shape)
-    return build.restored(origin, plain(cfg.model), plain(cfg.objective), spec, tuple(cfg.trusted), reference)
+    return restore.restored(origin, plain(cfg.model), plain(cfg.objective), spec, tuple(cfg.trusted), reference)
 
 
 def _same_classes(origin: Origin, source: Source) -> None:
@@ -120,7 +109,7 @@ def _header(
 ) -> None:
     rows = {
         "model": f"{cfg.names.model}, {cfg.names.objective}",
-        "data": f"{cfg.names.dataset}: {sizes}; {announce.examples_of(source.spec)}",
+        "data": f"{cfg.names.dataset}: {sizes}; {console.examples_of(source.spec)}",
         "device": device,
         "start": origin.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",

@@ -15,18 +15,21 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from ptft import announce, build, kernels, speed
-from ptft.assemble import plain
+from ptft.builders.restore import trained_in
+from ptft.builders.run import plain
+from ptft.checkpoint.load import Origin, load
 from ptft.core import Batch, Objective, Spec
-from ptft.data import modality
-from ptft.data.modality import Row
-from ptft.data.prefetch import on_device
+from ptft.data import readers
+from ptft.data.loader import on_device
+from ptft.data.readers import Row
 from ptft.errors import ConfigError, DataError, StorageError
-from ptft.origin import Origin, load
-from ptft.report import Report
-from ptft.runs import RunFolder, write_json
-from ptft.stages.evaluate import restored, trained_in
-from ptft.summary import versions
+from ptft.loggers.console import Report
+from ptft.runs.folder import RunFolder, write_json
+from ptft.runtime.device import device_name, find_device, tf32, versions
+from ptft.runtime.paths import short
+from ptft.runtime.precision import autocast, place
+from ptft.stages import console
+from ptft.stages.evaluate import restored
 
 BATCH = 64
 SHOWN = 10
@@ -35,23 +38,23 @@ SHOWN = 10
 def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any]:
     """Read, predict, write. Unreadable files are said and left out; if none can be read, DataError."""
     origin = load(cfg.ckpt)
-    device = build.device(cfg.device)
+    device = find_device(cfg.device)
     chosen = trained_in(cfg, origin, device)
-    speed.tf32(cfg.train.tf32, device)
-    objective = kernels.place(restored(cfg, origin).to(device), chosen).eval()
+    tf32(cfg.train.tf32, device)
+    objective = place(restored(cfg, origin).to(device), chosen).eval()
     if type(objective).answers is Objective.answers:
         raise ConfigError(
             f"ckpt={cfg.ckpt}: objective={cfg.names.objective} has no answer for new files; finetune it first"
         )
     spec = origin.spec
     assert spec
-    items = modality.find(spec, str(cfg.input), bool(cfg.whole))
+    items = readers.find(spec, str(cfg.input), bool(cfg.whole))
     if not items:
         raise DataError(f"input={cfg.input}: no {spec.modality} files there; name a file, a folder or a glob")
     header = {
         "model": f"{cfg.names.model}, {cfg.names.objective}",
-        "input": f"{len(items):,} items, read as {announce.shape_of(spec)}",
-        "device": announce.device_name(device, chosen),
+        "input": f"{len(items):,} items, read as {console.shape_of(spec)}",
+        "device": device_name(device, chosen),
         "start": origin.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
     }
@@ -61,13 +64,13 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     found: list[tuple[Any, Row]] = []
     unreadable: list[str] = []
     options = {**plain(cfg.generate), "seed": cfg.seed}
-    with out.reading("predicting") as progress, torch.inference_mode(), kernels.autocast(chosen.precision, device)():
+    with out.reading("predicting") as progress, torch.inference_mode(), autocast(chosen.precision, device)():
         for readable, batch, failed in _batches(items, spec):
             moved = next(on_device(iter([batch]), device)) if readable else {}
             found += zip(readable, objective.answers(moved, **options) if readable else [], strict=True)
             unreadable += failed
             progress(len(found) + len(unreadable), len(items))
-    rows = modality.finish(spec, found)
+    rows = readers.finish(spec, found)
     for message in unreadable[:SHOWN]:
         out.say(f"left out: {message}", "yellow")
     if not rows:
@@ -100,7 +103,7 @@ def _close(
     if counts:
         done["classes"] = ", ".join(f"{name} {count}" for name, count in counts.most_common(10))
     out.block("predict done", done, "green")
-    announce.ending(out, folder.path, f"ptft stage=evaluate ckpt={announce.short(origin.path)}")
+    console.ending(out, folder.path, f"ptft stage=evaluate ckpt={short(origin.path)}")
 
 
 def _shown(value: str | float, digits: int) -> str:
@@ -109,7 +112,7 @@ def _shown(value: str | float, digits: int) -> str:
 
 def _batches(items: Sequence[Any], spec: Spec) -> Iterator[tuple[list[Any], Batch, list[str]]]:
     """Readable items, their batch and messages about unreadable items, BATCH at a time, read in threads."""
-    module = modality.of(spec)
+    module = readers.of(spec)
 
     def read(item: Any) -> Tensor | DataError:
         try:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from ptft import announce, checkpoint
-from ptft.assemble import Run, assemble, eval_loader, plain
-from ptft.core import Table
+from ptft.builders.run import Run, assemble, eval_loader, plain
+from ptft.checkpoint import file as checkpoint_file
 from ptft.data.loader import worker_failure
 from ptft.errors import DataError, Interrupted
-from ptft.interrupt import CODES, on_signal
-from ptft.loop import Watch, evaluate, fit, train_step
-from ptft.report import Report, cut_metrics
-from ptft.runs import RunFolder, write_json
-from ptft.summary import Metrics, summarise, versions
+from ptft.loggers.console import Report
+from ptft.loggers.jsonl import cut_metrics
+from ptft.runs.folder import RunFolder, write_json
+from ptft.runtime.device import versions
+from ptft.runtime.paths import short
+from ptft.runtime.signals import CODES, on_signal
+from ptft.stages import console
+from ptft.stages.summary import Metrics, summarise, write_tables
+from ptft.train.loop import evaluate, fit, train_step
+from ptft.train.watch import Watch
 
 
 def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any]:
@@ -30,11 +32,11 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
     Returns what `status.json` adds to the status. Raises the typed errors of ptft.
     """
     built = assemble(cfg, out)
-    announce.header(built, out, folder.path if folder else None)
+    console.header(built, out, folder.path if folder else None)
     if folder is None:
-        announce.plan(built, out, _one_step(built))
+        console.plan(built, out, _one_step(built))
         return {}
-    writer = checkpoint.Writer()
+    writer = checkpoint_file.Writer()
     if cfg.resume:
         _restore(built, out, folder)
     else:
@@ -80,7 +82,7 @@ def _restore(r: Run, out: Report, folder: RunFolder) -> None:
     )
 
 
-def _train(r: Run, out: Report, folder: RunFolder, writer: checkpoint.Writer) -> None:
+def _train(r: Run, out: Report, folder: RunFolder, writer: checkpoint_file.Writer) -> None:
     t = r.training
 
     def stop(name: str) -> None:
@@ -97,7 +99,7 @@ def _train(r: Run, out: Report, folder: RunFolder, writer: checkpoint.Writer) ->
         out.say(f"{skipped} unreadable files were left out of the batches (dataset.on_error=skip)", "yellow")
 
 
-def _save(r: Run, folder: RunFolder, writer: checkpoint.Writer, *, better: bool) -> None:
+def _save(r: Run, folder: RunFolder, writer: checkpoint_file.Writer, *, better: bool) -> None:
     """best.pt where this is the best so far, then last.pt; both hold the result's weights, last.pt all the rest too."""
     t, best, last = r.training, folder.checkpoints / "best.pt", folder.checkpoints / "last.pt"
     content = {
@@ -111,16 +113,16 @@ def _save(r: Run, folder: RunFolder, writer: checkpoint.Writer, *, better: bool)
         "versions": versions(),
     }
     whole = {**content, "training": t.state_dict()}
-    jobs = [partial(checkpoint.write, best, content)] if better else []
-    jobs.append(partial(checkpoint.write, last, whole))
-    writer.submit(*jobs, *([partial(checkpoint.link, last, best)] if t.val is None else []))
+    jobs = [partial(checkpoint_file.write, best, content)] if better else []
+    jobs.append(partial(checkpoint_file.write, last, whole))
+    writer.submit(*jobs, *([partial(checkpoint_file.link, last, best)] if t.val is None else []))
 
 
 def _interrupted(r: Run, folder: RunFolder) -> Interrupted:
     signal = r.training.stop
     assert signal
     write_json(folder.path / "summary.json", summarise(r, "interrupted", {}))
-    command = f"ptft resume={announce.short(folder.path)}"
+    command = f"ptft resume={short(folder.path)}"
     return Interrupted(
         f"{signal} at step {r.training.progress.step}; the state is saved, continue with: {command}", CODES[signal]
     )
@@ -131,8 +133,8 @@ def _finish(r: Run, out: Report, folder: RunFolder) -> Metrics:
     t, best = r.training, folder.checkpoints / "best.pt"
     if not best.exists():
         out.say(f"no evaluation gave {t.monitor['metric']}, so best.pt is last.pt", "yellow")
-        checkpoint.link(folder.checkpoints / "last.pt", best)
-    t.take(checkpoint.read(best)[0]["weights"])
+        checkpoint_file.link(folder.checkpoints / "last.pt", best)
+    t.take(checkpoint_file.read(best)[0]["weights"])
     metrics: Metrics = {"train": out.last_train}
     for split in ("val", "test"):
         if split in r.splits:
@@ -148,12 +150,5 @@ def _finish(r: Run, out: Report, folder: RunFolder) -> Metrics:
         out.record({**row, "seconds": round(t.progress.seconds, 3)})
     summary = summarise(r, "finished", metrics)
     write_json(folder.path / "summary.json", summary)
-    announce.closing(r, out, folder.path, summary)
+    console.closing(r, out, folder.path, summary)
     return metrics
-
-
-def write_tables(folder: Path, split: str, tables: dict[str, Table]) -> None:
-    """`confusion_test.json` and the like: names of rows and columns, and the values."""
-    for name, table in tables.items():
-        content = {"rows": table.rows, "columns": table.columns, "values": table.values}
-        (folder / f"{name}_{split}.json").write_text(json.dumps(content), encoding="utf-8")

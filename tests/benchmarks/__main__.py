@@ -55,8 +55,8 @@ def main() -> None:
 
 def render(root: Path) -> None:
     """As many rendered digits as MNIST has, in its files."""
-    from ptft.data import idx
-    from ptft.data.glyphs import Glyphs
+    from ptft.data.image import idx
+    from ptft.data.image.glyphs import Glyphs
 
     source = Glyphs(images=60_000, held_out=10_000)
     for split in ("train", "test"):

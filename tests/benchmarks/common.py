@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ptft.loop import fit
-from ptft.report import Report
-from ptft.training import Budget, Training
+from ptft.loggers.console import Report
+from ptft.train.loop import fit
+from ptft.train.state import Budget, Training
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from ptft.augment import Views
-from ptft.data import cache
-from ptft.data.image_folder import ImageFolder
+from ptft.augment.image import Views
+from ptft.data.cache import policy
+from ptft.data.image.folder import ImageFolder
 from ptft.data.loader import Loader
 from tests.benchmarks.common import Options, in_turn, rates
 
@@ -41,12 +41,12 @@ def run(options: Options) -> str:
     source = ImageFolder(root=root, val=None, test=None)
     examples = source.split("train")
     assert examples is not None
-    workers = cache.cores()
+    workers = policy.cores()
 
     def ours(mode: str, views: Views | None = None) -> float:
         return rate(Loader(kept[mode], 512, workers=workers, shuffle=True), views)
 
-    kept = {mode: cache.keep(examples, mode, lambda done, total: None) for mode in ("memory", "disk", "off")}
+    kept = {mode: policy.keep(examples, mode, lambda done, total: None) for mode in ("memory", "disk", "off")}
     views = Views(shift=4, flip=True, padding="reflection").train()
     sides = {
         "torchvision's ImageFolder in a DataLoader": lambda: plain(root, workers),

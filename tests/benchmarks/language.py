@@ -8,15 +8,17 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from ptft import kernels, process
-from ptft.data.grammar import Grammar
 from ptft.data.loader import Loader
-from ptft.eager import eager
-from ptft.models.transformer import Transformer
-from ptft.objectives.causal_lm import CausalLM
-from ptft.optim import parameter_groups
-from ptft.schedule import Cosine
-from ptft.training import Budget, Every, Training
+from ptft.data.text.grammar import Grammar
+from ptft.finetune.phases import Phases
+from ptft.models.text.transformer import Transformer
+from ptft.objectives.language.causal_lm import CausalLM
+from ptft.optim.eager import eager
+from ptft.optim.param_groups import parameter_groups
+from ptft.optim.schedules import Cosine
+from ptft.runtime import process
+from ptft.runtime.precision import autocast
+from ptft.train.state import Budget, Every, Training
 from tests.benchmarks.common import Options, fitted, in_turn, rates
 
 CPU, BATCH, LENGTH, STEPS = torch.device("cpu"), 16, 256, 8
@@ -46,7 +48,9 @@ def prepared(source: Grammar, model: Transformer) -> Training:
     task = CausalLM(model, source.spec)
     return Training(
         objective=task,
-        optimizer=eager(torch.optim.AdamW)(parameter_groups(task, lr=1e-3, weight_decay=0.05), fused=True),
+        optimizer=eager(torch.optim.AdamW)(
+            parameter_groups(task, Phases(task).scales, lr=1e-3, weight_decay=0.05), fused=True
+        ),
         schedule=Cosine(),
         loader=Loader(source.split("train"), BATCH, shuffle=True),  # type: ignore[arg-type]
         val=None,
@@ -59,7 +63,7 @@ def prepared(source: Grammar, model: Transformer) -> Training:
 
 def ours(t: Training, precision: str, folder: Path) -> float:
     """Tokens a second of `fit`, with everything that it counts, logs and watches."""
-    t.autocast = kernels.autocast(precision, CPU)
+    t.autocast = autocast(precision, CPU)
     return STEPS * BATCH * LENGTH / fitted(t, folder, STEPS)
 
 

@@ -9,17 +9,21 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from ptft import kernels, process
 from ptft.core import Spec
+from ptft.data.examples import MemoryExamples
 from ptft.data.loader import Loader
-from ptft.data.memory import MemoryExamples
-from ptft.eager import eager
-from ptft.loop import Watch, train_step
-from ptft.models.cnn import CNN
-from ptft.objectives.classify import Classify
-from ptft.optim import clip_and_scale, parameter_groups
-from ptft.schedule import Cosine
-from ptft.training import Budget, Every, Training
+from ptft.finetune.phases import Phases
+from ptft.models.image.cnn import CNN
+from ptft.objectives.supervised.classify import Classify
+from ptft.optim.eager import eager
+from ptft.optim.param_groups import clip_and_scale, parameter_groups
+from ptft.optim.schedules import Cosine
+from ptft.runtime import process
+from ptft.runtime.autotune import fastest
+from ptft.runtime.precision import autocast, choices, place
+from ptft.train.loop import train_step
+from ptft.train.state import Budget, Every, Training
+from ptft.train.watch import Watch
 from tests.benchmarks.common import Options, fitted, in_turn, rates
 
 CPU, BATCH, STEPS = torch.device("cpu"), 64, 150
@@ -32,18 +36,20 @@ def prepared() -> Training:
     images = torch.randint(256, (BATCH * STEPS, 1, 28, 28), dtype=torch.uint8)
     task = Classify(CNN(spec), spec)
     loader = Loader(MemoryExamples(images, torch.arange(len(images)) % 10), BATCH, shuffle=True)
-    chosen = kernels.fastest(task, loader.first(), kernels.choices("auto", "auto", CPU, task), CPU, {"bench": 1})[0]
-    kernels.place(task, chosen)
+    chosen = fastest(task, loader.first(), choices("auto", "auto", CPU, task), CPU, {"bench": 1})[0]
+    place(task, chosen)
     return Training(
         objective=task,
-        optimizer=eager(torch.optim.Adam)(parameter_groups(task, lr=1e-3, weight_decay=0.0), fused=True),
+        optimizer=eager(torch.optim.Adam)(
+            parameter_groups(task, Phases(task).scales, lr=1e-3, weight_decay=0.0), fused=True
+        ),
         schedule=Cosine(),
         loader=loader,
         val=None,
         budget=Budget(steps=10**9),
         every=Every(log=None, evaluate=10**9, save=10**9),
         monitor=task.monitor,
-        autocast=kernels.autocast(chosen.precision, CPU),
+        autocast=autocast(chosen.precision, CPU),
         clip=1.0,
     )
 

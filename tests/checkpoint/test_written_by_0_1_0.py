@@ -1,7 +1,7 @@
 """Checkpoints written by ptft 0.1.0 are still used as that version used them.
 
-`written_by_0_1_0/` holds runs that it made, finished ones and ones that SIGTERM ended, a `./conf` copied with `ptft cp`,
-inputs, and in `expected*` what that same version then measured, predicted and ended in when it resumed them.
+`written_by_0_1_0/` holds runs that it made, finished ones and ones that SIGTERM ended, a `./conf` of `ptft cp`, inputs,
+and in `expected*` what that same version then measured, predicted and ended in when it resumed them.
 """
 
 import hashlib
@@ -91,9 +91,7 @@ def test_a_run_in_mid_training_is_continued_to_the_same_end(ptft, tmp_path, name
     weights = load_file(OLD / "expected" / f"{name}.safetensors")
     assert content["weights"].keys() == weights.keys()
     for key, value in weights.items():
-        torch.testing.assert_close(
-            content["weights"][key], value, rtol=1e-2, atol=1e-3, msg=lambda text: f"{key} {text}"
-        )
+        torch.testing.assert_close(content["weights"][key], value, rtol=1e-2, atol=1e-3)
     if machine() == EXPECTED["machine"]:
         assert digest(content["weights"], content["training"]) == expected["digest"]
 
@@ -195,7 +193,7 @@ def stop_at(monkeypatch, step: int) -> None:
     import os
     import signal
 
-    from ptft.report import Report
+    from ptft.loggers.console import Report
 
     stepped = Report.stepped
 
@@ -211,10 +209,10 @@ def test_what_it_never_wrote_is_refused(ptft, tmp_path):
     """The names that moved are a table, not a way around the check of what a configuration may name."""
     run = shutil.copytree(OLD / "mae", tmp_path / "mae")
     content = torch.load(run / "checkpoints" / "last.pt", weights_only=True)
-    content["config"]["model"]["_target_"] = "ptft.cli.os.system"
-    from ptft import checkpoint
+    content["config"]["model"]["_target_"] = "ptft.cli.main.os.system"
+    from ptft.checkpoint import file as checkpoint_file
 
-    checkpoint.write(
+    checkpoint_file.write(
         run / "checkpoints" / "last.pt", {k: v for k, v in content.items() if k not in ("format", "version")}
     )
-    refused(ptft("stage=evaluate", f"ckpt={run / 'checkpoints' / 'last.pt'}"), 2, "ptft.cli.os.system")
+    refused(ptft("stage=evaluate", f"ckpt={run / 'checkpoints' / 'last.pt'}"), 2, "ptft.cli.main.os.system")

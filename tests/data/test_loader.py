@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from ptft.data import image_folder, loader
-from ptft.data.image_folder import ImageFolder
+from ptft.data import loader
+from ptft.data.examples import MemoryExamples, ReadExamples
+from ptft.data.image import folder as image_folder
+from ptft.data.image.folder import ImageFolder
 from ptft.data.loader import Loader, worker_failure
-from ptft.data.memory import MemoryExamples, ReadExamples
 from ptft.errors import DataError, ResourceError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -165,9 +166,9 @@ def test_a_hanging_worker_is_named_and_ended(monkeypatch):
 def test_a_process_ends_although_an_epoch_was_left_behind(tmp_path):
     """Workers ignore SIGTERM, and Python waits at its end for every process that it started."""
     code = (
-        "from pathlib import Path\nfrom ptft.data import image_folder\nfrom ptft.data.loader import Loader\n"
-        "image_folder.sample(Path('images'))\n"
-        "train = image_folder.ImageFolder(root='images', size=8).split('train')\n"
+        "from pathlib import Path\nfrom ptft.data.image import folder\nfrom ptft.data.loader import Loader\n"
+        "folder.sample(Path('images'))\n"
+        "train = folder.ImageFolder(root='images', size=8).split('train')\n"
         "batches = Loader(train, 2, workers=2).epoch()\nnext(batches)\nraise SystemExit(4)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from ptft.data.loader import Loader
-from ptft.data.memory import MemoryExamples
-from ptft.data.prefetch import on_device
+from ptft.data.examples import MemoryExamples
+from ptft.data.loader import Loader, on_device
 from ptft.errors import DataError
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

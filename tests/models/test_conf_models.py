@@ -14,9 +14,9 @@ from torch import Tensor
 from ptft.core import Backbone, Spec
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import ConfigError
-from ptft.objectives.classify import Classify
-from ptft.optim import parameter_groups
-from ptft.phases import Phase, Phases
+from ptft.finetune.phases import Phase, Phases
+from ptft.objectives.supervised.classify import Classify
+from ptft.optim.param_groups import parameter_groups
 
 FILES = sorted(Path(__file__).parents[2].glob("conf/model/*.yaml"))
 TEXT = ["bert_small", "bert_tiny", "gpt_small", "gpt_tiny"]
@@ -136,7 +136,7 @@ def test_rates_rise_from_the_stem_to_the_head_with_layer_decay(name: str) -> Non
     spec = spec_of(name)
     with torch.device("cpu" if name in SOUND else "meta"):
         objective = Classify(build(name, spec), spec)
-    groups = parameter_groups(objective, lr=1.0, weight_decay=0.1, phases=Phases(objective, [Phase(layer_decay=0.9)]))
+    groups = parameter_groups(objective, Phases(objective, [Phase(layer_decay=0.9)]).scales, lr=1.0, weight_decay=0.1)
     rates = {parameter: group["lr"] for group in groups for parameter in group["params"]}
     layers = [[p for module in layer for p in module.parameters()] for layer in objective.backbone.layers()]
     learning = [{rates[p] for p in layer if p.requires_grad} for layer in layers]

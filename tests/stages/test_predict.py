@@ -39,7 +39,7 @@ def test_a_folder_becomes_a_csv(ptft, pretrained, photos):
 
 def test_it_agrees_with_evaluate_and_needs_no_dataset(ptft, pretrained, tmp_path):
     """Real digits written to files are predicted as the evaluation of the same images counts them."""
-    from ptft.data.digits import Digits
+    from ptft.data.image.digits import Digits
 
     examples = Digits().split("test")
     for index, image in enumerate(examples.base):

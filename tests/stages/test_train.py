@@ -168,7 +168,7 @@ def test_without_a_val_split_best_is_last(ptft):
 
 
 def test_the_survey_experiment_finetunes_on_the_test_splits_images(ptft, tmp_path):
-    from ptft.data.torchvision import sample
+    from ptft.data.image.torchvision import sample
 
     sample(tmp_path / "data")
     first = ptft("stage=pretrain", "experiment=mnist_survey", "train.epochs=1", "hydra.run.dir=first")

@@ -1,0 +1,1 @@
+"""Random augmentations of training batches, on the device."""

@@ -1,0 +1,96 @@
+"""Random views of spectrograms on their device; no loops over samples.
+
+Axes: B batch, F frames, M mel bands, P pieces. Randomness: torch's global generator of the device, independent rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ptft.errors import ConfigError
+from ptft.validators import is_number, is_whole
+
+LIMITS: dict[str, tuple[float, float]] = {"shift": (0, 10_000), "speed": (0, 0.5), "time_masks": (0, 100)}
+LIMITS |= {"time_width": (0, 1), "freq_masks": (0, 100), "freq_width": (0, 1), "noise": (0, 10)}
+WHOLE = ("shift", "time_masks", "freq_masks")
+
+
+class SpectrogramViews(nn.Module):
+    """Random views of a prepared batch, float [B, F, M] with NaN behind each recording -> the same shape and lengths.
+
+    In evaluation mode the identity.
+
+    shift: up to so many frames later or earlier. speed: up to so large a fraction faster or slower, around the middle;
+        both by one linear interpolation in time. What then lies outside goes on with the first or last frame.
+    time_masks: how many pieces of time are set to the mean, each up to `time_width` of the recording;
+        freq_masks: how many bands of frequency, each up to `freq_width` of all (SpecAugment: Park et al. 2019).
+    noise: standard deviation of what is added to every value, which is normalised.
+    Raises ConfigError naming `dataset.views.KEY`.
+    """
+
+    def __init__(
+        self,
+        *,
+        shift: int = 0,
+        speed: float = 0.0,
+        time_masks: int = 0,
+        time_width: float = 0.2,
+        freq_masks: int = 0,
+        freq_width: float = 0.2,
+        noise: float = 0.0,
+        **unknown: Any,
+    ) -> None:
+        super().__init__()
+        for key in unknown:
+            raise ConfigError(f"dataset.views.{key} does not exist for audio; there are {', '.join(LIMITS)}")
+        values = (shift, speed, time_masks, time_width, freq_masks, freq_width, noise)
+        for (key, (low, high)), value in zip(LIMITS.items(), values, strict=True):
+            whole = key in WHOLE
+            if not (is_whole if whole else is_number)(value) or not low <= value <= high:
+                raise ConfigError(f"dataset.views.{key}={value}: a {'whole ' * whole}number from {low} to {high}")
+        self.shift, self.speed, self.noise = shift, speed, noise
+        self.time_masks, self.time_width = time_masks, time_width
+        self.freq_masks, self.freq_width = freq_masks, freq_width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float [B, F, M] -> a new view of every recording; the batch itself is left as it is."""
+        if not self.training:
+            return x
+        lengths = (~x[:, :, 0].isnan()).sum(1)
+        if self.shift or self.speed:
+            x = self._move(x, lengths)
+        if self.noise:
+            x = x + self.noise * torch.randn_like(x)
+        if self.time_masks:
+            hidden = pieces(lengths, x.shape[1], self.time_masks, self.time_width)
+            x = torch.where(hidden.unsqueeze(2) & ~x.isnan(), 0, x)
+        if self.freq_masks:
+            hidden = pieces(torch.full_like(lengths, x.shape[2]), x.shape[2], self.freq_masks, self.freq_width)
+            x = torch.where(hidden.unsqueeze(1) & ~x.isnan(), 0, x)
+        return x
+
+    def _move(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Every frame from where it was at another speed and start, between two frames."""
+        b, device = len(x), x.device
+        last, middle = (lengths - 1).unsqueeze(1), (lengths - 1).unsqueeze(1) / 2
+        places = torch.arange(x.shape[1], device=device)
+        factor = 1 + self.speed * (2 * torch.rand(b, 1, device=device) - 1)
+        moved = self.shift * (2 * torch.rand(b, 1, device=device) - 1)
+        source = ((places - middle) * factor + middle + moved).clamp(min=0).minimum(last.float())
+        early = source.floor().long()
+        later = (early + 1).minimum(last)
+        before, after = (x.gather(1, index.unsqueeze(2).expand_as(x)) for index in (early, later))
+        between = torch.lerp(before, after, (source - early).unsqueeze(2).to(x.dtype))
+        return between.masked_fill((places > last).unsqueeze(2), torch.nan)
+
+
+def pieces(lengths: Tensor, size: int, count: int, width: float) -> Tensor:
+    """`count` random pieces of rows with `lengths` (long [B]), each up to `width` of its row: bool [B, size]."""
+    chance = torch.rand(2, len(lengths), count, device=lengths.device)
+    span = (chance[0] * ((width * lengths.unsqueeze(1)).floor() + 1)).floor()
+    start = (chance[1] * (lengths.unsqueeze(1) - span + 1)).floor()
+    places = torch.arange(size, device=lengths.device)[:, None, None]
+    return ((places >= start) & (places < start + span)).any(2).T

@@ -1,0 +1,138 @@
+"""Config in, objects out. Below this file nothing knows the configuration.
+
+A `_target_` is input, not code: it is imported only from ptft, torch.optim and packages the user trusts on the command
+line, and only if it is what its group holds.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from ptft.config.instantiate import construct, find, make
+from ptft.core import Backbone, Examples, Objective, Source, Spec
+from ptft.data.cache import policy
+from ptft.data.loader import Loader
+from ptft.errors import ConfigError
+from ptft.finetune import lora
+from ptft.finetune.phases import Phases, planned
+from ptft.optim.eager import eager
+from ptft.optim.param_groups import parameter_groups
+from ptft.optim.schedules import Schedule
+from ptft.train.state import Budget
+
+
+def needs(task: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> frozenset[str]:
+    """What the objective asks of every batch, known before it is built."""
+    return find("objective", task, Objective, trusted).needs  # type: ignore[type-abstract]
+
+
+def source(
+    node: Mapping[str, Any], like: Spec | None, trusted: tuple[str, ...] = (), *, labelled: bool = True
+) -> Source:
+    """The dataset; where the configuration leaves size, channels and normalisation open they come from `like`.
+
+    labelled: whether labels are needed; without, a source may be one that has none.
+    """
+    node = {key: value for key, value in node.items() if key not in ("views", "cache")}
+    return make("dataset", node, Source, trusted, like=like, labelled=labelled)  # type: ignore[type-abstract]
+
+
+def objective(
+    model: Mapping[str, Any],
+    task: Mapping[str, Any],
+    spec: Spec,
+    train: Examples | None,
+    trusted: tuple[str, ...] = (),
+    reference: Examples | None = None,
+    rebuild: Callable[[str, str], tuple[Objective, Spec]] | None = None,
+) -> Objective:
+    """A fresh backbone sized from `spec`, and the objective around it.
+
+    train: what it is to be trained on, None where a trained one is made again; reference: training examples that only
+        measure; rebuild: makes the objective of another checkpoint, for those that learn from one.
+    """
+    backbone = make("model", model, Backbone, trusted, spec)  # type: ignore[type-abstract]
+    labels = train.labels if train is not None else None
+    known = {"labels": labels, "reference": reference if train is None else train, "rebuild": rebuild}
+    built = make("objective", task, Objective, trusted, backbone, spec, **known)  # type: ignore[type-abstract]
+    if train is not None and "label" in built.needs and labels is None:
+        raise ConfigError(f"objective={type(built).__name__.lower()}: it needs labels, and the dataset has none")
+    return built
+
+
+def phases(task: Objective, finetune: Mapping[str, Any]) -> tuple[Phases, list[str]]:
+    """What of the objective learns when, low-rank factors in the place of the backbone where they are asked for; and
+    what to say of them."""
+    adapters = lora.attach(task.backbone, **finetune["lora"]) if finetune["lora"]["rank"] else {}
+    found = Phases(task, planned(finetune["train"], finetune["layer_decay"]), list(adapters.values()))
+    if not adapters:
+        return found, []
+    names = list(adapters)
+    some = ", ".join(names if len(names) <= 4 else [*names[:3], f"… {len(names) - 3} more"])
+    return found, [f"LoRA of rank {finetune['lora']['rank']} on {some}; checkpoints hold it multiplied in"]
+
+
+def optimizer(
+    node: Mapping[str, Any], task: Objective, phases: Phases, anchored: bool, trusted: tuple[str, ...] = ()
+) -> torch.optim.Optimizer:
+    """The optimizer over what learns at some time: no decay on biases and norms, rates per layer."""
+    rates = {"lr": float(node["lr"]), "weight_decay": float(node.get("weight_decay") or 0.0)}
+    groups = parameter_groups(task, phases.scales, **rates, anchored=anchored)
+    if not groups:
+        raise ConfigError("finetune.train=head: this objective has nothing of its own to train; choose all or last:N")
+    return construct("optimizer", node, eager(find("optimizer", node, torch.optim.Optimizer, trusted)), groups)
+
+
+def schedule(node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Schedule:
+    return make("schedule", node, Schedule, trusted)  # type: ignore[type-abstract]
+
+
+def budget(train: Mapping[str, Any], per_epoch: int) -> Budget:
+    """What was typed, else the stage's own: so many epochs, but at least so many steps."""
+    typed = Budget(train["epochs"], train["steps"], train["minutes"])
+    if typed != Budget():
+        return typed
+    own = train["budget"]
+    return Budget(epochs=max(own["epochs"], math.ceil(own["min_steps"] / per_epoch)))
+
+
+@torch.no_grad()
+def calibrate(task: Objective, train: Examples, on: torch.device) -> list[str]:
+    """Show the backbone the training examples it asks for, spread evenly over the split; what to say."""
+    count = min(task.backbone.calibrates, len(train))
+    if not count:
+        return []
+    chosen = torch.linspace(0, len(train) - 1, count, dtype=torch.float64).round().long()
+    sample = task.backbone.prepare(train.take(chosen)["input"].to(on))
+    task.backbone.calibrate(sample)
+    return [f"the model is calibrated with {len(sample):,} training examples"]
+
+
+def examples(found: Examples, on: torch.device, mode: str, progress: Callable[[int, int], None]) -> Examples:
+    """Kept as `mode` of `ptft.data.cache.policy` says, and on the device where they fit there too."""
+    found = policy.keep(found, mode, progress)
+    if not found.in_memory or on.type == "cpu":
+        return found
+    size = getattr(found, "nbytes", 0)
+    return found.to(on) if on.type != "cuda" or size < torch.cuda.mem_get_info(on)[0] // 2 else found
+
+
+def loader(
+    found: Examples,
+    batch_size: int,
+    seed: int,
+    on: torch.device,
+    workers: int | str,
+    *,
+    shuffle: bool,
+    tokens: int | None = None,
+) -> Loader:
+    """Batches of a split; worker processes only where examples must be decoded."""
+    count = (0 if found.in_memory else min(8, os.cpu_count() or 1)) if workers == "auto" else int(workers)
+    workers = 0 if found.in_memory else count
+    return Loader(found, batch_size, seed=seed, device=on, workers=workers, shuffle=shuffle, tokens=tokens)

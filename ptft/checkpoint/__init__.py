@@ -1,0 +1,1 @@
+"""Checkpoints: written, verified, read, found by what `ckpt=` names, and handed over to a new objective."""

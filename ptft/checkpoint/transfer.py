@@ -1,0 +1,173 @@
+"""Hand-over: the backbone of an earlier run into a new objective, and a report of every tensor's fate."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ptft.checkpoint.state_dict import AVERAGED
+from ptft.core import Objective
+from ptft.errors import CheckpointError
+
+PREFIX = "backbone."
+
+
+@dataclass
+class Transfer:
+    """Names of tensors and their number of values; `why` gives the reason for those that were not taken.
+
+    said: which part of the file the backbone was, where more than one would have fitted.
+    """
+
+    loaded: dict[str, int] = field(default_factory=dict)
+    reinitialised: dict[str, int] = field(default_factory=dict)
+    resized: dict[str, int] = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)
+    why: str = ""
+    said: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        kinds = {
+            "loaded": self.loaded,
+            "reinitialised": self.reinitialised,
+            "resized": self.resized,
+            "ignored": self.ignored,
+        }
+        return {kind: {"parameters": sum(sizes.values()), "tensors": sizes} for kind, sizes in kinds.items()}
+
+    def lines(self) -> list[str]:
+        """What a reader needs: totals for what was loaded, every name for the rest."""
+        said = [f"loaded    {_total(self.loaded)} of the backbone"]
+        for kind, sizes in (("resized", self.resized), ("new", self.reinitialised), ("ignored", self.ignored)):
+            if sizes:
+                reason = f": {self.why}" if kind == "new" and self.why else ""
+                said.append(f"{kind:<9} {_total(sizes)} ({_names(sizes)}){reason}")
+        return [*([self.said] if self.said else []), *said]
+
+
+def _total(sizes: dict[str, int]) -> str:
+    tensors = "tensor" if len(sizes) == 1 else "tensors"
+    return f"{sum(sizes.values()):,} values in {len(sizes)} {tensors}"
+
+
+def _names(named: Iterable[str]) -> str:
+    names = list(named)
+    return ", ".join(names if len(names) <= 4 else [*names[:3], f"… {len(names) - 3} more"])
+
+
+def take_over(objective: Objective, weights: dict[str, Tensor], *, whole: bool, why: str, origin: str) -> Transfer:
+    """Load the backbone (and with `whole` the rest of the objective) from `weights`, in place.
+
+    Every tensor of the backbone must be there and fit, else CheckpointError: a partly loaded backbone is no start.
+    """
+    found = _find(objective.backbone.state_dict(), weights, origin)
+    rest = found.rest
+    backbone, resized = objective.backbone.adapt(found.backbone)
+    _fits(objective.backbone.state_dict(), backbone, origin)
+    own = objective.backbone.state_dict()
+    objective.backbone.load_state_dict({name: backbone[name] for name in own})
+    heads = {name: value for name, value in objective.state_dict().items() if not name.startswith(PREFIX)}
+    taken = {name: rest[name] for name in heads if whole and name in rest and rest[name].shape == heads[name].shape}
+    if whole and len(taken) < len(heads):
+        raise CheckpointError(
+            f"{origin}: its head does not fit ({', '.join(heads.keys() - taken.keys())}); use finetune.head=new"
+        )
+    objective.load_state_dict({**objective.state_dict(), **taken})
+    ignored = {
+        **{found.name(n): v for n, v in backbone.items() if n not in own},
+        **{n: v for n, v in rest.items() if n not in taken},
+    }
+    return Transfer(
+        loaded=_sizes({**{f"{PREFIX}{n}": own[n] for n in own if n not in resized}, **taken}),
+        reinitialised=_sizes({n: v for n, v in heads.items() if n not in taken}),
+        resized=_sizes({f"{PREFIX}{n}": own[n] for n in resized}),
+        ignored=_sizes(ignored),
+        why=why,
+        said=found.said,
+    )
+
+
+def _sizes(tensors: dict[str, Tensor]) -> dict[str, int]:
+    return {name: tensor.numel() for name, tensor in tensors.items()}
+
+
+class Found(NamedTuple):
+    """The tensors for the backbone by our names, and the rest by the file's; ours is add + the file's without strip."""
+
+    backbone: dict[str, Tensor]
+    rest: dict[str, Tensor]
+    strip: str = PREFIX
+    add: str = ""
+    said: str = ""
+
+    def name(self, ours: str) -> str:
+        """What the file calls a tensor of the backbone."""
+        return self.strip + ours.removeprefix(self.add)
+
+
+def _find(own: dict[str, Tensor], weights: dict[str, Tensor], origin: str) -> Found:
+    """Where in `weights` the backbone lies: under `backbone.` in ptft's own, anywhere in those from elsewhere.
+
+    There it is the part with the most names of ours, of equal ones the averaged or else the first. Raises
+    CheckpointError naming some of both sides where there is no such name.
+    """
+    if any(f"{PREFIX}{name}" in weights for name in own):
+        return _cut(weights, PREFIX, "")
+    fits = _prefixes(own, weights)
+    most = max(fits.values(), default=0)
+    if 2 * most < len(own):
+        raise CheckpointError(
+            f"{origin}: {len(own) - most} of the backbone's {len(own)} tensors are not in it: it has "
+            f"{_names(weights)}, the backbone {_names(own)}; model= must name the model it was made with"
+        )
+    equal = [pair for pair, count in fits.items() if count == most]
+    strip, add = max(equal, key=lambda pair: bool(AVERAGED.search(pair[0])))
+    others = ", ".join(dict.fromkeys(pair[0] or "the top" for pair in equal if pair[0] != strip))
+    said = f"the backbone is what lies under {strip or 'the top'} in the file; {others} would fit too" if others else ""
+    return _cut(weights, strip, add)._replace(said=said)
+
+
+def _prefixes(own: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[tuple[str, str], int]:
+    """How many names are ours once a prefix is taken off and another put before, by the two; in the file's order.
+
+    What can be put before is nothing, or what begins most names of ours: a wrapper's `net.`, say.
+    """
+    firsts = Counter(name.split(".", 1)[0] + "." for name in own)
+    adds = ["", *(first for first, count in firsts.items() if 2 * count > len(own))]
+    counts: Counter[tuple[str, str]] = Counter()
+    for name in weights:
+        for cut in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
+            strip = name[:cut]
+            counts.update((strip, add) for add in adds if add + name[cut:] in own and not (add and strip.endswith(add)))
+    return counts
+
+
+def _cut(weights: dict[str, Tensor], strip: str, add: str) -> Found:
+    inside = {name: value for name, value in weights.items() if name.startswith(strip)}
+    rest = {name: value for name, value in weights.items() if name not in inside}
+    return Found({f"{add}{name[len(strip) :]}": value for name, value in inside.items()}, rest, strip, add)
+
+
+def _fits(own: dict[str, Tensor], given: dict[str, Tensor], origin: str) -> None:
+    missing = [name for name in own if name not in given]
+    if missing:
+        raise CheckpointError(
+            f"{origin}: {len(missing)} of the backbone's {len(own)} tensors are not in it "
+            f"({_names(missing)}); "
+            "model= must name the model it was made with"
+        )
+    for name, tensor in own.items():
+        if given[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"{origin}: {PREFIX}{name} is {_shape(given[name])} there and {_shape(tensor)} here; "
+                "drop model=, dataset.size= and dataset.channels=, or choose those it was trained with"
+            )
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "a number"

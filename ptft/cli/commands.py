@@ -1,0 +1,50 @@
+"""What the command line can ask that runs nothing: `ptft ls`, `ptft cp` and the help."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from ptft.config import compose
+from ptft.errors import ConfigError, suggest
+
+
+def show_help() -> int:
+    """`ptft --help`. Hydra's own page reads every config, twice; this one reads their names."""
+    text = OmegaConf.load(compose.conf_dir() / "config.yaml").hydra.help
+    groups = "\n".join(f"  {group:<10} {', '.join(names)}" for group, names in compose.listing().items())
+    print(f"{text.header}\nGroups (GROUP=NAME):\n\n{groups}\n\n{text.footer}", end="")
+    return 0
+
+
+def ls(words: list[str]) -> int:
+    """`ptft ls [GROUP]`: what there is to choose from."""
+    if words:
+        print("\n".join(name for group in words for name in compose.options(group)))
+        return 0
+    for group, names in compose.listing().items():
+        print(f"{group:<10} {', '.join(names)}")
+    return 0
+
+
+def cp(words: list[str]) -> int:
+    """`ptft cp GROUP/NAME [DIR]`: copy a config to DIR (default ./conf), where it wins over ptft's own."""
+    if not words or len(words) > 2 or words[0].count("/") != 1:
+        raise ConfigError("ptft cp GROUP/NAME [DIR]: name one config, e.g. ptft cp model/cnn")
+    group, name = words[0].split("/")
+    names = compose.options(group)
+    if name not in names:
+        raise ConfigError(f"{words[0]}: there is no such config{suggest(name, names)}")
+    target = Path(os.path.expanduser(words[1]) if len(words) > 1 else "conf") / group / f"{name}.yaml"
+    if target.exists():
+        raise ConfigError(f"{target}: is there already; edit it, or remove it first")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(compose.conf_dir() / group / f"{name}.yaml", target)
+    print(target)
+    return 0
+
+
+WORDS = {"ls": ls, "cp": cp}

@@ -1,0 +1,1 @@
+"""Configuration: from overrides to one complete, checked, resolved configuration. Hydra and OmegaConf end here."""

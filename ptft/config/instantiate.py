@@ -1,0 +1,87 @@
+"""The safe instantiate: what a `_target_` may name, and objects built from their nodes."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+from ptft.config.renamed import current
+from ptft.errors import ConfigError, suggest
+
+PACKAGES = ("ptft", "torch.optim")
+
+
+T = TypeVar("T")
+
+
+def find(group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str, ...] = ()) -> type[T]:
+    """The class that `node._target_` names. Raises ConfigError unless it is a `base` from an allowed package."""
+    path = str(node.get("_target_"))
+    found = _resolve(group, path, trusted)
+    fits = inspect.isclass(found) and issubclass(found, base) and found is not base and not inspect.isabstract(found)
+    if not (fits and _allowed(found.__module__, trusted)):
+        packages = ", ".join((*PACKAGES, *trusted))
+        raise ConfigError(f"{group}._target_={path}: refused, it is not a {base.__name__} of {packages}")
+    return cast(type[T], found)
+
+
+def stage(node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Callable[..., dict[str, Any]]:
+    """The function `run` of a stage's module."""
+    path = str(node.get("_target_"))
+    found = _resolve("stage", path, trusted)
+    module = getattr(found, "__module__", "")
+    if not (
+        inspect.isfunction(found)
+        and found.__name__ == "run"
+        and _allowed(module, trusted)
+        and ".stages." in f".{module}"
+    ):
+        raise ConfigError(f"stage._target_={path}: refused, it is not the `run` of a stage")
+    return cast(Callable[..., dict[str, Any]], found)
+
+
+def _resolve(group: str, path: str, trusted: tuple[str, ...]) -> Any:
+    module, _, name = current(path).rpartition(".")
+    if not _allowed(module, trusted):
+        raise ConfigError(
+            f"{group}._target_={path}: refused; only {', '.join((*PACKAGES, *trusted))} may be named, "
+            "others with trusted=[package]"
+        )
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(f"{group}._target_={path}: there is no such class ({error})") from error
+
+
+def _allowed(module: str, trusted: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in (*PACKAGES, *trusted))
+
+
+def make(group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str, ...], *given: Any, **known: Any) -> T:
+    """An object of `node`'s class from its other keys; `known` is passed where the class takes it."""
+    return construct(group, node, find(group, node, base, trusted), *given, **known)
+
+
+def construct(group: str, node: Mapping[str, Any], cls: type[T], *given: Any, **known: Any) -> T:
+    takes = option_names(cls)
+    options = {str(key): value for key, value in node.items() if key != "_target_"}
+    for key, value in options.items():
+        if key not in takes:
+            raise ConfigError(f"{group}.{key}: {cls.__name__} has no such option{suggest(key, takes)}")
+        if isinstance(value, Mapping) and "_target_" in value:
+            raise ConfigError(f"{group}.{key}._target_: refused; only a group itself names a class")
+    return cls(*given, **options, **{key: value for key, value in known.items() if key in takes})
+
+
+def option_names(cls: type) -> list[str]:
+    """What a class can be built with; its bases' too as long as `**` hands options up to them."""
+    names: list[str] = []
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+            names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+    return names

@@ -1,0 +1,168 @@
+"""Recordings as examples: in memory, or yet to be read; what is said in them as a class or as a transcript.
+
+Axes: N all examples, B batch, S samples of all recordings one after another, U tokens of a transcript.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ptft.core import Batch, Examples
+from ptft.data.examples import ReadExamples, left_out
+from ptft.data.ragged import begins, gather
+from ptft.errors import DataError
+
+PAD = -1
+"""What fills up a transcript in a batch."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What is said in each recording: `labels` long [N], or transcripts `tokens` long [N, U] padded with PAD.
+
+    Where it is neither, nothing is known, and `count` alone says how many there are.
+    """
+
+    count: int
+    labels: Tensor | None = None
+    tokens: Tensor | None = None
+
+    def at(self, rows: Tensor) -> Said:
+        labels, tokens = (None if found is None else found[rows] for found in (self.labels, self.tokens))
+        return Said(len(rows), labels, tokens)
+
+    def batch(self, rows: Tensor) -> Batch:
+        """`label`, or `target` long [B, U] and `target_length` long [B], of the examples at `rows` (long [B])."""
+        if self.labels is not None:
+            return {"label": self.labels[rows]}
+        if self.tokens is None:
+            return {}
+        tokens = self.tokens[rows]
+        lengths = (tokens != PAD).sum(1)
+        longest = int(lengths.max()) if len(lengths) else 0
+        return {"target": tokens[:, :longest], "target_length": lengths}
+
+    def digest(self) -> bytes:
+        parts = [part.contiguous().numpy().tobytes() for part in (self.labels, self.tokens) if part is not None]
+        return b"\0".join([str(self.count).encode(), *parts])
+
+
+def transcripts(rows: Sequence[Sequence[int]]) -> Said:
+    """What is said, of token ids."""
+    longest = max(map(len, rows), default=0)
+    return Said(len(rows), tokens=torch.tensor([[*row, *[PAD] * (longest - len(row))] for row in rows]).long())
+
+
+class Waves(Examples):
+    """Recordings in memory: `values` int16 [S] of all of them; example i begins at `starts[i]` (long [N]).
+
+    lengths: samples of every example, long [N]. notes: sentences about how they came into memory.
+    """
+
+    def __init__(
+        self, values: Tensor, starts: Tensor, lengths: Tensor, said: Said, notes: tuple[str, ...] = ()
+    ) -> None:
+        assert len(starts) == len(lengths) == said.count
+        self.values, self.starts = values, starts
+        self.lengths: Tensor = lengths
+        self.said, self.notes, self.labels = said, notes, said.labels
+
+    @classmethod
+    def of(cls, items: Sequence[Tensor], said: Said, notes: tuple[str, ...] = ()) -> Waves:
+        """From recordings int16 [n], one an example."""
+        lengths = torch.tensor([len(item) for item in items], dtype=torch.long)
+        values = torch.cat(list(items)) if items else torch.empty(0, dtype=torch.int16)
+        return cls(values, begins(lengths), lengths, said, notes)
+
+    def __len__(self) -> int:
+        return self.said.count
+
+    def take(self, indices: Tensor) -> Batch:
+        """`input` int16 [B, N] padded with 0, `length` long [B], `index`, and what is said."""
+        lengths = self.lengths[indices]
+        sound = gather(self.values, self.starts[indices], lengths, 0)
+        return {"input": sound, "length": lengths, "index": indices, **self.said.batch(indices)}
+
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> Waves:
+        """Those at `rows` (long [n]), under other labels where they are given; they share the values."""
+        said = self.said.at(rows) if labels is None else Said(len(rows), labels)
+        return Waves(self.values, self.starts[rows], self.lengths[rows], said, self.notes)
+
+    @property
+    def in_memory(self) -> bool:
+        return True
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.lengths.sum()) * self.values.element_size()
+
+    def digest(self) -> bytes:
+        """sha256 of the samples in their order."""
+        found = hashlib.sha256(self.lengths.numpy().tobytes())
+        for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True):
+            found.update(self.values[start : start + length].numpy().data)
+        return found.digest()
+
+
+class UnreadWaves(ReadExamples):
+    """Recordings that must be read or made before they are samples."""
+
+    uneven = True
+    labels: Tensor | None
+    lengths: Tensor
+    said: Said
+    on_error = "raise"
+
+    @abstractmethod
+    def wave(self, index: int) -> Tensor:
+        """int16 [n]. Raises DataError naming what can't be read."""
+
+    @abstractmethod
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> UnreadWaves:
+        """Those at `rows` (long [n]), under other labels where they are given."""
+
+    def __len__(self) -> int:
+        return self.said.count
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (int(self.lengths.max()),)
+
+    @property
+    def nbytes(self) -> int:
+        return 2 * int(self.lengths.sum())
+
+    def take(self, indices: Tensor) -> Batch:
+        found = [(i, wave) for i in indices.tolist() if (wave := self._wave(i)) is not None]
+        index = torch.tensor([i for i, _ in found], dtype=torch.long)
+        waves = [wave for _, wave in found] or [torch.empty(0, dtype=torch.int16)]
+        lengths = torch.tensor([len(wave) for wave in waves])
+        return {"input": pad_sequence(waves, True), "length": lengths, "index": index, **self.said.batch(index)}
+
+    def _wave(self, index: int) -> Tensor | None:
+        try:
+            return self.wave(index)
+        except DataError as error:
+            if self.on_error == "skip":
+                return None
+            raise DataError(f"{error} (sample {index}); dataset.on_error=skip leaves such files out") from error
+
+    def gathered(self, progress: Callable[[int, int], None]) -> Waves:
+        """All of them in memory, read in threads; those that are skipped are left out and counted in `notes`."""
+        items: list[Tensor] = []
+        kept = torch.ones(len(self), dtype=torch.bool)
+        with ThreadPoolExecutor() as pool:
+            for i, wave in enumerate(pool.map(self._wave, range(len(self)))):
+                kept[i] = wave is not None
+                items += [] if wave is None else [wave]
+                if i % 256 == 255 or i + 1 == len(self):
+                    progress(i + 1, len(self))
+        return Waves.of(items, self.said.at(kept.nonzero().flatten()), left_out(self, kept))

@@ -1,0 +1,120 @@
+"""Recordings in folders, one a class, or named by a pattern, or listed in a CSV file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ptft.data import files
+from ptft.data.audio import reader as audio_reader
+from ptft.data.audio.examples import Said, UnreadWaves, Waves
+from ptft.data.audio.filename_pattern import Pattern, Rule
+from ptft.data.audio.source import RECORDINGS, FileWaves, RecordingKeys, RecordingSource
+from ptft.data.folders import Listing, divide, list_all, refused
+from ptft.data.source import unknown
+from ptft.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class AudioFolder(RecordingSource):
+    """Recordings with one class each.
+
+    root: a folder of `train/CLASS/recording.wav`, `val/CLASS/…` and perhaps `test/CLASS/…`; or of `CLASS/…`, divided
+        into 80, 10 and 10 percent by class and `split_seed`; or a CSV file with the columns path, label and perhaps
+        split. With `pattern` any folder: files are found wherever they are below it.
+    pattern: what the names of files say, e.g. `{label}_{speaker}_{index}`; None where folders say the class.
+    test_rule, val_rule: which files of a pattern are the test and val split, e.g. `index:0-4` or `speaker:anna+tom`;
+        with neither the files are divided as folders are. The rest is the train split.
+    split_seed: divides what comes undivided; not the run's seed, so that all seeds of a sweep share a test split.
+
+    Raises DataError saying what is wrong with `root`, ConfigError for a pattern or rule that can't be.
+    """
+
+    units: str | None = None
+
+    def __init__(
+        self,
+        *,
+        pattern: str | None = None,
+        test_rule: str | None = None,
+        val_rule: str | None = None,
+        split_seed: int = 0,
+        **keys: Unpack[RecordingKeys],
+    ) -> None:
+        super().__init__(**keys)
+        self.pattern = None if pattern is None else Pattern(pattern)
+        self.listings, divided = self._listed({"test": test_rule, "val": val_rule}, split_seed)
+        if divided:
+            self.note(f"{self.root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={split_seed})")
+        if self.train not in self.listings:
+            raise ConfigError(unknown("dataset.train", self.train, self.listings))
+        self.describe(self.listings[self.train].classes, tuple(self.listings), self.own_rate(), self.units)
+
+    def own_rate(self) -> int:
+        """Of the first recording that can be read."""
+        paths = [path for listing in self.listings.values() for path in listing.paths]
+        for path in paths:
+            try:
+                return audio_reader.info(path)[1]
+            except DataError:
+                if self.on_error != "skip":
+                    raise
+        raise DataError(f"{self._where()}: none of {len(paths)} files is readable as a recording")
+
+    def load(self, split: str) -> UnreadWaves | Waves:
+        return self.recordings(split, self.own_classes)
+
+    def recordings(self, split: str, classes: Sequence[str]) -> FileWaves:
+        """The files of a split and their labels, which count `classes`."""
+        listing = self.listings[split]
+        if strange := set(listing.names) - set(classes):
+            missing = ", ".join(sorted(strange)[:10])
+            raise DataError(f"{self._where()}: {split} has classes that {self.train} has not: {missing}")
+        number = {name: k for k, name in enumerate(classes)}
+        labels = torch.tensor([number[name] for name in listing.names], dtype=torch.long)
+        assert self.root is not None
+        base = self.root if self.root.is_dir() else self.root.parent
+        return FileWaves(listing.paths, Said(len(labels), labels), self.spec, base, self.on_error)
+
+    def _listed(self, rules: dict[str, str | None], seed: int) -> tuple[dict[str, Listing], bool]:
+        """(split -> files and their classes, whether the division is ours)."""
+        if self.root is None:
+            raise ConfigError(f"dataset.root is not set; {RECORDINGS.layout}")
+        if self.pattern is None:
+            for name in (name for name, rule in rules.items() if rule is not None):
+                raise ConfigError(f"dataset.{name}_rule={rules[name]}: needs dataset.pattern, which names the fields")
+            return list_all(self.root, self.train, seed, RECORDINGS)
+        paths = files.find(self.root, audio_reader.SUFFIXES)
+        if not paths:
+            raise refused(self.root, "holds no recordings" if self.root.exists() else "does not exist", RECORDINGS)
+        return _by_rules(self.pattern, paths, rules, seed)
+
+
+def _by_rules(
+    pattern: Pattern, paths: list[Path], rules: dict[str, str | None], seed: int
+) -> tuple[dict[str, Listing], bool]:
+    known = {
+        split: Rule(f"dataset.{split}_rule", text, pattern.fields) for split, text in rules.items() if text is not None
+    }
+    found: dict[str, Listing] = {split: Listing([], []) for split in ("train", *known)}
+    for path in paths:
+        fields = pattern.read(path)
+        split = next((name for name, rule in known.items() if rule.holds(fields)), "train")
+        found[split].paths.append(path)
+        found[split].names.append(fields["label"])
+    return (found, False) if known else (divide(found["train"], seed), True)
+
+
+def sample(root: Path, count: int = 6) -> None:
+    """Write `count` short recordings a class and split, two classes, below `root`: low and high tones."""
+    for split in ("train", "val"):
+        for name, pitch in (("low", 200), ("high", 900)):
+            for i in range(count):
+                time = torch.arange(1600 + 160 * i) / 8000
+                tone = (6000 * torch.sin(2 * torch.pi * pitch * time)).to(torch.int16)
+                audio_reader.write(root / split / name / f"{i}.wav", tone, 8000)

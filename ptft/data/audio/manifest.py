@@ -1,0 +1,184 @@
+"""Recordings listed in a CSV or JSONL file with their transcripts or classes, or in LibriSpeech's layout."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from ptft.data import files
+from ptft.data.audio import reader as audio_reader
+from ptft.data.audio import transcripts as texts
+from ptft.data.audio.examples import Said
+from ptft.data.audio.source import FileWaves, RecordingKeys, RecordingSource, Span
+from ptft.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+EXPECTED = (
+    "expected a CSV or JSONL file with path and text (or label), and perhaps start, end (seconds) and split; "
+    "or a folder in LibriSpeech's layout"
+)
+
+
+class Row(NamedTuple):
+    """A recording, or the part of one from one second to another, what is said in it, and the line that says so."""
+
+    path: Path
+    said: str
+    split: str
+    span: Span | None
+    where: str
+
+
+class AudioManifest(RecordingSource):
+    """Recordings with transcripts (a column `text`) or classes (a column `label`).
+
+    root: a CSV or JSONL file; paths are relative to its folder, rows without a split are "train". Or a folder of
+        `SPLIT/SPEAKER/CHAPTER/*.flac` with `*.trans.txt` beside them (Panayotov et al. 2015, LibriSpeech).
+    units: what transcripts are made of, "characters", "words" or "bpe": pieces of words, found in the training split.
+    vocabulary: how many pieces there are at the most, where they are found here.
+    lowercase: whether texts are. symbols: the characters or words; None is those of the training split, or of the
+        checkpoint where they are enough.
+    Transcribed recordings longer than `dataset.seconds` are left out, since a cut one says something else.
+
+    Raises DataError naming the file and line of what can't be.
+    """
+
+    def __init__(
+        self,
+        *,
+        units: str = "characters",
+        vocabulary: int = 300,
+        lowercase: bool = True,
+        symbols: Sequence[str] | None = None,
+        **keys: Unpack[RecordingKeys],
+    ) -> None:
+        super().__init__(**keys)
+        if self.root is None:
+            raise ConfigError(f"dataset.root is not set; {EXPECTED}")
+        rows, column = _rows(self.root)
+        if not rows:
+            raise DataError(f"dataset.root={self.root}: lists no recordings; {EXPECTED}")
+        self.units = units if column == "text" else None
+        if self.units and lowercase:
+            rows = [row._replace(said=row.said.lower()) for row in rows]
+        self.rows: dict[str, list[Row]] = {}
+        for row in rows:
+            self.rows.setdefault(row.split, []).append(row)
+        known = [row.said for row in self.rows.get(self.train, rows)]
+        classes, tokenizer = tuple(sorted(set(known))), None
+        if self.units:
+            classes, tokenizer = texts.vocabulary(known, self.units, self.like, symbols, vocabulary)
+        self.describe(classes, tuple(self.rows), audio_reader.info(rows[0].path)[1], self.units, tokenizer)
+
+    def load(self, split: str) -> FileWaves:
+        rows = self.rows[split]
+        if self.units and self.spec.shape["seconds"] is not None:
+            rows = self._short(rows, split)
+        paths, spans = [row.path for row in rows], [row.span for row in rows]
+        assert self.root is not None
+        base = self.root if self.root.is_dir() else self.root.parent
+        return FileWaves(paths, self._said(rows), self.spec, base, self.on_error, spans)
+
+    def _said(self, rows: list[Row]) -> Said:
+        said = [row.said for row in rows]
+        if self.units:
+            return texts.said(said, [f"{row.where} ({row.path.name})" for row in rows], self.spec)
+        number = {name: k for k, name in enumerate(self.own_classes)}
+        strange = [row for row in rows if row.said not in number]
+        if strange:
+            raise DataError(f"{strange[0].where}: the class {strange[0].said} has no example in {self.train}")
+        return Said(len(rows), torch.tensor([number[name] for name in said]))
+
+    def _short(self, rows: list[Row], split: str) -> list[Row]:
+        longest = self.spec.shape["seconds"]
+        short = [row for row in rows if _seconds(row) <= longest]
+        if len(short) < len(rows):
+            self.note(
+                f"{split}: {len(rows) - len(short)} recordings are longer than dataset.seconds={longest:g}, left out"
+            )
+        return short
+
+
+def _seconds(row: Row) -> float:
+    if row.span is not None:
+        return row.span[1] - row.span[0]
+    samples, rate = audio_reader.info(row.path)
+    return samples / rate
+
+
+def _rows(root: Path) -> tuple[list[Row], str]:
+    """(the rows, "text" or "label")."""
+    if root.is_dir():
+        return list(_librispeech(root)), "text"
+    if not root.exists():
+        raise DataError(f"dataset.root={root}: does not exist; {EXPECTED}")
+    listed = list(_json_lines(root) if root.suffix.lower() in (".jsonl", ".json") else _csv_lines(root))
+    column = "text" if listed and "text" in listed[0][1] else "label"
+    return [_row(root, line, fields, column) for line, fields in listed], column
+
+
+def _row(file: Path, line: int, fields: dict[str, Any], column: str) -> Row:
+    said, path = fields.get(column), fields.get("path")
+    where = f"{file}, line {line}"
+    if not path or said in (None, ""):
+        raise DataError(f"{where}: has no path or no {column}; {EXPECTED}")
+    begin, end = (fields.get(name) for name in ("start", "end"))
+    try:
+        span = (float(begin or 0), float(end)) if end not in (None, "") else None
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: start and end are seconds") from error
+    if span and not 0 <= span[0] < span[1]:
+        raise DataError(f"{where}: from {span[0]:g} to {span[1]:g} s is no part of a recording")
+    return Row(file.parent / str(path), str(said), str(fields.get("split") or "train"), span, where)
+
+
+def _csv_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            rows = csv.DictReader(text)
+            for row in rows:
+                yield rows.line_num, row
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file}: is not a CSV file ({error}); {EXPECTED}") from error
+
+
+def _json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            if line.strip():
+                fields = json.loads(line)
+                if not isinstance(fields, dict):
+                    raise DataError(f"{file}, line {number}: is no object; {EXPECTED}")
+                yield number, fields
+    except ValueError as error:
+        raise DataError(f"{file}: is not a file of JSON lines ({error}); {EXPECTED}") from error
+
+
+def _librispeech(root: Path) -> Iterator[Row]:
+    """Each `*.trans.txt` holds lines of a recording's name and what is said in it."""
+    for listing in files.find(root, frozenset({".txt"})):
+        if not listing.name.endswith(".trans.txt"):
+            continue
+        split = listing.relative_to(root).parts[0]
+        for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), 1):
+            name, _, said = line.partition(" ")
+            if said:
+                yield Row(listing.parent / f"{name}.flac", said, split, None, f"{listing}, line {number}")
+
+
+def sample(root: Path, count: int = 4) -> None:
+    """Write `count` recordings a split in LibriSpeech's layout, with transcripts, below `root`."""
+    for split in ("train", "val"):
+        lines = []
+        for i in range(count):
+            tone = 6000 * torch.sin(2 * torch.pi * (200 + 100 * i) * torch.arange(4800 + 400 * i) / 16_000)
+            audio_reader.write(root / split / "1" / "2" / f"1-2-{i}.flac", tone.to(torch.int16), 16_000)
+            lines.append(f"1-2-{i} {'AB'[i % 2]} TONE\n")
+        (root / split / "1" / "2" / "1-2.trans.txt").write_text("".join(lines), encoding="utf-8")

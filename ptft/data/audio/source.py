@@ -1,0 +1,166 @@
+"""What every dataset of recordings shares: rate and length, its Spec, and files as examples."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ptft.core import Examples, Spec
+from ptft.data import files
+from ptft.data.audio import reader as audio_reader
+from ptft.data.audio.examples import Said, UnreadWaves, Waves
+from ptft.data.folders import Media
+from ptft.data.source import DividedSource, Part, Shared
+from ptft.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+RECORDINGS = Media("recordings", "recording.wav", audio_reader.SUFFIXES)
+Span = tuple[float, float]
+
+
+class RecordingKeys(Shared, total=False):
+    """The keys of every dataset of recordings; `RecordingSource` says what they mean."""
+
+    rate: int | None
+    seconds: float | None
+
+
+class FileWaves(UnreadWaves):
+    """`paths` of recordings, or `spans` (seconds, from and to) of them, decoded in `take` as `spec` asks.
+
+    root: what `digest` takes paths relative to. on_error: "raise" or "skip". lengths: samples of every one (long [N]),
+        read from the headers where they are not given.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        said: Said,
+        spec: Spec,
+        root: Path,
+        on_error: str = "raise",
+        spans: Sequence[Span | None] | None = None,
+        lengths: Tensor | None = None,
+    ) -> None:
+        assert len(paths) == said.count
+        self.paths, self.said, self.labels, self.spec, self.root = list(paths), said, said.labels, spec, root
+        self.on_error = on_error
+        self.spans: list[Span | None] = [None] * len(paths) if spans is None else list(spans)
+        if lengths is None:
+            lengths = torch.tensor(
+                [self._length(path, span) for path, span in zip(self.paths, self.spans, strict=True)]
+            )
+        self.lengths: Tensor = lengths
+
+    def wave(self, index: int) -> Tensor:
+        return audio_reader.read(self.paths[index], self.spec, self.spans[index])
+
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> FileWaves:
+        said = self.said.at(rows) if labels is None else Said(len(rows), labels)
+        chosen = rows.tolist()
+        paths, spans = [self.paths[i] for i in chosen], [self.spans[i] for i in chosen]
+        return FileWaves(paths, said, self.spec, self.root, self.on_error, spans, self.lengths[rows])
+
+    def _length(self, path: Path, span: Span | None) -> int:
+        """Samples, as the header says; 0 where there is none to read."""
+        try:
+            samples, rate = audio_reader.info(path)
+        except DataError:
+            return 0  # it is said, or left out, when it is read
+        seconds = samples / rate if span is None else span[1] - span[0]
+        return min(round(seconds * int(self.spec.shape["rate"])), audio_reader.most(self.spec) or sys.maxsize)
+
+    def name(self, index: int) -> str:
+        return str(self.paths[index])
+
+    def digest(self) -> bytes:
+        """Of names and sizes in bytes: a recording that was deleted, added or replaced shows."""
+        found = hashlib.sha256(files.digests(self.paths, self.root)[0])
+        found.update(repr(self.spans).encode())
+        return found.digest()
+
+
+class RecordingSource(DividedSource):
+    """A source of recordings with classes or transcripts. A subclass calls `describe`, and implements `load`.
+
+    rate: samples a second; None is the checkpoint's, else the dataset's own.
+    seconds: the longest recording, of a longer one the middle is taken; None is the checkpoint's, else any length.
+    shared: the keys of every dataset.
+
+    Raises ConfigError for values that can't work together.
+    """
+
+    modality, noun = "audio", "recordings"
+
+    def __init__(self, *, rate: int | None = None, seconds: float | None = None, **shared: Unpack[Shared]) -> None:
+        super().__init__(**shared)
+        self.rate, self.seconds = rate, seconds
+
+    def describe(
+        self,
+        classes: Sequence[str],
+        splits: Sequence[str],
+        rate: int,
+        units: str | None = None,
+        tokenizer: dict[str, Any] | None = None,
+    ) -> None:
+        """Say what the dataset is by itself; from that, the keys and the checkpoint's Spec follows `self.spec`.
+
+        units: None where `classes` are classes, else what a transcript is made of, a key of `transcripts.UNITS`, and
+        `classes` are all of these; `tokenizer` finds them in a text where they are pieces of words. `rate` is the
+        dataset's own.
+        """
+        self.own_classes, self.splits = tuple(classes), tuple(splits)
+        if units is not None:
+            self._check_transcripts()
+        self.check()
+        shape = audio_reader.shape(self._choose_rate(rate), self._choose_seconds())
+        kept = self.classes or self.own_classes
+        if units is None:
+            self.spec = Spec("audio", shape, "class", kept)
+        else:
+            cut = {} if tokenizer is None else {"tokenizer": tokenizer}
+            self.spec = Spec("audio", {**shape, "units": units, **cut}, "transcript", kept)
+
+    def choose(self, part: Part) -> Examples:
+        examples = self.loaded(part.split)
+        assert isinstance(examples, Waves | UnreadWaves)
+        return examples.at(part.rows, part.labels if self.spec.target == "class" else None)
+
+    def groups(self, split: str) -> Tensor:
+        """Classes; 0 for everything that has none."""
+        examples = self.loaded(split)
+        return torch.zeros(len(examples), dtype=torch.long) if examples.labels is None else examples.labels
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(json.dumps([self.spec.classes, self.spec.shape, self.splits]).encode())
+        for name in ("train", "val", "test"):
+            if (examples := self.split(name)) is not None:
+                assert isinstance(examples, Waves | UnreadWaves)
+                digest.update(name.encode() + examples.said.digest() + examples.digest())
+        return digest.hexdigest()[:16]
+
+    def _check_transcripts(self) -> None:
+        for key in ("classes", "per_class"):
+            if getattr(self, key) is not None:
+                raise ConfigError(f"dataset.{key}={getattr(self, key)}: transcripts have no classes; leave it null")
+
+    def _choose_rate(self, own: int) -> int:
+        if self.rate is not None or self.like is None:
+            return self.rate if self.rate is not None else own
+        rate = int(self.like.shape["rate"])
+        if rate != own:
+            self.note(f"recordings are resampled to {rate:,} Hz, as in the checkpoint; dataset.rate=… changes it")
+        return rate
+
+    def _choose_seconds(self) -> float | None:
+        return self.seconds if self.seconds is not None or self.like is None else self.like.shape["seconds"]

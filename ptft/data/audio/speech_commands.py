@@ -1,0 +1,76 @@
+"""Speech Commands: spoken words of a second, and its official division (Warden 2018)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ptft.data import files
+from ptft.data.audio import reader as audio_reader
+from ptft.data.audio.examples import Said
+from ptft.data.audio.source import FileWaves, RecordingKeys, RecordingSource
+from ptft.data.folders import Listing
+from ptft.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+LISTS = {"val": "validation_list.txt", "test": "testing_list.txt"}
+RATE = 16_000
+EXPECTED = "expected root/WORD/*.wav with root/validation_list.txt and root/testing_list.txt, as they are unpacked"
+
+
+class SpeechCommands(RecordingSource):
+    """Recordings of single words: a folder a word, and two lists of those that are not trained on.
+
+    Folders that begin with an underscore (background noise) are no words.
+    Raises DataError saying what is wrong with `root`.
+    """
+
+    def __init__(self, **keys: Unpack[RecordingKeys]) -> None:
+        super().__init__(**keys)
+        if self.root is None:
+            raise ConfigError(f"dataset.root is not set; {EXPECTED}")
+        self.listings = _listed(self.root)
+        self.describe(self.listings["train"].classes, tuple(self.listings), RATE)
+
+    def load(self, split: str) -> FileWaves:
+        listing = self.listings[split]
+        number = {name: k for k, name in enumerate(self.own_classes)}
+        labels = torch.tensor([number[name] for name in listing.names], dtype=torch.long)
+        assert self.root is not None
+        return FileWaves(listing.paths, Said(len(labels), labels), self.spec, self.root, self.on_error)
+
+
+def _listed(root: Path) -> dict[str, Listing]:
+    held = {split: _held(root / name) for split, name in LISTS.items()}
+    found = {split: Listing([], []) for split in ("train", *LISTS)}
+    for path in files.find(root, audio_reader.SUFFIXES):
+        word = path.parent.name
+        if path.parent.parent != root or word.startswith("_"):
+            continue
+        split = next((split for split, names in held.items() if f"{word}/{path.name}" in names), "train")
+        found[split].paths.append(path)
+        found[split].names.append(word)
+    if not found["train"].paths:
+        raise DataError(f"dataset.root={root}: holds no recordings to train on; {EXPECTED}")
+    return found
+
+
+def _held(file: Path) -> frozenset[str]:
+    try:
+        return frozenset(file.read_text(encoding="utf-8").split())
+    except OSError as error:
+        raise DataError(f"{file}: can't be read ({error.strerror}); {EXPECTED}") from error
+
+
+def sample(root: Path, count: int = 6) -> None:
+    """Write `count` short recordings of each of two words in its layout, one of each held out for val and test."""
+    for word, pitch in (("no", 200), ("yes", 900)):
+        for i in range(count):
+            tone = 6000 * torch.sin(2 * torch.pi * pitch * torch.arange(4000 + 100 * i) / RATE)
+            audio_reader.write(root / word / f"{i}_nohash_0.wav", tone.to(torch.int16), RATE)
+    for number, name in enumerate(LISTS.values()):
+        (root / name).write_text(f"no/{number}_nohash_0.wav\nyes/{number}_nohash_0.wav\n", encoding="utf-8")

@@ -1,0 +1,140 @@
+"""Strings of spoken words: recordings of single words, one after another, with a transcript.
+
+Axes: N strings, R recordings, P parts of all strings, B batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptft.core import Batch
+from ptft.data.audio import folder as audio_folder
+from ptft.data.audio import transcripts
+from ptft.data.audio.examples import PAD, Said, Waves
+from ptft.data.audio.folder import AudioFolder
+from ptft.data.ragged import begins
+from ptft.data.splitmix import key
+from ptft.errors import ConfigError
+
+
+class StringWaves(Waves):
+    """Strings of recordings in memory, joined when they are taken.
+
+    recordings: in memory. parts: long [N, most], which of them follow each other, padded with PAD; gaps: samples of
+    silence before each, long [N, most]. said: the transcripts.
+    """
+
+    def __init__(self, recordings: Waves, parts: Tensor, gaps: Tensor, said: Said) -> None:
+        lengths = ((recordings.lengths[parts.clamp(min=0)] + gaps) * (parts != PAD)).sum(1)
+        super().__init__(recordings.values, torch.zeros_like(lengths), lengths, said, recordings.notes)
+        self.recordings, self.parts, self.gaps = recordings, parts, gaps
+
+    def take(self, indices: Tensor) -> Batch:
+        parts, lengths = self.parts[indices], self.lengths[indices]
+        real, longest = parts != PAD, int(lengths.max())
+        counts = self.recordings.lengths[parts.clamp(min=0)] * real
+        ends = (counts + self.gaps[indices] * real).cumsum(1)
+        # Where each part begins in the flattened batch, and where in the samples of all recordings.
+        begin = (torch.arange(len(parts)) * longest).unsqueeze(1) + ends - counts
+        count, start = counts[real], self.recordings.starts[parts[real]]
+        inside = torch.arange(int(count.sum())) - begins(count).repeat_interleave(count)
+        sound = torch.zeros(len(parts) * longest, dtype=torch.int16)
+        sound[begin[real].repeat_interleave(count) + inside] = self.values[start.repeat_interleave(count) + inside]
+        batch = {"input": sound.view(len(parts), longest), "length": lengths, "index": indices}
+        return {**batch, **self.said.batch(indices)}
+
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> StringWaves:
+        return StringWaves(self.recordings, self.parts[rows], self.gaps[rows], self.said.at(rows))
+
+    def digest(self) -> bytes:
+        found = hashlib.sha256(self.recordings.digest())
+        found.update(self.parts.contiguous().numpy().tobytes() + self.gaps.contiguous().numpy().tobytes())
+        return found.digest()
+
+
+class AudioStrings(AudioFolder):
+    """Strings of the recordings of an `AudioFolder`, each of one speaker where the pattern names the speaker.
+
+    strings: how many in train; held_out: in every other split. Those of a split hold recordings of that split only, so
+        val is one by `val_rule` or a folder, not a fraction of train.
+    words: how many words a string has, from and to. gap: seconds of silence before each word, at most.
+    units: what a transcript is made of, "words", "characters" or "bpe": pieces of words, `vocabulary` of them at the
+        most. The text of a word is its label.
+    Which recordings follow each other is a function of `seed`.
+    """
+
+    def __init__(
+        self,
+        *,
+        strings: int = 5000,
+        held_out: int = 500,
+        words: Sequence[int] = (2, 5),
+        gap: float = 0.1,
+        units: str = "words",
+        vocabulary: int = 300,
+        **options: Any,
+    ) -> None:
+        if len(words) != 2 or not 1 <= words[0] <= words[1]:
+            raise ConfigError(f"dataset.words={list(words)}: two counts, the smaller one first, e.g. [2, 5]")
+        if min(strings, held_out) < 1 or gap < 0:
+            typed = f"dataset.strings={strings}, dataset.held_out={held_out}, dataset.gap={gap}"
+            raise ConfigError(f"{typed}: counts above 0, and a gap of at least 0 seconds")
+        self.strings, self.held_out, self.words, self.gap, self.units = strings, held_out, tuple(words), gap, units
+        self.vocabulary = vocabulary
+        super().__init__(**options)
+        if isinstance(self.val, float):
+            raise ConfigError(f"dataset.val={self.val}: its strings would hold recordings of train; dataset.val_rule=…")
+
+    def describe(
+        self,
+        classes: Sequence[str],
+        splits: Sequence[str],
+        rate: int,
+        units: str | None = None,
+        tokenizer: dict[str, Any] | None = None,
+    ) -> None:
+        assert units is not None
+        self.spoken = tuple(classes)
+        pairs = [f"{word} {after}" for word, after in zip(classes, (*classes[1:], classes[0]), strict=True)]
+        tokens, tokenizer = transcripts.vocabulary(pairs, units, self.like, size=self.vocabulary)
+        super().describe(tokens, splits, rate, units, tokenizer)
+
+    def load(self, split: str) -> StringWaves:
+        recordings = self.recordings(split, self.spoken).gathered(lambda done, total: None)
+        assert recordings.labels is not None
+        generator = torch.Generator().manual_seed(key(self.seed, *split.encode()) % 2**63)
+        count = self.strings if split == self.train else self.held_out
+        parts = _drawn(self._speakers(split, recordings), count, self.words, generator)
+        gaps = (torch.rand(parts.shape, generator=generator) * self.gap * self.spec.shape["rate"]).long()
+        texts = [" ".join(self.spoken[recordings.labels[i]] for i in row if i != PAD) for row in parts.tolist()]
+        said = transcripts.said(texts, [f"string {i} of {split}" for i in range(count)], self.spec)
+        return StringWaves(recordings, parts, gaps, said)
+
+    def _speakers(self, split: str, recordings: Waves) -> Tensor:
+        """Long [R], numbers of who speaks, where the pattern says it; else all 0."""
+        if self.pattern is None or "speaker" not in self.pattern.fields or recordings.notes:
+            return torch.zeros(len(recordings), dtype=torch.long)
+        names = [self.pattern.read(path)["speaker"] for path in self.listings[split].paths]
+        number = {name: k for k, name in enumerate(sorted(set(names)))}
+        return torch.tensor([number[name] for name in names])
+
+
+def _drawn(speakers: Tensor, count: int, words: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Recordings of `count` strings, long [N, most] padded with PAD, each of one of the speakers (long [R])."""
+    chance = torch.rand(count, words[1], generator=generator, dtype=torch.float64)
+    order, sizes = speakers.argsort(stable=True), speakers.bincount()
+    speaker = torch.randint(len(sizes), (count, 1), generator=generator)
+    chosen = order[begins(sizes)[speaker] + (chance * sizes[speaker]).long()]
+    many = torch.randint(words[0], words[1] + 1, (count, 1), generator=generator)
+    return chosen.masked_fill(torch.arange(words[1]) >= many, PAD)
+
+
+def sample(root: Path) -> None:
+    """Write two words, spoken a few times, below `root`."""
+    audio_folder.sample(root)

@@ -1,0 +1,1 @@
+"""Where decoded examples are kept: memory, or a memory-mapped file."""

@@ -1,0 +1,163 @@
+"""Where decoded examples are kept: in memory, in a file that is mapped, or nowhere. The values are the same.
+
+Axes: N all examples, n some of them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ptft.core import Batch, Examples
+from ptft.data.cache.memory_map import Store, free, needs
+from ptft.data.examples import MemoryExamples, ReadExamples, left_out
+from ptft.data.loader import from_workers, worker_failure
+from ptft.errors import ConfigError, ResourceError, StorageError
+from ptft.runtime.paths import cache_dir
+
+MODES = ("auto", "memory", "disk", "off")
+SHARE = 4
+"""`auto` takes one part in so many of the free memory at the most."""
+WORTH = 1.0
+"""Seconds of work from which on processes are started for it. Threads would not do: with small images they spend
+their time waiting for Python's lock, and two are slower than one."""
+TRAVELS = 2**19
+"""Bytes that a process reads at a time; two parts of each wait in shared memory, which containers have little of."""
+
+
+def choose(
+    mode: str | bool, parts: Sequence[Examples], memory: int | None = None, disk: int | None = None
+) -> tuple[str, str]:
+    """("memory", "disk" or "off" for `dataset.cache=mode`, and a sentence that says so; "" where nothing is read).
+
+    parts: the splits that a run uses; memory, disk: free bytes, measured where they are not given.
+    Raises ResourceError or StorageError where the mode that was asked for can't work.
+    """
+    read = [examples for examples in parts if isinstance(examples, ReadExamples)]
+    if not read:
+        return "off", ""
+    mode = "off" if mode is False else str(mode)  # an unquoted `off` in YAML is the value false
+    if mode == "disk" and any(examples.uneven for examples in read):
+        raise ConfigError("dataset.cache=disk: only images can be mapped; memory, off or auto")
+    memory = free_memory() if memory is None else memory
+    size, count = sum(examples.nbytes for examples in read), sum(map(len, read))
+    whole = f"need {_show(size)} of memory, {_show(memory)} are free"
+    if mode == "memory" and size > memory:
+        raise ResourceError(f"dataset.cache=memory: the examples {whole}; dataset.cache=disk maps them")
+    if mode == "memory" or (mode == "auto" and size <= memory // SHARE):
+        return "memory", f"{count:,} examples are read once and kept in memory; they {whole} (dataset.cache={mode})"
+    if mode == "off":
+        return "off", f"{count:,} examples are read again in every epoch (dataset.cache=off)"
+    return _disk_or_off(mode, read, size, whole, free(cache_dir()) if disk is None else disk)
+
+
+def _disk_or_off(mode: str, read: Sequence[ReadExamples], size: int, whole: str, disk: int) -> tuple[str, str]:
+    if any(examples.uneven for examples in read):
+        return "off", f"examples are read again in every epoch (dataset.cache=auto; they {whole})"
+    missing = sum(Store(base).missing(rows) for base, rows in (examples.whole() for examples in read))
+    if mode == "disk" and missing > disk:
+        raise StorageError(f"dataset.cache=disk: {cache_dir()} has no room: {needs(missing, cache_dir())}")
+    why = "dataset.cache=disk" if mode == "disk" else f"dataset.cache=auto; they {whole}"
+    if mode == "disk" or 2 * missing <= disk:
+        there = f", {_show(size - missing)} of them there already" if missing < size else ""
+        return "disk", f"{_show(size)} of examples are mapped from {cache_dir()}{there} ({why})"
+    return "off", f"examples are read again in every epoch ({why}, and {_show(disk)} are free in {cache_dir()})"
+
+
+def keep(examples: Examples, mode: str, progress: Callable[[int, int], None]) -> Examples:
+    """The same examples as `mode`, one of those that `choose` returns, says; `progress(done, total)` now and then.
+
+    Those that are skipped are left out and counted in `notes`. Raises DataError for the first unreadable file or for
+    too many skipped ones, StorageError for a disk that can't be written, ResourceError for a process that died.
+    """
+    if mode == "off" or not isinstance(examples, ReadExamples):
+        return examples
+    try:
+        return into_memory(examples, progress) if mode == "memory" else onto_disk(examples, progress)
+    except RuntimeError as error:
+        raise worker_failure(error) or error from error
+
+
+def into_memory(examples: ReadExamples, progress: Callable[[int, int], None] = lambda done, total: None) -> Examples:
+    """As one tensor of all of them."""
+    if examples.uneven:
+        return examples.gathered(progress)
+    total, done = len(examples), 0
+    images, kept = torch.empty(total, *examples.shape, dtype=torch.uint8), torch.zeros(total, dtype=torch.bool)
+    for wanted, batch in decode(examples, torch.arange(total)):
+        images.index_copy_(0, batch["index"], batch["input"])  # indexing would wake threads against the readers
+        kept[batch["index"]] = True
+        done += len(wanted)
+        progress(done, total)
+    return _those(images, examples, kept, torch.arange(total))
+
+
+def onto_disk(examples: ReadExamples, progress: Callable[[int, int], None] = lambda done, total: None) -> Examples:
+    """As part of the mapped file of the whole set."""
+    base, rows = examples.whole()
+    store = Store(base)
+    notes: tuple[str, ...] = ()
+    found = store.open()
+    if found is None or bool((found[1][rows.numpy()] <= 0).any()):
+        if store.fill(rows, decode, progress):
+            notes = (f"{store.path} was broken and is made anew",)
+        found = store.open()
+    if found is None:
+        raise StorageError(f"{store.path}: changed while it was read; try again, or dataset.cache=off")
+    return _those(found[0], examples, torch.from_numpy(found[1][rows.numpy()] > 0), rows, notes)
+
+
+def _those(
+    base: Tensor, examples: ReadExamples, kept: Tensor, rows: Tensor, notes: tuple[str, ...] = ()
+) -> MemoryExamples:
+    """The `rows` (long [n]) of `base` of which `kept` (bool [n]) is true, with the labels of `examples`."""
+    notes = (*notes, *left_out(examples, kept))
+    labels = None if examples.labels is None else examples.labels[kept]
+    return MemoryExamples(base, None, notes).at(rows[kept], labels)
+
+
+def decode(examples: ReadExamples, rows: Tensor) -> Iterator[tuple[Tensor, Batch]]:
+    """(indices, their batch) over `rows` (long [n]), in order; in processes once it is known to take a while."""
+    step = max(1, min(256, TRAVELS * len(examples) // max(1, examples.nbytes)))
+    parts, began = list(torch.split(rows, step)), time.perf_counter()
+    for done, part in enumerate(parts):
+        left = len(parts) - done
+        if done and cores() > 1 and (time.perf_counter() - began) / done * left > WORTH:
+            yield from zip(parts[done:], from_workers(examples, parts[done:], cores()), strict=True)
+            return
+        yield part, examples.take(part)
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory() -> int:
+    """Bytes that can be taken without swapping: of the machine, or of the container (cgroup v2) where it has less."""
+    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**30
+    available = _number("/proc/meminfo", "MemAvailable:")
+    limit, used = _number("/sys/fs/cgroup/memory.max"), _number("/sys/fs/cgroup/memory.current")
+    machine = pages if available is None else available * 1024
+    if limit is None or used is None:
+        return machine
+    return max(0, min(machine, limit - used + (_number("/sys/fs/cgroup/memory.stat", "inactive_file") or 0)))
+
+
+def _number(path: str, name: str = "") -> int | None:
+    """The first number of the file, or of its line that begins with `name`; None where there is none."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return None
+    words = next((line.split() for line in lines if line.startswith(name)), [])
+    return next((int(word) for word in words if word.isdigit()), None)
+
+
+def _show(count: int) -> str:
+    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"

@@ -1,0 +1,152 @@
+"""Which files of a folder, or of a CSV file, belong to which class in which split. Nothing is decoded."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ptft.data import files
+from ptft.data.image import reader as image_reader
+from ptft.data.stratify import stratified_order
+from ptft.errors import DataError
+
+
+class Media(NamedTuple):
+    """A kind of files: what they are called in messages, an example of a name, and their suffixes."""
+
+    noun: str
+    example: str
+    suffixes: frozenset[str]
+
+    @property
+    def layout(self) -> str:
+        return (
+            f"expected root/train/CLASS/{self.example} and root/val/CLASS/…, or root/CLASS/{self.example}, "
+            "or a CSV of path,label"
+        )
+
+
+HELD_OUT = 0.1
+"""What val and test each get where the files come undivided."""
+
+_SPLITS = frozenset({"train", "val", "valid", "validation", "dev", "test"})
+
+
+class Listing(NamedTuple):
+    """One split: files, the name of each one's class ("" where there are none), and class folders without a file."""
+
+    paths: list[Path]
+    names: list[str]
+    blank: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(sorted(set(self.names)))
+
+
+def list_all(root: Path, train: str, seed: int, media: Media, labelled: bool = True) -> tuple[dict[str, Listing], bool]:
+    """(split -> files, whether the division is ours: by class, a function of `seed`).
+
+    `train` is the split to train on, `labelled` says whether every image must have a class. Raises DataError saying
+    what is wrong with `root` and what is expected.
+    """
+    if not root.exists():
+        raise refused(root, "does not exist", media)
+    splits = _list_csv(root, media) if root.is_file() else _list_folder(root, train, media, labelled)
+    if not any(listing.paths for listing in splits.values()):
+        raise refused(root, f"has folders or rows, but no {media.noun} in them", media)
+    return (divide(splits[""], seed), True) if "" in splits else (splits, False)
+
+
+def _list_folder(root: Path, train: str, media: Media, labelled: bool) -> dict[str, Listing]:
+    """Undivided files stand under the name ""."""
+    folders = _folders(root)
+    if not folders:
+        flat = _holds(root, media)
+        if flat and not labelled:
+            return {"": _list_flat(root, media)}
+        empty = not any(root.iterdir())
+        named = f"holds {media.noun}, but no folder for each class"
+        raise refused(root, named if flat else "is empty" if empty else f"holds no {media.noun}", media)
+    names = {folder.name for folder in folders}
+    if not _is_divided(root, folders, train, media):
+        if train in names and names <= _SPLITS and any(_holds(folder, media) for folder in folders):
+            if not labelled:
+                return {folder.name: _list_flat(folder, media) for folder in folders}
+            raise refused(root / train, f"holds {media.noun}, but no folder for each class", media)
+        return {"": _list_classes(folders, media)}
+    return {folder.name: _list_classes(_folders(folder), media) for folder in folders}
+
+
+def _is_divided(root: Path, folders: list[Path], train: str, media: Media) -> bool:
+    """Whether the folders of `root` are splits: the one to train on holds folders, or none holds files itself."""
+    if (root / train).is_dir() and _folders(root / train):
+        return True
+    return any(_folders(folder) for folder in folders) and not any(_holds(folder, media) for folder in folders)
+
+
+def _list_classes(folders: Iterable[Path], media: Media) -> Listing:
+    listing = Listing([], [])
+    blank = []
+    for folder in folders:
+        paths = files.find(folder, media.suffixes)
+        listing.paths.extend(paths)
+        listing.names.extend([folder.name] * len(paths))
+        if not paths:
+            blank.append(folder.name)
+    return listing._replace(blank=tuple(blank))
+
+
+def _list_flat(folder: Path, media: Media) -> Listing:
+    paths = image_reader.find(folder)
+    return Listing(paths, [""] * len(paths))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _holds(folder: Path, media: Media) -> bool:
+    return any(files.counts(path.name, media.suffixes) for path in folder.iterdir())
+
+
+def _list_csv(file: Path, media: Media) -> dict[str, Listing]:
+    """Paths are relative to the file's folder. Rows without a split column are undivided."""
+    splits: dict[str, Listing] = {}
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            rows = csv.DictReader(text)
+            missing = {"path", "label"} - set(rows.fieldnames or ())
+            if missing:
+                raise refused(file, f"has no column {' and no column '.join(sorted(missing))}", media)
+            for row in rows:
+                if not row["path"] or not row["label"]:
+                    raise refused(file, f"has no path or no label in line {rows.line_num}", media)
+                listing = splits.setdefault(row.get("split") or "", Listing([], []))
+                listing.paths.append(file.parent / row["path"])
+                listing.names.append(row["label"])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise refused(file, f"is not a CSV file ({error})", media) from error
+    if "" in splits and len(splits) > 1:
+        raise refused(file, "names the split of some rows only", media)
+    return splits
+
+
+def divide(listing: Listing, seed: int) -> dict[str, Listing]:
+    number = {name: k for k, name in enumerate(listing.classes)}
+    labels = torch.tensor([number[name] for name in listing.names])
+    held = max(1, round(HELD_OUT * len(labels)))
+    parts = stratified_order(labels, seed).tensor_split((held, 2 * held))
+    divided = {}
+    for split, part in zip(("test", "val", "train"), parts, strict=True):
+        rows = part.sort().values.tolist()
+        divided[split] = Listing([listing.paths[i] for i in rows], [listing.names[i] for i in rows], listing.blank)
+    return divided
+
+
+def refused(path: Path, what: str, media: Media) -> DataError:
+    return DataError(f"dataset.root: {path.absolute()} {what}; {media.layout}")

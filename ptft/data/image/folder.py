@@ -1,0 +1,206 @@
+"""Images in folders, one a class, or listed in a CSV file; ImageNet is one of these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ptft.core import Batch, Spec
+from ptft.data import files
+from ptft.data.examples import ReadExamples
+from ptft.data.folders import Listing, Media, list_all
+from ptft.data.image import reader as image_reader
+from ptft.data.image.source import NO_CLASS, SplitSource
+from ptft.data.source import Keys, pair, unknown
+from ptft.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's training images; what public weights expect."""
+
+
+class FileExamples(ReadExamples):
+    """`paths` and their `labels` (long [N]), decoded in `take` as `spec` asks.
+
+    root: what `digest` takes paths relative to.
+    on_error: "raise" or "skip"; what is skipped is missing from the batch that `take` returns.
+    first: the file of the size that all must have, where nothing resizes.
+    """
+
+    labels: Tensor
+
+    def __init__(
+        self,
+        paths: list[Path],
+        labels: Tensor,
+        spec: Spec,
+        root: Path,
+        on_error: str = "raise",
+        first: Path | None = None,
+    ) -> None:
+        assert len(paths) == len(labels)
+        self.paths, self.labels, self.spec, self.root = paths, labels, spec, root
+        self.on_error, self.first = on_error, first
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, indices: Tensor) -> Batch:
+        read = [(i, pixels) for i in indices.tolist() if (pixels := self._read(i)) is not None]
+        index = torch.tensor([i for i, _ in read], dtype=torch.long)
+        images = [pixels for _, pixels in read]
+        none = torch.empty(0, self.spec.shape["channels"], *self.spec.shape["size"], dtype=torch.uint8)
+        return {"input": torch.stack(images) if images else none, "label": self.labels[index], "index": index}
+
+    def _read(self, index: int) -> Tensor | None:
+        path = self.paths[index]
+        try:
+            return image_reader.read(path, self.spec, self.first)
+        except image_reader.SizeError:
+            raise
+        except DataError as error:
+            if self.on_error == "skip":
+                return None
+            raise _named(error, index) from error
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return int(self.spec.shape["channels"]), *self.spec.shape["size"]
+
+    def name(self, index: int) -> str:
+        return str(self.paths[index])
+
+    def digest(self) -> bytes:
+        """Of names and sizes in bytes: an image that was deleted, added or replaced shows."""
+        return self._digests[0]
+
+    def stamp(self) -> bytes:
+        """Of times of change, too, and of all else that decides the pixels."""
+        decoder = f"Pillow {PIL.__version__}, {sorted(self.spec.shape.items())}"
+        return self._digests[1] + decoder.encode()
+
+    @cached_property
+    def _digests(self) -> tuple[bytes, bytes]:
+        return files.digests(self.paths, self.root)
+
+
+class ImageFolder(SplitSource):
+    """Images of any kind and size, one folder a class.
+
+    root: a folder of `train/CLASS/image.jpg`, `val/CLASS/…` and perhaps `test/CLASS/…`; or of `CLASS/image.jpg`,
+        divided into 80, 10 and 10 percent by class and `split_seed`; or a CSV file with the columns path (relative to
+        it), label, and perhaps split. Folders are listed when the source is made, images read when they are taken.
+    fit: "crop" to the size from the middle, or "stretch" to it.
+    own_size: the size where neither `size` nor a checkpoint says one; None keeps the images' own, which then must be
+        the same for all.
+    split_seed: divides one folder; not the run's seed, so that all seeds of a sweep are tested on the same images.
+    labelled: whether there must be labels. Without, `root` may also be a folder of images, or of `train/image.jpg` and
+        `val/image.jpg`; it has no classes then, and its batches no labels.
+
+    Raises DataError saying what is wrong with `root`, or how the classes of two splits differ.
+    """
+
+    def __init__(
+        self,
+        *,
+        fit: str = "crop",
+        own_size: int | Sequence[int] | None = None,
+        split_seed: int = 0,
+        labelled: bool = True,
+        **keys: Unpack[Keys],
+    ) -> None:
+        super().__init__(**keys)
+        if self.root is None:
+            raise ConfigError(f"dataset.root is not set; {IMAGES.layout}")
+        self.listings, divided = list_all(self.root, self.train, split_seed, IMAGES, labelled)
+        if divided:
+            self.note(f"{self.root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={split_seed})")
+        if self.train not in self.listings:
+            raise ConfigError(unknown("dataset.train", self.train, self.listings))
+        self._describe(self.listings[self.train], fit, None if own_size is None else pair(own_size))
+
+    def _describe(self, listing: Listing, fit: str, size: tuple[int, int] | None) -> None:
+        if not listing.paths:
+            raise DataError(
+                f"dataset.root={self.root}: the train split ({self.train}) holds no images; {IMAGES.layout}"
+            )
+        if listing.blank:
+            self.note(f"folders without an image are left out: {', '.join(listing.blank)}")
+        self.first: Path | None = None
+        if self.size is None and self.like is None and size is None:
+            fit = "none"
+            self.first, size = self._first(listing.paths)
+        if listing.classes == (NO_CLASS,):
+            self.note(f"{self.root} has no folders of classes, so its images have no labels")
+        channels = self.channels or (3 if self.like is None else int(self.like.shape["channels"]))
+        mean, std = (MEAN, STD) if channels == 3 else ((0.5,), (0.5,))
+        self.describe(listing.classes, tuple(self.listings), size, 3, mean, std, fit)
+
+    def load(self, split: str) -> FileExamples:
+        assert self.root is not None
+        listing = self._comparable(split)
+        number = {name: k for k, name in enumerate(self.own_classes)}
+        labels = torch.tensor([number[name] for name in listing.names], dtype=torch.long)
+        base = self.root if self.root.is_dir() else self.root.parent
+        return FileExamples(listing.paths, labels, self.spec, base, self.on_error, self.first)
+
+    def _comparable(self, split: str) -> Listing:
+        """The files of a split, after a look at whether its classes are those of the training split."""
+        listing = self.listings[split]
+        here, there = set(listing.classes), set(self.own_classes)
+        if self.classes is not None:
+            kept = [(path, name) for path, name in zip(listing.paths, listing.names, strict=True) if name in there]
+            return Listing([path for path, _ in kept], [name for _, name in kept])
+        differences = f"only in {split}: {_names(here - there)}; only in {self.train}: {_names(there - here)}"
+        if here - there:
+            raise DataError(
+                f"dataset.root={self.root}: {split} has other classes than {self.train}: {differences}; "
+                "dataset.classes keeps some"
+            )
+        if there - here and here:
+            self.note(f"{split} has not all the classes: {differences}")
+        return listing
+
+    def _first(self, paths: list[Path]) -> tuple[Path, tuple[int, int]]:
+        """The first image, or with on_error=skip the first readable one, and its size."""
+        for index, path in enumerate(paths):
+            try:
+                return path, image_reader.size_of(path)
+            except DataError as error:
+                if self.on_error != "skip":
+                    raise _named(error, index) from error
+        raise DataError(f"dataset.root={self.root}: none of {len(paths)} files is readable as an image")
+
+
+def _named(error: DataError, index: int) -> DataError:
+    return DataError(f"{error} (sample {index}); dataset.on_error=skip leaves such files out")
+
+
+def _names(classes: set[str], most: int = 10) -> str:
+    listed = ", ".join(sorted(classes)[:most]) + (f" and {len(classes) - most} more" if len(classes) > most else "")
+    return listed or "none"
+
+
+def sample(root: Path, count: int = 12) -> None:
+    """Write `count` random JPEG files a class and split, two classes, of several sizes, below `root`."""
+    generator = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            folder = root / split / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                pixels = generator.integers(0, 256, (40 + i, 48, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.jpg")
+
+
+IMAGES = Media("images", "image.jpg", image_reader.SUFFIXES)

@@ -1,0 +1,62 @@
+"""What every modality's module offers; a Spec says by name which one reads its examples.
+
+A modality that is read in several ways has a module for each, with the same functions; `Spec.shape["reader"]` names it.
+Beside those of `Modality` a module may have `items(path, spec)`, which takes the place of `find` where a file means
+something else for another Spec, and `finish(found, spec)`, which makes rows of items that are parts of something.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
+
+from torch import Tensor
+
+from ptft.core import Batch, Spec
+from ptft.errors import ConfigError
+
+Row = dict[str, str | float]
+"""What is written of an item: named columns."""
+
+
+class Modality(Protocol):
+    """A module of `ptft.data`: from what a user has to a batch, for sources and `stage=predict` alike."""
+
+    def find(self, path: str) -> Sequence[Any]:
+        """The items at `path` (a file, a folder, a glob); `str` of an item is its name. Empty where there is none."""
+
+    def read(self, item: Any, spec: Spec) -> Tensor:
+        """The item as the Spec has it, without a batch's axis. Raises DataError naming it where it can't be read."""
+
+    def collate(self, items: Sequence[Tensor], spec: Spec) -> Batch:
+        """What `read` returned as a batch: `input`, and `mask` (bool [B, T]) where items are uneven."""
+
+    def describe(self, spec: Spec) -> str:
+        """What an example is, for the header of a run: 28×28×1, say."""
+
+
+def of(spec: Spec) -> Modality:
+    """The module that reads the Spec's examples."""
+    return cast(Modality, importlib.import_module(f"ptft.data.{spec.modality}.{spec.shape.get('reader', 'reader')}"))
+
+
+def find(spec: Spec, path: str, whole: bool) -> Sequence[Any]:
+    """As `Modality.find`; with `whole` a file is one item where else its lines are, by the module's `find_whole`.
+
+    Raises ConfigError where a file is one item anyway.
+    """
+    module = of(spec)
+    if not whole:
+        items: Callable[[str, Spec], Sequence[Any]] | None = getattr(module, "items", None)
+        return items(path, spec) if items is not None else module.find(path)
+    found: Callable[[str], Sequence[Any]] | None = getattr(module, "find_whole", None)
+    if found is None:
+        raise ConfigError(f"whole=true: is for text, the checkpoint was trained on {spec.modality}")
+    return found(path)
+
+
+def finish(spec: Spec, found: Sequence[tuple[Any, Row]]) -> list[Row]:
+    """Items and their answers -> rows to write: one for each item under its name, or what the module makes of them."""
+    finished: Callable[[Sequence[tuple[Any, Row]], Spec], list[Row]] | None = getattr(of(spec), "finish", None)
+    return finished(found, spec) if finished is not None else [{"path": str(item), **row} for item, row in found]

@@ -1,0 +1,269 @@
+"""What every divided dataset shares, whatever it holds: its keys, and which examples are train, val and test."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import ClassVar, NamedTuple, TypedDict
+
+import torch
+from torch import Tensor
+
+from ptft.core import Examples, Source, Spec
+from ptft.data.stratify import per_class, stratified_order
+from ptft.errors import ConfigError, DataError
+
+
+class Part(NamedTuple):
+    """Some rows (long [n]) of one of the dataset's own splits, with labels (long [n]) as `spec.classes` counts them.
+
+    Where the target is no class the labels are all 0: they only say what to keep in proportion.
+    """
+
+    split: str
+    rows: Tensor
+    labels: Tensor
+
+    def at(self, indices: Tensor) -> Part:
+        return Part(self.split, self.rows[indices], self.labels[indices])
+
+
+class DividedSource(Source):
+    """A source of examples in splits. A subclass sets `own_classes` and `splits`, and implements `load` and `choose`.
+
+    root: folder (or file) of the data.
+    train: the split to train on.
+    val: a split, a fraction of the training split, or None.
+    test: a split or None; never the one that is trained on.
+    limit, fraction, per_class: how much of the training part to use, at most one of them; stratified by class.
+    classes: names of the classes to keep, in the order of the labels they get.
+    download: whether missing files are fetched.
+    on_error: "raise" or "skip" unreadable files.
+    seed: decides what is random about the choice of examples.
+    like: the Spec of the checkpoint that a run starts from.
+
+    Raises ConfigError for values that can't work together.
+    """
+
+    modality: ClassVar[str]
+    noun: ClassVar[str]
+    """What its examples are called in messages, in the plural."""
+    own_classes: tuple[str, ...]
+    splits: tuple[str, ...]
+
+    def __init__(
+        self,
+        *,
+        root: str | Path | None = None,
+        train: str = "train",
+        val: str | float | None = "val",
+        test: str | None = "test",
+        limit: int | None = None,
+        fraction: float | None = None,
+        per_class: int | None = None,
+        classes: Sequence[str] | None = None,
+        download: bool = True,
+        on_error: str = "raise",
+        seed: int = 0,
+        like: Spec | None = None,
+    ) -> None:
+        self.root = None if root is None else Path(os.path.expanduser(root))
+        self.like = like
+        self.train, self.val, self.test = train, val, test
+        self.limit, self.fraction, self.per_class = limit, fraction, per_class
+        self.classes = None if classes is None else tuple(str(name) for name in classes)
+        self.download, self.on_error, self.seed = download, on_error, seed
+        self._raw: dict[str, Examples] = {}
+        self._made: dict[str, Examples | None] = {}
+        check_amounts(limit, fraction, per_class)
+        check_choices(val, on_error)
+        if like is not None and like.modality != self.modality:
+            raise ConfigError(f"the checkpoint was trained on {like.modality}, dataset= is one of {self.noun}")
+
+    @abstractmethod
+    def load(self, split: str) -> Examples:
+        """All examples of one of the dataset's own splits: `labels` count its own classes.
+
+        Raises DataError if it is missing or broken.
+        """
+
+    @abstractmethod
+    def choose(self, part: Part) -> Examples:
+        """The examples of `part`, with its labels, as batches are to be made of them."""
+
+    def groups(self, split: str) -> Tensor:
+        """Long [N], what a smaller choice of a split keeps in proportion: the classes."""
+        labels = self.loaded(split).labels
+        assert labels is not None
+        return labels
+
+    def split(self, name: str) -> Examples | None:
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes = (*self.notes, sentence)
+
+    def loaded(self, split: str) -> Examples:
+        """What `load` gave, which is called once a split."""
+        if split not in self._raw:
+            self._raw[split] = self.load(split)
+        return self._raw[split]
+
+    def check(self) -> None:
+        """Raises ConfigError for splits or classes that the dataset does not have; call it when it is known."""
+        self._check_splits()
+        self._check_classes()
+
+    def _make(self, name: str) -> Examples | None:
+        part = self._part(name)
+        if part is None:
+            return None
+        if len(part.rows) == 0:
+            hint = "; dataset.val=null trains without one" if name == "val" else f"; see dataset.{name}"
+            raise DataError(f"{self._where()}: the {name} split ({part.split}) holds no {self.noun}{hint}")
+        return self.choose(part)
+
+    def _part(self, name: str) -> Part | None:
+        if name == "train":
+            return self._reduced(self._divided()[0])
+        if name == "test":
+            return None if self.test is None else self._all(self.test)
+        assert name == "val", name
+        if self.val is None:
+            return None
+        return self._all(self.val) if isinstance(self.val, str) else self._divided()[1]
+
+    def _divided(self) -> tuple[Part, Part]:
+        """The split to train on without the fraction that is val, and that fraction; they share no example."""
+        whole = self._all(self.train)
+        count = 0 if self.val is None or isinstance(self.val, str) else round(self.val * len(whole.rows))
+        order = stratified_order(whole.labels, self.seed)
+        return whole.at(order[count:].sort().values), whole.at(order[:count].sort().values)
+
+    def _reduced(self, part: Part) -> Part:
+        seed = self.seed + 2**32  # another order than the one that chose val
+        if self.per_class is not None:
+            check_enough(part.labels, self.spec.classes, self.per_class, self.noun)
+            return part.at(per_class(part.labels, self.per_class, seed))
+        count = self.limit
+        if self.fraction is not None:
+            count = max(1, round(self.fraction * len(part.rows)))
+        return part if count is None else part.at(stratified_order(part.labels, seed)[:count].sort().values)
+
+    def _all(self, split: str) -> Part:
+        """Every row of a split whose class is kept, labels checked and renumbered; without classes every row."""
+        labels = self.groups(split)
+        total = len(self.own_classes)
+        if not total:
+            return Part(split, torch.arange(len(labels)), labels)
+        wrong = ((labels < 0) | (labels >= total)).nonzero().flatten()
+        if len(wrong):
+            i = int(wrong[0])
+            raise DataError(
+                f"{self._where()}: sample {i} of {split} has label {int(labels[i])}, but there are {total} classes "
+                f"(0 to {total - 1})"
+            )
+        if self.classes is None:
+            return Part(split, torch.arange(len(labels)), labels)
+        new = torch.full((total,), -1)
+        new[[self.own_classes.index(name) for name in self.classes]] = torch.arange(len(self.classes))
+        rows = (new[labels] >= 0).nonzero().flatten()
+        return Part(split, rows, new[labels[rows]])
+
+    def _check_splits(self) -> None:
+        if self.test == self.train:
+            self.test = None
+            self.note(f"trained on the {self.train} split (dataset.train), so there is no test split")
+        if self.test == "test" and "test" not in self.splits:
+            self.test = None
+        if self.val == self.train:
+            raise ConfigError(f"dataset.val={self.val}: is the split to train on; a fraction of it (0.1) or null works")
+        for key, value in (("train", self.train), ("val", self.val), ("test", self.test)):
+            if isinstance(value, str) and value not in self.splits:
+                hint = "; a fraction of train (dataset.val=0.1) or null works as well" if key == "val" else ""
+                raise ConfigError(unknown(f"dataset.{key}", value, self.splits) + hint)
+
+    def _check_classes(self) -> None:
+        for name in self.classes or ():
+            if name not in self.own_classes:
+                raise ConfigError(unknown("dataset.classes", name, self.own_classes))
+        if self.classes is not None and (len(set(self.classes)) < len(self.classes) or not self.classes):
+            raise ConfigError(f"dataset.classes={list(self.classes)}: names at least one class, and none twice")
+
+    def _where(self) -> str:
+        return type(self).__name__ if self.root is None else f"dataset.root={self.root}"
+
+
+class Shared(TypedDict, total=False):
+    """The keys of every dataset; `ptft.data.source.DividedSource` says what they mean."""
+
+    root: str | Path | None
+    train: str
+    val: str | float | None
+    test: str | None
+    limit: int | None
+    fraction: float | None
+    per_class: int | None
+    classes: Sequence[str] | None
+    download: bool
+    on_error: str
+    seed: int
+    like: Spec | None
+
+
+class Keys(Shared, total=False):
+    """The keys of every dataset of images; `ptft.data.image.source.SplitSource` says what they mean."""
+
+    size: int | Sequence[int] | None
+    channels: int | None
+
+
+def check_amounts(limit: int | None, fraction: float | None, per_class: int | None) -> None:
+    """Raises ConfigError for amounts that are out of range, or more than one."""
+    amounts = {"limit": limit, "fraction": fraction, "per_class": per_class}
+    typed = {key: value for key, value in amounts.items() if value is not None}
+    if len(typed) > 1:
+        named = " and ".join(f"dataset.{key}={value}" for key, value in typed.items())
+        raise ConfigError(f"{named}: at most one of them can be set")
+    for key, value in typed.items():
+        if value <= 0 or (key == "fraction" and value > 1):
+            raise ConfigError(f"dataset.{key}={value}: must be more than 0" + ", at most 1" * (key == "fraction"))
+
+
+def check_choices(val: str | float | None, on_error: str) -> None:
+    """Raises ConfigError for values that no dataset can follow."""
+    if val is not None and not isinstance(val, str) and not 0 < val < 1:
+        raise ConfigError(f"dataset.val={val}: the name of a split, a fraction between 0 and 1, or null")
+    if on_error not in ("raise", "skip"):
+        raise ConfigError(f"dataset.on_error={on_error}: raise or skip")
+
+
+def check_enough(labels: Tensor, names: Sequence[str], count: int, noun: str = "images") -> None:
+    """Raises DataError if a class has fewer than `count` of the `labels` (long [N]) of so many `noun`."""
+    counts = labels.bincount(minlength=len(names))
+    least = int(counts.argmin())
+    if counts[least] < count:
+        has = f"class {names[least]} has only {int(counts[least])} {noun} to train on"
+        raise DataError(f"dataset.per_class={count}: {has}")
+
+
+def unknown(key: str, value: str, choices: Iterable[str], most: int = 20) -> str:
+    """One line for a name that does not exist: the nearest that do, and the choices."""
+    names = list(choices)
+    near = ", ".join(difflib.get_close_matches(value, names, 3, 0.5))
+    listed = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return f"{key}: there is no {value!r}{f', nearest: {near}' if near else ''} (choices: {listed})"
+
+
+def pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of `dataset.size`. Raises ConfigError for anything but one or two whole numbers."""
+    values = [size, size] if isinstance(size, int) else list(size)
+    if len(values) != 2 or not all(isinstance(value, int) and value > 0 for value in values):
+        raise ConfigError(f"dataset.size={size}: one whole number of pixels, or two ([height, width])")
+    return values[0], values[1]

@@ -1,0 +1,1 @@
+"""Sources of texts and what reads them."""

@@ -1,0 +1,181 @@
+"""Running text for language modelling: tokenised once, kept as one row of ids, read in blocks.
+
+Documents follow one another with the separator (`sep`) between them, and blocks cross from one into the next: no
+token is padding, and a model learns from the separator where to start anew (Brown et al. 2020, appendix B).
+
+Axes: B batch, N blocks, L `dataset.length`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from ptft.core import Source, Spec
+from ptft.data.files import read_file
+from ptft.data.source import check_amounts
+from ptft.data.text import reader as text_reader
+from ptft.data.text.blocks import Blocks, pieces, row_of, shared_out
+from ptft.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+SPLITS = ("train", "val", "test")
+
+
+class CorpusKeys(TypedDict, total=False):
+    """The keys of every corpus beside `root`; CorpusSource says what they mean."""
+
+    tokenizer: str | None
+    vocabulary: int
+    length: int | None
+    train: str
+    val: str | float | None
+    test: str | float | None
+    fraction: float | None
+    seed: int
+    like: Spec | None
+
+
+class CorpusSource(Source):
+    """A source of blocks of running text. A subclass implements `documents`, then calls `describe`.
+
+    tokenizer: bytes, bpe, wordpiece or unigram (trained on the training text), a tokenizer.json or Hugging Face folder;
+        None is the checkpoint's, else bytes. vocabulary: how many ids a trained one has at the most.
+    length: tokens of a block; None is the checkpoint's, else 256.
+    val, test: a split that `documents` knows, a share of the training text (the last characters of it are test, those
+        before them val, because random blocks of the same text would leak), or None.
+    fraction: use only this share of the training text, its beginning.
+    like: the Spec of the checkpoint that a run starts from.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | Path | None = None,
+        tokenizer: str | None = None,
+        vocabulary: int = 4096,
+        length: int | None = None,
+        train: str = "train",
+        val: str | float | None = 0.1,
+        test: str | float | None = None,
+        fraction: float | None = None,
+        seed: int = 0,
+        like: Spec | None = None,
+    ) -> None:
+        self.root = None if root is None else Path(os.path.expanduser(root))
+        self.names: dict[str, str | float | None] = {"train": train, "val": val, "test": test}
+        self.fraction, self.seed = fraction, seed
+        self._parts: dict[str, list[str]] = {}
+        check_amounts(None, fraction, None)
+        _check_shares(val, test)
+        self.tokenizer = text_reader.choose_tokenizer(tokenizer, vocabulary, self._training_pieces, like)
+        length = length or (int(like.shape["length"]) if like is not None else 256)
+        if length < 2:
+            raise ConfigError(f"dataset.length={length}: at least 2 tokens, one to read and one to predict")
+        self.spec = text_reader.text_spec(self.tokenizer, length, "none", keep="end")
+        self._made: dict[str, Blocks | None] = {}
+
+    @abstractmethod
+    def documents(self, split: str) -> list[str]:
+        """All texts of one of the corpus's own splits. Raises DataError where there are none."""
+
+    def split(self, name: str) -> Blocks | None:
+        if name not in self._made:
+            self._made[name] = self._blocks(name)
+        return self._made[name]
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(json.dumps([self.spec.shape, self.fraction], sort_keys=True).encode())
+        for name in SPLITS:
+            if (blocks := self.split(name)) is not None:
+                digest.update(name.encode() + blocks.values.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _blocks(self, name: str) -> Blocks | None:
+        if self.names[name] is None:
+            return None
+        values = row_of(self._texts(name), self.tokenizer)
+        self._parts.pop(name, None)
+        least = self.spec.shape["length"]
+        if len(values) < (least if name == "train" else 2):
+            raise DataError(
+                f"{self._where()}: the {name} text has {len(values):,} tokens, a block has {least:,}; "
+                "lower dataset.length or give more text"
+            )
+        return Blocks(values, least, self.tokenizer.pad, round=name == "train")
+
+    def _texts(self, name: str) -> list[str]:
+        """The documents of a split, or its share of the training documents."""
+        own = self.names[name]
+        if name != "train" and isinstance(own, str):
+            return self.documents(own)
+        if name not in self._parts:  # a text is read once, and forgotten where its ids are there
+            shares = [share if isinstance(share := self.names[part], float | int) else 0.0 for part in ("val", "test")]
+            parts = shared_out(self.documents(str(self.names["train"])), [1 - sum(shares), *shares])
+            self._parts = dict(zip(SPLITS, parts, strict=True))
+        part = self._parts[name]
+        return shared_out(part, [self.fraction])[0] if name == "train" and self.fraction is not None else part
+
+    def _training_pieces(self) -> Iterator[str]:
+        return (piece for document in self._texts("train") for piece in pieces(document))
+
+    def _where(self) -> str:
+        return type(self).__name__ if self.root is None else f"dataset.root={self.root}"
+
+
+def _check_shares(val: str | float | None, test: str | float | None) -> None:
+    shares = {"val": val, "test": test}
+    numbers = [share for share in shares.values() if isinstance(share, float | int)]
+    if any(not 0 < share < 1 for share in numbers) or sum(numbers) >= 1:
+        raise ConfigError(f"dataset.val={val}, dataset.test={test}: shares of the text, above 0 and together below 1")
+
+
+class Text(CorpusSource):
+    """Files of plain UTF-8 text: `root` is a file, or a folder with everything below it.
+
+    A folder that holds `train`, `val` or `test` (folders, or files of that name with a suffix of text) has these
+    splits; else all of it is "train". documents: what is one document: a "file", a "line", or a "paragraph" (between
+    empty lines).
+    """
+
+    def __init__(self, *, root: str | Path | None = None, documents: str = "file", **keys: Unpack[CorpusKeys]) -> None:
+        if root is None:
+            raise ConfigError("dataset.root: name a file or a folder of text")
+        if documents not in ("file", "line", "paragraph"):
+            raise ConfigError(f"dataset.documents={documents}: one of file, line, paragraph")
+        self.unit = documents
+        super().__init__(root=root, **keys)
+
+    def documents(self, split: str) -> list[str]:
+        files = text_reader.text_files(self._place(split))
+        if not files:
+            raise DataError(
+                f"{self._where()}: no text for the split {split} there ({', '.join(sorted(text_reader.SUFFIXES))})"
+            )
+        return [part for file in files for part in self._divided(read_file(file))]
+
+    def _place(self, split: str) -> Path:
+        assert self.root is not None
+        places = [self.root / split, *(self.root / f"{split}{suffix}" for suffix in sorted(text_reader.SUFFIXES))]
+        whole = self.root if split == "train" else places[0]
+        return next((place for place in places if place.exists()), whole)
+
+    def _divided(self, content: str) -> list[str]:
+        if self.unit == "file":
+            return [content] if content else []
+        found = content.splitlines() if self.unit == "line" else content.split("\n\n")
+        return [part.strip("\n") for part in found if part.strip()]
+
+
+def sample(root: Path) -> None:
+    """A small text in a file."""
+    root.mkdir(parents=True, exist_ok=True)
+    lines = (f"{i} bottles of water on the wall, {i} bottles of water." for i in range(99, 0, -1))
+    (root / "bottles.txt").write_text("\n".join(lines), encoding="utf-8")

@@ -1,0 +1,173 @@
+"""Questions about texts: windows of a text that is longer than an example, and the answer that the best window gives.
+
+Axes: T tokens. Sources and `stage=predict` read through the same functions; an item is a window.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptft.core import Batch, Spec
+from ptft.data.files import read_file
+from ptft.data.ragged import padded
+from ptft.data.readers import Row
+from ptft.data.text import reader as text_reader
+from ptft.data.text.examples import room
+from ptft.data.tokenizer import Offsets, Tokenizer
+from ptft.errors import DataError
+
+SUFFIXES = frozenset({".json"})
+LONGEST_QUESTION = 64
+"""Tokens of a question at most."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of a file; answers: (text, first character) of those that are right, none for no answer."""
+
+    name: str
+    question: str
+    context: str
+    answers: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a question's text that fits into an example: [CLS] question [SEP] part [SEP].
+
+    number: the question's. begin: where the part begins among the example's tokens. offsets: characters of the text
+    [start, end) that each token of the part stands for.
+    """
+
+    number: int
+    question: Question
+    ids: list[int]
+    begin: int
+    offsets: Offsets = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.question.name
+
+    def text_of(self, start: int, end: int) -> str:
+        """What the tokens from `start` to `end` (inclusive, as the example counts them) stand for."""
+        return self.question.context[self.offsets[start - self.begin][0] : self.offsets[end - self.begin][1]]
+
+    def tokens_of(self, answer: tuple[str, int]) -> tuple[int, int]:
+        """First and last token of an answer, both 0 ([CLS]) where it is not all in the window."""
+        first, last = answer[1], answer[1] + len(answer[0])
+        inside = self.offsets and self.offsets[0][0] <= first and last <= self.offsets[-1][1]
+        if not inside:
+            return 0, 0
+        start = bisect_right(self.offsets, first, key=lambda pair: pair[1])
+        end = bisect_left(self.offsets, last, key=lambda pair: pair[0]) - 1
+        return self.begin + start, self.begin + max(start, end)
+
+
+def parse(file: Path) -> list[Question]:
+    """The questions of a JSON file in the layout of SQuAD 1.1 or 2.0, with or without answers.
+
+    Raises DataError naming the file, and the question where one is broken.
+    """
+    try:
+        articles = json.loads(read_file(file))["data"]
+        return [question for article in articles for question in _of_article(file, article)]
+    except (ValueError, KeyError, TypeError) as error:
+        what = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else f"no {error}"
+        raise DataError(f"{file}: is not in SQuAD's layout, data/paragraphs/qas ({what})") from error
+
+
+def _of_article(file: Path, article: dict[str, Any]) -> Iterator[Question]:
+    for paragraph in article["paragraphs"]:
+        context = paragraph["context"]
+        for given in paragraph["qas"]:
+            answers = () if given.get("is_impossible") else tuple(_answers(given))
+            for answer, first in answers:
+                if context[first : first + len(answer)] != answer:
+                    raise DataError(f"{file}: question {given['id']}: the answer {answer!r} does not stand at {first}")
+            yield Question(str(given["id"]), given["question"].strip(), context, answers)
+
+
+def _answers(given: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    return ((answer["text"], int(answer["answer_start"])) for answer in given.get("answers", ()))
+
+
+def windows(tokenizer: Tokenizer, questions: Sequence[Question], length: int, stride: int) -> list[Window]:
+    """All windows of all questions; of one question they begin `stride` tokens of its text apart, or less."""
+    asked = [ids[:LONGEST_QUESTION] for ids in tokenizer.encode([question.question for question in questions])]
+    contexts = list(dict.fromkeys(question.context for question in questions))
+    encoded = dict(zip(contexts, zip(*tokenizer.encode_with_offsets(contexts), strict=True), strict=True))
+    found = []
+    for number, (question, head) in enumerate(zip(questions, asked, strict=True)):
+        ids, offsets = encoded[question.context]
+        opening, closing = [tokenizer.cls, *head, tokenizer.sep], [tokenizer.sep]
+        size = max(1, room(tokenizer, 2, length) - len(head))
+        for start in range(0, max(1, len(ids) - size + stride), min(stride, size)):
+            part = slice(start, start + size)
+            found.append(Window(number, question, [*opening, *ids[part], *closing], len(opening), offsets[part]))
+            if start + size >= len(ids):
+                break
+    return found
+
+
+def best_answers(found: Sequence[tuple[Window, Row]], impossible: bool) -> dict[int, tuple[Window, str, float]]:
+    """Number of a question -> a window of it, the answer, and its score, from rows of start, end, score and margin.
+
+    impossible: whether no answer (an empty one) is given where its score exceeds that of every window's best.
+    """
+    best: dict[int, tuple[Window, str, float]] = {}
+    for number, group in groupby(sorted(found, key=lambda pair: pair[0].number), lambda pair: pair[0].number):
+        pairs = list(group)
+        window, row = max(pairs, key=lambda pair: pair[1]["score"])
+        margin = min(float(row["margin"]) for _, row in pairs)
+        score = float(row["score"])
+        nothing = not math.isfinite(score) or (impossible and margin > score)
+        answer = "" if nothing else window.text_of(int(row["start"]), int(row["end"]))
+        best[number] = window, answer, score - margin
+    return best
+
+
+def items(path: str, spec: Spec) -> list[Window]:
+    """The windows of all questions in the JSON files at `path`. Raises DataError naming a file in another layout."""
+    questions = [question for file in text_reader.text_files(path, SUFFIXES) for question in parse(file)]
+    return windows(text_reader.tokenizer_of(spec), questions, spec.shape["length"], spec.shape["stride"])
+
+
+def read(item: Window, spec: Spec) -> Tensor:
+    """Long [T, 2]: ids, and 1 where a token is of the text that is asked about."""
+    return torch.stack([torch.tensor(item.ids), in_context(len(item.ids), item.begin, len(item.offsets)).long()], 1)
+
+
+def in_context(length: int, begin: int, count: int) -> Tensor:
+    """Bool [T]: the `count` tokens from `begin` on."""
+    place = torch.arange(length)
+    return (place >= begin) & (place < begin + count)
+
+
+def collate(items: Sequence[Tensor], spec: Spec) -> Batch:
+    """`input` long [B, T], `mask` bool [B, T], and `context` bool [B, T], where an answer can be."""
+    values, mask = padded(items)
+    pad = spec.shape["tokenizer"]["pad"]
+    return {"input": values[..., 0].masked_fill(~mask, pad), "mask": mask, "context": values[..., 1].bool()}
+
+
+def describe(spec: Spec) -> str:
+    return text_reader.describe(spec)
+
+
+def finish(found: Sequence[tuple[Window, Row]], spec: Spec) -> list[Row]:
+    """A row for each question: its id, the answer of its best window (empty for none), and how much better it is."""
+    best = best_answers(found, spec.shape["impossible"])
+    return [
+        {"path": str(window), "question": window.question.question, "answer": answer, "score": score}
+        for window, answer, score in best.values()
+    ]

@@ -1,0 +1,104 @@
+"""What every dataset of labelled texts shares: tokenizer and length, its Spec, and how it is divided."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ptft.core import Examples
+from ptft.data.source import DividedSource, Part, Shared
+from ptft.data.text.examples import TextExamples
+from ptft.data.text.reader import choose_tokenizer, text_spec
+from ptft.errors import ConfigError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class TextKeys(Shared, total=False):
+    """The keys of every dataset of labelled texts; `LabelledTexts` says what they mean."""
+
+    tokenizer: str | None
+    vocabulary: int
+    length: int | None
+
+
+class LabelledTexts(DividedSource):
+    """A source of texts and what is asked of them. A subclass calls `describe`, and implements `load`.
+
+    tokenizer: bytes, bpe, wordpiece or unigram, trained on the training split, or the path of one; None is the
+        checkpoint's, else bpe.
+    vocabulary: how many ids a tokenizer that is trained here has at the most.
+    length: tokens of an example at the most, special ones included; None is the checkpoint's, else `own_length`.
+    shared: the keys of every dataset.
+
+    Raises ConfigError for values that can't work together.
+    """
+
+    modality, noun = "text", "texts"
+    own_length: ClassVar[int] = 128
+
+    def __init__(
+        self,
+        *,
+        tokenizer: str | None = None,
+        vocabulary: int = 8000,
+        length: int | None = None,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(**shared)
+        self.wanted, self.vocabulary = tokenizer, vocabulary
+        self.length = length or (int(self.like.shape["length"]) if self.like is not None else self.own_length)
+
+    def describe(
+        self,
+        classes: Sequence[str],
+        splits: Iterable[str],
+        target: str,
+        texts: Callable[[], Iterable[str]],
+        **shape: Any,
+    ) -> None:
+        """Say what the dataset is: from that and the keys follow the tokenizer and `self.spec`.
+
+        texts: those of the training split, which a new tokenizer learns from. shape: what else the Spec's shape holds.
+        """
+        self.own_classes, self.splits, self.target = tuple(classes), tuple(splits), target
+        self.check()
+        self.tokenizer = choose_tokenizer(self.wanted, self.vocabulary, texts, self.like, default="bpe")
+        self.spec = text_spec(self.tokenizer, self.length, target, self.classes or self.own_classes, **shape)
+
+    @abstractmethod
+    def load(self, split: str) -> TextExamples:
+        """All examples of one of the dataset's own splits, tokenised."""
+
+    def check(self) -> None:
+        super().check()
+        for key in ("classes", "per_class"):
+            if self.target != "class" and getattr(self, key) is not None:
+                raise ConfigError(
+                    f"dataset.{key}: is for datasets with a class per example, this one has a {self.target}"
+                )
+
+    def groups(self, split: str) -> Tensor:
+        if self.target == "class":
+            return super().groups(split)
+        return torch.zeros(len(self.loaded(split)), dtype=torch.long)
+
+    def choose(self, part: Part) -> Examples:
+        found = self.loaded(part.split)
+        assert isinstance(found, TextExamples)
+        return found.at(part.rows, part.labels if self.target == "class" else None)
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(json.dumps([self.spec.to_dict(), self.splits], sort_keys=True).encode())
+        for name in ("train", "val", "test"):
+            if (examples := self.split(name)) is not None:
+                assert isinstance(examples, TextExamples)
+                digest.update(name.encode() + examples.digest())
+        return digest.hexdigest()[:16]

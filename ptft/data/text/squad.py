@@ -1,0 +1,167 @@
+"""Questions about texts whose answer is a part of the text, or (SQuAD 2.0) is not there. Axes: N windows, T tokens."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ptft.core import Batch, Examples
+from ptft.data.ragged import Ragged
+from ptft.data.source import Part, unknown
+from ptft.data.stratify import thirds
+from ptft.data.text.examples import TextExamples, in_a_row
+from ptft.data.text.questions import Question, Window, best_answers, parse, windows
+from ptft.data.text.source import LabelledTexts, TextKeys
+from ptft.errors import ConfigError, DataError
+from ptft.metrics.squad import exact_match, f1
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+SPLITS = {"train": "train", "dev": "val", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""The word of a file's name that says which split it is."""
+
+
+class QuestionExamples(TextExamples):
+    """Windows of questions, with the tokens of the answer in `span` and where one can be in `context`.
+
+    impossible: whether a question may have no answer.
+    """
+
+    def __init__(
+        self, ids: Ragged, pad: int, more: dict[str, Tensor], found: Sequence[Window], impossible: bool
+    ) -> None:
+        super().__init__(ids, pad, more=more)
+        self.windows, self.impossible = found, impossible
+
+    def take(self, indices: Tensor) -> Batch:
+        batch = super().take(indices)
+        begin, count = batch.pop("part").unsqueeze(-1).unbind(1)
+        place = torch.arange(batch["input"].shape[1], device=begin.device)
+        return {**batch, "context": (place >= begin) & (place < begin + count)}
+
+    def of_questions(self, numbers: Tensor) -> QuestionExamples:
+        """The windows of the questions `numbers` (long [n])."""
+        rows = torch.isin(self.more["question"], numbers).nonzero().flatten()
+        more = {name: value[rows] for name, value in self.more.items()}
+        return QuestionExamples(
+            self.ids.at(rows), self.pad, more, [self.windows[i] for i in rows.tolist()], self.impossible
+        )
+
+    def _like(
+        self, ids: Ragged, labels: Tensor | None, tags: Ragged | None, more: dict[str, Tensor]
+    ) -> QuestionExamples:
+        assert len(ids) == len(self.windows)
+        return QuestionExamples(ids, self.pad, more, self.windows, self.impossible)
+
+    def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
+        """exact_match and f1 of the questions' best answers, by SQuAD's rules; means over questions."""
+        names = ("start", "end", "score", "margin")
+        values = zip(*(lists[name].tolist() for name in names), strict=True)
+        pairs = [
+            (self.windows[index], dict(zip(names, row, strict=True)))
+            for index, row in zip(lists["index"].tolist(), values, strict=True)
+        ]
+        best = best_answers(pairs, self.impossible).values()
+        given = [(answer, [right for right, _ in window.question.answers]) for window, answer, _ in best]
+        exact, shared = (sum(metric(*pair) for pair in given) / len(given) for metric in (exact_match, f1))
+        return {"exact_match": exact, "f1": shared}
+
+
+class Squad(LabelledTexts):
+    """JSON files in the layout of SQuAD 1.1 and 2.0 (Rajpurkar et al. 2016, 2018).
+
+    root: a folder of files with train and dev (val) and perhaps test in their names; or one file, divided 80/10/10.
+    stride: tokens from where one window of a long text begins to where the next one does.
+    split_seed: divides one file; not the run's seed.
+
+    Windows that the answer is not in count as without answer in training (Devlin et al. 2018, section 4.3).
+    Raises DataError naming the file and the question's id.
+    """
+
+    noun, own_length = "questions", 384
+
+    def __init__(self, *, stride: int = 128, split_seed: int = 0, **keys: Unpack[TextKeys]) -> None:
+        super().__init__(**keys)
+        if self.root is None:
+            raise ConfigError("dataset.root is not set; name a folder of train-v1.1.json and dev-v1.1.json, or a file")
+        if stride < 1:
+            raise ConfigError(f"dataset.stride={stride}: must be at least 1")
+        self.stride = stride
+        self.questions = _read(self.root, split_seed)
+        if self.train not in self.questions:
+            raise ConfigError(unknown("dataset.train", self.train, self.questions))
+        self.impossible = any(not question.answers for question in self.questions[self.train])
+        shape = {"reader": "questions", "stride": stride, "impossible": self.impossible}
+        self.describe((), self.questions, "span", self._training_texts, **shape)
+
+    def load(self, split: str) -> QuestionExamples:
+        found = windows(self.tokenizer, self.questions[split], self.length, self.stride)
+        spans = [
+            window.tokens_of(window.question.answers[0]) if window.question.answers else (0, 0) for window in found
+        ]
+        more = {
+            "span": torch.tensor(spans),
+            "part": torch.tensor([(window.begin, len(window.offsets)) for window in found]),
+            "question": torch.tensor([window.number for window in found]),
+        }
+        ids = in_a_row([window.ids for window in found])
+        return QuestionExamples(ids, self.tokenizer.pad, more, found, self.impossible)
+
+    def groups(self, split: str) -> Tensor:
+        return torch.zeros(len(self.questions[split]), dtype=torch.long)
+
+    def choose(self, part: Part) -> Examples:
+        found = self.loaded(part.split)
+        assert isinstance(found, QuestionExamples)
+        return found.of_questions(part.rows)
+
+    def _training_texts(self) -> Iterator[str]:
+        questions = self.questions[self.train]
+        yield from dict.fromkeys(question.context for question in questions)
+        yield from (question.question for question in questions)
+
+
+def _read(root: Path, seed: int) -> dict[str, list[Question]]:
+    if root.is_file():
+        found = parse(root)
+        parts = thirds(torch.zeros(len(found), dtype=torch.long), seed)
+        return {split: [found[i] for i in part.tolist()] for split, part in parts.items()}
+    files: dict[str, Path] = {}
+    for file in sorted(root.glob("*.json")):
+        splits = [SPLITS[word] for word in re.split(r"[^a-z]+", file.name.lower()) if word in SPLITS]
+        if splits and splits[0] in files:
+            raise DataError(f"dataset.root={root}: {files[splits[0]].name} and {file.name} are both {splits[0]}")
+        if splits:
+            files[splits[0]] = file
+    if not files:
+        what = "holds none" if root.exists() else "does not exist"
+        raise DataError(f"dataset.root={root}: {what}; expected files like train-v1.1.json and dev-v1.1.json")
+    return {split: parse(file) for split, file in files.items()}
+
+
+def sample(root: Path, count: int = 8) -> None:
+    """Write a tiny set below `root`, train.json and dev.json; every second question has no answer."""
+    root.mkdir(parents=True, exist_ok=True)
+    towns = ["Leiden", "Delft", "Gouda", "Breda"]
+    for split in ("train", "dev"):
+        paragraphs = []
+        for i in range(count):
+            context = f"The fair of {1900 + i} was held in {towns[i % 4]}, as ever."
+            answer = {"text": towns[i % 4], "answer_start": context.index(towns[i % 4])}
+            asked = {
+                "id": f"{split}{i}",
+                "question": "Where was the fair?",
+                "answers": [answer],
+                "is_impossible": False,
+            }
+            open_one = {"id": f"{split}{i}b", "question": "Who won?", "answers": [], "is_impossible": True}
+            paragraphs.append({"context": context, "qas": [asked, open_one]})
+        content = {"version": "v2.0", "data": [{"title": "Fairs", "paragraphs": paragraphs}]}
+        (root / f"{split}.json").write_text(json.dumps(content), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Ways of finetuning: phases, low-rank factors, head initialisation, L2-SP."""

@@ -1,0 +1,129 @@
+"""How a new head starts: as it was made, at zero, or fitted to the features of the backbone as it is.
+
+Axes: N examples, D width, K classes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ptft.core import Batch, Objective
+from ptft.errors import ConfigError
+from ptft.optim.eager import eager
+
+STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
+"""Penalties tried, the strongest first: each fit starts from the one before."""
+HELD_OUT = 5
+"""Every so manyth example is left out of the fits that choose among them."""
+
+Autocast = Callable[[], contextlib.AbstractContextManager[Any]]
+
+
+def start_head(how: str, objective: Objective, batches: Iterable[Batch] | None, autocast: Autocast) -> list[str]:
+    """Give the new head its start, in place; what to say of it.
+
+    how: "random" leaves it as it is, "zero" makes every answer equal, "probe" fits it to `batches`, the training part
+        in its order: the linear probe before the finetune of LP-FT (Kumar et al. 2022, section 3.4); without batches
+        (a dry run) it stays as it is.
+    Raises ConfigError naming `finetune.head_init` for an objective that has no `head: nn.Linear` (probe: over one
+    vector and one class an example) with a bias.
+    """
+    if how == "random":
+        return []
+    head = getattr(objective, "head", None)
+    labelled = how == "zero" or "label" in objective.needs
+    if not isinstance(head, nn.Linear) or head.bias is None or not labelled:
+        name = type(objective).__name__.lower()
+        raise ConfigError(f"finetune.head_init={how}: objective={name} has no linear head for it; choose random")
+    if how == "zero":
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        return ["the new head starts at zero"]
+    if batches is None:
+        return ["the new head will be fitted to the features of the training examples"]
+    features, labels = features_of(objective, head, batches, autocast)
+    weight, bias, strength = fit(features, labels, head.out_features)
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)
+    accuracy = float((F.linear(features, head.weight, head.bias).argmax(1) == labels).float().mean())
+    fitted = f"the new head is fitted to the features of {len(labels):,} training examples"
+    return [f"{fitted}: train accuracy {accuracy:.4f}, with an L2 penalty of {strength:g}"]
+
+
+@torch.no_grad()
+def features_of(
+    objective: Objective, head: nn.Linear, batches: Iterable[Batch], autocast: Autocast
+) -> tuple[Tensor, Tensor]:
+    """What the head is given in evaluation, float32 [N, D], and the labels, long [N]."""
+    seen: list[Tensor] = []
+    features, labels, training = [], [], objective.training
+    handle = head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    objective.eval()
+    try:
+        for batch in batches:
+            with autocast():
+                objective(batch)
+            found, label = seen[0].float(), batch["label"]  # the first look at an example, where there are several
+            if found.ndim != 2 or label.ndim != 1 or label.is_floating_point():
+                raise ConfigError(
+                    f"finetune.head_init=probe: objective={type(objective).__name__.lower()} asks for other than one "
+                    "class an example; choose random or zero"
+                )
+            features.append(found)
+            labels.append(label)
+            seen.clear()
+    finally:
+        handle.remove()
+        objective.train(training)
+    return torch.cat(features), torch.cat(labels)
+
+
+def fit(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor, float]:
+    """Multinomial logistic regression on [N, D]: weight [K, D], bias [K], and the penalty that was chosen.
+
+    The penalty strength / 2 * |W|^2 on standardised features is the one with the least loss on every fifth example,
+    of fits to the others; then all are fitted. Nothing in it is random.
+    """
+    mean, std = features.mean(0), features.std(0, correction=0)
+    scaled = (features - mean) / std.clamp(min=1e-6)
+    out = torch.arange(len(labels), device=labels.device) % HELD_OUT == 0
+    strength = STRENGTHS[1]
+    if len(labels) > HELD_OUT:
+        strength = _chosen(scaled[~out], labels[~out], scaled[out], labels[out], num_classes)
+    both = _solve(scaled, labels, strength, features.new_zeros(num_classes, features.shape[1] + 1))
+    weight = both[:, :-1] / std.clamp(min=1e-6)
+    return weight, both[:, -1] - weight @ mean, strength
+
+
+def _chosen(x: Tensor, y: Tensor, x_out: Tensor, y_out: Tensor, num_classes: int) -> float:
+    both, losses = x.new_zeros(num_classes, x.shape[1] + 1), {}
+    for strength in STRENGTHS:
+        both = _solve(x, y, strength, both)
+        losses[strength] = float(F.cross_entropy(F.linear(x_out, both[:, :-1], both[:, -1]), y_out))
+    return min(losses, key=lambda strength: losses[strength])
+
+
+def _solve(x: Tensor, y: Tensor, strength: float, start: Tensor) -> Tensor:
+    """Weight and bias [K, D + 1] of the least mean loss and penalty, by L-BFGS (Liu & Nocedal 1989)."""
+    both = start.clone().requires_grad_()
+    solver = eager(torch.optim.LBFGS)(
+        [both], max_iter=300, tolerance_grad=1e-5, tolerance_change=1e-9, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        weight, bias = both[:, :-1], both[:, -1]
+        loss = F.cross_entropy(F.linear(x, weight, bias), y) + strength / 2 * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    with torch.enable_grad():
+        solver.step(closure)  # type: ignore[no-untyped-call]
+    return both.detach()

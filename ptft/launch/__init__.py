@@ -1,0 +1,1 @@
+"""Jobs: one configuration to its status, sweeps of them, and processes that run many."""

@@ -1,0 +1,160 @@
+"""The end of a sweep: a table of its jobs, best first, means over seeds, results.csv and results.json."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+import time
+from collections import defaultdict
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+from ptft.config.overrides import parse_overrides, typed_values
+from ptft.errors import StorageError
+from ptft.runs.folder import read_json, write_json
+
+if TYPE_CHECKING:
+    from ptft.loggers.console import Report
+
+
+def new_folder(base: Path) -> Path:
+    """`base/DATE/TIME-xxxx`, new each time."""
+    return base / time.strftime("%Y-%m-%d") / f"{time.strftime('%H-%M-%S')}-{token_hex(2)}"
+
+
+def claim(folder: Path) -> None:
+    """Make a sweep's folder. Raises StorageError where that fails or it holds a sweep already."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = any(folder.iterdir())
+        (folder / "results.json").touch()
+    except OSError as error:
+        raise StorageError(
+            f"{folder.absolute()}: can't be made or written ({error.strerror}); choose another hydra.sweep.dir"
+        ) from error
+    if taken:
+        raise StorageError(f"{folder.absolute()}: holds something already; choose another hydra.sweep.dir")
+
+
+def finish(folder: Path, overrides: list[str], count: int) -> int:
+    """Collect the jobs' results, print and store them; 0 if all of `count` finished, else 1."""
+    jobs = [_job(folder / str(number), number) for number in range(count)]
+    ranked = _ranked(jobs)
+    _write(folder, jobs)
+    from ptft.loggers.console import Report
+
+    report = Report()
+    swept = _swept(overrides)
+    header, rows = _rows(ranked, swept)
+    report.table(f"\n{count} jobs, best first", header, rows)
+    if "seed" in swept:
+        _over_seeds(report, ranked, [key for key in swept if key != "seed"])
+    for job in jobs:
+        if job["message"]:
+            report.say(f"job {job['number']} {job['status']}: {job['message'].splitlines()[0]}", "red")
+    report.say(f"results   {folder.absolute() / 'results.csv'}")
+    best = ranked[0]
+    if best["status"] == "finished" and best["stage"] == "pretrain":
+        report.say(f"next      ptft stage=finetune ckpt={Path(best['folder']) / 'checkpoints' / 'best.pt'}")
+    return 0 if all(job["status"] == "finished" for job in jobs) else 1
+
+
+def _job(folder: Path, number: int) -> dict[str, Any]:
+    status, summary = read_json(folder / "status.json"), read_json(folder / "summary.json")
+    metrics = {
+        f"{split}/{name}": value for split, found in summary.get("metrics", {}).items() for name, value in found.items()
+    }
+    return {
+        "number": number,
+        "stage": status.get("stage"),
+        "status": status.get("status", "not started"),
+        "overrides": status.get("overrides", []),
+        "metrics": metrics,
+        "monitor": summary.get("best", {}),
+        "message": status.get("message", ""),
+        "folder": str(folder.absolute()),
+    }
+
+
+def _ranked(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Best monitored value first; jobs without one last."""
+    sign = -1 if any(job["monitor"].get("mode") == "max" for job in jobs) else 1
+
+    def key(job: dict[str, Any]) -> tuple[bool, float]:
+        value = job["monitor"].get("value")
+        return value is None, 0.0 if value is None else sign * value
+
+    return sorted(jobs, key=key)
+
+
+def _swept(overrides: list[str]) -> list[str]:
+    return [override.key_or_group for override in parse_overrides(overrides) if override.is_sweep_override()]
+
+
+def _typed(job: dict[str, Any]) -> dict[str, str]:
+    return {key: "null" if value is None else str(value) for key, value in typed_values(job["overrides"]).items()}
+
+
+def _rows(jobs: list[dict[str, Any]], swept: list[str]) -> tuple[list[str], list[list[str]]]:
+    names = _shown(jobs)
+    rows = [
+        [
+            str(job["number"]),
+            *(_typed(job).get(key, "") for key in swept),
+            job["status"],
+            *(_number(job["metrics"].get(name)) for name in names),
+        ]
+        for job in jobs
+    ]
+    return ["job", *swept, "status", *names], rows
+
+
+def _shown(jobs: list[dict[str, Any]]) -> list[str]:
+    """Loss and the monitored metric, on the held-out splits."""
+    found = [name for job in jobs for name in job["metrics"]]
+    monitored = {str(job["monitor"].get("metric", "/")).split("/", 1)[1] for job in jobs} - {""}
+    wanted = [f"{split}/{name}" for name in [*sorted(monitored - {"loss"}), "loss"] for split in ("val", "test")]
+    return [name for name in wanted if name in found]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _over_seeds(report: Report, jobs: list[dict[str, Any]], keys: list[str]) -> None:
+    """Mean ± standard deviation over the seeds of every setting, best first as the jobs are."""
+    names = _shown(jobs)
+    settings: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    for job in jobs:
+        if job["status"] == "finished":
+            settings[tuple(_typed(job).get(key, "") for key in keys)].append(job)
+    rows = []
+    for setting, members in settings.items():
+        values = [[job["metrics"][name] for job in members if job["metrics"].get(name) is not None] for name in names]
+        rows.append([*setting, str(len(members)), *map(_spread, values)])
+    if names and rows:
+        sign = -1 if any(job["monitor"].get("mode") == "max" for job in jobs) else 1
+        rows.sort(key=lambda row: sign * float(row[len(keys) + 1].split()[0] or "nan"))
+        report.table("\nmean ± standard deviation over seeds", [*keys, "seeds", *names], rows)
+
+
+def _spread(values: list[float]) -> str:
+    if not values:
+        return ""
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.4f}{deviation}"
+
+
+def _write(folder: Path, jobs: list[dict[str, Any]]) -> None:
+    names = sorted({name for job in jobs for name in job["metrics"]})
+    try:
+        with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["number", "status", "overrides", *names, "folder"])
+            for job in jobs:
+                metrics = [job["metrics"].get(name, "") for name in names]
+                writer.writerow([job["number"], job["status"], " ".join(job["overrides"]), *metrics, job["folder"]])
+    except OSError as error:
+        raise StorageError(f"{folder / 'results.csv'}: can't be written ({error.strerror}); free some space") from error
+    write_json(folder / "results.json", jobs)

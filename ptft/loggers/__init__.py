@@ -1,0 +1,1 @@
+"""Loggers: who is told what a run does."""

@@ -1,0 +1,74 @@
+"""Metrics of predictions that are given whole, as tensors: exact, ties and edge cases included.
+
+Axes: N examples or words, K classes, C chunk types. Everything is counted in float64 or in whole numbers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Tags(NamedTuple):
+    """Tags in two parts, each long [K] over the classes of a Spec.
+
+    part: 0 outside, 1 begins, 2 inside. kind: number of the chunk type, 0 for outside.
+    names: the types, [C]; kind k means `names[k - 1]`.
+    """
+
+    part: Tensor
+    kind: Tensor
+    names: list[str]
+
+
+def tags_of(classes: list[str] | tuple[str, ...]) -> Tags | None:
+    """The parts of IOB tags (O, B-TYPE, I-TYPE); None where a class is something else."""
+    if not all(name == "O" or (name[:2] in ("B-", "I-") and len(name) > 2) for name in classes):
+        return None
+    names = sorted({name[2:] for name in classes if name != "O"})
+    part = torch.tensor(["OBI".index(name[0]) for name in classes])
+    kind = torch.tensor([0 if name == "O" else names.index(name[2:]) + 1 for name in classes])
+    return Tags(part, kind, names)
+
+
+def chunk_counts(true: Tensor, predicted: Tensor, sentence: Tensor, tags: Tags) -> Tensor:
+    """Long [C, 3]: per type the chunks in truth, in the predictions, and those that agree in both ends and type.
+
+    true, predicted: long [N], tags of the words of some sentences one after the other; sentence: long [N], whose they
+    are. Chunks are found as conlleval does (Tjong Kim Sang & Buchholz 2000): B- begins one, and so does I- after O or
+    after another type; a chunk reaches to the next beginning, O or end of the sentence.
+    """
+    a, b = _chunks(true, sentence, tags), _chunks(predicted, sentence, tags)
+    same = a.starts & b.starts & (a.kind == b.kind) & (a.end == b.end)
+    size = len(tags.names) + 1
+    counts = [kinds.bincount(minlength=size) for kinds in (a.kind[a.starts], b.kind[b.starts], a.kind[same])]
+    return torch.stack(counts, 1)[1:]
+
+
+class _Chunks(NamedTuple):
+    starts: Tensor
+    kind: Tensor
+    end: Tensor
+    """Index of the last word of the chunk that a word begins."""
+
+
+def _chunks(labels: Tensor, sentence: Tensor, tags: Tags) -> _Chunks:
+    part, kind = tags.part.to(labels.device)[labels], tags.kind.to(labels.device)[labels]
+    goes_on = torch.zeros_like(part, dtype=torch.bool)
+    goes_on[1:] = (part[1:] == 2) & (kind[1:] == kind[:-1]) & (sentence[1:] == sentence[:-1])
+    starts = (part > 0) & ~goes_on
+    is_end = torch.ones_like(goes_on)
+    is_end[:-1] = ~goes_on[1:]
+    index = torch.arange(len(labels), device=labels.device)
+    end = torch.where(is_end, index, len(labels)).flip(0).cummin(0).values.flip(0) if len(labels) else index
+    return _Chunks(starts, kind, end)
+
+
+def precision_recall_f1(counts: Tensor) -> dict[str, float]:
+    """Of [3]: true, predicted and agreeing chunks; 0 where there is nothing to divide by, as conlleval says it."""
+    true, predicted, hits = counts.double().tolist()
+    precision, recall = hits / predicted if predicted else 0.0, hits / true if true else 0.0
+    f1 = 2 * precision * recall / (precision + recall) if hits else 0.0
+    return {"precision": precision, "recall": recall, "f1": f1}

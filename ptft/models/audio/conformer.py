@@ -1,0 +1,218 @@
+"""Encoders of speech: a transformer over convolved frames, and the conformer (Gulati et al. 2020).
+
+Axes: B batch, F frames, M mel bands, T tokens, D width, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ptft.core import Features, Spec
+from ptft.errors import ConfigError
+from ptft.models.audio.base import Halve, SpeechBackbone, halved, real_frames, strides
+
+SLOWEST = 10_000
+"""The longest wave of the rotary positions, over 2 pi tokens."""
+
+
+def rotate(x: Tensor) -> Tensor:
+    """Queries or keys [B, H, T, D] turned by their place, so that their products know distances (Su et al. 2021)."""
+    half = x.shape[-1] // 2
+    rates = SLOWEST ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    angles = torch.arange(x.shape[2], device=x.device, dtype=torch.float32).unsqueeze(1) * rates
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    first, second = x[..., :half], x[..., half : 2 * half]
+    return torch.cat([first * cos - second * sin, first * sin + second * cos, x[..., 2 * half :]], dim=-1)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with rotary positions, which any length of recording has."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[B, T, D], and which tokens are real (bool [B, T]) -> what is added to it, [B, T, D]."""
+        b, t, d = x.shape
+        query, key, value = self.qkv(self.norm(x)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        x = F.scaled_dot_product_attention(rotate(query), rotate(key), value, attn_mask=mask[:, None, None, :])
+        out: Tensor = self.dropout(self.project(x.transpose(1, 2).reshape(b, t, d)))
+        return out
+
+
+class Convolve(nn.Module):
+    """The conformer's convolution: a gate, a filter a channel over time, SiLU, a matrix.
+
+    A layer norm stands where the paper has batch normalisation, whose statistics would count padding.
+    """
+
+    def __init__(self, width: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.gate = nn.Linear(width, 2 * width)
+        self.filters = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.inner = nn.LayerNorm(width)
+        self.project, self.dropout = nn.Linear(width, width), nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """As `Attention`."""
+        x = F.glu(self.gate(self.norm(x)), dim=-1) * mask.unsqueeze(-1)
+        x = self.filters(x.transpose(1, 2)).transpose(1, 2)
+        out: Tensor = self.dropout(self.project(F.silu(self.inner(x))))
+        return out
+
+
+def feed_forward(width: int, ratio: float, dropout: float) -> nn.Sequential:
+    hidden = round(width * ratio)
+    inner = [nn.LayerNorm(width), nn.Linear(width, hidden), nn.SiLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*inner, nn.Linear(hidden, width), nn.Dropout(dropout))
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm: attention, then an MLP."""
+
+    def __init__(self, width: int, heads: int, ratio: float, dropout: float) -> None:
+        super().__init__()
+        self.attention, self.mlp = Attention(width, heads, dropout), feed_forward(width, ratio, dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[B, T, D], and which tokens are real (bool [B, T]) -> [B, T, D]."""
+        x = x + self.attention(x, mask)
+        out: Tensor = x + self.mlp(x)
+        return out
+
+
+class ConformerBlock(nn.Module):
+    """Half an MLP, attention, convolution, half an MLP, a norm (section 2.4 of the paper)."""
+
+    def __init__(self, width: int, heads: int, ratio: float, dropout: float, kernel: int) -> None:
+        super().__init__()
+        self.before, self.after = (feed_forward(width, ratio, dropout) for _ in range(2))
+        self.attention = Attention(width, heads, dropout)
+        self.convolve = Convolve(width, kernel, dropout)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """As `TransformerBlock`."""
+        x = x + 0.5 * self.before(x)
+        x = x + self.attention(x, mask)
+        x = x + self.convolve(x, mask)
+        out: Tensor = self.norm(x + 0.5 * self.after(x))
+        return out
+
+
+class SpeechEncoder(SpeechBackbone):
+    """Two convolutions over the spectrogram, a matrix to D, blocks over the tokens, a norm.
+
+    block: makes one, which takes tokens [B, T, D] and which are real (bool [B, T]) and returns [B, T, D].
+    channels: of the convolutions. mels, normalize, subsample: as in `SpeechBackbone`.
+    Raises ConfigError for sizes that can't be.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        block: Callable[[], nn.Module],
+        width: int,
+        depth: int,
+        heads: int,
+        channels: int,
+        dropout: float,
+        mels: int | None,
+        normalize: str,
+        subsample: int,
+    ) -> None:
+        super().__init__(spec, mels, normalize, subsample)
+        if min(width, depth, heads, channels) < 1 or width % heads:
+            raise ConfigError(
+                f"model.width={width}, model.depth={depth}, model.heads={heads}, model.channels={channels}: "
+                "above 0, and heads must divide width"
+            )
+        self.width = width
+        self.stem = nn.ModuleList(
+            Halve(before, channels, step) for before, step in zip((1, channels), strides(subsample, 2), strict=True)
+        )
+        self.project = nn.Linear(channels * halved(self.mels, 2), width)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(block() for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def embed(self, x: Tensor) -> Tensor:
+        real = real_frames(x)
+        x = x.nan_to_num(0).unsqueeze(1)
+        for halve in self.stem:
+            x, real = halve(x, real)
+        tokens: Tensor = self.project(x.permute(0, 2, 3, 1).flatten(2))
+        return tokens
+
+    def encode(self, tokens: Tensor, mask: Tensor) -> Features:
+        """Embedded tokens [B, T, D], some of them perhaps replaced, and which are real (bool [B, T]) -> Features."""
+        tokens = self.dropout(tokens)
+        for block in self.blocks:
+            tokens = block(tokens, mask)
+        return Features(self.norm(tokens), mask)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """[B, F, M] -> Features [B, T, D]; the mask is that of the recordings' ends."""
+        return self.encode(self.embed(x), self.real_tokens(x))
+
+    def layers(self) -> list[list[nn.Module]]:
+        blocks: list[list[nn.Module]] = [[block] for block in self.blocks]
+        blocks[-1].append(self.norm)
+        return [[self.stem, self.project], *blocks]
+
+
+class AudioTransformer(SpeechEncoder):
+    """A pre-norm transformer; mlp_ratio: the MLP's hidden width over D. The rest as in `SpeechEncoder`."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        width: int = 192,
+        depth: int = 6,
+        heads: int = 4,
+        channels: int = 32,
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.1,
+        mels: int | None = None,
+        normalize: str = "recording",
+        subsample: int = 4,
+    ) -> None:
+        def block() -> nn.Module:
+            return TransformerBlock(width, heads, mlp_ratio, dropout)
+
+        super().__init__(spec, block, width, depth, heads, channels, dropout, mels, normalize, subsample)
+
+
+class Conformer(SpeechEncoder):
+    """The conformer; kernel: tokens that its convolutions span, an odd number. The rest as in `AudioTransformer`."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        width: int = 144,
+        depth: int = 16,
+        heads: int = 4,
+        channels: int = 32,
+        mlp_ratio: float = 4.0,
+        kernel: int = 31,
+        dropout: float = 0.1,
+        mels: int | None = None,
+        normalize: str = "recording",
+        subsample: int = 4,
+    ) -> None:
+        if kernel < 1 or kernel % 2 == 0:
+            raise ConfigError(f"model.kernel={kernel}: an odd number of tokens")
+
+        def block() -> nn.Module:
+            return ConformerBlock(width, heads, mlp_ratio, dropout, kernel)
+
+        super().__init__(spec, block, width, depth, heads, channels, dropout, mels, normalize, subsample)

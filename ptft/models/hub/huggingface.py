@@ -1,0 +1,284 @@
+"""Models of Hugging Face's transformers, by name or from a folder (`pip install 'ptft[huggingface]'`).
+
+Axes: B batch, T tokens, D width, N samples, F frames, M mel bands. What was found of a model is kept as its
+configuration (JSON), so that a checkpoint rebuilds it without the name, the folder or a network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ptft.core import Backbone, Batch, Features, Spec
+from ptft.data.text.reader import text_spec
+from ptft.data.tokenizer import Tokenizer
+from ptft.errors import CheckpointError, ConfigError, PtftError
+from ptft.models.hub import huggingface_audio as sound
+from ptft.models.hub.huggingface_text import Texts
+
+BACKBONE = "HuggingFace"
+"""The class that public weights are for."""
+LONGEST = 512
+"""Tokens of an example at most, where a model would take more."""
+TIMEOUT = 10  # seconds to wait for an answer before a download
+
+
+class HuggingFace(Backbone):
+    """A model of text or a speech encoder, without its head; `net` keeps the names of its parameters.
+
+    name: a folder that `save_pretrained` wrote, or a name on the hub. Its configuration is read, not its weights;
+        `ckpt=huggingface:NAME` brings the weights as well. Of a text model the vocabulary becomes the tokenizer's.
+    config: the configuration as JSON, in place of reading it; kept in checkpoints.
+    pooling: "mean" over real tokens, "cls" (the first) or "last" (the last real one); None is cls for models with
+        token types (BERT), last for causal ones, else the mean.
+    normalize: whether each recording has mean 0 and variance 1, for models that hear samples (wav2vec 2.0, HuBERT,
+        WavLM); None is what lies beside the model (`do_normalize`), and yes where nothing does.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        name: str,
+        config: str | None = None,
+        pooling: str | None = None,
+        normalize: bool | None = None,
+    ) -> None:
+        super().__init__()
+        if spec.modality not in ("text", "audio"):
+            raise ConfigError(
+                f"model=huggingface reads text or hears audio, the dataset yields {spec.modality}: "
+                "choose another model="
+            )
+        if pooling not in (None, "mean", "cls", "last"):
+            raise ConfigError(f"model.pooling={pooling}: one of null, mean, cls, last")
+        made = _configuration(config) if config is not None else _found(name, "model.name=")
+        _check_kind(made, name, spec, normalize)
+        if made.model_type in sound.WAVES and normalize is None:
+            normalize = config is not None or _normalizes(name, "model.name=")
+        if spec.modality == "text" and config is None:
+            made.vocab_size = int(spec.shape["tokenizer"]["size"])
+        if spec.modality == "audio":
+            sound.check(made, spec, name)
+        self.settled = {"config": json.dumps(made.to_dict(), default=str)}
+        self.net: Any = _network(made)
+        self.width = int(made.hidden_size)
+        if spec.modality == "audio":
+            self.settled |= {"normalize": normalize}
+            self.reader: Texts | sound.Waves | sound.Mels = sound.ear(self.net, made, bool(normalize))
+            self.no_weight_decay = frozenset(f"net.{name}" for name in self.reader.no_weight_decay)  # type: ignore[misc]
+            self.pooling = pooling or "mean"
+        else:
+            self.reader = Texts(self.net, made, spec, name)
+            self.pooling = pooling or ("cls" if self.reader.has_types else "mean" if _sees_both(made) else "last")
+
+    def prepare(self, raw: Tensor) -> Tensor:
+        """Ids long [B, T], as they are; recordings int16 [B, N], every sample of them real, as in `inputs`."""
+        return self.inputs({"input": raw})
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """Ids long [B, T]; of recordings samples [B, N, 1] or a spectrogram [B, F, M], NaN behind their ends."""
+        return self.reader.inputs(batch)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Prepared input, and of ids a mask bool [B, T] -> Features [B, T, D]."""
+        found: Features = self.reader(self.net, x, mask)
+        return found
+
+    def pool(self, features: Features) -> Tensor:
+        """[B, D]: the mean over real tokens, the first token, or the last real one."""
+        tokens, mask = features
+        if self.pooling == "mean":
+            return super().pool(features)
+        if self.pooling == "cls" or mask is None:
+            return tokens[:, 0 if self.pooling == "cls" else -1]
+        last = (mask.sum(1) - 1).clamp(min=0).view(-1, 1, 1)
+        return tokens.take_along_dim(last, 1).squeeze(1)
+
+    def layers(self) -> list[list[nn.Module]]:
+        """What stands before the blocks, each block, and what stands after them together with the last."""
+        blocks = _blocks(self.net)
+        inside = {id(inner) for block in blocks for inner in block.modules()}
+        groups: list[list[nn.Module]] = [[], *([block] for block in blocks)]
+        late = [] if isinstance(self.reader, Texts) else self.reader.late
+        seen = False
+        for module in self.net.modules():
+            seen = seen or id(module) in inside
+            own = next(iter(module.parameters(recurse=False)), None) is not None
+            if own and id(module) not in inside:
+                groups[-1 if seen or module in late else 0].append(module)
+        return groups
+
+
+def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
+    """The weights in a folder or on the hub, named as in `HuggingFace`, and a Spec with the tokenizer beside them.
+
+    Raises CheckpointError naming the folder or the name, within seconds where nobody answers.
+    """
+    library, made = _library(), _found(name, "ckpt=huggingface:")
+    hears = made.model_type in sound.KINDS
+    with _read(name, "ckpt=huggingface:"):
+        found = library.AutoModel.from_pretrained(_place(name), config=made, local_files_only=_is_local(name))
+        net = _stripped(found)
+        tokenizer = None if hears else _tokenizer(library, _place(name))
+    weights = {f"net.{key}": value.detach().clone() for key, value in net.state_dict().items()}
+    if tokenizer is None:
+        return weights, sound.spec(made)
+    length = min(int(getattr(made, "max_position_embeddings", LONGEST)), LONGEST)
+    if made.model_type in ("roberta", "xlm-roberta", "camembert"):
+        length = min(length, made.max_position_embeddings - 2)  # positions count from the padding's id on
+    return weights, text_spec(tokenizer, length, "none")
+
+
+def public_options(name: str) -> dict[str, Any]:
+    """What builds the model that `public_weights` are for."""
+    made = _found(name, "ckpt=huggingface:")
+    normalize = _normalizes(name, "ckpt=huggingface:") if made.model_type in sound.WAVES else None
+    return {
+        "name": name,
+        "config": json.dumps(made.to_dict(), default=str),
+        "pooling": None,
+        "normalize": normalize,
+    }
+
+
+def _library() -> Any:
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        import transformers
+    except ImportError as error:
+        raise ConfigError("huggingface: needs the package transformers: pip install 'ptft[huggingface]'") from error
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return transformers
+
+
+def _found(name: str, key: str) -> Any:
+    """The configuration of a model. Raises CheckpointError where there is none, or nobody answers."""
+    library = _library()
+    with _read(name, key):
+        if not _is_local(name):
+            _ask(name, key)
+        made = library.AutoConfig.from_pretrained(_place(name), local_files_only=_is_local(name))
+        return sound.prepared(made) if made.model_type in sound.KINDS else made
+
+
+def _normalizes(name: str, key: str) -> bool:
+    """Whether the preprocessor beside a model normalises recordings; without one yes, as in transformers."""
+    from transformers.utils import cached_file
+
+    for file, part in (("preprocessor_config.json", None), ("processor_config.json", "feature_extractor")):
+        with _read(name, key):
+            options = {"local_files_only": _is_local(name), "_raise_exceptions_for_missing_entries": False}
+            path = cached_file(_place(name), file, **options)
+            said = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        said = said.get(part, {}) if part else said
+        if said.get("sampling_rate", sound.RATE) != sound.RATE:
+            raise ConfigError(f"{key}{name}: hears {said['sampling_rate']} samples a second, not {sound.RATE}")
+        if "do_normalize" in said:
+            return bool(said["do_normalize"])
+    return True
+
+
+def _place(name: str) -> str:
+    """A folder with ~ resolved, or the name as it is."""
+    folder = Path(name).expanduser()
+    return str(folder) if folder.is_dir() else name
+
+
+def _is_local(name: str) -> bool:
+    """Whether a model is a folder, or in the hub's cache already."""
+    if Path(_place(name)).is_dir():
+        return True
+    from transformers.utils import cached_file
+
+    try:
+        return cached_file(name, "config.json", local_files_only=True) is not None
+    except (OSError, ValueError):
+        return False
+
+
+def _ask(name: str, key: str) -> None:
+    """Whether the hub answers at all, which its own client asks several times and for long."""
+    from huggingface_hub import constants
+
+    try:
+        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+        urllib.request.urlopen(request, timeout=TIMEOUT).close()
+    except OSError as error:
+        raise CheckpointError(
+            f"{key}{name}: is no folder and not in the cache ({constants.HF_HUB_CACHE}), and can't be downloaded "
+            f"({error})"
+        ) from error
+
+
+@contextlib.contextmanager
+def _read(name: str, key: str) -> Iterator[None]:
+    """The library's errors as one line."""
+    try:
+        yield
+    except PtftError:
+        raise
+    except Exception as error:  # it raises anything at all of files that are missing or broken
+        said = str(error).strip().split("\n")[0] or type(error).__name__
+        raise CheckpointError(f"{key}{name}: can't be read ({said})") from error
+
+
+def _configuration(text: str) -> Any:
+    plain: Mapping[str, Any] = json.loads(text)
+    return _library().AutoConfig.for_model(**plain)
+
+
+def _network(config: Any) -> Any:
+    return _stripped(_library().AutoModel.from_config(config))
+
+
+def _stripped(net: Any) -> Any:
+    """The encoder where there is a decoder too, in float32, without what is not used: a pooler, whose place a head
+    takes, and what stands for hidden sound."""
+    net = net.get_encoder() if getattr(net.config, "is_encoder_decoder", False) else net
+    for name in ("pooler", "masked_spec_embed"):
+        if getattr(net, name, None) is not None:
+            setattr(net, name, None)
+    return net.float()
+
+
+def _sees_both(config: Any) -> bool:
+    """Whether tokens see those after them: so in all models that know a mask token's task."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES or bool(getattr(config, "is_encoder_decoder", False))
+
+
+def _tokenizer(library: Any, name: str) -> Tokenizer:
+    """The model's own, as ptft keeps one."""
+    found = library.AutoTokenizer.from_pretrained(name, local_files_only=True)
+    with tempfile.TemporaryDirectory() as folder:
+        found.save_pretrained(folder)
+        return Tokenizer.load(folder)
+
+
+def _blocks(net: nn.Module) -> list[nn.Module]:
+    """The repeated part: the list of modules that holds most values (a speech encoder lists its convolutions, too)."""
+    lists = [module for module in net.modules() if isinstance(module, nn.ModuleList)]
+    return list(max(lists, key=lambda found: sum(p.numel() for p in found.parameters()), default=[]))
+
+
+def _check_kind(config: Any, name: str, spec: Spec, normalize: bool | None) -> None:
+    """Raises ConfigError where the model is not one of the dataset's modality, or does not know an option."""
+    if (config.model_type in sound.KINDS) != (spec.modality == "audio"):
+        does = "hears audio" if config.model_type in sound.KINDS else "reads text"
+        raise ConfigError(
+            f"model.name={name}: {config.model_type} {does}, the dataset yields {spec.modality}; "
+            f"what hears audio is one of {', '.join(sound.KINDS)}"
+        )
+    if normalize is not None and config.model_type not in sound.WAVES:
+        raise ConfigError(f"model.normalize={normalize}: is for models that hear samples; null for {name}")

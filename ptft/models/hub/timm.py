@@ -1,0 +1,286 @@
+"""Image networks and public weights of timm, by name (`pip install 'ptft[timm]'`).
+
+Axes: B batch, C channels, H W size, T tokens (patches or grid cells), D width.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ptft.checkpoint import hub, state_dict
+from ptft.core import Features, Spec
+from ptft.errors import CheckpointError, ConfigError
+from ptft.models.image.base import ImageBackbone, is_small
+from ptft.models.layers.positions import resize_positions
+
+BACKBONE = "TimmBackbone"
+"""The class that public weights are for."""
+
+
+class TimmBackbone(ImageBackbone):
+    """A classification network of timm without its classifier; `net` keeps timm's parameter names.
+
+    name: e.g. "resnet50" or "vit_small_patch16_224"; a tag after a dot names weights and changes nothing here.
+    stem: "original", as published; "small", which keeps the detail of small images: patches of 4 pixels (8 beyond 48)
+        where the network has patches and positions, else half the stride of the first convolution and no early
+        pooling, which leaves all weights as they are; "auto", small for images up to 64 pixels.
+    drop_path: rate of stochastic depth of the last block, growing from 0 at the first (Huang et al. 2016).
+    dropout: rate before the classifier. Both of the families that have them; None is timm's own, nearly always 0.
+
+    Features are patches with the class token and its like before them, or grid cells [B, h*w, C]. `pool` gives what
+    timm hands to its classifier; `width` is its size. Nothing is downloaded.
+    Raises ConfigError naming `model.name`, `model.stem`, `model.drop_path`, `model.dropout` or `dataset.size`.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        name: str,
+        stem: str = "auto",
+        drop_path: float | None = None,
+        dropout: float | None = None,
+    ) -> None:
+        super().__init__(spec)
+        _known(name, "model.name=")
+        small = is_small(stem, self.size)
+        rates = {"model.drop_path": ("drop_path_rate", drop_path), "model.dropout": ("drop_rate", dropout)}
+        where = f"model.name={name}: timm can't make it for images of {self.size[0]}×{self.size[1]}×{self.channels}"
+        try:
+            self.net: Any = _network(name, self.size, self.channels, small, rates)
+            found = _dry(self.net.eval(), (1, self.channels, *self.size))
+        except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError) as error:
+            first = str(error).splitlines()[0][:150] if str(error) else type(error).__name__
+            raise ConfigError(f"{where} ({first}); change dataset.size or model.stem") from error
+        if not isinstance(found, Tensor) or found.ndim not in (3, 4) or not hasattr(self.net, "forward_head"):
+            raise ConfigError(f"model.name={name}: it gives no single grid of features; choose another")
+        self.net.train()
+        self.last = found.ndim == 3 or getattr(self.net, "output_fmt", "") == "NHWC"  # whether channels come last
+        self.grid = () if found.ndim == 3 else tuple(found.shape[1:3] if self.last else found.shape[2:])
+        self.width = int(self.net.head_hidden_size)
+        fixed = self.net.no_weight_decay() if hasattr(self.net, "no_weight_decay") else ()
+        self.no_weight_decay = frozenset(f"net.{name}" for name in fixed)  # type: ignore[misc]
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """Prepared images [B, C, H, W] -> Features [B, T, C']. Images are never padded, so there is no mask."""
+        found = self.net.forward_features(x)
+        if not self.grid:
+            return Features(found)
+        return Features(found.flatten(1, 2) if self.last else found.flatten(2).transpose(1, 2))
+
+    def pool(self, features: Features) -> Tensor:
+        """[B, D]: what timm hands to its classifier. Cells of an image of another size are pooled as one column."""
+        x = features.tokens
+        if self.grid:
+            grid = self.grid if x.shape[1] == self.grid[0] * self.grid[1] else (x.shape[1], 1)
+            shape = (-1, *grid) if not self.last else (*grid, -1)
+            x = (x if self.last else x.transpose(1, 2)).reshape(len(x), *shape)
+        pooled: Tensor = self.net.forward_head(x, pre_logits=True)
+        return pooled.flatten(1)
+
+    def layers(self) -> list[list[nn.Module]]:
+        """timm's own groups (the few without: blocks in order), from stem to last block; norms join the one before.
+
+        A module that several blocks use is in each of them.
+        """
+        groups: dict[int, list[nn.Module]] = {}
+        _collect(self.net, "", _numbered(self.net), groups)
+        joined: list[list[nn.Module]] = []
+        for index in sorted(groups):
+            flat = all(parameter.ndim < 2 for module in groups[index] for parameter in module.parameters())
+            if joined and flat:
+                joined[-1] += groups[index]
+            else:
+                joined.append(groups[index])
+        return joined
+
+    def first_convolutions(self) -> list[str]:
+        """Those that timm names, the first one where it names none."""
+        named = self.net.default_cfg.get("first_conv") or ()
+        found = [f"net.{name}" for name in ([named] if isinstance(named, str) else named)]
+        known = dict(self.named_modules())
+        return [name for name in found if isinstance(known.get(name), nn.Conv2d)] or super().first_convolutions()
+
+    def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """Interpolates learned positions, absolute or relative in windows, to this instance's grid."""
+        weights, fitted = super().adapt(weights)
+        resized = {}
+        for name, own in self.named_parameters():
+            old = weights.get(name)
+            if old is not None and old.shape != own.shape:
+                module: Any = self.get_submodule(name.rpartition(".")[0])
+                if name.endswith("relative_position_bias_table") and hasattr(module, "window_size"):
+                    grid = tuple(2 * side - 1 for side in module.window_size)
+                    resized[name] = _regridded(old, own, grid, first=0)
+                elif name.endswith("pos_embed") and old.ndim == own.ndim == 3 and hasattr(module, "patch_embed"):
+                    grid = tuple(module.patch_embed.grid_size)
+                    prefix = own.shape[1] - grid[0] * grid[1]
+                    resized[name] = _regridded(old[0], own[0], grid, first=prefix).unsqueeze(0)
+        return {**weights, **resized}, [*fitted, *resized]
+
+
+def _timm() -> Any:
+    """The package. Raises ConfigError naming the extra where it is not installed."""
+    try:
+        return importlib.import_module("timm")
+    except ModuleNotFoundError as error:
+        raise ConfigError("model=timm and ckpt=timm:NAME need the package timm: pip install 'ptft[timm]'") from error
+
+
+def _known(name: str, key: str) -> None:
+    """Raises ConfigError with the nearest names for a network that timm does not have. `key`: what the user typed."""
+    timm = _timm()
+    architecture, _, tag = str(name).partition(".")
+    if not timm.is_model(architecture) or (tag and name not in timm.list_pretrained(f"{architecture}.*")):
+        among = timm.list_pretrained(f"{architecture}.*") if tag else timm.list_models()
+        near = ", ".join(difflib.get_close_matches(str(name), among or timm.list_models(), 5, 0.4)) or "none"
+        raise ConfigError(f"{key}{name} is no network of this timm ({timm.__version__}); nearest: {near}")
+
+
+def _network(
+    name: str, size: tuple[int, int], channels: int, small: bool, rates: dict[str, tuple[str, float | None]]
+) -> Any:
+    timm = _timm()
+    with torch.device("meta"):
+        published = timm.create_model(name, num_classes=0)  # without memory: to see what it takes
+    takes = inspect.signature(type(published).__init__).parameters
+    options: dict[str, Any] = {}
+    for key, (option, rate) in rates.items():
+        if rate is not None and option not in takes:
+            raise ConfigError(f"{key}={rate}: timm's {name} has no such option; set it to null")
+        options |= {} if rate is None else {option: rate}
+    fixed = "img_size" in takes and published.default_cfg.get("fixed_input_size", False)
+    options |= {"img_size": size} if fixed else {}
+    patch = getattr(getattr(published, "patch_embed", None), "patch_size", None)
+    if fixed and patch:
+        side = patch if isinstance(patch, int) else patch[0]
+        fine = 4 if max(size) <= 48 else 8
+        if small and side > fine and "patch_size" in takes:
+            side = options["patch_size"] = fine
+        if any(length % side for length in size):
+            raise ConfigError(
+                f"dataset.size={list(size)}: {name} cuts images into patches of {side}; choose a multiple"
+            )
+    net = timm.create_model(name, in_chans=channels, num_classes=0, **options)
+    if small and not fixed:
+        _small_stem(net)
+    return net
+
+
+def _small_stem(net: Any) -> None:
+    """Half the stride of the first convolutions, and no pooling right after the stem."""
+    named = net.default_cfg.get("first_conv") or ()
+    for name in [named] if isinstance(named, str) else named:
+        module = net.get_submodule(name)
+        if isinstance(module, nn.Conv2d):
+            if module.kernel_size == module.stride:  # patches, which overlap from now on
+                module.padding = (module.stride[0] // 4, module.stride[1] // 4)
+            module.stride = (max(1, module.stride[0] // 2), max(1, module.stride[1] // 2))
+    if isinstance(getattr(net, "maxpool", None), nn.MaxPool2d):
+        net.maxpool = nn.Identity()
+
+
+class _Trunk(nn.Module):
+    """A network up to its features."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net.forward_features(x)
+
+
+def _dry(net: nn.Module, shape: tuple[int, ...]) -> Any:
+    """What the trunk makes of images of this shape, without computing it: tensors on the meta device."""
+    trunk = _Trunk(net)
+    tensors = {name: value.to("meta") for name, value in [*trunk.named_parameters(), *trunk.named_buffers()]}
+    with torch.no_grad():
+        return torch.func.functional_call(trunk, tensors, (torch.empty(shape, device="meta"),))
+
+
+def _numbered(net: Any) -> dict[str, int]:
+    """The number of the layer of every parameter, from input to output."""
+    if hasattr(net, "group_matcher"):
+        from timm.models import group_parameters
+
+        numbered: dict[str, int] = group_parameters(net, net.group_matcher(coarse=False), reverse=True)
+        return numbered
+    blocks: dict[str, int] = {}
+    return {
+        name: blocks.setdefault(re.match(r"[^.]+(\.\d+)?", name)[0], len(blocks))  # type: ignore[index]
+        for name, _ in net.named_parameters()
+    }
+
+
+def _collect(module: nn.Module, path: str, numbered: dict[str, int], groups: dict[int, list[nn.Module]]) -> None:
+    """Puts the largest modules whose parameters are all of one layer there; a parameter between such is in none."""
+    names = (f"{path}{name}" for name, _ in module.named_parameters())
+    found = {numbered[name] for name in names if name in numbered}  # one that two modules share has one name
+    whole = path and not isinstance(module, nn.ModuleList | nn.ModuleDict | nn.Sequential)
+    leaf = next(module.children(), None) is None
+    if len(found) == 1 and (whole or leaf):
+        groups.setdefault(found.pop(), []).append(module)
+    elif found:
+        for name, child in module.named_children():
+            _collect(child, f"{path}{name}.", numbered, groups)
+
+
+def _regridded(old: Tensor, own: Tensor, grid: tuple[int, int], first: int) -> Tensor:
+    """[N, D] of a square grid and some rows besides, on another grid, [M, D]: these rows stay, `first` of them first.
+
+    Returns the same tensor where that can't be.
+    """
+    besides = own.shape[0] - grid[0] * grid[1]
+    side = round(max(0, old.shape[0] - besides) ** 0.5)
+    if besides < 0 or side**2 != old.shape[0] - besides:
+        return old
+    cells = old[first : first + side**2].view(side, side, -1)
+    return torch.cat([old[:first], resize_positions(cells, grid).flatten(0, 1), old[first + side**2 :]])
+
+
+def public_options(name: str) -> dict[str, str | None]:
+    """What builds the model that `public_weights` are for."""
+    return {"name": name, "stem": "original", "drop_path": None, "dropout": None}
+
+
+def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
+    """timm's weights of `name` (its best where the name has no tag), and what they expect of images.
+
+    The state dict is that of `TimmBackbone(spec, name, stem="original")`, without the classifier. The Spec has the
+    size, channels, mean and std that timm gives, and the names of the classes where timm knows them.
+    Raises ConfigError for an unknown name, CheckpointError for a file that is missing or damaged.
+    """
+    _known(name, "ckpt=timm:")
+    timm = _timm()
+    about = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if about is None or not about.has_weights:
+        near = ", ".join(timm.list_pretrained(f"{name.split('.')[0][:6]}*")[:5]) or "none"
+        raise ConfigError(f"ckpt=timm:{name}: timm has no weights of it; it has, e.g., {near}")
+    full = f"{name.split('.')[0]}.{about.tag}" if about.tag else name
+    path = hub.of_hub(full, about.hf_hub_id, about.hf_hub_filename) if about.hf_hub_id else hub.cached(about.url)
+    given = {"state_dict": state_dict.read(path)[0], "custom_load": False}
+    try:
+        net = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=given)
+    except (RuntimeError, KeyError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"ckpt=timm:{name}: {path} holds other weights: remove it and run again") from error
+    if net.num_classes:
+        net.reset_classifier(0)
+    shape = {"size": list(about.input_size[1:]), "channels": about.input_size[0], "fit": "crop"}
+    spec = Spec("image", shape, "class", _classes(about), tuple(about.mean), tuple(about.std))
+    return {f"net.{key}": value for key, value in net.state_dict().items()}, spec
+
+
+def _classes(about: Any) -> tuple[str, ...]:
+    """What the classes of some public weights are called: what they say, or ImageNet's names for as many classes."""
+    data: Any = importlib.import_module("timm.data")
+    if about.label_names:
+        return tuple(about.label_names)
+    subset = data.infer_imagenet_subset({"num_classes": about.num_classes})
+    return tuple(data.ImageNetInfo(subset).label_descriptions()) if subset else ()

@@ -1,0 +1,89 @@
+"""What every image backbone shares. Axes: B batch, C channels, H height, W width, T tokens, D width.
+
+The other modules of this package may import this one and what is shared by several families (public, residual,
+attention, speech); no family imports another.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ptft.core import Backbone, Spec
+from ptft.errors import ConfigError
+
+SMALL = 64
+"""Pixels of the longest side up to which `stem=auto` means a small stem."""
+
+
+class ImageBackbone(Backbone):
+    """A backbone of images, built as `Cls(spec, **options)`.
+
+    size: (H, W) and channels: C of the images that it is built for.
+    Raises ConfigError where the Spec is not of images.
+    """
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        if spec.modality != "image":
+            raise ConfigError(
+                f"model={type(self).__name__} reads images, the dataset yields {spec.modality}: "
+                "choose another model= or dataset="
+            )
+        height, width = spec.shape["size"]
+        self.size: tuple[int, int] = (int(height), int(width))
+        self.channels = int(spec.shape["channels"])
+        # (raw / 255 - mean) / std as one multiply-add. A constant channel has no spread to divide by.
+        std = torch.tensor(spec.std or (1.0,)).clamp(min=1 / 255)
+        mean = torch.tensor(spec.mean or (0.0,))
+        self.register_buffer("scale", (1 / (255 * std)).view(-1, 1, 1), persistent=False)
+        self.register_buffer("offset", (-mean / std).view(-1, 1, 1), persistent=False)
+
+    def first_convolutions(self) -> list[str]:
+        """Names of the convolutions that take the image: the first one, unless a model says otherwise."""
+        return [name for name, module in self.named_modules() if isinstance(module, nn.Conv2d)][:1]
+
+    def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """Fits the first convolution to this instance's channels; subclasses add what else they can fit to this."""
+        resized = {}
+        for name in self.first_convolutions():
+            own: Any = self.get_submodule(name).weight
+            old = weights.get(f"{name}.weight")
+            if isinstance(old, Tensor) and old.ndim == own.ndim and old.shape[1] != own.shape[1]:
+                resized[f"{name}.weight"] = resize_channels(old, own.shape[1])
+        return {**weights, **resized}, list(resized)
+
+    def prepare(self, raw: Tensor) -> Tensor:
+        """uint8 [B, C, H, W] -> float [B, C, H, W], normalised with the Spec's mean and std."""
+        return torch.addcmul(self.offset, raw.to(self.scale.dtype), self.scale)
+
+    def takes(self, size: tuple[int, int]) -> bool:
+        """Whether images of (H, W) other than its own can be given to it as well, as smaller views of them."""
+        return size == self.size
+
+
+def is_small(stem: str, size: tuple[int, int]) -> bool:
+    """Whether `model.stem` asks for a stem that keeps the resolution of small images. Raises ConfigError."""
+    if stem not in ("auto", "small", "original"):
+        raise ConfigError(f"model.stem={stem}: choose auto, small or original")
+    return stem == "small" or (stem == "auto" and max(size) <= SMALL)
+
+
+def too_small(name: str, size: tuple[int, int], least: int) -> ConfigError:
+    """The error for images of `size` that a model can't take, naming the smallest side that it can."""
+    return ConfigError(f"dataset.size={list(size)} is too small for model={name}: at least {least} pixels a side")
+
+
+def resize_channels(filters: Tensor, channels: int) -> Tensor:
+    """Filters [O, C, h, w] for images of another number of channels, [O, channels, h, w].
+
+    The sum over the old channels, shared out equally among the new: an image whose channels are all the same gives
+    what it gave before, so colour filters become grey ones by their sum, and grey ones colour ones by a third each.
+    """
+    shared = filters.float().sum(1, keepdim=True) / channels
+    return shared.expand(-1, channels, -1, -1).to(filters.dtype).contiguous()

@@ -1,0 +1,60 @@
+"""Causal language modelling: the next token from those before it (Radford et al. 2018).
+
+Axes: B batch, T tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ptft.core import Backbone, Batch, Objective, Spec, Step
+from ptft.data.text.reader import tokenizer_of
+from ptft.objectives.language.generation import Choice, write
+from ptft.objectives.language.lm_head import embedding_of, matrix, score
+
+
+class CausalLM(Objective):
+    """The loss of every real token but the first, with the embedding as the output's matrix (Press & Wolf 2017)."""
+
+    monitor: ClassVar[dict[str, str]] = {"metric": "val/bits_per_byte", "mode": "min"}
+    needs: ClassVar[frozenset[str]] = frozenset({"input", "mask"})
+    byte_lengths: Tensor
+
+    def __init__(self, backbone: Backbone, spec: Spec) -> None:
+        super().__init__()
+        embedding_of(backbone, spec, "causal_lm", causal=True)
+        self.backbone, self.spec = backbone, spec
+        self.register_buffer("byte_lengths", tokenizer_of(spec).byte_lengths, persistent=False)
+
+    def forward(self, batch: Batch) -> Step:
+        ids, mask = self.backbone.prepare(batch["input"]), batch["mask"]
+        hidden, real = self.backbone(ids[:, :-1], mask[:, :-1]).tokens, mask[:, 1:]
+        targets = ids[:, 1:].masked_fill(~real, -100)
+        total, correct = score(hidden.flatten(0, 1), matrix(self.backbone), None, targets.flatten())
+        size = (self.byte_lengths[ids[:, 1:]] * real).sum()
+        return Step(total, real.sum(), {"nats": total.detach(), "correct": correct, "bytes": size})
+
+    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """perplexity per token, bits_per_byte of text (which compares tokenizers too), accuracy of the next token."""
+        count, nats = sums["count"].double(), sums["nats"].double()
+        return {
+            "perplexity": float((nats / count).exp()),
+            "bits_per_byte": float(nats / math.log(2) / sums["bytes"].clamp(min=1)),
+            "accuracy": float(sums["correct"] / count),
+        }
+
+    def next_logits(self, hidden: Tensor) -> Tensor:
+        """Features of tokens [B, D] -> float32 [B, V] of what follows them."""
+        return F.linear(hidden, matrix(self.backbone)).float()
+
+    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """`prompt` and the `continuation` that is drawn as `options`, those of `writing.Choice`, say."""
+        tokenizer = tokenizer_of(self.spec)
+        written = write(self, batch, Choice(**options), int(self.spec.shape["length"]), end=tokenizer.sep)
+        prompts = [ids[mask].tolist() for ids, mask in zip(batch["input"], batch["mask"], strict=True)]
+        pairs = zip(prompts, written, strict=True)
+        return [{"prompt": tokenizer.decode(a), "continuation": tokenizer.decode(b)} for a, b in pairs]

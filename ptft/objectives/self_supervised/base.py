@@ -1,0 +1,117 @@
+"""What objectives that use no labels share: random views, an evaluation that repeats, and the probe.
+
+Axes: B batch, D width of features; … is whatever a prepared example has: C, H, W of images, F, M of recordings.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ptft.augment.views import KINDS
+from ptft.augment.views import views as random_views
+from ptft.core import Backbone, Batch, Examples, Objective, Spec, Step
+from ptft.errors import ConfigError
+from ptft.metrics.knn import Probe
+from ptft.runtime.rng import same_draws
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+COLLAPSED = 0.02
+"""A spread of features below which they are as good as all the same."""
+
+
+class Unlabelled(Objective):
+    """An objective whose labels, where there are any, only measure: `knn` and `feature_std` of `ptft.metrics.knn`.
+
+    A subclass implements `learn`. What it draws there at random is the same in every evaluation, and training's
+    generators are left alone, so `val/loss` can be compared and training goes on as without an evaluation.
+
+    views: options of the modality's random views; `self.views(x)` is a random view in evaluation as well.
+    reference: the training examples, whose features the probe's bank is made of.
+    kinds: the modalities that it can learn from: where there are random views, unless it says otherwise.
+    Raises ConfigError for data of another modality.
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset(KINDS)
+
+    monitor: ClassVar[dict[str, str]] = {"metric": "val/knn", "mode": "max"}
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        spec: Spec,
+        *,
+        views: Mapping[str, Any] | None = None,
+        reference: Examples | None = None,
+    ) -> None:
+        super().__init__()
+        if spec.modality not in self.kinds:
+            here = " and ".join(sorted(self.kinds))
+            raise ConfigError(f"objective={self.name}: it makes views of {here}, the dataset yields {spec.modality}")
+        self.backbone = backbone
+        self.views = random_views(spec, views)
+        self.probe = Probe(reference, len(spec.classes))
+        if reference is not None and self.probe.reference is None:
+            self.monitor = dict(Objective.monitor)  # type: ignore[misc]  # of this one instance: nothing else is there
+
+    @property
+    def name(self) -> str:
+        """What the user typed, for messages."""
+        return type(self).__name__.lower()
+
+    @abstractmethod
+    def learn(self, x: Tensor) -> Step:
+        """A prepared batch [B, …], as it is -> Step."""
+
+    def forward(self, batch: Batch) -> Step:
+        x = self.backbone.inputs(batch)
+        if self.training:
+            return self.learn(x)
+        step: Step = self._measured(x, batch)
+        return step
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # a bank that comes and goes is nothing to compile
+    def _measured(self, x: Tensor, batch: Batch) -> Step:
+        with same_draws(x.device):
+            step = self.learn(x)
+        return replace(step, sums={**step.sums, **self.probe.sums(self.encode, batch)})
+
+    def encode(self, batch: Batch) -> Tensor:
+        """A raw batch -> pooled features [B, D]."""
+        return self.features(self.backbone.inputs(batch))
+
+    def features(self, x: Tensor) -> Tensor:
+        """A prepared batch [B, …] -> pooled features [B, D]."""
+        return self.backbone.pool(self.backbone(x))
+
+    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """In evaluation the probe's: `feature_std`, and with labels `knn`."""
+        return self.probe.metrics(sums)
+
+    def warnings(self, metrics: dict[str, float]) -> list[str]:
+        if metrics.get("feature_std", 1.0) >= COLLAPSED:
+            return []
+        return [
+            f"the features have collapsed: all examples look nearly the same to the model (feature_std below "
+            f"{COLLAPSED:g}; 1 is spread, 0 is one point); try a lower optimizer.lr, a larger batch or other options "
+            f"of objective={self.name}"
+        ]
+
+    def train(self, mode: bool = True) -> Self:
+        """As Objective.train; the bank is that of one evaluation, and views are drawn in both modes."""
+        super().train(mode)
+        self.views.train()
+        self.probe.forget()
+        return self
+
+
+def count(x: Tensor) -> Tensor:
+    """How many examples [B, …] there are, as a scalar on their device: a copy of a number would wait for it."""
+    return torch.full((), len(x), device=x.device)

@@ -1,0 +1,138 @@
+"""Self-supervised learning from recordings whose pieces are hidden: which one was it, or what was it like.
+
+Axes: B batch, F frames, M mel bands, T tokens (S frames each), D the backbone's width, P width of projections.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ptft.core import Backbone, Objective, Spec, Step
+from ptft.errors import ConfigError
+from ptft.models.audio.conformer import SpeechEncoder
+from ptft.objectives.self_supervised.base import Unlabelled
+
+
+class MaskedAudio(Unlabelled):
+    """Hides pieces of every recording and asks for them; the loss counts hidden tokens (its `count`).
+
+    mask_share: about what share of the tokens is hidden; span: in pieces of so many. At least one piece is hidden.
+    options: those of `Unlabelled`.
+    Raises ConfigError for a backbone that can't encode tokens with pieces replaced, and options that can't work.
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"audio"})
+    monitor: ClassVar[dict[str, str]] = Objective.monitor  # neighbours say little of what finetuning makes of it
+
+    def __init__(
+        self, backbone: Backbone, spec: Spec, *, mask_share: float = 0.5, span: int = 5, **options: Any
+    ) -> None:
+        super().__init__(backbone, spec, **options)
+        if not isinstance(backbone, SpeechEncoder):
+            raise ConfigError(
+                f"objective={self.name}: {type(backbone).__name__} can't encode a recording with "
+                "pieces replaced; choose model=audio_transformer or model=conformer_small"
+            )
+        if not 0 < mask_share < 1 or isinstance(span, bool) or not isinstance(span, int) or span < 1:
+            raise ConfigError(
+                f"objective.mask_share={mask_share}, objective.span={span}: a share between 0 and 1, and a whole "
+                "number of tokens"
+            )
+        self.backbone: SpeechEncoder = backbone
+        # A token is shown if none of the `span` places that a piece over it could begin at begins one.
+        self.begins, self.span = 1 - (1 - mask_share) ** (1 / span), span
+        self.hidden_token = nn.Parameter(torch.empty(backbone.width).uniform_())
+
+    def learn(self, x: Tensor) -> Step:
+        x = self.views(x) if self.training else x
+        real = self.backbone.real_tokens(x)
+        return self.ask(x, real, self.hidden(real))
+
+    @abstractmethod
+    def ask(self, x: Tensor, real: Tensor, hidden: Tensor) -> Step:
+        """Prepared [B, F, M], which tokens are real and which of them are hidden, bool [B, T]."""
+
+    def hidden(self, real: Tensor) -> Tensor:
+        """Which tokens are hidden: bool [B, T], none that is not real, at least one in every recording."""
+        begins = torch.rand(real.shape, device=real.device) < self.begins
+        first = torch.rand(len(real), 1, device=real.device) * real.sum(1, keepdim=True)
+        begins.scatter_(1, first.long(), True)
+        pieces = F.max_pool1d(F.pad(begins.float(), (self.span - 1, 0)), self.span, stride=1).bool()
+        return pieces & real
+
+    def encoded(self, tokens: Tensor, real: Tensor, hidden: Tensor) -> Tensor:
+        """The hidden ones of [B, T, D] replaced by a learned token, all encoded: [B, T, D]."""
+        replaced = torch.where(hidden.unsqueeze(2), self.hidden_token.to(tokens.dtype), tokens)
+        return self.backbone.encode(replaced, real).tokens
+
+
+class Wav2Vec2(MaskedAudio):
+    """Which of the recording's hidden tokens stood here? (Baevski et al. 2020.)
+
+    What the encoder makes of a hidden place is compared, by cosine, with projections of all hidden tokens of the same
+    recording as they were before they were hidden, and must find its own. Targets are not quantised (their ablation of
+    table 4 in the paper), and all hidden tokens are candidates instead of a random choice.
+
+    temperature: divides the cosines. out: P. The rest as in `MaskedAudio`.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        spec: Spec,
+        *,
+        temperature: float = 0.1,
+        out: int = 128,
+        **options: Any,
+    ) -> None:
+        super().__init__(backbone, spec, **options)
+        if not temperature > 0 or out < 1:
+            raise ConfigError(f"objective.temperature={temperature}, objective.out={out}: must be above 0")
+        self.temperature = temperature
+        self.context = nn.Linear(backbone.width, out)
+        self.target = nn.Sequential(nn.LayerNorm(backbone.width), nn.Linear(backbone.width, out))
+
+    def ask(self, x: Tensor, real: Tensor, hidden: Tensor) -> Step:
+        tokens = self.backbone.embed(x)
+        asked = F.normalize(self.context(self.encoded(tokens, real, hidden)).float(), dim=2)
+        answers = F.normalize(self.target(tokens).float(), dim=2)
+        with torch.autocast(x.device.type, enabled=False):
+            logits = (asked @ answers.transpose(1, 2) / self.temperature).masked_fill(~hidden.unsqueeze(1), -torch.inf)
+        scores = logits.log_softmax(2)
+        # A shown place asks nothing: its own score, which may be of no candidate, is left out before it is summed.
+        own = scores.diagonal(dim1=1, dim2=2).masked_fill(~hidden, 0)
+        found = (logits.argmax(2) == torch.arange(logits.shape[1], device=x.device)) & hidden
+        return Step(-own.sum(), hidden.sum(), {"found": found.sum()})
+
+    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """accuracy: share of hidden places that find their own token; in evaluation the probe's."""
+        return {"accuracy": float(sums["found"] / sums["count"]), **super().metrics(sums)}
+
+
+class SpectrogramMAE(MaskedAudio):
+    """The spectrogram of the hidden pieces, from what is around them: the mean squared error of its values.
+
+    A masked autoencoder (He et al. 2021; for audio Huang et al. 2022, "Masked Autoencoders that Listen") with masks of
+    time only, and the simple form of Xie et al. 2021 (SimMIM): the encoder sees the hidden tokens' places, and a Linear
+    is the decoder. The frames are hidden before the first convolution, which would see past the edges.
+    """
+
+    def __init__(self, backbone: Backbone, spec: Spec, **options: Any) -> None:
+        super().__init__(backbone, spec, **options)
+        self.values = nn.Linear(backbone.width, self.backbone.subsample * self.backbone.mels)
+
+    def ask(self, x: Tensor, real: Tensor, hidden: Tensor) -> Step:
+        size = self.backbone.subsample
+        padded = F.pad(x, (0, 0, 0, hidden.shape[1] * size - x.shape[1]), value=torch.nan)
+        shown = torch.where(hidden.repeat_interleave(size, 1)[:, : x.shape[1], None] & ~x.isnan(), 0, x)
+        predicted = self.values(self.encoded(self.backbone.embed(shown), real, hidden)).float()
+        wanted = padded.reshape(*hidden.shape, -1)
+        there = ~wanted.isnan() & hidden.unsqueeze(2)
+        error = (predicted - wanted.nan_to_num(0)).square() * there
+        total = (error.sum(2) / there.sum(2).clamp(min=1)).sum()
+        return Step(total, hidden.sum(), {})

@@ -1,0 +1,156 @@
+"""Supervised classification: cross-entropy on a linear head over the pooled backbone. Axes: B batch, K classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ptft.augment.mix import Mix
+from ptft.augment.views import views as random_views
+from ptft.core import Backbone, Batch, Objective, Spec, Step, Table
+from ptft.errors import ConfigError
+from ptft.metrics.classification import macro_f1, matthews
+from ptft.validators import AT_LEAST_0
+
+
+class Classify(Objective):
+    """One class per example, of any modality; views, mixup, cutmix and tta are for images only.
+
+    label_smoothing: share of the target spread over all classes (Szegedy et al. 2016, section 7).
+    class_weights: None, "balanced" (inverse frequency, mean 1 over the training labels) or one weight per class.
+    mixup, cutmix: Beta parameters (Zhang et al. 2018; Yun et al. 2019); 0 switches them off.
+    views: options of the modality's random views, made in training only.
+    tta: None, or "flip": in evaluation and prediction the mean of the logits of an image and of its mirror image.
+    labels: long [N] of the training split, which "balanced" is computed from.
+    """
+
+    monitor: ClassVar[dict[str, str]] = {"metric": "val/accuracy", "mode": "max"}
+    needs: ClassVar[frozenset[str]] = frozenset({"input", "label"})
+    capturable: ClassVar[bool] = True
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        spec: Spec,
+        *,
+        num_classes: int | None = None,
+        label_smoothing: float = 0.0,
+        class_weights: str | Sequence[float] | None = None,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        dropout: float = 0.0,
+        views: Mapping[str, Any] | None = None,
+        tta: str | None = None,
+        labels: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.classes = list(spec.classes)
+        if len(self.classes) < 2:
+            raise ConfigError(f"objective=classify: the dataset has {len(self.classes)} classes; at least 2 are needed")
+        if num_classes not in (None, len(self.classes)):
+            raise ConfigError(f"objective.num_classes={num_classes}: the dataset has {len(self.classes)} classes")
+        if tta not in (None, "flip"):
+            raise ConfigError(f"objective.tta={tta}: choose null or flip")
+        if spec.modality != "image":
+            _refuse_for(spec.modality, mixup=mixup, cutmix=cutmix, tta=tta)
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.width, len(self.classes))
+        self.dropout = nn.Dropout(dropout)
+        self.label_smoothing, self.tta = label_smoothing, tta
+        self.views = random_views(spec, views)
+        self.mix = Mix(mixup=mixup, cutmix=cutmix) if mixup or cutmix else None
+        weights = _class_weights(class_weights, labels, len(self.classes))
+        self.register_buffer("class_weights", weights, persistent=False)
+
+    def logits(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Prepared input, and a mask bool [B, T] of its real tokens where they differ in length -> float32 [B, K]."""
+        if self.tta and not self.training:
+            return (self._logits(x, mask) + self._logits(x.flip(-1), mask)) / 2
+        return self._logits(x, mask)
+
+    def _logits(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        features = self.backbone(x, mask)
+        return self.head(self.dropout(self.backbone.pool(features))).float()  # type: ignore[no-any-return]
+
+    def forward(self, batch: Batch) -> Step:
+        x, labels = self.backbone.inputs(batch), batch["label"]
+        target = labels
+        if self.training:
+            x = self.views(x)
+            if self.mix is not None:
+                x, target = self.mix(x, labels, len(self.classes))
+        logits = self.logits(x, batch.get("mask"))
+        total = self.hard(logits, target)
+        count = torch.full((), len(labels), device=logits.device)  # filled there: a copy of a number would wait
+        return Step(total, count, self._sums(logits.detach(), labels))
+
+    def hard(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Summed cross-entropy of logits [B, K] with labels long [B] or shares [B, K]."""
+        smoothing = self.label_smoothing if self.training else 0.0
+        weight = self.class_weights if self.training else None
+        return F.cross_entropy(logits, target, weight=weight, reduction="sum", label_smoothing=smoothing)
+
+    def _sums(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Correct answers; in evaluation also the confusion matrix [K, K] (true, predicted) and top-5 hits."""
+        predicted = logits.argmax(1)
+        sums = {"correct": (predicted == labels).sum()}
+        if not self.training:
+            num_classes = len(self.classes)
+            pairs = labels * num_classes + predicted
+            sums["confusion"] = torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
+            if num_classes > 10:
+                sums["top5"] = (logits.topk(5).indices == labels.unsqueeze(1)).any(1).sum()
+        return sums
+
+    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """accuracy; in evaluation macro_f1 (classes without an example left out) and mcc; top5 above ten classes."""
+        count = sums["count"].double()
+        found = {"accuracy": float(sums["correct"] / count)}
+        if "top5" in sums:
+            found["top5"] = float(sums["top5"] / count)
+        if "confusion" in sums:
+            found["macro_f1"], found["mcc"] = macro_f1(sums["confusion"]), matthews(sums["confusion"])
+        return found
+
+    def tables(self, sums: dict[str, Tensor]) -> dict[str, Table]:
+        return {"confusion": Table(self.classes, self.classes, sums["confusion"].tolist())}
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        """`label` long [B], the likeliest class, and its `probability` float [B]."""
+        probability, label = self.logits(self.backbone.inputs(batch), batch.get("mask")).softmax(1).max(1)
+        return {"label": label, "probability": probability}
+
+    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """`class`, the name of the likeliest, and its `probability`."""
+        found = self.predict(batch)
+        pairs = zip(found["label"].tolist(), found["probability"].tolist(), strict=True)
+        return [{"class": self.classes[label], "probability": share} for label, share in pairs]
+
+
+def _refuse_for(modality: str, **options: Any) -> None:
+    """Raises ConfigError for options of images that were chosen for something else."""
+    for key, value in options.items():
+        if value:
+            raise ConfigError(f"objective.{key}={value}: is for images, the dataset is one of {modality}")
+
+
+def _class_weights(given: str | Sequence[float] | None, labels: Tensor | None, num_classes: int) -> Tensor | None:
+    if given is None:
+        return None
+    if given == "balanced":
+        if labels is None:
+            return torch.ones(num_classes)
+        counts = torch.bincount(labels.cpu(), minlength=num_classes).clamp(min=1).float()
+        return len(labels) / (num_classes * counts)
+    numbers = not isinstance(given, str) and isinstance(given, Sequence) and all(map(AT_LEAST_0[1], given))
+    if not numbers or len(given) != num_classes:
+        raise ConfigError(
+            f"objective.class_weights={given}: must be null, balanced, or {num_classes} numbers of at least 0, "
+            "one per class"
+        )
+    return torch.tensor([float(weight) for weight in given])

@@ -1,0 +1,123 @@
+"""Connectionist temporal classification: transcripts, without knowing when what was said (Graves et al. 2006).
+
+Axes: B batch, T frames (tokens of the backbone), V symbols of the vocabulary, U symbols of a transcript.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ptft.augment.views import views as random_views
+from ptft.core import Backbone, Batch, Objective, Spec, Step
+from ptft.data.audio.transcripts import join
+from ptft.errors import ConfigError
+from ptft.metrics.edit_distance import edits
+from ptft.objectives.supervised.ctc_decoding import beam_search, greedy
+
+
+class CTC(Objective):
+    """The negative log-likelihood of the transcripts, over all ways to spread them over the frames.
+
+    The loss is summed, and counted in symbols of the transcripts (its `count`), so cutting a batch changes nothing; a
+    recording too short for its transcript has no such way, adds no loss, and is counted in `too_short`.
+
+    beam: 1 decodes the likeliest symbol of every frame, more keeps so many prefixes (`decoding.beam_search`).
+    dropout: before the head. views: options of the modality's random views, made in training only.
+    Raises ConfigError where the dataset has no transcripts.
+    """
+
+    monitor: ClassVar[dict[str, str]] = {"metric": "val/wer", "mode": "min"}
+    needs: ClassVar[frozenset[str]] = frozenset({"input", "target", "target_length"})
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        spec: Spec,
+        *,
+        beam: int = 1,
+        dropout: float = 0.0,
+        views: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if spec.target != "transcript":
+            raise ConfigError(f"objective=ctc: needs transcripts, and the target of the dataset is a {spec.target}")
+        if isinstance(beam, bool) or not isinstance(beam, int) or beam < 1:
+            raise ConfigError(f"objective.beam={beam}: a whole number of at least 1")
+        self.backbone, self.spec, self.beam = backbone, spec, beam
+        self.blank = len(spec.classes)
+        self.head = nn.Linear(backbone.width, self.blank + 1)
+        nn.init.zeros_(self.head.bias)
+        self.dropout = nn.Dropout(dropout)
+        self.views = random_views(spec, views)
+
+    def log_probabilities(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """float32 [B, T, V + 1], the blank last, and how many frames are real, long [B]."""
+        x = self.backbone.inputs(batch)
+        tokens, mask = self.backbone(self.views(x) if self.training else x, batch.get("mask"))
+        logits = self.head(self.dropout(tokens)).float()
+        frames = torch.full((len(logits),), logits.shape[1], device=logits.device) if mask is None else mask.sum(1)
+        return logits.log_softmax(-1), frames
+
+    def forward(self, batch: Batch) -> Step:
+        scores, frames = self.log_probabilities(batch)
+        target, count = batch["target"], batch["target_length"]
+        losses = F.ctc_loss(
+            scores.transpose(0, 1), target.clamp(min=0), frames, count, self.blank, reduction="none", zero_infinity=True
+        )
+        sums = {"too_short": (frames < needed(target, count)).sum()}
+        if not self.training:
+            sums.update(self._errors(scores, frames, target, count))
+        return Step(losses.sum(), count.sum(), sums)
+
+    def _errors(self, scores: Tensor, frames: Tensor, target: Tensor, count: Tensor) -> dict[str, Tensor]:
+        """Edits of words and of characters, and how many there are of both."""
+        pairs = zip(target.tolist(), count.tolist(), strict=True)
+        said, heard = [join(row[:length], self.spec) for row, length in pairs], self.texts(scores, frames)
+        words = edits([text.split() for text in said], [text.split() for text in heard])
+        characters = edits([[*text] for text in said], [[*text] for text in heard])
+        found = {
+            "word_edits": words.sum(),
+            "words": torch.tensor(sum(len(text.split()) for text in said)),
+            "character_edits": characters.sum(),
+            "characters": torch.tensor(sum(map(len, said))),
+            "whole": (characters == 0).sum(),
+            "recordings": torch.tensor(len(said)),
+        }
+        return {name: value.to(scores.device) for name, value in found.items()}
+
+    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """wer, cer: edits to the transcript over its words, characters; exact: share of transcripts without an edit."""
+        found = {"too_short": float(sums["too_short"])} if bool(sums["too_short"]) else {}
+        if "words" not in sums:
+            return found
+        return {
+            "wer": float(sums["word_edits"] / sums["words"]),
+            "cer": float(sums["character_edits"] / sums["characters"]),
+            "exact": float(sums["whole"] / sums["recordings"]),
+            **found,
+        }
+
+    def texts(self, scores: Tensor, frames: Tensor) -> list[str]:
+        """What is heard: scores [B, T, V + 1], of which `frames` (long [B]) are real -> B texts."""
+        if self.beam == 1:
+            decoded = greedy(scores, frames, self.blank)
+        else:
+            rows = zip(scores.cpu(), frames.tolist(), strict=True)
+            decoded = [beam_search(row[:length], self.blank, self.beam)[0] for row, length in rows]
+        return [join(tokens, self.spec) for tokens in decoded]
+
+    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """`text`, what is heard."""
+        return [{"text": text} for text in self.texts(*self.log_probabilities(batch))]
+
+
+def needed(target: Tensor, count: Tensor) -> Tensor:
+    """Frames that transcripts [B, U] of `count` (long [B]) symbols take: one each, and a blank between equal ones."""
+    places = torch.arange(1, target.shape[1], device=target.device)
+    repeated = (target[:, 1:] == target[:, :-1]) & (places < count.unsqueeze(1))
+    return count + repeated.sum(1)

@@ -1,0 +1,146 @@
+"""Distillation: answer as a trained model does (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network").
+
+Axes: B batch, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ptft.core import Backbone, Batch, Objective, Spec, Step, Table
+from ptft.errors import ConfigError, DataError
+from ptft.objectives.supervised.classify import Classify
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Rebuild = Callable[[str, str], tuple[Objective, Spec]]
+"""(path of a checkpoint, the key that names it) -> its objective with all weights, and its Spec."""
+
+
+class Distill(Classify):
+    """Classification whose targets are a teacher's softened answers, mixed with the labels where there are any.
+
+    In training the loss is alpha * T^2 * KL(teacher || student), both at temperature T, + (1 - alpha) * cross-entropy
+    with the label; without labels the first term alone, and the classes are the teacher's. In evaluation with labels it
+    is that of `Classify`, so both can be compared. Teacher and student see the same views.
+
+    teacher: a checkpoint of ptft with a classifier. It is not saved with the student.
+    temperature: T, the higher the more the unlikely classes count.
+    alpha: weight of the teacher's answers.
+    rebuild: makes an objective of a checkpoint; None where a trained student is rebuilt, which needs no teacher.
+    options: those of `Classify`.
+    Raises ConfigError or DataError naming `objective.teacher` where it does not fit the data.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"input"})
+    capturable: ClassVar[bool] = False
+    scale: Tensor | None
+    shift: Tensor | None
+    teacher: tuple[Classify, ...] = ()
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        spec: Spec,
+        *,
+        teacher: str,
+        temperature: float = 4.0,
+        alpha: float = 0.9,
+        rebuild: Rebuild | None = None,
+        labels: Tensor | None = None,
+        **options: Any,
+    ) -> None:
+        found = rebuild(teacher, "objective.teacher") if rebuild else None
+        if found is not None:
+            spec = _fitting(teacher, *found, spec)
+        super().__init__(backbone, spec, labels=labels, **options)
+        self.temperature, self.alpha = temperature, alpha
+        # In a tuple, for a child would be trained, averaged and saved.
+        self.teacher = (cast(Classify, found[0]).requires_grad_(False).eval(),) if found else ()
+        scale, shift = _between(spec, found[1] if found else spec)
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
+        if labels is None:
+            self.monitor = dict(Objective.monitor)  # type: ignore[misc]  # of this one instance: no accuracy without
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """The teacher goes to the same device, type and layout."""
+        for teacher in self.teacher:
+            teacher._apply(fn)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def describe(self, spec: Spec) -> Spec:
+        return replace(spec, target="class", classes=tuple(self.classes))
+
+    def forward(self, batch: Batch) -> Step:
+        labels = batch.get("label")
+        if labels is not None and not self.training:
+            return super().forward(batch)
+        x = self.backbone.inputs(batch)
+        if self.training:
+            x = self.views(x)
+        logits, answers = self.logits(x), self.taught(x)
+        total = self._soft(logits, answers)
+        if labels is None:
+            sums = {"agreed": (logits.argmax(1) == answers.argmax(1)).sum()}
+        else:
+            sums = self._sums(logits.detach(), labels)
+            total = self.alpha * total + (1 - self.alpha) * self.hard(logits, labels)
+        return Step(total, torch.full((), len(x), device=x.device), sums)
+
+    @torch.no_grad()
+    def taught(self, x: Tensor) -> Tensor:
+        """The teacher's logits, float32 [B, K], for images as the student's backbone prepares them."""
+        if not self.teacher:
+            raise ConfigError("objective=distill: without labels only a training has what to measure with, its teacher")
+        if self.scale is not None and self.shift is not None:
+            x = torch.addcmul(self.shift, x, self.scale)
+        return self.teacher[0].logits(x)
+
+    def _soft(self, logits: Tensor, answers: Tensor) -> Tensor:
+        """T^2 KL(teacher || student), summed over the batch (section 2.1)."""
+        student, teacher = ((values / self.temperature).log_softmax(1) for values in (logits, answers))
+        return self.temperature**2 * F.kl_div(student, teacher, reduction="sum", log_target=True)
+
+    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """Those of `Classify`; without labels `agreement`, the share of images that both give the same class."""
+        if "agreed" in sums:
+            return {"agreement": float(sums["agreed"] / sums["count"])}
+        return super().metrics(sums)
+
+    def tables(self, sums: dict[str, Tensor]) -> dict[str, Table]:
+        return {} if "agreed" in sums else super().tables(sums)
+
+
+def _fitting(path: str, teacher: Objective, theirs: Spec, spec: Spec) -> Spec:
+    """The student's Spec, with the teacher's classes where the data have none."""
+    if not isinstance(teacher, Classify):
+        raise ConfigError(f"objective.teacher={path}: holds no classifier to learn from; finetune it first")
+    there, here = ((one.modality, one.shape.get("size"), one.shape.get("channels")) for one in (theirs, spec))
+    if there != here:
+        raise ConfigError(
+            f"objective.teacher={path}: takes {there[0]} of {there[1]} and {there[2]} channels, the dataset yields "
+            f"{here[0]} of {here[1]} and {here[2]}; dataset.size and dataset.channels change it"
+        )
+    if spec.classes and list(spec.classes) != list(theirs.classes):
+        raise DataError(
+            f"objective.teacher={path}: has the classes {', '.join(theirs.classes[:5])} …, the dataset "
+            f"{', '.join(spec.classes[:5])} …; dataset.classes keeps some, in that order"
+        )
+    return replace(spec, target="class", classes=theirs.classes)
+
+
+def _between(spec: Spec, theirs: Spec) -> tuple[Tensor | None, Tensor | None]:
+    """What takes images normalised as one Spec says to the other's: x * scale + shift, [C, 1, 1]; None if equal."""
+    if (spec.mean, spec.std) == (theirs.mean, theirs.std):
+        return None, None
+    mean, std, mean_t, std_t = (torch.tensor(v).view(-1, 1, 1) for v in (spec.mean, spec.std, theirs.mean, theirs.std))
+    return std / std_t, (mean - mean_t) / std_t

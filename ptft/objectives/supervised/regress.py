@@ -1,0 +1,69 @@
+"""Regression: one number per example, from a linear head over the pooled backbone. Axes: B batch, N examples."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ptft.core import Backbone, Batch, Objective, Spec, Step
+from ptft.errors import ConfigError
+from ptft.metrics.correlation import pearson, spearman
+
+LEAST = 1e-8
+"""The smallest standard deviation that targets are divided by."""
+
+
+class Regress(Objective):
+    """Squared error on targets that are standardised with the mean and deviation of the training split.
+
+    dropout: before the head.
+    labels: float [N] of the training split, which mean and deviation are taken from; they are part of the weights.
+    """
+
+    monitor: ClassVar[dict[str, str]] = {"metric": "val/pearson", "mode": "max"}
+    needs: ClassVar[frozenset[str]] = frozenset({"input", "label"})
+    target_mean: Tensor
+    target_std: Tensor
+
+    def __init__(self, backbone: Backbone, spec: Spec, *, dropout: float = 0.0, labels: Tensor | None = None) -> None:
+        super().__init__()
+        if spec.target != "number":
+            raise ConfigError(f"objective=regress: needs a number per example, the dataset has a {spec.target}")
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.width, 1)
+        self.dropout = nn.Dropout(dropout)
+        known = torch.zeros(1) if labels is None else labels.double()
+        std = known.std(unbiased=False).clamp(min=LEAST) if labels is not None else torch.ones(())
+        self.register_buffer("target_mean", known.mean().float())
+        self.register_buffer("target_std", std.float())
+
+    def standardised(self, batch: Batch) -> Tensor:
+        """Raw batch -> float32 [B], in deviations from the mean."""
+        features = self.backbone(self.backbone.inputs(batch), batch.get("mask"))
+        return self.head(self.dropout(self.backbone.pool(features))).squeeze(1).float()  # type: ignore[no-any-return]
+
+    def forward(self, batch: Batch) -> Step:
+        target, found = batch["label"].float(), self.standardised(batch)
+        error = found - (target - self.target_mean) / self.target_std
+        count = torch.full((), len(target), device=error.device)
+        sums = {"squared": (error.detach() * self.target_std).square().sum()}
+        lists = {} if self.training else {"value": found.detach(), "target": target}
+        return Step(error.square().sum(), count, sums, lists)
+
+    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """rmse in the target's own unit; in evaluation pearson and spearman (ties get average ranks)."""
+        found = {"rmse": float((sums["squared"].double() / sums["count"].double()).sqrt())}
+        if "value" in sums:
+            found["pearson"] = pearson(sums["value"], sums["target"])
+            found["spearman"] = spearman(sums["value"], sums["target"])
+        return found
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        """`value` float [B], in the target's own unit."""
+        return {"value": self.standardised(batch) * self.target_std + self.target_mean}
+
+    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """`value`, in the target's own unit."""
+        return [{"value": value} for value in self.predict(batch)["value"].tolist()]

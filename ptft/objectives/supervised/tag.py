@@ -1,0 +1,77 @@
+"""A class for every word, from a linear head over the token that begins it. Axes: B batch, T tokens, K classes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ptft.core import Backbone, Batch, Objective, Spec, Step, Table
+from ptft.errors import ConfigError
+from ptft.metrics.entities import chunk_counts, precision_recall_f1, tags_of
+
+NO_LABEL = -100
+"""At tokens that begin no word: they count in no sum."""
+
+
+class Tag(Objective):
+    """Cross-entropy at the first token of every word (Devlin et al. 2018, section 5.3), summed over words.
+
+    dropout: before the head.
+    """
+
+    monitor: ClassVar[dict[str, str]] = {"metric": "val/f1", "mode": "max"}
+
+    def __init__(self, backbone: Backbone, spec: Spec, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        if spec.target != "tags":
+            raise ConfigError(f"objective=tag: needs a tag per word, the dataset has a {spec.target}")
+        self.classes, self.tags = list(spec.classes), tags_of(spec.classes)
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.width, len(self.classes))
+        self.dropout = nn.Dropout(dropout)
+        if self.tags is None:
+            self.monitor = {"metric": "val/accuracy", "mode": "max"}  # type: ignore[misc]
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Raw batch -> float32 [B, T, K]."""
+        features = self.backbone(self.backbone.inputs(batch), batch.get("mask"))
+        return self.head(self.dropout(features.tokens)).float()  # type: ignore[no-any-return]
+
+    def forward(self, batch: Batch) -> Step:
+        logits, labels = self.logits(batch), batch["label"]
+        total = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=NO_LABEL, reduction="sum")
+        words = labels != NO_LABEL
+        predicted = logits.detach().argmax(-1)
+        sums = {"correct": ((predicted == labels) & words).sum()}
+        if not self.training and self.tags is not None:
+            sentence = torch.arange(len(labels), device=labels.device).unsqueeze(1).expand_as(labels)[words]
+            sums["chunks"] = chunk_counts(labels[words], predicted[words], sentence, self.tags)
+        return Step(total, words.sum(), sums)
+
+    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """accuracy of words; in evaluation precision, recall and f1 of whole entities, over all types together."""
+        found = {"accuracy": float(sums["correct"].double() / sums["count"].double())}
+        if "chunks" in sums:
+            found |= precision_recall_f1(sums["chunks"].sum(0))
+        return found
+
+    def tables(self, sums: dict[str, Tensor]) -> dict[str, Table]:
+        """Of every type how many entities there are, were predicted, and agree."""
+        if self.tags is None:
+            return {}
+        return {"entities": Table(self.tags.names, ["true", "predicted", "agree"], sums["chunks"].tolist())}
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        """`tags` long [B, T], the likeliest class at every token; those at the beginnings of words are meant."""
+        return {"tags": self.logits(batch).argmax(-1)}
+
+    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """`tags`, the names of the words' tags with spaces between; `words` of the batch says where words begin."""
+        found = zip(self.predict(batch)["tags"].tolist(), batch["words"].tolist(), strict=True)
+        return [
+            {"tags": " ".join(self.classes[tag] for tag, word in zip(tags, words, strict=True) if word >= 0)}
+            for tags, words in found
+        ]

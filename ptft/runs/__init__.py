@@ -1,0 +1,1 @@
+"""Run folders: claimed, locked, described, found again."""

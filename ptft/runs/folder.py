@@ -1,0 +1,139 @@
+"""Run folders: a name of its own, claimed by one process, with its status; and the newest run of a kind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import socket
+import time
+import unicodedata
+from pathlib import Path
+from typing import IO, Any
+
+from ptft.errors import StorageError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; there the folder's atomic creation is the only claim
+    fcntl = None  # type: ignore[assignment]
+
+
+def slug(name: str) -> str:
+    """Letters, digits, `.`, `_` and `-` only: safe in any shell, URL and Hydra override."""
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", ascii_name).strip("._-")[:40] or "x"
+
+
+def new_name(base: Path, *names: str | None) -> Path:
+    """`base/DATE/TIME-stage-model-dataset-xxxx`, new each time."""
+    parts = [time.strftime("%H-%M-%S"), *(slug(name) for name in names if name), secrets.token_hex(2)]
+    return base / time.strftime("%Y-%m-%d") / "-".join(parts)
+
+
+class RunFolder:
+    """One run's folder, held by this process until it is released. Raises StorageError where that is impossible."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._lock: IO[str] | None = None
+        self._made: list[Path] = []
+        self.goes_on = False
+        """Whether it held what it is claimed for before."""
+
+    @classmethod
+    def claim(cls, path: Path, goes_on: str | None = None) -> RunFolder:
+        """Make the folder and hold it; one that holds a run already is refused, unless of the stage that `goes_on`."""
+        folder = cls(path)
+        try:
+            folder._made = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
+            folder.path.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder.path, os.W_OK):
+                raise PermissionError(13, "Permission denied")
+        except OSError as error:
+            reason = error.strerror or error
+            raise StorageError(
+                f"{folder.path}: can't be made or written ({reason}); choose another hydra.run.dir"
+            ) from error
+        folder._hold()
+        before = folder.path / "status.json"
+        folder.goes_on = goes_on is not None and read_json(before).get("stage") == goes_on
+        if before.exists() and not folder.goes_on:
+            folder.release()
+            raise StorageError(
+                f"{folder.path}: holds a run already; continue it with resume=… or choose another hydra.run.dir"
+            )
+        folder.status(status="running", **({"stage": goes_on} if goes_on else {}))
+        return folder
+
+    @classmethod
+    def reopen(cls, path: Path) -> RunFolder:
+        """Hold the folder of a run that is to be continued."""
+        folder = cls(path)
+        folder._hold()
+        return folder
+
+    def _hold(self) -> None:
+        try:
+            self._lock = (self.path / ".lock").open("w")
+            if fcntl:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.release()
+            owner = read_json(self.path / "status.json")
+            raise StorageError(
+                f"{self.path}: in use by process {owner.get('pid', '?')} on {owner.get('host', '?')}; "
+                "wait for it or choose another hydra.run.dir"
+            ) from error
+        except OSError as error:
+            self.release()
+            raise StorageError(
+                f"{self.path}: can't be written ({error.strerror}); choose another hydra.run.dir"
+            ) from error
+
+    def status(self, **fields: Any) -> None:
+        """Write status.json: the fields, this process and the time."""
+        stamp = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        write_json(self.path / "status.json", {**fields, **stamp})
+
+    def release(self) -> None:
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def discard(self) -> None:
+        """Undo the claim of a run that never began: its files, and the folders that were made for it."""
+        for name in ("run.log", ".hydra/config.yaml", ".hydra/overrides.yaml", ".lock", "status.json"):
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something of the user's is in them
+            for folder in (self.path / ".hydra", *self._made):
+                folder.rmdir()
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; an empty one where there is none or it is cut."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write aside and rename, so that a reader never sees half a file. Raises StorageError."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(aside, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise StorageError(
+            f"{path}: can't be written ({error.strerror}); free some space or choose another hydra.run.dir"
+        ) from error

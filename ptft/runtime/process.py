@@ -1,0 +1,63 @@
+"""The process that a run lives in: how it imports, what it does with freed memory, how it ends. No torch here."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import gc
+import os
+import sys
+from typing import NoReturn
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""glibc's names for what mallopt(3) sets."""
+LARGEST = 32 * 2**20
+"""Bytes of the largest block that glibc lets one keep in its own heap."""
+
+
+SPIN = "30000"
+"""How long a thread of OpenMP watches for work before it sleeps: some 0.1 ms, which is enough for the next operation.
+GNU's own choice is much longer, and then two processes on the same cores wait for each other's watching threads."""
+
+
+def start() -> None:
+    """Collect nothing while modules are imported: they make many objects and no garbage, and looking takes a third.
+
+    Must come before torch, whose threads read their settings once.
+    """
+    gc.disable()
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
+
+
+def settle() -> None:
+    """Collect again from here on, without looking once more at what is there by now.
+
+    Once is enough: a later run of the same process must not keep what an earlier one left.
+    """
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep blocks of up to 32 MB that a step frees, for the next step; whether it can.
+
+    By itself glibc gives such a block back to the system, and the next step pays for fresh pages, zeroed one by one,
+    again and again. Other C libraries are left as they are.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, LARGEST) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with `code`, its exit handlers run and its output flushed, without taking every object apart."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

@@ -1,0 +1,88 @@
+"""Cells run: each an ordinary finetune in a folder of its own, reused where it is there, continued where it was cut."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ptft.launch.job import ABOUT, run_or_continue
+from ptft.launch.pool import Worker
+from ptft.runs.folder import read_json
+from ptft.runtime.paths import cache_dir
+from ptft.stages.compare.design import Cell
+
+
+def finished(cell: Cell, base: Path | None) -> Path | None:
+    """The folder of a finished run that is this cell: below `base`, or of an earlier comparison elsewhere."""
+    places = [] if base is None else [cell.folder(base)]
+    with contextlib.suppress(OSError, ValueError):
+        places.append(Path(_pointer(cell.identity).read_text(encoding="utf-8")))
+    for place in places:
+        if _is(cell.identity, place) and read_json(place / "status.json").get("status") == "finished":
+            return place
+    return None
+
+
+def _is(identity: str, folder: Path) -> bool:
+    return bool(read_json(folder / ABOUT).get("identity") == identity)
+
+
+def _pointer(identity: str) -> Path:
+    return cache_dir() / "cells" / identity
+
+
+def run_cell(cell: Cell, base: Path, run: Callable[..., dict[str, Any]] = run_or_continue) -> dict[str, Any]:
+    """Run one cell to its end, or on from where it was cut; its status, failures included."""
+    folder = cell.folder(base)
+    status = run(cell.overrides, cell.about(), folder)
+    if status["exit_code"] == 0:
+        with contextlib.suppress(OSError):  # a cache that can't be written is no reason to stop
+            pointer = _pointer(cell.identity)
+            pointer.parent.mkdir(parents=True, exist_ok=True)
+            pointer.write_text(str(folder), encoding="utf-8")
+    return status
+
+
+def run_all(cells: list[Cell], base: Path, processes: int) -> Generator[tuple[Cell, dict[str, Any]], None, None]:
+    """Every cell with its status as it ends; the first that a signal ended is the last."""
+    if processes > 1 and len(cells) > 1:
+        yield from _in_processes(cells, base, min(processes, len(cells)))
+        return
+    for cell in cells:
+        yield cell, run_cell(cell, base)
+
+
+def _in_processes(cells: list[Cell], base: Path, processes: int) -> Generator[tuple[Cell, dict[str, Any]], None, None]:
+    """Each worker is served by a thread; all are told to save and stop when this generator is closed or fails."""
+    todo, done = iter(cells), queue.SimpleQueue[tuple[Cell, dict[str, Any]]]()
+    lock, stop = threading.Lock(), threading.Event()
+    workers = [Worker(max(1, torch.get_num_threads() // processes)) for _ in range(processes)]
+
+    def serve(worker: Worker) -> None:
+        while not stop.is_set():
+            with lock:
+                cell = next(todo, None)
+            if cell is None:
+                return
+            done.put((cell, run_cell(cell, base, worker.run)))
+
+    threads = [threading.Thread(target=serve, args=(worker,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in cells:
+            yield done.get()
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.close()
+        for thread in threads:
+            thread.join()
+        for worker in workers:
+            worker.end()

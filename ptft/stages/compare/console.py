@@ -1,0 +1,56 @@
+"""What is said while a comparison runs: what it will do, what that costs, and each run as it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from ptft.loggers.console import Report, duration
+from ptft.stages.compare.design import Cell, Design
+from ptft.stages.compare.preflight import Tried
+from ptft.stages.compare.results import Measure
+from ptft.stages.compare.table import amount_text, number, share, unit_of
+
+
+def header(out: Report, cfg: DictConfig, asked: Design, count: int, there: int, folder: Path | None) -> None:
+    """What is compared, on what, in how many runs."""
+    amounts = ", ".join(amount_text(asked.key, amount) for amount in asked.amounts)
+    rates = "" if asked.rates == [None] else f" × {len(asked.rates)} rates"
+    sizes = f"{len(asked.arms)} arms × {len(asked.amounts)} amounts × {len(asked.seeds)} seeds{rates}"
+    rows = {
+        "model": cfg.names.model,
+        "data": f"{cfg.names.dataset}: {amounts} {unit_of(asked.key)}",
+        "arms": f"{', '.join(asked.arms)}; the first is what the others are compared with",
+        "runs": f"{count} ({sizes})" + (f", {there} of them there already" if there else ""),
+        "start": cfg.ckpt or "",
+        "folder": str(folder) if folder else "none, this is a dry run",
+    }
+    out.block(f"ptft {'plan of ' if cfg.dry_run else ''}compare", rows)
+    if cfg.names.get("ckpt"):
+        out.say(cfg.names.ckpt)
+
+
+def cost(out: Report, tried: dict[str, Tried], missing: list[Cell]) -> None:
+    """How long what is missing takes, by a step of each arm with the most labels."""
+    seconds = sum((tried[cell.arm].steps or 0) * tried[cell.arm].seconds for cell in missing)
+    size = sum(tried[cell.arm].size for cell in missing)
+    rows = {
+        "time": f"at most about {duration(seconds)} of training",
+        "disk": f"{size / 2**20:,.0f} MiB of checkpoints",
+        "written": "nothing",
+    }
+    out.block("cost, from one step of each arm", rows)
+
+
+def progress(out: Report, cell: Cell, found: dict[str, Any], number_of: str, left: float) -> None:
+    """A line about a run that ended, and how many seconds the others will take."""
+    rate = "" if cell.rate is None else f", lr {cell.rate:g}"
+    what = f"{number_of}  {cell.arm}, {cell.amount:g}, seed {cell.seed}{rate}"
+    if found["value"] is None:
+        out.say(f"{what}: {found['status']}, {found['message'].splitlines()[0]}", "red")
+        return
+    by = Measure(found["metric"], found["mode"], found["split"])
+    value = f"{by.split} {by.metric} {number(found['value'], by)}{' %' if share(by) else ''}"
+    out.say(f"{what}: {value}  {found['seconds']:.1f} s" + (f"  about {duration(left)} left" if left else ""))

@@ -1,0 +1,143 @@
+"""What is compared: the arms, the amounts of labels, the seeds and the rates; and the runs that follow from them."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ptft.config.overrides import override_keys, quote
+from ptft.errors import ConfigError, suggest
+from ptft.runs.folder import slug
+
+OWN = {"seed": "compare.seeds"} | {
+    f"dataset.{key}": "compare.per_class or compare.fractions" for key in ("per_class", "fraction", "limit")
+}
+"""Keys that a comparison chooses for its runs, and the key that says how."""
+
+AMOUNTS = {"per_class": "dataset.per_class", "fractions": "dataset.fraction"}
+
+
+@dataclass(frozen=True)
+class Design:
+    """What was asked for, as plain data.
+
+    arms: name -> the overrides of each of its runs, the baseline first.
+    key: `per_class` or `fractions`, what `amounts` (rising) are.
+    rates: learning rates to choose from; one None where none is chosen.
+    keep: which checkpoints of a finished run stay, all or best.
+    """
+
+    arms: dict[str, list[str]]
+    baseline: str
+    key: str
+    amounts: list[float]
+    seeds: list[int]
+    rates: list[float | None]
+    keep: str = "all"
+
+    def overrides(self, arm: str, amount: float, seed: int, rate: float | None = None) -> list[str]:
+        """What one run is composed from."""
+        chosen = [f"{AMOUNTS[self.key]}={amount}", f"seed={seed}"]
+        return merged(self.arms[arm], chosen, [] if rate is None else [f"optimizer.lr={rate}"])
+
+    def pinned(self, pins: Iterable[str]) -> Design:
+        """The same with overrides that are known only later; what an arm says itself wins."""
+        return Design(**{**vars(self), "arms": {name: merged(pins, typed) for name, typed in self.arms.items()}})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the comparison."""
+
+    arm: str
+    amount: float
+    seed: int
+    rate: float | None
+    overrides: list[str] = field(compare=False)
+    identity: str
+    """Equal for runs that would give the same result."""
+
+    def folder(self, base: Path) -> Path:
+        """Where it runs below a comparison's folder."""
+        rate = "" if self.rate is None else f"-lr{self.rate:g}"
+        return base / "cells" / f"{slug(self.arm)}-{self.amount:g}-seed{self.seed}{rate}-{self.identity[:8]}"
+
+    def about(self) -> dict[str, Any]:
+        return {"arm": self.arm, "amount": self.amount, "seed": self.seed, "lr": self.rate, "identity": self.identity}
+
+
+def design(config: Mapping[str, Any]) -> Design:
+    """What the node `compare` of a checked configuration asks for. Raises ConfigError for what contradicts itself."""
+    asked = config["compare"]
+    arms = {name: _texts(typed) for name, typed in asked["arms"].items() if typed is not None}
+    baseline, common = asked["baseline"], _common(asked["typed"], config["ckpt"])
+    only = _texts(asked["only"]) if asked["only"] else list(arms)
+    for key, name in [("baseline", baseline), *(("only", name) for name in only)]:
+        if name not in arms:
+            raise ConfigError(f"compare.{key}={name}: there is no such arm{suggest(name, arms)} ({', '.join(arms)})")
+    chosen = [baseline, *(name for name in arms if name in only and name != baseline)]
+    if len(chosen) < 2:
+        raise ConfigError(f"compare.arms: nothing to compare {baseline} with; add compare.arms.NAME=ckpt=…")
+    key = "fractions" if asked["fractions"] else "per_class"
+    if not asked[key]:
+        raise ConfigError("compare.per_class and compare.fractions: one of them must say how many labels to use")
+    seeds = asked["seeds"]
+    return Design(
+        arms={name: merged(["stage=finetune"], common, _arm(name, arms[name])) for name in chosen},
+        baseline=baseline,
+        key=key,
+        amounts=sorted(asked[key]),
+        seeds=list(range(seeds)) if isinstance(seeds, int) else list(seeds),
+        rates=asked["tune"] or [None],
+        keep=asked["keep"],
+    )
+
+
+def _arm(name: str, typed: list[str]) -> list[str]:
+    """An arm's own overrides, quoted; what is the same for all arms is refused."""
+    texts = [quote(text) for text in typed]
+    for text, key in zip(texts, override_keys(texts), strict=True):
+        if key in (*OWN, "stage", "dataset", "dry_run", "resume"):
+            raise ConfigError(f"compare.arms.{name}: {text}: is the same for all arms of a comparison")
+    return texts
+
+
+def _texts(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _common(typed: list[str], ckpt: str | None) -> list[str]:
+    """What was typed and counts for every run; a checkpoint as the file that it means now."""
+    kept = []
+    for text, key in zip(typed, override_keys(typed), strict=True):
+        if key in OWN:
+            raise ConfigError(f"{text}: in a comparison {OWN[key]} says it")
+        if key.split(".")[0] in ("stage", "compare", "hydra", "dry_run", "resume"):
+            continue
+        kept.append(quote(f"ckpt={ckpt}") if key == "ckpt" and ckpt is not None else text)
+    return kept
+
+
+def merged(*parts: Iterable[str]) -> list[str]:
+    """Overrides of which a later one takes the place of an earlier one of the same key."""
+    texts = [text for part in parts for text in part]
+    last = dict(zip(override_keys(texts), texts, strict=True))
+    return list(last.values())
+
+
+def digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def cells(asked: Design, identities: Mapping[str, str]) -> list[Cell]:
+    """Every run, seed by seed, so that a part of them is a comparison too. identities: of the arms, from `trial`."""
+    found = []
+    for seed, amount, arm, rate in itertools.product(asked.seeds, asked.amounts, asked.arms, asked.rates):
+        identity = digest([identities[arm], asked.key, amount, seed, rate])
+        found.append(Cell(arm, amount, seed, rate, asked.overrides(arm, amount, seed, rate), identity))
+    return found

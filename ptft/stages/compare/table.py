@@ -1,0 +1,155 @@
+"""What a comparison says: its table, and one sentence that answers the question."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ptft.errors import StorageError
+from ptft.loggers.console import SHARES
+from ptft.metrics.statistics import Estimate
+from ptft.stages.compare.design import Design
+from ptft.stages.compare.results import LEAST_SEEDS, LEVEL, Measure, Row
+
+NO_ANSWER = f"Too few seeds to say whether pretraining helped: a difference needs at least {LEAST_SEEDS}"
+
+
+def amount_text(key: str, amount: float) -> str:
+    """5, or 10 % of a fraction."""
+    return f"{amount:g}" if key == "per_class" else f"{100 * amount:g} %"
+
+
+def unit_of(key: str) -> str:
+    return "labels per class" if key == "per_class" else "of the training examples"
+
+
+def share(by: Measure) -> bool:
+    """Whether the metric is shown in percent, and differences of it in points."""
+    return by.metric in SHARES
+
+
+def number(value: float, by: Measure, *, signed: bool = False) -> str:
+    """93.33 for a share, in percent; 0.1234 for anything else; signed with a true minus."""
+    text = f"{100 * value:{'+' if signed else ''}.2f}" if share(by) else f"{value:{'+' if signed else ''}.4f}"
+    return text.replace("-", "−")
+
+
+def spread(found: Estimate | None, by: Measure, *, signed: bool = False) -> str:
+    """93.33 ± 1.20, `± ?` for one value, nothing for none."""
+    if found is None:
+        return "—"
+    return f"{number(found.mean, by, signed=signed)} ± {'?' if found.half is None else number(found.half, by)}"
+
+
+def worth(row: Row) -> str:
+    """4.2×, >4×, <0.5× the labels; — where the baseline's curve can't be read."""
+    if row.worth is None:
+        return "—"
+    sign, factor = row.worth
+    return f"{sign.strip('=')}{factor:.2g}×" if factor < 10 else f"{sign.strip('=')}{factor:.0f}×"
+
+
+def table(asked: Design, rows: list[Row], by: Measure) -> tuple[list[str], list[list[str]]]:
+    """Header and cells, without a column for what was not asked for."""
+    tuned, failed = asked.rates != [None], any(row.failed for row in rows)
+    unit = "%" if share(by) else ""
+    header = ["per class" if asked.key == "per_class" else "of train", "arm", f"{by.split} {by.metric} {unit}".strip()]
+    header += [f"beside {asked.baseline}", "worth", *(["lr"] if tuned else []), *(["failed seeds"] if failed else [])]
+    return header, [_cells(asked, row, by, tuned, failed) for row in rows]
+
+
+def _cells(asked: Design, row: Row, by: Measure, tuned: bool, failed: bool) -> list[str]:
+    base = row.arm == asked.baseline
+    mark = "*" if row.verdict in CLAIMS else " "
+    cells = [amount_text(asked.key, row.amount), row.arm, spread(row.mean, by)]
+    cells += ["", ""] if base else [f"{spread(row.difference, by, signed=True)} {mark}", worth(row)]
+    cells += [f"{row.rate:g}"] if tuned and row.rate is not None else []
+    return [*cells, *([", ".join(map(str, row.failed))] if failed else [])]
+
+
+def legend(asked: Design, rows: list[Row], by: Measure) -> list[str]:
+    """How to read the table, a sentence each."""
+    judged = sum(row.chance is not None for row in rows)
+    unit = "points of " if share(by) else ""
+    said = [
+        f"± 95 % intervals (Student's t) over {len(asked.seeds)} seeds; beside {asked.baseline}: the difference in "
+        f"{unit}{by.metric}, paired by seed; * beyond chance at {LEVEL:.0%}, corrected for {judged} comparisons (Holm)",
+        f"worth: how many times the labels {asked.baseline} would need, read off its own curve",
+        "a seed decides the examples, their order and the first weights, the same for every arm",
+    ]
+    if by.split == "test":
+        said.append("the best weights of a run are chosen on the whole validation split, the same for every arm")
+    else:
+        said.append("measured on the validation split, which also chose the best weights: there is no test split")
+    if asked.rates != [None]:
+        said.append("lr: each arm's best at each amount, by the mean over seeds on the validation split, for all arms")
+    return said
+
+
+def answer(asked: Design, rows: list[Row], by: Measure, pretrained: Iterable[str]) -> str:
+    """One sentence: whether pretraining helped, where, by how much, and how sure that is."""
+    started = [arm for arm in asked.arms if arm in set(pretrained) and arm != asked.baseline]
+    others = [arm for arm in asked.arms if arm != asked.baseline and arm not in started]
+    judged = {row.verdict for row in rows if row.arm in started}
+    counts = sorted({row.difference.size for row in rows if row.difference})
+    if not counts:
+        return f"No answer: no seed has both {asked.baseline} and another arm."
+    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    ranked = sorted([*started, *others], key=lambda arm: -sum(row.arm == arm and row.verdict in CLAIMS for row in rows))
+    clauses = [clause for arm in ranked if (clause := _clause(asked, rows, by, arm))]
+    clauses[0] = clauses[0].replace(" (", f" {unit_of(asked.key)} (", 1)
+    unit = f"points of {by.split} {by.metric}" if share(by) else f"{by.split} {by.metric}"
+    how = f"{unit}, {seeds} {'seed' if seeds == '1' else 'seeds'}, paired, 95 % intervals"
+    headline = _headline(judged) if started else "No arm starts from pretrained weights"
+    return f"{headline}: beside {asked.baseline}, {'; '.join(clauses)} ({how})."
+
+
+def _headline(verdicts: set[str]) -> str:
+    if verdicts <= {"unknown"}:
+        return NO_ANSWER
+    better, worse = "better" in verdicts, "worse" in verdicts
+    if better:
+        return "Pretraining helped in some cases and hurt in others" if worse else "Pretraining helped"
+    return "Pretraining hurt" if worse else "Pretraining made no difference beyond the noise"
+
+
+SAID = {"better": "is better", "worse": "is worse", "noise": "is within the noise", "unknown": "differs"}
+CLAIMS = ("better", "worse")
+
+
+def _clause(asked: Design, rows: list[Row], by: Measure, arm: str) -> str:
+    """What is said about one arm, its amounts grouped by verdict."""
+    said = []
+    for verdict, text in SAID.items():
+        here = [row for row in rows if row.arm == arm and row.verdict == verdict and row.difference]
+        if here:
+            amounts = _listed([amount_text(asked.key, row.amount) for row in here])
+            how = ("by " if verdict in CLAIMS else "") + ", ".join(_difference(row, by) for row in here)
+            said.append(f"{text} with {amounts} ({how})")
+    return f"{arm} {' and '.join(said)}" if said else ""
+
+
+def _difference(row: Row, by: Measure) -> str:
+    assert row.difference
+    if row.verdict in CLAIMS:  # which way is said in words
+        return spread(row.difference._replace(mean=abs(row.difference.mean)), by)
+    return spread(row.difference, by, signed=True)
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def write_csv(path: Path, key: str, records: list[dict[str, Any]]) -> None:
+    """A line a run: what it was, how it ended, what it gave. Raises StorageError."""
+    columns = ("arm", "amount", "seed", "lr", "status", "split", "metric", "value", "val", "steps", "seconds", "folder")
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow([key if name == "amount" else name for name in columns])
+            for each in records:
+                writer.writerow(["" if each.get(name) is None else each[name] for name in columns])
+    except OSError as error:
+        raise StorageError(f"{path}: can't be written ({error.strerror}); free some space") from error

@@ -1,0 +1,174 @@
+"""What is said before and after a run: the header, the plan of a dry run, the closing panel with the next command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ptft.builders.run import Run
+from ptft.config.compose import user_conf
+from ptft.core import Spec
+from ptft.data import readers
+from ptft.loggers.console import Report, duration, number
+from ptft.runtime.device import device_name
+from ptft.runtime.paths import short
+
+
+def header(r: Run, out: Report, folder: Path | None) -> None:
+    """What, on what, how big, where; and every decision that was made for the user."""
+    cfg, t = r.cfg, r.training
+    parameters = sum(p.numel() for p in t.objective.parameters())
+    trainable = sum(p.numel() for p in t.parameters)
+    some = "" if trainable == parameters else f", {trainable:,} of them trained"
+    sizes = ", ".join(f"{len(found):,} {name}" for name, found in r.splits.items())
+    kind = "plan of " if cfg.dry_run else "resumed " if cfg.resume else ""
+    out.block(
+        f"ptft {kind}{cfg.names.stage}",
+        {
+            "model": f"{cfg.names.model}, {parameters:,} parameters{some}",
+            "data": f"{cfg.names.dataset}: {sizes}; {examples_of(r.source.spec)}",
+            "objective": f"{cfg.names.objective}; {cfg.names.optimizer} at {cfg.optimizer.lr:g}, {cfg.names.schedule}",
+            "budget": _budget(r),
+            "device": device_name(r.device, r.kernels) + _measured(r),
+            "start": r.origin.path if r.origin else "fresh weights",
+            "folder": str(folder) if folder else "none, this is a dry run",
+        },
+    )
+    for line in [cfg.names.get("ckpt"), *r.said, _joins(r), _own_conf()]:
+        if line:
+            out.say(line)
+
+
+def examples_of(spec: Spec) -> str:
+    """ "10 classes, 28×28×1", or the like of another modality."""
+    return f"{len(spec.classes)} classes, {shape_of(spec)}" if spec.classes else f"no labels, {shape_of(spec)}"
+
+
+def _budget(r: Run) -> str:
+    t, minutes = r.training, r.training.budget.minutes
+    limits = [f"{t.total:,} steps" if t.total else "", f"{minutes:g} minutes" if minutes else ""]
+    limit = " or ".join(limit for limit in limits if limit)
+    tokens = r.cfg.train.get("tokens")
+    size = f"at most {tokens:,} tokens" if tokens else f"{r.cfg.train.batch_size} examples"
+    return f"{limit} of {size}; {len(t.loader):,} steps an epoch"
+
+
+def _joins(r: Run) -> str:
+    joins = getattr(r.training.loader, "joins_last", False)
+    return (
+        "the last example of an epoch joins the batch before it, since a batch of one has no statistics"
+        if joins
+        else ""
+    )
+
+
+def _own_conf() -> str:
+    folder = user_conf()
+    return f"configs in {folder} win over ptft's own" if folder else ""
+
+
+def closing(r: Run, out: Report, folder: Path, summary: dict[str, Any]) -> None:
+    """The last lines: the result, the folder, the next command."""
+    p, best = r.training.progress, short(folder / "checkpoints" / "best.pt")
+    following = (
+        f"ptft stage=finetune ckpt={best}"
+        if r.cfg.names.stage == "pretrain"
+        else f"ptft stage=predict ckpt={best} input=FILES"
+    )
+    rate, memory = summary["samples_per_second"] or 0, summary["peak_memory_bytes"] / 2**20
+    waited = f"{p.waited / max(p.seconds, 1e-9):.0%} of it waiting for data"
+    mean = f", the mean of the last {p.averaged} evaluations' weights" if p.averaged else ""
+    speed = f"{rate:,.0f} examples/s, {waited}, {memory:,.0f} MiB at most"
+    out.block(
+        f"{r.cfg.names.stage} done",
+        {
+            **results(summary["metrics"]),
+            "training": f"{p.step:,} steps in {duration(p.seconds)}, {speed}; best at step {p.best_step:,}{mean}",
+        },
+        "green",
+    )
+    ending(out, folder, following)
+
+
+def ending(out: Report, folder: Path, following: str) -> None:
+    """The folder and the next command, on lines of their own, so that they can be copied whole."""
+    out.say(f"folder  {folder}")
+    out.say(f"next    {following}")
+
+
+def results(metrics: dict[str, dict[str, float]]) -> dict[str, str]:
+    """Split -> its metrics in a line, for the splits that were not trained on."""
+    return {
+        split: ", ".join(number(name, value) for name, value in found.items())
+        for split, found in metrics.items()
+        if split != "train"
+    }
+
+
+def plan(r: Run, out: Report, step_seconds: float) -> None:
+    """What a dry run found: the layers, the groups of parameters with their rates, the cost."""
+    t = r.training
+    assert t.phases
+    groups = [
+        [
+            ", ".join(_families(group["names"])),
+            f"{sum(p.numel() for p in group['params']):,}",
+            f"{group['base_lr'] * max(group['lr_scales']):.3g}",
+            f"{group['weight_decay']:g}",
+            _when(group, t.phases.spans()),
+        ]
+        for group in t.optimizer.param_groups
+    ]
+    out.table("parameters and their rates", ["parameters of", "count", "peak rate", "weight decay", "when"], groups)
+    size = sum(value.numel() * value.element_size() for value in t.objective.state_dict().values())
+    training = sum(
+        v.numel() * v.element_size()
+        for s in t.optimizer.state.values()
+        for v in s.values()
+        if isinstance(v, torch.Tensor)
+    )
+    total = t.total or 0
+    out.block(
+        "cost, from one step",
+        {
+            "time": f"about {duration(step_seconds * total)} of training"
+            if total
+            else f"{t.budget.minutes} minutes of training",
+            "disk": f"{(2 * size + training) / 2**20:,.1f} MiB for best.pt and last.pt",
+            "written": "nothing",
+        },
+    )
+
+
+def _when(group: dict[str, Any], spans: list[tuple[float, float]]) -> str:
+    """The parts of the run in which the group learns, with their rates where these differ."""
+    parts: list[tuple[float, float, float]] = []
+    for (start, end), scale in zip(spans, group["lr_scales"], strict=True):
+        if parts and parts[-1][2] == scale:
+            start = parts.pop()[0]
+        parts.append((start, end, scale))
+    if len(parts) == 1:
+        return "throughout"
+    learning = [part for part in parts if part[2]]
+    rates = [f" at {group['base_lr'] * scale:.3g}" if len(learning) > 1 else "" for _, _, scale in learning]
+    return ", ".join(f"{a * 100:g} % - {b * 100:g} %{rate}" for (a, b, _), rate in zip(learning, rates, strict=True))
+
+
+def _families(names: list[str]) -> list[str]:
+    """The modules that the parameters belong to, each once; many are shortened."""
+    modules = list(dict.fromkeys(name.rsplit(".", 1)[0] for name in names))
+    return modules if len(modules) <= 4 else [*modules[:3], f"… {len(modules) - 3} more"]
+
+
+def shape_of(spec: Spec) -> str:
+    """28×28×1, or whatever describes an example of that modality, as the header shows it."""
+    return readers.of(spec).describe(spec)
+
+
+def _measured(r: Run) -> str:
+    """What was tried and how long a step took in it, the fastest first."""
+    tried = sorted(r.timings, key=lambda kernels: r.timings[kernels])
+    times = "; ".join(f"{kernels}: {r.timings[kernels]:.1f} ms" for kernels in tried)
+    return f" (a step in {times})" if tried else ""

@@ -1,0 +1,54 @@
+"""The numbers of a run, as `summary.json` holds them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ptft.builders.run import Run
+from ptft.core import Table
+from ptft.runtime.device import peak_memory, versions
+from ptft.train.flops import flops_per_example
+
+Metrics = dict[str, dict[str, float]]
+"""Split -> name -> value."""
+
+
+def summarise(r: Run, status: str, metrics: Metrics) -> dict[str, Any]:
+    """Plain data; every key is there at an interruption too."""
+    t, names, p = r.training, r.cfg.names, r.training.progress
+    return {
+        "stage": names.stage,
+        "status": status,
+        "model": names.model,
+        "dataset": names.dataset,
+        "objective": names.objective,
+        "seed": r.cfg.seed,
+        "device": str(r.device),
+        "precision": r.kernels.precision,
+        "layout": r.kernels.layout,
+        "steps": p.step,
+        "epochs": p.epoch,
+        "samples": p.samples,
+        "seconds": round(p.seconds, 3),
+        "data_seconds": round(p.waited, 3),
+        "samples_per_second": round(p.samples / p.seconds, 1) if p.seconds else None,
+        "peak_memory_bytes": peak_memory(r.device),
+        "parameters": sum(q.numel() for q in t.objective.parameters()),
+        "trainable_parameters": sum(q.numel() for q in t.parameters),
+        "flops": flops_per_example(r.objective, r.splits["train"], r.device) * p.samples,
+        "metrics": metrics,
+        "best": {**t.monitor, "value": p.best, "step": p.best_step},
+        "checkpoints": {"best": "checkpoints/best.pt", "last": "checkpoints/last.pt"},
+        "parent": r.parent,
+        "transfer": r.transfer,
+        "versions": versions(),
+    }
+
+
+def write_tables(folder: Path, split: str, tables: dict[str, Table]) -> None:
+    """`confusion_test.json` and the like: names of rows and columns, and the values."""
+    for name, table in tables.items():
+        content = {"rows": table.rows, "columns": table.columns, "values": table.values}
+        (folder / f"{name}_{split}.json").write_text(json.dumps(content), encoding="utf-8")

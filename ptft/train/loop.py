@@ -1,0 +1,207 @@
+"""The one training loop. It knows a module that turns a batch into a loss, and when to do what else.
+
+Gradients are of summed losses; they are divided once, by the count of the whole batch, so cutting a batch into parts
+(or spreading it over processes) changes nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ptft.core import Batch, Objective, Table
+from ptft.optim.param_groups import clip_and_scale, set_lr
+from ptft.train.state import Batches, Meter, Progress, Training
+from ptft.train.watch import Clock, Watch
+
+
+class Said(Protocol):
+    """What the loop tells while it runs."""
+
+    def trained(self, row: dict[str, Any]) -> None: ...
+    def evaluated(self, train: dict[str, float], row: dict[str, Any] | None, best: bool) -> None: ...
+    def stepped(self, step: int) -> None: ...
+    def warned(self, text: str) -> None: ...
+
+
+def fit(t: Training, said: Said, save: Callable[[bool], None]) -> None:
+    """Train until the budget, the patience or a stop ends it. `save(best)` writes a checkpoint.
+
+    Raises NotFiniteError before a step that would spoil the weights.
+    """
+    watch, clock = Watch(t), Clock(t.progress)
+    t.objective.train()
+    if t.owes_evaluation():
+        save(assess(t, watch, said))
+    while not t.finished() and not t.stop:
+        for batch in clock.waiting(t.loader.epoch(t.progress.epoch, t.progress.batch)):
+            train_step(t, batch, watch)
+            clock.tick()
+            said.stepped(t.progress.step)
+            if t.finished() or clock.due(t.every.log, t.progress.step):
+                log(t, watch, said)
+            better = t.owes_evaluation() and assess(t, watch, said)
+            ended = t.finished() or t.stop is not None
+            if ended or better or t.progress.step % t.every.save == 0:
+                watch.check()
+                save(better)
+            clock.start()
+            if ended:
+                break
+
+
+def train_step(t: Training, batch: Batch, watch: Watch) -> None:
+    """One optimizer step on one batch, in `accumulate` parts; moves the progress."""
+    p = t.progress
+    if t.phases:
+        t.phases.enter(t.optimizer, p.step, t.horizon())
+    set_lr(t.optimizer, t.schedule(p.step, t.horizon()))
+    sums, norm = t.graph(batch) if t.graph else gradients(t, batch)
+    watch.see(sums["total"] if t.scaler else norm + sums["total"])
+    if t.scaler:
+        t.scaler.step(t.optimizer)
+        t.scaler.update()
+    elif not t.graph:  # which has done it
+        t.optimizer.step()
+    t.optimizer.zero_grad(set_to_none=True)
+    for meter in (t.window, t.running):
+        meter.merge(sums)
+    p.step, p.batch, p.samples = p.step + 1, p.batch + 1, p.samples + len(batch["input"])
+    if p.batch == len(t.loader):
+        p.epoch, p.batch = p.epoch + 1, 0
+    if t.ema:
+        t.ema.update(t.objective)
+    t.objective.advance(p.step, t.horizon())
+
+
+def gradients(t: Training, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+    """Leaves the mean loss's clipped gradients on the parameters; the batch's sums, and the norm before clipping."""
+    sums = Meter()
+    for part in _parts(batch, t.accumulate):
+        with t.autocast():
+            step = t.objective(part)
+        (t.scaler.scale(step.total) if t.scaler else step.total).backward()
+        sums.add(step)
+    if t.scaler:
+        t.scaler.unscale_(t.optimizer)
+    if t.anchor:
+        t.anchor.pull(sums.sums["count"])
+    return sums.sums, clip_and_scale(t.parameters, sums.sums["count"], t.clip)
+
+
+@torch.inference_mode()
+def evaluate(
+    objective: Objective,
+    loader: Batches,
+    autocast: Callable[[], contextlib.AbstractContextManager[Any]],
+    stopped: Callable[[], bool] = lambda: False,
+) -> tuple[dict[str, float], dict[str, Table]]:
+    """Metrics and tables over a split, the whole of it unless `stopped` says to leave early.
+
+    Draws no random number, so training is the same with or without it.
+    """
+    was_training, meter = objective.training, Meter()
+    objective.eval()
+    for batch in loader.epoch():
+        with autocast():
+            meter.add(objective(batch))
+        if stopped():
+            break
+    objective.train(was_training)
+    lists = meter.lists
+    scores = loader.score(lists) if lists else {}
+    return {**meter.metrics(objective), **scores}, objective.tables(meter.sums)
+
+
+def _parts(batch: Batch, accumulate: int) -> Iterator[Batch]:
+    if accumulate == 1:
+        yield batch
+        return
+    pieces = {name: tensor.tensor_split(min(accumulate, len(tensor))) for name, tensor in batch.items()}
+    for values in zip(*pieces.values(), strict=True):
+        yield dict(zip(pieces, values, strict=True))
+
+
+def log(t: Training, watch: Watch, said: Said) -> None:
+    """Say how training went since the last log."""
+    watch.check()
+    p = t.progress
+    row = {"step": p.step, "epoch": p.epoch, "split": "train", **t.window.metrics(t.objective)}
+    said.trained(
+        {**row, "lr": float(t.optimizer.param_groups[-1]["lr"]), "seconds": round(p.seconds, 3), "samples": p.samples}
+    )
+    t.window.sums = {}
+
+
+def assess(t: Training, watch: Watch, said: Said) -> bool:
+    """Evaluate on the validation split where there is one; whether it was the best so far.
+
+    A stop leaves everything as it was, so that the run evaluates first when it is continued.
+    """
+    watch.check()
+    p, p.averaged = t.progress, 0
+    metrics, averaged = _measure(t), _measure_average(t)
+    if t.stop:
+        return False
+    p.evaluated = p.step
+    train, t.running.sums = t.running.metrics(t.objective), {}
+    if t.val is None:
+        p.averaged = t.average.count if t.average and t.finished() else 0
+        said.evaluated(train, None, False)
+        return False
+    better = _judge(t, metrics)
+    said.evaluated(train, _row(p, metrics), better)
+    if averaged:
+        assert t.average
+        p.averaged = t.average.count if _judge(t, averaged) else 0
+        said.evaluated(train, {**_row(p, averaged), "averaged": t.average.count}, p.averaged > 0)
+    for text in t.objective.warnings(metrics):
+        said.warned(text)
+    return better or p.averaged > 0
+
+
+def _judge(t: Training, metrics: dict[str, float]) -> bool:
+    """Whether these metrics are the best so far; they count as such from now on."""
+    p, value = t.progress, metrics.get(t.monitor["metric"].removeprefix("val/"), math.nan)
+    better = is_better(value, p.best, t.monitor["mode"])
+    if better:
+        p.best, p.best_step, p.worse = value, p.step, 0
+    else:
+        p.worse += 1
+    return better
+
+
+def _row(p: Progress, metrics: dict[str, float]) -> dict[str, Any]:
+    return {"step": p.step, "epoch": p.epoch, "split": "val", **metrics, "seconds": round(p.seconds, 3)}
+
+
+def _measure_average(t: Training) -> dict[str, float]:
+    """Take this evaluation's weights into the average, and at the end measure it as `_measure` does its."""
+    if t.average is None:
+        return {}
+    assert t.total is not None, "an average of the last evaluations needs a budget in steps"
+    t.average.see(t.objective, t.progress.step, t.total, t.every.evaluate)
+    if t.val is None or t.stop or not t.finished() or t.average.count < 2:
+        return {}
+    with t.average.swapped(t.objective):
+        return evaluate(t.objective, t.val, t.autocast, lambda: t.stop is not None)[0]
+
+
+def _measure(t: Training) -> dict[str, float]:
+    """Metrics of the result's weights on the validation split; of a part of it only once a stop is asked for."""
+    if t.val is None or t.stop:
+        return {}
+    with t.result():
+        return evaluate(t.objective, t.val, t.autocast, lambda: t.stop is not None)[0]
+
+
+def is_better(value: float, best: float | None, mode: str) -> bool:
+    """Whether `value` beats `best`; NaN and infinity never do."""
+    if not math.isfinite(value):
+        return False
+    return best is None or (value > best if mode == "max" else value < best)

@@ -1,0 +1,245 @@
+"""What moves while a run trains: position, budget, sums, and the state for an exact continuation."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ptft.core import Batch, Objective, Step
+from ptft.finetune import lora
+from ptft.finetune.l2sp import Anchor
+from ptft.finetune.phases import Phases
+from ptft.optim.averaging import Average, Ema
+from ptft.optim.schedules import Schedule
+from ptft.runtime.rng import rng_state, set_rng_state
+from ptft.train.cuda_graph import StepGraph
+
+AUTO_APART = 200
+"""Steps between evaluations and saves at the least, when their interval is `auto`."""
+
+
+class Batches(Protocol):
+    """What the loop asks of a loader."""
+
+    device: torch.device
+
+    def __len__(self) -> int: ...
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]: ...
+    def score(self, lists: dict[str, Tensor]) -> dict[str, float]: ...
+
+
+@dataclass
+class Progress:
+    """Where a run stands: position, best metric, time spent in training steps. Plain numbers."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+    """Of these seconds, those in which the next batch was not there yet."""
+    best: float | None = None
+    best_step: int = 0
+    worse: int = 0
+    """Evaluations since the best one."""
+    evaluated: int = 0
+    """The step of the last evaluation that was finished."""
+    averaged: int = 0
+    """Where the run's end chose the mean of the last evaluations' weights as its result: of how many."""
+
+
+@dataclass
+class Budget:
+    """The first one reached ends the run; at least one is set."""
+
+    epochs: int | None = None
+    steps: int | None = None
+    minutes: float | None = None
+
+    def total(self, per_epoch: int) -> int | None:
+        """Optimizer steps, or None where only time counts."""
+        limits = [self.steps, self.epochs * per_epoch if self.epochs else None]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+
+@dataclass
+class Every:
+    """Steps between logs, evaluations and saves; None for `log` means about once a second."""
+
+    log: int | None
+    evaluate: int
+    save: int
+
+    @classmethod
+    def of(cls, log: int | str, evaluate: int | str, save: int | str, per_epoch: int) -> Every:
+        auto = math.ceil(AUTO_APART / per_epoch) * per_epoch
+        steps = [auto if value == "auto" else int(value) for value in (evaluate, save)]
+        return cls(None if log == "auto" else int(log), *steps)
+
+
+class Meter:
+    """Sums and lists of Steps, kept on the device; reading them is the only synchronisation."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self._lists: dict[str, list[Tensor]] = {}
+
+    def add(self, step: Step) -> None:
+        found = {"total": step.total.detach(), "count": step.count, **step.sums}
+        self.merge(found)
+        for name, values in step.lists.items():
+            self._lists.setdefault(name, []).append(values)
+
+    @property
+    def lists(self) -> dict[str, Tensor]:
+        """Each list joined over the steps, first axis all examples so far."""
+        return {name: torch.cat(parts) for name, parts in self._lists.items()}
+
+    def merge(self, sums: dict[str, Tensor]) -> None:
+        for name, value in sums.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+
+    def metrics(self, objective: Objective) -> dict[str, float]:
+        """`loss` and whatever the objective makes of its sums; empty before the first batch."""
+        if not self.sums:
+            return {}
+        loss = float(self.sums["total"].double() / self.sums["count"].double())
+        return {"loss": loss, **objective.metrics({**self.sums, **self.lists})}
+
+
+@dataclass
+class Training:
+    """All that moves while a run trains, and its state for an exact continuation."""
+
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    loader: Batches
+    val: Batches | None
+    budget: Budget
+    every: Every
+    monitor: dict[str, str]
+    autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    scaler: torch.amp.GradScaler | None = None
+    ema: Ema | None = None
+    phases: Phases | None = None
+    """What learns when; None: what may learn does, all the time."""
+    anchor: Anchor | None = None
+    average: Average | None = None
+    accumulate: int = 1
+    clip: float | None = None
+    patience: int | None = None
+    graph: StepGraph | None = None
+    """Takes the place of a step's parts where it is recorded as a CUDA graph."""
+    progress: Progress = field(default_factory=Progress)
+    window: Meter = field(default_factory=Meter)
+    """Sums since the last log."""
+    running: Meter = field(default_factory=Meter)
+    """Sums since the last evaluation."""
+    stop: str | None = None
+    """Why the loop should end after the current step (a signal's name), set from outside."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.device = self.loader.device
+        self.total = self.budget.total(len(self.loader))
+
+    def horizon(self) -> int:
+        """How many steps the run will have; estimated from the time spent where only minutes are given."""
+        step, limit = self.progress.step, self.budget.minutes
+        if limit is None:
+            assert self.total is not None, "a budget has epochs, steps or minutes"
+            return self.total
+        share = max(self.progress.seconds / (60 * limit), 0.01)
+        estimate = max(step + 1, round(step / share))
+        return estimate if self.total is None else min(self.total, estimate)
+
+    def finished(self) -> bool:
+        p = self.progress
+        spent = self.budget.minutes is not None and p.seconds >= 60 * self.budget.minutes
+        impatient = self.patience is not None and p.worse >= self.patience
+        return spent or impatient or (self.total is not None and p.step >= self.total)
+
+    def owes_evaluation(self) -> bool:
+        """Whether this step is to be evaluated and was not: also of a run that a signal ended before it was."""
+        p = self.progress
+        return p.evaluated < p.step and (self.finished() or p.step % self.every.evaluate == 0)
+
+    def result(self) -> contextlib.AbstractContextManager[Any]:
+        """Inside, the objective holds the weights that count as the result: the averaged ones where there are any."""
+        if self.ema:
+            return self.ema.swapped(self.objective)
+        if self.average and self.ended_in_average():
+            return self.average.swapped(self.objective)
+        return contextlib.nullcontext()
+
+    def ended_in_average(self) -> bool:
+        """Whether the result is the mean of the last evaluations' weights: at the run's end alone, not continued."""
+        return self.progress.averaged > 0 and self.progress.evaluated == self.progress.step
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the result's weights on the CPU, named as of an objective that nothing was attached to."""
+        with self.result():
+            found = lora.plain_weights(self.objective)
+            return {name: value.detach().to("cpu", copy=True) for name, value in found.items()}
+
+    def take(self, weights: dict[str, Tensor]) -> None:
+        """Put such weights into the objective, to measure them; it can't be trained any more then."""
+        lora.detach(self.objective)
+        self.objective.load_state_dict(weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything an exact continuation needs beside the result's weights; plain data on the CPU."""
+        state: dict[str, Any] = _copied(self._state())
+        return state
+
+    def _apart(self) -> bool:
+        """Whether the weights that train are other ones than the result's."""
+        return bool(self.ema) or self.ended_in_average() or lora.attached(self.objective)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "progress": asdict(self.progress),
+            "raw_weights": self.objective.state_dict() if self._apart() else None,
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "anchor": self.anchor.state_dict() if self.anchor else None,
+            "average": self.average.state_dict() if self.average else None,
+            "scaler": self.scaler.state_dict() if self.scaler else None,
+            "window": self.window.sums,
+            "running": self.running.sums,
+            "rng": rng_state(self.device),
+        }
+
+    def load_state_dict(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Continue from `state`; the random generators come last, as everything before may draw from them."""
+        self.objective.load_state_dict(state["raw_weights"] or weights)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+        if self.anchor:
+            self.anchor.load_state_dict(state["anchor"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        if self.scaler:
+            self.scaler.load_state_dict(state["scaler"])
+        for name in ("window", "running"):
+            getattr(self, name).sums = {key: value.to(self.device) for key, value in state[name].items()}
+        self.progress = Progress(**state["progress"])
+        set_rng_state(state["rng"], self.device)
+
+
+def _copied(value: Any) -> Any:
+    """Dicts, lists and tuples with the tensors in them copied to the CPU, all else as it is."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(inner) for key, inner in value.items()}
+    return type(value)(_copied(inner) for inner in value) if isinstance(value, list | tuple) else value

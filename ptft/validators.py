@@ -1,0 +1,169 @@
+"""What a value of the configuration must be, in words and as a test."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def is_share(value: Any) -> bool:
+    """Whether it is a number above 0 and up to 1."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
+
+
+def is_part(value: Any) -> bool:
+    """Whether it names what of a backbone learns."""
+    return isinstance(value, str) and bool(re.fullmatch(r"all|head|norm|bias|last:\d+", value))
+
+
+def is_plan(value: Any) -> bool:
+    """Whether it is a list of phases: each with its end and what learns in it, and perhaps its own layer_decay."""
+    if not isinstance(value, list) or not value or not all(isinstance(phase, Mapping) for phase in value):
+        return False
+    keys = all({"until", "train"} <= phase.keys() <= {"until", "train", "layer_decay"} for phase in value)
+    if not keys or not all(is_share(phase["until"]) and is_part(phase["train"]) for phase in value):
+        return False
+    ends = [phase["until"] for phase in value]
+    decays = [phase["layer_decay"] for phase in value if phase.get("layer_decay") is not None]
+    return ends[-1] == 1 and all(a < b for a, b in itertools.pairwise(ends)) and all(map(is_share, decays))
+
+
+def is_pattern(value: Any) -> bool:
+    """Whether it is a regular expression, as every name is."""
+    if not isinstance(value, str) or not value:
+        return False
+    try:
+        re.compile(value)
+    except re.error:
+        return False
+    return True
+
+
+Rule = tuple[str, Callable[[Any], bool]]
+"""What a value must be, in words, and the test of it."""
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def optional(rule: Rule) -> Rule:
+    return f"{rule[0]}, or null", lambda value: value is None or rule[1](value)
+
+
+def auto(rule: Rule) -> Rule:
+    return f"{rule[0]}, or auto", lambda value: value == "auto" or rule[1](value)
+
+
+def one_of(*choices: str) -> Rule:
+    return f"one of {', '.join(choices)}", lambda value: value in choices
+
+
+POSITIVE: Rule = ("a number greater than 0", lambda value: is_number(value) and value > 0)
+
+
+AT_LEAST_0: Rule = ("a number of at least 0", lambda value: is_number(value) and value >= 0)
+
+
+WHOLE: Rule = ("a whole number of at least 0", lambda value: is_whole(value) and value >= 0)
+
+
+COUNT: Rule = ("a whole number of at least 1", lambda value: is_whole(value) and value >= 1)
+
+
+SHARE: Rule = ("a number from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
+
+
+BELOW_1: Rule = ("a number from 0 up to, not including, 1", lambda value: is_number(value) and 0 <= value < 1)
+
+
+INSIDE: Rule = ("a number between 0 and 1", lambda value: is_number(value) and 0 < value < 1)
+
+
+ABOVE_0: Rule = ("a number above 0 and up to 1", lambda value: is_number(value) and 0 < value <= 1)
+
+
+FLAG: Rule = ("true or false", lambda value: isinstance(value, bool))
+
+
+NUMBER: Rule = ("a number", is_number)
+
+
+TEXT: Rule = ("text", lambda value: isinstance(value, str) and value != "")
+
+
+NAMES: Rule = ("a list of names", lambda value: isinstance(value, list))
+
+
+SIZE: Rule = (
+    "a whole number of pixels of at least 1, or [height, width]",
+    lambda value: COUNT[1](value) or (isinstance(value, list) and len(value) == 2 and all(map(COUNT[1], value))),
+)
+
+
+BETAS: Rule = ("two numbers from 0 up to 1", lambda value: isinstance(value, list) and all(map(BELOW_1[1], value)))
+
+
+AREAS: Rule = (
+    "two numbers from 0.01 to 1, the smaller one first",
+    lambda v: isinstance(v, list) and len(v) == 2 and all(map(is_number, v)) and 0.01 <= v[0] <= v[1] <= 1,
+)
+
+
+TEMPERATURES: Rule = (
+    "two numbers greater than 0",
+    lambda value: isinstance(value, list) and len(value) == 2 and all(map(POSITIVE[1], value)),
+)
+
+
+DEVICE: Rule = (
+    "auto, cpu, cuda, cuda:N or mps",
+    lambda value: isinstance(value, str) and bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value)),
+)
+
+
+DECAY: Rule = ("a number above 0 and up to 1", is_share)
+
+
+TRAIN: Rule = (
+    "all, head, norm, bias, last:N, or phases that end one after another, the last at 1, each with until, train and "
+    "perhaps layer_decay: [{until: 0.2, train: head}, {until: 1.0, train: all}]",
+    lambda value: is_part(value) or is_plan(value),
+)
+
+
+TARGETS: Rule = (
+    "attention, linear, all, a regular expression or a list of module names",
+    lambda value: is_pattern(value) or (NAMES[1](value) and bool(value) and all(map(is_pattern, value))),
+)
+
+
+SPLIT: Rule = ("the name of a split, a fraction between 0 and 1", lambda value: TEXT[1](value) or INSIDE[1](value))
+
+
+CACHE: Rule = (
+    "one of auto, memory, disk, off",
+    lambda value: value is False or value in ("auto", "memory", "disk", "off"),  # YAML takes a plain `off` for false
+)
+
+
+ARMS: Rule = (
+    "names, each with one override or a list of them",
+    lambda value: isinstance(value, Mapping) and all(v is None or TEXT[1](v) or _texts(v) for v in value.values()),
+)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(TEXT[1], value))
+
+
+def several(rule: Rule, what: str) -> Rule:
+    """A list of different values, each of which keeps the rule."""
+    return what, lambda v: isinstance(v, list) and bool(v) and all(map(rule[1], v)) and len(set(v)) == len(v)

@@ -1,0 +1,260 @@
+"""The command as users meet it: help, hints, words, their own configs, an installed wheel, a terminal."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ptft.checkpoint import file as checkpoint_file
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = ["stage=pretrain", "dataset.images=100", "dataset.held_out=20", "train.steps=4", "train.every.log=2"]
+
+
+def test_alone_it_prints_the_help(ptft):
+    done = ptft()
+    assert done.code == 0
+    assert done.out == ptft("--help").out
+    for word in (
+        "stage=pretrain",
+        "stage=finetune",
+        "stage=evaluate",
+        "stage=predict",
+        "resume=",
+        "vit_tiny",
+        "mnist_survey",
+    ):
+        assert word in done.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--cfg", "job"],
+        ["--info"],
+        ["ls"],
+        ["stage=pretrain", "optimzer.lr=1"],
+        ["-sc", "query=bash"],
+        ["stage=finetune"],
+    ],
+    ids=" ".join,
+)
+def test_quick_answers_import_no_torch(arguments):
+    code = (
+        "import sys\nfrom ptft.cli.main import main\n"
+        "try:\n    main(sys.argv[1:])\nfinally:\n    print('torch' in sys.modules, file=sys.stderr)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COMP_LINE": "ptft mo", "COMP_POINT": "7"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr.rstrip().endswith("False"), done.stderr
+
+
+@pytest.mark.parametrize("wrong", [[], ["stage=pretrain", "optimzer.lr=1"]], ids=["help", "typo"])
+def test_quick_answers_are_quick(wrong, process):
+    process(*wrong)
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        process(*wrong)
+        times.append(time.perf_counter() - began)
+    assert min(times) < 1.5, "an import that does not belong there costs more than slow machines do"
+
+
+def test_completion_offers_groups_and_options(process):
+    done = process("-sc", "query=bash", env={"COMP_LINE": "ptft model=vit", "COMP_POINT": "14"})
+    assert "model=vit_tiny" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["pretrain"], "ptft stage=pretrain"),
+        (["finetun"], "did you mean finetune"),
+        (["model=cnn"], "stage=NAME, one of compare, evaluate, finetune, predict, pretrain"),
+        (["--hlep"], "did you mean --help"),
+        (["stage=pretrain", "seed=1,2"], "several values need -m"),
+        (["stage=finetune"], "ckpt=null to train from scratch"),
+        (["stage=evaluate", "ckpt=null"], "stage=evaluate: needs a checkpoint"),
+        (["ls", "modle"], "did you mean model"),
+        (["--cfg", "job", "modle=1"], "did you mean model"),
+    ],
+)
+def test_what_is_meant_is_said_in_one_line(ptft, tmp_path, arguments, said):
+    done = ptft(*arguments)
+    assert done.code == 2
+    assert said in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_ls_lists_what_there_is(ptft):
+    names = {path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}
+    assert set(ptft("ls", "model").out.split()) == names
+    assert {line.split()[0] for line in ptft("ls").out.splitlines()} == {
+        p.name for p in (ROOT / "conf").iterdir() if p.is_dir()
+    }
+
+
+def test_a_copied_config_wins_and_the_header_says_so(ptft, tmp_path):
+    assert ptft("cp", "optimizer/adamw").code == 0
+    copy = tmp_path / "conf" / "optimizer" / "adamw.yaml"
+    copy.write_text(re.sub(r"(?m)^lr: .*", "lr: 0.0123", copy.read_text()))
+    done = ptft(*QUICK, "dry_run=true")
+    assert done.code == 0, done.text
+    assert "adamw at 0.0123" in done.out
+    assert f"{tmp_path / 'conf'} win over ptft's own" in done.out
+    again = ptft("cp", "optimizer/adamw")
+    assert again.code == 2
+    assert "is there already" in again.err
+    assert "did you mean" in ptft("cp", "optimizer/adamww").err
+
+
+def test_cfg_job_shows_the_composed_configuration(ptft):
+    shown = yaml.safe_load(ptft("--cfg", "job", "stage=pretrain", "optimizer.lr=0.5").out)
+    assert shown["optimizer"]["lr"] == 0.5
+    assert "hydra" not in shown
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(ptft, tmp_path):
+    done = ptft(*QUICK, "dry_run=true", "optimizer.weight_decay=0.25")
+    assert done.code == 0, done.text
+    assert "1,199,882 parameters" in done.out
+    assert re.search(r"head +1,199,648 +0.001 +0.25 +throughout$", done.out, re.MULTILINE), "weights decay"
+    assert re.search(r"head +234 +0.001 +0 +throughout$", done.out, re.MULTILINE), "biases do not"
+    assert not list(tmp_path.iterdir())
+
+
+def test_off_a_terminal_there_are_plain_lines_only(process, tmp_path):
+    done = process(*QUICK, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", done.out)
+    assert len(re.findall(r"^step \d+/4 .* train loss", done.out, re.M)) == 2
+    assert done.err == ""
+    *_, folder, following = done.out.splitlines()
+    assert folder.split()[0] == "folder"
+    assert (Path(folder.split(maxsplit=1)[1]) / "summary.json").exists()
+    assert following.startswith("next    ptft stage=finetune ckpt=outputs/")
+
+
+def test_on_a_terminal_there_are_a_header_a_table_and_a_panel(tmp_path):
+    main, child = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "100"}
+    arguments = [sys.executable, "-m", "ptft", *QUICK, "train.every.evaluate=2"]
+    running = subprocess.Popen(arguments, stdin=child, stdout=child, stderr=child, cwd=tmp_path, env=environment)
+    os.close(child)
+    shown = b""
+    while True:
+        try:
+            part = os.read(main, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    assert running.wait(60) == 0
+    os.close(main)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    for piece in (
+        "╭─ ptft pretrain",
+        "train loss",
+        "val accuracy",
+        "╭─ pretrain done",
+        "next",
+        "ptft stage=finetune ckpt=",
+    ):
+        assert piece in text
+    log = next(tmp_path.glob("outputs/*/*/run.log")).read_text()
+    assert "\x1b" not in log
+    assert "pretrain done" in log
+
+
+def test_nobody_reading_does_not_harm_the_run(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    line = f"{sys.executable} -m ptft {' '.join(QUICK)} train.every.log=1 | head -1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert next(tmp_path.glob("outputs/*/*/summary.json"))
+
+
+@pytest.mark.slow
+def test_the_wheel_brings_the_configs_and_works_from_any_folder(tmp_path):
+    built = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(tmp_path),
+        str(ROOT),
+    ]
+    subprocess.run(built, check=True, capture_output=True, timeout=300)
+    wheel = next(tmp_path.glob("ptft-*.whl"))
+    inside = {name.removeprefix("ptft/") for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".yaml")}
+    assert inside == {str(path.relative_to(ROOT)) for path in (ROOT / "conf").rglob("*.yaml")}
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)],
+        check=True,
+        capture_output=True,
+    )
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    done = subprocess.run(
+        [str(site / "bin" / "ptft"), *QUICK],
+        cwd=elsewhere,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert next(elsewhere.glob("outputs/*/*/checkpoints/best.pt"))
+
+
+def test_an_optimizer_without_a_rate_is_refused(ptft):
+    done = ptft(*QUICK, "~optimizer.lr")
+    assert done.code == 2
+    assert "optimizer.lr: is missing" in done.err
+
+
+def test_a_batch_of_one_under_batch_statistics_names_the_key(ptft):
+    done = ptft(
+        "stage=pretrain", "model=resnet18", "dataset=digits", "dataset.size=8", "train.batch_size=1", "train.steps=1"
+    )
+    assert done.code == 2
+    assert "raise train.batch_size" in done.err
+    assert "Traceback" not in done.text
+
+
+def test_a_refused_continuation_leaves_the_status_of_the_run(ptft, pretrained, tmp_path):
+    shutil.copytree(pretrained, tmp_path / "run")
+    path = tmp_path / "run" / "checkpoints" / "last.pt"
+    content, _ = checkpoint_file.read(path)
+    checkpoint_file.write(path, {**content, "fingerprint": "another"})
+    done = ptft("resume=run", "train.steps=30")
+    assert done.code == 3
+    assert "the dataset changed" in done.err
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "finished"

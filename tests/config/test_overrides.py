@@ -1,0 +1,114 @@
+"""What the shell gave: paths of any name reach Hydra's own parser unharmed; names that don't exist get near ones."""
+
+import random
+
+import pytest
+
+from ptft.config import compose
+from ptft.config.overrides import PATH_KEYS, expand, parse, quote, typed_values
+from ptft.errors import ConfigError, nearest, suggest
+
+ODD = "ab/ .,=()[]{}#~'\"\\:;|&$@!?*+-<>%^`\tдのé1"
+SPECIAL = ["null", "???", "${oc.env:HOME}", "'a b'", '"a b"', ""]
+
+
+def odd_paths(count, seed, letters=ODD):
+    """Random strings that have no meaning of their own to Hydra."""
+    draw = random.Random(seed)
+    made = ("".join(draw.choices(letters, k=draw.randint(1, 12))) for _ in range(count))
+    return [
+        path for path in made if "${" not in path and not (len(path) > 1 and path[0] in "'\"" and path[0] == path[-1])
+    ]
+
+
+def test_any_path_reaches_the_configuration_as_it_was_typed():
+    for key in PATH_KEYS:
+        for path in odd_paths(300, key):
+            assert typed_values([quote(f"{key}={path}")]) == {key: path}
+
+
+def test_words_that_look_like_values_stay_text():
+    for path in (
+        "1",
+        "1e3",
+        "true",
+        "nan",
+        "~",
+        "[a]",
+        "{a: b}",
+        "a,b",
+        "range(1,3)",
+        "glob(*)",
+        " ",
+        "\\",
+        "\\'",
+        "'",
+    ):
+        assert typed_values([quote(f"ckpt={path}")]) == {"ckpt": path}
+
+
+def test_paths_survive_the_whole_composition():
+    for path in odd_paths(12, "whole"):
+        composed = compose.compose(["stage=finetune", quote(f"ckpt={path}"), quote(f"dataset.root={path}")])
+        plain = compose.plain(composed)
+        assert (plain["ckpt"], plain["dataset"]["root"]) == (path, path)
+
+
+def test_under_a_sweep_commas_separate_and_nothing_else_does():
+    for first, second in zip(
+        odd_paths(150, 1, ODD.replace(",", "")), odd_paths(150, 2, ODD.replace(",", "")), strict=False
+    ):
+        jobs = expand([quote(f"ckpt={first},{second}", multirun=True)])
+        assert [typed_values(job)["ckpt"] for job in jobs] == [first, second]
+
+
+@pytest.mark.parametrize("value", SPECIAL)
+def test_what_means_something_to_hydra_keeps_its_meaning(value):
+    assert quote(f"ckpt={value}") == f"ckpt={value}"
+
+
+@pytest.mark.parametrize("override", ["optimizer.lr=1e-3", "dataset.classes=[a,b]", "~train.ema", "seed=0,1"])
+def test_other_keys_are_hydras_own(override):
+    assert quote(override) == override
+
+
+def test_a_path_key_that_is_added_is_a_path_too():
+    assert typed_values([quote("+dataset.root=a, b")]) == {"dataset.root": "a, b"}
+
+
+def test_the_command_line_is_sorted():
+    found = parse(["-m", "pretrain", "ckpt=a b", "~train.ema", "--cfg", "job", "--resolve"])
+    assert found.multirun
+    assert found.shows
+    assert found.words == ["pretrain"]
+    assert found.overrides == ["ckpt='a b'", "~train.ema"]
+    assert found.flags == ["--cfg", "job", "--resolve"]
+    assert not parse(["stage=pretrain"]).shows
+
+
+def test_an_unknown_flag_is_named_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"--multirn.*--multirun"):
+        parse(["--multirn"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("optimzer.lr", ["optimizer.lr"]),
+        ("train.epoch", ["train.epochs"]),
+        ("lr", ["optimizer.lr"]),
+        ("optimizer.batch_size", ["train.batch_size"]),
+        ("batchsize", ["train.batch_size"]),
+        ("cnnn", ["cnn"]),
+        ("zzz", []),
+    ],
+)
+def test_the_nearest_names(typed, expected):
+    choices = ["cnn", "optimizer.lr", "optimizer.eps", "train.batch_size", "train.epochs", "train.every.save", "seed"]
+    assert nearest(typed, choices)[: len(expected) or 1] == expected
+
+
+def test_a_suggestion_reads_well():
+    assert suggest("cnnn", ["cnn", "vit"]) == "; did you mean cnn?"
+    assert suggest("resnet51", ["resnet18", "resnet50"]) == "; did you mean resnet50 or resnet18?"
+    assert suggest("zzz", ["cnn"]) == ""

@@ -1,0 +1,151 @@
+"""Every key has a type and a range, and everything wrong is said at once."""
+
+import copy
+
+import pytest
+
+from ptft.config import compose
+from ptft.config.validate import RULES, check
+from ptft.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def composed():
+    """A composition of each of two stages, together with keys of every kind."""
+    configs = {}
+    for stage in ("pretrain", "finetune"):
+        overrides = [f"stage={stage}", *(["ckpt=x", "model=vit_tiny"] if stage == "finetune" else ["optimizer=sgd"])]
+        configs[stage] = compose.plain(compose.compose(overrides))
+    return configs
+
+
+def changed(config, **values):
+    """The configuration with `a__b=value` set at a.b."""
+    config = copy.deepcopy(config)
+    for key, value in values.items():
+        *path, leaf = key.split("__")
+        node = config
+        for part in path:
+            node = node[part]
+        node[leaf] = value
+    return config
+
+
+def test_what_is_composed_passes(composed):
+    for config in composed.values():
+        check(config, config)
+
+
+INF, NAN = float("inf"), float("nan")
+HEAD, ALL = {"until": 0.2, "train": "head"}, {"until": 1.0, "train": "all"}
+
+
+@pytest.mark.parametrize(
+    ("key", "good", "bad"),
+    [
+        ("optimizer__lr", [1e-9, 1, 3.5], [0, -1, NAN, INF, "1e", None, True, [1]]),
+        ("optimizer__weight_decay", [0, 0.1], [-0.1, NAN, "x", None]),
+        ("optimizer__momentum", [0, 0.99], [1, -0.1, "x"]),
+        ("train__epochs", [None, 1, 100], [0, -1, 1.5, "3", True, NAN]),
+        ("train__minutes", [None, 0.5, 3], [0, -1, INF, "3"]),
+        ("train__batch_size", [1, 512], [0, 2.0, "64", None]),
+        ("train__clip", [None, 0.5], [0, -1, NAN]),
+        ("train__ema", [None, 0.999], [0, 1, 1.5]),
+        ("train__average_last", [None, 2, 5], [0, 1, 2.5, "3", True]),
+        ("train__workers", ["auto", 0, 4], [-1, 0.5, None, "many"]),
+        ("dataset__cache", ["auto", "memory", "disk", "off", False], ["ram", True, None, 0]),
+        ("train__every__log", ["auto", 1], [0, "never"]),
+        ("train__compile", [True, False], ["yes", 1, None]),
+        (
+            "train__monitor",
+            [None, {"metric": "val/loss", "mode": "min"}],
+            ["val/loss", {"metric": "val/loss"}, {"mode": "min"}],
+        ),
+        ("dataset__size", [None, 28, [32, 48]], [0, -3, 2.5, [32], [1, 2, 3], "28"]),
+        ("dataset__channels", [None, 1, 3], [2, 4, True, "3"]),
+        ("dataset__val", [None, "val", 0.1], [0, 1, 1.5, ""]),
+        ("dataset__fraction", [None, 0.5, 1], [0, 1.1]),
+        ("dataset__units", ["characters", "words", "bpe"], ["letters", None, 3]),
+        ("dataset__vocabulary", [1, 300], [0, 2.5, None, "many"]),
+        ("dataset__symbols", [None, ["a", " "]], ["ab", 3]),
+        ("dataset__limit", [None, 10], [0, 0.5]),
+        ("dataset__classes", [None, ["a"]], ["a", 3]),
+        ("dataset__on_error", ["raise", "skip"], ["ignore", None]),
+        ("dataset__download", [True, False], ["no", None]),
+        ("objective__label_smoothing", [0, 0.1], [1, -0.1, None]),
+        (
+            "finetune__train",
+            ["all", "head", "last:2", "norm", "bias", [HEAD, ALL], [{**HEAD, "layer_decay": 0.5}, ALL]],
+            [
+                *("last:", "tail", "last:-1", None, 2, [], ["all"], [HEAD], [ALL, HEAD], [HEAD, HEAD, ALL]),
+                *([{"until": 1}], [{"until": 1, "train": "tail"}], [{**ALL, "lr": 1}], [{**ALL, "layer_decay": 2}]),
+                *([{"until": "1", "train": "all"}], [{"until": 0, "train": "head"}, ALL]),
+            ],
+        ),
+        ("finetune__head_init", ["random", "zero", "probe"], ["ones", None]),
+        ("finetune__l2sp", [None, 0.01], [0, -1, NAN, "x"]),
+        ("finetune__lora__rank", [None, 8], [0, 1.5, "8"]),
+        ("finetune__lora__alpha", [16, 0.5], [0, None]),
+        ("finetune__lora__targets", ["attention", r"blocks\.\d", ["qkv"]], ["", "(", None, [], [3], 2]),
+        ("finetune__lora__dropout", [0, 0.1], [1, -0.1]),
+        ("finetune__head", ["new", "keep"], ["old", None]),
+        ("finetune__layer_decay", [None, 0.75, 1], [0, 1.1]),
+        ("device", ["auto", "cpu", "cuda", "cuda:1", "mps"], ["gpu", "cuda:", "cuda:x", None, 0]),
+        ("precision", ["auto", "fp32", "bf16", "fp16"], ["fp8", 16]),
+        ("seed", [0, 7], [-1, 0.5, "x", None]),
+        ("dry_run", [True], ["yes", 1]),
+        ("trusted", [[], ["mypkg"]], ["mypkg", None]),
+        ("schedule__warmup", [0, 0.1, 500], [-1, "x"]),
+    ],
+)
+def test_values_in_and_out_of_range(composed, key, good, bad):
+    config = composed["finetune" if key.startswith("finetune") else "pretrain"]
+    name = key.replace("__", ".")
+    for value in good:
+        check(changed(config, **{key: value}), config)
+    for value in bad:
+        with pytest.raises(ConfigError) as caught:
+            check(changed(config, **{key: value}), config)
+        lines = str(caught.value).splitlines()
+        assert len(lines) == 1, lines
+        assert lines[0].startswith(f"{name}={'null' if value is None else value}: must be "), lines
+
+
+def test_every_rule_is_of_a_key_that_exists():
+    groups = ("stage", "model", "dataset", "objective", "optimizer", "schedule")
+    typed = [f"{group}={name}" for group in groups for name in compose.options(group)]
+    keys = {key for override in typed for key in compose.flat_keys(compose.compose([override]))}
+    assert set(RULES) <= keys | set(compose.flat_keys(compose.compose(["experiment=cifar10_fast"])))
+
+
+def test_a_key_without_a_rule_keeps_the_type_of_its_default(composed):
+    config = composed["pretrain"]
+    for key, bad in (("dataset__views__rotate", "far"), ("optimizer__nesterov", 3), ("dataset__held_out", None)):
+        with pytest.raises(ConfigError, match=key.replace("__", ".")):
+            check(changed(config, **{key: bad}), config)
+
+
+def test_everything_wrong_is_said_at_once(composed):
+    wrong = {
+        "optimizer__lr": -1,
+        "train__batch_size": 4,
+        "train__accumulate": 8,
+        "seed": "x",
+        "dataset__limit": 5,
+        "dataset__fraction": 0.5,
+        "ckpt": "a",
+        "resume": "b",
+    }
+    with pytest.raises(ConfigError) as caught:
+        check(changed(composed["pretrain"], **wrong), composed["pretrain"])
+    lines = str(caught.value).splitlines()
+    starts = [
+        "optimizer.lr=-1",
+        "seed=x",
+        "resume= continues",
+        "dataset.limit and dataset.fraction",
+        "train.accumulate=8",
+    ]
+    assert len(lines) == len(starts)
+    for start in starts:
+        assert any(line.startswith(start) for line in lines), (start, lines)

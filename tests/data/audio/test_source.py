@@ -1,0 +1,217 @@
+"""Sources of recordings: which file is which class or transcript in which split, and batches of them."""
+
+import json
+
+import pytest
+import torch
+
+from ptft.core import Spec
+from ptft.data.audio import folder as audio_folder
+from ptft.data.audio import manifest as audio_manifest
+from ptft.data.audio import reader as audio_reader
+from ptft.data.audio import speech_commands
+from ptft.data.audio.examples import PAD
+from ptft.data.audio.folder import AudioFolder
+from ptft.data.audio.manifest import AudioManifest
+from ptft.data.audio.speech_commands import SpeechCommands
+from ptft.data.audio.strings import AudioStrings
+from ptft.data.audio.tones import Tones
+from ptft.data.audio.transcripts import join
+from ptft.data.cache.policy import choose, keep
+from ptft.errors import ConfigError, DataError
+
+QUIET = {"progress": lambda done, total: None}
+PATTERN = "{label}_{speaker}_{index}"
+
+
+@pytest.fixture
+def digits(tmp_path):
+    """Two words of two speakers, ten times each; every recording is constant, and tells which one it is."""
+    for label in ("one", "two"):
+        for speaker in ("ann", "bob"):
+            for index in range(10):
+                value = 1000 * (label == "two") + 100 * (speaker == "bob") + index + 1
+                samples = torch.full((400 + 10 * index,), value, dtype=torch.int16)
+                audio_reader.write(tmp_path / f"{label}_{speaker}_{index}.wav", samples, 8000)
+    return tmp_path
+
+
+def values(examples):
+    """The one value of each recording of a split."""
+    return examples.take(torch.arange(len(examples)))["input"][:, 0].tolist()
+
+
+def test_rules_on_names_divide_recordings(digits):
+    source = AudioFolder(root=digits, pattern=PATTERN, test_rule="index:0-1", val_rule="index:2+3", val="val")
+    assert sorted(v % 100 for v in values(source.split("test"))) == [1] * 4 + [2] * 4
+    assert sorted(v % 100 for v in values(source.split("val"))) == [3] * 4 + [4] * 4
+    assert len(source.split("train")) == 24
+    heard = AudioFolder(root=digits, pattern=PATTERN, test_rule="speaker:bob", val=0.25)
+    assert all(v % 1000 > 100 for v in values(heard.split("test")))
+    assert all(v % 1000 < 100 for v in values(heard.split("train")) + values(heard.split("val")))
+    assert heard.split("val").labels.tolist().count(0) in (2, 3)
+
+
+def test_rules_and_patterns_that_can_not_be(digits):
+    with pytest.raises(ConfigError, match=r"test_rule=mood:happy.*label, speaker, index"):
+        AudioFolder(root=digits, pattern=PATTERN, test_rule="mood:happy")
+    with pytest.raises(ConfigError, match=r"needs dataset\.pattern"):
+        AudioFolder(root=digits, test_rule="index:0-4")
+    with pytest.raises(DataError, match="its name is not of the form"):
+        AudioFolder(root=digits, pattern="{label}-{index}")
+
+
+def test_a_batch_is_padded_and_says_how_long_each_is(digits):
+    examples = AudioFolder(root=digits, pattern=PATTERN, val=None, test=None, split_seed=1).split("train")
+    kept = keep(examples, "memory", **QUIET)
+    assert kept.in_memory
+    indices = torch.tensor([5, 0, 17])
+    read, held = examples.take(indices), kept.take(indices)
+    assert all(torch.equal(read[name], held[name]) for name in read)
+    assert held["length"].tolist() == kept.lengths[indices].tolist() == examples.lengths[indices].tolist()
+    real = torch.arange(held["input"].shape[1]) < held["length"].unsqueeze(1)
+    assert bool((held["input"] != 0).eq(real).all())
+
+
+def test_the_cache_knows_uneven_examples(digits):
+    parts = [AudioFolder(root=digits, pattern=PATTERN, val=None, test=None).split("train")]
+    assert choose("auto", parts, memory=2**30)[0] == "memory"
+    assert choose("auto", parts, memory=1)[0] == "off"
+    with pytest.raises(ConfigError, match=r"dataset\.cache=disk"):
+        choose("disk", parts)
+
+
+def test_unreadable_recordings_are_named_or_left_out(digits):
+    (digits / "one_ann_3.wav").write_text("no sound")
+    source = AudioFolder(root=digits, pattern=PATTERN, val=None, test_rule="index:0-0")
+    with pytest.raises(DataError, match=r"one_ann_3.wav.*on_error=skip"):
+        keep(source.split("train"), "memory", **QUIET)
+    skipping = AudioFolder(root=digits, pattern=PATTERN, val=None, test_rule="index:0-0", on_error="skip")
+    kept = keep(skipping.split("train"), "memory", **QUIET)
+    assert len(kept) == 35
+    assert "1 of 36 files are unreadable" in kept.notes[0]
+    assert len(skipping.split("train").take(torch.arange(36))["label"]) == 35
+
+
+def test_folders_are_classes(tmp_path):
+    audio_folder.sample(tmp_path)
+    source = AudioFolder(root=tmp_path)
+    assert source.spec.classes == ("high", "low")
+    assert source.spec.shape == {"rate": 8000, "seconds": None}
+    assert source.split("train").labels.bincount().tolist() == [6, 6]
+    (tmp_path / "empty" / "a").mkdir(parents=True)
+    with pytest.raises(DataError, match="no recordings"):
+        AudioFolder(root=tmp_path / "empty")
+
+
+def test_speech_commands_keep_their_lists(tmp_path):
+    speech_commands.sample(tmp_path)
+    audio_reader.write(tmp_path / "_background_noise_" / "hum.wav", torch.ones(1000, dtype=torch.int16), 16_000)
+    source = SpeechCommands(root=tmp_path)
+    assert source.spec.classes == ("no", "yes")
+    assert [len(source.split(name)) for name in ("train", "val", "test")] == [8, 2, 2]
+    assert [path.name for path in source.split("test").paths] == ["1_nohash_0.wav"] * 2
+    kept = SpeechCommands(root=tmp_path, classes=["yes"])
+    assert len(kept.split("train")) == 4
+
+
+def test_a_checkpoint_decides_rate_and_length(digits):
+    like = Spec("audio", audio_reader.shape(16_000, 0.02), "class", ("x", "y"))
+    source = AudioFolder(root=digits, pattern=PATTERN, val=None, like=like)
+    assert source.spec.shape == like.shape
+    assert source.split("train").take(torch.tensor([0]))["input"].shape == (1, 320)
+    assert any("resampled to 16,000 Hz" in note for note in source.notes)
+    with pytest.raises(ConfigError, match="trained on image"):
+        AudioFolder(root=digits, pattern=PATTERN, like=Spec("image", {}))
+
+
+def test_strings_hold_recordings_of_their_own_split_and_speaker(digits):
+    source = AudioStrings(
+        root=digits, pattern=PATTERN, test_rule="index:0-1", val_rule="index:2-3", strings=40, gap=0.01
+    )
+    assert source.spec.target == "transcript"
+    assert source.spec.classes == ("one", "two")
+    for split, indices in (("train", range(5, 11)), ("val", (3, 4)), ("test", (1, 2))):
+        batch = source.split(split).take(torch.arange(40))
+        for row, target, size in zip(batch["input"], batch["target"], batch["target_length"], strict=True):
+            heard = row[row != 0].unique_consecutive().tolist()
+            assert all(v % 100 in indices for v in heard)
+            assert len({v % 1000 >= 100 for v in heard}) == 1
+            assert 2 <= size <= 5
+            assert target[size:].eq(PAD).all()
+            assert changes([v >= 1000 for v in heard]) == changes((target[:size] == 1).tolist())
+    with pytest.raises(ConfigError, match="val_rule"):
+        AudioStrings(root=digits, pattern=PATTERN, test_rule="index:0-1", val=0.1)
+
+
+def changes(kinds):
+    """Equal neighbours once: a word that follows itself may be the same recording."""
+    return [kind for kind, before in zip(kinds, [None, *kinds], strict=False) if kind != before]
+
+
+def test_strings_are_what_their_parts_are(digits):
+    source = AudioStrings(root=digits, pattern=PATTERN, test_rule="index:0-1", val=None, strings=20, gap=0.02)
+    examples = source.split("train")
+    batch = examples.take(torch.tensor([7, 3, 11]))
+    for row, number in enumerate((7, 3, 11)):
+        pieces = []
+        for part, gap in zip(examples.parts[number].tolist(), examples.gaps[number].tolist(), strict=True):
+            if part != PAD:
+                start, length = examples.recordings.starts[part], examples.recordings.lengths[part]
+                pieces += [torch.zeros(gap, dtype=torch.int16), examples.values[start : start + length]]
+        whole = torch.cat(pieces)
+        assert batch["length"][row] == len(whole)
+        assert torch.equal(batch["input"][row, : len(whole)], whole)
+        assert not batch["input"][row, len(whole) :].any()
+
+
+def test_a_manifest_of_parts_of_recordings(tmp_path):
+    audio_reader.write(tmp_path / "long.wav", torch.arange(8000, dtype=torch.int16), 8000)
+    lines = [
+        {"path": "long.wav", "text": "Ab c", "start": 0.0, "end": 0.5},
+        {"path": "long.wav", "text": "cab", "start": 0.5, "end": 0.75, "split": "val"},
+    ]
+    (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    source = AudioManifest(root=tmp_path / "list.jsonl")
+    assert source.spec.classes == (" ", "a", "b", "c")
+    batch = source.split("train").take(torch.tensor([0]))
+    assert batch["length"].tolist() == [4000]
+    assert join(batch["target"][0].tolist(), source.spec) == "ab c"
+    assert source.split("val").take(torch.tensor([0]))["input"][0].tolist() == list(range(4000, 6000))
+    given = AudioManifest(root=tmp_path / "list.jsonl", symbols=list("zyxcba "), val=None)
+    assert given.split("train").take(torch.tensor([0]))["target"].tolist() == [[5, 4, 6, 3]]
+    words = AudioManifest(root=tmp_path / "list.jsonl", units="words", val=None)
+    assert words.spec.classes == ("ab", "c")
+
+
+def test_manifests_that_can_not_be(tmp_path):
+    audio_reader.write(tmp_path / "a.wav", torch.ones(800, dtype=torch.int16), 8000)
+    (tmp_path / "list.csv").write_text("path,text\na.wav,\n")
+    with pytest.raises(DataError, match="line 2: has no path or no text"):
+        AudioManifest(root=tmp_path / "list.csv")
+    (tmp_path / "list.csv").write_text("path,text,split\na.wav,ab,train\na.wav,abx,val\n")
+    with pytest.raises(DataError, match=r"'x' is not in the vocabulary"):
+        AudioManifest(root=tmp_path / "list.csv").split("val")
+    with pytest.raises(ConfigError, match=r"per_class=5"):
+        AudioManifest(root=tmp_path / "list.csv", per_class=5)
+
+
+def test_librispeech_is_read_in_its_layout(tmp_path):
+    audio_manifest.sample(tmp_path)
+    source = AudioManifest(root=tmp_path, seconds=0.35)
+    assert source.spec.classes == tuple(" abenot")
+    assert len(source.split("train")) == 3
+    assert any("1 recordings are longer" in note for note in source.notes)
+
+
+def test_tones_are_functions_of_their_number():
+    source = Tones(count=60, held_out=8)
+    train = source.split("train")
+    alone, together = train.take(torch.tensor([17])), train.take(torch.tensor([3, 17]))
+    assert torch.equal(alone["input"][0], together["input"][1, : alone["length"][0]])
+    assert (
+        source.fingerprint() == Tones(count=60, held_out=8).fingerprint() != Tones(count=61, held_out=8).fingerprint()
+    )
+    assert source.split("train").labels.bincount().tolist() == [8, 8, 8, 8, 7, 7, 7, 7]
+    strings = Tones(count=30, held_out=8, words=[2, 3]).split("train").take(torch.arange(30))
+    assert set(strings["target_length"].tolist()) == {2, 3}

@@ -1,0 +1,109 @@
+"""Runs are the same wherever decoded images are kept, say where that is, and may change it when they are continued."""
+
+import random
+
+import pytest
+from PIL import Image
+
+from ptft.checkpoint import file as checkpoint_file
+from ptft.runtime.paths import cache_dir
+from tests.conftest import ROOT, refused, rows, summary
+
+RUN = (
+    "stage=pretrain",
+    "dataset=image_folder",
+    "dataset.root=photos",
+    "dataset.size=12",
+    "dataset.val=0.25",
+    "objective._target_=tests.helpers.self_killing.Mortal",
+    "trusted=[tests.helpers.self_killing]",
+    "model.channels=[4,6]",
+    "model.width=12",
+    "train.batch_size=8",
+    "train.epochs=3",
+    "train.every.evaluate=4",
+    "train.workers=1",
+    "device=cpu",
+)
+"""27 steps in three epochs of 72 images."""
+
+
+@pytest.fixture(autouse=True)
+def photos(tmp_path, monkeypatch):
+    """48 noisy JPEG files of each of two classes, which train and val share."""
+    monkeypatch.syspath_prepend(ROOT)
+    noise = random.Random(0)
+    for name, base in (("dark", 40), ("light", 160)):
+        (tmp_path / "photos" / "train" / name).mkdir(parents=True)
+        for i in range(48):
+            values = bytes(base + noise.randrange(90) for _ in range(14 * 14 * 3))
+            Image.frombytes("RGB", (14, 14), values).save(tmp_path / "photos" / "train" / name / f"{i:02}.jpg")
+    return tmp_path / "photos"
+
+
+def trained(folder):
+    """All that a run came to: weights, fingerprint, losses."""
+    content, _ = checkpoint_file.read(folder / "checkpoints" / "last.pt")
+    weights = {name: value.tolist() for name, value in content["weights"].items()}
+    found = [(row["split"], row["step"], row["loss"]) for row in rows(folder) if row["split"] == "val"]
+    assert found
+    return weights, content["fingerprint"], found
+
+
+def test_every_mode_trains_the_same_and_is_changed_on_resume(ptft, tmp_path, monkeypatch):
+    said = {
+        "memory": "96 examples are read once and kept in memory",
+        "disk": f"of examples are mapped from {cache_dir()}",
+        "off": "96 examples are read again in every epoch (dataset.cache=off)",
+    }
+    for mode, sentence in said.items():
+        done = ptft(*RUN, f"dataset.cache={mode}", f"hydra.run.dir={mode}")
+        assert done.code == 0, done.text
+        assert done.out.count(sentence) == 1
+        assert len(list(cache_dir().glob("*.examples"))) == (mode != "memory"), "train and val share one"
+    assert trained(tmp_path / "memory") == trained(tmp_path / "disk") == trained(tmp_path / "off")
+    monkeypatch.setenv("MORTAL", "SIGTERM step 5")
+    assert ptft(*RUN, "dataset.cache=off", "hydra.run.dir=run").code == 143
+    monkeypatch.setenv("MORTAL", "SIGTERM step 14")
+    assert ptft("resume=run", "trusted=[tests.helpers.self_killing]", "dataset.cache=disk").code == 143
+    done = ptft("resume=run", "trusted=[tests.helpers.self_killing]", "dataset.cache=memory")
+    assert done.code == 0, done.text
+    assert trained(tmp_path / "run") == trained(tmp_path / "off")
+
+
+def test_files_that_were_left_out_beforehand_make_another_order(ptft, photos, monkeypatch):
+    """So a run that knew them is not continued as one that does not; in memory and on the disk they are the same."""
+    (photos / "train" / "dark" / "07.jpg").write_text("no")
+    monkeypatch.setenv("MORTAL", "SIGTERM step 5")
+    assert ptft(*RUN, "dataset.on_error=skip", "hydra.run.dir=run").code == 143
+    go_on = ("resume=run", "trusted=[tests.helpers.self_killing]")
+    refused(ptft(*go_on, "dataset.cache=off"), 3, "fingerprint", "run")
+    done = ptft(*go_on, "dataset.cache=disk")
+    assert done.code == 0, done.text
+    assert "files are unreadable and left out" in done.out
+
+
+def test_a_dry_run_writes_nothing(ptft, tmp_path):
+    done = ptft(*RUN, "dataset.cache=disk", "dry_run=true")
+    assert done.code == 0, done.text
+    assert not list(cache_dir().rglob("*.examples*"))
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_decoded(ptft, photos, tmp_path):
+    refused(
+        ptft(*RUN, "dataset.cache=disk", "dataset.size=400000", "hydra.run.dir=run"),
+        5,
+        str(cache_dir()),
+        f"{96 * 3 * 400_000**2:,} bytes",
+        "are free",
+        "PTFT_CACHE",
+        "dataset.cache=off",
+    )
+
+
+def test_evaluate_says_it_too(ptft, tmp_path):
+    assert ptft(*RUN, "train.epochs=1", "hydra.run.dir=run").code == 0
+    done = ptft("stage=evaluate", "ckpt=run", "split=val", "trusted=[tests.helpers.self_killing]", "dataset.cache=disk")
+    assert done.code == 0, done.text
+    assert "are mapped from" in done.out
+    assert summary(next((tmp_path / "outputs").glob("*/*")))["metrics"]["val"]["accuracy"] >= 0

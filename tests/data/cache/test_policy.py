@@ -1,0 +1,143 @@
+"""Where examples are kept changes nothing about them, and what is chosen is said."""
+
+import multiprocessing
+import os
+import signal
+
+import pytest
+import torch
+
+from ptft.data.cache import policy
+from ptft.data.cache.policy import choose, into_memory, keep, onto_disk
+from ptft.data.examples import MemoryExamples, select
+from ptft.errors import DataError, ResourceError, StorageError
+from tests.data.test_examples import Counting
+
+
+def silent(done, total):
+    pass
+
+
+@pytest.fixture(params=["here", "processes"])
+def where(request, monkeypatch):
+    """Whether examples are read in this process or, from the second part on, in others."""
+    monkeypatch.setattr(policy, "WORTH", float("inf") if request.param == "here" else 0.0)
+    monkeypatch.setattr(policy, "TRAVELS", 12 * 16)
+    monkeypatch.setattr(policy, "cores", lambda: 2)
+
+
+@pytest.mark.parametrize("mode", ["memory", "disk"])
+def test_every_example_is_read_once_in_order_and_progress_ends_at_the_total(where, mode):
+    said, examples = [], Counting(200)
+    kept = keep(examples, mode, lambda done, total: said.append((done, total)))
+    assert kept.in_memory
+    assert kept.notes == ()
+    for indices in (torch.arange(200), torch.tensor([7, 199, 0])):
+        one, other = kept.take(indices), examples.take(indices)
+        assert all(torch.equal(one[key], other[key]) for key in ("input", "label", "index"))
+    assert torch.equal(kept.labels, examples.labels)
+    assert said[-1] == (200, 200)
+    assert said == sorted(said)
+    assert len(said) == 13
+
+
+def test_what_is_off_or_in_memory_already_stays_as_it_is():
+    examples = Counting(20)
+    assert keep(examples, "off", silent) is examples
+    memory = into_memory(examples)
+    assert all(keep(memory, mode, silent) is memory for mode in ("memory", "disk", "off"))
+
+
+@pytest.mark.parametrize("read", [into_memory, onto_disk])
+def test_unreadable_files_are_left_out_said_and_capped(where, read):
+    kept = read(Counting(100, broken=[3, 50]))
+    assert len(kept) == 98
+    batch = kept.take(torch.tensor([2, 3]))
+    assert batch["input"][:, 0, 0, 0].tolist() == [2, 4]
+    assert batch["index"].tolist() == [2, 3]
+    assert kept.labels[3] == 4 % 3
+    assert "2 of 100" in kept.notes[0]
+    assert "file3.png" in kept.notes[0]
+    assert len(read(Counting(170, broken=list(range(17))))) == 153, "a whole part of them changes nothing"
+    with pytest.raises(DataError, match=r"11 of 101 files.*file0\.png.*on_error"):
+        read(Counting(101, broken=list(range(11))))
+
+
+class Broken(Counting):
+    def take(self, indices):
+        if 70 in indices:
+            raise DataError("file70.png: cut")
+        return super().take(indices)
+
+
+class Deadly(Counting):
+    def take(self, indices):
+        if 70 in indices:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().take(indices)
+
+
+@pytest.mark.parametrize("mode", ["memory", "disk"])
+def test_the_first_error_comes_through(where, mode):
+    with pytest.raises(DataError, match=r"file70\.png"):
+        keep(Broken(100), mode, silent)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("where", ["processes"], indirect=True)
+def test_a_killed_process_is_named_with_its_signal(where):
+    with pytest.raises(ResourceError, match="Killed"):
+        keep(Deadly(100), "memory", silent)
+
+
+@pytest.mark.parametrize("read", [into_memory, onto_disk])
+def test_a_part_has_labels_of_its_own(read):
+    part = select(Counting(100), torch.tensor([10, 30, 20]), torch.tensor([2, 1, 0]))
+    batch = read(part).take(torch.tensor([2, 1]))
+    assert batch["input"][:, 0, 0, 0].tolist() == [20, 30]
+    assert batch["label"].tolist() == [0, 1]
+    assert batch["index"].tolist() == [2, 1]
+
+
+PARTS = [Counting(200), select(Counting(100), torch.arange(50), torch.arange(50))]
+"""3,000 bytes to read."""
+
+
+@pytest.mark.parametrize(
+    ("mode", "memory", "disk", "chosen", "said"),
+    [
+        ("auto", 12_000, 0, "memory", "250 examples are read once and kept in memory"),
+        ("auto", 11_999, 6_000, "disk", "dataset.cache=auto; they need 0.0 MiB of memory"),
+        ("auto", 11_999, 5_999, "off", "read again in every epoch (dataset.cache=auto; they need"),
+        ("memory", 3_000, 0, "memory", "dataset.cache=memory"),
+        ("disk", 10**9, 3_000, "disk", "dataset.cache=disk"),
+        ("off", 10**9, 10**9, "off", "250 examples are read again in every epoch (dataset.cache=off)"),
+        (False, 10**9, 10**9, "off", "dataset.cache=off"),
+    ],
+)
+def test_the_first_that_fits_is_chosen_and_said(mode, memory, disk, chosen, said):
+    found, sentence = choose(mode, [*PARTS, MemoryExamples(torch.zeros(9, 1), torch.zeros(9))], memory, disk)
+    assert found == chosen
+    assert said in sentence
+
+
+def test_what_is_on_the_disk_already_needs_no_room():
+    onto_disk(PARTS[0])
+    assert choose("disk", PARTS, 0, 600)[0] == "disk"
+    assert "of them there already" in choose("auto", PARTS, 0, 1200)[1]
+    assert choose("auto", PARTS, 0, 1199)[0] == "off"
+
+
+def test_what_was_asked_for_and_does_not_fit_is_refused():
+    with pytest.raises(ResourceError, match=r"dataset\.cache=memory.*dataset\.cache=disk"):
+        choose("memory", PARTS, 2_999, 10**9)
+    with pytest.raises(StorageError, match=r"cache.*need 3,000 bytes.*free.*PTFT_CACHE.*dataset\.cache=off"):
+        choose("disk", PARTS, 10**9, 2_999)
+
+
+def test_nothing_is_said_where_nothing_is_read():
+    assert choose("disk", [into_memory(PARTS[0])]) == ("off", "")
+
+
+def test_free_memory_is_less_than_there_is():
+    assert 2**20 < policy.free_memory() < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,163 @@
+"""Running text in blocks: from files, and from a grammar of known entropy."""
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+
+from ptft.data.loader import Loader
+from ptft.data.splitmix import uniform
+from ptft.data.text import corpus
+from ptft.data.text.corpus import Text
+from ptft.data.text.grammar import grammar, sentence, statistics
+from ptft.data.text.reader import choose_tokenizer, find, find_whole, read
+from ptft.errors import ConfigError, DataError
+from tests.helpers.language import grammar as source
+
+
+@pytest.fixture
+def books(tmp_path):
+    for name, content in {
+        "a.txt": "0123456789" * 8,
+        "b.md": "abcdefghij" * 12,
+        ".hidden.txt": "no",
+        "c.bin": "no",
+    }.items():
+        (tmp_path / name).write_text(content)
+    return tmp_path
+
+
+def test_blocks_cover_every_token_once_as_target(books):
+    found = Text(root=books, length=16, val=0.1)
+    train, val = found.split("train"), found.split("val")
+    values = train.values.tolist()
+    assert bytes(v for v in values if v < 256).decode() == "0123456789" * 8 + "abcdefghij" * 10
+    assert values[80] == found.tokenizer.sep, "between the documents"
+    batch = val.take(torch.arange(len(val)))
+    targets = batch["input"][:, 1:][batch["mask"][:, 1:]]
+    assert sorted(targets.tolist()) == sorted(val.values[1:].tolist())
+    assert bytes(val.values.tolist()).decode() == "abcdefghij" * 2, "the end of the text, never seen in training"
+    assert found.split("test") is None
+
+
+def test_an_epoch_begins_elsewhere_and_still_holds_everything(books):
+    train = Text(root=books, length=16).split("train")
+    assert train.take(torch.arange(len(train)))["mask"].all()
+    epochs = []
+    for epoch in range(3):
+        loader = Loader(train, 4, shuffle=True, seed=1)
+        batches = list(loader.epoch(epoch))
+        assert len(batches) == len(loader)
+        again = list(loader.epoch(epoch, start=1))
+        assert torch.equal(again[0]["input"], batches[1]["input"])
+        counts = Counter(torch.cat([b["input"][:, 1:].flatten() for b in batches]).tolist())
+        assert all(counts[token] >= n for token, n in Counter(train.values.tolist()).items())
+        epochs.append({tuple(row) for b in batches for row in b["input"].tolist()})
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_a_folder_of_splits_and_units_of_documents(tmp_path):
+    for name, content in {"train.txt": "one\ntwo\n\nthree\n", "val.txt": "four", "test.md": "five"}.items():
+        (tmp_path / name).write_text(content)
+    found = Text(root=tmp_path, length=4, val="val", test="test")
+    assert [bytes(found.split(name).values.tolist()) for name in ("val", "test")] == [b"four", b"five"]
+    units = {
+        unit: Text(root=tmp_path, length=4, documents=unit, val=None).documents("train")
+        for unit in ("line", "paragraph")
+    }
+    assert units == {"line": ["one", "two", "three"], "paragraph": ["one\ntwo", "three"]}
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "wordpiece"])
+def test_a_tokenizer_learns_from_the_training_text_and_is_kept(tmp_path, kind):
+    corpus.sample(tmp_path)
+    first = Text(root=tmp_path, tokenizer=kind, vocabulary=290, length=8)
+    assert 5 < first.tokenizer.size <= 290
+    again = Text(root=tmp_path, length=None, like=first.spec)
+    assert again.spec == first.spec
+    assert (
+        again.fingerprint() == first.fingerprint() == Text(root=tmp_path, tokenizer=kind, like=first.spec).fingerprint()
+    )
+    with pytest.raises(ConfigError, match=rf"tokenizer=bytes: the checkpoint's is {kind}"):
+        Text(root=tmp_path, tokenizer="bytes", like=first.spec)
+
+
+def test_what_is_wrong_is_said(books, tmp_path):
+    with pytest.raises(ConfigError, match=r"dataset\.root"):
+        Text()
+    with pytest.raises(ConfigError, match=r"dataset\.val=0\.6, dataset\.test=0\.5"):
+        Text(root=books, val=0.6, test=0.5)
+    with pytest.raises(DataError, match="no text for the split val"):
+        Text(root=books, val="val").split("val")
+    with pytest.raises(DataError, match=r"train text has 181 tokens, a block has 999"):
+        Text(root=books, length=999).split("train")
+    (books / "bad.txt").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(DataError, match=r"bad\.txt: is not UTF-8"):
+        Text(root=books).split("train")
+
+
+def test_prompts_are_lines_or_files(books):
+    (books / "p.txt").write_text("one\n\n  two \n")
+    assert [(str(item), item.text) for item in find(books / "p.txt")] == [
+        (f"{books / 'p.txt'}:1", "one"),
+        (f"{books / 'p.txt'}:3", "  two "),
+    ]
+    assert [item.text[:3] for item in find_whole(books)] == ["012", "abc", "one"]
+    spec = Text(root=books, length=4).spec
+    assert bytes(read(find(books / "a.txt")[0], spec).tolist()) == b"6789", "the end counts"
+
+
+def test_a_path_is_a_tokenizer_too(tmp_path):
+    with pytest.raises(DataError, match=r"dataset\.tokenizer=nowhere"):
+        choose_tokenizer("nowhere", 10, list, None)
+
+
+def test_the_grammars_entropy_is_that_of_its_sentences():
+    """The mean of -log2 p over sentences tends to the entropy, as a sentence has one derivation."""
+    rules = grammar()
+    assert all(math.isclose(sum(p for p, _ in found), 1) for found in rules.values())
+    chances = uniform(torch.arange(4000), 64).T.tolist()
+    sentences = [sentence(rules, chance) for chance in chances]
+    bits, size = statistics(rules)
+    mean = sum(len(s) + 2 for s in sentences) / 4000
+    assert math.isclose(mean, size, rel_tol=0.02)
+    counts = Counter(sentences)
+    commonest, count = counts.most_common(1)[0]
+    probability = count / 4000
+    assert 0.5 < probability / _probability(rules, commonest) < 2
+    surprise = [-math.log2(_probability(rules, s)) for s in sentences[:1500]]
+    assert math.isclose(sum(surprise) / 1500, bits, rel_tol=0.03)
+
+
+def _probability(rules, text):
+    """The sum over all derivations of the text, by recursive descent over its words."""
+    words = text.replace("a certain", "a_certain").split()
+
+    def parse(symbols, at):
+        if not symbols:
+            return {at: 1.0}
+        first, rest = symbols[0], symbols[1:]
+        found = {}
+        if first not in rules:
+            if at < len(words) and words[at] == first.replace(" ", "_"):
+                return parse(rest, at + 1)
+            return {}
+        for share, expansion in rules[first]:
+            for end, p in parse(expansion, at).items():
+                for last, q in parse(rest, end).items():
+                    found[last] = found.get(last, 0) + share * p * q
+        return found
+
+    return parse(("S",), 0)[len(words)]
+
+
+def test_grammar_splits_are_drawn_by_themselves_and_the_same_everywhere():
+    first, again, other = source(), source(), source(seed=1)
+    assert first.fingerprint() == again.fingerprint() != other.fingerprint()
+    texts = [first.documents(name)[0].splitlines() for name in ("train", "val", "test")]
+    assert [len(found) for found in texts] == [60, 20, 20]
+    assert texts[1] != texts[2]
+    assert f"{first.bits_per_byte:.4f} bits per byte" in first.notes[0]
+    with pytest.raises(ConfigError, match="no split dev"):
+        source(val="dev").split("val")

@@ -1,0 +1,81 @@
+"""Short trainings in this process of any objective that needs no labels, built as `ptft` builds them."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from ptft.builders.run import Run, assemble
+from ptft.config import resolve
+from ptft.loggers.console import Report
+from ptft.train.loop import evaluate, fit
+
+DIGITS = ("dataset=digits", "dataset.size=16", "dataset.limit=320")
+FEW = ("train.batch_size=32", "train.every.log=3", "train.every.save=100", "device=cpu", "precision=fp32")
+SMALL = (*DIGITS, "model=convnet", "model.channels=[8,16,32]")
+MODELS = {"mae": ("model=vit_tiny", "model.width=32", "model.depth=2", "model.heads=2")}
+"""What to type for an objective that the small convolutional network is no backbone for."""
+
+
+class Listening(Report):
+    """Keeps what evaluations gave and warned of; ends the run after step `last`."""
+
+    def __init__(self, t, last=None):
+        super().__init__()
+        self.t, self.last, self.rows, self.warned_of = t, last, [], []
+
+    def stepped(self, step):
+        if step == self.last:
+            self.t.stop = "SIGTERM"
+
+    def evaluated(self, train, row, best):
+        if row is not None:
+            self.rows.append({key: value for key, value in row.items() if key != "seconds"})
+
+    def warned(self, text):
+        self.warned_of.append(text)
+
+    def say(self, text, style=""):
+        """Not shown."""
+
+
+def small(objective: str) -> tuple[str, ...]:
+    """What to type for a small run of the objective."""
+    return (*DIGITS, *MODELS[objective]) if objective in MODELS else SMALL
+
+
+def built(objective: str, *typed: str) -> Run:
+    """A run of the objective on embedded digits that is ready to train."""
+    config = resolve.prepare(["stage=pretrain", f"objective={objective}", *small(objective), *FEW, *typed])
+    return assemble(OmegaConf.create(config), Report())
+
+
+def train(run: Run, last: int | None = None) -> Listening:
+    """Train to the end, or to step `last`."""
+    report = Listening(run.training, last)
+    fit(run.training, report, lambda better: None)
+    run.training.stop = None
+    return report
+
+
+def in_two(make: Callable[[], Run], last: int) -> tuple[list[dict[str, Any]], Run]:
+    """A run that ended at step `last` and one that went on from what it saved: the rows of both, and the second."""
+    ended = make()
+    rows = train(ended, last).rows
+    saved = ended.training.weights(), ended.training.state_dict()
+    resumed = make()
+    resumed.training.load_state_dict(*saved)
+    return rows + train(resumed).rows, resumed
+
+
+def state(run: Run):
+    """All that is saved of it, without the time it took."""
+    saved = copy.deepcopy(run.training.state_dict())
+    del saved["progress"]["seconds"], saved["progress"]["waited"]
+    return {"weights": run.training.weights(), **saved}
+
+
+def metrics(run: Run):
+    """Of the validation split, with the weights as they are."""
+    return evaluate(run.objective, run.training.val, run.training.autocast)[0]

@@ -1,0 +1,111 @@
+"""Models of transformers: a tiny random BERT as backbone, its weights and tokenizer by folder, and no network."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from ptft.models.hub.huggingface import HuggingFace, public_options, public_weights
+from ptft.models.hub.huggingface_text import second
+from tests.conftest import refused, summary
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fine", "day", "what", "joy", "dull", "bore", "##s", "made"]
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    """Nobody answers, at once."""
+
+    def refuse(*_):
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """What save_pretrained writes of a BERT of two blocks and a tokenizer of a few words."""
+    root = tmp_path_factory.mktemp("hub") / "tiny-bert"
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
+        max_position_embeddings=32,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(root)
+    (root / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    transformers.BertTokenizerFast(vocab=str(root / "vocab.txt")).save_pretrained(root)
+    return root
+
+
+def test_features_are_those_of_transformers_whatever_the_padding(folder):
+    weights, spec = public_weights(str(folder))
+    model = HuggingFace(spec, **public_options(str(folder))).eval()
+    model.load_state_dict({name.removeprefix("backbone."): value for name, value in weights.items()})
+    ids = torch.tensor([[2, 5, 6, 3, 7, 3, 0, 0]])
+    mask = ids != 0
+    own = transformers.BertModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        wanted = own(ids[:, :6], token_type_ids=torch.tensor([[0, 0, 0, 0, 1, 1]])).last_hidden_state
+        tokens = model(ids, mask)
+    torch.testing.assert_close(tokens.tokens[:, :6], wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.pool(tokens), wanted[:, 0], rtol=1e-4, atol=1e-5)
+    assert second(ids, 3).tolist() == [[0, 0, 0, 0, 1, 1, 1, 1]]
+    assert spec.shape["length"] == 32
+    assert spec.shape["tokenizer"]["kind"] == "wordpiece"
+
+
+def test_layers_run_from_the_embeddings_to_the_last_block(folder):
+    spec = public_weights(str(folder))[1]
+    model = HuggingFace(spec, str(folder))
+    groups = model.layers()
+    assert len(groups) == 3
+    found = {id(p) for group in groups for module in group for p in module.parameters()}
+    assert found == {id(p) for p in model.parameters()}
+    assert model.net.embeddings.word_embeddings in groups[0]
+
+
+def data(root: Path) -> list[str]:
+    root.mkdir()
+    for split in ("train", "dev"):
+        lines = [f"{'a fine day' if i % 2 else 'what a bore'}\t{'good' if i % 2 else 'bad'}" for i in range(16)]
+        (root / f"{split}.tsv").write_text("\n".join(["text\tlabel", *lines]) + "\n")
+    return ["dataset=table", f"dataset.root={root}"]
+
+
+def test_public_weights_are_finetuned_and_the_checkpoint_needs_the_folder_no_more(folder, ptft, tmp_path):
+    moved = tmp_path / "gone"
+    moved.mkdir()
+    for file in folder.iterdir():
+        (moved / file.name).write_bytes(file.read_bytes())
+    typed = ("train.epochs=20", "train.batch_size=8", "optimizer.lr=1e-2", "finetune.layer_decay=0.9", "device=cpu")
+    done = ptft("stage=finetune", f"ckpt=huggingface:{moved}", *data(tmp_path / "data"), *typed, "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    found = summary(Path("run"))
+    assert found["metrics"]["val"]["accuracy"] == 1
+    assert found["transfer"]["reinitialised"]["tensors"].keys() == {"head.weight", "head.bias"}
+    for file in moved.iterdir():
+        file.unlink()
+    Path("new.txt").write_text("a fine day\n")
+    done = ptft("stage=predict", "ckpt=run", "input=new.txt", "output=found.csv", "device=cpu")
+    assert done.code == 0, done.text
+    assert "good" in Path("found.csv").read_text()
+
+
+def test_a_model_by_folder_has_fresh_weights_and_the_datas_vocabulary(folder, ptft, tmp_path):
+    typed = ("model=huggingface", f"model.name={folder}", "dataset.length=32", "dataset.vocabulary=300", "device=cpu")
+    done = ptft("stage=pretrain", *data(tmp_path / "data"), *typed, "train.steps=2", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    content = torch.load("run/checkpoints/last.pt", weights_only=True)
+    held = json.loads(content["config"]["model"]["config"])
+    assert held["vocab_size"] == content["spec"]["shape"]["tokenizer"]["size"] > len(WORDS)
+    refused(ptft("stage=pretrain", *data(tmp_path / "more"), *typed, "dataset.length=64"), 2, "takes 32 tokens at most")
+
+
+@pytest.mark.parametrize("typed", [["stage=finetune", "ckpt=huggingface:nobody/nothing"],
+                                   ["stage=pretrain", "model=huggingface", "model.name=nobody/nothing"]])  # fmt: skip
+def test_without_a_network_it_is_said_in_a_line(typed, ptft, tmp_path):
+    refused(ptft(*typed, *data(tmp_path / "data"), "device=cpu"), 4, "nobody/nothing", "can't be downloaded")

@@ -1,0 +1,152 @@
+"""Every objective that needs no labels, found by itself: it learns, goes on exactly, is measured without a trace."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from ptft.config import instantiate
+from ptft.core import Objective
+from ptft.errors import ConfigError
+from ptft.objectives.self_supervised.base import Unlabelled
+from tests.conftest import refused, rows, summary
+from tests.helpers.self_supervised import FEW, SMALL, built, in_two, metrics, small, state, train
+from tests.stages.test_resume import same
+
+FILES = sorted((Path(__file__).parents[3] / "conf" / "objective").glob("*.yaml"))
+TARGETS = {file.stem: yaml.safe_load(file.read_text()) for file in FILES if file.stem != "from_ckpt"}
+CLASSES = {name: instantiate.find("objective", node, Objective) for name, node in TARGETS.items()}
+HEAR = {"simclr_audio", "wav2vec2", "spectrogram_mae"}
+"""Those of recordings: tests/test_speech_runs.py and test_masked_audio.py."""
+NAMES = [name for name, found in CLASSES.items() if issubclass(found, Unlabelled) and name not in HEAR]
+
+LEARNS = {
+    "simclr": ("knn", 0.08),
+    "byol": ("knn", 0.03),
+    "rotation": ("rotation_accuracy", 0.25),
+    "mae": ("loss", -1.5),
+    "dino": ("knn", 0.05),
+}
+"""By how much 60 steps change which metric from what it is with fresh weights."""
+MOVING = {"dino"}
+"""Objectives whose targets learn to tell images apart while they train, so that their loss may rise."""
+
+
+def test_the_list_is_complete():
+    assert set(NAMES) == set(LEARNS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_learns(name):
+    metric, margin = LEARNS[name]
+    run = built(name, "train.steps=60", "optimizer.lr=3e-3")
+    before = metrics(run)
+    train(run)
+    after = metrics(run)
+    assert (after[metric] - before[metric]) / margin > 1
+    assert after["loss"] < before["loss"] or name in MOVING
+
+
+EVERY = ("train.steps=6", "train.every.evaluate=2")
+
+
+@pytest.mark.parametrize("options", [(), ("train.ema=0.9",)], ids=["weights", "averages"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_that_was_ended_and_goes_on_equals_the_whole_one(name, options):
+    whole = built(name, *EVERY, *options)
+    expected = train(whole).rows
+    found, resumed = in_two(lambda: built(name, *EVERY, *options), last=3)
+    assert [row["step"] for row in expected] == [2, 4, 6]
+    assert found == expected
+    assert same(state(resumed), state(whole))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_evaluations_leave_the_training_as_it_is_and_repeat(name):
+    measured = built(name, "train.steps=6", "train.every.evaluate=1")
+    train(measured)
+    left_alone = built(name, "train.steps=6", "dataset.val=null")
+    train(left_alone)
+    for part in ("weights", "optimizer", "rng"):
+        assert same(state(measured)[part], state(left_alone)[part])
+    generator = torch.get_rng_state()
+    assert metrics(measured) == metrics(measured)
+    assert torch.equal(torch.get_rng_state(), generator)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loss_that_compares_the_examples_of_a_batch_refuses_parts_of_it(name):
+    if not CLASSES[name].whole_batch:
+        assert built(name, "train.accumulate=2").training.accumulate == 2
+        return
+    with pytest.raises(ConfigError, match=rf"train\.accumulate=2: objective={name}"):
+        built(name, "train.accumulate=2")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_a_validation_split_it_trains_as_well(name):
+    run = built(name, "train.steps=2", "dataset.val=null")
+    train(run)
+    assert run.training.progress.step == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_backbone_goes_on_to_another_task_and_nothing_else_does(name, ptft, tmp_path):
+    typed = (f"objective={name}", *small(name), *FEW, "train.steps=3")
+    assert ptft("stage=pretrain", *typed, f"hydra.run.dir={tmp_path / 'run'}").code == 0
+    done = ptft("stage=finetune", "ckpt=run", "dataset=digits", "dataset.limit=64", "train.steps=2")
+    assert done.code == 0, done.text
+    assert "of the backbone" in done.out
+
+
+def test_a_checkpoint_is_measured_by_its_neighbours_and_gives_no_answers(ptft, tmp_path):
+    typed = ("objective=simclr", *SMALL, *FEW, "train.steps=3", f"hydra.run.dir={tmp_path / 'run'}")
+    assert ptft("stage=pretrain", *typed).code == 0
+    assert ptft("stage=evaluate", "ckpt=run", "split=val", "hydra.run.dir=measured").code == 0
+    found, trained = (summary(tmp_path / name)["metrics"]["val"] for name in ("measured", "run"))
+    assert found == pytest.approx(trained)
+    assert found["knn"] > 0.5
+    Image.new("L", (16, 16)).save(tmp_path / "a.png")
+    refused(ptft("stage=predict", "ckpt=run", "input=a.png"), 2, "objective=simclr", "finetune")
+
+
+def test_collapse_is_said_once(ptft):
+    """A decay that takes all weights to 0 in a step leaves the same features for all images."""
+    done = ptft(
+        *("stage=pretrain", "objective=simclr", "dataset=digits", "dataset.limit=64", "dataset.size=16"),
+        *("model=convnet", "model.channels=[4,8]", "train.batch_size=32", "train.steps=6", "train.every.evaluate=2"),
+        *("schedule=constant", "schedule.warmup=0", "optimizer.lr=1e-3", "optimizer.weight_decay=1000"),
+    )
+    assert done.code == 0, done.text
+    assert done.out.count("the features have collapsed") == 1
+    assert "step 2: the features have collapsed" in done.out
+
+
+def test_features_that_are_spread_are_no_collapse():
+    run = built("simclr", "train.steps=20", "train.every.evaluate=10")
+    assert train(run).warned_of == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_data_than_images_are_refused_by_name(name):
+    run = built(name, "train.steps=1")
+    spec = type(run.source.spec)("text", {"length": 8}, classes=("a", "b"))
+    with pytest.raises(ConfigError, match=rf"objective={name}: .*image.*text"):
+        CLASSES[name](run.objective.backbone, spec)
+
+
+def test_images_without_classes_are_learned_from_and_measured_by_the_loss(ptft, tmp_path):
+    for i in range(40):
+        pixels = torch.randint(256, (18, 18, 3), generator=torch.Generator().manual_seed(i), dtype=torch.uint8)
+        (tmp_path / "flat").mkdir(exist_ok=True)
+        Image.fromarray(pixels.numpy()).save(tmp_path / "flat" / f"{i:02}.png")
+    data = ("stage=pretrain", "dataset=image_folder", "dataset.root=flat")
+    small = ("model=convnet", "model.channels=[4,8]", "train.steps=4", "train.batch_size=8", "hydra.run.dir=run")
+    done = ptft(*data, *small, "objective=simclr")
+    assert done.code == 0, done.text
+    assert "no labels" in done.out
+    assert summary(tmp_path / "run")["metrics"]["val"].keys() == {"loss", "feature_std"}
+    assert {row["split"] for row in rows(tmp_path / "run")} == {"train", "val", "test"}
+    refused(ptft(*data, *small[:-1]), 3, "holds images, but no folder for each class")

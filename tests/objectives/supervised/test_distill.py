@@ -1,0 +1,142 @@
+"""Distillation: its loss against the formula, a teacher that stays outside, and teachers that do not fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ptft.builders.restore import rebuilt
+from ptft.checkpoint import file as checkpoint_file
+from ptft.errors import CheckpointError, ConfigError
+from tests.conftest import ROOT, refused, summary
+from tests.helpers.self_supervised import FEW, SMALL, built, in_two, state, train
+from tests.stages.test_resume import same
+
+TEACHER = ("dataset=digits", "dataset.size=16", "model=convnet", "model.channels=[8,16,32]", "train.batch_size=32")
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """The folder of a teacher, which the first test that needs it trains."""
+    return tmp_path_factory.mktemp("teacher") / "run"
+
+
+@pytest.fixture
+def teacher(taught, ptft):
+    if not taught.exists():
+        done = ptft("stage=pretrain", *TEACHER, "train.steps=150", "optimizer.lr=3e-3", f"hydra.run.dir={taught}")
+        assert done.code == 0, done.text
+    return taught
+
+
+@pytest.fixture
+def flat_folder(tmp_path):
+    """48 images in one folder, without classes."""
+    generator = torch.Generator().manual_seed(0)
+    (tmp_path / "flat").mkdir()
+    for i in range(48):
+        pixels = torch.randint(256, (18, 18), generator=generator, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(tmp_path / "flat" / f"{i:02}.png")
+    return tmp_path / "flat"
+
+
+def student(teacher, *typed):
+    return built("distill", f"objective.teacher={teacher}", "model.channels=[4,8]", *typed)
+
+
+def log_softmax(values):
+    values = values.detach().double().numpy()
+    return values - np.log(np.exp(values).sum(1, keepdims=True))
+
+
+def test_the_loss_is_the_formula(teacher):
+    run = student(teacher, "objective.views=null", "objective.temperature=3", "objective.alpha=0.7")
+    objective, batch = run.objective, next(run.training.loader.epoch())
+    step = objective.train()(batch)
+    theirs, _ = rebuilt(str(teacher), "objective.teacher")
+    x = theirs.backbone.prepare(batch["input"])
+    soft, own = (log_softmax(part.logits(x) / 3) for part in (theirs.eval(), objective))
+    hard = log_softmax(objective.logits(x))[np.arange(32), batch["label"]]
+    expected = 0.7 * 9 * (np.exp(soft) * (soft - own)).sum() - 0.3 * hard.sum()
+    np.testing.assert_allclose(float(step.total.detach()), expected, rtol=1e-3)
+
+
+def test_the_student_learns_from_answers_alone(teacher):
+    wide = ("model.channels=[8,16,32]", "dataset.limit=null", "train.steps=150", "optimizer.lr=1e-2")
+    run = student(teacher, "objective.alpha=1", *wide)
+    rows = train(run).rows
+    assert rows[-1]["accuracy"] > 0.6
+
+
+def test_the_teacher_is_in_no_checkpoint_and_not_trained(teacher):
+    run = student(teacher, "train.steps=3", "train.ema=0.9")
+    before = {name: value.clone() for name, value in run.objective.teacher[0].state_dict().items()}
+    train(run)
+    kept = {name for part in (run.training.weights(), run.training.ema.weights) for name in part}
+    assert {name.split(".")[0] for name in kept} == {"backbone", "head"}
+    optimised = [name for group in run.training.optimizer.param_groups for name in group["names"]]
+    assert {name.split(".")[0] for name in optimised} == {"backbone", "head"}
+    assert same(dict(run.objective.teacher[0].state_dict()), before)
+    assert not run.objective.teacher[0].training
+
+
+def test_a_run_that_goes_on_reads_its_teacher_again(teacher):
+    typed = ("train.steps=6", "train.every.evaluate=2")
+    whole = student(teacher, *typed)
+    expected = train(whole).rows
+    found, resumed = in_two(lambda: student(teacher, *typed), last=3)
+    assert found == expected
+    assert same(state(resumed), state(whole))
+
+
+def test_images_of_another_normalisation_reach_the_teacher_as_its_own(teacher):
+    run = student(teacher, "dataset=glyphs", "dataset.images=64", "dataset.held_out=32")
+    objective, batch = run.objective.eval(), next(run.training.loader.epoch())
+    theirs, spec = rebuilt(str(teacher), "objective.teacher")
+    assert spec.mean != run.source.spec.mean
+    expected = theirs.eval().logits(theirs.backbone.prepare(batch["input"]))
+    torch.testing.assert_close(objective.taught(objective.backbone.prepare(batch["input"])), expected)
+
+
+def test_a_folder_without_labels_is_answered_with_the_teachers_classes(teacher, ptft, flat_folder):
+    done = ptft(
+        *("stage=pretrain", "objective=distill", f"objective.teacher={teacher}", "model=convnet"),
+        *("dataset=image_folder", f"dataset.root={flat_folder}", "dataset.size=16", "dataset.channels=1"),
+        *("model.channels=[4,8]", "train.steps=4", "train.batch_size=8", "hydra.run.dir=student"),
+    )
+    assert done.code == 0, done.text
+    assert summary(Path("student"))["metrics"]["val"].keys() == {"loss", "agreement"}
+    done = ptft("stage=predict", "ckpt=student", f"input={flat_folder}", "output=out.csv")
+    assert done.code == 0, done.text
+    assert {line.split(",")[1] for line in Path("out.csv").read_text().splitlines()[1:]} <= set("0123456789")
+
+
+def test_what_does_not_fit_is_refused_by_its_key(teacher, ptft, tmp_path):
+    asked = ("stage=pretrain", "objective=distill", *SMALL, *FEW)
+    refused(ptft(*asked), 2, "objective.teacher")
+    refused(ptft(*asked, "objective.teacher=nowhere"), 4, "objective.teacher=", "nowhere")
+    refused(ptft(*asked, f"objective.teacher={teacher}", "dataset.size=20"), 2, "objective.teacher=", "dataset.size")
+    few = (f"objective.teacher={teacher}", "dataset.limit=null", "dataset.classes=[3,5]")
+    refused(ptft(*asked, *few), 3, "objective.teacher=", "classes")
+    assert ptft("stage=pretrain", "objective=simclr", *SMALL, *FEW, "train.steps=1", "hydra.run.dir=none").code == 0
+    refused(ptft(*asked, "objective.teacher=none"), 2, "objective.teacher=", "no classifier")
+
+
+def test_what_a_checkpoint_trusted_is_not_trusted_for_it(teacher, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    content, _ = checkpoint_file.read(teacher / "checkpoints" / "best.pt")
+    content["config"]["model"] = {"_target_": "tests.helpers.self_killing.Net"}
+    content["config"]["trusted"] = ["tests.helpers.self_killing"]
+    checkpoint_file.write(tmp_path / "other.pt", content)
+    with pytest.raises(ConfigError, match=r"tests\.mortal\.Net: refused"):
+        rebuilt(str(tmp_path / "other.pt"), "objective.teacher")
+    with pytest.raises(CheckpointError):
+        rebuilt(str(tmp_path / "other.pt"), "objective.teacher", ("tests.helpers.self_killing",))
+
+
+def test_weights_without_a_task_teach_nothing(tmp_path):
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "plain.pt")
+    with pytest.raises(CheckpointError, match=r"objective\.teacher=.*plain\.pt"):
+        rebuilt(str(tmp_path / "plain.pt"), "objective.teacher")

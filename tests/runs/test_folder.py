@@ -1,0 +1,157 @@
+"""Run folders: claimed by one process, named plainly, and found again."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ptft.errors import CheckpointError, StorageError
+from ptft.runs.folder import RunFolder, new_name, slug, write_json
+from ptft.runs.registry import TRAINING, latest
+from tests.conftest import ROOT, SMALL, contents, refused, status
+
+
+def test_a_claim_makes_the_folder_and_says_who_holds_it(tmp_path):
+    folder = RunFolder.claim(tmp_path / "a" / "b")
+    found = status(tmp_path / "a" / "b")
+    assert (found["status"], found["pid"]) == ("running", os.getpid())
+    folder.release()
+    with pytest.raises(StorageError, match="holds a run already"):
+        RunFolder.claim(tmp_path / "a" / "b")
+
+
+def test_a_folder_that_is_held_is_refused_in_the_same_process_too(tmp_path):
+    folder = RunFolder.claim(tmp_path / "run")
+    with pytest.raises(StorageError, match=f"in use by process {os.getpid()} on "):
+        RunFolder.reopen(tmp_path / "run")
+    folder.release()
+    RunFolder.reopen(tmp_path / "run").release()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from ptft.runs.folder import RunFolder
+folder = RunFolder.claim(Path("run"))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_row_35_a_folder_held_by_another_process(ptft, tmp_path):
+    """The lock goes with the process that held it, however that ends."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", HOLD], cwd=tmp_path, env=environment, **pipes) as owner:
+        assert owner.stdout.readline() == b"held\n"
+        before = contents(tmp_path / "run")
+        result = ptft("stage=pretrain", *SMALL, "hydra.run.dir=run")
+        refused(result, 5, str(tmp_path / "run"), f"in use by process {owner.pid} on ", "hydra.run.dir")
+        assert contents(tmp_path / "run") == before
+        owner.kill()
+    RunFolder.reopen(tmp_path / "run").release()
+
+
+def test_a_discarded_claim_leaves_what_was_there(tmp_path):
+    (tmp_path / "mine").mkdir()
+    for inside in ("mine", "new/deep"):
+        folder = RunFolder.claim(tmp_path / inside)
+        (folder.path / ".hydra").mkdir()
+        folder.release()
+        folder.discard()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert not list((tmp_path / "mine").iterdir())
+
+
+def test_a_discarded_claim_keeps_files_of_others(tmp_path):
+    folder = RunFolder.claim(tmp_path / "run")
+    (folder.path / ".hydra").mkdir()
+    (folder.path / "notes.txt").touch()
+    folder.release()
+    folder.discard()
+    assert list(contents(tmp_path / "run")) == ["notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["cnn", "a b=c,(1)[2]{3}#", "данные", "é/../x", "-.-", "", "x" * 99])
+def test_names_are_plain(name):
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", slug(name))
+    made = str(new_name(Path("outputs"), "pretrain", name, "glyphs"))
+    assert re.fullmatch(r"outputs/[\d-]{10}/[\d-]{8}-pretrain-([\w.-]+-)?glyphs-[0-9a-f]{4}", made)
+    assert made.isascii()
+
+
+def test_two_names_of_one_second_differ(tmp_path):
+    assert len({new_name(tmp_path, "pretrain") for _ in range(20)}) > 15
+
+
+@pytest.fixture
+def made(tmp_path):
+    """`made(path, **status)` writes a run's status below outputs, each newer than the one before."""
+    clock = iter(range(1_700_000_000, 1_800_000_000))
+
+    def make(path, **fields):
+        folder = tmp_path / "outputs" / path
+        folder.mkdir(parents=True)
+        write_json(folder / "status.json", fields)
+        now = next(clock)
+        os.utime(folder / "status.json", (now, now))
+        return folder
+
+    return make
+
+
+def test_latest_is_the_newest_finished_run_of_the_stage(made):
+    made("2026-01-01/old", stage="pretrain", status="finished")
+    newest = made("sweeps/2026-01-02/all/3", stage="pretrain", status="finished")
+    made("2026-01-03/tuned", stage="finetune", status="finished")
+    made("2026-01-03/measured", stage="evaluate", status="finished")
+    assert latest(("pretrain",)) == (newest.relative_to(Path.cwd()), None)
+    assert latest(TRAINING)[0].name == "tuned"
+
+
+@pytest.mark.parametrize("state", ["running", "failed", "interrupted"])
+def test_latest_tells_of_a_newer_unfinished_run(made, state):
+    made("2026-01-01/older", stage="pretrain", status=state)
+    good = made("2026-01-01/good", stage="pretrain", status="finished")
+    newer = made("2026-01-02/newer", stage="pretrain", status=state)
+    found = latest(("pretrain",))
+    assert [path.absolute() for path in found] == [good, newer]
+
+
+def test_latest_skips_a_status_that_is_cut(made):
+    good = made("2026-01-01/good", stage="pretrain", status="finished")
+    (made("2026-01-02/cut") / "status.json").write_text('{"stage": "pre')
+    assert latest(("pretrain",))[0].absolute() == good
+
+
+def test_no_run_at_all(tmp_path):
+    with pytest.raises(CheckpointError, match=re.escape(f"no finished pretrain run below {tmp_path / 'outputs'}")):
+        latest(("pretrain",))
+
+
+def test_ckpt_latest_says_which_and_warns(ptft, tmp_path):
+    small = (*SMALL, "dataset.held_out=20", "train.steps=2")
+    refused(ptft("stage=finetune", "ckpt=latest"), 4, "ckpt=latest", "ptft stage=pretrain")
+    assert ptft("stage=pretrain", *small).code == 0
+    (good,) = (path.parent for path in tmp_path.glob("outputs/*/*/status.json"))
+    time.sleep(0.02)
+    assert ptft("stage=pretrain", *small, "optimizer.lr=1e20", "train.steps=20").code == 6
+    (bad,) = {path.parent for path in tmp_path.glob("outputs/*/*/status.json")} - {good}
+    result = ptft("stage=finetune", "ckpt=latest", "train.steps=2", "dataset.limit=40", "hydra.run.dir=tuned")
+    assert result.code == 0, result.text
+    relative = good.relative_to(tmp_path)
+    assert f"ckpt=latest is {relative}; a newer run did not finish: {bad.relative_to(tmp_path)}" in result.out
+    assert str(good / "checkpoints" / "best.pt") in (tmp_path / "tuned" / ".hydra" / "config.yaml").read_text()
+
+
+def test_a_dry_run_leaves_nothing(ptft, tmp_path, pretrained):
+    result = ptft("stage=pretrain", *SMALL, "dataset.held_out=20", "dry_run=true")
+    assert result.code == 0, result.text
+    assert "parameters and their rates" in result.out
+    for stage in ("finetune", "evaluate"):
+        assert ptft(f"stage={stage}", f"ckpt={pretrained}", "dry_run=true").code == 0
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,89 @@
+"""The process: what it imports before it can say something, what it keeps, how it ends."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+FAULTS = """
+import resource, sys
+from ptft.runtime import process
+kept = process.keep_freed_memory() if sys.argv[1] == "keep" else True
+import torch
+from torch import nn
+net, x = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU()), torch.randn(64, 1, 28, 28)
+def step():
+    net(x).sum().backward()
+for _ in range(20):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(30):
+    step()
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def python(code: str, *arguments: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_a_block_that_every_step_frees_is_not_fetched_from_the_system_again():
+    kept, faults = python(FAULTS, "keep").split()
+    usual = int(python(FAULTS, "usual").split()[1])
+    assert kept == "True"
+    assert 4 * int(faults) < usual
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["ls"], ["stage=pretrain", "optimzer.lr=1"], ["stage=pretrain", "--cfg", "job"]]
+)
+def test_what_runs_nothing_imports_nothing_heavy(arguments):
+    code = "import sys\nfrom ptft.cli.main import run\nfrom ptft.errors import PtftError\n"
+    code += f"try:\n    run({arguments!r})\nexcept (PtftError, SystemExit):\n    pass\n"
+    code += "print('', *sorted(sys.modules), sep='\\n')"
+    modules = python(code).split("\n")
+    assert "ptft.cli.main" in modules
+    heavy = {"torch", "torchvision", "numpy", "rich", "sklearn", "matplotlib", "PIL", "scipy"}
+    assert not heavy & {name.split(".")[0] for name in modules}
+    assert len(modules) < 700
+
+
+STEP = """
+import sys
+from ptft.train import loop
+from ptft.cli.main import run
+step, modules = loop.train_step, set()
+def spied(*arguments):
+    step(*arguments)
+    modules.update(sys.modules)
+loop.train_step = spied
+assert run(["stage=pretrain", "dataset=mnist", f"dataset.root={sys.argv[1]}", "train.steps=2"]) == 0
+print(*sorted(modules), sep=chr(10))
+"""
+
+
+def test_a_first_step_imports_neither_the_compiler_nor_what_it_has_no_use_for(tmp_path):
+    python(
+        "import pathlib, sys; from ptft.data.image import torchvision as sets; sets.sample(pathlib.Path(sys.argv[1]))",
+        str(tmp_path),
+    )
+    modules = set(python(STEP, str(tmp_path)).split("\n"))
+    assert "torch" in modules
+    assert not {"torch._dynamo", "torchvision", "sklearn", "matplotlib", "sympy"} & modules
+
+
+def test_the_end_flushes_and_runs_what_is_registered(tmp_path):
+    code = "import atexit\nfrom pathlib import Path\nfrom ptft.runtime import process\n"
+    code += f"atexit.register(lambda: Path({str(tmp_path / 'ran')!r}).touch())\nprint('said', end='')\n"
+    code += "process.leave(0)"
+    assert python(code) == "said"
+    assert (tmp_path / "ran").exists()

@@ -1,0 +1,349 @@
+"""A run that was cut anywhere and continued equals the one that was not, bit for bit."""
+
+import math
+import random
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+
+from ptft.checkpoint import file as checkpoint_file
+from ptft.runtime.rng import rng_state
+from tests.conftest import ROOT, contents, refused, rows, status, summary
+
+TRUSTED = "trusted=[tests.helpers.self_killing]"
+RECIPE = (
+    "stage=pretrain",
+    "model._target_=tests.helpers.self_killing.Net",  # batch statistics
+    "objective._target_=tests.helpers.self_killing.Mortal",
+    TRUSTED,
+    "model.channels=[4,6]",
+    "model.width=12",
+    "objective.dropout=0.2",
+    "objective.mixup=0.3",
+    "dataset.views.rotate=10",
+    "dataset.views.scale=0.1",
+    "dataset.views.shift=1",
+    "optimizer.lr=3e-3",
+    "train.ema=0.9",
+    "train.accumulate=2",
+    "train.batch_size=16",
+    "train.epochs=3",
+    "train.every.log=3",
+    "train.every.evaluate=4",
+    "train.every.save=5",
+    "device=cpu",
+)
+GLYPHS = (*RECIPE, "dataset.images=154", "dataset.held_out=40", "dataset.size=12")
+"""30 steps in three epochs; the last batch of an epoch is a short one."""
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The folder of the run that nothing interrupts."""
+    return tmp_path_factory.mktemp("reference") / "run"
+
+
+@pytest.fixture
+def whole(reference, ptft):
+    """The reference, made by the first test that needs it."""
+    if not reference.exists():
+        done = ptft(*GLYPHS, f"hydra.run.dir={reference}")
+        assert done.code == 0, done.text
+    return reference
+
+
+@pytest.fixture
+def cut(process):
+    """`cut(moment, *arguments)` runs a process that ends itself at the moment."""
+    return lambda moment, *arguments: process(*arguments, env={"MORTAL": moment})
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """The folder of the run that is ended mid-epoch."""
+    return tmp_path_factory.mktemp("stopped") / "run"
+
+
+@pytest.fixture
+def half(stopped, ptft, tmp_path, monkeypatch):
+    """A copy of the reference's run as it was at step 14, mid-epoch, to be continued."""
+    if not stopped.exists():
+        monkeypatch.setenv("MORTAL", "SIGTERM step 14")
+        assert ptft(*GLYPHS, f"hydra.run.dir={stopped}").code == 143
+    return shutil.copytree(stopped, tmp_path / "half")
+
+
+def same(one, other) -> bool:
+    """Equality of plain data, of tensors to the bit."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def state(folder, name="last.pt"):
+    """What a checkpoint holds of the training, without what measures time."""
+    content, _ = checkpoint_file.read(folder / "checkpoints" / name)
+    training = content.get("training")
+    for progress in [content["progress"], *([training["progress"]] if training else [])]:
+        del progress["seconds"], progress["waited"]
+    return {key: content[key] for key in ("weights", "progress", "fingerprint")} | {"training": training}
+
+
+def losses(folder, *splits):
+    """Step, epoch, every metric and rate of a run's rows, floats to the bit; without the time."""
+    return [
+        {key: value.hex() if isinstance(value, float) else value for key, value in row.items() if key != "seconds"}
+        for row in rows(folder)
+        if row["split"] in (splits or ("train", "val", "test"))
+    ]
+
+
+def assert_same_run(folder, whole):
+    for name in ("last.pt", "best.pt"):
+        found, expected = state(folder, name), state(whole, name)
+        assert not [key for key in expected if not same(found[key], expected[key])]
+    assert losses(folder) == losses(whole)
+    assert summary(folder)["metrics"] == summary(whole)["metrics"]
+    assert status(folder)["status"] == "finished"
+
+
+LATE = random.Random(0).randrange(25, 30)
+MOMENTS = ["step 1", "save 2", "step 13", "step 20", "evaluate 24", f"step {LATE}"]
+"""The first step, between best.pt and last.pt, mid-epoch, the last batch of an epoch, an evaluation, anywhere."""
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_equals_the_whole_one(ptft, cut, whole, tmp_path):
+    run = tmp_path / "run"
+    begin, go_on = (*GLYPHS, f"hydra.run.dir={run}"), (f"resume={run}", TRUSTED)
+    for number, moment in enumerate(MOMENTS):
+        assert cut(f"SIGKILL {moment}", *(go_on if number else begin)).code == -9
+        assert status(run)["status"] == "running"
+    assert ptft(f"resume={run}", TRUSTED).code == 0
+    assert_same_run(run, whole)
+
+
+@pytest.mark.slow
+def test_a_killed_run_that_reads_files_in_workers_equals_the_whole_one(ptft, cut, tmp_path):
+    pictures(tmp_path / "pictures")
+    arguments = (
+        *(text for text in RECIPE if "stage=" not in text and "=10" not in text),
+        "stage=pretrain",
+        "dataset=image_folder",
+        f"dataset.root={tmp_path / 'pictures'}",
+        "dataset.size=12",
+        "dataset.cache=off",
+        "train.workers=2",
+        "train.batch_size=8",
+    )
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert ptft(*arguments, f"hydra.run.dir={whole}").code == 0
+    assert cut("SIGKILL step 7", *arguments, f"hydra.run.dir={run}").code == -9
+    assert cut("SIGKILL step 14", f"resume={run}", TRUSTED).code == -9
+    assert ptft(f"resume={run}", TRUSTED, "train.workers=0").code == 0
+    assert_same_run(run, whole)
+
+
+def pictures(root):
+    """A folder of 48 noisy colour images of two classes, for training and validation."""
+    noise = random.Random(0)
+    for split, count in (("train", 24), ("val", 6)):
+        for label, base in (("dark", 40), ("light", 160)):
+            (root / split / label).mkdir(parents=True)
+            for i in range(count):
+                image = Image.new("RGB", (14, 14))
+                image.putdata([tuple(base + noise.randrange(90) for _ in range(3)) for _ in range(196)])
+                image.save(root / split / label / f"{i:02}.png")
+
+
+@pytest.mark.parametrize(
+    ("signal", "code", "moment"),
+    [("SIGTERM", 143, "step 1"), ("SIGINT", 130, "step 8"), ("SIGTERM", 143, "evaluate 8"), ("SIGINT", 130, "step 30")],
+)
+def test_a_signal_saves_the_state_and_the_run_goes_on_as_if_nothing_was(
+    ptft, whole, tmp_path, monkeypatch, signal, code, moment
+):
+    run, step = tmp_path / "run", int(moment.split()[1])
+    monkeypatch.setenv("MORTAL", f"{signal} {moment}")
+    refused(ptft(*GLYPHS, f"hydra.run.dir={run}"), code, f"{signal} at step {step};", "ptft resume=run")
+    assert status(run)["status"] == summary(run)["status"] == "interrupted"
+    assert state(run)["progress"]["step"] == step
+    assert ptft(f"resume={run}", TRUSTED).code == 0
+    assert_same_run(run, whole)
+
+
+def test_a_signal_reaches_a_real_process(cut, tmp_path):
+    run = tmp_path / "run"
+    refused(cut("SIGTERM evaluate 4", *GLYPHS, f"hydra.run.dir={run}"), 143, "SIGTERM at step 4;")
+    assert state(run)["progress"]["step"] == 4
+
+
+def leave_out_nothing(training):
+    """The control of the controls."""
+
+
+def leave_out_the_generators(training):
+    torch.manual_seed(1)
+    training["rng"] = rng_state(torch.device("cpu"))
+
+
+def leave_out_the_moments(training):
+    training["optimizer"]["state"] = {}
+
+
+def leave_out_the_average(training):
+    average = training["ema"]["weights"]
+    training["ema"]["weights"] = {name: training["raw_weights"][name].clone() for name in average}
+
+
+def leave_out_the_averages_age(training):
+    training["ema"]["updates"] = 0
+
+
+def leave_out_the_raw_weights(training):
+    training["raw_weights"] = None
+
+
+def leave_out_the_batch_statistics(training):
+    training["raw_weights"]["backbone.conv2.1.running_mean"].zero_()
+
+
+def leave_out_the_batch(training):
+    training["progress"]["batch"] = 0
+
+
+def leave_out_the_epoch(training):
+    training["progress"]["epoch"] = 0
+
+
+def leave_out_the_step(training):
+    training["progress"]["step"] = 12
+
+
+def leave_out_the_best(training):
+    training["progress"]["best"] = 2.0  # an accuracy that nothing reaches; None shows only if what follows is worse
+
+
+def leave_out_the_sums_since_the_last_log(training):
+    training["window"] = {}
+
+
+LEFT_OUT = [value for name, value in globals().items() if name.startswith("leave_out")]
+
+
+@pytest.mark.parametrize("leave_out", LEFT_OUT, ids=lambda function: function.__name__)
+def test_a_piece_of_state_that_is_left_out_is_noticed(ptft, whole, half, leave_out):
+    path = half / "checkpoints" / "last.pt"
+    content, _ = checkpoint_file.read(path)
+    leave_out(content["training"])
+    checkpoint_file.write(path, content)
+    assert ptft(f"resume={half}", TRUSTED).code == 0
+    if leave_out is leave_out_nothing:
+        assert_same_run(half, whole)
+    else:
+        with pytest.raises(AssertionError):
+            assert_same_run(half, whole)
+
+
+def test_a_finished_run_is_complete_and_stays_as_it_is(ptft, whole):
+    before = contents(whole)
+    for typed in ([], ["train.epochs=3"], ["train.epochs=9", "train.steps=30"]):
+        done = ptft(f"resume={whole}", TRUSTED, *typed)
+        assert done.code == 0
+        assert "complete at step 30, epoch 3; raise train.epochs" in done.out
+    assert contents(whole) == before
+
+
+def test_more_epochs_follow_the_new_budget_and_say_so(ptft, whole, tmp_path):
+    run = shutil.copytree(whole, tmp_path / "run")
+    done = ptft(f"resume={run}", TRUSTED, "train.epochs=5")
+    assert done.code == 0
+    assert "continues at step 30: epoch 3, batch 0; the schedule follows a budget of 50 steps" in done.out
+    assert state(run)["progress"]["step"] == summary(run)["steps"] == 50
+    assert losses(run, "train")[: len(losses(whole, "train"))] == losses(whole, "train")
+    assert [row["split"] for row in rows(run)].count("test") == 1
+    rate = [row["lr"] for row in rows(run) if row["split"] == "train" and row["step"] == 33]
+    progress = (32 - 0.3 * 50) / (50 - 0.3 * 50)
+    assert rate == [pytest.approx(3e-3 * (1 + math.cos(math.pi * progress)) / 2)]
+
+
+def test_what_would_make_it_another_run_is_a_table_of_differences(ptft, half):
+    before = contents(half)
+    typed = ["optimizer=sgd", "train.batch_size=32", "seed=1", "dataset.size=16"]
+    done = ptft(f"resume={half}", TRUSTED, *typed)
+    refused(done, 2, "the run has adamw, you typed sgd", "train.batch_size: the run has 16, you typed 32")
+    assert len([line for line in done.err.splitlines() if "the run has" in line]) == len(typed)
+    refused(ptft(f"resume={half}", TRUSTED, "train.batchsize=3"), 2, "train.batchsize", "train.batch_size")
+    assert contents(half) == before
+
+
+def test_the_same_value_typed_again_is_no_difference(ptft, half):
+    assert ptft(f"resume={half}", TRUSTED, "optimizer.lr=0.003", "optimizer=adamw", "train.steps=16").code == 0
+
+
+def test_a_run_that_was_moved_goes_on_where_it_is(ptft, whole, half, tmp_path):
+    moved = tmp_path / "another place, with=signs" / "run"
+    moved.parent.mkdir()
+    half.rename(moved)
+    assert ptft(f"resume={moved / 'checkpoints' / 'last.pt'}", TRUSTED).code == 0
+    assert_same_run(moved, whole)
+    assert not half.exists()
+
+
+def test_a_dataset_that_changed_is_refused(ptft, process, tmp_path):
+    pictures(tmp_path / "pictures")
+    run = tmp_path / "run"
+    data = ("dataset=image_folder", f"dataset.root={tmp_path / 'pictures'}", "dataset.size=12")
+    small = ("model.channels=[2,2]", "model.width=4", "train.steps=2")
+    assert ptft("stage=pretrain", *data, *small, f"hydra.run.dir={run}").code == 0
+    (tmp_path / "pictures" / "train" / "dark" / "00.png").unlink()
+    before = (run / "checkpoints" / "last.pt").read_bytes()
+    refused(ptft(f"resume={run}", "train.steps=4"), 3, "the dataset changed", "fingerprint", str(run))
+    assert (run / "checkpoints" / "last.pt").read_bytes() == before
+
+
+WAYS = {
+    "last": ("finetune.train=last:1", "finetune.layer_decay=0.5"),
+    "phases": ("finetune.train=[{until: 0.3, train: head}, {until: 0.6, train: all}, {until: 1, train: bias}]",),
+    "l2sp": ("finetune.l2sp=0.5", "finetune.head_init=probe", "optimizer=sgd", "optimizer.lr=0.01"),
+    "lora": ("finetune.lora.rank=2", "finetune.lora.targets=all", "finetune.lora.dropout=0.1", "optimizer=muon"),
+    "lora ema": ("finetune.lora.rank=2", "finetune.lora.targets=[dense]", "train.ema=0.9"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_finetune_is_continued_with_its_parent_and_its_frozen_parts(ptft, pretrained, tmp_path, monkeypatch, way):
+    small = ("dataset.limit=80", "train.batch_size=16", "train.epochs=3", "train.every.evaluate=4", "train.every.log=2")
+    arguments = ("stage=finetune", f"ckpt={pretrained}", *WAYS[way], *small)
+    mortal = ("objective._target_=tests.helpers.self_killing.Mortal", TRUSTED)
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert ptft(*arguments, *mortal, f"hydra.run.dir={whole}").code == 0
+    monkeypatch.setenv("MORTAL", "SIGTERM step 7")
+    assert ptft(*arguments, *mortal, f"hydra.run.dir={run}").code == 143
+    assert ptft(f"resume={run}", TRUSTED).code == 0
+    assert_same_run(run, whole)
+    assert summary(run)["parent"] == summary(whole)["parent"]
+    assert summary(run)["transfer"] == summary(whole)["transfer"]
+
+
+def test_what_can_not_be_continued_is_said(ptft, pretrained, tmp_path):
+    refused(ptft(f"resume={pretrained}", f"ckpt={pretrained}"), 2, "resume=", "ckpt=")
+    best = pretrained / "checkpoints" / "best.pt"
+    refused(ptft(f"resume={best}"), 4, "best.pt", "can't be continued", "ckpt=")
+    stray = tmp_path / "elsewhere" / "last.pt"
+    stray.parent.mkdir()
+    shutil.copy(pretrained / "checkpoints" / "last.pt", stray)
+    refused(ptft(f"resume={stray}", "train.steps=40"), 4, str(stray), "not in the folder of a run")
+    assert contents(stray.parent).keys() == {"last.pt"}
+    refused(ptft("resume=nowhere"), 4, str(tmp_path / "nowhere"))
