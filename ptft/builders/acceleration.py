@@ -28,13 +28,13 @@ def graph(t: Training, batch_size: int, name: str) -> StepGraph:
 
 def decisions(task: Objective, train: Mapping[str, Any], on: torch.device, precision: str) -> list[str]:
     """Apply the keys of `train` that change how fast and how large a step is but not what it learns; what to say."""
-    said = []
+    notes = []
     if tf32(train["tf32"], on) and precision == "fp32":
-        said.append("fp32 multiplies in TF32; train.tf32=false keeps all its digits, at a fraction of the speed")
+        notes.append("fp32 multiplies in TF32; train.tf32=false keeps all its digits, at a fraction of the speed")
     if train["cuda_graph"] and on.type == "cuda":
-        said.append("steps are recorded and replayed as a CUDA graph")
+        notes.append("steps are recorded and replayed as a CUDA graph")
     if train["checkpoint_activations"]:
         count = recompute_blocks(task.backbone)
         none = "train.checkpoint_activations: this model has no blocks to compute again"
-        said.append(f"the activations of {count} blocks are computed again for their gradients" if count else none)
-    return said
+        notes.append(f"the activations of {count} blocks are computed again for their gradients" if count else none)
+    return notes

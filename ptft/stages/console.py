@@ -9,6 +9,7 @@ import torch
 
 from ptft.builders.run import Run
 from ptft.config.compose import user_conf
+from ptft.config.config import Config
 from ptft.core import Spec
 from ptft.data import readers
 from ptft.loggers.console import Report, duration, number
@@ -22,21 +23,21 @@ def header(r: Run, out: Report, folder: Path | None) -> None:
     parameters = sum(p.numel() for p in t.objective.parameters())
     trainable = sum(p.numel() for p in t.parameters)
     some = "" if trainable == parameters else f", {trainable:,} of them trained"
-    sizes = ", ".join(f"{len(found):,} {name}" for name, found in r.splits.items())
+    sizes = ", ".join(f"{len(found):,} {name}" for name, found in r.inputs.splits.items())
     kind = "plan of " if cfg.dry_run else "resumed " if cfg.resume else ""
     out.block(
         f"ptft {kind}{cfg.names.stage}",
         {
             "model": f"{cfg.names.model}, {parameters:,} parameters{some}",
-            "data": f"{cfg.names.dataset}: {sizes}; {examples_of(r.source.spec)}",
+            "data": f"{cfg.names.dataset}: {sizes}; {examples_of(r.inputs.source.spec)}",
             "objective": f"{cfg.names.objective}; {cfg.names.optimizer} at {cfg.optimizer.lr:g}, {cfg.names.schedule}",
             "budget": _budget(r),
-            "device": device_name(r.device, r.kernels) + _measured(r),
-            "start": r.origin.path if r.origin else "fresh weights",
+            "device": device_name(r.device, r.execution.kernels) + _measured(r),
+            "start": r.inputs.start.path if r.inputs.start else "fresh weights",
             "folder": str(folder) if folder else "none, this is a dry run",
         },
     )
-    for line in [cfg.names.get("ckpt"), *r.said, _joins(r), _own_conf()]:
+    for line in [*r.notes, _joins(r), _own_conf()]:
         if line:
             out.say(line)
 
@@ -72,11 +73,7 @@ def _own_conf() -> str:
 def closing(r: Run, out: Report, folder: Path, summary: dict[str, Any]) -> None:
     """The last lines: the result, the folder, the next command."""
     p, best = r.training.progress, short(folder / "checkpoints" / "best.pt")
-    following = (
-        f"ptft stage=finetune ckpt={best}"
-        if r.cfg.names.stage == "pretrain"
-        else f"ptft stage=predict ckpt={best} input=FILES"
-    )
+    following = next_command(r.cfg, best)
     rate, memory = summary["samples_per_second"] or 0, summary["peak_memory_bytes"] / 2**20
     waited = f"{p.waited / max(p.seconds, 1e-9):.0%} of it waiting for data"
     mean = f", the mean of the last {p.averaged} evaluations' weights" if p.averaged else ""
@@ -90,6 +87,11 @@ def closing(r: Run, out: Report, folder: Path, summary: dict[str, Any]) -> None:
         "green",
     )
     ending(out, folder, following)
+
+
+def next_command(cfg: Config, ckpt: str) -> str:
+    """What the stage proposes to type next, with that checkpoint."""
+    return f"ptft {cfg.stage.get('next', 'stage=evaluate ckpt=CKPT').replace('CKPT', ckpt)}"
 
 
 def ending(out: Report, folder: Path, following: str) -> None:
@@ -169,6 +171,6 @@ def shape_of(spec: Spec) -> str:
 
 def _measured(r: Run) -> str:
     """What was tried and how long a step took in it, the fastest first."""
-    tried = sorted(r.timings, key=lambda kernels: r.timings[kernels])
-    times = "; ".join(f"{kernels}: {r.timings[kernels]:.1f} ms" for kernels in tried)
+    tried = sorted(r.execution.timings, key=lambda kernels: r.execution.timings[kernels])
+    times = "; ".join(f"{kernels}: {r.execution.timings[kernels]:.1f} ms" for kernels in tried)
     return f" (a step in {times})" if tried else ""

@@ -8,10 +8,9 @@ import time
 from functools import partial
 from typing import Any
 
-from omegaconf import DictConfig
-
-from ptft.builders.run import Run, assemble, eval_loader, plain
+from ptft.builders.run import Run, build, eval_loader
 from ptft.checkpoint import file as checkpoint_file
+from ptft.config.resolve import Job
 from ptft.data.loader import worker_failure
 from ptft.errors import DataError, Interrupted
 from ptft.loggers.console import Report
@@ -26,18 +25,18 @@ from ptft.train.loop import evaluate, fit, train_step
 from ptft.train.watch import Watch
 
 
-def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any]:
+def run(job: Job, out: Report, folder: RunFolder | None) -> dict[str, Any]:
     """Train and leave checkpoints, metrics and a summary in `folder`; without one (`dry_run`) show the plan.
 
     Returns what `status.json` adds to the status. Raises the typed errors of ptft.
     """
-    built = assemble(cfg, out)
+    built = build(job, out)
     console.header(built, out, folder.path if folder else None)
     if folder is None:
         console.plan(built, out, _one_step(built))
         return {}
     writer = checkpoint_file.Writer()
-    if cfg.resume:
+    if job.config.resume:
         _restore(built, out, folder)
     else:
         _save(built, folder, writer, better=False)
@@ -66,14 +65,15 @@ def _one_step(r: Run) -> float:
 
 def _restore(r: Run, out: Report, folder: RunFolder) -> None:
     """Continue exactly: weights, optimizer, averages, generators, position. Rows newer than the checkpoint are cut."""
-    assert r.origin
-    assert r.origin.training
-    if r.origin.meta["fingerprint"] != r.fingerprint:
+    start = r.inputs.start
+    assert start
+    assert start.training
+    if start.meta["fingerprint"] != r.inputs.fingerprint:
         raise DataError(
-            f"{r.origin.path}: the dataset changed since this was saved (its fingerprint differs); "
+            f"{start.path}: the dataset changed since this was saved (its fingerprint differs); "
             "start a new run with ckpt="
         )
-    r.training.load_state_dict(r.origin.weights, r.origin.training)
+    r.training.load_state_dict(start.weights, start.training)
     p = r.training.progress
     cut_metrics(folder.path / "metrics.jsonl", p.step)
     out.say(
@@ -103,11 +103,11 @@ def _save(r: Run, folder: RunFolder, writer: checkpoint_file.Writer, *, better: 
     """best.pt where this is the best so far, then last.pt; both hold the result's weights, last.pt all the rest too."""
     t, best, last = r.training, folder.checkpoints / "best.pt", folder.checkpoints / "last.pt"
     content = {
-        "config": plain(r.cfg),
-        "spec": r.objective.describe(r.source.spec).to_dict(),
+        "config": r.cfg.plain(),
+        "spec": r.objective.describe(r.inputs.source.spec).to_dict(),
         "weights": t.weights(),
         "progress": dataclasses.asdict(t.progress),
-        "fingerprint": r.fingerprint,
+        "fingerprint": r.inputs.fingerprint,
         "parent": r.parent,
         "transfer": r.transfer,
         "versions": versions(),
@@ -137,8 +137,9 @@ def _finish(r: Run, out: Report, folder: RunFolder) -> Metrics:
     t.take(checkpoint_file.read(best)[0]["weights"])
     metrics: Metrics = {"train": out.last_train}
     for split in ("val", "test"):
-        if split in r.splits:
-            metrics[split], tables = evaluate(t.objective, eval_loader(r.cfg, r.splits[split], r.device), t.autocast)
+        if split in r.inputs.splits:
+            batches = eval_loader(r.cfg, r.inputs.splits[split], r.device)
+            metrics[split], tables = evaluate(t.objective, batches, t.autocast)
             write_tables(folder.path, split, tables)
     if "test" in metrics:
         row = {

@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torchvision import models
 
-from ptft.builders.run import assemble
+from ptft.builders.run import build
 from ptft.checkpoint import file as checkpoint_file
 from ptft.checkpoint.transfer import take_over
-from ptft.config import resolve
+from ptft.config.resolve import resolve
 from ptft.core import Spec
 from ptft.errors import CheckpointError
 from ptft.loggers.console import Report
@@ -26,7 +25,7 @@ DIGITS = tuple("0123456789")
 
 def ready(*overrides):
     """The run of these overrides as it stands before its first step."""
-    return assemble(OmegaConf.create(resolve.prepare(list(overrides))), Report())
+    return build(resolve(list(overrides)), Report())
 
 
 def stored(folder, name="best.pt"):
@@ -76,7 +75,7 @@ def test_the_report_accounts_for_every_tensor(pretrained):
     for kind in ("loaded", "reinitialised"):
         assert report[kind]["tensors"] == {name: own[name].numel() for name in report[kind]["tensors"]}
         assert report[kind]["parameters"] == sum(report[kind]["tensors"].values())
-    assert any("new" in line and "10 classes there (0, 1, 2, …, 9), 3 here (3, 5, 8)" in line for line in run.said)
+    assert any("new" in line and "10 classes there (0, 1, 2, …, 9), 3 here (3, 5, 8)" in line for line in run.notes)
 
 
 def test_a_kept_head_is_the_checkpoints(pretrained):
@@ -152,7 +151,7 @@ def test_of_two_parts_that_fit_equally_the_averaged_one_is_taken_and_said(averag
     objective = task(CNN(spec(), (4, 8), 16))
     report = take_over(objective, weights, whole=False, why="", origin="some.pth")
     assert equal(objective.backbone.state_dict(), parts[averaged])
-    assert report.said == f"the backbone is what lies under {averaged}. in the file; student. would fit too"
+    assert report.notes == f"the backbone is what lies under {averaged}. in the file; student. would fit too"
     assert set(report.ignored) == {f"student.{name}" for name in parts["student"]}
 
 

@@ -4,10 +4,8 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from ptft.builders.run import Run, assemble
-from ptft.config import resolve
+from ptft.builders.run import Run, build
+from ptft.config.resolve import resolve
 from ptft.loggers.console import Report
 from ptft.train.loop import evaluate, fit
 
@@ -47,8 +45,8 @@ def small(objective: str) -> tuple[str, ...]:
 
 def built(objective: str, *typed: str) -> Run:
     """A run of the objective on embedded digits that is ready to train."""
-    config = resolve.prepare(["stage=pretrain", f"objective={objective}", *small(objective), *FEW, *typed])
-    return assemble(OmegaConf.create(config), Report())
+    job = resolve(["stage=pretrain", f"objective={objective}", *small(objective), *FEW, *typed])
+    return build(job, Report())
 
 
 def train(run: Run, last: int | None = None) -> Listening:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ptft.launch.job import ABOUT, run_or_continue
+from ptft.launch.job import DESCRIPTION, run_or_continue
 from ptft.launch.pool import Worker
 from ptft.runs.folder import read_json
 from ptft.runtime.paths import cache_dir
@@ -30,7 +30,7 @@ def finished(cell: Cell, base: Path | None) -> Path | None:
 
 
 def _is(identity: str, folder: Path) -> bool:
-    return bool(read_json(folder / ABOUT).get("identity") == identity)
+    return bool(read_json(folder / DESCRIPTION).get("identity") == identity)
 
 
 def _pointer(identity: str) -> Path:

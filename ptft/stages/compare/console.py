@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
+from ptft.config.resolve import Job
 from ptft.loggers.console import Report, duration
 from ptft.stages.compare.design import Cell, Design
 from ptft.stages.compare.preflight import Tried
@@ -14,22 +13,23 @@ from ptft.stages.compare.results import Measure
 from ptft.stages.compare.table import amount_text, number, share, unit_of
 
 
-def header(out: Report, cfg: DictConfig, asked: Design, count: int, there: int, folder: Path | None) -> None:
+def header(out: Report, job: Job, design: Design, count: int, there: int, folder: Path | None) -> None:
     """What is compared, on what, in how many runs."""
-    amounts = ", ".join(amount_text(asked.key, amount) for amount in asked.amounts)
-    rates = "" if asked.rates == [None] else f" × {len(asked.rates)} rates"
-    sizes = f"{len(asked.arms)} arms × {len(asked.amounts)} amounts × {len(asked.seeds)} seeds{rates}"
+    cfg = job.config
+    amounts = ", ".join(amount_text(design.key, amount) for amount in design.amounts)
+    rates = "" if design.rates == [None] else f" × {len(design.rates)} rates"
+    sizes = f"{len(design.arms)} arms × {len(design.amounts)} amounts × {len(design.seeds)} seeds{rates}"
     rows = {
         "model": cfg.names.model,
-        "data": f"{cfg.names.dataset}: {amounts} {unit_of(asked.key)}",
-        "arms": f"{', '.join(asked.arms)}; the first is what the others are compared with",
+        "data": f"{cfg.names.dataset}: {amounts} {unit_of(design.key)}",
+        "arms": f"{', '.join(design.arms)}; the first is what the others are compared with",
         "runs": f"{count} ({sizes})" + (f", {there} of them there already" if there else ""),
         "start": cfg.ckpt or "",
         "folder": str(folder) if folder else "none, this is a dry run",
     }
     out.block(f"ptft {'plan of ' if cfg.dry_run else ''}compare", rows)
-    if cfg.names.get("ckpt"):
-        out.say(cfg.names.ckpt)
+    if job.checkpoint and job.checkpoint.latest:
+        out.say(job.checkpoint.latest)
 
 
 def cost(out: Report, tried: dict[str, Tried], missing: list[Cell]) -> None:

@@ -82,24 +82,24 @@ def measure(records: Iterable[Mapping[str, Any]]) -> Measure | None:
     return None
 
 
-def compared(asked: Design, records: list[dict[str, Any]], by: Measure) -> list[Row]:
+def compared(design: Design, records: list[dict[str, Any]], by: Measure) -> list[Row]:
     """A row for each amount and arm, judged."""
-    rows = [_row(asked, records, by, arm, amount) for amount in asked.amounts for arm in asked.arms]
-    base = {row.amount: row for row in rows if row.arm == asked.baseline}
+    rows = [_row(design, records, by, arm, amount) for amount in design.amounts for arm in design.arms]
+    base = {row.amount: row for row in rows if row.arm == design.baseline}
     for row in rows:
-        if row.arm != asked.baseline:
+        if row.arm != design.baseline:
             _pair(row, base[row.amount])
     judged = [row for row in rows if row.chance is not None]
     for row, corrected_chance in zip(judged, corrected([row.chance or 0.0 for row in judged]), strict=True):
         row.chance = corrected_chance
         row.verdict = _verdict(row, by.sign)
-    _value(rows, [row for row in base.values() if row.mean], asked, by)
+    _value(rows, [row for row in base.values() if row.mean], design, by)
     return rows
 
 
-def _row(asked: Design, records: list[dict[str, Any]], by: Measure, arm: str, amount: float) -> Row:
+def _row(design: Design, records: list[dict[str, Any]], by: Measure, arm: str, amount: float) -> Row:
     here = [each for each in records if each["arm"] == arm and each["amount"] == amount]
-    rate = max(asked.rates, key=lambda rate: _merit([each for each in here if each["lr"] == rate], by))
+    rate = max(design.rates, key=lambda rate: _merit([each for each in here if each["lr"] == rate], by))
     chosen = [each for each in here if each["lr"] == rate]
     values = {each["seed"]: each["value"] for each in chosen if each["value"] is not None}
     failed = [each["seed"] for each in chosen if each["value"] is None]
@@ -128,10 +128,10 @@ def _verdict(row: Row, sign: int) -> str:
     return "better" if sign * row.difference.mean > 0 else "worse"
 
 
-def _value(rows: list[Row], base: list[Row], asked: Design, by: Measure) -> None:
+def _value(rows: list[Row], base: list[Row], design: Design, by: Measure) -> None:
     """Read every arm's mean off the baseline's curve."""
     amounts = [row.amount for row in base]
     curve = [by.sign * row.mean.mean for row in base if row.mean]
     for row in rows:
-        if row.arm != asked.baseline and row.mean:
+        if row.arm != design.baseline and row.mean:
             row.worth = times(amounts, curve, row.amount, by.sign * row.mean.mean)

@@ -132,7 +132,7 @@ def test_features_that_are_spread_are_no_collapse():
 @pytest.mark.parametrize("name", NAMES)
 def test_other_data_than_images_are_refused_by_name(name):
     run = built(name, "train.steps=1")
-    spec = type(run.source.spec)("text", {"length": 8}, classes=("a", "b"))
+    spec = type(run.inputs.source.spec)("text", {"length": 8}, classes=("a", "b"))
     with pytest.raises(ConfigError, match=rf"objective={name}: .*image.*text"):
         CLASSES[name](run.objective.backbone, spec)
 

@@ -95,7 +95,7 @@ def test_images_of_another_normalisation_reach_the_teacher_as_its_own(teacher):
     run = student(teacher, "dataset=glyphs", "dataset.images=64", "dataset.held_out=32")
     objective, batch = run.objective.eval(), next(run.training.loader.epoch())
     theirs, spec = rebuilt(str(teacher), "objective.teacher")
-    assert spec.mean != run.source.spec.mean
+    assert spec.mean != run.inputs.source.spec.mean
     expected = theirs.eval().logits(theirs.backbone.prepare(batch["input"]))
     torch.testing.assert_close(objective.taught(objective.backbone.prepare(batch["input"])), expected)
 

@@ -86,10 +86,12 @@ def built(folder):
     """A run's objective and first batches, as its stored configuration builds them."""
     from omegaconf import OmegaConf
 
-    from ptft.builders.run import assemble
+    from ptft.builders.run import build
+    from ptft.config.resolve import resolve
     from ptft.loggers.console import Report
 
-    run = assemble(OmegaConf.load(folder / ".hydra" / "config.yaml"), Report(quiet=True))
+    typed = [*OmegaConf.load(folder / ".hydra" / "overrides.yaml")]
+    run = build(resolve(typed), Report(quiet=True))
     batches = [batch for epoch in range(3) for batch in run.training.loader.epoch(epoch)]
     return run, torch.cat([batch["input"].flatten(1) for batch in batches])
 
