@@ -16,6 +16,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from ptft import __version__
 from ptft.cli.commands import WORDS, show_help
 from ptft.config import compose, resolve
 from ptft.config.overrides import Arguments, expand, parse, parse_overrides, quote, typed_values
@@ -73,6 +74,9 @@ def run(argv: list[str]) -> int:
         raise ConfigError(_hint(args.words[0]))
     if args.flags in (["--help"], ["-h"]):
         return show_help()
+    if "--version" in args.flags:
+        print(f"ptft {__version__}")
+        return 0
     if args.shows:
         return _show(args)
     args.overrides = resolve.again(args.overrides)
