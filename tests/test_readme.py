@@ -62,7 +62,7 @@ def test_links_lead_somewhere(name):
 @pytest.mark.parametrize("name", PAGES)
 def test_files_that_are_named_exist(name):
     for path in re.findall(r"`((?:ptft|conf|tests)/[\w/.]+\.(?:py|yaml|md))`", page(name)):
-        assert (ROOT / path).exists(), path
+        assert "NAME" in path or (ROOT / path).exists(), path
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -113,6 +113,27 @@ def test_the_tables_of_settings_are_those_of_the_files(name):
 def test_every_part_of_the_configuration_has_its_table():
     parts = re.findall(r"made from (\S+) by make docs", page("conf/README.md"))
     assert sorted(parts) == sorted(["config.yaml", *conf_readme.groups()])
+
+
+def test_the_tests_of_faults_exist():
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)\(", path.read_text(encoding="utf-8"))
+    }
+    text = page("tests/faults/README.md")
+    for name, rest in re.findall(r"`(test_\w+)(…?)`", text):
+        assert name in defined or (rest and any(other.startswith(name) for other in defined)), name
+    rows = {number for name in defined for number in re.findall(r"^test_rows?_(\d+)", name)}
+    assert not {row for row in rows if not re.search(rf"^\| (\d+, )?{row}(, \d+)? \|", text, re.MULTILINE)}
+
+
+def test_the_levels_in_the_text_are_those_of_the_test():
+    from tests.test_architecture import LEVELS
+
+    part = page("ptft/README.md").split("## Who may import whom")[1].split("\n## ")[0]
+    shown = re.findall(r"^\| (\d) \| (.*) \|$", part, re.MULTILINE)
+    assert {int(level): set(re.findall(r"`(\w+)`", names)) for level, names in shown} == dict(enumerate(LEVELS))
 
 
 def test_the_gate_calls_the_command_that_it_gives():

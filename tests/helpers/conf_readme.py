@@ -64,15 +64,22 @@ def keys_of(group: str) -> dict[str, Meanings]:
     """
     found: dict[str, Meanings] = {}
     for option in options(group):
-        path = CONF / group / f"{option}.yaml"
-        bases = re.findall(r"^ *- (_\w+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-        files = [path, *(CONF / group / f"{base}.yaml" for base in bases if base != "_self_")]
         said: dict[str, str] = {}
-        for name, _, comment in (entry for file in files if file.exists() for entry in keys_in(file)):
+        for name, _, comment in (entry for file in files_of(group, option) for entry in keys_in(file)):
             said[name] = said.get(name) or comment
         for name, comment in said.items():
             found.setdefault(name, {}).setdefault(comment, []).append(option)
     return {key: {c: names for c, names in of.items() if c or len(of) == 1} for key, of in found.items()}
+
+
+def files_of(group: str, name: str) -> list[Path]:
+    """The file of an option, and those that it is based on: the names of its own group in its `defaults`."""
+    path = CONF / group / f"{name}.yaml"
+    listed = re.search(r"^defaults:(.*\n(?: +-.*\n)*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    names = [re.sub(r"#.*", "", line) for line in listed[1].splitlines()] if listed else []
+    bases = [base for line in names if ":" not in line for base in re.findall(r"\w+", line)]
+    found = [base for base in bases if base != "_self_" and (CONF / group / f"{base}.yaml").exists()]
+    return [path, *(file for base in found for file in files_of(group, base))]
 
 
 def stage_keys() -> dict[str, Meanings]:
