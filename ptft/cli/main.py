@@ -16,6 +16,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from ptft import __version__
 from ptft.cli.commands import WORDS, show_help
 from ptft.config import compose
 from ptft.config.overrides import Arguments, Overrides, parse, quote
@@ -74,6 +75,9 @@ def run(argv: list[str]) -> int:
         raise ConfigError(_hint(args.words[0]))
     if args.flags in (["--help"], ["-h"]):
         return show_help()
+    if "--version" in args.flags:
+        print(f"ptft {__version__}")
+        return 0
     if args.shows:
         return _show(args)
     overrides = again(Overrides.parse(args.overrides))

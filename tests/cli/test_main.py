@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ptft import __version__
 from ptft.checkpoint import file as checkpoint_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +41,7 @@ def test_alone_it_prints_the_help(ptft):
     "arguments",
     [
         ["--help"],
+        ["--version"],
         ["--cfg", "job"],
         ["--info"],
         ["ls"],
@@ -59,6 +61,12 @@ def test_quick_answers_import_no_torch(arguments):
         [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.stderr.rstrip().endswith("False"), done.stderr
+
+
+def test_the_version_is_ptfts_own(ptft):
+    done = ptft("--version")
+    assert done.code == 0
+    assert done.out == f"ptft {__version__}\n"
 
 
 @pytest.mark.parametrize("wrong", [[], ["stage=pretrain", "optimzer.lr=1"]], ids=["help", "typo"])
