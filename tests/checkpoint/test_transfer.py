@@ -151,7 +151,7 @@ def test_of_two_parts_that_fit_equally_the_averaged_one_is_taken_and_said(averag
     objective = task(CNN(spec(), (4, 8), 16))
     report = take_over(objective, weights, whole=False, why="", origin="some.pth")
     assert equal(objective.backbone.state_dict(), parts[averaged])
-    assert report.notes == f"the backbone is what lies under {averaged}. in the file; student. would fit too"
+    assert report.said == f"the backbone is what lies under {averaged}. in the file; student. would fit too"
     assert set(report.ignored) == {f"student.{name}" for name in parts["student"]}
 
 
