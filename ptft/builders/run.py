@@ -20,7 +20,7 @@ from ptft.errors import ConfigError, DataError, suggest
 from ptft.finetune.head_init import start_head
 from ptft.finetune.l2sp import Anchor
 from ptft.finetune.phases import Phases
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console
 from ptft.optim.averaging import Average, Ema
 from ptft.runtime import process
 from ptft.runtime.autotune import fastest
@@ -58,7 +58,7 @@ class Run:
         return self.training.objective
 
 
-def assemble(cfg: DictConfig, out: Report) -> Run:
+def assemble(cfg: DictConfig, out: Console) -> Run:
     """Build it all. The order matters: the checkpoint decides the input's shape, the data the model's size."""
     origin = load(cfg.resume, "resume") if cfg.resume else load(cfg.ckpt) if cfg.ckpt else None
     like = origin.spec if origin else None
@@ -126,7 +126,7 @@ def plain(node: DictConfig) -> dict[str, Any]:
 
 
 def read_splits(
-    source: Source, names: tuple[str, ...], cfg: DictConfig, device: torch.device, out: Report
+    source: Source, names: tuple[str, ...], cfg: DictConfig, device: torch.device, out: Console
 ) -> dict[str, Examples]:
     """The splits that the source has, kept as `dataset.cache` says; which way that is becomes a note of the source."""
     found = {name: examples for name in names if (examples := source.split(name)) is not None}

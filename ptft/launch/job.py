@@ -19,7 +19,7 @@ from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runtime import process
 
 if TYPE_CHECKING:
-    from ptft.loggers.console import Report
+    from ptft.loggers.console import Console
 
 REFUSED = (ConfigError.exit_code, DataError.exit_code, CheckpointError.exit_code)
 """Exit codes of what fails before any training."""
@@ -35,9 +35,9 @@ def execute(
     A failure is returned, not raised, so that a sweep goes on. A continuation that is refused leaves the run's status.
     With `quiet` nothing is said on the terminal; its folder holds it all.
     """
-    from ptft.loggers.console import Report
+    from ptft.loggers.console import Console
 
-    report = Report(folder.path if folder else None, quiet=quiet)
+    report = Console(folder.path if folder else None, quiet=quiet)
     if folder and not config["resume"]:
         _write_config(folder.path, config, overrides)
     base = {"stage": config["names"]["stage"], "overrides": overrides}
@@ -87,7 +87,7 @@ def _without_trace(status: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in status.items() if key != "trace"}
 
 
-def _outcome(config: dict[str, Any], report: Report, folder: RunFolder | None) -> dict[str, Any]:
+def _outcome(config: dict[str, Any], report: Console, folder: RunFolder | None) -> dict[str, Any]:
     """What the stage returned, or how it failed."""
     try:
         return _stage(config, report, folder)
@@ -99,7 +99,7 @@ def _outcome(config: dict[str, Any], report: Report, folder: RunFolder | None) -
         return _failure(*_understood(error))
 
 
-def _stage(config: dict[str, Any], report: Report, folder: RunFolder | None) -> dict[str, Any]:
+def _stage(config: dict[str, Any], report: Console, folder: RunFolder | None) -> dict[str, Any]:
     from ptft.config import instantiate
 
     if config["trusted"] and os.getcwd() not in sys.path:
@@ -132,8 +132,7 @@ def _understood(error: Exception) -> tuple[BaseException, int]:
     return known, known.exit_code
 
 
-def _write_failure(status: dict[str, Any], report: Report) -> None:
-    report.stop_bar()
+def _write_failure(status: dict[str, Any], report: Console) -> None:
     report.write(status.get("trace", "").rstrip())
     if status["exit_code"]:
         for line in str(status.get("message", "")).splitlines():

@@ -15,7 +15,7 @@ from ptft.errors import StorageError
 from ptft.runs.folder import read_json, write_json
 
 if TYPE_CHECKING:
-    from ptft.loggers.console import Report
+    from ptft.loggers.console import Console
 
 
 def new_folder(base: Path) -> Path:
@@ -42,9 +42,9 @@ def finish(folder: Path, overrides: list[str], count: int) -> int:
     jobs = [_job(folder / str(number), number) for number in range(count)]
     ranked = _ranked(jobs)
     _write(folder, jobs)
-    from ptft.loggers.console import Report
+    from ptft.loggers.console import Console
 
-    report = Report()
+    report = Console()
     swept = _swept(overrides)
     header, rows = _rows(ranked, swept)
     report.table(f"\n{count} jobs, best first", header, rows)
@@ -122,7 +122,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _over_seeds(report: Report, jobs: list[dict[str, Any]], keys: list[str]) -> None:
+def _over_seeds(report: Console, jobs: list[dict[str, Any]], keys: list[str]) -> None:
     """Mean ± standard deviation over the seeds of every setting, best first as the jobs are."""
     names = _shown(jobs)
     settings: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)

@@ -11,12 +11,12 @@ from ptft.builders.run import Run
 from ptft.config.compose import user_conf
 from ptft.core import Spec
 from ptft.data import readers
-from ptft.loggers.console import Report, duration, number
+from ptft.loggers.console import Console, duration, number
 from ptft.runtime.device import device_name
 from ptft.runtime.paths import short
 
 
-def header(r: Run, out: Report, folder: Path | None) -> None:
+def header(r: Run, out: Console, folder: Path | None) -> None:
     """What, on what, how big, where; and every decision that was made for the user."""
     cfg, t = r.cfg, r.training
     parameters = sum(p.numel() for p in t.objective.parameters())
@@ -69,7 +69,7 @@ def _own_conf() -> str:
     return f"configs in {folder} win over ptft's own" if folder else ""
 
 
-def closing(r: Run, out: Report, folder: Path, summary: dict[str, Any]) -> None:
+def closing(r: Run, out: Console, folder: Path, summary: dict[str, Any]) -> None:
     """The last lines: the result, the folder, the next command."""
     p, best = r.training.progress, short(folder / "checkpoints" / "best.pt")
     following = (
@@ -92,7 +92,7 @@ def closing(r: Run, out: Report, folder: Path, summary: dict[str, Any]) -> None:
     ending(out, folder, following)
 
 
-def ending(out: Report, folder: Path, following: str) -> None:
+def ending(out: Console, folder: Path, following: str) -> None:
     """The folder and the next command, on lines of their own, so that they can be copied whole."""
     out.say(f"folder  {folder}")
     out.say(f"next    {following}")
@@ -107,7 +107,7 @@ def results(metrics: dict[str, dict[str, float]]) -> dict[str, str]:
     }
 
 
-def plan(r: Run, out: Report, step_seconds: float) -> None:
+def plan(r: Run, out: Console, step_seconds: float) -> None:
     """What a dry run found: the layers, the groups of parameters with their rates, the cost."""
     t = r.training
     assert t.phases

@@ -13,7 +13,7 @@ from ptft.builders.run import eval_loader, plain, read_splits, same_channels
 from ptft.checkpoint.load import Origin, load
 from ptft.core import Examples, Objective, Source, Table
 from ptft.errors import ConfigError, DataError
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, find_device, peak_memory, tf32, versions
 from ptft.runtime.paths import short
@@ -26,7 +26,7 @@ MOST_CLASSES = 20
 """Above so many classes the confusion matrix is shown as its largest confusions."""
 
 
-def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any]:
+def run(cfg: DictConfig, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Metrics of the checkpoint on one split, and the tables of its objective."""
     origin = load(cfg.ckpt)
     device = find_device(cfg.device)
@@ -105,7 +105,7 @@ def _split(cfg: DictConfig, source: Source) -> str:
 
 
 def _header(
-    cfg: DictConfig, out: Report, folder: RunFolder | None, origin: Origin, source: Source, sizes: str, device: str
+    cfg: DictConfig, out: Console, folder: RunFolder | None, origin: Origin, source: Source, sizes: str, device: str
 ) -> None:
     rows = {
         "model": f"{cfg.names.model}, {cfg.names.objective}",
@@ -120,7 +120,7 @@ def _header(
             out.say(note)
 
 
-def _show(out: Report, title: str, table: Table) -> None:
+def _show(out: Console, title: str, table: Table) -> None:
     if len(table.rows) <= MOST_CLASSES:
         rows = [
             [name, *(str(round(value)) for value in values)]

@@ -9,43 +9,40 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ptft.core import Batch, Objective, Table
+from ptft.loggers.logger import Logger
 from ptft.optim.param_groups import clip_and_scale, set_lr
 from ptft.train.state import Batches, Meter, Progress, Training
 from ptft.train.watch import Clock, Watch
 
 
-class Said(Protocol):
-    """What the loop tells while it runs."""
-
-    def trained(self, row: dict[str, Any]) -> None: ...
-    def evaluated(self, train: dict[str, float], row: dict[str, Any] | None, best: bool) -> None: ...
-    def stepped(self, step: int) -> None: ...
-    def warned(self, text: str) -> None: ...
-
-
-def fit(t: Training, said: Said, save: Callable[[bool], None]) -> None:
+def fit(t: Training, logger: Logger, save: Callable[[bool], None]) -> dict[str, float]:
     """Train until the budget, the patience or a stop ends it. `save(best)` writes a checkpoint.
 
-    Raises NotFiniteError before a step that would spoil the weights.
+    Returns the metrics of training between the last two evaluations. Raises NotFiniteError before a step that would
+    spoil the weights.
     """
     watch, clock = Watch(t), Clock(t.progress)
+    train: dict[str, float] = {}
     t.objective.train()
     if t.owes_evaluation():
-        save(assess(t, watch, said))
+        better, train = assess(t, watch, logger)
+        save(better)
     while not t.finished() and not t.stop:
         for batch in clock.waiting(t.loader.epoch(t.progress.epoch, t.progress.batch)):
             train_step(t, batch, watch)
             clock.tick()
-            said.stepped(t.progress.step)
+            logger.step(t.progress.step)
             if t.finished() or clock.due(t.every.log, t.progress.step):
-                log(t, watch, said)
-            better = t.owes_evaluation() and assess(t, watch, said)
+                log(t, watch, logger)
+            better = False
+            if t.owes_evaluation():
+                better, train = assess(t, watch, logger)
             ended = t.finished() or t.stop is not None
             if ended or better or t.progress.step % t.every.save == 0:
                 watch.check()
@@ -53,6 +50,7 @@ def fit(t: Training, said: Said, save: Callable[[bool], None]) -> None:
             clock.start()
             if ended:
                 break
+    return train
 
 
 def train_step(t: Training, batch: Batch, watch: Watch) -> None:
@@ -127,19 +125,20 @@ def _parts(batch: Batch, accumulate: int) -> Iterator[Batch]:
         yield dict(zip(pieces, values, strict=True))
 
 
-def log(t: Training, watch: Watch, said: Said) -> None:
-    """Say how training went since the last log."""
+def log(t: Training, watch: Watch, logger: Logger) -> None:
+    """Tell how training went since the last log."""
     watch.check()
     p = t.progress
     row = {"step": p.step, "epoch": p.epoch, "split": "train", **t.window.metrics(t.objective)}
-    said.trained(
+    logger.log(
         {**row, "lr": float(t.optimizer.param_groups[-1]["lr"]), "seconds": round(p.seconds, 3), "samples": p.samples}
     )
     t.window.sums = {}
 
 
-def assess(t: Training, watch: Watch, said: Said) -> bool:
-    """Evaluate on the validation split where there is one; whether it was the best so far.
+def assess(t: Training, watch: Watch, logger: Logger) -> tuple[bool, dict[str, float]]:
+    """Evaluate on the validation split where there is one: whether it was the best so far, and the metrics of training
+    since the last evaluation.
 
     A stop leaves everything as it was, so that the run evaluates first when it is continued.
     """
@@ -147,22 +146,22 @@ def assess(t: Training, watch: Watch, said: Said) -> bool:
     p, p.averaged = t.progress, 0
     metrics, averaged = _measure(t), _measure_average(t)
     if t.stop:
-        return False
+        return False, {}
     p.evaluated = p.step
     train, t.running.sums = t.running.metrics(t.objective), {}
     if t.val is None:
         p.averaged = t.average.count if t.average and t.finished() else 0
-        said.evaluated(train, None, False)
-        return False
+        logger.evaluated(train, None, False)
+        return False, train
     better = _judge(t, metrics)
-    said.evaluated(train, _row(p, metrics), better)
+    logger.evaluated(train, _row(p, metrics), better)
     if averaged:
         assert t.average
         p.averaged = t.average.count if _judge(t, averaged) else 0
-        said.evaluated(train, {**_row(p, averaged), "averaged": t.average.count}, p.averaged > 0)
+        logger.evaluated(train, {**_row(p, averaged), "averaged": t.average.count}, p.averaged > 0)
     for text in t.objective.warnings(metrics):
-        said.warned(text)
-    return better or p.averaged > 0
+        logger.warn(text)
+    return better or p.averaged > 0, train
 
 
 def _judge(t: Training, metrics: dict[str, float]) -> bool:

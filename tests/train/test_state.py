@@ -7,7 +7,7 @@ import pytest
 
 from ptft.builders import components
 from ptft.checkpoint import file as checkpoint_file
-from ptft.loggers.console import Report
+from ptft.loggers.logger import Logger
 from ptft.optim.schedules import Cosine
 from ptft.train.loop import is_better
 from ptft.train.state import Budget, Every, Progress
@@ -175,11 +175,11 @@ def test_a_monitor_that_does_not_exist_is_refused_before_training(ptft, tmp_path
 def test_a_stop_ends_the_run_after_its_step_and_the_evaluation_is_made_up_for(tmp_path):
     t = training()
 
-    class Stopping(Report):
-        def stepped(self, step):
+    class Stopping(Logger):
+        def step(self, step):
             t.stop = "SIGTERM" if step == 4 else None
 
-    assert train(t, tmp_path, Stopping) == [(4, False)]
+    assert train(t, tmp_path, Stopping()) == [(4, False)]
     assert [row for row in rows(tmp_path) if row["split"] == "val"] == []
     t.stop = None
     train(t, tmp_path)

@@ -16,7 +16,7 @@ from ptft.checkpoint.load import load
 from ptft.config import resolve
 from ptft.core import Spec
 from ptft.errors import ConfigError, NotFiniteError, PtftError
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console
 from ptft.runtime.device import versions
 from ptft.stages.compare.design import AMOUNTS, Design, digest
 from ptft.train.loop import train_step
@@ -53,7 +53,7 @@ def attempt(asked: Design, arm: str) -> Tried:
     with _named(arm):
         config = resolve.prepare(asked.overrides(arm, asked.amounts[-1], asked.seeds[0], asked.rates[0]))
         cfg = OmegaConf.create({**config, "dry_run": True})
-        run = assemble(cfg, Report(quiet=True))
+        run = assemble(cfg, Console(quiet=True))
         if not run.splits.keys() & {"val", "test"}:
             raise ConfigError("dataset.test and dataset.val: at least one is needed to measure on")
         if asked.rates != [None] and "val" not in run.splits:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from ptft.builders.run import plain
 from ptft.errors import Interrupted
 from ptft.launch.pool import STOPPED
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runtime.device import versions
 from ptft.runtime.paths import short
@@ -24,7 +24,7 @@ from ptft.stages.compare.design import Cell, Design, cells, design
 Records = dict[Cell, dict[str, Any]]
 
 
-def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any]:
+def run(cfg: DictConfig, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Run what is missing of the comparison, then write and say what it found; without a folder only try the arms.
 
     Returns what `status.json` adds to the status. Raises the typed errors of ptft before anything trains, and
@@ -73,7 +73,7 @@ def _try(asked: Design, missing: list[Cell], tried: dict[str, preflight.Tried]) 
         preflight.same_measure(tried)
 
 
-def _train(out: Report, asked: Design, missing: list[Cell], records: Records, base: Path, processes: int) -> None:
+def _train(out: Console, asked: Design, missing: list[Cell], records: Records, base: Path, processes: int) -> None:
     """Run what is missing, a line a run. Raises Interrupted where one of them was."""
     began, running = time.perf_counter(), run_all(missing, base, processes)
     with closing(running):

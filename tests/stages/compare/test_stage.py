@@ -87,9 +87,9 @@ def built(folder):
     from omegaconf import OmegaConf
 
     from ptft.builders.run import assemble
-    from ptft.loggers.console import Report
+    from ptft.loggers.console import Console
 
-    run = assemble(OmegaConf.load(folder / ".hydra" / "config.yaml"), Report(quiet=True))
+    run = assemble(OmegaConf.load(folder / ".hydra" / "config.yaml"), Console(quiet=True))
     batches = [batch for epoch in range(3) for batch in run.training.loader.epoch(epoch)]
     return run, torch.cat([batch["input"].flatten(1) for batch in batches])
 
