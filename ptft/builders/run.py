@@ -21,7 +21,7 @@ from ptft.finetune.head_init import start_head
 from ptft.finetune.l2sp import Anchor
 from ptft.finetune.phases import Phases
 from ptft.loggers.console import Console
-from ptft.optim.averaging import Average, Ema
+from ptft.optim.averaging import Ema, EvaluationAverage
 from ptft.runtime import process
 from ptft.runtime.autotune import fastest
 from ptft.runtime.device import find_device
@@ -273,7 +273,7 @@ def _training(
         ema=Ema(objective, options.ema) if options.ema else None,
         phases=phases,
         anchor=Anchor(backbone, l2sp) if l2sp else None,
-        average=Average(objective, options.average_last) if options.average_last else None,
+        average=EvaluationAverage(objective, options.average_last) if options.average_last else None,
         accumulate=options.accumulate,
         clip=options.clip,
         patience=options.patience,

@@ -184,7 +184,7 @@ def _measure_average(t: Training) -> dict[str, float]:
     if t.average is None:
         return {}
     assert t.total is not None, "an average of the last evaluations needs a budget in steps"
-    t.average.see(t.objective, t.progress.step, t.total, t.every.evaluate)
+    t.average.update(t.objective, t.progress.step, t.total, t.every.evaluate)
     if t.val is None or t.stop or not t.finished() or t.average.count < 2:
         return {}
     with t.average.swapped(t.objective):

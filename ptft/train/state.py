@@ -15,7 +15,7 @@ from ptft.core import Batch, Objective, Step
 from ptft.finetune import lora
 from ptft.finetune.l2sp import Anchor
 from ptft.finetune.phases import Phases
-from ptft.optim.averaging import Average, Ema
+from ptft.optim.averaging import Ema, EvaluationAverage
 from ptft.optim.schedules import Schedule
 from ptft.runtime.rng import rng_state, set_rng_state
 from ptft.train.cuda_graph import StepGraph
@@ -132,7 +132,7 @@ class Training:
     phases: Phases | None = None
     """What learns when; None: what may learn does, all the time."""
     anchor: Anchor | None = None
-    average: Average | None = None
+    average: EvaluationAverage | None = None
     accumulate: int = 1
     clip: float | None = None
     patience: int | None = None
