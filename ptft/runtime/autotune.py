@@ -19,6 +19,7 @@ import ptft
 from ptft.core import Batch, Objective
 from ptft.runtime.paths import cache_dir
 from ptft.runtime.precision import Kernels, autocast, place
+from ptft.runtime.rng import forked
 
 CLEARLY = 1.03
 """Half precision must be faster than float32 by so much, else the exact one is taken."""
@@ -94,7 +95,7 @@ def _wait(on: torch.device) -> None:
 def _untouched(objective: Objective, on: torch.device) -> Iterator[None]:
     buffers = [(buffer, buffer.clone()) for buffer in objective.buffers()]
     training = objective.training
-    with torch.random.fork_rng([on] if on.type == "cuda" else [], device_type=on.type if on.type != "cpu" else "cuda"):
+    with forked(on):
         yield
     objective.train(training)
     for buffer, before in buffers:
