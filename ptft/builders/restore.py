@@ -13,7 +13,7 @@ from ptft.checkpoint.load import Origin, load
 from ptft.checkpoint.transfer import take_over
 from ptft.core import Examples, Objective, Spec
 from ptft.errors import CheckpointError
-from ptft.runtime.precision import Kernels, ruled
+from ptft.runtime.precision import ComputeFormat, ruled
 
 
 def restored(
@@ -42,7 +42,7 @@ def rebuilt(path: str, key: str, trusted: tuple[str, ...] = ()) -> tuple[Objecti
     return restored(found, config["model"], config["objective"], spec, trusted), spec
 
 
-def trained_in(cfg: DictConfig, origin: Origin, device: torch.device) -> Kernels:
+def trained_in(cfg: DictConfig, origin: Origin, device: torch.device) -> ComputeFormat:
     """As the checkpoint was trained, where nothing is typed and the device can: that was measured, or meant."""
     stored = origin.config or {}
     precision, layout = cfg.precision, cfg.train.layout

@@ -18,14 +18,14 @@ from ptft.data.cache import policy
 from ptft.data.loader import Loader
 from ptft.errors import ConfigError, DataError, suggest
 from ptft.finetune.head_init import start_head
-from ptft.finetune.l2sp import Anchor
+from ptft.finetune.l2sp import L2SP
 from ptft.finetune.phases import Phases
 from ptft.loggers.console import Console
 from ptft.optim.averaging import Ema, EvaluationAverage
 from ptft.runtime import process
 from ptft.runtime.autotune import fastest
 from ptft.runtime.device import find_device
-from ptft.runtime.precision import Kernels, autocast, choices, place
+from ptft.runtime.precision import ComputeFormat, autocast, choices, place
 from ptft.runtime.rng import seed_everything
 from ptft.train.loop import evaluate
 from ptft.train.state import Every, Training
@@ -40,8 +40,8 @@ class Run:
 
     cfg: DictConfig
     device: torch.device
-    kernels: Kernels
-    timings: dict[Kernels, float]
+    compute_format: ComputeFormat
+    timings: dict[ComputeFormat, float]
     """Milliseconds a step of what was tried, where precision or layout were measured."""
     source: Source
     splits: dict[str, Examples]
@@ -105,7 +105,7 @@ def assemble(cfg: DictConfig, out: Console) -> Run:
     return Run(
         cfg=cfg,
         device=device,
-        kernels=chosen,
+        compute_format=chosen,
         timings=timings,
         source=source,
         splits=splits,
@@ -234,14 +234,14 @@ def _some(names: list[str]) -> str:
     return ", ".join(names if len(names) <= 5 else [*names[:3], "…", names[-1]])
 
 
-def _kernels(cfg: DictConfig, objective: Objective, train: Loader) -> tuple[Kernels, dict[Kernels, float]]:
+def _kernels(cfg: DictConfig, objective: Objective, train: Loader) -> tuple[ComputeFormat, dict[ComputeFormat, float]]:
     """Precision and layout, put in place, and written into `cfg` so that a checkpoint keeps them.
 
     Measured where they are `auto` and the run is long enough to earn it back.
     """
     device, among = train.device, choices(cfg.precision, cfg.train.layout, train.device, objective)
     chosen = among[0]
-    timings: dict[Kernels, float] = {}
+    timings: dict[ComputeFormat, float] = {}
     total = components.budget(plain(cfg.train), len(train)).total(len(train))
     if len(among) > 1 and (total is None or total >= WORTH_MEASURING):
         about = {"model": plain(cfg.model), "objective": plain(cfg.objective), "finetune": plain(cfg.finetune)}
@@ -252,7 +252,7 @@ def _kernels(cfg: DictConfig, objective: Objective, train: Loader) -> tuple[Kern
 
 
 def _training(
-    cfg: DictConfig, objective: Objective, phases: Phases, train: Loader, val: Examples | None, chosen: Kernels
+    cfg: DictConfig, objective: Objective, phases: Phases, train: Loader, val: Examples | None, chosen: ComputeFormat
 ) -> Training:
     options, trusted, device, l2sp = cfg.train, tuple(cfg.trusted), train.device, cfg.finetune.l2sp
     optimizer = components.optimizer(plain(cfg.optimizer), objective, phases, l2sp is not None, trusted)
@@ -272,7 +272,7 @@ def _training(
         scaler=torch.amp.GradScaler(device.type) if chosen.precision == "fp16" else None,
         ema=Ema(objective, options.ema) if options.ema else None,
         phases=phases,
-        anchor=Anchor(backbone, l2sp) if l2sp else None,
+        l2sp=L2SP(backbone, l2sp) if l2sp else None,
         average=EvaluationAverage(objective, options.average_last) if options.average_last else None,
         accumulate=options.accumulate,
         clip=options.clip,

@@ -102,14 +102,14 @@ def attach(
     """
     chosen = _chosen(backbone, targets)
     backbone.requires_grad_(False)
-    found = {}
+    adapters = {}
     for name, module in chosen.items():
         factors = Factors(module._parameters[_weight(module)], rank, alpha, dropout)  # type: ignore[arg-type]
         module.add_module("lora", factors)
         # The module itself becomes another kind: whoever else holds it (a list of layers, say) sees the same one.
         module.__class__ = ADAPTED[type(module)]
-        found[name] = factors
-    return found
+        adapters[name] = factors
+    return adapters
 
 
 def _chosen(backbone: nn.Module, targets: str | Sequence[str]) -> dict[str, nn.Module]:

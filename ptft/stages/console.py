@@ -31,7 +31,7 @@ def header(r: Run, out: Console, folder: Path | None) -> None:
             "data": f"{cfg.names.dataset}: {sizes}; {examples_of(r.source.spec)}",
             "objective": f"{cfg.names.objective}; {cfg.names.optimizer} at {cfg.optimizer.lr:g}, {cfg.names.schedule}",
             "budget": _budget(r),
-            "device": device_name(r.device, r.kernels) + _measured(r),
+            "device": device_name(r.device, r.compute_format) + _measured(r),
             "start": r.origin.path if r.origin else "fresh weights",
             "folder": str(folder) if folder else "none, this is a dry run",
         },
@@ -169,6 +169,6 @@ def shape_of(spec: Spec) -> str:
 
 def _measured(r: Run) -> str:
     """What was tried and how long a step took in it, the fastest first."""
-    tried = sorted(r.timings, key=lambda kernels: r.timings[kernels])
-    times = "; ".join(f"{kernels}: {r.timings[kernels]:.1f} ms" for kernels in tried)
+    tried = sorted(r.timings, key=lambda compute_format: r.timings[compute_format])
+    times = "; ".join(f"{compute_format}: {r.timings[compute_format]:.1f} ms" for compute_format in tried)
     return f" (a step in {times})" if tried else ""

@@ -25,7 +25,7 @@ from ptft.runtime.signals import CODES, on_signal
 from ptft.stages import console
 from ptft.stages.summary import Metrics, summarise
 from ptft.train.loop import evaluate, fit, train_step
-from ptft.train.watch import Watch
+from ptft.train.watch import FiniteCheck
 
 
 def run(cfg: DictConfig, out: Console, folder: RunFolder | None) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def _one_step(r: Run) -> float:
         t.progress.step = max(t.progress.step, math.ceil(start * (t.total or 0)))
         for _ in range(2):
             began = time.perf_counter()
-            train_step(t, batch, Watch(t))
+            train_step(t, batch, FiniteCheck(t))
         mean += (end - start) * (time.perf_counter() - began)
     return mean
 
@@ -146,7 +146,7 @@ def _finish(r: Run, out: Console, loggers: Loggers, folder: RunFolder, train: di
     if not best.exists():
         out.say(f"no evaluation gave {t.monitor['metric']}, so best.pt is last.pt", "yellow")
         checkpoint_file.link(folder.checkpoints / "last.pt", best)
-    t.take(checkpoint_file.read(best)[0]["weights"])
+    t.load_weights(checkpoint_file.read(best)[0]["weights"])
     metrics: Metrics = {"train": train}
     for split in ("val", "test"):
         if split in r.splits:

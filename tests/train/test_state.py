@@ -11,7 +11,7 @@ from ptft.loggers.logger import Logger
 from ptft.optim.schedules import Cosine
 from ptft.train.loop import is_better
 from ptft.train.state import Budget, Every, Progress
-from ptft.train.watch import Clock
+from ptft.train.watch import Timer
 from tests.conftest import ROOT, SMALL, refused, rows, summary
 from tests.helpers.autoencoder import LR, Denoise, train, training
 
@@ -78,12 +78,12 @@ def test_auto_evaluates_and_saves_after_whole_epochs_at_least_200_steps_apart(pe
 
 
 def test_auto_logs_about_once_a_second():
-    clock = Clock(Progress())
-    start = clock.logged
+    timer = Timer(Progress())
+    start = timer.logged
     said = []
     for tenth in range(1, 31):
-        clock.last = start + tenth / 10 + 1e-6
-        if clock.due(None, tenth):
+        timer.last = start + tenth / 10 + 1e-6
+        if timer.due(None, tenth):
             said.append(tenth)
     assert said == [10, 20, 30]
 

@@ -20,7 +20,7 @@ from ptft.loggers.console import Console
 from ptft.runtime.device import versions
 from ptft.stages.compare.design import AMOUNTS, Design, digest
 from ptft.train.loop import train_step
-from ptft.train.watch import Watch
+from ptft.train.watch import FiniteCheck
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ def attempt(asked: Design, arm: str) -> Tried:
             raise ConfigError("dataset.test and dataset.val: at least one is needed to measure on")
         if asked.rates != [None] and "val" not in run.splits:
             raise ConfigError("compare.tune: chooses rates on the validation split; type dataset.val=0.1, say")
-        batch, watch = next(run.training.loader.epoch()), Watch(run.training)
+        batch, finite = next(run.training.loader.epoch()), FiniteCheck(run.training)
         for _ in range(2):  # the first one also warms up
             began = time.perf_counter()
             with contextlib.suppress(NotFiniteError):  # its runs will say so, and the others go on
-                train_step(run.training, batch, watch)
+                train_step(run.training, batch, finite)
             seconds = time.perf_counter() - began
     t = run.training
     weights, moments = _bytes(t.objective.state_dict()), sum(map(_bytes, t.optimizer.state.values()))
