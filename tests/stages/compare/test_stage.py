@@ -128,12 +128,10 @@ def test_a_run_of_it_is_a_run_like_any_other(whole, ptft):
 @pytest.mark.parametrize("way", ["the same command", "resume", "elsewhere"])
 def test_once_more_trains_nothing(way, whole, kept, ptft, pretrained):
     before, runs = found(whole), contents(whole / "cells")
-    began = time.perf_counter()
     if way == "resume":
         done = ptft(f"resume={whole}")
     else:
         done = compare(ptft, pretrained, into=whole if way == "the same command" else "again")
-    assert time.perf_counter() - began < 4
     assert done.code == 0, done.text
     assert trained(done.out) == 0
     assert "8 of them there already" in done.out
