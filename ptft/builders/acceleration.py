@@ -11,7 +11,7 @@ import torch
 from ptft.core import Objective
 from ptft.errors import ConfigError
 from ptft.runtime.device import tf32
-from ptft.train.activation_checkpointing import recompute_blocks
+from ptft.train.activation_checkpointing import checkpoint_activations
 from ptft.train.cuda_graph import StepGraph
 from ptft.train.loop import gradients
 from ptft.train.state import Training
@@ -34,7 +34,7 @@ def decisions(task: Objective, train: Mapping[str, Any], on: torch.device, preci
     if train["cuda_graph"] and on.type == "cuda":
         notes.append("steps are recorded and replayed as a CUDA graph")
     if train["checkpoint_activations"]:
-        count = recompute_blocks(task.backbone)
+        count = checkpoint_activations(task.backbone)
         none = "train.checkpoint_activations: this model has no blocks to compute again"
         notes.append(f"the activations of {count} blocks are computed again for their gradients" if count else none)
     return notes

@@ -20,7 +20,7 @@ from ptft.data.loader import Loader
 from ptft.errors import ConfigError
 from ptft.finetune import lora
 from ptft.finetune.phases import Phases, planned
-from ptft.optim.eager import eager
+from ptft.optim.eager import without_dynamo
 from ptft.optim.param_groups import parameter_groups
 from ptft.optim.schedules import Schedule
 from ptft.train.state import Budget
@@ -85,7 +85,7 @@ def optimizer(
     groups = parameter_groups(task, phases.scales, **rates, anchored=anchored)
     if not groups:
         raise ConfigError("finetune.train=head: this objective has nothing of its own to train; choose all or last:N")
-    return construct("optimizer", node, eager(find("optimizer", node, torch.optim.Optimizer, trusted)), groups)
+    return construct("optimizer", node, without_dynamo(find("optimizer", node, torch.optim.Optimizer, trusted)), groups)
 
 
 def schedule(node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Schedule:

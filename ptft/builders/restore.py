@@ -13,7 +13,7 @@ from ptft.checkpoint.transfer import take_over
 from ptft.config.config import Config
 from ptft.core import Examples, Objective, Spec
 from ptft.errors import CheckpointError, ConfigError
-from ptft.runtime.precision import Kernels, ruled
+from ptft.runtime.precision import ComputeFormat, ruled
 
 
 def restored(
@@ -52,7 +52,7 @@ def _loaded(built: Objective, checkpoint: Checkpoint) -> Objective:
     return built
 
 
-def trained_in(cfg: Config, checkpoint: Checkpoint, device: torch.device) -> Kernels:
+def trained_in(cfg: Config, checkpoint: Checkpoint, device: torch.device) -> ComputeFormat:
     """As the checkpoint was trained, where nothing is typed and the device can: that was measured, or meant."""
     stored = checkpoint.config or {}
     precision, layout = cfg.precision, cfg.train.layout

@@ -24,14 +24,14 @@ from ptft.data.cache import policy
 from ptft.data.loader import Loader
 from ptft.errors import ConfigError, DataError, suggest
 from ptft.finetune.head_init import start_head
-from ptft.finetune.l2sp import Anchor
+from ptft.finetune.l2sp import L2SP
 from ptft.finetune.phases import Phases
-from ptft.loggers.console import Report
-from ptft.optim.averaging import Average, Ema
+from ptft.loggers.console import Console
+from ptft.optim.averaging import Ema, EvaluationAverage
 from ptft.runtime import process
 from ptft.runtime.autotune import fastest
 from ptft.runtime.device import find_device
-from ptft.runtime.precision import Kernels, autocast, choices, place
+from ptft.runtime.precision import ComputeFormat, autocast, choices, place
 from ptft.runtime.rng import seed_everything
 from ptft.train.loop import evaluate
 from ptft.train.state import Every, Training
@@ -79,8 +79,8 @@ class Execution:
     """How a step is computed: batches, precision and memory format, and what each one tried took in milliseconds."""
 
     loader: Loader
-    kernels: Kernels
-    timings: dict[Kernels, float]
+    compute_format: ComputeFormat
+    timings: dict[ComputeFormat, float]
     notes: list[str]
 
 
@@ -110,7 +110,7 @@ class Run:
         return self.inputs.device
 
 
-def build(job: Job, out: Report) -> Run:
+def build(job: Job, out: Console) -> Run:
     """Everything of the training run that the job asks for. Raises the typed errors of ptft."""
     cfg = job.config
     given = inputs(job, out)
@@ -129,7 +129,7 @@ def build(job: Job, out: Report) -> Run:
     )
 
 
-def inputs(job: Job, out: Report) -> Inputs:
+def inputs(job: Job, out: Console) -> Inputs:
     """The device, the weights to start from and the data, read as the checkpoint's inputs are."""
     cfg, checkpoint = job.config, job.checkpoint
     device = find_device(cfg.device)
@@ -165,7 +165,7 @@ def executed(cfg: Config, given: Inputs, task: Task) -> Execution:
     """Precision and layout, chosen and put in place, and a head that starts from what the backbone computes in them."""
     train, device = given.splits["train"], given.device
     loader = _train_loader(cfg, train, device)
-    chosen, timings = _kernels(cfg, task.objective, loader)
+    chosen, timings = _compute_format(cfg, task.objective, loader)
     notes = acceleration.decisions(task.objective, cfg.train, device, chosen.precision)
     if not cfg.resume:
         batches = None if cfg.dry_run else eval_loader(cfg, train, device).epoch()
@@ -176,7 +176,7 @@ def executed(cfg: Config, given: Inputs, task: Task) -> Execution:
 def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Training:
     """All that moves while the run trains, at its start."""
     options, device, l2sp = cfg.train, given.device, cfg.finetune.l2sp
-    built, phases, precision = task.objective, task.phases, execution.kernels.precision
+    built, phases, precision = task.objective, task.phases, execution.compute_format.precision
     optimizer = components.optimizer(cfg.optimizer, built, phases, l2sp is not None, cfg.trusted)
     backbone = {name: p for name, p in built.backbone.named_parameters() if p in phases.scales}
     per_epoch, val = len(execution.loader), given.splits.get("val")
@@ -195,8 +195,8 @@ def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Tr
         scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
         ema=Ema(built, options.ema) if options.ema else None,
         phases=phases,
-        anchor=Anchor(backbone, l2sp) if l2sp else None,
-        average=Average(built, options.average_last) if options.average_last else None,
+        l2sp=L2SP(backbone, l2sp) if l2sp else None,
+        average=EvaluationAverage(built, options.average_last) if options.average_last else None,
         accumulate=options.accumulate,
         clip=options.clip,
         patience=options.patience,
@@ -210,7 +210,7 @@ def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Tr
 
 def _settled(task: Task, execution: Execution) -> dict[str, Any]:
     """What was left open in the configuration and is known now, so that a checkpoint rebuilds the same."""
-    chosen = execution.kernels
+    chosen = execution.compute_format
     return {
         "model": dict(task.objective.backbone.settled),
         "precision": chosen.precision,
@@ -219,7 +219,7 @@ def _settled(task: Task, execution: Execution) -> dict[str, Any]:
 
 
 def read_splits(
-    source: Source, names: Iterable[str], cfg: Config, device: torch.device, out: Report
+    source: Source, names: Iterable[str], cfg: Config, device: torch.device, out: Console
 ) -> dict[str, Examples]:
     """The splits that the source has, kept as `dataset.cache` says; which way that is becomes a note of the source."""
     unread = {name: examples for name in names if (examples := source.split(name)) is not None}
@@ -322,11 +322,11 @@ def _some(names: list[str]) -> str:
     return ", ".join(names if len(names) <= 5 else [*names[:3], "…", names[-1]])
 
 
-def _kernels(cfg: Config, built: Objective, train: Loader) -> tuple[Kernels, dict[Kernels, float]]:
+def _compute_format(cfg: Config, built: Objective, train: Loader) -> tuple[ComputeFormat, dict[ComputeFormat, float]]:
     """Precision and layout, put in place: measured where they are `auto` and the run is long enough to earn it back."""
     device, among = train.device, choices(cfg.precision, cfg.train.layout, train.device, built)
     chosen = among[0]
-    timings: dict[Kernels, float] = {}
+    timings: dict[ComputeFormat, float] = {}
     total = components.budget(cfg.train, len(train)).total(len(train))
     if len(among) > 1 and (total is None or total >= WORTH_MEASURING):
         model = cfg.merged({"model": dict(built.backbone.settled)}).model

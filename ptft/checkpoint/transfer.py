@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from ptft.checkpoint.state_dict import AVERAGED
 from ptft.core import Objective
-from ptft.errors import CheckpointError
+from ptft.errors import CheckpointError, shortened
 
 PREFIX = "backbone."
 
@@ -46,18 +45,13 @@ class Transfer:
         for kind, sizes in (("resized", self.resized), ("new", self.reinitialised), ("ignored", self.ignored)):
             if sizes:
                 reason = f": {self.why}" if kind == "new" and self.why else ""
-                said.append(f"{kind:<9} {_total(sizes)} ({_names(sizes)}){reason}")
+                said.append(f"{kind:<9} {_total(sizes)} ({shortened(sizes)}){reason}")
         return [*([self.said] if self.said else []), *said]
 
 
 def _total(sizes: dict[str, int]) -> str:
     tensors = "tensor" if len(sizes) == 1 else "tensors"
     return f"{sum(sizes.values()):,} values in {len(sizes)} {tensors}"
-
-
-def _names(named: Iterable[str]) -> str:
-    names = list(named)
-    return ", ".join(names if len(names) <= 4 else [*names[:3], f"… {len(names) - 3} more"])
 
 
 def take_over(objective: Objective, weights: dict[str, Tensor], *, whole: bool, why: str, origin: str) -> Transfer:
@@ -123,7 +117,7 @@ def _find(own: dict[str, Tensor], weights: dict[str, Tensor], origin: str) -> Fo
     if 2 * most < len(own):
         raise CheckpointError(
             f"{origin}: {len(own) - most} of the backbone's {len(own)} tensors are not in it: it has "
-            f"{_names(weights)}, the backbone {_names(own)}; model= must name the model it was made with"
+            f"{shortened(weights)}, the backbone {shortened(own)}; model= must name the model it was made with"
         )
     equal = [pair for pair, count in fits.items() if count == most]
     strip, add = max(equal, key=lambda pair: bool(AVERAGED.search(pair[0])))
@@ -158,7 +152,7 @@ def _fits(own: dict[str, Tensor], given: dict[str, Tensor], origin: str) -> None
     if missing:
         raise CheckpointError(
             f"{origin}: {len(missing)} of the backbone's {len(own)} tensors are not in it "
-            f"({_names(missing)}); "
+            f"({shortened(missing)}); "
             "model= must name the model it was made with"
         )
     for name, tensor in own.items():

@@ -19,7 +19,7 @@ from ptft.runtime import process
 
 if TYPE_CHECKING:
     from ptft.config.config import Config
-    from ptft.loggers.console import Report
+    from ptft.loggers.console import Console
 
 REFUSED = (ConfigError.exit_code, DataError.exit_code, CheckpointError.exit_code)
 """Exit codes of what fails before any training."""
@@ -33,9 +33,9 @@ def execute(job: Job, folder: RunFolder | None, *, quiet: bool = False) -> dict[
     A failure is returned, not raised, so that a sweep goes on. A continuation that is refused leaves the run's status.
     With `quiet` nothing is said on the terminal; its folder holds it all.
     """
-    from ptft.loggers.console import Report
+    from ptft.loggers.console import Console
 
-    report = Report(folder.path if folder else None, quiet=quiet)
+    report = Console(folder.path if folder else None, quiet=quiet)
     cfg, typed = job.config, list(job.overrides.texts)
     if folder and not cfg.resume:
         _write_config(folder.path, cfg, typed)
@@ -85,7 +85,7 @@ def _without_trace(status: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in status.items() if key != "trace"}
 
 
-def _outcome(job: Job, report: Report, folder: RunFolder | None) -> dict[str, Any]:
+def _outcome(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any]:
     """What the stage returned, or how it failed."""
     try:
         return _stage(job, report, folder)
@@ -97,7 +97,7 @@ def _outcome(job: Job, report: Report, folder: RunFolder | None) -> dict[str, An
         return _failure(*_understood(error))
 
 
-def _stage(job: Job, report: Report, folder: RunFolder | None) -> dict[str, Any]:
+def _stage(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any]:
     from ptft.config import instantiate
 
     trusted = job.config.trusted
@@ -131,8 +131,7 @@ def _understood(error: Exception) -> tuple[BaseException, int]:
     return known, known.exit_code
 
 
-def _write_failure(status: dict[str, Any], report: Report) -> None:
-    report.stop_bar()
+def _write_failure(status: dict[str, Any], report: Console) -> None:
     report.write(status.get("trace", "").rstrip())
     if status["exit_code"]:
         for line in str(status.get("message", "")).splitlines():

@@ -16,7 +16,7 @@ from ptft.errors import StorageError
 from ptft.runs.folder import read_json, write_json
 
 if TYPE_CHECKING:
-    from ptft.loggers.console import Report
+    from ptft.loggers.console import Console
 
 
 def new_folder(base: Path) -> Path:
@@ -46,9 +46,9 @@ def finish(folder: Path, planned: list[Job], swept: list[str]) -> int:
     jobs = [_job(folder / str(number), number) for number in range(len(planned))]
     ranked = _ranked(jobs)
     _write(folder, jobs)
-    from ptft.loggers.console import Report
+    from ptft.loggers.console import Console
 
-    report = Report()
+    report = Console()
     header, rows = _rows(ranked, swept)
     report.table(f"\n{len(jobs)} jobs, best first", header, rows)
     if "seed" in swept:
@@ -124,7 +124,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _over_seeds(report: Report, jobs: list[dict[str, Any]], keys: list[str]) -> None:
+def _over_seeds(report: Console, jobs: list[dict[str, Any]], keys: list[str]) -> None:
     """Mean ± standard deviation over the seeds of every setting, best first as the jobs are."""
     names = _shown(jobs)
     settings: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)

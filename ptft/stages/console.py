@@ -12,12 +12,12 @@ from ptft.config.compose import user_conf
 from ptft.config.config import Config
 from ptft.core import Spec
 from ptft.data import readers
-from ptft.loggers.console import Report, duration, number
+from ptft.loggers.console import Console, duration, number
 from ptft.runtime.device import device_name
 from ptft.runtime.paths import short
 
 
-def header(r: Run, out: Report, folder: Path | None) -> None:
+def header(r: Run, out: Console, folder: Path | None) -> None:
     """What, on what, how big, where; and every decision that was made for the user."""
     cfg, t = r.cfg, r.training
     parameters = sum(p.numel() for p in t.objective.parameters())
@@ -32,7 +32,7 @@ def header(r: Run, out: Report, folder: Path | None) -> None:
             "data": f"{cfg.names.dataset}: {sizes}; {examples_of(r.inputs.source.spec)}",
             "objective": f"{cfg.names.objective}; {cfg.names.optimizer} at {cfg.optimizer.lr:g}, {cfg.names.schedule}",
             "budget": _budget(r),
-            "device": device_name(r.device, r.execution.kernels) + _measured(r),
+            "device": device_name(r.device, r.execution.compute_format) + _measured(r),
             "start": r.inputs.start.path if r.inputs.start else "fresh weights",
             "folder": str(folder) if folder else "none, this is a dry run",
         },
@@ -70,7 +70,7 @@ def _own_conf() -> str:
     return f"configs in {folder} win over ptft's own" if folder else ""
 
 
-def closing(r: Run, out: Report, folder: Path, summary: dict[str, Any]) -> None:
+def closing(r: Run, out: Console, folder: Path, summary: dict[str, Any]) -> None:
     """The last lines: the result, the folder, the next command."""
     p, best = r.training.progress, short(folder / "checkpoints" / "best.pt")
     following = next_command(r.cfg, best)
@@ -94,7 +94,7 @@ def next_command(cfg: Config, ckpt: str) -> str:
     return f"ptft {cfg.stage.get('next', 'stage=evaluate ckpt=CKPT').replace('CKPT', ckpt)}"
 
 
-def ending(out: Report, folder: Path, following: str) -> None:
+def ending(out: Console, folder: Path, following: str) -> None:
     """The folder and the next command, on lines of their own, so that they can be copied whole."""
     out.say(f"folder  {folder}")
     out.say(f"next    {following}")
@@ -109,7 +109,7 @@ def results(metrics: dict[str, dict[str, float]]) -> dict[str, str]:
     }
 
 
-def plan(r: Run, out: Report, step_seconds: float) -> None:
+def plan(r: Run, out: Console, step_seconds: float) -> None:
     """What a dry run found: the layers, the groups of parameters with their rates, the cost."""
     t = r.training
     assert t.phases
@@ -171,6 +171,6 @@ def shape_of(spec: Spec) -> str:
 
 def _measured(r: Run) -> str:
     """What was tried and how long a step took in it, the fastest first."""
-    tried = sorted(r.execution.timings, key=lambda kernels: r.execution.timings[kernels])
-    times = "; ".join(f"{kernels}: {r.execution.timings[kernels]:.1f} ms" for kernels in tried)
-    return f" (a step in {times})" if tried else ""
+    timings = r.execution.timings
+    times = "; ".join(f"{each}: {timings[each]:.1f} ms" for each in sorted(timings, key=timings.__getitem__))
+    return f" (a step in {times})" if timings else ""

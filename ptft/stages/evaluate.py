@@ -12,7 +12,7 @@ from ptft.config.config import Config
 from ptft.config.resolve import Job
 from ptft.core import Source, Table
 from ptft.errors import DataError
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, find_device, peak_memory, tf32, versions
 from ptft.runtime.paths import short
@@ -25,7 +25,7 @@ MOST_CLASSES = 20
 """Above so many classes the confusion matrix is shown as its largest confusions."""
 
 
-def run(job: Job, out: Report, folder: RunFolder | None) -> dict[str, Any]:
+def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Metrics of the checkpoint on one split, and the tables of its objective."""
     cfg, checkpoint = job.config, job.checkpoint
     assert checkpoint
@@ -89,7 +89,7 @@ def _split(cfg: Config, source: Source) -> str:
 
 
 def _header(
-    cfg: Config, out: Report, folder: RunFolder | None, checkpoint: Checkpoint, source: Source, sizes: str, device: str
+    cfg: Config, out: Console, folder: RunFolder | None, checkpoint: Checkpoint, source: Source, sizes: str, device: str
 ) -> None:
     rows = {
         "model": f"{cfg.names.model}, {cfg.names.objective}",
@@ -103,7 +103,7 @@ def _header(
         out.say(note)
 
 
-def _show(out: Report, title: str, table: Table) -> None:
+def _show(out: Console, title: str, table: Table) -> None:
     if len(table.rows) <= MOST_CLASSES:
         rows = [
             [name, *(str(round(value)) for value in values)]

@@ -23,7 +23,7 @@ from ptft.data import readers
 from ptft.data.loader import on_device
 from ptft.data.readers import Row
 from ptft.errors import ConfigError, DataError, StorageError
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, find_device, tf32, versions
 from ptft.runtime.paths import short
@@ -34,7 +34,7 @@ BATCH = 64
 SHOWN = 10
 
 
-def run(job: Job, out: Report, folder: RunFolder | None) -> dict[str, Any]:
+def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Read, predict, write. Unreadable files are said and left out; if none can be read, DataError."""
     cfg, checkpoint = job.config, job.checkpoint
     assert checkpoint
@@ -82,7 +82,7 @@ def run(job: Job, out: Report, folder: RunFolder | None) -> dict[str, Any]:
 
 
 def _close(
-    cfg: Config, out: Report, folder: RunFolder, checkpoint: Checkpoint, rows: list[Row], unreadable: int, target: Path
+    cfg: Config, out: Console, folder: RunFolder, checkpoint: Checkpoint, rows: list[Row], unreadable: int, target: Path
 ) -> None:
     """The summary, the first rows, and the last lines."""
     counts = Counter(row["class"] for row in rows if "class" in row)

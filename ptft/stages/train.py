@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -13,19 +14,20 @@ from ptft.checkpoint import file as checkpoint_file
 from ptft.config.resolve import Job
 from ptft.data.loader import worker_failure
 from ptft.errors import DataError, Interrupted
-from ptft.loggers.console import Report
-from ptft.loggers.jsonl import cut_metrics
+from ptft.loggers.console import Console, ConsoleLogger
+from ptft.loggers.jsonl import JsonlLogger, cut_metrics
+from ptft.loggers.logger import Loggers
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import versions
 from ptft.runtime.paths import short
 from ptft.runtime.signals import CODES, on_signal
 from ptft.stages import console
-from ptft.stages.summary import Metrics, summarise, write_tables
+from ptft.stages.summary import Metrics, summarise
 from ptft.train.loop import evaluate, fit, train_step
-from ptft.train.watch import Watch
+from ptft.train.watch import FiniteCheck
 
 
-def run(job: Job, out: Report, folder: RunFolder | None) -> dict[str, Any]:
+def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Train and leave checkpoints, metrics and a summary in `folder`; without one (`dry_run`) show the plan.
 
     Returns what `status.json` adds to the status. Raises the typed errors of ptft.
@@ -40,13 +42,21 @@ def run(job: Job, out: Report, folder: RunFolder | None) -> dict[str, Any]:
         _restore(built, out, folder)
     else:
         _save(built, folder, writer, better=False)
-    try:
-        _train(built, out, folder, writer)
-    finally:
-        writer.wait()
-    if built.training.stop:
-        raise _interrupted(built, folder)
-    return {"metrics": _finish(built, out, folder)}
+    with contextlib.closing(_loggers(built, out, folder)) as loggers:
+        try:
+            train = _train(built, out, loggers, folder, writer)
+        finally:
+            writer.wait()
+        if built.training.stop:
+            raise _interrupted(built, folder)
+        return {"metrics": _finish(built, out, loggers, folder, train)}
+
+
+def _loggers(r: Run, out: Console, folder: RunFolder) -> Loggers:
+    t = r.training
+    monitor = t.monitor["metric"].split("/")[-1]
+    console_logger = ConsoleLogger(out, t.total, dataclasses.asdict(t.progress), monitor)
+    return Loggers(JsonlLogger(folder.path, out), console_logger)
 
 
 def _one_step(r: Run) -> float:
@@ -58,12 +68,12 @@ def _one_step(r: Run) -> float:
         t.progress.step = max(t.progress.step, math.ceil(start * (t.total or 0)))
         for _ in range(2):
             began = time.perf_counter()
-            train_step(t, batch, Watch(t))
+            train_step(t, batch, FiniteCheck(t))
         mean += (end - start) * (time.perf_counter() - began)
     return mean
 
 
-def _restore(r: Run, out: Report, folder: RunFolder) -> None:
+def _restore(r: Run, out: Console, folder: RunFolder) -> None:
     """Continue exactly: weights, optimizer, averages, generators, position. Rows newer than the checkpoint are cut."""
     start = r.inputs.start
     assert start
@@ -82,21 +92,23 @@ def _restore(r: Run, out: Report, folder: RunFolder) -> None:
     )
 
 
-def _train(r: Run, out: Report, folder: RunFolder, writer: checkpoint_file.Writer) -> None:
+def _train(
+    r: Run, out: Console, loggers: Loggers, folder: RunFolder, writer: checkpoint_file.Writer
+) -> dict[str, float]:
+    """The metrics of training between the last two evaluations."""
     t = r.training
 
     def stop(name: str) -> None:
         t.stop = name
 
-    out.start(t.total, dataclasses.asdict(t.progress), t.monitor["metric"].split("/")[-1])
     try:
-        with on_signal(stop):
-            fit(t, out, lambda better: _save(r, folder, writer, better=better))
+        with out.training(t.total, t.progress.step), on_signal(stop):
+            train = fit(t, loggers, lambda better: _save(r, folder, writer, better=better))
     except RuntimeError as error:
         raise worker_failure(error) or error from error
-    out.stop_bar()
     if skipped := len(getattr(t.loader, "skipped", ())):
         out.say(f"{skipped} unreadable files were left out of the batches (dataset.on_error=skip)", "yellow")
+    return train
 
 
 def _save(r: Run, folder: RunFolder, writer: checkpoint_file.Writer, *, better: bool) -> None:
@@ -128,19 +140,20 @@ def _interrupted(r: Run, folder: RunFolder) -> Interrupted:
     )
 
 
-def _finish(r: Run, out: Report, folder: RunFolder) -> Metrics:
+def _finish(r: Run, out: Console, loggers: Loggers, folder: RunFolder, train: dict[str, float]) -> Metrics:
     """Measure the best weights on the held-out splits, write the summary, say the result."""
     t, best = r.training, folder.checkpoints / "best.pt"
     if not best.exists():
         out.say(f"no evaluation gave {t.monitor['metric']}, so best.pt is last.pt", "yellow")
         checkpoint_file.link(folder.checkpoints / "last.pt", best)
-    t.take(checkpoint_file.read(best)[0]["weights"])
-    metrics: Metrics = {"train": out.last_train}
+    t.load_weights(checkpoint_file.read(best)[0]["weights"])
+    metrics: Metrics = {"train": train}
     for split in ("val", "test"):
         if split in r.inputs.splits:
             batches = eval_loader(r.cfg, r.inputs.splits[split], r.device)
             metrics[split], tables = evaluate(t.objective, batches, t.autocast)
-            write_tables(folder.path, split, tables)
+            for name, table in tables.items():
+                loggers.table(name, split, *table)
     if "test" in metrics:
         row = {
             "step": t.progress.best_step or t.progress.step,
@@ -148,7 +161,7 @@ def _finish(r: Run, out: Report, folder: RunFolder) -> Metrics:
             "split": "test",
             **metrics["test"],
         }
-        out.record({**row, "seconds": round(t.progress.seconds, 3)})
+        loggers.log({**row, "seconds": round(t.progress.seconds, 3)})
     summary = summarise(r, "finished", metrics)
     write_json(folder.path / "summary.json", summary)
     console.closing(r, out, folder.path, summary)

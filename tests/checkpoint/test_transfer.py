@@ -10,7 +10,7 @@ from ptft.checkpoint.transfer import take_over
 from ptft.config.resolve import resolve
 from ptft.core import Spec
 from ptft.errors import CheckpointError
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console
 from ptft.models.hub.torchvision import TorchvisionBackbone
 from ptft.models.image.cnn import CNN
 from ptft.models.image.vision_transformer import VisionTransformer
@@ -25,7 +25,7 @@ DIGITS = tuple("0123456789")
 
 def ready(*overrides):
     """The run of these overrides as it stands before its first step."""
-    return build(resolve(list(overrides)), Report())
+    return build(resolve(list(overrides)), Console())
 
 
 def stored(folder, name="best.pt"):

@@ -10,13 +10,13 @@ import contextlib
 import json
 import os
 import tempfile
-import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from ptft.checkpoint.hub import check_reachable
 from ptft.core import Backbone, Batch, Features, Spec
 from ptft.data.text.reader import text_spec
 from ptft.data.tokenizer import Tokenizer
@@ -28,7 +28,6 @@ BACKBONE = "HuggingFace"
 """The class that public weights are for."""
 LONGEST = 512
 """Tokens of an example at most, where a model would take more."""
-TIMEOUT = 10  # seconds to wait for an answer before a download
 
 
 class HuggingFace(Backbone):
@@ -211,8 +210,7 @@ def _ask(name: str, key: str) -> None:
     from huggingface_hub import constants
 
     try:
-        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
-        urllib.request.urlopen(request, timeout=TIMEOUT).close()
+        check_reachable(constants.ENDPOINT)
     except OSError as error:
         raise CheckpointError(
             f"{key}{name}: is no folder and not in the cache ({constants.HF_HUB_CACHE}), and can't be downloaded "

@@ -18,7 +18,7 @@ from ptft.augment.views import views as random_views
 from ptft.core import Backbone, Batch, Examples, Objective, Spec, Step
 from ptft.errors import ConfigError
 from ptft.metrics.knn import Probe
-from ptft.runtime.rng import same_draws
+from ptft.runtime.rng import EVALUATION_SEED, forked
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -79,7 +79,7 @@ class Unlabelled(Objective):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # a bank that comes and goes is nothing to compile
     def _measured(self, x: Tensor, batch: Batch) -> Step:
-        with same_draws(x.device):
+        with forked(x.device, EVALUATION_SEED):
             step = self.learn(x)
         return replace(step, sums={**step.sums, **self.probe.sums(self.encode, batch)})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console
 from ptft.runs.folder import write_json
 from ptft.runtime.paths import short
 from ptft.stages import console
@@ -17,7 +17,7 @@ NAMES = ("stage", "model", "dataset", "objective", "seconds", "versions")
 
 
 def close(
-    out: Report, folder: Path, design: Design, records: list[dict[str, Any]], about: dict[str, Any]
+    out: Console, folder: Path, design: Design, records: list[dict[str, Any]], about: dict[str, Any]
 ) -> dict[str, Any]:
     """Write results.csv, compare.json, summary.json and the picture, say the table and the answer.
 
@@ -55,7 +55,7 @@ def close(
     return {"answer": answer}
 
 
-def _say(out: Report, folder: Path, answer: str, notes: list[str], failed: list[dict[str, Any]]) -> None:
+def _say(out: Console, folder: Path, answer: str, notes: list[str], failed: list[dict[str, Any]]) -> None:
     for note in notes:
         out.say(note, "dim")
     for each in failed:

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from ptft.config.resolve import Job
-from ptft.loggers.console import Report, duration
+from ptft.loggers.console import Console, duration
 from ptft.stages.compare.design import Cell, Design
 from ptft.stages.compare.preflight import Tried
 from ptft.stages.compare.results import Measure
 from ptft.stages.compare.table import amount_text, number, share, unit_of
 
 
-def header(out: Report, job: Job, design: Design, count: int, there: int, folder: Path | None) -> None:
+def header(out: Console, job: Job, design: Design, count: int, there: int, folder: Path | None) -> None:
     """What is compared, on what, in how many runs."""
     cfg = job.config
     amounts = ", ".join(amount_text(design.key, amount) for amount in design.amounts)
@@ -32,7 +32,7 @@ def header(out: Report, job: Job, design: Design, count: int, there: int, folder
         out.say(job.checkpoint.latest)
 
 
-def cost(out: Report, tried: dict[str, Tried], missing: list[Cell]) -> None:
+def cost(out: Console, tried: dict[str, Tried], missing: list[Cell]) -> None:
     """How long what is missing takes, by a step of each arm with the most labels."""
     seconds = sum((tried[cell.arm].steps or 0) * tried[cell.arm].seconds for cell in missing)
     size = sum(tried[cell.arm].size for cell in missing)
@@ -44,7 +44,7 @@ def cost(out: Report, tried: dict[str, Tried], missing: list[Cell]) -> None:
     out.block("cost, from one step of each arm", rows)
 
 
-def progress(out: Report, cell: Cell, found: dict[str, Any], number_of: str, left: float) -> None:
+def progress(out: Console, cell: Cell, found: dict[str, Any], number_of: str, left: float) -> None:
     """A line about a run that ended, and how many seconds the others will take."""
     rate = "" if cell.rate is None else f", lr {cell.rate:g}"
     what = f"{number_of}  {cell.arm}, {cell.amount:g}, seed {cell.seed}{rate}"

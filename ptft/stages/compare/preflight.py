@@ -15,11 +15,11 @@ from ptft.config.config import Config
 from ptft.config.resolve import Opened, resolve
 from ptft.core import Spec
 from ptft.errors import ConfigError, NotFiniteError, PtftError
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console
 from ptft.runtime.device import versions
 from ptft.stages.compare.design import AMOUNTS, Design, digest
 from ptft.train.loop import train_step
-from ptft.train.watch import Watch
+from ptft.train.watch import FiniteCheck
 
 SAME = ("ckpt", "names", "stage", "trusted")
 """Keys of a configuration that change no result: what they name counts by itself."""
@@ -54,16 +54,16 @@ def attempt(design: Design, arm: str) -> Tried:
     """
     with _named(arm):
         typed = design.overrides(arm, design.amounts[-1], design.seeds[0], design.rates[0])
-        run = build(resolve([*typed, "dry_run=true"]), Report(quiet=True))
+        run = build(resolve([*typed, "dry_run=true"]), Console(quiet=True))
         if not run.inputs.splits.keys() & {"val", "test"}:
             raise ConfigError("dataset.test and dataset.val: at least one is needed to measure on")
         if design.rates != [None] and "val" not in run.inputs.splits:
             raise ConfigError("compare.tune: chooses rates on the validation split; type dataset.val=0.1, say")
-        batch, watch = next(run.training.loader.epoch()), Watch(run.training)
+        batch, finite = next(run.training.loader.epoch()), FiniteCheck(run.training)
         for _ in range(2):  # the first one also warms up
             began = time.perf_counter()
             with contextlib.suppress(NotFiniteError):  # its runs will say so, and the others go on
-                train_step(run.training, batch, watch)
+                train_step(run.training, batch, finite)
             seconds = time.perf_counter() - began
     t = run.training
     weights, moments = _bytes(t.objective.state_dict()), sum(map(_bytes, t.optimizer.state.values()))

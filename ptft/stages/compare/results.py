@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptft.metrics.statistics import Estimate, chance, corrected, estimate, times
+from ptft.metrics.statistics import Estimate, estimate, holm, label_efficiency, p_value
 from ptft.runs.folder import read_json
 from ptft.stages.compare.design import Cell, Design
 
@@ -90,7 +90,7 @@ def compared(design: Design, records: list[dict[str, Any]], by: Measure) -> list
         if row.arm != design.baseline:
             _pair(row, base[row.amount])
     judged = [row for row in rows if row.chance is not None]
-    for row, corrected_chance in zip(judged, corrected([row.chance or 0.0 for row in judged]), strict=True):
+    for row, corrected_chance in zip(judged, holm([row.chance or 0.0 for row in judged]), strict=True):
         row.chance = corrected_chance
         row.verdict = _verdict(row, by.sign)
     _value(rows, [row for row in base.values() if row.mean], design, by)
@@ -117,7 +117,7 @@ def _pair(row: Row, base: Row) -> None:
     if differences:
         row.difference = estimate(differences)
     if len(differences) >= LEAST_SEEDS:
-        row.chance = chance(differences)
+        row.chance = p_value(differences)
 
 
 def _verdict(row: Row, sign: int) -> str:
@@ -134,4 +134,4 @@ def _value(rows: list[Row], base: list[Row], design: Design, by: Measure) -> Non
     curve = [by.sign * row.mean.mean for row in base if row.mean]
     for row in rows:
         if row.arm != design.baseline and row.mean:
-            row.worth = times(amounts, curve, row.amount, by.sign * row.mean.mean)
+            row.worth = label_efficiency(amounts, curve, row.amount, by.sign * row.mean.mean)

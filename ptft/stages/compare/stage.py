@@ -11,7 +11,7 @@ from ptft.config.config import Config
 from ptft.config.resolve import Job
 from ptft.errors import Interrupted
 from ptft.launch.pool import STOPPED
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runtime.device import versions
 from ptft.runtime.paths import short
@@ -23,7 +23,7 @@ from ptft.stages.compare.design import Cell, Design, cells, read_design
 Records = dict[Cell, dict[str, Any]]
 
 
-def run(job: Job, out: Report, folder: RunFolder | None) -> dict[str, Any]:
+def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Run what is missing of the comparison, then write and say what it found; without a folder only try the arms.
 
     Returns what `status.json` adds to the status. Raises the typed errors of ptft before anything trains, and
@@ -70,7 +70,7 @@ def _try(design: Design, missing: list[Cell], tried: dict[str, preflight.Tried])
         preflight.same_measure(tried)
 
 
-def _train(out: Report, design: Design, missing: list[Cell], records: Records, base: Path, processes: int) -> None:
+def _train(out: Console, design: Design, missing: list[Cell], records: Records, base: Path, processes: int) -> None:
     """Run what is missing, a line a run. Raises Interrupted where one of them was."""
     began, running = time.perf_counter(), run_all(missing, base, processes)
     with closing(running):

@@ -6,7 +6,7 @@ import torch
 from ptft.core import Spec
 from ptft.errors import ConfigError
 from ptft.models.text.transformer import Transformer
-from ptft.train.activation_checkpointing import recompute_blocks
+from ptft.train.activation_checkpointing import checkpoint_activations
 from tests.helpers.language import batch, model, part, spec
 
 VARIANTS = [{}, {"positions": "learned", "activation": "swiglu"}, {"pool": "cls", "dropout": 0.1, "drop_path": 0.2}]
@@ -69,7 +69,7 @@ def test_activations_computed_again_give_the_same_gradients():
     for again in (False, True):
         backbone = model(True, dropout=0.1)
         if again:
-            assert recompute_blocks(backbone) == 2
+            assert checkpoint_activations(backbone) == 2
         torch.manual_seed(1)
         backbone(batch()["input"]).tokens.square().sum().backward()
         gradients.append([p.grad for p in backbone.parameters()])
