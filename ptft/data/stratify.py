@@ -37,7 +37,7 @@ def _shuffle(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63))
 
 
-def thirds(labels: Tensor, seed: int, held_out: float = 0.1) -> dict[str, Tensor]:
+def train_val_test(labels: Tensor, seed: int, held_out: float = 0.1) -> dict[str, Tensor]:
     """Sorted rows of train, val and test where data come undivided; the last two get the share `held_out` each."""
     held = max(1, round(held_out * len(labels)))
     parts = stratified_order(labels, seed).tensor_split((held, 2 * held))

@@ -18,6 +18,7 @@ from ptft.data.audio import folder as audio_folder
 from ptft.data.audio import transcripts
 from ptft.data.audio.examples import PAD, Said, Waves
 from ptft.data.audio.folder import AudioFolder
+from ptft.data.labels import to_labels
 from ptft.data.ragged import begins
 from ptft.data.splitmix import key
 from ptft.errors import ConfigError
@@ -121,8 +122,7 @@ class AudioStrings(AudioFolder):
         if self.pattern is None or "speaker" not in self.pattern.fields or recordings.notes:
             return torch.zeros(len(recordings), dtype=torch.long)
         names = [self.pattern.read(path)["speaker"] for path in self.listings[split].paths]
-        number = {name: k for k, name in enumerate(sorted(set(names)))}
-        return torch.tensor([number[name] for name in names])
+        return to_labels(names, sorted(set(names)))
 
 
 def _drawn(speakers: Tensor, count: int, words: tuple[int, ...], generator: torch.Generator) -> Tensor:
