@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ptft.data.ragged import starts_of
+
 
 def ranks(labels: Tensor) -> Tensor:
     """For every label (long [N], not negative) how many equal ones stand before it, long [N]."""
     order = labels.argsort(stable=True)
     counts = labels.bincount()
-    starts = counts.cumsum(0) - counts
+    starts = starts_of(counts)
     out = torch.empty_like(labels)
     out[order] = torch.arange(len(labels)) - starts[labels[order]]
     return out
