@@ -26,15 +26,17 @@ Batch = dict[str, Tensor]
 """
 
 
+def length_mask(lengths: Tensor, size: int) -> Tensor:
+    """Bool [B, `size`], True at the first `lengths` (long [B]) positions of every row; on the device of `lengths`."""
+    return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
+
+
 @dataclass(frozen=True)
 class Spec:
     """What the examples look like, and how a raw file becomes an input. Plain data, stored in every checkpoint.
 
     modality: the module of `ptft.data` that finds and reads raw items, e.g. "image" for `ptft/data/image/reader.py`.
-    shape: what that module needs to turn a raw item into a tensor; for images `{"size": [H, W], "channels": C,
-        "fit": "crop" | "stretch" | "none"}`, for text `{"tokenizer": {...}, "length": tokens}`, for audio
-        `{"rate": samples a second, "seconds": the longest or None}`, with transcripts `"units"` and, for pieces of
-        words, `"tokenizer"` as well.
+    shape: what that module needs to turn a raw item into a tensor; its keys stand in `ptft.data.readers`.
     target: what the label is, e.g. "class".
     classes: class names; the label i means `classes[i]`. Empty where there are none.
     mean, std: per channel, of values scaled to 0..1; what `Backbone.prepare` normalises with.
@@ -49,14 +51,12 @@ class Spec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, dicts, strings and numbers only, fit for a checkpoint read with `weights_only=True`."""
-        plain = dataclasses.asdict(self)
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+        plain = dataclasses.asdict(self).items()
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Spec:
-        fields: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()
-        }
+        fields: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in plain.items()}
         return cls(**fields)
 
 
