@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptft.core import Features, Spec
+from ptft.core import Features, Spec, TokenBackbone
 from ptft.errors import ConfigError
 from ptft.models.audio.base import Halve, SpeechBackbone, halved, real_frames, strides
 
@@ -109,7 +109,7 @@ class ConformerBlock(nn.Module):
         return out
 
 
-class SpeechEncoder(SpeechBackbone):
+class SpeechEncoder(SpeechBackbone, TokenBackbone):
     """Two convolutions over the spectrogram, a matrix to D, blocks over the tokens, a norm.
 
     block: makes one, which takes tokens [B, T, D] and which are real (bool [B, T]) and returns [B, T, D].
@@ -136,7 +136,7 @@ class SpeechEncoder(SpeechBackbone):
                 f"model.width={width}, model.depth={depth}, model.heads={heads}, model.channels={channels}: "
                 "above 0, and heads must divide width"
             )
-        self.width = width
+        self.width, self.cell = width, (self.subsample, self.mels)
         self.stem = nn.ModuleList(
             Halve(before, channels, step) for before, step in zip((1, channels), strides(subsample, 2), strict=True)
         )
@@ -146,6 +146,7 @@ class SpeechEncoder(SpeechBackbone):
         self.norm = nn.LayerNorm(width)
 
     def embed(self, x: Tensor) -> Tensor:
+        """Prepared [B, F, M] -> tokens [B, T, D]."""
         real = real_frames(x)
         x = x.nan_to_num(0).unsqueeze(1)
         for halve in self.stem:
@@ -153,7 +154,7 @@ class SpeechEncoder(SpeechBackbone):
         tokens: Tensor = self.project(x.permute(0, 2, 3, 1).flatten(2))
         return tokens
 
-    def encode(self, tokens: Tensor, mask: Tensor) -> Features:
+    def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Features:
         """Embedded tokens [B, T, D], some of them perhaps replaced, and which are real (bool [B, T]) -> Features."""
         tokens = self.dropout(tokens)
         for block in self.blocks:
@@ -162,7 +163,7 @@ class SpeechEncoder(SpeechBackbone):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """[B, F, M] -> Features [B, T, D]; the mask is that of the recordings' ends."""
-        return self.encode(self.embed(x), self.real_tokens(x))
+        return self.encode(self.embed(x), self.token_mask(x))
 
     def layers(self) -> list[list[nn.Module]]:
         blocks: list[list[nn.Module]] = [[block] for block in self.blocks]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptft.core import Features, PatchBackbone, Spec
+from ptft.core import Features, Spec, TokenBackbone
 from ptft.errors import CheckpointError, ConfigError
 from ptft.models.image.base import ImageBackbone
 from ptft.models.layers.drop_path import DropPath
@@ -58,7 +58,7 @@ class Block(nn.Module):
         return out
 
 
-class VisionTransformer(ImageBackbone, PatchBackbone):
+class VisionTransformer(ImageBackbone, TokenBackbone):
     """Pre-norm ViT with learned positions, which begin as sines and are interpolated for images of another size.
 
     patch: its side in pixels; None: 4 for images up to 48 pixels, 8 up to 96, 16 beyond.
@@ -88,7 +88,7 @@ class VisionTransformer(ImageBackbone, PatchBackbone):
         _check(self.size, self.patch, width, depth, heads, pool, {"dropout": dropout, "drop_path": drop_path})
         self.width = width
         self.grid = (self.size[0] // self.patch, self.size[1] // self.patch)
-        self.prefix = int(pool == "cls")
+        self.prefix, self.cell = int(pool == "cls"), (self.patch, self.patch)
         self.patches = nn.Conv2d(self.channels, width, self.patch, stride=self.patch)
         self.positions = nn.Parameter(torch.empty(*self.grid, width))
         self.class_token = nn.Parameter(torch.zeros(width)) if self.prefix else None

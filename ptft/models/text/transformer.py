@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptft.core import Backbone, Features, Spec
+from ptft.core import Features, Spec, TokenBackbone
 from ptft.errors import ConfigError
 from ptft.models.layers.attention import Block, Cache, Rotary, Sight
 
 
-class Transformer(Backbone):
+class Transformer(TokenBackbone):
     """A stack of blocks over embedded ids; sized from a Spec of text.
 
     causal: whether a token sees only itself and those before it.
@@ -107,9 +107,12 @@ class Transformer(Backbone):
         """Ids long [B, T] and their mask -> Features."""
         return self.encode(self.embed(x), mask)
 
-    def reader(self) -> Reader:
-        """What reads texts token by token and keeps their keys and values, for writing."""
-        return Reader(self)
+    def token_embedding(self) -> nn.Embedding:
+        return self.embedding
+
+    def decoder(self) -> Decoder:
+        """Reads texts once and then token by token, with a cache of keys and values."""
+        return Decoder(self)
 
     def pool(self, features: Features) -> Tensor:
         """[B, D]: the mean over real tokens, the first token, or the last real one."""
@@ -133,8 +136,8 @@ class Transformer(Backbone):
         return [[self.embedding], *blocks]
 
 
-class Reader:
-    """Texts that a transformer reads once and then token by token; their keys and values are kept.
+class Decoder:
+    """Incremental decoding: a transformer reads texts once, then token by token, with a cache of keys and values.
 
     Texts of different lengths stand at the left with padding behind them. What follows stands behind the padding, at
     the position that follows its own text's last token.
@@ -143,7 +146,7 @@ class Reader:
     def __init__(self, model: Transformer) -> None:
         self.model = model
 
-    def read(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def prefill(self, ids: Tensor, mask: Tensor) -> Tensor:
         """The texts from their beginning, long [B, T] -> features of their last real tokens, [B, D]."""
         self.lengths, self.mask = mask.sum(1), mask
         self.caches = [Cache() for _ in self.model.blocks]
