@@ -70,6 +70,13 @@ def _points_down(path):
             )
 
 
+def test_objectives_ask_for_capabilities_and_name_no_model():
+    """What a model can do is declared in core; of `models` they use the layers alone."""
+    for path in (PACKAGE / "objectives").rglob("*.py"):
+        models = {name for name in imported(path) if name.startswith("ptft.models.")}
+        assert not {name for name in models if not name.startswith("ptft.models.layers")}, path
+
+
 def test_only_the_upper_packages_know_the_configuration():
     for path in FILES:
         tops = {name.split(".")[0] for name in imported(path)}

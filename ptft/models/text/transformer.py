@@ -15,7 +15,9 @@ from torch.nn import functional as F
 
 from ptft.core import Features, Spec, TokenBackbone
 from ptft.errors import ConfigError
-from ptft.models.layers.attention import Block, Cache, Rotary, Sight
+from ptft.models.layers.attention import AttentionMask, KVCache, bias_free_block
+from ptft.models.layers.drop_path import drop_path_rates
+from ptft.models.layers.rotary import Rotary
 
 
 class Transformer(TokenBackbone):
@@ -58,8 +60,10 @@ class Transformer(TokenBackbone):
         self.positions = nn.Parameter(torch.empty(self.length, width)) if positions == "learned" else None
         self.rotary = Rotary(width // heads) if positions == "rotary" else None
         self.dropout = nn.Dropout(dropout)
-        rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
-        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio, activation, dropout, rate) for rate in rates)
+        rates = drop_path_rates(drop_path, depth)
+        self.blocks = nn.ModuleList(
+            bias_free_block(width, heads, mlp_ratio, activation, dropout, rate) for rate in rates
+        )
         self.norm = nn.LayerNorm(width)
         self._initialise()
 
@@ -88,7 +92,7 @@ class Transformer(TokenBackbone):
         tokens: Tensor,
         mask: Tensor | None = None,
         places: Tensor | None = None,
-        caches: list[Cache] | None = None,
+        caches: list[KVCache] | None = None,
     ) -> Features:
         """Embedded tokens [B, T, D] -> Features [B, T, D]; mask: bool [B, T], True = real.
 
@@ -96,11 +100,11 @@ class Transformer(TokenBackbone):
         """
         if places is None:
             places = torch.arange(tokens.shape[1], device=tokens.device)
-        turns = None if self.rotary is None else self.rotary(places)
-        sight = Sight.of(mask, self.causal, caches is not None and len(caches[0]) > 0, turns)
+        rotation = None if self.rotary is None else self.rotary(places)
+        attention_mask = AttentionMask.of_text(mask, self.causal, caches is not None and len(caches[0]) > 0)
         x = self.dropout(tokens)
         for number, block in enumerate(self.blocks):
-            x = block(x, sight, caches[number] if caches else None)
+            x = block(x, attention_mask, rotation, caches[number] if caches else None)
         return Features(self.norm(x), mask)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
@@ -149,7 +153,7 @@ class Decoder:
     def prefill(self, ids: Tensor, mask: Tensor) -> Tensor:
         """The texts from their beginning, long [B, T] -> features of their last real tokens, [B, D]."""
         self.lengths, self.mask = mask.sum(1), mask
-        self.caches = [Cache() for _ in self.model.blocks]
+        self.caches = [KVCache() for _ in self.model.blocks]
         return last_real(self.model.encode(self.model.embed(ids), mask, caches=self.caches).tokens, mask)
 
     def step(self, ids: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptft.core import Backbone, Batch, Objective, Spec, Step, TokenBackbone
-from ptft.models.layers.attention import Block, Rotary, Sight
+from ptft.models.layers.attention import AttentionMask, bias_free_block
+from ptft.models.layers.rotary import Rotary
 from ptft.objectives.language.lm_head import embedding_of, language_backbone, score
 from ptft.objectives.language.masked_lm import MaskedHead, mask_id
 from ptft.objectives.language.masking import TokenMasks
@@ -25,16 +26,16 @@ class Generator(nn.Module):
         super().__init__()
         self.narrow = nn.Linear(embedding.embedding_dim, width)
         self.rotary = Rotary(width // heads)
-        self.blocks = nn.ModuleList(Block(width, heads, 4.0, "gelu", 0.0, 0.0) for _ in range(depth))
+        self.blocks = nn.ModuleList(bias_free_block(width, heads, 4.0, "gelu", 0.0, 0.0) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.head = MaskedHead(width, embedding.embedding_dim, embedding.num_embeddings)
 
     def forward(self, embedded: Tensor, mask: Tensor) -> Tensor:
         """Embedded tokens [B, T, D] -> features [B, T, width]."""
-        turns = self.rotary(torch.arange(embedded.shape[1], device=embedded.device))
-        x, sight = self.narrow(embedded), Sight.of(mask, False, False, turns)
+        rotation = self.rotary(torch.arange(embedded.shape[1], device=embedded.device))
+        x, attention_mask = self.narrow(embedded), AttentionMask.of_text(mask, causal=False, cached=False)
         for block in self.blocks:
-            x = block(x, sight)
+            x = block(x, attention_mask, rotation)
         out: Tensor = self.norm(x)
         return out
 

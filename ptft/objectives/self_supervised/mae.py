@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ptft.core import Backbone, Objective, Spec, Step, TokenBackbone
 from ptft.errors import ConfigError
-from ptft.models.image.vision_transformer import Block
+from ptft.models.layers.attention import vit_block
 from ptft.models.layers.positions import sine_positions
 from ptft.objectives.self_supervised.base import Unlabelled
 
@@ -104,7 +104,7 @@ class Decoder(nn.Module):
         self.prefix = backbone.prefix
         self.project = nn.Linear(backbone.width, width)
         self.hidden_token = nn.Parameter(torch.empty(width))
-        self.blocks = nn.ModuleList(Block(width, heads, 4.0, 0.0, 0.0) for _ in range(depth))
+        self.blocks = nn.ModuleList(vit_block(width, heads, 4.0, 0.0, 0.0) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.pixels = nn.Linear(width, values)
         self.register_buffer("positions", sine_positions(grid, width).flatten(0, 1), persistent=False)
@@ -123,7 +123,7 @@ class Decoder(nn.Module):
         prefix, rest = encoded.split([self.prefix, shown.shape[1]], dim=1)
         x = torch.cat([prefix, torch.cat([rest, unknown], dim=1) + places], dim=1)
         for block in self.blocks:
-            x = block(x, None)
+            x = block(x)
         predicted: Tensor = self.pixels(self.norm(x[:, -hidden.shape[1] :]))
         return predicted
 
