@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -167,6 +167,10 @@ class Backbone(nn.Module, ABC):
         weight = mask.unsqueeze(-1).to(tokens.dtype)
         return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
 
+    def takes(self, size: tuple[int, int]) -> bool:
+        """Whether it takes images of another size (H, W) than the Spec's as well, as smaller views of them."""
+        return False
+
     def calibrate(self, sample: Tensor) -> None:
         """Take from data what is not learned by gradients: prepared training examples, the first axis is theirs.
 
@@ -188,23 +192,49 @@ class Backbone(nn.Module, ABC):
         return weights, []
 
 
-class PatchBackbone(Backbone):
-    """A backbone that cuts images into square patches and can encode any choice of them: what masked images ask for.
+class TokenBackbone(Backbone):
+    """A backbone in two steps, `embed` and `encode`; between them tokens may be left out or replaced.
 
-    patch: side of a patch in pixels; T patches lie row by row.
-    prefix: how many tokens of what `encode` returns are no patches (class tokens); they come first.
+    Masked modelling asks for this, and language modelling, which needs `token_embedding` as well.
+    prefix: how many tokens `encode` puts before the given ones (class tokens).
+    cell: the part of a prepared input that a token stands for: (rows, columns) of an image, (frames, bands) of a
+        spectrogram, () of ids.
+    causal: whether a token attends only to itself and those before it.
     """
 
-    patch: int
-    prefix: int
+    prefix: int = 0
+    cell: tuple[int, ...] = ()
+    causal: bool = False
 
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:
-        """Prepared images [B, C, H, W] -> [B, T, D]: each token from its own patch and its place, nothing else."""
+        """Prepared input -> [B, T, D]; patches of images lie row by row."""
 
     @abstractmethod
     def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Features:
-        """Any choice of embedded patches [B, N, D], in any order -> Features [B, prefix + N, D] in that order."""
+        """Any choice of embedded tokens [B, N, D], and which are real, bool [B, N] -> Features [B, prefix + N, D]."""
+
+    def token_mask(self, x: Tensor) -> Tensor | None:
+        """Which tokens of a prepared input are real, bool [B, T], where the input itself says so; else None."""
+        return None
+
+    def token_embedding(self) -> nn.Embedding | None:
+        """The embedding of token ids [V, D], whose matrix heads over the vocabulary share; None if it reads no ids."""
+        return None
+
+    def decoder(self) -> IncrementalDecoder | None:
+        """What decodes token by token with a cache of keys and values; None where the model has no such cache."""
+        return None
+
+
+class IncrementalDecoder(Protocol):
+    """Texts that are read once and then continued token by token, without reading the earlier tokens again."""
+
+    def prefill(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The beginnings, long [B, T] and bool [B, T] -> features of their last real tokens, [B, D]."""
+
+    def step(self, ids: Tensor) -> Tensor:
+        """One more token of each text, long [B] -> its features, [B, D]."""
 
 
 @dataclass(frozen=True)

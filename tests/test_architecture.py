@@ -69,6 +69,13 @@ def _points_down(path):
             )
 
 
+def test_objectives_ask_for_capabilities_and_name_no_model():
+    """What a model can do is declared in core; of `models` they use the layers alone."""
+    for path in (PACKAGE / "objectives").rglob("*.py"):
+        models = {name for name in imported(path) if name.startswith("ptft.models.")}
+        assert not {name for name in models if not name.startswith("ptft.models.layers")}, path
+
+
 def test_only_the_upper_packages_know_the_configuration():
     for path in FILES:
         tops = {name.split(".")[0] for name in imported(path)}
@@ -130,7 +137,10 @@ def test_no_folder_is_a_warehouse():
 
 
 def test_files_stay_small():
-    assert not {str(path) for path in FILES if len(path.read_text(encoding="utf-8").splitlines()) > 300}
+    """Core is longer: it is the one page of nouns, and stays one."""
+    limits = {PACKAGE / "core.py": 350}
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    assert not {path: count for path, count in lines.items() if count > limits.get(path, 300)}
 
 
 def test_nothing_swallows_errors_or_loads_half_a_model():

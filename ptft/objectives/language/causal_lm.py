@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn import functional as F
 
-from ptft.core import Backbone, Batch, Objective, Spec, Step
+from ptft.core import Backbone, Batch, Objective, Spec, Step, TokenBackbone
 from ptft.data.text.reader import tokenizer_of
 from ptft.objectives.language.generation import Choice, write
-from ptft.objectives.language.lm_head import embedding_of, matrix, score
+from ptft.objectives.language.lm_head import embedding_of, language_backbone, score
 
 
 class CausalLM(Objective):
@@ -22,19 +22,19 @@ class CausalLM(Objective):
 
     monitor: ClassVar[dict[str, str]] = {"metric": "val/bits_per_byte", "mode": "min"}
     needs: ClassVar[frozenset[str]] = frozenset({"input", "mask"})
+    backbone: TokenBackbone
     byte_lengths: Tensor
 
     def __init__(self, backbone: Backbone, spec: Spec) -> None:
         super().__init__()
-        embedding_of(backbone, spec, "causal_lm", causal=True)
-        self.backbone, self.spec = backbone, spec
+        self.backbone, self.spec = language_backbone(backbone, "causal_lm", causal=True), spec
         self.register_buffer("byte_lengths", tokenizer_of(spec).byte_lengths, persistent=False)
 
     def forward(self, batch: Batch) -> Step:
         ids, mask = self.backbone.prepare(batch["input"]), batch["mask"]
         hidden, real = self.backbone(ids[:, :-1], mask[:, :-1]).tokens, mask[:, 1:]
         targets = ids[:, 1:].masked_fill(~real, -100)
-        total, correct = score(hidden.flatten(0, 1), matrix(self.backbone), None, targets.flatten())
+        total, correct = score(hidden.flatten(0, 1), embedding_of(self.backbone).weight, None, targets.flatten())
         size = (self.byte_lengths[ids[:, 1:]] * real).sum()
         return Step(total, real.sum(), {"nats": total.detach(), "correct": correct, "bytes": size})
 
@@ -49,7 +49,7 @@ class CausalLM(Objective):
 
     def next_logits(self, hidden: Tensor) -> Tensor:
         """Features of tokens [B, D] -> float32 [B, V] of what follows them."""
-        return F.linear(hidden, matrix(self.backbone)).float()
+        return F.linear(hidden, embedding_of(self.backbone).weight).float()
 
     def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
         """`prompt` and the `continuation` that is drawn as `options`, those of `writing.Choice`, say."""

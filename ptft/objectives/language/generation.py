@@ -11,24 +11,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ptft.core import Backbone, Batch
+from ptft.core import Batch, IncrementalDecoder, TokenBackbone
 from ptft.data.ragged import padded
-
-
-class Reader(Protocol):
-    """What a backbone that can write offers as `reader()`: it keeps what it computed of the tokens before."""
-
-    def read(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Texts from their beginning, long [B, T] with their mask -> features of their last real tokens, [B, D]."""
-
-    def step(self, ids: Tensor) -> Tensor:
-        """One more token of each, long [B] -> its features, [B, D]."""
 
 
 class Writer(Protocol):
     """An objective that knows what follows features."""
 
-    backbone: Backbone
+    backbone: TokenBackbone
 
     def next_logits(self, hidden: Tensor) -> Tensor: ...
 
@@ -67,19 +57,19 @@ class Choice:
 
 
 class Forgetful:
-    """A reader that computes everything again: for models that keep nothing, and to compare with those that do."""
+    """A decoder that computes everything again: for models that keep nothing, and to compare with those that do."""
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: TokenBackbone) -> None:
         self.backbone = backbone
 
-    def read(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def prefill(self, ids: Tensor, mask: Tensor) -> Tensor:
         self.rows = [row[real] for row, real in zip(ids, mask, strict=True)]
         hidden = self.backbone(ids, mask).tokens
         return hidden[torch.arange(len(ids), device=ids.device), mask.sum(1) - 1]  # type: ignore[no-any-return]
 
     def step(self, ids: Tensor) -> Tensor:
         rows = [torch.cat([row, token.view(1)]) for row, token in zip(self.rows, ids, strict=True)]
-        return self.read(*padded(rows))
+        return self.prefill(*padded(rows))
 
 
 def write(writer: Writer, batch: Batch, choice: Choice, window: int, end: int) -> list[list[int]]:
@@ -87,8 +77,8 @@ def write(writer: Writer, batch: Batch, choice: Choice, window: int, end: int) -
 
     window: how many tokens the model may see. When they are full, it goes on from the later half of them.
     """
-    keeps = getattr(writer.backbone, "reader", None) if choice.cache else None
-    reader: Reader = Forgetful(writer.backbone) if keeps is None else keeps()
+    cached = writer.backbone.decoder() if choice.cache else None
+    decoder: IncrementalDecoder = cached or Forgetful(writer.backbone)
     texts: list[list[int]] = [ids[mask].tolist() for ids, mask in zip(batch["input"], batch["mask"], strict=True)]
     lengths, chances = [len(text) for text in texts], _chances(batch, choice)
     over = torch.zeros(len(texts), dtype=torch.bool, device=chances.device)
@@ -96,9 +86,9 @@ def write(writer: Writer, batch: Batch, choice: Choice, window: int, end: int) -
     for place in range(choice.length):
         if room == 0:
             seen, room = _fitted(texts, window)
-            hidden = reader.read(*(part.to(chances.device) for part in seen))
+            hidden = decoder.prefill(*(part.to(chances.device) for part in seen))
         else:
-            hidden = reader.step(ids)
+            hidden = decoder.step(ids)
         ids = choice(writer.next_logits(hidden), chances[:, place])
         over, room = over | (ids == end), room - 1
         for text, token, ended in zip(texts, ids.tolist(), over.tolist(), strict=True):

@@ -16,7 +16,6 @@ from ptft.augment.image import Views
 from ptft.core import Backbone, Spec, Step
 from ptft.distributed.gather import gathered
 from ptft.errors import ConfigError
-from ptft.models.image.base import ImageBackbone
 from ptft.models.layers.mlp import mlp
 from ptft.objectives.self_supervised.base import Unlabelled, count
 from ptft.objectives.self_supervised.momentum_encoder import Teacher
@@ -170,13 +169,12 @@ def cross_entropy(targets: Tensor, log_answers: Tensor) -> Tensor:
 def local_view_size(backbone: Backbone, size: Sequence[int], side: int | None) -> tuple[int, int]:
     """(H, W) of small crops of images of `size`: `side` where it is given, else the smallest from half of it on."""
     height, width = (int(given) for given in size)
-    takes = backbone.takes if isinstance(backbone, ImageBackbone) else (height, width).__eq__
     if side is not None:
-        if not takes((side, side)):
+        if not ((side, side) == (height, width) or backbone.takes((side, side))):
             raise ConfigError(
                 f"objective.local_size={side}: model {type(backbone).__name__} does not take such images beside "
                 f"{height}x{width}; null chooses a size that it takes"
             )
         return side, side
     candidates = ((rows, round(rows * width / height)) for rows in range(-(-height // 2), height))
-    return next(filter(takes, candidates), (height, width))
+    return next(filter(backbone.takes, candidates), (height, width))

@@ -56,8 +56,8 @@ def test_the_last_real_token_sums_a_causal_text_up():
 def test_reading_token_by_token_is_reading_at_once(options):
     backbone, whole = model(True, **options).eval(), batch()
     lengths, more = whole["mask"].sum(1), torch.randint(97, 123, (4, 5))
-    reader = backbone.reader()
-    found = [reader.read(whole["input"], whole["mask"]), *(reader.step(ids) for ids in more.T)]
+    decoder = backbone.decoder()
+    found = [decoder.prefill(whole["input"], whole["mask"]), *(decoder.step(ids) for ids in more.T)]
     for row, length in enumerate(lengths.tolist()):
         text = torch.cat([whole["input"][row, :length], more[row]])
         expected = backbone(text.unsqueeze(0)).tokens[0, length - 1 :]
