@@ -6,7 +6,6 @@ precision it computes, and all of them what is trained.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,13 +13,13 @@ from typing import Any
 import torch
 
 from ptft.builders import acceleration, components
+from ptft.builders.inputs import Inputs, eval_loader, inputs, train_loader
 from ptft.builders.restore import rebuilt
 from ptft.checkpoint.load import Checkpoint
 from ptft.checkpoint.transfer import Transfer, take_over
 from ptft.config.config import Config
 from ptft.config.resolve import Job
-from ptft.core import Examples, Objective, Source, Spec
-from ptft.data.cache import policy
+from ptft.core import Objective, Source
 from ptft.data.loader import Loader
 from ptft.errors import ConfigError, DataError, suggest
 from ptft.finetune.head_init import start_head
@@ -28,40 +27,13 @@ from ptft.finetune.l2sp import L2SP
 from ptft.finetune.phases import Phases
 from ptft.loggers.console import Console
 from ptft.optim.averaging import Ema, EvaluationAverage
-from ptft.runtime import process
 from ptft.runtime.autotune import fastest
-from ptft.runtime.device import find_device
 from ptft.runtime.precision import ComputeFormat, autocast, choices, place
-from ptft.runtime.rng import seed_everything
 from ptft.train.loop import evaluate
 from ptft.train.state import Every, Training
 
 WORTH_MEASURING = 100
 """Optimizer steps from which on a few more to find the fastest precision and layout pay."""
-
-SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a run learns from, and where.
-
-    start: the checkpoint whose weights it starts from or continues; None for fresh ones.
-    """
-
-    device: torch.device
-    start: Checkpoint | None
-    source: Source
-    splits: dict[str, Examples]
-
-    @property
-    def fingerprint(self) -> str:
-        """The source's, and how many examples are left to train on where unreadable ones were left out beforehand.
-
-        Then the order is another than where they are skipped as they come (`dataset.cache=off`).
-        """
-        left, whole = len(self.splits["train"]), self.source.split("train")
-        return self.source.fingerprint() + (f"-{left}" if whole is not None and left < len(whole) else "")
 
 
 @dataclass(frozen=True)
@@ -129,22 +101,6 @@ def build(job: Job, out: Console) -> Run:
     )
 
 
-def inputs(job: Job, out: Console) -> Inputs:
-    """The device, the weights to start from and the data, read as the checkpoint's inputs are."""
-    cfg, checkpoint = job.config, job.checkpoint
-    device = find_device(cfg.device)
-    if cfg.train.keep_memory and device.type == "cpu":
-        process.keep_freed_memory()
-    seed_everything(cfg.seed)
-    labelled = "label" in components.needs(cfg.objective, cfg.trusted)
-    source = components.source(cfg.dataset, checkpoint.spec if checkpoint else None, cfg.trusted, labelled=labelled)
-    splits = read_splits(source, SPLITS, cfg, device, out)
-    if not splits.get("train"):
-        raise DataError("the training split is empty; check dataset.root and dataset.train")
-    fresh = cfg.finetune.weights == "fresh" and not cfg.resume  # model and inputs are the checkpoint's all the same
-    return Inputs(device, None if fresh else checkpoint, source, splits)
-
-
 def objective(cfg: Config, given: Inputs) -> Task:
     """The objective on its device, with the checkpoint's backbone in it, and what of it learns when."""
     train = given.splits["train"]
@@ -164,7 +120,7 @@ def objective(cfg: Config, given: Inputs) -> Task:
 def executed(cfg: Config, given: Inputs, task: Task) -> Execution:
     """Precision and layout, chosen and put in place, and a head that starts from what the backbone computes in them."""
     train, device = given.splits["train"], given.device
-    loader = _train_loader(cfg, train, device)
+    loader = train_loader(cfg, train, device)
     chosen, timings = _compute_format(cfg, task.objective, loader)
     notes = acceleration.decisions(task.objective, cfg.train, device, chosen.precision)
     if not cfg.resume:
@@ -218,39 +174,6 @@ def _settled(task: Task, execution: Execution) -> dict[str, Any]:
     }
 
 
-def read_splits(
-    source: Source, names: Iterable[str], cfg: Config, device: torch.device, out: Console
-) -> dict[str, Examples]:
-    """The splits that the source has, kept as `dataset.cache` says; which way that is becomes a note of the source."""
-    unread = {name: examples for name in names if (examples := source.split(name)) is not None}
-    for name, examples in unread.items():
-        _check_labels(name, examples, source.spec)
-    mode, sentence = policy.choose(cfg.dataset.get("cache", "auto"), list(unread.values()))
-    source.notes = (*source.notes, *([sentence] if sentence else []))
-    if cfg.dry_run and mode == "disk":
-        mode = "off"  # nothing is written
-    read = {}
-    for name, examples in unread.items():
-        with out.reading(f"reading {name}") as progress:
-            read[name] = components.examples(examples, device, mode, progress)
-        for note in getattr(read[name], "notes", ()):
-            out.say(note, "yellow")
-    return read
-
-
-def _check_labels(split: str, examples: Examples, spec: Spec) -> None:
-    """Raises DataError for the first label that is no class; losses would fail later, or leave it out in silence."""
-    if examples.labels is None or spec.target != "class":
-        return
-    wrong = ((examples.labels < 0) | (examples.labels >= len(spec.classes))).nonzero().flatten()
-    if len(wrong):
-        sample, total = int(wrong[0]), len(spec.classes)
-        raise DataError(
-            f"dataset: sample {sample} of {split} has label {int(examples.labels[sample])}, but there are {total} "
-            f"classes (0 to {total - 1})"
-        )
-
-
 def _check_objective(cfg: Config, built: Objective) -> None:
     """Raises ConfigError where parts of a batch are another task, or a copy of the backbone could not follow it."""
     if cfg.train.accumulate > 1 and built.whole_batch:
@@ -263,32 +186,6 @@ def _check_objective(cfg: Config, built: Objective) -> None:
             f"finetune.lora.rank={cfg.finetune.lora.rank}: objective={cfg.names.objective} keeps a copy of the "
             "backbone that follows its weights, which do not move then; leave it at null"
         )
-
-
-def same_channels(checkpoint: Checkpoint, source: Source) -> None:
-    """Raises ConfigError where images were asked for with other channels than the checkpoint's model takes."""
-    ours = source.spec.shape.get("channels")
-    theirs = checkpoint.spec.shape.get("channels") if checkpoint.spec else None
-    if theirs is not None and ours != theirs:
-        raise ConfigError(
-            f"dataset.channels={ours}: {checkpoint.path} takes {theirs}; without dataset.channels the images are "
-            "adapted"
-        )
-
-
-def _train_loader(cfg: Config, examples: Examples, device: torch.device) -> Loader:
-    options = cfg.train
-    return components.loader(
-        examples, options.batch_size, cfg.seed, device, options.workers, shuffle=True, tokens=options.get("tokens")
-    )
-
-
-def eval_loader(cfg: Config, examples: Examples, device: torch.device) -> Loader:
-    """Batches for measuring, larger than in training: there is no backward pass to keep activations for."""
-    size, tokens = max(4 * cfg.train.batch_size, 256), cfg.train.get("tokens")
-    return components.loader(
-        examples, size, cfg.seed, device, cfg.train.workers, shuffle=False, tokens=4 * tokens if tokens else None
-    )
 
 
 def _hand_over(cfg: Config, built: Objective, checkpoint: Checkpoint, source: Source) -> Transfer:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ptft.builders import components
+from ptft.builders.inputs import eval_loader, read_splits, same_channels
 from ptft.builders.restore import restored, trained_in
-from ptft.builders.run import eval_loader, read_splits, same_channels
 from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import Config
 from ptft.config.resolve import Job

@@ -9,7 +9,8 @@ import time
 from functools import partial
 from typing import Any
 
-from ptft.builders.run import Run, build, eval_loader
+from ptft.builders.inputs import eval_loader
+from ptft.builders.run import Run, build
 from ptft.checkpoint import file as checkpoint_file
 from ptft.config.resolve import Job
 from ptft.data.loader import worker_failure
