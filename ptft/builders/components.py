@@ -17,7 +17,7 @@ from ptft.config.instantiate import construct, find, make
 from ptft.core import Backbone, Examples, Objective, Source, Spec
 from ptft.data.cache import policy
 from ptft.data.loader import Loader
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, shortened
 from ptft.finetune import lora
 from ptft.finetune.phases import Phases, planned
 from ptft.optim.eager import without_dynamo
@@ -72,9 +72,9 @@ def phases(task: Objective, finetune: Mapping[str, Any]) -> tuple[Phases, list[s
     found = Phases(task, planned(finetune["train"], finetune["layer_decay"]), list(adapters.values()))
     if not adapters:
         return found, []
-    names = list(adapters)
-    some = ", ".join(names if len(names) <= 4 else [*names[:3], f"… {len(names) - 3} more"])
-    return found, [f"LoRA of rank {finetune['lora']['rank']} on {some}; checkpoints hold it multiplied in"]
+    return found, [
+        f"LoRA of rank {finetune['lora']['rank']} on {shortened(adapters)}; checkpoints hold it multiplied in"
+    ]
 
 
 def optimizer(

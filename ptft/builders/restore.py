@@ -9,7 +9,7 @@ import torch
 
 from ptft.builders import components
 from ptft.checkpoint.load import Checkpoint, open_checkpoint
-from ptft.checkpoint.transfer import take_over
+from ptft.checkpoint.transfer import load_pretrained
 from ptft.config.config import Config
 from ptft.core import Examples, Objective, Spec
 from ptft.errors import CheckpointError, ConfigError
@@ -48,7 +48,7 @@ def rebuilt(path: str, key: str, trusted: tuple[str, ...] = ()) -> tuple[Objecti
 
 
 def _loaded(built: Objective, checkpoint: Checkpoint) -> Objective:
-    take_over(built, checkpoint.weights, whole=True, why="", origin=checkpoint.path)
+    load_pretrained(built, checkpoint.weights, head=True, why="", source=checkpoint.path)
     return built
 
 

@@ -16,12 +16,12 @@ from ptft.builders import acceleration, components
 from ptft.builders.inputs import Inputs, eval_loader, inputs, train_loader
 from ptft.builders.restore import rebuilt
 from ptft.checkpoint.load import Checkpoint
-from ptft.checkpoint.transfer import Transfer, take_over
+from ptft.checkpoint.transfer import Transfer, load_pretrained
 from ptft.config.config import Config
 from ptft.config.resolve import Job
 from ptft.core import Objective, Source
 from ptft.data.loader import Loader
-from ptft.errors import ConfigError, DataError, suggest
+from ptft.errors import ConfigError, DataError, shortened, suggest
 from ptft.finetune.head_init import start_head
 from ptft.finetune.l2sp import L2SP
 from ptft.finetune.phases import Phases
@@ -194,18 +194,22 @@ def _hand_over(cfg: Config, built: Objective, checkpoint: Checkpoint, source: So
     new = list(source.spec.classes)
     if keep and old != new:
         raise DataError(
-            f"finetune.head=keep: the checkpoint's classes are {_some(old)}, the dataset's {_some(new)}; "
+            f"finetune.head=keep: the checkpoint's classes are {_classes(old)}, the dataset's {_classes(new)}; "
             "use finetune.head=new"
         )
     if old == new:
         why = "finetune.head=new; finetune.head=keep takes the checkpoint's, as the class names are equal"
     else:
         why = (
-            f"{len(old)} classes there ({_some(old)}), {len(new)} here ({_some(new)})"
+            f"{len(old)} classes there ({_classes(old)}), {len(new)} here ({_classes(new)})"
             if old
             else "the checkpoint names no classes"
         )
-    return take_over(built, checkpoint.weights, whole=keep, why=why, origin=checkpoint.path)
+    return load_pretrained(built, checkpoint.weights, head=keep, why=why, source=checkpoint.path)
+
+
+def _classes(names: list[str]) -> str:
+    return shortened(names, 5, last=True)
 
 
 def _notes(checkpoint: Checkpoint | None, given: Inputs, task: Task) -> list[str]:
@@ -213,10 +217,6 @@ def _notes(checkpoint: Checkpoint | None, given: Inputs, task: Task) -> list[str
     latest, note = checkpoint.latest if checkpoint else "", given.start.note if given.start else ""
     loaded = task.transfer.lines() if task.transfer else []
     return [*filter(None, [latest]), *given.source.notes, *filter(None, [note]), *loaded]
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names if len(names) <= 5 else [*names[:3], "…", names[-1]])
 
 
 def _compute_format(cfg: Config, built: Objective, train: Loader) -> tuple[ComputeFormat, dict[ComputeFormat, float]]:

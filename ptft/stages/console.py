@@ -12,6 +12,7 @@ from ptft.config.compose import user_conf
 from ptft.config.config import Config
 from ptft.core import Spec
 from ptft.data import readers
+from ptft.errors import shortened
 from ptft.loggers.console import Console, duration, number
 from ptft.runtime.device import device_name
 from ptft.runtime.paths import short
@@ -115,7 +116,7 @@ def plan(r: Run, out: Console, step_seconds: float) -> None:
     assert t.phases
     groups = [
         [
-            ", ".join(_families(group["names"])),
+            _modules(group["names"]),
             f"{sum(p.numel() for p in group['params']):,}",
             f"{group['base_lr'] * max(group['lr_scales']):.3g}",
             f"{group['weight_decay']:g}",
@@ -158,10 +159,9 @@ def _when(group: dict[str, Any], spans: list[tuple[float, float]]) -> str:
     return ", ".join(f"{a * 100:g} % - {b * 100:g} %{rate}" for (a, b, _), rate in zip(learning, rates, strict=True))
 
 
-def _families(names: list[str]) -> list[str]:
+def _modules(names: list[str]) -> str:
     """The modules that the parameters belong to, each once; many are shortened."""
-    modules = list(dict.fromkeys(name.rsplit(".", 1)[0] for name in names))
-    return modules if len(modules) <= 4 else [*modules[:3], f"… {len(modules) - 3} more"]
+    return shortened(dict.fromkeys(name.rsplit(".", 1)[0] for name in names))
 
 
 def shape_of(spec: Spec) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ptft.core import Backbone, Batch, Spec
+from ptft.core import Backbone, Batch, Spec, length_mask
 from ptft.data.audio.reader import FULL_SCALE
 from ptft.errors import ConfigError
 from ptft.models.layers.log_mel import LogMel
@@ -54,7 +54,7 @@ class SpeechBackbone(Backbone):
         sound = raw / FULL_SCALE if raw.dtype == torch.int16 else raw
         lengths = batch.get("length", torch.full((len(raw),), raw.shape[1], device=raw.device))
         x = self.logmel(sound)
-        real = torch.arange(x.shape[1], device=x.device) < self.logmel.frames(lengths).unsqueeze(1)
+        real = length_mask(self.logmel.frames(lengths), x.shape[1])
         return normalized(x, real, (1, 2) if self.normalize == "recording" else (1,))
 
     def token_mask(self, x: Tensor) -> Tensor:
