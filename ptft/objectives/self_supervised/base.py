@@ -41,8 +41,6 @@ class Unlabelled(Objective):
 
     kinds: ClassVar[frozenset[str]] = frozenset(KINDS)
 
-    monitor: ClassVar[dict[str, str]] = {"metric": "val/knn", "mode": "max"}
-
     def __init__(
         self,
         backbone: Backbone,
@@ -58,8 +56,8 @@ class Unlabelled(Objective):
         self.backbone = backbone
         self.views = random_views(spec, views)
         self.probe = Probe(reference, len(spec.classes))
-        if reference is not None and self.probe.reference is None:
-            self.monitor = dict(Objective.monitor)  # type: ignore[misc]  # of this one instance: nothing else is there
+        if reference is None or self.probe.reference is not None:
+            self.monitor = {"metric": "val/knn", "mode": "max"}
 
     @property
     def name(self) -> str:

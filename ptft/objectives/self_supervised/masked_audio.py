@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptft.core import Backbone, Objective, Spec, Step, TokenBackbone
+from ptft.core import LEAST_LOSS, Backbone, Spec, Step, TokenBackbone
 from ptft.errors import ConfigError
 from ptft.objectives.self_supervised.base import Unlabelled
 
@@ -27,13 +27,13 @@ class MaskedAudio(Unlabelled):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"audio"})
-    monitor: ClassVar[dict[str, str]] = Objective.monitor  # neighbours say little of what finetuning makes of it
     backbone: TokenBackbone
 
     def __init__(
         self, backbone: Backbone, spec: Spec, *, mask_share: float = 0.5, span: int = 5, **options: Any
     ) -> None:
         super().__init__(backbone, spec, **options)
+        self.monitor = dict(LEAST_LOSS)  # kNN tells little of how it finetunes (He et al. 2021, section 4.3)
         if not isinstance(backbone, TokenBackbone):
             raise ConfigError(
                 f"objective={self.name}: {type(backbone).__name__} can't encode a recording with "

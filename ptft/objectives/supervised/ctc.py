@@ -31,7 +31,6 @@ class CTC(Objective):
     Raises ConfigError where the dataset has no transcripts.
     """
 
-    monitor: ClassVar[dict[str, str]] = {"metric": "val/wer", "mode": "min"}
     needs: ClassVar[frozenset[str]] = frozenset({"input", "target", "target_length"})
 
     def __init__(
@@ -48,6 +47,7 @@ class CTC(Objective):
             raise ConfigError(f"objective=ctc: needs transcripts, and the target of the dataset is a {spec.target}")
         if isinstance(beam, bool) or not isinstance(beam, int) or beam < 1:
             raise ConfigError(f"objective.beam={beam}: a whole number of at least 1")
+        self.monitor = {"metric": "val/wer", "mode": "min"}
         self.backbone, self.spec, self.beam = backbone, spec, beam
         self.blank = len(spec.classes)
         self.head = nn.Linear(backbone.width, self.blank + 1)
@@ -111,7 +111,7 @@ class CTC(Objective):
             decoded = [beam_search(row[:length], self.blank, self.beam)[0] for row, length in rows]
         return [join(tokens, self.spec) for tokens in decoded]
 
-    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+    def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
         """`text`, what is heard."""
         return [{"text": text} for text in self.texts(*self.log_probabilities(batch))]
 

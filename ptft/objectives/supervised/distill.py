@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ptft.core import Backbone, Batch, Objective, Spec, Step, Table
+from ptft.core import LEAST_LOSS, Backbone, Batch, Objective, Spec, Step, Table
 from ptft.errors import ConfigError, DataError
 from ptft.objectives.supervised.classify import Classify
 
@@ -68,7 +68,7 @@ class Distill(Classify):
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
         if labels is None:
-            self.monitor = dict(Objective.monitor)  # type: ignore[misc]  # of this one instance: no accuracy without
+            self.monitor = dict(LEAST_LOSS)  # there is no accuracy without them
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """The teacher goes to the same device, type and layout."""

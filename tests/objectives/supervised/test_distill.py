@@ -130,7 +130,7 @@ def test_what_a_checkpoint_trusted_is_not_trusted_for_it(teacher, tmp_path, monk
     content["config"]["model"] = {"_target_": "tests.helpers.self_killing.Net"}
     content["config"]["trusted"] = ["tests.helpers.self_killing"]
     checkpoint_file.write(tmp_path / "other.pt", content)
-    with pytest.raises(ConfigError, match=r"tests\.mortal\.Net: refused"):
+    with pytest.raises(ConfigError, match=r"tests\.helpers\.self_killing\.Net: refused"):
         rebuilt(str(tmp_path / "other.pt"), "objective.teacher")
     with pytest.raises(CheckpointError):
         rebuilt(str(tmp_path / "other.pt"), "objective.teacher", ("tests.helpers.self_killing",))
