@@ -1,4 +1,4 @@
-"""Causal language modelling: the next token from those before it (Radford et al. 2018).
+"""Causal language modelling objective: the next token from those before it (Radford et al. 2018).
 
 Axes: B batch, T tokens, D width, V vocabulary.
 """
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ptft.core import Backbone, Batch, Objective, Spec, Step, TokenBackbone
 from ptft.data.text.reader import tokenizer_of
-from ptft.objectives.language.generation import Choice, write
+from ptft.objectives.language.generation import SamplingParameters, generate
 from ptft.objectives.language.lm_head import embedding_of, language_backbone, score
 
 
@@ -52,9 +52,11 @@ class CausalLM(Objective):
         return F.linear(hidden, embedding_of(self.backbone).weight).float()
 
     def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
-        """`prompt` and the `continuation` that is drawn as `options`, those of `writing.Choice`, say."""
+        """`prompt` and the `continuation` that is drawn as `options`, those of `SamplingParameters`, say."""
         tokenizer = tokenizer_of(self.spec)
-        written = write(self, batch, Choice(**options), int(self.spec.shape["length"]), end=tokenizer.sep)
+        continuations = generate(
+            self, batch, SamplingParameters(**options), int(self.spec.shape["length"]), end=tokenizer.sep
+        )
         prompts = [ids[mask].tolist() for ids, mask in zip(batch["input"], batch["mask"], strict=True)]
-        pairs = zip(prompts, written, strict=True)
+        pairs = zip(prompts, continuations, strict=True)
         return [{"prompt": tokenizer.decode(a), "continuation": tokenizer.decode(b)} for a, b in pairs]

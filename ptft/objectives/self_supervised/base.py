@@ -1,4 +1,4 @@
-"""What objectives that use no labels share: random views, an evaluation that repeats, and the probe.
+"""Base class of self-supervised objectives: random views, an evaluation that repeats, and the kNN probe.
 
 Axes: B batch, D width of features; … is whatever a prepared example has: C, H, W of images, F, M of recordings.
 """
@@ -51,8 +51,8 @@ class Unlabelled(Objective):
     ) -> None:
         super().__init__()
         if spec.modality not in self.kinds:
-            here = " and ".join(sorted(self.kinds))
-            raise ConfigError(f"objective={self.name}: it makes views of {here}, the dataset yields {spec.modality}")
+            kinds = " and ".join(sorted(self.kinds))
+            raise ConfigError(f"objective={self.name}: it makes views of {kinds}, the dataset yields {spec.modality}")
         self.backbone = backbone
         self.views = random_views(spec, views)
         self.probe = Probe(reference, len(spec.classes))

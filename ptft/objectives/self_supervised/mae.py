@@ -1,4 +1,4 @@
-"""Masked autoencoders (He et al. 2021): the pixels of hidden patches, from the shown ones.
+"""Masked autoencoder objective (He et al. 2021): the pixels of hidden patches, from the shown ones.
 
 Axes: B batch, T patches, S of them shown, N hidden, D the backbone's width, W the decoder's, P values of a patch.
 """

@@ -1,4 +1,4 @@
-"""Supervised classification: cross-entropy on a linear head over the pooled backbone. Axes: B batch, K classes."""
+"""Classification objective: cross-entropy on a linear head over the pooled backbone. Axes: B batch, K classes."""
 
 from __future__ import annotations
 
@@ -85,11 +85,11 @@ class Classify(Objective):
             if self.mix is not None:
                 x, target = self.mix(x, labels, len(self.classes))
         logits = self.logits(x, batch.get("mask"))
-        total = self.hard(logits, target)
+        total = self.cross_entropy(logits, target)
         count = torch.full((), len(labels), device=logits.device)  # filled there: a copy of a number would wait
         return Step(total, count, self._sums(logits.detach(), labels))
 
-    def hard(self, logits: Tensor, target: Tensor) -> Tensor:
+    def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
         """Summed cross-entropy of logits [B, K] with labels long [B] or shares [B, K]."""
         smoothing = self.label_smoothing if self.training else 0.0
         weight = self.class_weights if self.training else None

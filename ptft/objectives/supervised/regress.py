@@ -1,4 +1,4 @@
-"""Regression: one number per example, from a linear head over the pooled backbone. Axes: B batch, N examples."""
+"""Regression objective: one number per example, from a linear head on pooled features. Axes: B batch, N examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of a text that answers a question: where it starts and where it ends. Axes: B windows, T tokens."""
+"""Extractive question answering objective: where in a text the answer starts and ends. Axes: B windows, T tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A class for every word, from a linear head over the token that begins it. Axes: B batch, T tokens, K classes."""
+"""Token classification objective: a class for every word, from a linear head over the token that begins it.
+
+Axes: B batch, T tokens, K classes.
+"""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_images_of_another_normalisation_reach_the_teacher_as_its_own(teacher):
     theirs, spec = rebuilt(str(teacher), "objective.teacher")
     assert spec.mean != run.source.spec.mean
     expected = theirs.eval().logits(theirs.backbone.prepare(batch["input"]))
-    torch.testing.assert_close(objective.taught(objective.backbone.prepare(batch["input"])), expected)
+    torch.testing.assert_close(objective.teacher_logits(objective.backbone.prepare(batch["input"])), expected)
 
 
 def test_a_folder_without_labels_is_answered_with_the_teachers_classes(teacher, ptft, flat_folder):
