@@ -262,6 +262,10 @@ class Table(NamedTuple):
     values: list[list[float]]
 
 
+LEAST_LOSS: Mapping[str, str] = MappingProxyType({"metric": "val/loss", "mode": "min"})
+"""The `monitor` of objectives that name no other metric."""
+
+
 class Objective(nn.Module, ABC):
     """What is asked of a batch, around a backbone. The one module that is trained, averaged, compiled and saved.
 
@@ -270,7 +274,7 @@ class Objective(nn.Module, ABC):
     """
 
     backbone: Backbone
-    monitor: ClassVar[dict[str, str]] = {"metric": "val/loss", "mode": "min"}
+    monitor: dict[str, str]
     needs: ClassVar[frozenset[str]] = frozenset({"input"})
     """Keys every batch must have."""
     capturable: ClassVar[bool] = False
@@ -282,6 +286,7 @@ class Objective(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.frozen: list[nn.Module] = []
+        self.monitor = dict(LEAST_LOSS)
 
     @abstractmethod
     def forward(self, batch: Batch) -> Step:
@@ -295,16 +300,12 @@ class Objective(nn.Module, ABC):
         """Matrices worth keeping of an evaluation; none by default."""
         return {}
 
-    def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """The answer for every example, as tensors; objectives without one raise."""
-        raise NotImplementedError(f"{type(self).__name__} predicts nothing")
+    def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """The columns that `stage=predict` writes of each example of a batch; without an override it refuses to.
 
-    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
-        """What `stage=predict` writes for every example of a batch: its columns; refused there where it has none.
-
-        options: what `generate` of the configuration says, for objectives that write something; others ignore them.
+        options: those of `generate` in the configuration, for objectives that generate text; others ignore them.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no answers")
+        raise NotImplementedError(f"{type(self).__name__} predicts nothing")
 
     def warnings(self, metrics: dict[str, float]) -> list[str]:
         """What a user must know of an evaluation's metrics, a sentence each: that features collapsed, say."""

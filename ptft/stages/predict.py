@@ -42,7 +42,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     chosen = trained_in(cfg, checkpoint, device)
     tf32(cfg.train.tf32, device)
     objective = place(restored(cfg, checkpoint).to(device), chosen).eval()
-    if type(objective).answers is Objective.answers:
+    if type(objective).predict is Objective.predict:
         raise ConfigError(
             f"ckpt={cfg.ckpt}: objective={cfg.names.objective} has no answer for new files; finetune it first"
         )
@@ -67,7 +67,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     with out.reading("predicting") as progress, torch.inference_mode(), autocast(chosen.precision, device)():
         for readable, batch, failed in _batches(items, spec):
             moved = next(on_device(iter([batch]), device)) if readable else {}
-            found += zip(readable, objective.answers(moved, **options) if readable else [], strict=True)
+            found += zip(readable, objective.predict(moved, **options) if readable else [], strict=True)
             unreadable += failed
             progress(len(found) + len(unreadable), len(items))
     rows = readers.finish(spec, found)

@@ -1,4 +1,4 @@
-"""What every model of sound shares: the log-mel spectrogram, on the device, and how padding is told from sound.
+"""Base class of audio models: the log-mel spectrogram, on the device, and the mask of padding.
 
 A prepared batch is float [B, F, M]; frames behind the end of a recording are NaN, so that whoever passes it along (to
 random views, to a second network) passes the lengths along. Models zero them and mask what they become.

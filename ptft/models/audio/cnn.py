@@ -28,9 +28,9 @@ class Stage(nn.Module):
     def forward(self, x: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         """[B, C, F, M], zero where `real` (bool [B, F]) is not -> the same, half as large."""
         x, real = self.halve(x, real)
-        there = real[:, None, :, None]
-        inner = F.gelu(self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)) * there
-        return x + self.dropout(self.convolve(inner)) * there, real
+        cells = real[:, None, :, None]
+        inner = F.gelu(self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)) * cells
+        return x + self.dropout(self.convolve(inner)) * cells, real
 
 
 class AudioCNN(SpeechBackbone):

@@ -1,4 +1,4 @@
-"""How speech encoders of transformers are fed: samples (wav2vec 2.0 and its kin), or Whisper's log-mel spectrogram.
+"""Inputs of speech encoders of transformers: samples (wav2vec 2.0 and its kin), or Whisper's log-mel spectrogram.
 
 As in `ptft.models.audio.base` a prepared batch is NaN behind the end of a recording. Every recording becomes what
 transformers makes of it alone, whatever it is batched with: models are told where it ends, those too that
@@ -65,7 +65,7 @@ def check(config: Any, given: Spec, name: str) -> None:
         )
 
 
-def ear(net: nn.Module, config: Any, normalize: bool) -> Waves | Mels:
+def frontend(net: nn.Module, config: Any, normalize: bool) -> Waves | Mels:
     """What feeds `net`, which is made ready for it."""
     return Mels(net, config) if config.model_type == "whisper" else Waves(net, config, normalize)
 

@@ -1,4 +1,4 @@
-"""What every image backbone shares. Axes: B batch, C channels, H height, W width, T tokens, D width."""
+"""Base class of image backbones. Axes: B batch, C channels, H height, W width, T tokens, D width."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plain vision transformer of any patch and image size (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words").
+"""Vision transformer of any patch and image size (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words").
 
 Axes: B batch, C channels, H height, W width, T tokens (patches, row by row), D width.
 """

@@ -1,4 +1,4 @@
-"""Causal language modelling: the next token from those before it (Radford et al. 2018).
+"""Causal language modelling objective: the next token from those before it (Radford et al. 2018).
 
 Axes: B batch, T tokens, D width, V vocabulary.
 """
@@ -13,20 +13,20 @@ from torch.nn import functional as F
 
 from ptft.core import Backbone, Batch, Objective, Spec, Step, TokenBackbone
 from ptft.data.text.reader import tokenizer_of
-from ptft.objectives.language.generation import Choice, write
+from ptft.objectives.language.generation import SamplingParameters, generate
 from ptft.objectives.language.lm_head import embedding_of, language_backbone, score
 
 
 class CausalLM(Objective):
     """The loss of every real token but the first, with the embedding as the output's matrix (Press & Wolf 2017)."""
 
-    monitor: ClassVar[dict[str, str]] = {"metric": "val/bits_per_byte", "mode": "min"}
     needs: ClassVar[frozenset[str]] = frozenset({"input", "mask"})
     backbone: TokenBackbone
     byte_lengths: Tensor
 
     def __init__(self, backbone: Backbone, spec: Spec) -> None:
         super().__init__()
+        self.monitor = {"metric": "val/bits_per_byte", "mode": "min"}
         self.backbone, self.spec = language_backbone(backbone, "causal_lm", causal=True), spec
         self.register_buffer("byte_lengths", tokenizer_of(spec).byte_lengths, persistent=False)
 
@@ -51,10 +51,12 @@ class CausalLM(Objective):
         """Features of tokens [B, D] -> float32 [B, V] of what follows them."""
         return F.linear(hidden, embedding_of(self.backbone).weight).float()
 
-    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
-        """`prompt` and the `continuation` that is drawn as `options`, those of `writing.Choice`, say."""
+    def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """`prompt` and the `continuation` that is drawn as `options`, those of `SamplingParameters`, say."""
         tokenizer = tokenizer_of(self.spec)
-        written = write(self, batch, Choice(**options), int(self.spec.shape["length"]), end=tokenizer.sep)
+        continuations = generate(
+            self, batch, SamplingParameters(**options), int(self.spec.shape["length"]), end=tokenizer.sep
+        )
         prompts = [ids[mask].tolist() for ids, mask in zip(batch["input"], batch["mask"], strict=True)]
-        pairs = zip(prompts, written, strict=True)
+        pairs = zip(prompts, continuations, strict=True)
         return [{"prompt": tokenizer.decode(a), "continuation": tokenizer.decode(b)} for a, b in pairs]

@@ -1,4 +1,4 @@
-"""What objectives over a vocabulary share: the backbone they need, and the loss of tokens.
+"""Language modelling heads: the backbone that they need, and cross-entropy over a vocabulary.
 
 Axes: B batch, T tokens, n some tokens, D width, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""Masked language modelling: hidden tokens from those on both sides (Devlin et al. 2018).
+"""Masked language modelling objective: hidden tokens from those on both sides (Devlin et al. 2018).
 
 Axes: B batch, T tokens, n masked tokens, D width, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""Replaced token detection: which tokens a small generator put there (Clark et al. 2020, "ELECTRA").
+"""Replaced token detection objective: which tokens a small generator put there (Clark et al. 2020, "ELECTRA").
 
 Axes: B batch, T tokens, n masked tokens, D width, V vocabulary.
 """

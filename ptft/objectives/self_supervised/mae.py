@@ -1,4 +1,4 @@
-"""Masked autoencoders (He et al. 2021): the pixels of hidden patches, from the shown ones.
+"""Masked autoencoder objective (He et al. 2021): the pixels of hidden patches, from the shown ones.
 
 Axes: B batch, T patches, S of them shown, N hidden, D the backbone's width, W the decoder's, P values of a patch.
 """
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ptft.core import Backbone, Objective, Spec, Step, TokenBackbone
+from ptft.core import LEAST_LOSS, Backbone, Spec, Step, TokenBackbone
 from ptft.errors import ConfigError
 from ptft.models.layers.attention import vit_block
 from ptft.models.layers.positions import sine_positions
@@ -32,7 +32,6 @@ class MAE(Unlabelled):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"image"})
-    monitor: ClassVar[dict[str, str]] = Objective.monitor  # neighbours say little of what finetuning makes of it
     backbone: TokenBackbone
 
     def __init__(
@@ -48,6 +47,7 @@ class MAE(Unlabelled):
         **options: Any,
     ) -> None:
         super().__init__(backbone, spec, **options)
+        self.monitor = dict(LEAST_LOSS)  # kNN tells little of how it finetunes (He et al. 2021, section 4.3)
         if not isinstance(backbone, TokenBackbone):
             raise ConfigError(
                 f"objective=mae: model {type(backbone).__name__} can't encode some patches of an image alone; "

@@ -1,4 +1,4 @@
-"""From the probabilities of frames to symbols, for models trained with CTC.
+"""CTC decoding: from the log-probabilities of frames to symbols, greedily or by beam search.
 
 Axes: B batch, T frames, V symbols; the blank is the last of V + 1 scores.
 """
