@@ -26,12 +26,12 @@ def graph(t: Training, batch_size: int, name: str) -> StepGraph:
     return StepGraph(partial(gradients, t), t.optimizer, t.parameters, batch_size, t.device)
 
 
-def decisions(task: Objective, train: Mapping[str, Any], on: torch.device, precision: str) -> list[str]:
+def decisions(task: Objective, train: Mapping[str, Any], device: torch.device, precision: str) -> list[str]:
     """Apply the keys of `train` that change how fast and how large a step is but not what it learns; what to say."""
     notes = []
-    if tf32(train["tf32"], on) and precision == "fp32":
+    if tf32(train["tf32"], device) and precision == "fp32":
         notes.append("fp32 multiplies in TF32; train.tf32=false keeps all its digits, at a fraction of the speed")
-    if train["cuda_graph"] and on.type == "cuda":
+    if train["cuda_graph"] and device.type == "cuda":
         notes.append("steps are recorded and replayed as a CUDA graph")
     if train["checkpoint_activations"]:
         count = checkpoint_activations(task.backbone)

@@ -1,4 +1,4 @@
-"""The console entry: words (`ls`, `cp`) or a run. Composes, checks, claims the folder, calls the stage, exits.
+"""The `ptft` command: a word (`ls`, `cp`) or jobs, which are resolved, given a folder, and executed.
 
 No torch is imported here before a stage starts or a checkpoint is read, and rich only for a run.
 """

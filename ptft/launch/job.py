@@ -1,4 +1,4 @@
-"""One run from its configuration to its status: the stage called, its failure understood, said and stored."""
+"""A job: one run from its configuration to its status: the stage called, its failure understood, said and stored."""
 
 from __future__ import annotations
 

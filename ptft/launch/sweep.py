@@ -1,4 +1,4 @@
-"""The end of a sweep: a table of its jobs, best first, means over seeds, results.csv and results.json."""
+"""Sweeps: a folder for the jobs, and at the end a table, means over seeds, results.csv and results.json."""
 
 from __future__ import annotations
 

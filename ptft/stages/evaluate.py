@@ -17,7 +17,7 @@ from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, find_device, peak_memory, tf32, versions
 from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
-from ptft.stages import console
+from ptft.stages import messages
 from ptft.stages.summary import write_tables
 from ptft.train.loop import evaluate
 
@@ -60,8 +60,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         "versions": versions(),
     }
     write_json(folder.path / "summary.json", summary)
-    out.block("evaluate done", console.results({split: metrics}), "green")
-    console.ending(out, folder.path, console.next_command(cfg, short(checkpoint.path)))
+    out.block("evaluate done", messages.results({split: metrics}), "green")
+    messages.ending(out, folder.path, messages.next_command(cfg, short(checkpoint.path)))
     return {"metrics": {split: metrics}}
 
 
@@ -93,7 +93,7 @@ def _header(
 ) -> None:
     rows = {
         "model": f"{cfg.names.model}, {cfg.names.objective}",
-        "data": f"{cfg.names.dataset}: {sizes}; {console.examples_of(source.spec)}",
+        "data": f"{cfg.names.dataset}: {sizes}; {messages.examples_of(source.spec)}",
         "device": device,
         "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",

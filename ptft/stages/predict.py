@@ -28,7 +28,7 @@ from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, find_device, tf32, versions
 from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
-from ptft.stages import console
+from ptft.stages import messages
 
 BATCH = 64
 SHOWN = 10
@@ -53,7 +53,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         raise DataError(f"input={cfg.input}: no {spec.modality} files there; name a file, a folder or a glob")
     header = {
         "model": f"{cfg.names.model}, {cfg.names.objective}",
-        "input": f"{len(items):,} items, read as {console.shape_of(spec)}",
+        "input": f"{len(items):,} items, read as {messages.shape_of(spec)}",
         "device": device_name(device, chosen),
         "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
@@ -103,7 +103,7 @@ def _close(
     if counts:
         done["classes"] = ", ".join(f"{name} {count}" for name, count in counts.most_common(10))
     out.block("predict done", done, "green")
-    console.ending(out, folder.path, console.next_command(cfg, short(checkpoint.path)))
+    messages.ending(out, folder.path, messages.next_command(cfg, short(checkpoint.path)))
 
 
 def _shown(value: str | float, digits: int) -> str:

@@ -22,7 +22,7 @@ from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import versions
 from ptft.runtime.paths import short
 from ptft.runtime.signals import CODES, on_signal
-from ptft.stages import console
+from ptft.stages import messages
 from ptft.stages.summary import Metrics, summarise
 from ptft.train.loop import evaluate, fit, train_step
 from ptft.train.watch import FiniteCheck
@@ -34,9 +34,9 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     Returns what `status.json` adds to the status. Raises the typed errors of ptft.
     """
     built = build(job, out)
-    console.header(built, out, folder.path if folder else None)
+    messages.header(built, out, folder.path if folder else None)
     if folder is None:
-        console.plan(built, out, _one_step(built))
+        messages.plan(built, out, _one_step(built))
         return {}
     writer = checkpoint_file.Writer()
     if job.config.resume:
@@ -165,5 +165,5 @@ def _finish(r: Run, out: Console, loggers: Loggers, folder: RunFolder, train: di
         loggers.log({**row, "seconds": round(t.progress.seconds, 3)})
     summary = summarise(r, "finished", metrics)
     write_json(folder.path / "summary.json", summary)
-    console.closing(r, out, folder.path, summary)
+    messages.closing(r, out, folder.path, summary)
     return metrics

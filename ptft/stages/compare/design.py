@@ -1,4 +1,4 @@
-"""What is compared: the arms, the amounts of labels, the seeds and the rates; and the runs that follow from them."""
+"""The design of a comparison: arms, amounts of labels, seeds and rates, and the runs that follow from them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Cell:
         rate = "" if self.rate is None else f"-lr{self.rate:g}"
         return base / "cells" / f"{slug(self.arm)}-{self.amount:g}-seed{self.seed}{rate}-{self.identity[:8]}"
 
-    def about(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         return {"arm": self.arm, "amount": self.amount, "seed": self.seed, "lr": self.rate, "identity": self.identity}
 
 
@@ -139,8 +139,8 @@ def digest(content: Any) -> str:
 
 def cells(design: Design, identities: Mapping[str, str]) -> list[Cell]:
     """Every run, seed by seed, so that a part of them is a comparison too. identities: of the arms, from `trial`."""
-    found = []
+    runs = []
     for seed, amount, arm, rate in itertools.product(design.seeds, design.amounts, design.arms, design.rates):
         identity = digest([identities[arm], design.key, amount, seed, rate])
-        found.append(Cell(arm, amount, seed, rate, design.overrides(arm, amount, seed, rate), identity))
-    return found
+        runs.append(Cell(arm, amount, seed, rate, design.overrides(arm, amount, seed, rate), identity))
+    return runs

@@ -1,4 +1,4 @@
-"""The comparison drawn: a curve per arm over the amount of labels, with intervals, readable without colour."""
+"""The plot of a comparison: a curve per arm over the amount of labels, with intervals, readable without colour."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def _curve(axes: Axes, design: Design, rows: list[Row], by: Measure, index: int)
     width = math.log(design.amounts[-1] / design.amounts[0]) or 1.0
     beside = math.exp(width * APART * (index - (count - 1) / 2) / max(1, count - 1))
     means = [row.mean for row in rows if row.mean]
-    x, y = [row.amount * beside for row in rows], [scale * found.mean for found in means]
-    halves = [scale * (found.half or 0.0) for found in means]
+    x, y = [row.amount * beside for row in rows], [scale * estimates.mean for estimates in means]
+    halves = [scale * (estimates.half or 0.0) for estimates in means]
     axes.errorbar(x, y, halves, fmt="none", ecolor=colour, elinewidth=1.1, capsize=3)
     shape: dict[str, Any] = {"marker": marker, "markersize": 6.5, "markeredgecolor": "white", "markeredgewidth": 0.8}
     axes.plot(x, y, label=list(design.arms)[index], color=colour, linestyle=line, linewidth=1.8, **shape)

@@ -1,4 +1,4 @@
-"""Before anything trains: every arm is composed, built and takes a step, and what it consists of gets a digest."""
+"""Preflight: before anything trains, every arm is built, takes a step, and gets a digest of all it consists of."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SAME = ("ckpt", "names", "stage", "trusted")
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trial:
     """What an arm's step showed. seconds: of one step; steps: of one run; pins: what it chose to compute in."""
 
     monitor: dict[str, str]
@@ -47,7 +47,7 @@ class Arm:
     pretrained: bool
 
 
-def attempt(design: Design, arm: str) -> Tried:
+def attempt(design: Design, arm: str) -> Trial:
     """Build a run of the arm with the most labels and take a step; nothing is written. A rate may still prove too high.
 
     Raises the run's error with the name of the arm, and ConfigError where nothing is held out to measure on.
@@ -69,16 +69,16 @@ def attempt(design: Design, arm: str) -> Tried:
     weights, moments = _bytes(t.objective.state_dict()), sum(map(_bytes, t.optimizer.state.values()))
     size = weights + (weights + moments if design.keep == "all" else 0)
     pins = [f"precision={run.cfg.precision}", f"train.layout={run.cfg.train.layout}"]
-    return Tried(dict(t.monitor), t.total, seconds, size, pins)
+    return Trial(dict(t.monitor), t.total, seconds, size, pins)
 
 
 def _bytes(values: dict[str, Any]) -> int:
     return sum(value.numel() * value.element_size() for value in values.values() if isinstance(value, Tensor))
 
 
-def same_measure(tried: dict[str, Tried]) -> None:
+def same_measure(trials: dict[str, Trial]) -> None:
     """Raises ConfigError where two arms are measured differently."""
-    (first, one), *others = tried.items()
+    (first, one), *others = trials.items()
     for name, other in others:
         if other.monitor != one.monitor:
             raise ConfigError(
@@ -89,7 +89,7 @@ def same_measure(tried: dict[str, Tried]) -> None:
 
 def arms(design: Design) -> dict[str, Arm]:
     """Name -> what its runs share: configuration, weights, data, versions. Raises their errors with the arm's name."""
-    found: dict[str, Arm] = {}
+    described: dict[str, Arm] = {}
     opened: Opened = {}
     data: str | None = None
     for name in design.arms:
@@ -101,8 +101,8 @@ def arms(design: Design) -> dict[str, Arm]:
             weights: Any = start and (_shape(start.spec) if fresh else start.sha256 or start.path)
             kept = {key: value for key, value in cfg.plain().items() if key not in SAME}
             identity = digest([kept, weights, data, versions()])
-            found[name] = Arm(identity, cfg.ckpt, start.sha256 if start else None, not fresh)
-    return found
+            described[name] = Arm(identity, cfg.ckpt, start.sha256 if start else None, not fresh)
+    return described
 
 
 def _shape(spec: Spec | None) -> Any:

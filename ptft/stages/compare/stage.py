@@ -1,4 +1,4 @@
-"""Did pretraining help, and by how much? The same task by several arms, amounts of labels and seeds, and the answer."""
+"""The stage itself: did pretraining help, and by how much? It runs the cells and gives the answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runtime.device import versions
 from ptft.runtime.paths import short
-from ptft.stages.compare import console, preflight, results
+from ptft.stages.compare import messages, preflight, results
 from ptft.stages.compare.cells import finished, run_all
 from ptft.stages.compare.closing import close
 from ptft.stages.compare.design import Cell, Design, cells, read_design
@@ -30,44 +30,46 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     Interrupted, with the command that goes on, where a signal ends it.
     """
     began, cfg = time.perf_counter(), job.config
-    design, tried = _pinned(read_design(cfg, job.overrides), cfg, folder)
+    design, trials = _pinned(read_design(cfg, job.overrides), cfg, folder)
     arms = preflight.arms(design)
     every, base = cells(design, {name: arm.identity for name, arm in arms.items()}), folder.path if folder else None
     reuse = cfg.compare.reuse
-    there = {cell: found for cell in every if reuse and (found := finished(cell, base))}
-    missing = [cell for cell in every if cell not in there]
-    _try(design, missing, tried)
-    console.header(out, job, design, len(every), len(there), base)
+    reused = {cell: place for cell in every if reuse and (place := finished(cell, base))}
+    missing = [cell for cell in every if cell not in reused]
+    _try(design, missing, trials)
+    messages.header(out, job, design, len(every), len(reused), base)
     if base is None:
-        console.cost(out, tried, missing)
+        messages.cost(out, trials, missing)
         return {}
-    about = _about(cfg, design, arms)
-    write_json(base / "compare.json", {"status": "running", **about})
-    records = {cell: results.record(cell, path, {"status": "finished"}, reused=True) for cell, path in there.items()}
+    description = _description(cfg, design, arms)
+    write_json(base / "compare.json", {"status": "running", **description})
+    records = {cell: results.record(cell, path, {"status": "finished"}, reused=True) for cell, path in reused.items()}
     try:
         _train(out, design, missing, records, base, cfg.compare.processes)
     except (KeyboardInterrupt, Interrupted) as error:
         left = f"{len(every) - len(records)} of {len(every)} runs are left; what was trained is kept"
         command = f"ptft resume={short(base)}"
         raise Interrupted(f"{left}, continue with: {command}", getattr(error, "exit_code", STOPPED[0])) from error
-    return close(out, base, design, [records[c] for c in every], {**about, "seconds": time.perf_counter() - began})
+    return close(
+        out, base, design, [records[c] for c in every], {**description, "seconds": time.perf_counter() - began}
+    )
 
 
-def _pinned(design: Design, cfg: Config, folder: RunFolder | None) -> tuple[Design, dict[str, preflight.Tried]]:
+def _pinned(design: Design, cfg: Config, folder: RunFolder | None) -> tuple[Design, dict[str, preflight.Trial]]:
     """One precision and layout for every run: what the baseline was measured to be fastest in, unless typed."""
     if "auto" not in (cfg.precision, cfg.train.layout):
         return design, {}
     before = read_json(folder.path / "compare.json").get("pins") if folder else None
-    tried = {} if before else {design.baseline: preflight.attempt(design, design.baseline)}
-    return design.pinned(before or tried[design.baseline].pins), tried
+    trials = {} if before else {design.baseline: preflight.attempt(design, design.baseline)}
+    return design.pinned(before or trials[design.baseline].pins), trials
 
 
-def _try(design: Design, missing: list[Cell], tried: dict[str, preflight.Tried]) -> None:
+def _try(design: Design, missing: list[Cell], trials: dict[str, preflight.Trial]) -> None:
     """Try every arm that has something to run before any of them does."""
     for name in dict.fromkeys(cell.arm for cell in missing):
-        tried[name] = tried.get(name) or preflight.attempt(design, name)
-    if tried:
-        preflight.same_measure(tried)
+        trials[name] = trials.get(name) or preflight.attempt(design, name)
+    if trials:
+        preflight.same_measure(trials)
 
 
 def _train(out: Console, design: Design, missing: list[Cell], records: Records, base: Path, processes: int) -> None:
@@ -81,10 +83,10 @@ def _train(out: Console, design: Design, missing: list[Cell], records: Records, 
             if design.keep == "best" and status["exit_code"] == 0:
                 (cell.folder(base) / "checkpoints" / "last.pt").unlink(missing_ok=True)
             left = (time.perf_counter() - began) / done * (len(missing) - done)
-            console.progress(out, cell, records[cell], f"run {done} of {len(missing)}", left)
+            messages.progress(out, cell, records[cell], f"run {done} of {len(missing)}", left)
 
 
-def _about(cfg: Config, design: Design, arms: dict[str, preflight.Arm]) -> dict[str, Any]:
+def _description(cfg: Config, design: Design, arms: dict[str, preflight.Arm]) -> dict[str, Any]:
     """What a comparison is, before it has any result."""
     names = {key: cfg.names[key] for key in ("stage", "model", "dataset", "objective")}
     pins = [text for text in design.arms[design.baseline] if text.startswith(("precision=", "train.layout="))]

@@ -1,4 +1,4 @@
-"""What a comparison says: its table, and one sentence that answers the question."""
+"""The table of a comparison, and one sentence that answers the question."""
 
 from __future__ import annotations
 

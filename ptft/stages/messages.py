@@ -1,4 +1,4 @@
-"""What is said before and after a run: the header, the plan of a dry run, the closing panel with the next command."""
+"""Messages of a run: the header, the plan of a dry run, the closing panel with the next command."""
 
 from __future__ import annotations
 
