@@ -37,8 +37,7 @@ class Spec:
 
     modality: the module of `ptft.data` that finds and reads raw items, e.g. "image" for `ptft/data/image/reader.py`.
     shape: what that module needs to turn a raw item into a tensor; its keys stand in `ptft.data.readers`.
-    target: what the label is, e.g. "class".
-    classes: class names; the label i means `classes[i]`. Empty where there are none.
+    target: what the label is, e.g. "class". classes: their names, if any; label i means `classes[i]`.
     mean, std: per channel, of values scaled to 0..1; what `Backbone.prepare` normalises with.
     """
 
@@ -51,8 +50,7 @@ class Spec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, dicts, strings and numbers only, fit for a checkpoint read with `weights_only=True`."""
-        plain = dataclasses.asdict(self).items()
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain}
+        return {k: list(value) if isinstance(value, tuple) else value for k, value in dataclasses.asdict(self).items()}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Spec:
@@ -67,6 +65,8 @@ class Examples(ABC):
     """Long [N], the target of every example where there is one, known without reading the examples."""
     lengths: Tensor | None = None
     """Long [N] on the CPU where examples are of uneven length, in tokens, samples or frames; batches are made by it."""
+    notes: tuple[str, ...] = ()
+    """Sentences a run says about them, e.g. how many files were left out."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -74,22 +74,18 @@ class Examples(ABC):
     @abstractmethod
     def take(self, indices: Tensor) -> Batch:
         """The examples at `indices` (long [B]) as one batch, always the same for the same indices.
-
         Raises DataError naming the file and index of an example that can't be read.
         """
 
     def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
-        """Metrics that only these examples can give, of the lists an evaluation collected; none by default.
-
-        lists: as in `Step`, first axis n; `index` (long [n]) says which examples they belong to.
-        """
+        """Metrics that only these examples can give; none by default. lists: what an evaluation gave, as in `Step`,
+        first axis n; `index` (long [n]) says which examples they belong to."""
         return {}
 
     def shuffled(self, seed: int) -> Tensor:
         """An epoch: every example once, in a random order that `seed` decides, long [N].
 
-        Blocks that are cut from something longer may be cut elsewhere for another seed; then these are other indices
-        than 0 to N - 1, which `take` knows as well.
+        Blocks of a longer text may be cut elsewhere for another seed: at indices above N - 1, which `take` knows too.
         """
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
 
@@ -101,6 +97,11 @@ class Examples(ABC):
     def device(self) -> torch.device:
         """Where they are kept, and where `take` wants its indices: anything else costs a copy a batch."""
         return torch.device("cpu")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all of them take in memory; 0 where that is not known."""
+        return 0
 
     @property
     def in_memory(self) -> bool:

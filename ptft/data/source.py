@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Examples, Source, Spec
+from ptft.data.examples import SplitExamples
 from ptft.data.labels import to_labels
 from ptft.data.stratify import per_class, stratified_order
 from ptft.errors import ConfigError, DataError
@@ -36,7 +37,7 @@ class Part(NamedTuple):
 
 
 class DividedSource(Source):
-    """A source of examples in splits. A subclass sets `own_classes` and `splits`, and implements `load` and `choose`.
+    """A source of examples in splits. A subclass sets `own_classes` and `splits`, and implements `load`.
 
     root: folder (or file) of the data.
     train: the split to train on.
@@ -80,7 +81,7 @@ class DividedSource(Source):
         self.limit, self.fraction, self.per_class = limit, fraction, per_class
         self.classes = None if classes is None else tuple(str(name) for name in classes)
         self.download, self.on_error, self.seed = download, on_error, seed
-        self._raw: dict[str, Examples] = {}
+        self._raw: dict[str, SplitExamples] = {}
         self._made: dict[str, Examples | None] = {}
         check_amounts(limit, fraction, per_class)
         check_choices(val, on_error)
@@ -88,15 +89,15 @@ class DividedSource(Source):
             raise ConfigError(f"the checkpoint was trained on {like.modality}, dataset= is one of {self.noun}")
 
     @abstractmethod
-    def load(self, split: str) -> Examples:
+    def load(self, split: str) -> SplitExamples:
         """All examples of one of the dataset's own splits: `labels` count its own classes.
 
         Raises DataError if it is missing or broken.
         """
 
-    @abstractmethod
     def choose(self, part: Part) -> Examples:
-        """The examples of `part`, with its labels, as batches are to be made of them."""
+        """The examples of `part`, with its labels if they are classes, as batches are to be made of them."""
+        return self.loaded(part.split).at(part.rows, part.labels if self.spec.target == "class" else None)
 
     def groups(self, split: str) -> Tensor:
         """Long [N], what a smaller choice of a split keeps in proportion: the classes."""
@@ -113,7 +114,7 @@ class DividedSource(Source):
         if sentence not in self.notes:
             self.notes = (*self.notes, sentence)
 
-    def loaded(self, split: str) -> Examples:
+    def loaded(self, split: str) -> SplitExamples:
         """What `load` gave, which is called once a split."""
         if split not in self._raw:
             self._raw[split] = self.load(split)

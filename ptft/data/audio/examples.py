@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ptft.core import Batch, Examples
-from ptft.data.examples import ReadExamples, left_out
+from ptft.core import Batch
+from ptft.data.examples import ReadExamples, SplitExamples, left_out
 from ptft.data.ragged import Ragged, pad, starts_of
 from ptft.errors import DataError
 
@@ -60,7 +60,7 @@ def transcripts(rows: Sequence[Sequence[int]]) -> Said:
     return Said(len(rows), tokens=pad(tokens, PAD)[0] if tokens else torch.empty(0, 0, dtype=torch.long))
 
 
-class Waves(Examples):
+class Waves(SplitExamples):
     """Recordings in memory: `values` int16 [S] of all of them; example i begins at `starts[i]` (long [N]).
 
     lengths: samples of every example, long [N]. notes: sentences about how they came into memory.

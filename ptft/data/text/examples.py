@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ptft.core import Batch, Examples
+from ptft.core import Batch
+from ptft.data.examples import SplitExamples
 from ptft.data.ragged import Ragged, flat_indices, starts_of
 from ptft.data.tokenizer import Tokenizer
 
@@ -69,7 +70,7 @@ def joined(columns: Sequence[Ragged], first: int, between: int) -> Ragged:
     return Ragged(values, starts, lengths)
 
 
-class TextExamples(Examples):
+class TextExamples(SplitExamples):
     """Token ids in memory, on one device; a batch is a gather, filled up with `pad`.
 
     labels: long [N] classes or float [N] numbers, or None.
@@ -100,7 +101,7 @@ class TextExamples(Examples):
             batch["label"] = self.tags.take(index, NO_LABEL)["input"]
         return batch | {name: value.index_select(0, index) for name, value in self.more.items()}
 
-    def at(self, rows: Tensor, labels: Tensor | None) -> TextExamples:
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> TextExamples:
         """Those at `rows` (long [n]), under new labels where they have some; the ids are shared."""
         return self._like(
             self.ids.at(rows),
