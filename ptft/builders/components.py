@@ -119,8 +119,9 @@ def examples(split: Examples, device: torch.device, mode: str, progress: Callabl
     split = policy.keep(split, mode, progress)
     if not split.in_memory or device.type == "cpu":
         return split
-    size = getattr(split, "nbytes", 0)
-    return split.to(device) if device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0] // 2 else split
+    return (
+        split.to(device) if device.type != "cuda" or split.nbytes < torch.cuda.mem_get_info(device)[0] // 2 else split
+    )
 
 
 def loader(

@@ -76,7 +76,7 @@ def read_splits(
     for name, examples in unread.items():
         with out.reading(f"reading {name}") as progress:
             read[name] = components.examples(examples, device, mode, progress)
-        for note in getattr(read[name], "notes", ()):
+        for note in read[name].notes:
             out.say(note, "yellow")
     return read
 

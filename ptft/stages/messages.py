@@ -58,7 +58,7 @@ def _budget(r: Run) -> str:
 
 
 def _joins(r: Run) -> str:
-    joins = getattr(r.training.loader, "joins_last", False)
+    joins = r.execution.loader.joins_last
     return (
         "the last example of an epoch joins the batch before it, since a batch of one has no statistics"
         if joins

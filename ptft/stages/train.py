@@ -107,7 +107,7 @@ def _train(
             train = fit(t, loggers, lambda better: _save(r, folder, writer, better=better))
     except RuntimeError as error:
         raise worker_failure(error) or error from error
-    if skipped := len(getattr(t.loader, "skipped", ())):
+    if skipped := len(r.execution.loader.skipped):
         out.say(f"{skipped} unreadable files were left out of the batches (dataset.on_error=skip)", "yellow")
     return train
 

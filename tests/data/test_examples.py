@@ -76,14 +76,14 @@ def test_a_part_of_a_set_in_memory_shares_it():
 
 
 def test_another_device_gets_the_part_alone():
-    part = select(numbers(50), torch.tensor([40, 10, 20]), torch.tensor([0, 1, 2]))
+    part = numbers(50).at(torch.tensor([40, 10, 20]), torch.tensor([0, 1, 2]))
     moved = part.to(torch.device("meta"))
     assert (moved.base.shape, moved.rows, moved.device.type) == ((3, 1, 1, 1), None, "meta")
     assert part.to(torch.device("cpu")) is part
 
 
 def test_the_digest_is_of_values_and_order_not_of_how_they_are_kept(monkeypatch):
-    part = select(numbers(50), torch.tensor([40, 10, 20]), torch.arange(3))
+    part = numbers(50).at(torch.tensor([40, 10, 20]), torch.arange(3))
     assert part.digest() == hashlib.sha256(bytes([40, 10, 20])).digest()
     assert part.at(torch.tensor([1, 0, 2]), torch.arange(3)).digest() != part.digest()
     before = part.digest()
