@@ -1,11 +1,11 @@
-# make demo: pretrain on glyphs, finetune on real digits, offline.   make test: all checks.   make bench: speed (BENCH='survey --root DIR').   All set themselves up.
+# make demo: pretrain on glyphs, finetune on real digits, offline.   make test: all checks.   make bench: speed (BENCH='survey --root DIR').   make docs: the tables of conf/README.md.   All set themselves up.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PRETRAINED := outputs/demo-pretrain
 FINETUNED := outputs/demo-finetune
 
-.PHONY: demo test bench lint format clean
+.PHONY: demo test bench docs lint format clean
 
 demo: $(VENV)/.installed
 	rm -rf $(PRETRAINED) $(FINETUNED)
@@ -17,6 +17,9 @@ test: lint
 
 bench: $(VENV)/.tools
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+docs: $(VENV)/.tools
+	$(BIN)/python -m tests.helpers.conf_readme
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff check .

@@ -1,3 +1,3 @@
 """ptft: pretrain a model on one dataset, finetune it on another, from the command line."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

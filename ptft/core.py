@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,17 +26,18 @@ Batch = dict[str, Tensor]
 """
 
 
+def length_mask(lengths: Tensor, size: int) -> Tensor:
+    """Bool [B, `size`], True at the first `lengths` (long [B]) positions of every row; on the device of `lengths`."""
+    return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
+
+
 @dataclass(frozen=True)
 class Spec:
     """What the examples look like, and how a raw file becomes an input. Plain data, stored in every checkpoint.
 
     modality: the module of `ptft.data` that finds and reads raw items, e.g. "image" for `ptft/data/image/reader.py`.
-    shape: what that module needs to turn a raw item into a tensor; for images `{"size": [H, W], "channels": C,
-        "fit": "crop" | "stretch" | "none"}`, for text `{"tokenizer": {...}, "length": tokens}`, for audio
-        `{"rate": samples a second, "seconds": the longest or None}`, with transcripts `"units"` and, for pieces of
-        words, `"tokenizer"` as well.
-    target: what the label is, e.g. "class".
-    classes: class names; the label i means `classes[i]`. Empty where there are none.
+    shape: what that module needs to turn a raw item into a tensor; its keys stand in `ptft.data.readers`.
+    target: what the label is, e.g. "class". classes: their names, if any; label i means `classes[i]`.
     mean, std: per channel, of values scaled to 0..1; what `Backbone.prepare` normalises with.
     """
 
@@ -49,14 +50,11 @@ class Spec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, dicts, strings and numbers only, fit for a checkpoint read with `weights_only=True`."""
-        plain = dataclasses.asdict(self)
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+        return {k: list(value) if isinstance(value, tuple) else value for k, value in dataclasses.asdict(self).items()}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Spec:
-        fields: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()
-        }
+        fields: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in plain.items()}
         return cls(**fields)
 
 
@@ -67,6 +65,8 @@ class Examples(ABC):
     """Long [N], the target of every example where there is one, known without reading the examples."""
     lengths: Tensor | None = None
     """Long [N] on the CPU where examples are of uneven length, in tokens, samples or frames; batches are made by it."""
+    notes: tuple[str, ...] = ()
+    """Sentences a run says about them, e.g. how many files were left out."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -74,22 +74,18 @@ class Examples(ABC):
     @abstractmethod
     def take(self, indices: Tensor) -> Batch:
         """The examples at `indices` (long [B]) as one batch, always the same for the same indices.
-
         Raises DataError naming the file and index of an example that can't be read.
         """
 
     def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
-        """Metrics that only these examples can give, of the lists an evaluation collected; none by default.
-
-        lists: as in `Step`, first axis n; `index` (long [n]) says which examples they belong to.
-        """
+        """Metrics that only these examples can give; none by default. lists: what an evaluation gave, as in `Step`,
+        first axis n; `index` (long [n]) says which examples they belong to."""
         return {}
 
     def shuffled(self, seed: int) -> Tensor:
         """An epoch: every example once, in a random order that `seed` decides, long [N].
 
-        Blocks that are cut from something longer may be cut elsewhere for another seed; then these are other indices
-        than 0 to N - 1, which `take` knows as well.
+        Blocks of a longer text may be cut elsewhere for another seed: at indices above N - 1, which `take` knows too.
         """
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
 
@@ -101,6 +97,11 @@ class Examples(ABC):
     def device(self) -> torch.device:
         """Where they are kept, and where `take` wants its indices: anything else costs a copy a batch."""
         return torch.device("cpu")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all of them take in memory; 0 where that is not known."""
+        return 0
 
     @property
     def in_memory(self) -> bool:
@@ -167,6 +168,10 @@ class Backbone(nn.Module, ABC):
         weight = mask.unsqueeze(-1).to(tokens.dtype)
         return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
 
+    def takes(self, size: tuple[int, int]) -> bool:
+        """Whether it takes images of another size (H, W) than the Spec's as well, as smaller views of them."""
+        return False
+
     def calibrate(self, sample: Tensor) -> None:
         """Take from data what is not learned by gradients: prepared training examples, the first axis is theirs.
 
@@ -188,23 +193,49 @@ class Backbone(nn.Module, ABC):
         return weights, []
 
 
-class PatchBackbone(Backbone):
-    """A backbone that cuts images into square patches and can encode any choice of them: what masked images ask for.
+class TokenBackbone(Backbone):
+    """A backbone in two steps, `embed` and `encode`; between them tokens may be left out or replaced.
 
-    patch: side of a patch in pixels; T patches lie row by row.
-    prefix: how many tokens of what `encode` returns are no patches (class tokens); they come first.
+    Masked modelling asks for this, and language modelling, which needs `token_embedding` as well.
+    prefix: how many tokens `encode` puts before the given ones (class tokens).
+    cell: the part of a prepared input that a token stands for: (rows, columns) of an image, (frames, bands) of a
+        spectrogram, () of ids.
+    causal: whether a token attends only to itself and those before it.
     """
 
-    patch: int
-    prefix: int
+    prefix: int = 0
+    cell: tuple[int, ...] = ()
+    causal: bool = False
 
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:
-        """Prepared images [B, C, H, W] -> [B, T, D]: each token from its own patch and its place, nothing else."""
+        """Prepared input -> [B, T, D]; patches of images lie row by row."""
 
     @abstractmethod
     def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Features:
-        """Any choice of embedded patches [B, N, D], in any order -> Features [B, prefix + N, D] in that order."""
+        """Any choice of embedded tokens [B, N, D], and which are real, bool [B, N] -> Features [B, prefix + N, D]."""
+
+    def token_mask(self, x: Tensor) -> Tensor | None:
+        """Which tokens of a prepared input are real, bool [B, T], where the input itself says so; else None."""
+        return None
+
+    def token_embedding(self) -> nn.Embedding | None:
+        """The embedding of token ids [V, D], whose matrix heads over the vocabulary share; None if it reads no ids."""
+        return None
+
+    def decoder(self) -> IncrementalDecoder | None:
+        """What decodes token by token with a cache of keys and values; None where the model has no such cache."""
+        return None
+
+
+class IncrementalDecoder(Protocol):
+    """Texts that are read once and then continued token by token, without reading the earlier tokens again."""
+
+    def prefill(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The beginnings, long [B, T] and bool [B, T] -> features of their last real tokens, [B, D]."""
+
+    def step(self, ids: Tensor) -> Tensor:
+        """One more token of each text, long [B] -> its features, [B, D]."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +263,10 @@ class Table(NamedTuple):
     values: list[list[float]]
 
 
+LEAST_LOSS: Mapping[str, str] = MappingProxyType({"metric": "val/loss", "mode": "min"})
+"""The `monitor` of objectives that name no other metric."""
+
+
 class Objective(nn.Module, ABC):
     """What is asked of a batch, around a backbone. The one module that is trained, averaged, compiled and saved.
 
@@ -240,7 +275,7 @@ class Objective(nn.Module, ABC):
     """
 
     backbone: Backbone
-    monitor: ClassVar[dict[str, str]] = {"metric": "val/loss", "mode": "min"}
+    monitor: dict[str, str]
     needs: ClassVar[frozenset[str]] = frozenset({"input"})
     """Keys every batch must have."""
     capturable: ClassVar[bool] = False
@@ -252,6 +287,7 @@ class Objective(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.frozen: list[nn.Module] = []
+        self.monitor = dict(LEAST_LOSS)
 
     @abstractmethod
     def forward(self, batch: Batch) -> Step:
@@ -265,16 +301,12 @@ class Objective(nn.Module, ABC):
         """Matrices worth keeping of an evaluation; none by default."""
         return {}
 
-    def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """The answer for every example, as tensors; objectives without one raise."""
-        raise NotImplementedError(f"{type(self).__name__} predicts nothing")
+    def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """The columns that `stage=predict` writes of each example of a batch; without an override it refuses to.
 
-    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
-        """What `stage=predict` writes for every example of a batch: its columns; refused there where it has none.
-
-        options: what `generate` of the configuration says, for objectives that write something; others ignore them.
+        options: those of `generate` in the configuration, for objectives that generate text; others ignore them.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no answers")
+        raise NotImplementedError(f"{type(self).__name__} predicts nothing")
 
     def warnings(self, metrics: dict[str, float]) -> list[str]:
         """What a user must know of an evaluation's metrics, a sentence each: that features collapsed, say."""

@@ -74,3 +74,11 @@ def nearest(name: str, choices: Iterable[str], count: int = 2) -> list[str]:
         leaves = [choice for choice in choices if choice.rsplit(".", 1)[-1] == leaf]
         near = leaves or difflib.get_close_matches(leaf, choices, n=count, cutoff=0.5)
     return near[:count]
+
+
+def shortened(names: Iterable[str], limit: int = 4, *, last: bool = False) -> str:
+    """ "a, b, c, … 4 more" for more than `limit` names, or with `last` "a, b, c, …, z"; all of them for fewer."""
+    names = list(names)
+    if len(names) <= limit:
+        return ", ".join(names)
+    return ", ".join([*names[:3], *(["…", names[-1]] if last else [f"… {len(names) - 3} more"])])

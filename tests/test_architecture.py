@@ -22,8 +22,7 @@ LEVELS = [
 """Packages from the ground up: a package imports only what is below it, and equals do not meet."""
 
 OPTIONAL = {"timm", "transformers", "datasets", "tokenizers", "soundfile", "soxr", "onnx", "tensorboard", "captum"}
-KNOW_HYDRA = {"cli", "config"}
-KNOW_CONFIG = KNOW_HYDRA | {"builders", "launch", "stages"}
+KNOW_CONFIG = {"cli", "config"}
 
 
 def package(path: Path) -> str:
@@ -70,10 +69,17 @@ def _points_down(path):
             )
 
 
+def test_objectives_ask_for_capabilities_and_name_no_model():
+    """What a model can do is declared in core; of `models` they use the layers alone."""
+    for path in (PACKAGE / "objectives").rglob("*.py"):
+        models = {name for name in imported(path) if name.startswith("ptft.models.")}
+        assert not {name for name in models if not name.startswith("ptft.models.layers")}, path
+
+
 def test_only_the_upper_packages_know_the_configuration():
     for path in FILES:
         tops = {name.split(".")[0] for name in imported(path)}
-        assert "hydra" not in tops or package(path) in KNOW_HYDRA, path
+        assert "hydra" not in tops or package(path) in KNOW_CONFIG, path
         assert "omegaconf" not in tops or package(path) in KNOW_CONFIG, path
 
 
@@ -125,13 +131,16 @@ def test_every_package_has_a_level():
 
 
 def test_no_folder_is_a_warehouse():
-    assert len([path for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "conf")]) <= 23
+    assert len([*PACKAGE.glob("*/__init__.py"), *PACKAGE.glob("*.py")]) <= 23
     for folder in {path.parent for path in FILES} - {PACKAGE}:
         assert len(list(folder.glob("*.py"))) <= 15, folder  # with its __init__
 
 
 def test_files_stay_small():
-    assert not {str(path) for path in FILES if len(path.read_text(encoding="utf-8").splitlines()) > 300}
+    """Core is longer: it is the one page of nouns, and stays one."""
+    limits = {PACKAGE / "core.py": 350}
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    assert not {path: count for path, count in lines.items() if count > limits.get(path, 300)}
 
 
 def test_nothing_swallows_errors_or_loads_half_a_model():

@@ -1,4 +1,4 @@
-"""Random views by what the examples are of."""
+"""Random views of a batch, by the modality of its examples."""
 
 from __future__ import annotations
 

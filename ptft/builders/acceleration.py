@@ -11,7 +11,7 @@ import torch
 from ptft.core import Objective
 from ptft.errors import ConfigError
 from ptft.runtime.device import tf32
-from ptft.train.activation_checkpointing import recompute_blocks
+from ptft.train.activation_checkpointing import checkpoint_activations
 from ptft.train.cuda_graph import StepGraph
 from ptft.train.loop import gradients
 from ptft.train.state import Training
@@ -26,15 +26,15 @@ def graph(t: Training, batch_size: int, name: str) -> StepGraph:
     return StepGraph(partial(gradients, t), t.optimizer, t.parameters, batch_size, t.device)
 
 
-def decisions(task: Objective, train: Mapping[str, Any], on: torch.device, precision: str) -> list[str]:
+def decisions(task: Objective, train: Mapping[str, Any], device: torch.device, precision: str) -> list[str]:
     """Apply the keys of `train` that change how fast and how large a step is but not what it learns; what to say."""
-    said = []
-    if tf32(train["tf32"], on) and precision == "fp32":
-        said.append("fp32 multiplies in TF32; train.tf32=false keeps all its digits, at a fraction of the speed")
-    if train["cuda_graph"] and on.type == "cuda":
-        said.append("steps are recorded and replayed as a CUDA graph")
+    notes = []
+    if tf32(train["tf32"], device) and precision == "fp32":
+        notes.append("fp32 multiplies in TF32; train.tf32=false keeps all its digits, at a fraction of the speed")
+    if train["cuda_graph"] and device.type == "cuda":
+        notes.append("steps are recorded and replayed as a CUDA graph")
     if train["checkpoint_activations"]:
-        count = recompute_blocks(task.backbone)
+        count = checkpoint_activations(task.backbone)
         none = "train.checkpoint_activations: this model has no blocks to compute again"
-        said.append(f"the activations of {count} blocks are computed again for their gradients" if count else none)
-    return said
+        notes.append(f"the activations of {count} blocks are computed again for their gradients" if count else none)
+    return notes

@@ -1,7 +1,6 @@
-"""Config in, objects out. Below this file nothing knows the configuration.
+"""Components: one object from one node of the configuration. Below this file nothing knows the configuration.
 
-A `_target_` is input, not code: it is imported only from ptft, torch.optim and packages the user trusts on the command
-line, and only if it is what its group holds.
+What a `_target_` may name is decided in `ptft.config.instantiate`; in which order they are built, in `run.py`.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from ptft.config.instantiate import construct, find, make
 from ptft.core import Backbone, Examples, Objective, Source, Spec
 from ptft.data.cache import policy
 from ptft.data.loader import Loader
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, shortened
 from ptft.finetune import lora
 from ptft.finetune.phases import Phases, planned
-from ptft.optim.eager import eager
+from ptft.optim.eager import without_dynamo
 from ptft.optim.param_groups import parameter_groups
 from ptft.optim.schedules import Schedule
 from ptft.train.state import Budget
@@ -66,15 +65,17 @@ def objective(
 
 
 def phases(task: Objective, finetune: Mapping[str, Any]) -> tuple[Phases, list[str]]:
-    """What of the objective learns when, low-rank factors in the place of the backbone where they are asked for; and
-    what to say of them."""
+    """What of the objective learns when, and notes for the user.
+
+    With `finetune.lora.rank` low-rank factors are attached, which learn in the place of the backbone.
+    """
     adapters = lora.attach(task.backbone, **finetune["lora"]) if finetune["lora"]["rank"] else {}
-    found = Phases(task, planned(finetune["train"], finetune["layer_decay"]), list(adapters.values()))
+    parts = Phases(task, planned(finetune["train"], finetune["layer_decay"]), list(adapters.values()))
     if not adapters:
-        return found, []
-    names = list(adapters)
-    some = ", ".join(names if len(names) <= 4 else [*names[:3], f"… {len(names) - 3} more"])
-    return found, [f"LoRA of rank {finetune['lora']['rank']} on {some}; checkpoints hold it multiplied in"]
+        return parts, []
+    return parts, [
+        f"LoRA of rank {finetune['lora']['rank']} on {shortened(adapters)}; checkpoints hold it multiplied in"
+    ]
 
 
 def optimizer(
@@ -85,7 +86,7 @@ def optimizer(
     groups = parameter_groups(task, phases.scales, **rates, anchored=anchored)
     if not groups:
         raise ConfigError("finetune.train=head: this objective has nothing of its own to train; choose all or last:N")
-    return construct("optimizer", node, eager(find("optimizer", node, torch.optim.Optimizer, trusted)), groups)
+    return construct("optimizer", node, without_dynamo(find("optimizer", node, torch.optim.Optimizer, trusted)), groups)
 
 
 def schedule(node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Schedule:
@@ -102,37 +103,38 @@ def budget(train: Mapping[str, Any], per_epoch: int) -> Budget:
 
 
 @torch.no_grad()
-def calibrate(task: Objective, train: Examples, on: torch.device) -> list[str]:
+def calibrate(task: Objective, train: Examples, device: torch.device) -> list[str]:
     """Show the backbone the training examples it asks for, spread evenly over the split; what to say."""
     count = min(task.backbone.calibrates, len(train))
     if not count:
         return []
     chosen = torch.linspace(0, len(train) - 1, count, dtype=torch.float64).round().long()
-    sample = task.backbone.prepare(train.take(chosen)["input"].to(on))
+    sample = task.backbone.prepare(train.take(chosen)["input"].to(device))
     task.backbone.calibrate(sample)
     return [f"the model is calibrated with {len(sample):,} training examples"]
 
 
-def examples(found: Examples, on: torch.device, mode: str, progress: Callable[[int, int], None]) -> Examples:
+def examples(split: Examples, device: torch.device, mode: str, progress: Callable[[int, int], None]) -> Examples:
     """Kept as `mode` of `ptft.data.cache.policy` says, and on the device where they fit there too."""
-    found = policy.keep(found, mode, progress)
-    if not found.in_memory or on.type == "cpu":
-        return found
-    size = getattr(found, "nbytes", 0)
-    return found.to(on) if on.type != "cuda" or size < torch.cuda.mem_get_info(on)[0] // 2 else found
+    split = policy.keep(split, mode, progress)
+    if not split.in_memory or device.type == "cpu":
+        return split
+    return (
+        split.to(device) if device.type != "cuda" or split.nbytes < torch.cuda.mem_get_info(device)[0] // 2 else split
+    )
 
 
 def loader(
-    found: Examples,
+    split: Examples,
     batch_size: int,
     seed: int,
-    on: torch.device,
+    device: torch.device,
     workers: int | str,
     *,
     shuffle: bool,
     tokens: int | None = None,
 ) -> Loader:
     """Batches of a split; worker processes only where examples must be decoded."""
-    count = (0 if found.in_memory else min(8, os.cpu_count() or 1)) if workers == "auto" else int(workers)
-    workers = 0 if found.in_memory else count
-    return Loader(found, batch_size, seed=seed, device=on, workers=workers, shuffle=shuffle, tokens=tokens)
+    count = (0 if split.in_memory else min(8, os.cpu_count() or 1)) if workers == "auto" else int(workers)
+    workers = 0 if split.in_memory else count
+    return Loader(split, batch_size, seed=seed, device=device, workers=workers, shuffle=shuffle, tokens=tokens)

@@ -1,33 +1,36 @@
-"""A trained objective again, from what its checkpoint says."""
+"""Restoring: a trained objective again, from what its checkpoint says."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 
-from ptft.builders.components import objective
-from ptft.checkpoint.load import Origin, load
-from ptft.checkpoint.transfer import take_over
+from ptft.builders import components
+from ptft.checkpoint.load import Checkpoint, open_checkpoint
+from ptft.checkpoint.transfer import load_pretrained
+from ptft.config.config import Config
 from ptft.core import Examples, Objective, Spec
-from ptft.errors import CheckpointError
-from ptft.runtime.precision import Kernels, ruled
+from ptft.errors import CheckpointError, ConfigError
+from ptft.runtime.precision import ComputeFormat, ruled
 
 
 def restored(
-    origin: Origin,
-    model: Mapping[str, Any],
-    task: Mapping[str, Any],
-    spec: Spec,
-    trusted: tuple[str, ...] = (),
-    reference: Examples | None = None,
+    cfg: Config, checkpoint: Checkpoint, shape: dict[str, Any] | None = None, reference: Examples | None = None
 ) -> Objective:
-    """The checkpoint's objective with every tensor of it. Raises CheckpointError where its tensors don't fit."""
-    built = objective(model, task, spec, None, trusted, reference)
-    take_over(built, origin.weights, whole=True, why="", origin=origin.path)
-    return built
+    """The checkpoint's objective with every tensor of it, for inputs of `shape` (None: those it was trained on).
+
+    cfg: its own model and objective, with what was typed for them. reference: training examples that only measure,
+        where an objective uses no labels.
+    Raises ConfigError for a file that holds no task, CheckpointError where its tensors don't fit.
+    """
+    if not checkpoint.has_task:
+        raise ConfigError(f"ckpt={checkpoint.path}: holds a backbone and no task; finetune it first")
+    assert checkpoint.spec
+    spec = replace(checkpoint.spec, shape=shape or checkpoint.spec.shape)
+    built = components.objective(cfg.model, cfg.objective, spec, None, cfg.trusted, reference)
+    return _loaded(built, checkpoint)
 
 
 def rebuilt(path: str, key: str, trusted: tuple[str, ...] = ()) -> tuple[Objective, Spec]:
@@ -35,16 +38,23 @@ def rebuilt(path: str, key: str, trusted: tuple[str, ...] = ()) -> tuple[Objecti
 
     What its configuration names must be ptft's or `trusted`, whatever it trusted itself.
     """
-    found = load(path, key)
-    config, spec = found.config or {}, found.spec
-    if spec is None or not {"model", "objective"} <= config.keys():
-        raise CheckpointError(f"{key}={path}: {found.path} holds weights and no task of ptft; finetune them first")
-    return restored(found, config["model"], config["objective"], spec, trusted), spec
+    checkpoint = open_checkpoint(path, key)
+    if not checkpoint.has_task:
+        raise CheckpointError(f"{key}={path}: {checkpoint.path} holds weights and no task of ptft; finetune them first")
+    assert checkpoint.spec
+    assert checkpoint.config
+    model, task = checkpoint.config["model"], checkpoint.config["objective"]
+    return _loaded(components.objective(model, task, checkpoint.spec, None, trusted), checkpoint), checkpoint.spec
 
 
-def trained_in(cfg: DictConfig, origin: Origin, device: torch.device) -> Kernels:
+def _loaded(built: Objective, checkpoint: Checkpoint) -> Objective:
+    load_pretrained(built, checkpoint.weights, head=True, why="", source=checkpoint.path)
+    return built
+
+
+def trained_in(cfg: Config, checkpoint: Checkpoint, device: torch.device) -> ComputeFormat:
     """As the checkpoint was trained, where nothing is typed and the device can: that was measured, or meant."""
-    stored = origin.config or {}
+    stored = checkpoint.config or {}
     precision, layout = cfg.precision, cfg.train.layout
     if precision == "auto" and (stored.get("precision") != "fp16" or device.type != "cpu"):
         precision = stored.get("precision", "auto")

@@ -1,32 +1,34 @@
-"""From a configuration to a run that is ready to train: where everything that was built is put together."""
+"""A run from its job: everything that it needs, built in the one order that works.
+
+The checkpoint decides what inputs look like, the data how large the model is, the model and the device in what
+precision it computes, and all of them what is trained.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 from ptft.builders import acceleration, components
+from ptft.builders.inputs import Inputs, eval_loader, inputs, train_loader
 from ptft.builders.restore import rebuilt
-from ptft.checkpoint.load import Origin, load
-from ptft.checkpoint.transfer import Transfer, take_over
-from ptft.core import Examples, Objective, Source, Spec
-from ptft.data.cache import policy
+from ptft.checkpoint.load import Checkpoint
+from ptft.checkpoint.transfer import Transfer, load_pretrained
+from ptft.config.config import Config
+from ptft.config.resolve import Job
+from ptft.core import Objective, Source
 from ptft.data.loader import Loader
-from ptft.errors import ConfigError, DataError, suggest
+from ptft.errors import ConfigError, DataError, shortened, suggest
 from ptft.finetune.head_init import start_head
-from ptft.finetune.l2sp import Anchor
+from ptft.finetune.l2sp import L2SP
 from ptft.finetune.phases import Phases
-from ptft.loggers.console import Report
-from ptft.optim.averaging import Average, Ema
-from ptft.runtime import process
+from ptft.loggers.console import Console
+from ptft.optim.averaging import Ema, EvaluationAverage
 from ptft.runtime.autotune import fastest
-from ptft.runtime.device import find_device
-from ptft.runtime.precision import Kernels, autocast, choices, place
-from ptft.runtime.rng import seed_everything
+from ptft.runtime.precision import ComputeFormat, autocast, choices, place
 from ptft.train.loop import evaluate
 from ptft.train.state import Every, Training
 
@@ -34,259 +36,210 @@ WORTH_MEASURING = 100
 """Optimizer steps from which on a few more to find the fastest precision and layout pay."""
 
 
-@dataclass
-class Run:
-    """Everything of one training run."""
+@dataclass(frozen=True)
+class Task:
+    """What is trained, with its weights in place, and how they got there."""
 
-    cfg: DictConfig
-    device: torch.device
-    kernels: Kernels
-    timings: dict[Kernels, float]
-    """Milliseconds a step of what was tried, where precision or layout were measured."""
-    source: Source
-    splits: dict[str, Examples]
-    origin: Origin | None
+    objective: Objective
+    phases: Phases
+    transfer: Transfer | None
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a step is computed: batches, precision and memory format, and what each one tried took in milliseconds."""
+
+    loader: Loader
+    compute_format: ComputeFormat
+    timings: dict[ComputeFormat, float]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything of one training run.
+
+    cfg: the configuration with what was settled on the way in its place, as checkpoints keep it.
+    transfer: names and sizes of what was loaded from the parent; both are the earlier ones where a run continues.
+    notes: sentences about decisions that were made for the user.
+    """
+
+    cfg: Config
+    inputs: Inputs
+    execution: Execution
+    training: Training
     transfer: dict[str, Any] | None
     parent: dict[str, Any] | None
-    training: Training
-    fingerprint: str
-    said: list[str]
-    """Sentences about decisions that were made for the user."""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def objective(self) -> Objective:
         return self.training.objective
 
+    @property
+    def device(self) -> torch.device:
+        return self.inputs.device
 
-def assemble(cfg: DictConfig, out: Report) -> Run:
-    """Build it all. The order matters: the checkpoint decides the input's shape, the data the model's size."""
-    origin = load(cfg.resume, "resume") if cfg.resume else load(cfg.ckpt) if cfg.ckpt else None
-    like = origin.spec if origin else None
-    if cfg.finetune.weights == "fresh" and not cfg.resume:
-        origin = None  # model and inputs are those of the checkpoint all the same
-    device = find_device(cfg.device)
-    if cfg.train.keep_memory and device.type == "cpu":
-        process.keep_freed_memory()
-    seed_everything(cfg.seed)
-    labelled = "label" in components.needs(plain(cfg.objective), tuple(cfg.trusted))
-    source = components.source(plain(cfg.dataset), like, tuple(cfg.trusted), labelled=labelled)
-    splits = read_splits(source, ("train", "val", "test"), cfg, device, out)
-    if not splits.get("train"):
-        raise DataError("the training split is empty; check dataset.root and dataset.train")
-    objective = components.objective(
-        plain(cfg.model),
-        plain(cfg.objective),
-        source.spec,
-        splits["train"],
-        tuple(cfg.trusted),
-        rebuild=partial(rebuilt, trusted=tuple(cfg.trusted)),
-    )
-    _check_objective(cfg, objective)
-    cfg.model.update(dict(objective.backbone.settled))
-    transfer = _hand_over(cfg, objective, origin, source) if origin and not cfg.resume else None
-    phases, said = components.phases(objective, plain(cfg.finetune))
-    objective.to(device)
-    train = _train_loader(cfg, splits["train"], device)
-    if origin is None:
-        said += components.calibrate(objective, splits["train"], device)
-    if not cfg.resume:
-        objective.begin()
-    chosen, timings = _kernels(cfg, objective, train)
-    said += acceleration.decisions(objective, plain(cfg.train), device, chosen.precision)
-    if not cfg.resume:
-        batches = None if cfg.dry_run else eval_loader(cfg, splits["train"], device).epoch()
-        said += start_head(cfg.finetune.head_init, objective, batches, autocast(chosen.precision, device))
-    training = _training(cfg, objective, phases, train, splits.get("val"), chosen)
-    if cfg.train.cuda_graph:
-        training.graph = acceleration.graph(training, cfg.train.batch_size, cfg.names.objective)
-    if cfg.train.monitor:
-        _check_monitor(training)
-    meta = origin.meta if origin else {}
+
+def build(job: Job, out: Console) -> Run:
+    """Everything of the training run that the job asks for. Raises the typed errors of ptft."""
+    cfg = job.config
+    given = inputs(job, out)
+    task = objective(cfg, given)
+    execution = executed(cfg, given, task)
+    trained = training(cfg, given, task, execution)
+    meta = given.start.meta if given.start and cfg.resume else {}
     return Run(
-        cfg=cfg,
-        device=device,
-        kernels=chosen,
-        timings=timings,
-        source=source,
-        splits=splits,
-        origin=origin,
-        transfer=meta.get("transfer") if cfg.resume else transfer.to_dict() if transfer else None,
-        parent=meta.get("parent") if cfg.resume else origin.parent if origin else None,
-        training=training,
-        fingerprint=_fingerprint(source, splits),
-        said=[*source.notes, *_of_origin(origin, transfer), *said],
+        cfg=cfg.merged(_settled(task, execution)),
+        inputs=given,
+        execution=execution,
+        training=trained,
+        transfer=meta.get("transfer") if cfg.resume else task.transfer.to_dict() if task.transfer else None,
+        parent=meta.get("parent") if cfg.resume else given.start.parent if given.start else None,
+        notes=[*_notes(job.checkpoint, given, task), *task.notes, *execution.notes],
     )
 
 
-def plain(node: DictConfig) -> dict[str, Any]:
-    """A node of the configuration as plain dicts and lists."""
-    found = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items()}
+def objective(cfg: Config, given: Inputs) -> Task:
+    """The objective on its device, with the checkpoint's backbone in it, and what of it learns when."""
+    train = given.splits["train"]
+    rebuild = partial(rebuilt, trusted=cfg.trusted)
+    built = components.objective(cfg.model, cfg.objective, given.source.spec, train, cfg.trusted, rebuild=rebuild)
+    _check_objective(cfg, built)
+    transfer = _hand_over(cfg, built, given.start, given.source) if given.start and not cfg.resume else None
+    phases, notes = components.phases(built, cfg.finetune.plain())
+    built.to(given.device)
+    if given.start is None:
+        notes += components.calibrate(built, train, given.device)
+    if not cfg.resume:
+        built.begin()
+    return Task(built, phases, transfer, notes)
 
 
-def read_splits(
-    source: Source, names: tuple[str, ...], cfg: DictConfig, device: torch.device, out: Report
-) -> dict[str, Examples]:
-    """The splits that the source has, kept as `dataset.cache` says; which way that is becomes a note of the source."""
-    found = {name: examples for name in names if (examples := source.split(name)) is not None}
-    for name, examples in found.items():
-        _check_labels(name, examples, source.spec)
-    mode, sentence = policy.choose(cfg.dataset.get("cache", "auto"), list(found.values()))
-    source.notes = (*source.notes, *([sentence] if sentence else []))
-    if cfg.dry_run and mode == "disk":
-        mode = "off"  # nothing is written
-    read = {}
-    for name, examples in found.items():
-        with out.reading(f"reading {name}") as progress:
-            read[name] = components.examples(examples, device, mode, progress)
-        for note in getattr(read[name], "notes", ()):
-            out.say(note, "yellow")
-    return read
+def executed(cfg: Config, given: Inputs, task: Task) -> Execution:
+    """Precision and layout, chosen and put in place, and a head that starts from what the backbone computes in them."""
+    train, device = given.splits["train"], given.device
+    loader = train_loader(cfg, train, device)
+    chosen, timings = _compute_format(cfg, task.objective, loader)
+    notes = acceleration.decisions(task.objective, cfg.train, device, chosen.precision)
+    if not cfg.resume:
+        batches = None if cfg.dry_run else eval_loader(cfg, train, device).epoch()
+        notes += start_head(cfg.finetune.head_init, task.objective, batches, autocast(chosen.precision, device))
+    return Execution(loader, chosen, timings, notes)
 
 
-def _fingerprint(source: Source, splits: dict[str, Examples]) -> str:
-    """The source's, and how many examples are left to train on where unreadable ones were left out beforehand.
+def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Training:
+    """All that moves while the run trains, at its start."""
+    options, device, l2sp = cfg.train, given.device, cfg.finetune.l2sp
+    built, phases, precision = task.objective, task.phases, execution.compute_format.precision
+    optimizer = components.optimizer(cfg.optimizer, built, phases, l2sp is not None, cfg.trusted)
+    backbone = {name: p for name, p in built.backbone.named_parameters() if p in phases.scales}
+    per_epoch, val = len(execution.loader), given.splits.get("val")
+    if options.compile:
+        built.compile()
+    t = Training(
+        objective=built,
+        optimizer=optimizer,
+        schedule=components.schedule(cfg.schedule, cfg.trusted),
+        loader=execution.loader,
+        val=eval_loader(cfg, val, device) if val is not None else None,
+        budget=components.budget(options, per_epoch),
+        every=Every.of(options.every.log, options.every.evaluate, options.every.save, per_epoch),
+        monitor=options.monitor.plain() if options.monitor else built.monitor,
+        autocast=autocast(precision, device),
+        scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
+        ema=Ema(built, options.ema) if options.ema else None,
+        phases=phases,
+        l2sp=L2SP(backbone, l2sp) if l2sp else None,
+        average=EvaluationAverage(built, options.average_last) if options.average_last else None,
+        accumulate=options.accumulate,
+        clip=options.clip,
+        patience=options.patience,
+    )
+    if options.cuda_graph:
+        t.graph = acceleration.graph(t, options.batch_size, cfg.names.objective)
+    if options.monitor:
+        _check_monitor(t)
+    return t
 
-    Then the order is another than where they are skipped as they come (`dataset.cache=off`).
-    """
-    left, whole = len(splits["train"]), source.split("train")
-    return source.fingerprint() + (f"-{left}" if whole is not None and left < len(whole) else "")
+
+def _settled(task: Task, execution: Execution) -> dict[str, Any]:
+    """What was left open in the configuration and is known now, so that a checkpoint rebuilds the same."""
+    chosen = execution.compute_format
+    return {
+        "model": dict(task.objective.backbone.settled),
+        "precision": chosen.precision,
+        "train": {"layout": chosen.layout},
+    }
 
 
-def _check_labels(split: str, examples: Examples, spec: Spec) -> None:
-    """Raises DataError for the first label that is no class; losses would fail later, or leave it out in silence."""
-    if examples.labels is None or spec.target != "class":
-        return
-    wrong = ((examples.labels < 0) | (examples.labels >= len(spec.classes))).nonzero().flatten()
-    if len(wrong):
-        sample, total = int(wrong[0]), len(spec.classes)
-        raise DataError(
-            f"dataset: sample {sample} of {split} has label {int(examples.labels[sample])}, but there are {total} "
-            f"classes (0 to {total - 1})"
-        )
-
-
-def _check_objective(cfg: DictConfig, objective: Objective) -> None:
+def _check_objective(cfg: Config, built: Objective) -> None:
     """Raises ConfigError where parts of a batch are another task, or a copy of the backbone could not follow it."""
-    if cfg.train.accumulate > 1 and objective.whole_batch:
+    if cfg.train.accumulate > 1 and built.whole_batch:
         raise ConfigError(
             f"train.accumulate={cfg.train.accumulate}: objective={cfg.names.objective} compares the examples of a "
             "batch with each other, so parts of it are another task; leave it at 1 and lower train.batch_size"
         )
-    if cfg.finetune.lora.rank and type(objective).begin is not Objective.begin:
+    if cfg.finetune.lora.rank and type(built).begin is not Objective.begin:
         raise ConfigError(
             f"finetune.lora.rank={cfg.finetune.lora.rank}: objective={cfg.names.objective} keeps a copy of the "
             "backbone that follows its weights, which do not move then; leave it at null"
         )
 
 
-def same_channels(origin: Origin, source: Source) -> None:
-    """Raises ConfigError where images were asked for with other channels than the checkpoint's model takes."""
-    here, there = source.spec.shape.get("channels"), origin.spec.shape.get("channels") if origin.spec else None
-    if there is not None and here != there:
-        raise ConfigError(
-            f"dataset.channels={here}: {origin.path} takes {there}; without dataset.channels the images are adapted"
-        )
-
-
-def _train_loader(cfg: DictConfig, examples: Examples, device: torch.device) -> Loader:
-    given = cfg.train
-    return components.loader(
-        examples, given.batch_size, cfg.seed, device, given.workers, shuffle=True, tokens=given.get("tokens")
-    )
-
-
-def eval_loader(cfg: DictConfig, examples: Examples, device: torch.device) -> Loader:
-    """Batches for measuring, larger than in training: there is no backward pass to keep activations for."""
-    size, tokens = max(4 * cfg.train.batch_size, 256), cfg.train.get("tokens")
-    return components.loader(
-        examples, size, cfg.seed, device, cfg.train.workers, shuffle=False, tokens=4 * tokens if tokens else None
-    )
-
-
-def _hand_over(cfg: DictConfig, objective: Objective, origin: Origin, source: Source) -> Transfer:
+def _hand_over(cfg: Config, built: Objective, checkpoint: Checkpoint, source: Source) -> Transfer:
     keep = cfg.finetune.head == "keep"
-    old = list(origin.spec.classes) if origin.spec else []
+    old = list(checkpoint.spec.classes) if checkpoint.spec else []
     new = list(source.spec.classes)
     if keep and old != new:
         raise DataError(
-            f"finetune.head=keep: the checkpoint's classes are {_some(old)}, the dataset's {_some(new)}; "
+            f"finetune.head=keep: the checkpoint's classes are {_classes(old)}, the dataset's {_classes(new)}; "
             "use finetune.head=new"
         )
     if old == new:
         why = "finetune.head=new; finetune.head=keep takes the checkpoint's, as the class names are equal"
     else:
         why = (
-            f"{len(old)} classes there ({_some(old)}), {len(new)} here ({_some(new)})"
+            f"{len(old)} classes there ({_classes(old)}), {len(new)} here ({_classes(new)})"
             if old
             else "the checkpoint names no classes"
         )
-    return take_over(objective, origin.weights, whole=keep, why=why, origin=origin.path)
+    return load_pretrained(built, checkpoint.weights, head=keep, why=why, source=checkpoint.path)
 
 
-def _of_origin(origin: Origin | None, transfer: Transfer | None) -> list[str]:
-    """What is to be said of the weights that a run starts from."""
-    return [*([origin.said] if origin and origin.said else []), *(transfer.lines() if transfer else [])]
+def _classes(names: list[str]) -> str:
+    return shortened(names, 5, last=True)
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names if len(names) <= 5 else [*names[:3], "…", names[-1]])
+def _notes(checkpoint: Checkpoint | None, given: Inputs, task: Task) -> list[str]:
+    """What is to be said of the data and of the weights that a run starts from."""
+    latest, note = checkpoint.latest if checkpoint else "", given.start.note if given.start else ""
+    loaded = task.transfer.lines() if task.transfer else []
+    return [*filter(None, [latest]), *given.source.notes, *filter(None, [note]), *loaded]
 
 
-def _kernels(cfg: DictConfig, objective: Objective, train: Loader) -> tuple[Kernels, dict[Kernels, float]]:
-    """Precision and layout, put in place, and written into `cfg` so that a checkpoint keeps them.
-
-    Measured where they are `auto` and the run is long enough to earn it back.
-    """
-    device, among = train.device, choices(cfg.precision, cfg.train.layout, train.device, objective)
+def _compute_format(cfg: Config, built: Objective, train: Loader) -> tuple[ComputeFormat, dict[ComputeFormat, float]]:
+    """Precision and layout, put in place: measured where they are `auto` and the run is long enough to earn it back."""
+    device, among = train.device, choices(cfg.precision, cfg.train.layout, train.device, built)
     chosen = among[0]
-    timings: dict[Kernels, float] = {}
-    total = components.budget(plain(cfg.train), len(train)).total(len(train))
+    timings: dict[ComputeFormat, float] = {}
+    total = components.budget(cfg.train, len(train)).total(len(train))
     if len(among) > 1 and (total is None or total >= WORTH_MEASURING):
-        about = {"model": plain(cfg.model), "objective": plain(cfg.objective), "finetune": plain(cfg.finetune)}
-        chosen, timings = fastest(objective, train.first(cfg.train.accumulate), among, device, about)
-    place(objective, chosen)
-    cfg.precision, cfg.train.layout = chosen.precision, chosen.layout
+        model = cfg.merged({"model": dict(built.backbone.settled)}).model
+        what = {"model": model.plain(), "objective": cfg.objective.plain(), "finetune": cfg.finetune.plain()}
+        chosen, timings = fastest(built, train.first(cfg.train.accumulate), among, device, what)
+    place(built, chosen)
     return chosen, timings
-
-
-def _training(
-    cfg: DictConfig, objective: Objective, phases: Phases, train: Loader, val: Examples | None, chosen: Kernels
-) -> Training:
-    options, trusted, device, l2sp = cfg.train, tuple(cfg.trusted), train.device, cfg.finetune.l2sp
-    optimizer = components.optimizer(plain(cfg.optimizer), objective, phases, l2sp is not None, trusted)
-    backbone = {name: p for name, p in objective.backbone.named_parameters() if p in phases.scales}
-    if options.compile:
-        objective.compile()
-    return Training(
-        objective=objective,
-        optimizer=optimizer,
-        schedule=components.schedule(plain(cfg.schedule), trusted),
-        loader=train,
-        val=eval_loader(cfg, val, device) if val is not None else None,
-        budget=components.budget(plain(options), len(train)),
-        every=Every.of(options.every.log, options.every.evaluate, options.every.save, len(train)),
-        monitor=plain(options.monitor) if options.monitor else objective.monitor,
-        autocast=autocast(chosen.precision, device),
-        scaler=torch.amp.GradScaler(device.type) if chosen.precision == "fp16" else None,
-        ema=Ema(objective, options.ema) if options.ema else None,
-        phases=phases,
-        anchor=Anchor(backbone, l2sp) if l2sp else None,
-        average=Average(objective, options.average_last) if options.average_last else None,
-        accumulate=options.accumulate,
-        clip=options.clip,
-        patience=options.patience,
-    )
 
 
 def _check_monitor(t: Training) -> None:
     """Raises ConfigError where an evaluation does not give the monitored metric, which one batch of it shows."""
     if t.val is None:
         return
-    metric, found = t.monitor["metric"], evaluate(t.objective, t.val, t.autocast, stopped=lambda: True)[0]
-    if metric.removeprefix("val/") not in found:
-        names = [f"val/{name}" for name in found]
+    metric, measured = t.monitor["metric"], evaluate(t.objective, t.val, t.autocast, stopped=lambda: True)[0]
+    if metric.removeprefix("val/") not in measured:
+        names = [f"val/{name}" for name in measured]
         raise ConfigError(
             f"train.monitor.metric={metric}: there is no such metric{suggest(metric, names)} ({', '.join(names)})"
         )

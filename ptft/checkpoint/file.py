@@ -31,13 +31,13 @@ END = b"PK\x05\x06"
 """Signature of a zip archive's last record: 22 bytes, of which the last two hold the length of the comment."""
 
 
-def write(path: Path, content: Mapping[str, Any]) -> str:
-    """Write `content` to `path`: aside, flushed to disk, renamed; an earlier file survives any failure.
+def write(path: Path, state: Mapping[str, Any]) -> str:
+    """Write `state` to `path`: aside, flushed to disk, renamed; an earlier file survives any failure.
 
     Returns the digest. Raises StorageError with the space needed and free when the disk is full.
     """
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "version": VERSION, **content}, buffer)
+    torch.save({"format": FORMAT, "version": VERSION, **state}, buffer)
     data = buffer.getbuffer()
     body = data[:-2]
     digest = hashlib.sha256(body).hexdigest()
@@ -116,15 +116,20 @@ def read(path: Path) -> tuple[dict[str, Any], str]:
     digest = verify(path)
     if digest is None:
         raise CheckpointError(f"{path}: not a ptft checkpoint")
-    content = load(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    return content(path), digest
+
+
+def content(path: Path) -> dict[str, Any]:
+    """What a ptft checkpoint holds that was verified. Raises CheckpointError: unsafe, foreign, of another version."""
+    held = load(path)
+    if not isinstance(held, dict) or held.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a ptft checkpoint")
-    if content.get("version") != VERSION:
+    if held.get("version") != VERSION:
         raise CheckpointError(
-            f"{path}: checkpoint format {content.get('version')}; this ptft reads format {VERSION}; "
+            f"{path}: checkpoint format {held.get('version')}; this ptft reads format {VERSION}; "
             "install the ptft that wrote it"
         )
-    return content, digest
+    return held
 
 
 def verify(path: Path) -> str | None:

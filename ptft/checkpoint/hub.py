@@ -29,7 +29,7 @@ def cached(url: str) -> Path:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        ask(url)
+        check_reachable(url)
         digest = found[1] if (found := re.search(r"-([0-9a-f]{8,})$", path.stem)) else None
         torch.hub.download_url_to_file(url, str(path), digest, progress=sys.stderr.isatty())
     except (OSError, RuntimeError) as error:
@@ -55,7 +55,7 @@ def of_hub(name: str, repository: str, file: str | None = None) -> Path:
     if found:
         return found[0]
     try:
-        ask(hub.constants.ENDPOINT)
+        check_reachable(hub.constants.ENDPOINT)
         return Path(hub.hf_hub_download(repository, names[0], **options))
     except (OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
@@ -64,7 +64,7 @@ def of_hub(name: str, repository: str, file: str | None = None) -> Path:
         ) from error
 
 
-def ask(url: str) -> None:
+def check_reachable(url: str) -> None:
     """Raises OSError within seconds where nobody answers; those who download set no time limit themselves."""
     urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT).close()
 

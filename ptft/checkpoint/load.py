@@ -1,4 +1,7 @@
-"""Where weights start: a checkpoint, a run folder, `latest`, public weights by name, or a file from elsewhere."""
+"""Loading: the checkpoint that `ckpt=` or `resume=` names, opened and verified once.
+
+It may be a checkpoint, a run folder, `latest`, public weights by name, or weights from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from ptft.checkpoint import file as checkpoint_file
 from ptft.checkpoint import state_dict
 from ptft.core import Spec
 from ptft.errors import CheckpointError
-from ptft.runs.registry import TRAINING, latest
+from ptft.runs.registry import latest
 
 WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 """Suffixes that files of weights have, for near names only; any file is read."""
@@ -24,12 +27,16 @@ PUBLIC = ("torchvision", "timm", "huggingface")
 """Prefixes of public weights; `ptft.models.hub.PREFIX` has `public_weights(name)` and `public_options(name)`."""
 
 
-@dataclass
-class Origin:
+@dataclass(frozen=True)
+class Checkpoint:
     """A set of weights and what is known about them.
 
+    path, sha256: the file and its digest, which was verified; public weights have their name and no digest.
+    weights: names as in an Objective (`backbone.…`); tensors are on the CPU, mapped from the file until used.
     config, spec: what they were trained with; None where the file does not say.
-    weights: names as in an Objective (`backbone.…`); `training` is the state for an exact continuation, if stored.
+    training: the state for an exact continuation, where it is stored; run: the folder of the run that wrote it.
+    latest: what `latest` meant, a sentence; note: a choice that was made in reading the file.
+    meta: everything else that a checkpoint of ptft holds: progress, parent, fingerprint, versions.
     """
 
     path: str
@@ -39,14 +46,19 @@ class Origin:
     spec: Spec | None = None
     training: dict[str, Any] | None = None
     run: str | None = None
-    said: str = ""
-    """A choice that was made in reading it, where there was one."""
+    latest: str = ""
+    note: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
-    """Everything else that a checkpoint of ptft holds: progress, parent, fingerprint, versions."""
 
     @property
     def parent(self) -> dict[str, Any]:
+        """How a run that starts from it names it."""
         return {"path": self.path, "sha256": self.sha256, "run": self.run}
+
+    @property
+    def has_task(self) -> bool:
+        """Whether it holds all that makes its objective again, and not a backbone alone."""
+        return self.spec is not None and {"model", "objective"} <= (self.config or {}).keys()
 
 
 def locate(ckpt: str, key: str = "ckpt") -> Path:
@@ -80,41 +92,45 @@ def _near(path: Path) -> str:
     return f"; near it: {', '.join(str(parent / name) for name in near)}" if near else ""
 
 
-def resolve(ckpt: str, stage: str) -> tuple[str, str | None]:
-    """`latest` -> the folder it means, and a sentence about it; anything else unchanged."""
-    if ckpt != "latest":
-        return ckpt, None
-    folder, newer = latest(("pretrain",) if stage in ("finetune", "compare") else TRAINING)
-    said = f"ckpt=latest is {folder}"
-    return str(folder), f"{said}; a newer run did not finish: {newer}" if newer else said
+def open_checkpoint(ckpt: str, key: str = "ckpt", stages: tuple[str, ...] = ()) -> Checkpoint:
+    """Read and verify what `ckpt` names. stages: those whose newest finished run `latest` means.
 
-
-def load(ckpt: str, key: str = "ckpt") -> Origin:
-    """Read what `ckpt` names. Raises CheckpointError."""
+    Raises CheckpointError.
+    """
     kind, _, name = ckpt.partition(":")
     if name and kind in PUBLIC:
         return _public(kind, name, ckpt)
-    path = locate(ckpt, key)
-    if checkpoint_file.verify(path) is None:
-        weights, said = state_dict.read(path)
-        return Origin(str(path), checkpoint_file.file_digest(path), weights, said=said)
-    content, digest = checkpoint_file.read(path)
-    folder = path.parent.parent
-    return Origin(
+    folder, sentence = _latest(stages) if ckpt == "latest" and key == "ckpt" else (ckpt, "")
+    path = locate(folder, key)
+    digest = checkpoint_file.verify(path)
+    if digest is None:
+        weights, note = state_dict.read(path)
+        return Checkpoint(str(path), checkpoint_file.file_digest(path), weights, latest=sentence, note=note)
+    content = checkpoint_file.content(path)
+    run = path.parent.parent
+    return Checkpoint(
         str(path),
         digest,
-        content["weights"],
-        config=content["config"],
-        spec=Spec.from_dict(content["spec"]),
-        training=content.get("training"),
-        run=str(folder) if (folder / "status.json").exists() else None,
-        meta={key: value for key, value in content.items() if key not in ("weights", "training", "config", "spec")},
+        content.pop("weights"),
+        config=content.pop("config"),
+        spec=Spec.from_dict(content.pop("spec")),
+        training=content.pop("training", None),
+        run=str(run) if (run / "status.json").exists() else None,
+        latest=sentence,
+        meta=content,
     )
 
 
-def _public(kind: str, name: str, ckpt: str) -> Origin:
+def _latest(stages: tuple[str, ...]) -> tuple[str, str]:
+    """The folder that `latest` means, and a sentence about it."""
+    folder, newer = latest(stages)
+    return str(folder), f"ckpt=latest is {folder}" + (f"; a newer run did not finish: {newer}" if newer else "")
+
+
+def _public(kind: str, name: str, ckpt: str) -> Checkpoint:
     module = importlib.import_module(f"ptft.models.hub.{kind}")
     weights, spec = module.public_weights(name)
     model = {"_target_": f"{module.__name__}.{module.BACKBONE}", **module.public_options(name)}
     config = {"model": model, "names": {"model": Path(name).name}}
-    return Origin(ckpt, None, {f"backbone.{key}": value for key, value in weights.items()}, config=config, spec=spec)
+    weights = {f"backbone.{key}": value for key, value in weights.items()}
+    return Checkpoint(ckpt, None, weights, config=config, spec=spec)

@@ -1,10 +1,9 @@
-"""Hand-over: the backbone of an earlier run into a new objective, and a report of every tensor's fate."""
+"""Transfer: the backbone of an earlier run into a new objective, and a report of every tensor's fate."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from ptft.checkpoint.state_dict import AVERAGED
 from ptft.core import Objective
-from ptft.errors import CheckpointError
+from ptft.errors import CheckpointError, shortened
 
 PREFIX = "backbone."
 
@@ -21,7 +20,7 @@ PREFIX = "backbone."
 class Transfer:
     """Names of tensors and their number of values; `why` gives the reason for those that were not taken.
 
-    said: which part of the file the backbone was, where more than one would have fitted.
+    note: which part of the file the backbone was, where more than one would have fitted.
     """
 
     loaded: dict[str, int] = field(default_factory=dict)
@@ -29,7 +28,7 @@ class Transfer:
     resized: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, int] = field(default_factory=dict)
     why: str = ""
-    said: str = ""
+    note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         kinds = {
@@ -42,12 +41,12 @@ class Transfer:
 
     def lines(self) -> list[str]:
         """What a reader needs: totals for what was loaded, every name for the rest."""
-        said = [f"loaded    {_total(self.loaded)} of the backbone"]
+        notes = [f"loaded    {_total(self.loaded)} of the backbone"]
         for kind, sizes in (("resized", self.resized), ("new", self.reinitialised), ("ignored", self.ignored)):
             if sizes:
                 reason = f": {self.why}" if kind == "new" and self.why else ""
-                said.append(f"{kind:<9} {_total(sizes)} ({_names(sizes)}){reason}")
-        return [*([self.said] if self.said else []), *said]
+                notes.append(f"{kind:<9} {_total(sizes)} ({shortened(sizes)}){reason}")
+        return [*([self.note] if self.note else []), *notes]
 
 
 def _total(sizes: dict[str, int]) -> str:
@@ -55,31 +54,26 @@ def _total(sizes: dict[str, int]) -> str:
     return f"{sum(sizes.values()):,} values in {len(sizes)} {tensors}"
 
 
-def _names(named: Iterable[str]) -> str:
-    names = list(named)
-    return ", ".join(names if len(names) <= 4 else [*names[:3], f"… {len(names) - 3} more"])
-
-
-def take_over(objective: Objective, weights: dict[str, Tensor], *, whole: bool, why: str, origin: str) -> Transfer:
-    """Load the backbone (and with `whole` the rest of the objective) from `weights`, in place.
+def load_pretrained(objective: Objective, weights: dict[str, Tensor], *, head: bool, why: str, source: str) -> Transfer:
+    """Load the backbone (and with `head` the rest of the objective) from `weights`, in place.
 
     Every tensor of the backbone must be there and fit, else CheckpointError: a partly loaded backbone is no start.
     """
-    found = _find(objective.backbone.state_dict(), weights, origin)
-    rest = found.rest
-    backbone, resized = objective.backbone.adapt(found.backbone)
-    _fits(objective.backbone.state_dict(), backbone, origin)
+    match = _match(objective.backbone.state_dict(), weights, source)
+    rest = match.rest
+    backbone, resized = objective.backbone.adapt(match.backbone)
+    _fits(objective.backbone.state_dict(), backbone, source)
     own = objective.backbone.state_dict()
     objective.backbone.load_state_dict({name: backbone[name] for name in own})
     heads = {name: value for name, value in objective.state_dict().items() if not name.startswith(PREFIX)}
-    taken = {name: rest[name] for name in heads if whole and name in rest and rest[name].shape == heads[name].shape}
-    if whole and len(taken) < len(heads):
+    taken = {name: rest[name] for name in heads if head and name in rest and rest[name].shape == heads[name].shape}
+    if head and len(taken) < len(heads):
         raise CheckpointError(
-            f"{origin}: its head does not fit ({', '.join(heads.keys() - taken.keys())}); use finetune.head=new"
+            f"{source}: its head does not fit ({', '.join(heads.keys() - taken.keys())}); use finetune.head=new"
         )
     objective.load_state_dict({**objective.state_dict(), **taken})
     ignored = {
-        **{found.name(n): v for n, v in backbone.items() if n not in own},
+        **{match.name(n): v for n, v in backbone.items() if n not in own},
         **{n: v for n, v in rest.items() if n not in taken},
     }
     return Transfer(
@@ -88,7 +82,7 @@ def take_over(objective: Objective, weights: dict[str, Tensor], *, whole: bool, 
         resized=_sizes({f"{PREFIX}{n}": own[n] for n in resized}),
         ignored=_sizes(ignored),
         why=why,
-        said=found.said,
+        note=match.note,
     )
 
 
@@ -96,40 +90,40 @@ def _sizes(tensors: dict[str, Tensor]) -> dict[str, int]:
     return {name: tensor.numel() for name, tensor in tensors.items()}
 
 
-class Found(NamedTuple):
+class Match(NamedTuple):
     """The tensors for the backbone by our names, and the rest by the file's; ours is add + the file's without strip."""
 
     backbone: dict[str, Tensor]
     rest: dict[str, Tensor]
     strip: str = PREFIX
     add: str = ""
-    said: str = ""
+    note: str = ""
 
     def name(self, ours: str) -> str:
         """What the file calls a tensor of the backbone."""
         return self.strip + ours.removeprefix(self.add)
 
 
-def _find(own: dict[str, Tensor], weights: dict[str, Tensor], origin: str) -> Found:
+def _match(own: dict[str, Tensor], weights: dict[str, Tensor], source: str) -> Match:
     """Where in `weights` the backbone lies: under `backbone.` in ptft's own, anywhere in those from elsewhere.
 
     There it is the part with the most names of ours, of equal ones the averaged or else the first. Raises
     CheckpointError naming some of both sides where there is no such name.
     """
     if any(f"{PREFIX}{name}" in weights for name in own):
-        return _cut(weights, PREFIX, "")
+        return _split(weights, PREFIX, "")
     fits = _prefixes(own, weights)
     most = max(fits.values(), default=0)
     if 2 * most < len(own):
         raise CheckpointError(
-            f"{origin}: {len(own) - most} of the backbone's {len(own)} tensors are not in it: it has "
-            f"{_names(weights)}, the backbone {_names(own)}; model= must name the model it was made with"
+            f"{source}: {len(own) - most} of the backbone's {len(own)} tensors are not in it: it has "
+            f"{shortened(weights)}, the backbone {shortened(own)}; model= must name the model it was made with"
         )
     equal = [pair for pair, count in fits.items() if count == most]
     strip, add = max(equal, key=lambda pair: bool(AVERAGED.search(pair[0])))
     others = ", ".join(dict.fromkeys(pair[0] or "the top" for pair in equal if pair[0] != strip))
-    said = f"the backbone is what lies under {strip or 'the top'} in the file; {others} would fit too" if others else ""
-    return _cut(weights, strip, add)._replace(said=said)
+    note = f"the backbone is what lies under {strip or 'the top'} in the file; {others} would fit too" if others else ""
+    return _split(weights, strip, add)._replace(note=note)
 
 
 def _prefixes(own: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[tuple[str, str], int]:
@@ -147,24 +141,24 @@ def _prefixes(own: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[tuple[
     return counts
 
 
-def _cut(weights: dict[str, Tensor], strip: str, add: str) -> Found:
+def _split(weights: dict[str, Tensor], strip: str, add: str) -> Match:
     inside = {name: value for name, value in weights.items() if name.startswith(strip)}
     rest = {name: value for name, value in weights.items() if name not in inside}
-    return Found({f"{add}{name[len(strip) :]}": value for name, value in inside.items()}, rest, strip, add)
+    return Match({f"{add}{name[len(strip) :]}": value for name, value in inside.items()}, rest, strip, add)
 
 
-def _fits(own: dict[str, Tensor], given: dict[str, Tensor], origin: str) -> None:
+def _fits(own: dict[str, Tensor], given: dict[str, Tensor], source: str) -> None:
     missing = [name for name in own if name not in given]
     if missing:
         raise CheckpointError(
-            f"{origin}: {len(missing)} of the backbone's {len(own)} tensors are not in it "
-            f"({_names(missing)}); "
+            f"{source}: {len(missing)} of the backbone's {len(own)} tensors are not in it "
+            f"({shortened(missing)}); "
             "model= must name the model it was made with"
         )
     for name, tensor in own.items():
         if given[name].shape != tensor.shape:
             raise CheckpointError(
-                f"{origin}: {PREFIX}{name} is {_shape(given[name])} there and {_shape(tensor)} here; "
+                f"{source}: {PREFIX}{name} is {_shape(given[name])} there and {_shape(tensor)} here; "
                 "drop model=, dataset.size= and dataset.channels=, or choose those it was trained with"
             )
 

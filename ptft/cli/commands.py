@@ -1,4 +1,4 @@
-"""What the command line can ask that runs nothing: `ptft ls`, `ptft cp` and the help."""
+"""Commands that run nothing: `ptft ls`, `ptft cp` and the help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The console entry: words (`ls`, `cp`) or a run. Composes, checks, claims the folder, calls the stage, exits.
+"""The `ptft` command: a word (`ls`, `cp`) or jobs, which are resolved, given a folder, and executed.
 
 No torch is imported here before a stage starts or a checkpoint is read, and rich only for a run.
 """
@@ -16,9 +16,11 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from ptft import __version__
 from ptft.cli.commands import WORDS, show_help
-from ptft.config import compose, resolve
-from ptft.config.overrides import Arguments, expand, parse, parse_overrides, quote, typed_values
+from ptft.config import compose
+from ptft.config.overrides import Arguments, Overrides, parse, quote
+from ptft.config.resolve import Job, Opened, again, complete, resolve
 from ptft.errors import ConfigError, Interrupted, PtftError, suggest
 from ptft.launch import job, sweep
 from ptft.runs.folder import RunFolder, new_name
@@ -73,16 +75,17 @@ def run(argv: list[str]) -> int:
         raise ConfigError(_hint(args.words[0]))
     if args.flags in (["--help"], ["-h"]):
         return show_help()
+    if "--version" in args.flags:
+        print(f"ptft {__version__}")
+        return 0
     if args.shows:
         return _show(args)
-    args.overrides = resolve.again(args.overrides)
-    jobs = expand(args.overrides) if args.multirun else [args.overrides]
+    overrides = again(Overrides.parse(args.overrides))
     if not args.multirun:
-        _refuse_sweep(args.overrides)
-    configs = [resolve.prepare(each) for each in jobs]
-    if args.multirun:
-        return _run_sweep(args.overrides, len(configs))
-    return _run_one(configs[0], args.overrides)
+        _refuse_sweep(overrides)
+        return _run_one(resolve(overrides))
+    opened: Opened = {}
+    return _run_sweep(overrides, [resolve(each, opened) for each in overrides.jobs()])
 
 
 def _hint(word: str) -> str:
@@ -92,10 +95,10 @@ def _hint(word: str) -> str:
     return f"{word}: what is it? Type key=value, or one of: {', '.join(WORDS)}{suggest(word, [*stages, *WORDS])}"
 
 
-def _refuse_sweep(overrides: list[str]) -> None:
-    for override in parse_overrides(overrides):
+def _refuse_sweep(overrides: Overrides) -> None:
+    for text, override in zip(overrides.texts, overrides.parsed, strict=True):
         if override.is_sweep_override():
-            raise ConfigError(f"{override.input_line}: several values need -m, e.g. ptft -m {' '.join(overrides)}")
+            raise ConfigError(f"{text}: several values need -m, e.g. ptft -m {' '.join(overrides.texts)}")
 
 
 def _show(args: Arguments) -> int:
@@ -111,54 +114,55 @@ def _nothing(cfg: DictConfig) -> None:
     """What Hydra would call if its flags did not end the matter."""
 
 
-def _run_one(config: dict[str, Any], overrides: list[str]) -> int:
-    folder = None
-    if config["resume"]:
-        if said := resolve.complete(config, overrides):
-            print(said)
+def _run_one(planned: Job) -> int:
+    cfg, folder = planned.config, None
+    if cfg.resume:
+        if sentence := complete(planned):
+            print(sentence)
             return 0
-        folder = RunFolder.reopen(Path(config["resume"]).parent.parent)
-    elif not config["dry_run"]:
-        goes_on = config["names"]["stage"] if config.get("compare", {}).get("reuse") else None
-        folder = RunFolder.claim(_folder_of(config, overrides), goes_on)
-    code = int(job.execute(config, folder, overrides)["exit_code"])
+        folder = RunFolder.reopen(Path(cfg.resume).parent.parent)
+    elif not cfg.dry_run:
+        folder = RunFolder.claim(_folder_of(planned), cfg.names.stage if cfg.stage.get("reuses") else None)
+    code = int(job.execute(planned, folder)["exit_code"])
     if folder and code == ConfigError.exit_code and not (folder.checkpoints.exists() or folder.goes_on):
         folder.discard()
     return code
 
 
-def _folder_of(config: dict[str, Any], overrides: list[str]) -> Path:
-    typed = typed_values(overrides).get("hydra.run.dir")
+def _folder_of(planned: Job) -> Path:
+    typed = planned.overrides.typed.get("hydra.run.dir")
     if typed is not None:
         return Path(os.path.expanduser(str(typed)))
-    names = config["names"]
-    return new_name(Path("outputs"), names["stage"], names["model"], names["dataset"])
+    names = planned.config.names
+    return new_name(Path("outputs"), names.stage, names.model, names.dataset)
 
 
-def _run_sweep(overrides: list[str], count: int) -> int:
+def _run_sweep(overrides: Overrides, planned: list[Job]) -> int:
     """All jobs through Hydra's launcher, then the table; 0 if every job finished."""
-    typed = typed_values(overrides).get("hydra.sweep.dir")
+    typed = overrides.typed.get("hydra.sweep.dir")
     folder = Path(os.path.expanduser(str(typed))) if typed else sweep.new_folder(Path("outputs/sweeps"))
     sweep.claim(folder)
-    rest = [text for text in overrides if not text.startswith("hydra.sweep.dir=")]
+    rest = overrides.where(lambda key: key != "hydra.sweep.dir").texts
     sys.argv = ["ptft", "--multirun", *rest, quote(f"hydra.sweep.dir={folder.absolute()}")]
-    os.environ["PTFT_SWEEP_JOBS"] = str(count)
+
+    def launched(cfg: DictConfig) -> dict[str, Any]:
+        return _job(planned)
+
     code = 0
     try:
-        hydra.main(config_path=str(compose.conf_dir()), config_name="config", **compose.VERSION)(_job)()
+        hydra.main(config_path=str(compose.conf_dir()), config_name="config", **compose.VERSION)(launched)()
     except (KeyboardInterrupt, Interrupted) as error:
         code = getattr(error, "exit_code", 130)
-    return sweep.finish(folder, overrides, count) or code
+    return sweep.finish(folder, planned, overrides.swept) or code
 
 
-def _job(cfg: DictConfig) -> dict[str, Any]:
-    """One job of a sweep, called by Hydra with its own composition; the overrides are what counts."""
+def _job(planned: list[Job]) -> dict[str, Any]:
+    """One job of a sweep, as Hydra launches it; what was resolved before is what counts, not its own composition."""
     launched = HydraConfig.get()
-    overrides = list(launched.overrides.task)
     number = int(launched.job.num)
-    print(f"\n[{number + 1}/{os.environ.get('PTFT_SWEEP_JOBS', '?')}] {' '.join(overrides)}", flush=True)
+    print(f"\n[{number + 1}/{len(planned)}] {' '.join(planned[number].overrides.texts)}", flush=True)
     folder = RunFolder.claim(Path(launched.runtime.output_dir))
-    status = job.execute(resolve.prepare(overrides), folder, overrides)
+    status = job.execute(planned[number], folder)
     if status["exit_code"] in (130, 143):
         raise KeyboardInterrupt
     return status

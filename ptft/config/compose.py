@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ptft.config.overrides import parse_overrides
+from ptft.config.overrides import Overrides
 from ptft.errors import ConfigError, suggest
 
 GROUPS = ("model", "dataset", "objective", "optimizer", "schedule", "stage", "experiment")
@@ -39,8 +39,8 @@ def conf_dir() -> Path:
 
 def user_conf() -> Path | None:
     """`./conf` of the folder the user stands in, when it is not ptft's own."""
-    here = Path.cwd() / "conf"
-    return here if here.is_dir() and here.resolve() != conf_dir().resolve() else None
+    folder = Path.cwd() / "conf"
+    return folder if folder.is_dir() and folder.resolve() != conf_dir().resolve() else None
 
 
 class OptionFiles(FileConfigSource):
@@ -90,14 +90,15 @@ def _session() -> Iterator[Any]:
         instance.hydra = outer
 
 
-def compose(overrides: list[str]) -> DictConfig:
+def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
     """The composed configuration, with `hydra` and a node `names` (which option of each group was chosen).
 
     Raises ConfigError naming the key or option that does not exist and the nearest that does.
     """
+    overrides = Overrides.of(overrides)
     with _session():
         try:
-            cfg = hydra.compose("config", overrides, return_hydra_config=True)
+            cfg = hydra.compose("config", list(overrides.texts), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise _explain(overrides, error) from error
     _only_hydras_own(cfg.hydra)
@@ -121,11 +122,11 @@ def _only_hydras_own(node: DictConfig) -> None:
 def options(group: str) -> list[str]:
     """The names in a group; raises ConfigError with the nearest for a group that does not exist."""
     with _session() as loader:
-        found: list[str] = loader.get_group_options(group)
-        if not found:
+        names: list[str] = loader.get_group_options(group)
+        if not names:
             groups = groups_of(loader)
             raise ConfigError(f"{group}: there is no such group{suggest(group, groups)} ({', '.join(groups)})")
-    return sorted(found)
+    return sorted(names)
 
 
 def listing() -> dict[str, list[str]]:
@@ -138,9 +139,9 @@ def groups_of(loader: Any) -> list[str]:
     return sorted(group for group in loader.list_groups("") if group != "hydra")
 
 
-def apply(cfg: DictConfig, prefix: str, overrides: list[str]) -> None:
+def apply(cfg: DictConfig, prefix: str, overrides: Overrides) -> None:
     """Set the overrides that begin with `prefix.` on `cfg`, in place; new keys need a `+`, as in Hydra."""
-    for override in parse_overrides(overrides):
+    for override in overrides.parsed:
         key = override.key_or_group
         if not key.startswith(f"{prefix}."):
             continue
@@ -175,11 +176,16 @@ def plain(cfg: DictConfig) -> Any:
         raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
 
 
-def _explain(overrides: list[str], error: Exception) -> ConfigError:
+def save(content: Any, path: Path) -> None:
+    """Plain values as YAML, in the form that Hydra itself writes and reads."""
+    OmegaConf.save(OmegaConf.create(content), path)
+
+
+def _explain(overrides: Overrides, error: Exception) -> ConfigError:
     """One line for a failed composition: the first override that names something that does not exist."""
     loader = GlobalHydra.instance().config_loader()
     known_groups = groups_of(loader)
-    parsed = parse_overrides(overrides)
+    parsed = overrides.parsed
     chosen = [str(o.input_line) for o in parsed if o.key_or_group in known_groups and _exists(loader, o)]
     for override in parsed:
         key = override.key_or_group
@@ -193,17 +199,19 @@ def _explain(overrides: list[str], error: Exception) -> ConfigError:
     if unknown := unknown_key(parsed, hydra.compose("config", chosen), known_groups):
         return unknown
     text = " ".join(str(error.__cause__ or error).split())
-    return ConfigError(f"{os.linesep.join(overrides) or 'config'}: {text}")
+    return ConfigError(f"{os.linesep.join(overrides.texts) or 'config'}: {text}")
 
 
-def unknown_key(parsed: list[Override], base: DictConfig, known_groups: Iterable[str] = GROUPS) -> ConfigError | None:
+def unknown_key(
+    parsed: Sequence[Override], base: DictConfig, known_groups: Iterable[str] = GROUPS
+) -> ConfigError | None:
     """One line for the first override of a key that `base` does not have, with the nearest that it has."""
-    override_keys = [*flat_keys(base), *known_groups]
+    known = [*flat_keys(base), *known_groups]
     for override in parsed:
         key = override.key_or_group
         added = override.is_add() or override.is_force_add()
-        if key not in override_keys and not added and not key.startswith("hydra"):
-            return ConfigError(f"{key}: there is no such key{suggest(key, override_keys)}")
+        if key not in known and not added and not key.startswith("hydra"):
+            return ConfigError(f"{key}: there is no such key{suggest(key, known)}")
     return None
 
 

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
+from ptft.config.config import plain
 from ptft.config.renamed import current
 from ptft.errors import ConfigError, suggest
 
@@ -19,27 +20,29 @@ T = TypeVar("T")
 def find(group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str, ...] = ()) -> type[T]:
     """The class that `node._target_` names. Raises ConfigError unless it is a `base` from an allowed package."""
     path = str(node.get("_target_"))
-    found = _resolve(group, path, trusted)
-    fits = inspect.isclass(found) and issubclass(found, base) and found is not base and not inspect.isabstract(found)
-    if not (fits and _allowed(found.__module__, trusted)):
+    target = _resolve(group, path, trusted)
+    fits = (
+        inspect.isclass(target) and issubclass(target, base) and target is not base and not inspect.isabstract(target)
+    )
+    if not (fits and _allowed(target.__module__, trusted)):
         packages = ", ".join((*PACKAGES, *trusted))
         raise ConfigError(f"{group}._target_={path}: refused, it is not a {base.__name__} of {packages}")
-    return cast(type[T], found)
+    return cast(type[T], target)
 
 
 def stage(node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Callable[..., dict[str, Any]]:
     """The function `run` of a stage's module."""
     path = str(node.get("_target_"))
-    found = _resolve("stage", path, trusted)
-    module = getattr(found, "__module__", "")
+    target = _resolve("stage", path, trusted)
+    module = getattr(target, "__module__", "")
     if not (
-        inspect.isfunction(found)
-        and found.__name__ == "run"
+        inspect.isfunction(target)
+        and target.__name__ == "run"
         and _allowed(module, trusted)
         and ".stages." in f".{module}"
     ):
         raise ConfigError(f"stage._target_={path}: refused, it is not the `run` of a stage")
-    return cast(Callable[..., dict[str, Any]], found)
+    return cast(Callable[..., dict[str, Any]], target)
 
 
 def _resolve(group: str, path: str, trusted: tuple[str, ...]) -> Any:
@@ -66,7 +69,7 @@ def make(group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str,
 
 def construct(group: str, node: Mapping[str, Any], cls: type[T], *given: Any, **known: Any) -> T:
     takes = option_names(cls)
-    options = {str(key): value for key, value in node.items() if key != "_target_"}
+    options = {str(key): value for key, value in plain(node).items() if key != "_target_"}
     for key, value in options.items():
         if key not in takes:
             raise ConfigError(f"{group}.{key}: {cls.__name__} has no such option{suggest(key, takes)}")

@@ -1,10 +1,12 @@
-"""What the shell gave: flags, paths quoted for Hydra, and the nearest names for what does not exist."""
+"""The command line: flags, words, and overrides, which are quoted for Hydra where they are paths and parsed once."""
 
 from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,7 +16,7 @@ from hydra.errors import HydraException, OverrideParseException
 from ptft.errors import ConfigError, suggest
 
 PATH_KEYS = frozenset(
-    {"ckpt", "resume", "input", "output", "dataset.root", "model.weights", "hydra.run.dir", "hydra.sweep.dir"}
+    {"ckpt", "resume", "input", "output", "dataset.root", "objective.teacher", "hydra.run.dir", "hydra.sweep.dir"}
 )
 """Keys whose values are paths: typed as they are, without Hydra's quoting."""
 
@@ -55,7 +57,7 @@ def parse(argv: list[str]) -> Arguments:
 
     Raises ConfigError for a flag that ptft does not know.
     """
-    found = Arguments(multirun=any(word in ("-m", "--multirun") for word in argv))
+    arguments = Arguments(multirun=any(word in ("-m", "--multirun") for word in argv))
     words = iter(argv)
     for word in words:
         if word in ("-m", "--multirun"):
@@ -63,14 +65,14 @@ def parse(argv: list[str]) -> Arguments:
         if word.startswith("-"):
             if word.split("=")[0] not in PASSED_ON:
                 raise ConfigError(f"{word}: there is no such flag{suggest(word, PASSED_ON | {'--multirun'})}")
-            found.flags.append(word)
+            arguments.flags.append(word)
             if word in TAKES_VALUE:
-                found.flags.extend([next(words, "")])
+                arguments.flags.extend([next(words, "")])
         elif "=" in word or word.startswith("~"):
-            found.overrides.append(quote(word, multirun=found.multirun))
+            arguments.overrides.append(quote(word, multirun=arguments.multirun))
         else:
-            found.words.append(word)
-    return found
+            arguments.words.append(word)
+    return arguments
 
 
 def quote(override: str, *, multirun: bool = False) -> str:
@@ -111,37 +113,76 @@ def _quoted(value: str) -> str:
     return f"'{escaped}{trailing[0] if trailing else ''}'"
 
 
-def expand(overrides: list[str]) -> list[list[str]]:
-    """Every combination of a sweep's comma-separated values, the last key fastest, as Hydra's sweeper orders them."""
-    lists: list[list[str]] = []
-    for text, override in zip(overrides, parse_overrides(overrides), strict=True):
-        if override.is_sweep_override():
-            key = override.get_key_element()
-            lists.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-        else:
-            lists.append([text])
-    return [list(job) for job in itertools.product(*lists)]
+@dataclass(frozen=True)
+class Overrides:
+    """What was typed for one run or one sweep, parsed once.
+
+    texts: `key=value`, quoted for Hydra; parsed: Hydra's reading of each, in the same order.
+    """
+
+    texts: tuple[str, ...] = ()
+    parsed: tuple[Override, ...] = ()
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> Overrides:
+        """Raises ConfigError for what is no override."""
+        texts = tuple(texts)
+        parser = OverridesParser.create() if texts else None
+        return cls(texts, tuple(_parsed(parser, text) for text in texts))
+
+    @classmethod
+    def of(cls, texts: Overrides | Iterable[str]) -> Overrides:
+        return texts if isinstance(texts, Overrides) else cls.parse(texts)
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The key or group of every override."""
+        return tuple(str(override.key_or_group) for override in self.parsed)
+
+    @cached_property
+    def typed(self) -> dict[str, Any]:
+        """Key -> value (the last of each), groups and `hydra.*` included, deletions not."""
+        return {o.key_or_group: o.value() for o in self.parsed if not o.is_delete()}
+
+    @property
+    def swept(self) -> list[str]:
+        """The keys that were given several values."""
+        return [key for key, override in zip(self.keys, self.parsed, strict=True) if override.is_sweep_override()]
+
+    def where(self, keep: Callable[[str], bool]) -> Overrides:
+        """Those of the keys that `keep` wants."""
+        kept = [keep(key) for key in self.keys]
+        return Overrides(tuple(itertools.compress(self.texts, kept)), tuple(itertools.compress(self.parsed, kept)))
+
+    def with_(self, *texts: str) -> Overrides:
+        """These, and then others."""
+        more = Overrides.parse(texts)
+        return Overrides((*self.texts, *more.texts), (*self.parsed, *more.parsed))
+
+    def jobs(self) -> list[Overrides]:
+        """Every combination of a sweep's values, the last key fastest, as Hydra's sweeper orders them."""
+        choices = [_values(text, override) for text, override in zip(self.texts, self.parsed, strict=True)]
+        return [
+            Overrides(tuple(text for text, _ in job), tuple(override for _, override in job))
+            for job in itertools.product(*choices)
+        ]
 
 
-def parse_overrides(overrides: list[str]) -> list[Override]:
-    parser = OverridesParser.create()
-    parsed = []
-    for text in overrides:
-        try:
-            parsed.append(parser.parse_override(text))
-        except (HydraException, OverrideParseException) as error:
-            raise ConfigError(
-                f"{text}: can't be read as key=value; put values with special characters in quotes, "
-                f"e.g. '{text.split('=')[0]}=\"…\"'"
-            ) from error
-    return parsed
+def _parsed(parser: Any, text: str) -> Override:
+    try:
+        override: Override = parser.parse_override(text)
+    except (HydraException, OverrideParseException) as error:
+        raise ConfigError(
+            f"{text}: can't be read as key=value; put values with special characters in quotes, "
+            f"e.g. '{text.split('=')[0]}=\"…\"'"
+        ) from error
+    return override
 
 
-def override_keys(overrides: list[str]) -> list[str]:
-    """The key or group of every override, in their order."""
-    return [str(override.key_or_group) for override in parse_overrides(overrides)]
-
-
-def typed_values(overrides: list[str]) -> dict[str, Any]:
-    """The keys of `overrides` and their values (the last of each), groups and `hydra.*` included, deletions not."""
-    return {o.key_or_group: o.value() for o in parse_overrides(overrides) if not o.is_delete()}
+def _values(text: str, override: Override) -> list[tuple[str, Override]]:
+    """The override itself, or one for each of its values."""
+    if not override.is_sweep_override():
+        return [(text, override)]
+    key = override.get_key_element()
+    single = Overrides.parse(f"{key}={value}" for value in override.sweep_string_iterator())
+    return list(zip(single.texts, single.parsed, strict=True))

@@ -243,16 +243,16 @@ def _contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
 
 def finetune_contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     """What can't be asked of a finetune together, or without one."""
-    finetune, stage = cfg.get("finetune", {}), cfg.get("names", {}).get("stage")
+    finetune, finetunes = cfg.get("finetune", {}), cfg.get("stage", {}).get("finetunes", False)
     train, lora = finetune.get("train"), finetune.get("lora", {}).get("rank") is not None
     l2sp, start = finetune.get("l2sp") is not None, finetune.get("head_init", "random")
     given = {"train": train not in (None, "all"), "lora.rank": lora, "l2sp": l2sp, "head_init": start != "random"}
     keys = [f"finetune.{key}" for key, set_ in given.items() if set_]
-    if stage == "pretrain" and keys:
-        yield f"{', '.join(keys)}: for stage=finetune, not for stage=pretrain"
+    if keys and not finetunes:
+        yield f"{', '.join(keys)}: for stage=finetune, not for stage={cfg.get('names', {}).get('stage')}"
         return
     fresh = cfg.get("ckpt") is None or finetune.get("weights") == "fresh"
-    scratch = stage == "finetune" and fresh and not cfg.get("resume")
+    scratch = finetunes and fresh and not cfg.get("resume")
     for key in [key for key in keys if key in ("finetune.lora.rank", "finetune.l2sp") and scratch]:
         yield f"{key} and ckpt=null: it needs the weights of a checkpoint; set one of them"
     parts = {phase["train"] for phase in train} if is_plan(train) else {str(train)}

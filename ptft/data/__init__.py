@@ -1,1 +1,1 @@
-"""Sources: one file per kind of data. `Spec.modality` names the file here that reads raw items."""
+"""Data: sources, a folder per modality, and what turns them into batches. `Spec.modality` names the folder."""

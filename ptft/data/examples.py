@@ -24,7 +24,19 @@ PART = 2**24
 """Bytes that are gathered at a time where all examples pass by."""
 
 
-class MemoryExamples(Examples):
+class SplitExamples(Examples):
+    """All examples of a split, of which a source chooses some. They are in memory, or yet to be read or made."""
+
+    @abstractmethod
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> SplitExamples:
+        """Those at `rows` (long [n]) as examples that share what these hold; labels: long [n], theirs."""
+
+    @abstractmethod
+    def digest(self) -> bytes:
+        """Differs when the examples or their order do; must not read all files."""
+
+
+class MemoryExamples(SplitExamples):
     """`base` uint8 [N, C, H, W] and `labels` long [n] or None, together on one device. A batch is one gather.
 
     rows: long [n], which examples of `base` these are, so that parts of a set share its memory; None for all in order.
@@ -47,9 +59,9 @@ class MemoryExamples(Examples):
         batch = {"input": self.base.index_select(0, rows), "index": index}
         return batch if self.labels is None else {**batch, "label": self.labels.index_select(0, index)}
 
-    def at(self, indices: Tensor, labels: Tensor | None) -> MemoryExamples:
-        """Those at `indices` (long [m]) under new labels (long [m]) or none; nothing is copied."""
-        rows = indices if self.rows is None else self.rows[indices]
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> MemoryExamples:
+        """Those at `rows` (long [m]) under new labels (long [m]) or none; nothing is copied."""
+        rows = rows if self.rows is None else self.rows[rows]
         whole = len(rows) == len(self.base) and bool((rows == torch.arange(len(rows))).all())
         return MemoryExamples(self.base, labels, self.notes, None if whole else rows)
 
@@ -95,7 +107,7 @@ class Resized(Examples):
 
     def __init__(self, examples: MemoryExamples, resize: Callable[[Tensor], Tensor]) -> None:
         self.examples, self.resize = examples, resize
-        self.labels = examples.labels
+        self.labels, self.notes = examples.labels, examples.notes
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -113,10 +125,6 @@ class Resized(Examples):
         return self.examples.device
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        return self.examples.notes
-
-    @property
     def in_memory(self) -> bool:
         return True
 
@@ -129,7 +137,7 @@ class Resized(Examples):
         return self.examples.digest()
 
 
-class ReadExamples(Examples):
+class ReadExamples(SplitExamples):
     """Examples that must be read or made before they are tensors.
 
     `take` may return fewer than it was asked for, where unreadable ones are to be skipped; `index` says which.
@@ -152,9 +160,9 @@ class ReadExamples(Examples):
     def name(self, index: int) -> str:
         """What to call the example in a message: its file, say."""
 
-    @abstractmethod
-    def digest(self) -> bytes:
-        """Differs when the examples or their order do; must not read them all."""
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> ReadExamples:
+        """Those at `rows` (long [n]) under new labels (long [n]) or none."""
+        return Subset(self, rows, labels)
 
     def stamp(self) -> bytes:
         """Differs when what `take` returns does, for a cache: stricter than `digest`, which a copied dataset keeps."""
@@ -200,14 +208,6 @@ class Subset(ReadExamples):
 
     def digest(self) -> bytes:
         return hashlib.sha256(self.examples.digest() + self.indices.numpy().tobytes()).digest()
-
-
-def select(examples: Examples, indices: Tensor, labels: Tensor | None) -> Examples:
-    """The examples at `indices` (long [n]) under new `labels` (long [n]) or none; a view where they are in memory."""
-    if isinstance(examples, MemoryExamples):
-        return examples.at(indices, labels)
-    assert isinstance(examples, ReadExamples)
-    return Subset(examples, indices, labels)
 
 
 def check_skipped(examples: Examples, skipped: list[int]) -> None:

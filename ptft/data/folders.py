@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
-from ptft.data import files
-from ptft.data.image import reader as image_reader
-from ptft.data.stratify import stratified_order
+from ptft.data import files, splits
+from ptft.data.records import read_records
 from ptft.errors import DataError
 
 
@@ -28,12 +24,6 @@ class Media(NamedTuple):
             f"expected root/train/CLASS/{self.example} and root/val/CLASS/…, or root/CLASS/{self.example}, "
             "or a CSV of path,label"
         )
-
-
-HELD_OUT = 0.1
-"""What val and test each get where the files come undivided."""
-
-_SPLITS = frozenset({"train", "val", "valid", "validation", "dev", "test"})
 
 
 class Listing(NamedTuple):
@@ -56,10 +46,10 @@ def list_all(root: Path, train: str, seed: int, media: Media, labelled: bool = T
     """
     if not root.exists():
         raise refused(root, "does not exist", media)
-    splits = _list_csv(root, media) if root.is_file() else _list_folder(root, train, media, labelled)
-    if not any(listing.paths for listing in splits.values()):
+    listings = _list_table(root, media) if root.is_file() else _list_folder(root, train, media, labelled)
+    if not any(listing.paths for listing in listings.values()):
         raise refused(root, f"has folders or rows, but no {media.noun} in them", media)
-    return (divide(splits[""], seed), True) if "" in splits else (splits, False)
+    return (divide(listings[""], seed), True) if "" in listings else (listings, False)
 
 
 def _list_folder(root: Path, train: str, media: Media, labelled: bool) -> dict[str, Listing]:
@@ -74,7 +64,7 @@ def _list_folder(root: Path, train: str, media: Media, labelled: bool) -> dict[s
         raise refused(root, named if flat else "is empty" if empty else f"holds no {media.noun}", media)
     names = {folder.name for folder in folders}
     if not _is_divided(root, folders, train, media):
-        if train in names and names <= _SPLITS and any(_holds(folder, media) for folder in folders):
+        if train in names and names <= splits.SPLIT_NAMES.keys() and any(_holds(folder, media) for folder in folders):
             if not labelled:
                 return {folder.name: _list_flat(folder, media) for folder in folders}
             raise refused(root / train, f"holds {media.noun}, but no folder for each class", media)
@@ -102,7 +92,7 @@ def _list_classes(folders: Iterable[Path], media: Media) -> Listing:
 
 
 def _list_flat(folder: Path, media: Media) -> Listing:
-    paths = image_reader.find(folder)
+    paths = files.find(folder, media.suffixes)
     return Listing(paths, [""] * len(paths))
 
 
@@ -114,38 +104,34 @@ def _holds(folder: Path, media: Media) -> bool:
     return any(files.counts(path.name, media.suffixes) for path in folder.iterdir())
 
 
-def _list_csv(file: Path, media: Media) -> dict[str, Listing]:
-    """Paths are relative to the file's folder. Rows without a split column are undivided."""
-    splits: dict[str, Listing] = {}
+def _list_table(file: Path, media: Media) -> dict[str, Listing]:
+    """Paths are relative to the file's folder. Rows without a split are undivided, under the name ""."""
     try:
-        with file.open(newline="", encoding="utf-8-sig") as text:
-            rows = csv.DictReader(text)
-            missing = {"path", "label"} - set(rows.fieldnames or ())
-            if missing:
-                raise refused(file, f"has no column {' and no column '.join(sorted(missing))}", media)
-            for row in rows:
-                if not row["path"] or not row["label"]:
-                    raise refused(file, f"has no path or no label in line {rows.line_num}", media)
-                listing = splits.setdefault(row.get("split") or "", Listing([], []))
-                listing.paths.append(file.parent / row["path"])
-                listing.names.append(row["label"])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise refused(file, f"is not a CSV file ({error})", media) from error
-    if "" in splits and len(splits) > 1:
+        rows = list(read_records(file))
+    except DataError as error:
+        raise DataError(f"dataset.root: {error}; {media.layout}") from error
+    listings: dict[str, Listing] = {}
+    for line, row in rows:
+        if missing := {"path", "label"} - row.keys():
+            raise refused(file, f"has no column {' and no column '.join(sorted(missing))}", media)
+        if row["path"] in (None, "") or row["label"] in (None, ""):
+            raise refused(file, f"has no path or no label in line {line}", media)
+        listing = listings.setdefault(str(row.get("split") or ""), Listing([], []))
+        listing.paths.append(file.parent / str(row["path"]))
+        listing.names.append(str(row["label"]))
+    if "" in listings and len(listings) > 1:
         raise refused(file, "names the split of some rows only", media)
-    return splits
+    return listings
 
 
 def divide(listing: Listing, seed: int) -> dict[str, Listing]:
-    number = {name: k for k, name in enumerate(listing.classes)}
-    labels = torch.tensor([number[name] for name in listing.names])
-    held = max(1, round(HELD_OUT * len(labels)))
-    parts = stratified_order(labels, seed).tensor_split((held, 2 * held))
-    divided = {}
-    for split, part in zip(("test", "val", "train"), parts, strict=True):
-        rows = part.sort().values.tolist()
-        divided[split] = Listing([listing.paths[i] for i in rows], [listing.names[i] for i in rows], listing.blank)
-    return divided
+    """80, 10 and 10 percent of the files as train, val and test, by class."""
+    pairs = list(zip(listing.paths, listing.names, strict=True))
+    parts = splits.divide(pairs, seed, listing.names)
+    return {
+        split: Listing([path for path, _ in part], [name for _, name in part], listing.blank)
+        for split, part in parts.items()
+    }
 
 
 def refused(path: Path, what: str, media: Media) -> DataError:

@@ -11,22 +11,32 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ptft.core import Batch
+from ptft.core import Batch, length_mask
 
 GROWTH = 1.1
 """Lengths that differ by no more than this factor count as equal when batches are made."""
 
 
+def pad(items: Sequence[Tensor], value: float = 0) -> tuple[Tensor, Tensor]:
+    """Items [t, ...] of uneven t -> [B, T, ...] filled up with `value`, and their lengths, long [B]."""
+    lengths = torch.tensor([len(item) for item in items], dtype=torch.long)
+    return torch.nn.utils.rnn.pad_sequence(list(items), batch_first=True, padding_value=value), lengths
+
+
 def padded(items: Sequence[Tensor], value: float = 0) -> tuple[Tensor, Tensor]:
-    """Items [t, ...] of uneven t -> [B, T, ...] filled up with `value`, and the mask bool [B, T], True where real."""
-    lengths = torch.tensor([len(item) for item in items])
-    batch = torch.nn.utils.rnn.pad_sequence(list(items), batch_first=True, padding_value=value)
-    return batch, real(lengths, batch.shape[1])
+    """As `pad`, with the mask bool [B, T], True where a value is real, in place of the lengths."""
+    batch, lengths = pad(items, value)
+    return batch, length_mask(lengths, batch.shape[1])
 
 
-def real(lengths: Tensor, longest: int) -> Tensor:
-    """Long [B] -> the mask bool [B, T] of that many real positions each."""
-    return torch.arange(longest, device=lengths.device) < lengths.unsqueeze(1)
+def starts_of(lengths: Tensor) -> Tensor:
+    """Where each of several rows (long [N], their lengths) starts when they stand one after another, long [N]."""
+    return lengths.cumsum(0) - lengths
+
+
+def flat_indices(starts: Tensor, lengths: Tensor) -> Tensor:
+    """Where the values of rows lie that have `starts` and `lengths` (long [N]), one row after the other: long [sum]."""
+    return torch.arange(int(lengths.sum())) + (starts - starts_of(lengths)).repeat_interleave(lengths)
 
 
 class Ragged:
@@ -49,18 +59,33 @@ class Ragged:
     def to(self, device: torch.device) -> Ragged:
         return Ragged(self.values.to(device), self.starts.to(device), self.lengths.to(device))
 
-    def take(self, indices: Tensor, pad: int, shift: Tensor | int = 0) -> Batch:
-        """`input` long [B, T] filled up with `pad`, and its `mask` bool [B, T].
+    def rows(self, indices: Tensor, fill: int, shift: Tensor | int = 0) -> tuple[Tensor, Tensor]:
+        """The items at `indices` (long [B]) as [B, T] filled up with `fill`, T the longest; and their lengths.
 
         shift: read so many values later (long [B], in a circle), so that fixed blocks begin elsewhere.
         """
         lengths = self.lengths.index_select(0, indices)
-        longest = int(lengths.max()) if self.even is None else self.even
-        begins = self.starts.index_select(0, indices) + shift
-        places = (begins.unsqueeze(1) + torch.arange(longest, device=indices.device)) % len(self.values)
-        mask = real(lengths, longest)
-        ids = self.values[places].long()
-        return {"input": ids if self.even is not None else ids.masked_fill(~mask, pad), "mask": mask}
+        longest = self._longest(lengths)
+        if not len(self.values):
+            return self.values.new_empty(len(indices), longest), lengths
+        starts = self.starts.index_select(0, indices) + shift
+        positions = (starts.unsqueeze(1) + torch.arange(longest, device=indices.device)) % len(self.values)
+        values = self.values[positions]
+        return values if self.even is not None else values.masked_fill(~length_mask(lengths, longest), fill), lengths
+
+    def take(self, indices: Tensor, pad: int, shift: Tensor | int = 0) -> Batch:
+        """As `rows`: `input` long [B, T] filled up with `pad`, and its `mask` bool [B, T]."""
+        values, lengths = self.rows(indices, pad, shift)
+        return {"input": values.long(), "mask": length_mask(lengths, values.shape[1])}
+
+    def flat(self) -> Tensor:
+        """The values of all items, one after the other."""
+        return self.values[flat_indices(self.starts, self.lengths)]
+
+    def _longest(self, lengths: Tensor) -> int:
+        if self.even is not None:
+            return self.even
+        return int(lengths.max()) if len(lengths) else 0
 
 
 def grouped(lengths: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,15 +111,3 @@ def cut(longest: Tensor, tokens: int) -> list[int]:
             begins.append(place)
             begin = place
     return begins
-
-
-def gather(values: Tensor, starts: Tensor, lengths: Tensor, fill: int) -> Tensor:
-    """Rows of `values` [S] that begin at `starts` and have `lengths` (long [B]) -> [B, longest], filled up."""
-    places = torch.arange(int(lengths.max()) if len(lengths) else 0)
-    index = (starts.unsqueeze(1) + places).clamp_(max=max(len(values) - 1, 0))
-    return values[index].masked_fill_(places >= lengths.unsqueeze(1), fill)
-
-
-def begins(lengths: Tensor) -> Tensor:
-    """Where each of several rows begins that stand one after another, long [N]."""
-    return lengths.cumsum(0) - lengths

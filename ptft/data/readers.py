@@ -1,4 +1,4 @@
-"""What every modality's module offers; a Spec says by name which one reads its examples.
+"""The protocol of a modality's reader, and the keys of `Spec.shape`; a Spec says by name who reads its examples.
 
 A modality that is read in several ways has a module for each, with the same functions; `Spec.shape["reader"]` names it.
 Beside those of `Modality` a module may have `items(path, spec)`, which takes the place of `find` where a file means
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypedDict, cast
 
 from torch import Tensor
 
@@ -18,6 +18,35 @@ from ptft.errors import ConfigError
 
 Row = dict[str, str | float]
 """What is written of an item: named columns."""
+
+
+class ImageShape(TypedDict):
+    """`Spec.shape` of images. fit: "crop", "stretch", or "none" where all must have the size."""
+
+    size: list[int]  # height and width
+    channels: int  # 1 (grey) or 3 (colour)
+    fit: str
+
+
+class TextShape(TypedDict, total=False):
+    """`Spec.shape` of texts; `tokenizer` and `length` are always there."""
+
+    tokenizer: dict[str, Any]  # Tokenizer.to_dict()
+    length: int  # tokens of an example at the most, special ones included
+    keep: str  # "end": of longer running text the end counts
+    reader: str  # the module that reads it, where that is not `reader`: sentences, words or questions
+    columns: list[str | int]  # of tables: the columns of the texts
+    stride: int  # of questions: tokens from one window's start to the next one's
+    impossible: bool  # of questions: whether one may have no answer
+
+
+class AudioShape(TypedDict, total=False):
+    """`Spec.shape` of recordings; `rate` and `seconds` are always there."""
+
+    rate: int  # samples a second
+    seconds: float | None  # the longest recording; None for any length
+    units: str  # of transcripts: characters, words or bpe
+    tokenizer: dict[str, Any]  # Tokenizer.to_dict(), of bpe
 
 
 class Modality(Protocol):

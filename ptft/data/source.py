@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, TypedDict
 
@@ -13,8 +13,13 @@ import torch
 from torch import Tensor
 
 from ptft.core import Examples, Source, Spec
+from ptft.data.examples import SplitExamples
+from ptft.data.labels import to_labels
 from ptft.data.stratify import per_class, stratified_order
 from ptft.errors import ConfigError, DataError
+
+OTHER_CLASS = -1
+"""The label of an example whose class is none of the training split's, where `dataset.classes` says which to keep."""
 
 
 class Part(NamedTuple):
@@ -32,7 +37,7 @@ class Part(NamedTuple):
 
 
 class DividedSource(Source):
-    """A source of examples in splits. A subclass sets `own_classes` and `splits`, and implements `load` and `choose`.
+    """A source of examples in splits. A subclass sets `own_classes` and `splits`, and implements `load`.
 
     root: folder (or file) of the data.
     train: the split to train on.
@@ -76,7 +81,7 @@ class DividedSource(Source):
         self.limit, self.fraction, self.per_class = limit, fraction, per_class
         self.classes = None if classes is None else tuple(str(name) for name in classes)
         self.download, self.on_error, self.seed = download, on_error, seed
-        self._raw: dict[str, Examples] = {}
+        self._raw: dict[str, SplitExamples] = {}
         self._made: dict[str, Examples | None] = {}
         check_amounts(limit, fraction, per_class)
         check_choices(val, on_error)
@@ -84,15 +89,15 @@ class DividedSource(Source):
             raise ConfigError(f"the checkpoint was trained on {like.modality}, dataset= is one of {self.noun}")
 
     @abstractmethod
-    def load(self, split: str) -> Examples:
+    def load(self, split: str) -> SplitExamples:
         """All examples of one of the dataset's own splits: `labels` count its own classes.
 
         Raises DataError if it is missing or broken.
         """
 
-    @abstractmethod
     def choose(self, part: Part) -> Examples:
-        """The examples of `part`, with its labels, as batches are to be made of them."""
+        """The examples of `part`, with its labels if they are classes, as batches are to be made of them."""
+        return self.loaded(part.split).at(part.rows, part.labels if self.spec.target == "class" else None)
 
     def groups(self, split: str) -> Tensor:
         """Long [N], what a smaller choice of a split keeps in proportion: the classes."""
@@ -109,11 +114,23 @@ class DividedSource(Source):
         if sentence not in self.notes:
             self.notes = (*self.notes, sentence)
 
-    def loaded(self, split: str) -> Examples:
+    def loaded(self, split: str) -> SplitExamples:
         """What `load` gave, which is called once a split."""
         if split not in self._raw:
             self._raw[split] = self.load(split)
         return self._raw[split]
+
+    def to_labels(
+        self, names: Sequence[str], where: Callable[[int], str], classes: Sequence[str] | None = None
+    ) -> Tensor:
+        """Long [N], the numbers of names in `classes`, else in `own_classes`; OTHER_CLASS where `self.classes` keeps
+        some and it is another.
+
+        where: what to call example i in a message, and its split. Raises DataError for a name that is no class.
+        """
+        classes = self.own_classes if classes is None else classes
+        other = None if self.classes is None else OTHER_CLASS
+        return to_labels(names, classes, where, train=self.train, other=other)
 
     def check(self) -> None:
         """Raises ConfigError for splits or classes that the dataset does not have; call it when it is known."""
@@ -134,8 +151,7 @@ class DividedSource(Source):
             return self._reduced(self._divided()[0])
         if name == "test":
             return None if self.test is None else self._all(self.test)
-        assert name == "val", name
-        if self.val is None:
+        if name != "val" or self.val is None:
             return None
         return self._all(self.val) if isinstance(self.val, str) else self._divided()[1]
 
@@ -162,7 +178,8 @@ class DividedSource(Source):
         total = len(self.own_classes)
         if not total:
             return Part(split, torch.arange(len(labels)), labels)
-        wrong = ((labels < 0) | (labels >= total)).nonzero().flatten()
+        least = 0 if self.classes is None else OTHER_CLASS
+        wrong = ((labels < least) | (labels >= total)).nonzero().flatten()
         if len(wrong):
             i = int(wrong[0])
             raise DataError(
@@ -171,7 +188,7 @@ class DividedSource(Source):
             )
         if self.classes is None:
             return Part(split, torch.arange(len(labels)), labels)
-        new = torch.full((total,), -1)
+        new = torch.full((total + 1,), OTHER_CLASS)  # the last one is where OTHER_CLASS itself points
         new[[self.own_classes.index(name) for name in self.classes]] = torch.arange(len(self.classes))
         rows = (new[labels] >= 0).nonzero().flatten()
         return Part(split, rows, new[labels[rows]])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ptft.data.ragged import starts_of
+
 
 def ranks(labels: Tensor) -> Tensor:
     """For every label (long [N], not negative) how many equal ones stand before it, long [N]."""
     order = labels.argsort(stable=True)
     counts = labels.bincount()
-    starts = counts.cumsum(0) - counts
+    starts = starts_of(counts)
     out = torch.empty_like(labels)
     out[order] = torch.arange(len(labels)) - starts[labels[order]]
     return out
@@ -37,7 +39,7 @@ def _shuffle(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63))
 
 
-def thirds(labels: Tensor, seed: int, held_out: float = 0.1) -> dict[str, Tensor]:
+def train_val_test(labels: Tensor, seed: int, held_out: float = 0.1) -> dict[str, Tensor]:
     """Sorted rows of train, val and test where data come undivided; the last two get the share `held_out` each."""
     held = max(1, round(held_out * len(labels)))
     parts = stratified_order(labels, seed).tensor_split((held, 2 * held))

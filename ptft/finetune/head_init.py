@@ -1,4 +1,4 @@
-"""How a new head starts: as it was made, at zero, or fitted to the features of the backbone as it is.
+"""Initialisation of a new head: as it was made, at zero, or fitted to the features of the backbone as it is.
 
 Axes: N examples, D width, K classes.
 """
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ptft.core import Batch, Objective
 from ptft.errors import ConfigError
-from ptft.optim.eager import eager
+from ptft.optim.eager import without_dynamo
 
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 """Penalties tried, the strongest first: each fit starts from the one before."""
@@ -70,13 +70,13 @@ def features_of(
         for batch in batches:
             with autocast():
                 objective(batch)
-            found, label = seen[0].float(), batch["label"]  # the first look at an example, where there are several
-            if found.ndim != 2 or label.ndim != 1 or label.is_floating_point():
+            given, label = seen[0].float(), batch["label"]  # the first look at an example, where there are several
+            if given.ndim != 2 or label.ndim != 1 or label.is_floating_point():
                 raise ConfigError(
                     f"finetune.head_init=probe: objective={type(objective).__name__.lower()} asks for other than one "
                     "class an example; choose random or zero"
                 )
-            features.append(found)
+            features.append(given)
             labels.append(label)
             seen.clear()
     finally:
@@ -113,7 +113,7 @@ def _chosen(x: Tensor, y: Tensor, x_out: Tensor, y_out: Tensor, num_classes: int
 def _solve(x: Tensor, y: Tensor, strength: float, start: Tensor) -> Tensor:
     """Weight and bias [K, D + 1] of the least mean loss and penalty, by L-BFGS (Liu & Nocedal 1989)."""
     both = start.clone().requires_grad_()
-    solver = eager(torch.optim.LBFGS)(
+    solver = without_dynamo(torch.optim.LBFGS)(
         [both], max_iter=300, tolerance_grad=1e-5, tolerance_change=1e-9, line_search_fn="strong_wolfe"
     )
 

@@ -1,4 +1,4 @@
-"""L2-SP: a pull towards the pretrained weights in the place of weight decay."""
+"""L2-SP: a penalty on the distance to the pretrained weights, in the place of weight decay."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 
-class Anchor:
-    """The weights a finetune started from, and the pull back to them: L2-SP (Li et al. 2018, equation 2).
+class L2SP:
+    """The penalty on the distance to the weights that a finetune started from (Li et al. 2018, equation 2).
 
     The penalty strength / 2 * |w - w0|^2 on the backbone belongs to the mean loss, so its gradient joins the others
     before they are clipped. In the paper's words strength is alpha; beta is the weight decay of what is new.
@@ -20,14 +20,14 @@ class Anchor:
         self.start = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
 
     @torch.no_grad()
-    def pull(self, count: Tensor) -> None:
+    def add_gradient(self, count: Tensor) -> None:
         """Adds the penalty's gradient to those that are there, which are summed over `count`."""
-        pulled = [name for name, parameter in self.parameters.items() if parameter.grad is not None]
-        if not pulled:
+        learning = [name for name, parameter in self.parameters.items() if parameter.grad is not None]
+        if not learning:
             return
-        away = torch._foreach_sub([self.parameters[n] for n in pulled], [self.start[n] for n in pulled])
+        away = torch._foreach_sub([self.parameters[n] for n in learning], [self.start[n] for n in learning])
         torch._foreach_mul_(away, self.strength * count)
-        gradients = [gradient for n in pulled if (gradient := self.parameters[n].grad) is not None]
+        gradients = [gradient for n in learning if (gradient := self.parameters[n].grad) is not None]
         torch._foreach_add_(gradients, away)
 
     def state_dict(self) -> dict[str, Tensor]:

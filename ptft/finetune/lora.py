@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, shortened
 
 
 class Factors(nn.Module):
@@ -102,14 +102,14 @@ def attach(
     """
     chosen = _chosen(backbone, targets)
     backbone.requires_grad_(False)
-    found = {}
+    adapters = {}
     for name, module in chosen.items():
         factors = Factors(module._parameters[_weight(module)], rank, alpha, dropout)  # type: ignore[arg-type]
         module.add_module("lora", factors)
         # The module itself becomes another kind: whoever else holds it (a list of layers, say) sees the same one.
         module.__class__ = ADAPTED[type(module)]
-        found[name] = factors
-    return found
+        adapters[name] = factors
+    return adapters
 
 
 def _chosen(backbone: nn.Module, targets: str | Sequence[str]) -> dict[str, nn.Module]:
@@ -125,9 +125,8 @@ def _chosen(backbone: nn.Module, targets: str | Sequence[str]) -> dict[str, nn.M
         chosen = {name: module for name, module in sets.get(targets, able).items() if pattern.search(name)}
         lost = [] if chosen else [targets]
     if lost:
-        names = list(able)
-        some = ", ".join(names if len(names) <= 4 else [*names[:3], "…", names[-1]])
-        raise ConfigError(f"finetune.lora.targets: nothing in this backbone is {', '.join(lost)}; there is {some}")
+        there = shortened(able, last=True)
+        raise ConfigError(f"finetune.lora.targets: nothing in this backbone is {', '.join(lost)}; there is {there}")
     return chosen
 
 

@@ -1,4 +1,7 @@
-"""What learns when, and at which rate: a pure function of the step, so that a continued run needs no state of it."""
+"""Phases of finetuning: what learns when, and at which rate.
+
+They are a pure function of the step, so that a continued run needs no state of them.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ class Phases:
 
     Built once, while `requires_grad` says what may learn at all; then it shows what the last phase needs until `enter`
     is called. adapters: modules that learn in the place of the whole backbone.
-    scales: of every parameter that learns at some time, the factor of its rate in each phase, 0 where it rests.
+    scales: of every parameter that learns at some time, the factor of its rate in each phase, 0 where it is frozen.
 
     Raises ConfigError naming `finetune.train` or `finetune.layer_decay` where the backbone has no such part.
     """
@@ -76,7 +79,7 @@ class Phases:
         return min(sum(step / steps >= phase.until for phase in self.phases), len(self.phases) - 1)
 
     def enter(self, optimizer: Optimizer, step: int, steps: int) -> None:
-        """Let learn what learns at this step, and only that: what rests has no gradient, so nothing moves it.
+        """Let learn what learns at this step, and only that: what is frozen has no gradient, so nothing moves it.
 
         A number of steps that is estimated may waver; a phase that was left is not entered again.
         """
@@ -137,10 +140,10 @@ def _norms(backbone: Backbone) -> list[nn.Module]:
     return [module for module in own if "norm" in type(module).__name__.lower()]
 
 
-def _some(found: Collection[Any], train: str, what: str) -> Collection[Any]:
-    if not found:
+def _some(parts: Collection[Any], train: str, what: str) -> Collection[Any]:
+    if not parts:
         raise ConfigError(f"finetune.train={train} is not possible: this backbone has no {what} that learn")
-    return found
+    return parts
 
 
 def _count(train: str, layers: int) -> int:

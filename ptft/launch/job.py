@@ -1,4 +1,4 @@
-"""One run from its configuration to its status: the stage called, its failure understood, said and stored."""
+"""A job: one run from its configuration to its status: the stage called, its failure understood, said and stored."""
 
 from __future__ import annotations
 
@@ -10,42 +10,41 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
-from ptft.config import resolve
+from ptft.config import compose
 from ptft.config.overrides import quote
+from ptft.config.resolve import Job, resolve
 from ptft.errors import CheckpointError, ConfigError, DataError, Interrupted, PtftError, ResourceError
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runtime import process
 
 if TYPE_CHECKING:
-    from ptft.loggers.console import Report
+    from ptft.config.config import Config
+    from ptft.loggers.console import Console
 
 REFUSED = (ConfigError.exit_code, DataError.exit_code, CheckpointError.exit_code)
 """Exit codes of what fails before any training."""
-ABOUT = "cell.json"
+DESCRIPTION = "cell.json"
 """The file in a run's folder that says which of many runs it is."""
 
 
-def execute(
-    config: dict[str, Any], folder: RunFolder | None, overrides: list[str], *, quiet: bool = False
-) -> dict[str, Any]:
+def execute(job: Job, folder: RunFolder | None, *, quiet: bool = False) -> dict[str, Any]:
     """Run one job to its end, whatever it is, and return its status: `status`, `exit_code` and more.
 
     A failure is returned, not raised, so that a sweep goes on. A continuation that is refused leaves the run's status.
     With `quiet` nothing is said on the terminal; its folder holds it all.
     """
-    from ptft.loggers.console import Report
+    from ptft.loggers.console import Console
 
-    report = Report(folder.path if folder else None, quiet=quiet)
-    if folder and not config["resume"]:
-        _write_config(folder.path, config, overrides)
-    base = {"stage": config["names"]["stage"], "overrides": overrides}
-    before = read_json(folder.path / "status.json") if folder and config["resume"] else {}
+    report = Console(folder.path if folder else None, quiet=quiet)
+    cfg, typed = job.config, list(job.overrides.texts)
+    if folder and not cfg.resume:
+        _write_config(folder.path, cfg, typed)
+    base = {"stage": cfg.names.stage, "overrides": typed}
+    before = read_json(folder.path / "status.json") if folder and cfg.resume else {}
     began = time.perf_counter()
     if folder:
         folder.status(**base, status="running")
-    status = {**base, **_outcome(config, report, folder)}
+    status = {**base, **_outcome(job, report, folder)}
     status["seconds"] = round(time.perf_counter() - began, 3)
     if folder:
         folder.status(**(before if before and status["exit_code"] in REFUSED else _without_trace(status)))
@@ -57,40 +56,39 @@ def execute(
     return _without_trace(status)
 
 
-def run_or_continue(overrides: list[str], about: dict[str, Any], path: Path) -> dict[str, Any]:
+def run_or_continue(overrides: list[str], description: dict[str, Any], path: Path) -> dict[str, Any]:
     """Do the job in `path`, or on from where it was cut there; its status, failures included. Nothing is printed.
 
-    about: what the folder must hold (`identity` says it in short); kept beside the run, in the file `ABOUT`.
+    description: which of many runs it is (`identity` says it in short), kept beside the run in the file `DESCRIPTION`.
     """
     try:
-        folder, config, typed = _begin(overrides, about, path)
+        folder, job = _begin(overrides, description, path)
     except PtftError as error:
         return {"status": "failed", "exit_code": error.exit_code, "message": str(error)}
-    return execute(config, folder, typed, quiet=True)
+    return execute(job, folder, quiet=True)
 
 
-def _begin(overrides: list[str], about: dict[str, Any], path: Path) -> tuple[RunFolder, dict[str, Any], list[str]]:
-    status, held = read_json(path / "status.json").get("status"), read_json(path / ABOUT).get("identity")
-    cut = status in ("running", "interrupted") and held == about["identity"]
+def _begin(overrides: list[str], description: dict[str, Any], path: Path) -> tuple[RunFolder, Job]:
+    status, held = read_json(path / "status.json").get("status"), read_json(path / DESCRIPTION).get("identity")
+    cut = status in ("running", "interrupted") and held == description["identity"]
     if cut and (path / "checkpoints" / "last.pt").exists():
-        typed = [quote(f"resume={path}")]
-        return RunFolder.reopen(path), resolve.prepare(typed), typed
+        return RunFolder.reopen(path), resolve([quote(f"resume={path}")])
     if path.exists():  # a failed run, or one without a checkpoint yet
         RunFolder.reopen(path).release()
         shutil.rmtree(path)
-    config, folder = resolve.prepare(overrides), RunFolder.claim(path)
-    write_json(path / ABOUT, about)
-    return folder, config, overrides
+    job, folder = resolve(overrides), RunFolder.claim(path)
+    write_json(path / DESCRIPTION, description)
+    return folder, job
 
 
 def _without_trace(status: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in status.items() if key != "trace"}
 
 
-def _outcome(config: dict[str, Any], report: Report, folder: RunFolder | None) -> dict[str, Any]:
+def _outcome(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any]:
     """What the stage returned, or how it failed."""
     try:
-        return _stage(config, report, folder)
+        return _stage(job, report, folder)
     except PtftError as error:
         return _failure(error, error.exit_code)
     except KeyboardInterrupt:
@@ -99,14 +97,15 @@ def _outcome(config: dict[str, Any], report: Report, folder: RunFolder | None) -
         return _failure(*_understood(error))
 
 
-def _stage(config: dict[str, Any], report: Report, folder: RunFolder | None) -> dict[str, Any]:
+def _stage(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any]:
     from ptft.config import instantiate
 
-    if config["trusted"] and os.getcwd() not in sys.path:
+    trusted = job.config.trusted
+    if trusted and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # the installed command does not look here by itself; last, it hides nothing
-    stage = instantiate.stage(config["stage"], tuple(config["trusted"]))
+    stage = instantiate.stage(job.config.stage, trusted)
     process.settle()
-    result = stage(OmegaConf.create(config), report, folder)
+    result = stage(job, report, folder)
     return {"exit_code": 0, "status": "finished", **result}
 
 
@@ -121,19 +120,18 @@ def _understood(error: Exception) -> tuple[BaseException, int]:
     text, name = str(error), type(error).__name__
     known: PtftError | None = None
     if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text:
-        said = "out of memory; lower train.batch_size, or raise train.accumulate to cut each batch into parts"
-        known = ResourceError(said)
+        message = "out of memory; lower train.batch_size, or raise train.accumulate to cut each batch into parts"
+        known = ResourceError(message)
     elif "more than 1 value per channel when training" in text:
-        said = "a batch of one image has no batch statistics; raise train.batch_size or lower train.accumulate"
-        known = ConfigError(said)
+        message = "a batch of one image has no batch statistics; raise train.batch_size or lower train.accumulate"
+        known = ConfigError(message)
     if known is None:
         return error, 1
     known.__cause__ = error
     return known, known.exit_code
 
 
-def _write_failure(status: dict[str, Any], report: Report) -> None:
-    report.stop_bar()
+def _write_failure(status: dict[str, Any], report: Console) -> None:
     report.write(status.get("trace", "").rstrip())
     if status["exit_code"]:
         for line in str(status.get("message", "")).splitlines():
@@ -154,8 +152,8 @@ def _print_failure(status: dict[str, Any], folder: RunFolder | None) -> None:
         )
 
 
-def _write_config(folder: Path, config: dict[str, Any], overrides: list[str]) -> None:
+def _write_config(folder: Path, cfg: Config, overrides: list[str]) -> None:
     hidden = folder / ".hydra"
     hidden.mkdir(exist_ok=True)
-    OmegaConf.save(OmegaConf.create(config), hidden / "config.yaml")
-    OmegaConf.save(OmegaConf.create(overrides), hidden / "overrides.yaml")
+    compose.save(cfg.plain(), hidden / "config.yaml")
+    compose.save(overrides, hidden / "overrides.yaml")

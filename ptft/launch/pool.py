@@ -37,11 +37,11 @@ class Worker:
             start_new_session=True,  # Ctrl-C reaches it through its input, once it is closed
         )
 
-    def run(self, overrides: list[str], about: dict[str, Any], folder: Path) -> dict[str, Any]:
+    def run(self, overrides: list[str], description: dict[str, Any], folder: Path) -> dict[str, Any]:
         """Have `launch.job.run_or_continue` called with these, and wait for the status."""
         assert self.process.stdin
         assert self.process.stdout
-        task = {"overrides": overrides, "about": about, "folder": str(folder)}
+        task = {"overrides": overrides, "description": description, "folder": str(folder)}
         with contextlib.suppress(OSError, ValueError):  # it died, or was closed: then it does not answer
             self.process.stdin.write(json.dumps(task) + "\n")
             self.process.stdin.flush()

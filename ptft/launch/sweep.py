@@ -1,4 +1,4 @@
-"""The end of a sweep: a table of its jobs, best first, means over seeds, results.csv and results.json."""
+"""Sweeps: a folder for the jobs, and at the end a table, means over seeds, results.csv and results.json."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from ptft.config.overrides import parse_overrides, typed_values
+from ptft.config.overrides import Overrides
+from ptft.config.resolve import Job
 from ptft.errors import StorageError
 from ptft.runs.folder import read_json, write_json
 
 if TYPE_CHECKING:
-    from ptft.loggers.console import Report
+    from ptft.loggers.console import Console
 
 
 def new_folder(base: Path) -> Path:
@@ -37,17 +38,19 @@ def claim(folder: Path) -> None:
         raise StorageError(f"{folder.absolute()}: holds something already; choose another hydra.sweep.dir")
 
 
-def finish(folder: Path, overrides: list[str], count: int) -> int:
-    """Collect the jobs' results, print and store them; 0 if all of `count` finished, else 1."""
-    jobs = [_job(folder / str(number), number) for number in range(count)]
+def finish(folder: Path, planned: list[Job], swept: list[str]) -> int:
+    """Collect the results of the planned jobs, print and store them; 0 if all of them finished, else 1.
+
+    swept: the keys that were given several values.
+    """
+    jobs = [_job(folder / str(number), number) for number in range(len(planned))]
     ranked = _ranked(jobs)
     _write(folder, jobs)
-    from ptft.loggers.console import Report
+    from ptft.loggers.console import Console
 
-    report = Report()
-    swept = _swept(overrides)
+    report = Console()
     header, rows = _rows(ranked, swept)
-    report.table(f"\n{count} jobs, best first", header, rows)
+    report.table(f"\n{len(jobs)} jobs, best first", header, rows)
     if "seed" in swept:
         _over_seeds(report, ranked, [key for key in swept if key != "seed"])
     for job in jobs:
@@ -55,8 +58,10 @@ def finish(folder: Path, overrides: list[str], count: int) -> int:
             report.say(f"job {job['number']} {job['status']}: {job['message'].splitlines()[0]}", "red")
     report.say(f"results   {folder.absolute() / 'results.csv'}")
     best = ranked[0]
-    if best["status"] == "finished" and best["stage"] == "pretrain":
-        report.say(f"next      ptft stage=finetune ckpt={Path(best['folder']) / 'checkpoints' / 'best.pt'}")
+    following = planned[best["number"]].config.stage.get("next")
+    if best["status"] == "finished" and following and best["monitor"]:
+        ckpt = Path(best["folder"]) / "checkpoints" / "best.pt"
+        report.say(f"next      ptft {following.replace('CKPT', str(ckpt))}")
     return 0 if all(job["status"] == "finished" for job in jobs) else 1
 
 
@@ -88,12 +93,9 @@ def _ranked(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(jobs, key=key)
 
 
-def _swept(overrides: list[str]) -> list[str]:
-    return [override.key_or_group for override in parse_overrides(overrides) if override.is_sweep_override()]
-
-
 def _typed(job: dict[str, Any]) -> dict[str, str]:
-    return {key: "null" if value is None else str(value) for key, value in typed_values(job["overrides"]).items()}
+    typed = Overrides.parse(job["overrides"]).typed
+    return {key: "null" if value is None else str(value) for key, value in typed.items()}
 
 
 def _rows(jobs: list[dict[str, Any]], swept: list[str]) -> tuple[list[str], list[list[str]]]:
@@ -122,7 +124,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _over_seeds(report: Report, jobs: list[dict[str, Any]], keys: list[str]) -> None:
+def _over_seeds(report: Console, jobs: list[dict[str, Any]], keys: list[str]) -> None:
     """Mean ± standard deviation over the seeds of every setting, best first as the jobs are."""
     names = _shown(jobs)
     settings: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)

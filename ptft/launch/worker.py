@@ -32,7 +32,7 @@ def main() -> None:
     from ptft.launch.job import run_or_continue
 
     while (task := tasks.get()) is not None:
-        status = run_or_continue(task["overrides"], task["about"], Path(task["folder"]))
+        status = run_or_continue(task["overrides"], task["description"], Path(task["folder"]))
         replies.write(json.dumps(status) + "\n")
         replies.flush()
     done.set()

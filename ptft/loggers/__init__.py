@@ -1,1 +1,1 @@
-"""Loggers: who is told what a run does."""
+"""Loggers: the console, files and services that are told what a run does."""

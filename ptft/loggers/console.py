@@ -1,18 +1,17 @@
-"""What a run says: rich progress and tables on a terminal, plain lines elsewhere; run.log and metrics.jsonl always."""
+"""The console of a run: rich tables and a progress bar on a terminal, plain lines elsewhere, and run.log always."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import (
@@ -20,18 +19,19 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table as RichTable
+
+from ptft.loggers.logger import Logger
 
 SHARES = ("accuracy", "top5", "macro_f1", "precision", "recall", "f1", "exact_match", "knn")
 SHOWN = ("loss", "accuracy")
 """Metrics with a column of their own in the table of epochs; the others go to metrics.jsonl and the summary."""
 
 
-class Terminal(Console):
+class Terminal(RichConsole):
     """A console that goes on when nobody reads it any more (`ptft … | head`), where rich would end the process."""
 
     def on_broken_pipe(self) -> None:
@@ -40,48 +40,35 @@ class Terminal(Console):
         os.close(null)
 
 
-class Report:
-    """The terminal, `run.log` and `metrics.jsonl` of one run; without a folder only the terminal.
+class Console:
+    """The terminal and `run.log` of one run; without a folder only the terminal.
 
     quiet: nothing goes to the terminal.
     """
 
     def __init__(self, folder: Path | None = None, *, quiet: bool = False) -> None:
-        self.folder = folder
         if not sys.stdout.isatty() and hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="replace")
-        self.console = Terminal(highlight=False, soft_wrap=True, quiet=quiet)
-        self.live = not quiet and self.console.is_terminal and os.environ.get("TERM") != "dumb"
-        self.log = open(folder / "run.log", "a", encoding="utf-8") if folder else None  # noqa: SIM115  # open for the run
-        self.metrics: IO[str] | None = None
-        self.bar: Progress | None = None
-        self.task: TaskID | None = None
-        self.rate = Rate()
-        self.columns: list[str] = []
-        self.monitored = ""
-        self.total: int | None = None
-        self.step = 0
-        self.metrics_lost = False
-        self.warnings: set[str] = set()
-        self.last_train: dict[str, float] = {}
+        self.terminal = Terminal(highlight=False, soft_wrap=True, quiet=quiet)
+        self.live = not quiet and self.terminal.is_terminal and os.environ.get("TERM") != "dumb"
+        self.file = open(folder / "run.log", "a", encoding="utf-8") if folder else None  # noqa: SIM115  # open for the run
+        self.bar: Bar | None = None
 
     def close(self) -> None:
-        self.stop_bar()
-        for file in (self.log, self.metrics):
-            if file:
-                file.close()
+        if self.file:
+            self.file.close()
 
     def write(self, text: str) -> None:
         """A line (or several) into run.log only."""
-        if self.log:
+        if self.file:
             with contextlib.suppress(OSError):
-                self.log.write(text + "\n")
-                self.log.flush()
+                self.file.write(text + "\n")
+                self.file.flush()
 
     def say(self, text: str, style: str = "") -> None:
         """A line on the terminal and in run.log."""
         self.write(text)
-        self.console.print(f"[{style}]{escape(text)}[/]" if style else escape(text))
+        self.terminal.print(f"[{style}]{escape(text)}[/]" if style else escape(text))
 
     def block(self, title: str, rows: Mapping[str, str], style: str = "cyan") -> None:
         """A panel of names and values on a terminal, a line for each elsewhere."""
@@ -92,12 +79,12 @@ class Report:
             for name, value in rows.items():
                 if value:
                     grid.add_row(f"[dim]{escape(name)}[/]", escape(value))
-            self.console.print(
+            self.terminal.print(
                 Panel(grid, title=f"[bold]{escape(title)}[/]", title_align="left", border_style=style, expand=False)
             )
         else:
             for line in [title, *(f"  {line}" for line in lines)]:
-                self.console.print(escape(line))
+                self.terminal.print(escape(line))
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table: drawn on a terminal, aligned plain columns elsewhere."""
@@ -113,105 +100,28 @@ class Report:
                 drawn.add_column(escape(name), justify="right")
             for row in rows:
                 drawn.add_row(*(escape(str(cell)) for cell in row))
-            self.console.print(drawn)
+            self.terminal.print(drawn)
         else:
             for line in [title, *lines]:
-                self.console.print(escape(line.rstrip()))
+                self.terminal.print(escape(line.rstrip()))
 
-    # training
-
-    def start(self, total: int | None, progress: Mapping[str, Any], monitor: str) -> None:
-        """Begin the bar of a training of `total` optimizer steps that stands at `progress`."""
-        self.total, self.monitored, self.step = total, monitor, progress["step"]
-        self.rate.update(progress["samples"], progress["seconds"])
-        if not self.live:
-            return
-        text = TextColumn("{task.fields[said]}")
-        self.bar = Progress(
-            SpinnerColumn(),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            text,
-            TimeRemainingColumn(),
-            console=self.console,
-            transient=True,
-        )
-        self.task = self.bar.add_task("", total=total, completed=self.step, said="")
-        self.bar.start()
-
-    def stop_bar(self) -> None:
-        if self.bar:
-            self.bar.stop()
-            self.bar = None
-
-    def stepped(self, step: int) -> None:
-        """Called after every step; the bar redraws itself a few times a second at the most."""
-        self.step = step
-        if self.bar and self.task is not None:
-            self.bar.update(self.task, completed=step)
-
-    def trained(self, row: dict[str, Any]) -> None:
-        """A log of training: a line of metrics.jsonl, and the bar's text or a plain line."""
-        rate = self.rate.update(row["samples"], row["seconds"])
-        self.record({key: value for key, value in row.items() if key != "samples"})
-        said = "  ".join([*_numbers(row, SHOWN), f"{rate:,.0f} examples/s"])
-        if self.bar and self.task is not None:
-            self.bar.update(self.task, said=said)
-        elif not self.live:
-            of = f"/{self.total}" if self.total else ""
-            self.say(f"step {row['step']}{of}  epoch {row['epoch']}  train {said}  lr {row['lr']:.3g}")
-
-    def evaluated(self, train: dict[str, float], row: dict[str, Any] | None, best: bool) -> None:
-        """A row of the table of epochs."""
-        self.last_train = train
-        if row is not None:
-            self.record(row)
-            if not math.isfinite(row.get(self.monitored, math.nan)):
-                self.say(f"val {self.monitored} is not finite at step {row['step']}: never the best", "yellow")
-        if not self.columns:
-            shown = [*SHOWN, *([self.monitored] if self.monitored not in SHOWN else [])]
-            self.columns = [name for name in shown if name in train or (row and name in row)]
-            if self.live:
-                head = [f"{split + ' ' + name:>16}" for split in ("train", "val") for name in self.columns]
-                self.say(f"{'step':>8} {'epoch':>6} {''.join(head)}", "dim")
-        found = row or {}
-        if self.live:
-            cells = [_cell(values.get(name)) for values in (train, found) for name in self.columns]
-            mark = "  best" if best else ""
-            epoch = found.get("epoch", "")
-            self.say(f"{self.step:>8} {epoch:>6} {''.join(cells)}{mark}")
-        elif row is not None:
-            said = "  ".join([*_numbers(row, self.columns), *(["(best)"] if best else [])])
-            self.say(f"step {row['step']}  epoch {row['epoch']}  val {said}")
-
-    def warned(self, text: str) -> None:
-        """Something that an evaluation found wrong; once, however often it is found."""
-        if text not in self.warnings:
-            self.warnings.add(text)
-            self.say(f"step {self.step}: {text}", "yellow")
-
-    def record(self, row: dict[str, Any]) -> None:
-        """Append one object to metrics.jsonl; NaN and infinity become null. A full disk is said once, and on."""
-        if self.folder is None or self.metrics_lost:
-            return
-        safe = {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()
-        }
-        path = self.folder / "metrics.jsonl"
+    @contextlib.contextmanager
+    def training(self, total: int | None, done: int) -> Iterator[None]:
+        """Inside, a terminal shows a bar of a training of `total` optimizer steps, of which `done` are done."""
+        self.bar = Bar(self.terminal, total, done) if self.live else None
         try:
-            self.metrics = self.metrics or path.open("a", encoding="utf-8")
-            self.metrics.write(json.dumps(safe) + "\n")
-            self.metrics.flush()
-        except OSError as error:
-            self.metrics_lost = True
-            self.say(f"{path}: can't be written ({error.strerror}); the run goes on without it", "yellow")
+            yield
+        finally:
+            if self.bar:
+                self.bar.stop()
+                self.bar = None
 
     @contextlib.contextmanager
     def reading(self, what: str) -> Iterator[Any]:
         """Yields `progress(done, total)` for work before training, shown when it takes longer than a moment."""
         began, shown = time.perf_counter(), None
         bar = Progress(
-            TextColumn(what), BarColumn(bar_width=24), MofNCompleteColumn(), console=self.console, transient=True
+            TextColumn(what), BarColumn(bar_width=24), MofNCompleteColumn(), console=self.terminal, transient=True
         )
 
         def progress(done: int, total: int) -> None:
@@ -230,16 +140,99 @@ class Report:
                 bar.stop()
 
 
-class Rate:
-    """Examples per second between the last two calls."""
+class Bar:
+    """A progress bar of optimizer steps with a line of numbers beside it; it redraws a few times a second at most."""
 
-    def __init__(self) -> None:
-        self.samples, self.seconds = 0, 0.0
+    def __init__(self, terminal: RichConsole, total: int | None, done: int) -> None:
+        self.progress = Progress(
+            SpinnerColumn(),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(),
+            console=terminal,
+            transient=True,
+        )
+        self.task = self.progress.add_task("", total=total, completed=done, numbers="")
+        self.progress.start()
 
-    def update(self, samples: int, seconds: float) -> float:
-        rate = (samples - self.samples) / max(seconds - self.seconds, 1e-9)
-        self.samples, self.seconds = samples, seconds
-        return rate
+    def stop(self) -> None:
+        self.progress.stop()
+
+    def step(self, step: int) -> None:
+        self.progress.update(self.task, completed=step)
+
+    def show(self, numbers: str) -> None:
+        self.progress.update(self.task, numbers=numbers)
+
+
+class ConsoleLogger(Logger):
+    """Logger of a training on the console: the bar or a line a log, and a row of the table of epochs an evaluation.
+
+    total: optimizer steps of the run, None where only time limits it.
+    progress: `step`, `samples` and `seconds` where the training begins, not 0 where a run continues.
+    monitor: name of the metric that decides which evaluation is the best.
+    """
+
+    def __init__(self, console: Console, total: int | None, progress: Mapping[str, Any], monitor: str) -> None:
+        self.console, self.total, self.monitor = console, total, monitor
+        self.latest: int = progress["step"]
+        self.samples: int = progress["samples"]
+        self.seconds: float = progress["seconds"]
+        self.columns: list[str] = []
+        self.warned: set[str] = set()
+
+    def step(self, step: int) -> None:
+        self.latest = step
+        if self.console.bar:
+            self.console.bar.step(step)
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """The bar's text, or a plain line; nothing of the test split, which the end of the run shows."""
+        if row["split"] != "train":
+            return
+        numbers = "  ".join([*_numbers(row, SHOWN), f"{self._rate(row):,.0f} examples/s"])
+        if self.console.bar:
+            self.console.bar.show(numbers)
+        elif not self.console.live:
+            of = f"/{self.total}" if self.total else ""
+            self.console.say(f"step {row['step']}{of}  epoch {row['epoch']}  train {numbers}  lr {row['lr']:.3g}")
+
+    def _rate(self, row: Mapping[str, Any]) -> float:
+        """Examples a second since the last row."""
+        rate = (row["samples"] - self.samples) / max(row["seconds"] - self.seconds, 1e-9)
+        self.samples, self.seconds = row["samples"], row["seconds"]
+        return float(rate)
+
+    def evaluated(self, train: Mapping[str, float], row: Mapping[str, Any] | None, best: bool) -> None:
+        """A row of the table of epochs on a terminal, a line elsewhere."""
+        if row is not None and not math.isfinite(row.get(self.monitor, math.nan)):
+            self.console.say(f"val {self.monitor} is not finite at step {row['step']}: never the best", "yellow")
+        if not self.columns:
+            self._begin_table({**train, **(row or {})})
+        if self.console.live:
+            self._add_to_table(train, row or {}, best)
+        elif row is not None:
+            numbers = "  ".join([*_numbers(row, self.columns), *(["(best)"] if best else [])])
+            self.console.say(f"step {row['step']}  epoch {row['epoch']}  val {numbers}")
+
+    def _begin_table(self, metrics: Mapping[str, Any]) -> None:
+        shown = [*SHOWN, *([self.monitor] if self.monitor not in SHOWN else [])]
+        self.columns = [name for name in shown if name in metrics]
+        if self.console.live:
+            head = [f"{split + ' ' + name:>16}" for split in ("train", "val") for name in self.columns]
+            self.console.say(f"{'step':>8} {'epoch':>6} {''.join(head)}", "dim")
+
+    def _add_to_table(self, train: Mapping[str, float], val: Mapping[str, Any], best: bool) -> None:
+        cells = [_cell(values.get(name)) for values in (train, val) for name in self.columns]
+        mark = "  best" if best else ""
+        self.console.say(f"{self.latest:>8} {val.get('epoch', ''):>6} {''.join(cells)}{mark}")
+
+    def warn(self, text: str) -> None:
+        """What an evaluation found wrong, once, however often it is found."""
+        if text not in self.warned:
+            self.warned.add(text)
+            self.console.say(f"step {self.latest}: {text}", "yellow")
 
 
 def _numbers(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:

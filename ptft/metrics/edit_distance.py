@@ -1,4 +1,7 @@
-"""How many edits lead from one sequence to another (Levenshtein 1966). Axes: B pairs, R and H symbols of the two."""
+"""Edit distance: how many edits lead from one sequence to another (Levenshtein 1966).
+
+Axes: B pairs, R and H symbols of the two.
+"""
 
 from __future__ import annotations
 

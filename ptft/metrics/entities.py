@@ -1,4 +1,4 @@
-"""Metrics of predictions that are given whole, as tensors: exact, ties and edge cases included.
+"""Entity metrics: chunks of tags, their precision, recall and F1, of predictions that are given whole as tensors.
 
 Axes: N examples or words, K classes, C chunk types. Everything is counted in float64 or in whole numbers.
 """

@@ -1,4 +1,4 @@
-"""What features are worth while no label is used to learn them: neighbours that share a class, and their spread.
+"""k-nearest-neighbour accuracy of features that were learned without labels, and how far these are spread.
 
 Axes: B batch, D width, M examples of the bank, K classes, k neighbours.
 """
@@ -47,8 +47,8 @@ class Probe:
         probed = torch.full((), len(features), device=features.device)  # the objective may count patches, say
         sums = {"feature_sum": features.sum(0), "feature_square": features.square().sum(0), "probed": probed}
         if self.reference is not None and "label" in batch:
-            found = vote(features, *self._bank(encode, features.device), self.num_classes)
-            sums["neighbours"] = (found == batch["label"]).sum()
+            voted = vote(features, *self._bank(encode, features.device), self.num_classes)
+            sums["neighbours"] = (voted == batch["label"]).sum()
         return sums
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
@@ -56,8 +56,8 @@ class Probe:
         if "feature_sum" not in sums:
             return {}
         count = sums["probed"]
-        found = {"feature_std": spread(sums["feature_sum"], sums["feature_square"], count)}
-        return {**found, "knn": float(sums["neighbours"] / count)} if "neighbours" in sums else found
+        metrics = {"feature_std": spread(sums["feature_sum"], sums["feature_square"], count)}
+        return {**metrics, "knn": float(sums["neighbours"] / count)} if "neighbours" in sums else metrics
 
     def _bank(self, encode: Callable[[Batch], Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
         if self.bank is None:
@@ -75,8 +75,8 @@ class Probe:
             size = sum(value[:1].nbytes for value in self.reference.take(torch.tensor([0])).values())
             count = min(MOST, total, max(1, BYTES // max(size, 1)))
             chosen = torch.linspace(0, total - 1, count, dtype=torch.float64).round().long()
-            found = self.reference.take(chosen)
-            self.raw = {name: value.to(device) for name, value in found.items()}
+            batch = self.reference.take(chosen)
+            self.raw = {name: value.to(device) for name, value in batch.items()}
         return self.raw
 
 

@@ -1,4 +1,4 @@
-"""How close an answer is to those that are right, by the published rules of SQuAD's evaluation.
+"""SQuAD's exact match and F1: how close an answer is to those that are right, by the published rules.
 
 Rajpurkar et al. 2016 (section 6.1) and 2018: letter case, punctuation, the articles a, an and the, and how many spaces
 there are don't count. Right answers that are empty stand for "no answer".

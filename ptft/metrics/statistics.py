@@ -1,4 +1,4 @@
-"""Small exact statistics: Student's t, intervals, corrected p-values, and curves read backwards.
+"""Statistics of a few repeated runs: Student's t, intervals, p-values with Holm's correction, label efficiency.
 
 t quantiles need no table and no package: for whole degrees of freedom the distribution is a finite sum.
 """
@@ -21,7 +21,7 @@ class Estimate(NamedTuple):
     size: int
 
 
-def inside(t: float, freedom: int) -> float:
+def t_coverage(t: float, freedom: int) -> float:
     """P(|T| <= |t|) for Student's T with `freedom` whole degrees (Abramowitz & Stegun, 26.7.3 and 26.7.4)."""
     angle = math.atan2(abs(t), math.sqrt(freedom))
     sine, cosine = math.sin(angle), math.cos(angle)
@@ -35,13 +35,13 @@ def inside(t: float, freedom: int) -> float:
     return min(share, 1.0)
 
 
-def quantile(freedom: int, confidence: float = CONFIDENCE) -> float:
+def t_quantile(freedom: int, confidence: float = CONFIDENCE) -> float:
     """The t that |T| stays below with probability `confidence`, to the last digits of a float."""
     low, high = 0.0, 1.0
-    while inside(high, freedom) < confidence:
+    while t_coverage(high, freedom) < confidence:
         low, high = high, 2 * high
     while low < (middle := (low + high) / 2) < high:
-        low, high = (middle, high) if inside(middle, freedom) < confidence else (low, middle)
+        low, high = (middle, high) if t_coverage(middle, freedom) < confidence else (low, middle)
     return high
 
 
@@ -51,28 +51,28 @@ def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimat
     mean = statistics.fmean(values)
     if count < 2:
         return Estimate(mean, None, count)
-    return Estimate(mean, quantile(count - 1, confidence) * statistics.stdev(values) / math.sqrt(count), count)
+    return Estimate(mean, t_quantile(count - 1, confidence) * statistics.stdev(values) / math.sqrt(count), count)
 
 
-def chance(differences: Sequence[float]) -> float:
+def p_value(differences: Sequence[float]) -> float:
     """The two-sided p-value of a mean of 0: the paired t-test, for at least two differences."""
     mean, deviation = statistics.fmean(differences), statistics.stdev(differences)
     if deviation == 0:
         return 1.0 if mean == 0 else 0.0
-    return 1 - inside(mean / deviation * math.sqrt(len(differences)), len(differences) - 1)
+    return 1 - t_coverage(mean / deviation * math.sqrt(len(differences)), len(differences) - 1)
 
 
-def corrected(chances: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float]) -> list[float]:
     """p-values that hold for all of a family at once, in the order given (Holm 1979)."""
-    order = sorted(range(len(chances)), key=lambda index: chances[index])
-    found, worst = [0.0] * len(chances), 0.0
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, worst = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):
-        worst = max(worst, min(1.0, (len(chances) - rank) * chances[index]))
-        found[index] = worst
-    return found
+        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = worst
+    return adjusted
 
 
-def rising(values: Sequence[float]) -> list[float]:
+def isotonic_regression(values: Sequence[float]) -> list[float]:
     """The never falling sequence nearest to `values` in squares: neighbours that fall are pooled (Ayer et al. 1955)."""
     pools: list[tuple[float, int]] = []
     for value in values:
@@ -83,14 +83,16 @@ def rising(values: Sequence[float]) -> list[float]:
     return [value for value, count in pools for _ in range(count)]
 
 
-def times(amounts: Sequence[float], values: Sequence[float], amount: float, reached: float) -> tuple[str, float] | None:
+def label_efficiency(
+    amounts: Sequence[float], values: Sequence[float], amount: float, reached: float
+) -> tuple[str, float] | None:
     """How many times `amount` the curve (amounts, values) needs to reach a value.
 
-    The curve is made rising and read linearly in the logarithm of the amount. Returns ("=", factor); (">", factor) and
-    ("<", factor) where the value lies above or below the curve; None where a curve can't be read: of one point, or
-    flat.
+    The curve is made to rise by isotonic regression and read linearly in the logarithm of the amount. Returns
+    ("=", factor); (">", factor) and ("<", factor) where the value lies above or below the curve; None where a curve
+    can't be read: of one point, or flat.
     """
-    curve = rising(values)
+    curve = isotonic_regression(values)
     if len(curve) < 2 or curve[0] == curve[-1]:
         return None
     if reached > curve[-1]:

@@ -1,1 +1,1 @@
-"""Objectives: what is asked of a batch, one file each."""
+"""Objectives: what is asked of a batch, one file each, by whether and how they use labels."""

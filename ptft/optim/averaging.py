@@ -1,11 +1,11 @@
-"""The mean of the weights of a run's last evaluations, tried as its result at the end."""
+"""Averages of weights: exponential over all steps, or the mean over a run's last evaluations."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,65 +14,21 @@ from ptft.errors import ConfigError
 
 
 class Average:
-    """The mean of the weights at the last `points` evaluations (Izmailov et al. 2018, "Averaging Weights Leads to Wider
-    Optima"; of checkpoints: Vaswani et al. 2017, section 6.1).
+    """A running average of a module's weights and float buffers, on its device; subclasses say when and how it moves.
 
-    A running mean on the module's device, so it takes the memory of the weights once whatever `points` is. Which
-    evaluations are the last ones follows from the budget; where that is raised on a resume the mean starts anew. The
-    statistics of batch norms are averaged like the weights, not computed again: that would draw random views.
+    Integer buffers are not averaged; the module's own stay in place. The statistics of batch norms are averaged like
+    the weights, not computed again: that would draw random views.
+    counts: names of the whole numbers that decide how the next update moves it; they are saved with it.
     """
 
-    def __init__(self, module: nn.Module, points: int) -> None:
-        self.points = points
-        self.count = 0
-        self.step = 0
+    counts: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, module: nn.Module) -> None:
         self.weights = {name: tensor.clone() for name, tensor in floats(module).items()}
 
-    def see(self, module: nn.Module, step: int, total: int, every: int) -> None:
-        """Take in an evaluated step of `total`, evaluated at multiples of `every` and at the end; each step once."""
-        if step == self.step:
-            return
-        left = 0 if step >= total else math.ceil(total / every) - step // every
-        self.count = self.count + 1 if left < self.points else 0
-        self.step = step
-        if self.count:
-            own, new = list(self.weights.values()), list(floats(module).values())
-            torch._foreach_lerp_(own, new, 1 / self.count)
-
-    def swapped(self, module: nn.Module) -> AbstractContextManager[None]:
-        """Inside, the module holds the mean; after it exactly what it held before."""
-        return holding(module, self.weights)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain data for exact continuation; the tensors are the means themselves, not copies."""
-        return {"count": self.count, "step": self.step, "weights": dict(self.weights)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` of a mean over the same module gave."""
-        for name, mean in self.weights.items():
-            mean.copy_(state["weights"][name])
-        self.count, self.step = state["count"], state["step"]
-
-
-class Ema:
-    """A moving average of a module's weights (Polyak & Juditsky 1992), its float buffers (BatchNorm) included.
-
-    After n updates the next one keeps min(decay, (1 + n) / (10 + n)) of the average, so that the random start is soon
-    forgotten. Integer buffers are not averaged; the module's own stay in place.
-    """
-
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        if not 0 <= decay < 1:
-            raise ConfigError(f"train.ema={decay} must be at least 0 and below 1")
-        self.decay = decay
-        self.updates = 0
-        self.weights = {name: tensor.clone() for name, tensor in floats(module).items()}
-
-    def update(self, module: nn.Module) -> None:
-        """Moves the average towards the module's present weights."""
-        keep = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(list(self.weights.values()), list(floats(module).values()), 1 - keep)
-        self.updates += 1
+    def move(self, module: nn.Module, share: float) -> None:
+        """Moves the average by `share` of the way to the module's present weights."""
+        torch._foreach_lerp_(list(self.weights.values()), list(floats(module).values()), share)
 
     def swapped(self, module: nn.Module) -> AbstractContextManager[None]:
         """Inside, the module holds the averages; after it, also after an exception, exactly what it held before."""
@@ -80,7 +36,7 @@ class Ema:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data for exact continuation; the tensors are the averages themselves, not copies."""
-        return {"updates": self.updates, "weights": dict(self.weights)}
+        return {**{name: getattr(self, name) for name in self.counts}, "weights": dict(self.weights)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` of an average over the same module gave."""
@@ -88,7 +44,58 @@ class Ema:
         assert weights.keys() == self.weights.keys(), "the averages belong to another module"
         for name, average in self.weights.items():
             average.copy_(weights[name])
-        self.updates = state["updates"]
+        for name in self.counts:
+            setattr(self, name, state[name])
+
+
+class Ema(Average):
+    """Exponential moving average, updated after every step (Polyak & Juditsky 1992).
+
+    After n updates the next one keeps min(decay, (1 + n) / (10 + n)) of the average, so that the random start is soon
+    forgotten.
+    """
+
+    counts = ("updates",)
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise ConfigError(f"train.ema={decay} must be at least 0 and below 1")
+        super().__init__(module)
+        self.decay = decay
+        self.updates = 0
+
+    def update(self, module: nn.Module) -> None:
+        """Takes in the weights after an optimizer step."""
+        keep = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.move(module, 1 - keep)
+        self.updates += 1
+
+
+class EvaluationAverage(Average):
+    """Mean of the weights at the last `points` evaluations (Izmailov et al. 2018, "Averaging Weights Leads to Wider
+    Optima"; of checkpoints: Vaswani et al. 2017, section 6.1).
+
+    A running mean, so it takes the memory of the weights once whatever `points` is. Which evaluations are the last ones
+    follows from the budget; where that is raised on a resume the mean starts anew.
+    """
+
+    counts = ("count", "step")
+
+    def __init__(self, module: nn.Module, points: int) -> None:
+        super().__init__(module)
+        self.points = points
+        self.count = 0
+        self.step = 0
+
+    def update(self, module: nn.Module, step: int, total: int, every: int) -> None:
+        """Takes in an evaluated step of `total`, evaluated at multiples of `every` and at the end; each step once."""
+        if step == self.step:
+            return
+        left = 0 if step >= total else math.ceil(total / every) - step // every
+        self.count = self.count + 1 if left < self.points else 0
+        self.step = step
+        if self.count:
+            self.move(module, 1 / self.count)
 
 
 @contextmanager

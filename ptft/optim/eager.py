@@ -1,4 +1,4 @@
-"""torch's optimizers without their way into torch's compiler."""
+"""Optimizer classes of torch without the decorators that import torch's compiler."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T", bound=Optimizer)
 DECORATED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 
 
-def eager(cls: type[T]) -> type[T]:
+def without_dynamo(cls: type[T]) -> type[T]:
     """`cls`, by the same name and with the same state, without the decorators that tell the compiler to leave it alone.
 
     To say so they import the compiler, about a second, also where nothing is ever compiled.

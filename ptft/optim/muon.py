@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ptft.optim.eager import eager
+from ptft.optim.eager import without_dynamo
 
 _OUTER = re.compile(r"(^|[._])(heads?|classifier|embed|embeddings?|pos|positions?|wte|wpe)([._]|$)")
 """Names of matrices that are no hidden ones: what reads the input or writes the answer."""
@@ -59,17 +59,19 @@ class Muon(Optimizer):
         self._rest: Optimizer | None = None
         if hidden:
             flat = [{**group, "params": [_matrix(p) for p in group["params"]]} for group in hidden]
-            self._muon = eager(torch.optim.Muon)(
+            self._muon = without_dynamo(torch.optim.Muon)(
                 flat, lr, weight_decay, momentum, nesterov, ns_steps=ns_steps, adjust_lr_fn=adjust_lr_fn
             )
             for group, real in zip(self._muon.param_groups, hidden, strict=True):
                 group["params"] = real["params"]
         if others and rest == "sgd":
-            self._rest = eager(torch.optim.SGD)(
+            self._rest = without_dynamo(torch.optim.SGD)(
                 others, lr, rest_momentum, weight_decay=weight_decay, nesterov=nesterov, fused=fused
             )
         elif others:
-            self._rest = eager(torch.optim.AdamW)(others, lr, (betas[0], betas[1]), eps, weight_decay, fused=fused)
+            self._rest = without_dynamo(torch.optim.AdamW)(
+                others, lr, (betas[0], betas[1]), eps, weight_decay, fused=fused
+            )
         parts = [part for part in (self._muon, self._rest) if part is not None]
         defaults = {"lr": lr, "weight_decay": weight_decay}
         super().__init__([group for part in parts for group in part.param_groups], defaults)

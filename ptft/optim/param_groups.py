@@ -1,4 +1,4 @@
-"""What the loop does to weights besides the optimizer's step: groups, clipping, rates, averages, an anchor."""
+"""Parameter groups of an optimizer, their learning rates, and gradient clipping."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def parameter_groups(
     """The parameters that learn, each in exactly one group of equal rates and decay, in the order of the modules.
 
     A group holds `params`, their `names`, `weight_decay`, `base_lr` (= `lr` as given), `lr_scales` (the factor in each
-    phase, 0 where the group rests), `lr_scale` (the present one) and the rate that follows, `lr`. So the groups are the
+    phase, 0 where it is frozen), `lr_scale` (the present one) and the rate that follows, `lr`. So the groups are the
     same in every phase. Parameters of at most one axis (biases, norms) and those the backbone names in
     `no_weight_decay` do not decay; with `anchored` nothing of the backbone does, for it is drawn to where it started.
-    scales: of every parameter that learns at some time, the factor of its rate in each phase, 0 where it rests.
+    scales: of every parameter that learns at some time, the factor of its rate in each phase, 0 where it is frozen.
     """
     fixed = _without_decay(objective, anchored)
     groups: dict[tuple[tuple[float, ...], float], dict[str, Any]] = {}

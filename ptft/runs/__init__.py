@@ -1,1 +1,1 @@
-"""Run folders: claimed, locked, described, found again."""
+"""Run folders: claimed, locked, their status, and how they are found again."""

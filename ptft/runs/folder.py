@@ -1,4 +1,4 @@
-"""Run folders: a name of its own, claimed by one process, with its status; and the newest run of a kind."""
+"""Run folders: a name of its own, claimed by one process, with its status."""
 
 from __future__ import annotations
 

@@ -9,8 +9,6 @@ from typing import Any
 from ptft.errors import CheckpointError
 from ptft.runs.folder import read_json
 
-TRAINING = ("pretrain", "finetune")
-
 
 def found_below(base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every run folder below `base` with its status, newest first; sweeps included."""

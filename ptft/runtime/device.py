@@ -10,36 +10,40 @@ import torch
 
 import ptft
 from ptft.errors import ConfigError
-from ptft.runtime.precision import Kernels
+from ptft.runtime.precision import ComputeFormat
 
 
-def device_name(device: torch.device, kernels: Kernels) -> str:
+def device_name(device: torch.device, compute_format: ComputeFormat) -> str:
     """The device with its name or threads, the precision and the layout."""
     if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)}), {kernels}"
-    return f"cpu with {torch.get_num_threads()} threads, {kernels}" if device.type == "cpu" else f"{device}, {kernels}"
+        name = f"{device} ({torch.cuda.get_device_name(device)})"
+    elif device.type == "cpu":
+        name = f"cpu with {torch.get_num_threads()} threads"
+    else:
+        name = str(device)
+    return f"{name}, {compute_format}"
 
 
 def find_device(name: str) -> torch.device:
     """`auto` is cuda, then mps, then cpu. Raises ConfigError for one that is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    found = torch.device(name)
-    cuda_missing = found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count()
-    if cuda_missing or (found.type == "mps" and not torch.backends.mps.is_available()):
+    device = torch.device(name)
+    cuda_missing = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    if cuda_missing or (device.type == "mps" and not torch.backends.mps.is_available()):
         raise ConfigError(f"device={name}: this machine has none that torch can use; device=auto takes what there is")
-    return found
+    return device
 
 
-def tf32(wanted: bool, on: torch.device) -> bool:
+def tf32(wanted: bool, device: torch.device) -> bool:
     """Whether float32 is multiplied in TF32 from now on: on CUDA where it is wanted (GPUs before Ampere ignore it).
 
     The matrices' setting goes through the function that keeps torch's older and newer flags in agreement.
     """
-    if on.type == "cuda":
+    if device.type == "cuda":
         torch.set_float32_matmul_precision("high" if wanted else "highest")
         torch.backends.cudnn.conv.fp32_precision = "tf32" if wanted else "ieee"  # type: ignore[attr-defined]
-    return wanted and on.type == "cuda"
+    return wanted and device.type == "cuda"
 
 
 def peak_memory(device: torch.device) -> int:

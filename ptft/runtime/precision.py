@@ -1,4 +1,4 @@
-"""In which precision and memory layout a model computes: typed, or measured with a few steps of the real thing.
+"""Precision and memory format in which a model computes: typed, or measured with a few steps of the real thing.
 
 Half precision with channels last is 2.5 times as fast as plain float32 for one network and slower for another on the
 same machine, so nothing is taken on faith here. What was measured is remembered (`cache_dir`), so that the runs of a
@@ -23,7 +23,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
-class Kernels:
+class ComputeFormat:
     """precision: fp32, bf16 or fp16 (mixed: weights stay float32). layout: of images, channels_last or contiguous."""
 
     precision: str
@@ -33,40 +33,40 @@ class Kernels:
         return self.precision + (", channels last" if self.layout == "channels_last" else "")
 
 
-def ruled(precision: str, layout: str, on: torch.device) -> Kernels:
+def ruled(precision: str, layout: str, device: torch.device) -> ComputeFormat:
     """Without measuring: bf16 where the hardware computes in it, channels last.
 
     Raises ConfigError for fp16 on a CPU.
     """
-    if precision == "fp16" and on.type == "cpu":
+    if precision == "fp16" and device.type == "cpu":
         raise ConfigError("precision=fp16: needs a GPU; on a CPU choose bf16 or fp32")
     if precision == "auto":
-        precision = "bf16" if _has_bf16(on) else "fp32"
-    return Kernels(precision, "channels_last" if layout == "auto" else layout)
+        precision = "bf16" if _has_bf16(device) else "fp32"
+    return ComputeFormat(precision, "channels_last" if layout == "auto" else layout)
 
 
-def _has_bf16(on: torch.device) -> bool:
-    if on.type == "cuda":
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capable: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if on.type == "cpu" else {}
+    capable: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
     return bool(capable.get("avx512_bf16") or capable.get("amx_bf16"))
 
 
-def choices(precision: str, layout: str, on: torch.device, objective: Objective) -> list[Kernels]:
+def choices(precision: str, layout: str, device: torch.device, objective: Objective) -> list[ComputeFormat]:
     """What `auto` has to choose from, the likely fastest first; one choice where nothing is open."""
     convolves = any(isinstance(module, nn.Conv2d) for module in objective.modules())
-    first = ruled(precision, "contiguous" if layout == "auto" and not convolves else layout, on)
+    first = ruled(precision, "contiguous" if layout == "auto" and not convolves else layout, device)
     layouts = ["channels_last", "contiguous"] if layout == "auto" and convolves else [first.layout]
     precisions = list(dict.fromkeys([first.precision, "fp32"])) if precision == "auto" else [first.precision]
-    return [Kernels(p, form) for form in layouts for p in precisions]
+    return [ComputeFormat(p, form) for form in layouts for p in precisions]
 
 
-def place(objective: Objective, kernels: Kernels) -> Objective:
+def place(objective: Objective, compute_format: ComputeFormat) -> Objective:
     """The objective in that layout, in place."""
-    return objective.to(memory_format=FORMATS[kernels.layout])
+    return objective.to(memory_format=FORMATS[compute_format.layout])
 
 
-def autocast(precision: str, on: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+def autocast(precision: str, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
     if precision not in DTYPES:
         return contextlib.nullcontext
-    return lambda: torch.autocast(on.type, DTYPES[precision])
+    return lambda: torch.autocast(device.type, DTYPES[precision])

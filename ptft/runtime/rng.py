@@ -1,4 +1,4 @@
-"""Random generators: seeding, their state, and drawing the same numbers again."""
+"""Random generators: seeding, their state, and a copy of them to draw from."""
 
 from __future__ import annotations
 
@@ -39,14 +39,19 @@ def set_rng_state(state: dict[str, Any], device: torch.device) -> None:
         torch.mps.set_rng_state(state["device"])
 
 
-DRAWS = 0
+EVALUATION_SEED = 0
 """Seed of what is random in an evaluation."""
 
 
 @contextlib.contextmanager
-def same_draws(on: torch.device) -> Iterator[None]:
-    """Inside, what is drawn from torch's global generators is always the same; after it they are as they were."""
-    kind = on.type if on.type != "cpu" else "cuda"
-    with torch.random.fork_rng([on] if on.type == "cuda" else [], device_type=kind):
-        torch.manual_seed(DRAWS)
+def forked(device: torch.device, seed: int | None = None) -> Iterator[None]:
+    """Inside, torch's global generators of the CPU and of `device` may be drawn from; after it they are as they were.
+
+    seed: what they start from inside, so that the same is drawn each time; None leaves them where they are.
+    """
+    # On a CPU alone fork_rng wants the name of some accelerator all the same, and an empty list of its devices.
+    kind = device.type if device.type != "cpu" else "cuda"
+    with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type=kind):
+        if seed is not None:
+            torch.manual_seed(seed)
         yield

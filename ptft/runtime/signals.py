@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM during training: finish the step, save, leave. A second one leaves at once."""
+"""Signal handlers: SIGINT and SIGTERM during training finish the step, save, leave. A second one leaves at once."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Stages: what `stage=` runs, one file each."""
+"""Stages: what `stage=` runs, a file or a folder each, and what they print."""

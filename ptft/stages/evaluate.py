@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from omegaconf import DictConfig
-
-from ptft.builders import components, restore
-from ptft.builders.restore import trained_in
-from ptft.builders.run import eval_loader, plain, read_splits, same_channels
-from ptft.checkpoint.load import Origin, load
-from ptft.core import Examples, Objective, Source, Table
-from ptft.errors import ConfigError, DataError
-from ptft.loggers.console import Report
+from ptft.builders import components
+from ptft.builders.inputs import eval_loader, read_splits, same_channels
+from ptft.builders.restore import restored, trained_in
+from ptft.checkpoint.load import Checkpoint
+from ptft.config.config import Config
+from ptft.config.resolve import Job
+from ptft.core import Source, Table
+from ptft.errors import DataError
+from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, find_device, peak_memory, tf32, versions
 from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
-from ptft.stages import console
+from ptft.stages import messages
 from ptft.stages.summary import write_tables
 from ptft.train.loop import evaluate
 
@@ -26,21 +25,22 @@ MOST_CLASSES = 20
 """Above so many classes the confusion matrix is shown as its largest confusions."""
 
 
-def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any]:
+def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Metrics of the checkpoint on one split, and the tables of its objective."""
-    origin = load(cfg.ckpt)
+    cfg, checkpoint = job.config, job.checkpoint
+    assert checkpoint
     device = find_device(cfg.device)
-    chosen = trained_in(cfg, origin, device)
+    chosen = trained_in(cfg, checkpoint, device)
     tf32(cfg.train.tf32, device)
-    labelled = "label" in components.needs(plain(cfg.objective), tuple(cfg.trusted))
-    source = components.source(plain(cfg.dataset), origin.spec, tuple(cfg.trusted), labelled=labelled)
-    same_channels(origin, source)
+    labelled = "label" in components.needs(cfg.objective, cfg.trusted)
+    source = components.source(cfg.dataset, checkpoint.spec, cfg.trusted, labelled=labelled)
+    same_channels(checkpoint, source)
     reference = None if labelled else source.split("train")
-    objective = place(restored(cfg, origin, source.spec.shape, reference).to(device), chosen)
-    _same_classes(origin, source)
+    objective = place(restored(cfg, checkpoint, source.spec.shape, reference).to(device), chosen)
+    _same_classes(checkpoint, source)
     split = _split(cfg, source)
     examples = read_splits(source, (split,), cfg, device, out)[split]
-    _header(cfg, out, folder, origin, source, f"{len(examples):,} {split}", device_name(device, chosen))
+    _header(cfg, out, folder, checkpoint, source, f"{len(examples):,} {split}", device_name(device, chosen))
     if folder is None:
         return {}
     metrics, tables = evaluate(objective, eval_loader(cfg, examples, device), autocast(chosen.precision, device))
@@ -56,34 +56,18 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
         "samples": len(examples),
         "metrics": {split: metrics},
         "peak_memory_bytes": peak_memory(device),
-        "parent": origin.parent,
+        "parent": checkpoint.parent,
         "versions": versions(),
     }
     write_json(folder.path / "summary.json", summary)
-    following = f"ptft stage=predict ckpt={short(origin.path)} input=FILES"
-    out.block("evaluate done", console.results({split: metrics}), "green")
-    console.ending(out, folder.path, following)
+    out.block("evaluate done", messages.results({split: metrics}), "green")
+    messages.ending(out, folder.path, messages.next_command(cfg, short(checkpoint.path)))
     return {"metrics": {split: metrics}}
 
 
-def restored(
-    cfg: DictConfig, origin: Origin, shape: dict[str, Any] | None = None, reference: Examples | None = None
-) -> Objective:
-    """The checkpoint's objective with every tensor of it, for inputs of `shape` (None: those it was trained on).
-
-    reference: training examples that only measure, where an objective uses no labels.
-
-    Raises ConfigError for a file that holds no task, CheckpointError where its tensors don't fit.
-    """
-    if origin.spec is None or "objective" not in (origin.config or {}):
-        raise ConfigError(f"ckpt={origin.path}: holds a backbone and no task; finetune it first")
-    spec = replace(origin.spec, shape=shape or origin.spec.shape)
-    return restore.restored(origin, plain(cfg.model), plain(cfg.objective), spec, tuple(cfg.trusted), reference)
-
-
-def _same_classes(origin: Origin, source: Source) -> None:
-    assert origin.spec
-    here, there = list(source.spec.classes), list(origin.spec.classes)
+def _same_classes(checkpoint: Checkpoint, source: Source) -> None:
+    assert checkpoint.spec
+    here, there = list(source.spec.classes), list(checkpoint.spec.classes)
     if here != there:
         only_here = [name for name in here if name not in there]
         only_there = [name for name in there if name not in here]
@@ -94,7 +78,7 @@ def _same_classes(origin: Origin, source: Source) -> None:
         )
 
 
-def _split(cfg: DictConfig, source: Source) -> str:
+def _split(cfg: Config, source: Source) -> str:
     wanted = [cfg.split] if cfg.split else ["test", "val"]
     for split in wanted:
         if source.split(split) is not None:
@@ -105,22 +89,21 @@ def _split(cfg: DictConfig, source: Source) -> str:
 
 
 def _header(
-    cfg: DictConfig, out: Report, folder: RunFolder | None, origin: Origin, source: Source, sizes: str, device: str
+    cfg: Config, out: Console, folder: RunFolder | None, checkpoint: Checkpoint, source: Source, sizes: str, device: str
 ) -> None:
     rows = {
         "model": f"{cfg.names.model}, {cfg.names.objective}",
-        "data": f"{cfg.names.dataset}: {sizes}; {console.examples_of(source.spec)}",
+        "data": f"{cfg.names.dataset}: {sizes}; {messages.examples_of(source.spec)}",
         "device": device,
-        "start": origin.path,
+        "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
     }
     out.block("ptft evaluate", rows)
-    for note in [cfg.names.get("ckpt"), *source.notes]:
-        if note:
-            out.say(note)
+    for note in filter(None, [checkpoint.latest, *source.notes]):
+        out.say(note)
 
 
-def _show(out: Report, title: str, table: Table) -> None:
+def _show(out: Console, title: str, table: Table) -> None:
     if len(table.rows) <= MOST_CLASSES:
         rows = [
             [name, *(str(round(value)) for value in values)]

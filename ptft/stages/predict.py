@@ -12,50 +12,50 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
-from ptft.builders.restore import trained_in
-from ptft.builders.run import plain
-from ptft.checkpoint.load import Origin, load
+from ptft.builders.restore import restored, trained_in
+from ptft.checkpoint.load import Checkpoint
+from ptft.config.config import Config
+from ptft.config.resolve import Job
 from ptft.core import Batch, Objective, Spec
 from ptft.data import readers
 from ptft.data.loader import on_device
 from ptft.data.readers import Row
 from ptft.errors import ConfigError, DataError, StorageError
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, find_device, tf32, versions
 from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
-from ptft.stages import console
-from ptft.stages.evaluate import restored
+from ptft.stages import messages
 
 BATCH = 64
 SHOWN = 10
 
 
-def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any]:
+def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Read, predict, write. Unreadable files are said and left out; if none can be read, DataError."""
-    origin = load(cfg.ckpt)
+    cfg, checkpoint = job.config, job.checkpoint
+    assert checkpoint
     device = find_device(cfg.device)
-    chosen = trained_in(cfg, origin, device)
+    chosen = trained_in(cfg, checkpoint, device)
     tf32(cfg.train.tf32, device)
-    objective = place(restored(cfg, origin).to(device), chosen).eval()
-    if type(objective).answers is Objective.answers:
+    objective = place(restored(cfg, checkpoint).to(device), chosen).eval()
+    if type(objective).predict is Objective.predict:
         raise ConfigError(
             f"ckpt={cfg.ckpt}: objective={cfg.names.objective} has no answer for new files; finetune it first"
         )
-    spec = origin.spec
+    spec = checkpoint.spec
     assert spec
     items = readers.find(spec, str(cfg.input), bool(cfg.whole))
     if not items:
         raise DataError(f"input={cfg.input}: no {spec.modality} files there; name a file, a folder or a glob")
     header = {
         "model": f"{cfg.names.model}, {cfg.names.objective}",
-        "input": f"{len(items):,} items, read as {console.shape_of(spec)}",
+        "input": f"{len(items):,} items, read as {messages.shape_of(spec)}",
         "device": device_name(device, chosen),
-        "start": origin.path,
+        "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
     }
     out.block("ptft predict", header)
@@ -63,11 +63,11 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
         return {}
     found: list[tuple[Any, Row]] = []
     unreadable: list[str] = []
-    options = {**plain(cfg.generate), "seed": cfg.seed}
+    options = {**cfg.generate.plain(), "seed": cfg.seed}
     with out.reading("predicting") as progress, torch.inference_mode(), autocast(chosen.precision, device)():
         for readable, batch, failed in _batches(items, spec):
             moved = next(on_device(iter([batch]), device)) if readable else {}
-            found += zip(readable, objective.answers(moved, **options) if readable else [], strict=True)
+            found += zip(readable, objective.predict(moved, **options) if readable else [], strict=True)
             unreadable += failed
             progress(len(found) + len(unreadable), len(items))
     rows = readers.finish(spec, found)
@@ -77,12 +77,12 @@ def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any
         raise DataError(f"input={cfg.input}: none of the {len(items)} items can be read; the first: {unreadable[0]}")
     target = Path(os.path.expanduser(str(cfg.output))).absolute() if cfg.output else folder.path / "predictions.csv"
     _write(target, rows)
-    _close(cfg, out, folder, origin, rows, len(unreadable), target)
+    _close(cfg, out, folder, checkpoint, rows, len(unreadable), target)
     return {}
 
 
 def _close(
-    cfg: DictConfig, out: Report, folder: RunFolder, origin: Origin, rows: list[Row], unreadable: int, target: Path
+    cfg: Config, out: Console, folder: RunFolder, checkpoint: Checkpoint, rows: list[Row], unreadable: int, target: Path
 ) -> None:
     """The summary, the first rows, and the last lines."""
     counts = Counter(row["class"] for row in rows if "class" in row)
@@ -93,7 +93,7 @@ def _close(
         "unreadable": unreadable,
         **({"classes": counts} if counts else {}),
         "output": str(target),
-        "parent": origin.parent,
+        "parent": checkpoint.parent,
         "versions": versions(),
     }
     write_json(folder.path / "summary.json", summary)
@@ -103,7 +103,7 @@ def _close(
     if counts:
         done["classes"] = ", ".join(f"{name} {count}" for name, count in counts.most_common(10))
     out.block("predict done", done, "green")
-    console.ending(out, folder.path, f"ptft stage=evaluate ckpt={short(origin.path)}")
+    messages.ending(out, folder.path, messages.next_command(cfg, short(checkpoint.path)))
 
 
 def _shown(value: str | float, digits: int) -> str:

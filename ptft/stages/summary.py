@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ptft.builders.run import Run
 from ptft.core import Table
+from ptft.loggers.jsonl import write_table
 from ptft.runtime.device import peak_memory, versions
 from ptft.train.flops import flops_per_example
 
@@ -26,8 +26,8 @@ def summarise(r: Run, status: str, metrics: Metrics) -> dict[str, Any]:
         "objective": names.objective,
         "seed": r.cfg.seed,
         "device": str(r.device),
-        "precision": r.kernels.precision,
-        "layout": r.kernels.layout,
+        "precision": r.execution.compute_format.precision,
+        "layout": r.execution.compute_format.layout,
         "steps": p.step,
         "epochs": p.epoch,
         "samples": p.samples,
@@ -37,7 +37,7 @@ def summarise(r: Run, status: str, metrics: Metrics) -> dict[str, Any]:
         "peak_memory_bytes": peak_memory(r.device),
         "parameters": sum(q.numel() for q in t.objective.parameters()),
         "trainable_parameters": sum(q.numel() for q in t.parameters),
-        "flops": flops_per_example(r.objective, r.splits["train"], r.device) * p.samples,
+        "flops": flops_per_example(r.objective, r.inputs.splits["train"], r.device) * p.samples,
         "metrics": metrics,
         "best": {**t.monitor, "value": p.best, "step": p.best_step},
         "checkpoints": {"best": "checkpoints/best.pt", "last": "checkpoints/last.pt"},
@@ -48,7 +48,6 @@ def summarise(r: Run, status: str, metrics: Metrics) -> dict[str, Any]:
 
 
 def write_tables(folder: Path, split: str, tables: dict[str, Table]) -> None:
-    """`confusion_test.json` and the like: names of rows and columns, and the values."""
+    """A file each, as `write_table` names it."""
     for name, table in tables.items():
-        content = {"rows": table.rows, "columns": table.columns, "values": table.values}
-        (folder / f"{name}_{split}.json").write_text(json.dumps(content), encoding="utf-8")
+        write_table(folder, name, split, *table)

@@ -2,52 +2,62 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
 from functools import partial
 from typing import Any
 
-from omegaconf import DictConfig
-
-from ptft.builders.run import Run, assemble, eval_loader, plain
+from ptft.builders.inputs import eval_loader
+from ptft.builders.run import Run, build
 from ptft.checkpoint import file as checkpoint_file
+from ptft.config.resolve import Job
 from ptft.data.loader import worker_failure
 from ptft.errors import DataError, Interrupted
-from ptft.loggers.console import Report
-from ptft.loggers.jsonl import cut_metrics
+from ptft.loggers.console import Console, ConsoleLogger
+from ptft.loggers.jsonl import JsonlLogger, cut_metrics
+from ptft.loggers.logger import Loggers
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import versions
 from ptft.runtime.paths import short
 from ptft.runtime.signals import CODES, on_signal
-from ptft.stages import console
-from ptft.stages.summary import Metrics, summarise, write_tables
+from ptft.stages import messages
+from ptft.stages.summary import Metrics, summarise
 from ptft.train.loop import evaluate, fit, train_step
-from ptft.train.watch import Watch
+from ptft.train.watch import FiniteCheck
 
 
-def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any]:
+def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Train and leave checkpoints, metrics and a summary in `folder`; without one (`dry_run`) show the plan.
 
     Returns what `status.json` adds to the status. Raises the typed errors of ptft.
     """
-    built = assemble(cfg, out)
-    console.header(built, out, folder.path if folder else None)
+    built = build(job, out)
+    messages.header(built, out, folder.path if folder else None)
     if folder is None:
-        console.plan(built, out, _one_step(built))
+        messages.plan(built, out, _one_step(built))
         return {}
     writer = checkpoint_file.Writer()
-    if cfg.resume:
+    if job.config.resume:
         _restore(built, out, folder)
     else:
         _save(built, folder, writer, better=False)
-    try:
-        _train(built, out, folder, writer)
-    finally:
-        writer.wait()
-    if built.training.stop:
-        raise _interrupted(built, folder)
-    return {"metrics": _finish(built, out, folder)}
+    with contextlib.closing(_loggers(built, out, folder)) as loggers:
+        try:
+            train = _train(built, out, loggers, folder, writer)
+        finally:
+            writer.wait()
+        if built.training.stop:
+            raise _interrupted(built, folder)
+        return {"metrics": _finish(built, out, loggers, folder, train)}
+
+
+def _loggers(r: Run, out: Console, folder: RunFolder) -> Loggers:
+    t = r.training
+    monitor = t.monitor["metric"].split("/")[-1]
+    console_logger = ConsoleLogger(out, t.total, dataclasses.asdict(t.progress), monitor)
+    return Loggers(JsonlLogger(folder.path, out), console_logger)
 
 
 def _one_step(r: Run) -> float:
@@ -59,21 +69,22 @@ def _one_step(r: Run) -> float:
         t.progress.step = max(t.progress.step, math.ceil(start * (t.total or 0)))
         for _ in range(2):
             began = time.perf_counter()
-            train_step(t, batch, Watch(t))
+            train_step(t, batch, FiniteCheck(t))
         mean += (end - start) * (time.perf_counter() - began)
     return mean
 
 
-def _restore(r: Run, out: Report, folder: RunFolder) -> None:
+def _restore(r: Run, out: Console, folder: RunFolder) -> None:
     """Continue exactly: weights, optimizer, averages, generators, position. Rows newer than the checkpoint are cut."""
-    assert r.origin
-    assert r.origin.training
-    if r.origin.meta["fingerprint"] != r.fingerprint:
+    start = r.inputs.start
+    assert start
+    assert start.training
+    if start.meta["fingerprint"] != r.inputs.fingerprint:
         raise DataError(
-            f"{r.origin.path}: the dataset changed since this was saved (its fingerprint differs); "
+            f"{start.path}: the dataset changed since this was saved (its fingerprint differs); "
             "start a new run with ckpt="
         )
-    r.training.load_state_dict(r.origin.weights, r.origin.training)
+    r.training.load_state_dict(start.weights, start.training)
     p = r.training.progress
     cut_metrics(folder.path / "metrics.jsonl", p.step)
     out.say(
@@ -82,32 +93,34 @@ def _restore(r: Run, out: Report, folder: RunFolder) -> None:
     )
 
 
-def _train(r: Run, out: Report, folder: RunFolder, writer: checkpoint_file.Writer) -> None:
+def _train(
+    r: Run, out: Console, loggers: Loggers, folder: RunFolder, writer: checkpoint_file.Writer
+) -> dict[str, float]:
+    """The metrics of training between the last two evaluations."""
     t = r.training
 
     def stop(name: str) -> None:
         t.stop = name
 
-    out.start(t.total, dataclasses.asdict(t.progress), t.monitor["metric"].split("/")[-1])
     try:
-        with on_signal(stop):
-            fit(t, out, lambda better: _save(r, folder, writer, better=better))
+        with out.training(t.total, t.progress.step), on_signal(stop):
+            train = fit(t, loggers, lambda better: _save(r, folder, writer, better=better))
     except RuntimeError as error:
         raise worker_failure(error) or error from error
-    out.stop_bar()
-    if skipped := len(getattr(t.loader, "skipped", ())):
+    if skipped := len(r.execution.loader.skipped):
         out.say(f"{skipped} unreadable files were left out of the batches (dataset.on_error=skip)", "yellow")
+    return train
 
 
 def _save(r: Run, folder: RunFolder, writer: checkpoint_file.Writer, *, better: bool) -> None:
     """best.pt where this is the best so far, then last.pt; both hold the result's weights, last.pt all the rest too."""
     t, best, last = r.training, folder.checkpoints / "best.pt", folder.checkpoints / "last.pt"
     content = {
-        "config": plain(r.cfg),
-        "spec": r.objective.describe(r.source.spec).to_dict(),
+        "config": r.cfg.plain(),
+        "spec": r.objective.describe(r.inputs.source.spec).to_dict(),
         "weights": t.weights(),
         "progress": dataclasses.asdict(t.progress),
-        "fingerprint": r.fingerprint,
+        "fingerprint": r.inputs.fingerprint,
         "parent": r.parent,
         "transfer": r.transfer,
         "versions": versions(),
@@ -128,18 +141,20 @@ def _interrupted(r: Run, folder: RunFolder) -> Interrupted:
     )
 
 
-def _finish(r: Run, out: Report, folder: RunFolder) -> Metrics:
+def _finish(r: Run, out: Console, loggers: Loggers, folder: RunFolder, train: dict[str, float]) -> Metrics:
     """Measure the best weights on the held-out splits, write the summary, say the result."""
     t, best = r.training, folder.checkpoints / "best.pt"
     if not best.exists():
         out.say(f"no evaluation gave {t.monitor['metric']}, so best.pt is last.pt", "yellow")
         checkpoint_file.link(folder.checkpoints / "last.pt", best)
-    t.take(checkpoint_file.read(best)[0]["weights"])
-    metrics: Metrics = {"train": out.last_train}
+    t.load_weights(checkpoint_file.read(best)[0]["weights"])
+    metrics: Metrics = {"train": train}
     for split in ("val", "test"):
-        if split in r.splits:
-            metrics[split], tables = evaluate(t.objective, eval_loader(r.cfg, r.splits[split], r.device), t.autocast)
-            write_tables(folder.path, split, tables)
+        if split in r.inputs.splits:
+            batches = eval_loader(r.cfg, r.inputs.splits[split], r.device)
+            metrics[split], tables = evaluate(t.objective, batches, t.autocast)
+            for name, table in tables.items():
+                loggers.table(name, split, *table)
     if "test" in metrics:
         row = {
             "step": t.progress.best_step or t.progress.step,
@@ -147,8 +162,8 @@ def _finish(r: Run, out: Report, folder: RunFolder) -> Metrics:
             "split": "test",
             **metrics["test"],
         }
-        out.record({**row, "seconds": round(t.progress.seconds, 3)})
+        loggers.log({**row, "seconds": round(t.progress.seconds, 3)})
     summary = summarise(r, "finished", metrics)
     write_json(folder.path / "summary.json", summary)
-    console.closing(r, out, folder.path, summary)
+    messages.closing(r, out, folder.path, summary)
     return metrics

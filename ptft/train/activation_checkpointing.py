@@ -15,7 +15,7 @@ from ptft.core import Backbone
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-def recompute_blocks(backbone: Backbone) -> int:
+def checkpoint_activations(backbone: Backbone) -> int:
     """Let every block of `backbone.layers()` forget its activations, and compute them again for its gradients.
 
     Changes nothing else: gradients, random numbers and batch statistics are those without it, and so are the names in
@@ -24,11 +24,11 @@ def recompute_blocks(backbone: Backbone) -> int:
     """
     blocks = [module for layer in backbone.layers() for module in layer if next(module.children(), None) is not None]
     for block in blocks:
-        block.forward = _Recomputed(block)
+        block.forward = _Checkpointed(block)
     return len(blocks)
 
 
-class _Recomputed:
+class _Checkpointed:
     """The forward pass of `block`, which it takes the place of; a copy of the block gets one of its own."""
 
     def __init__(self, block: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""The one training loop. It knows a module that turns a batch into a loss, and when to do what else.
+"""The training loop: one for every task. It knows a module that turns a batch into a loss, and when to do what else.
 
 Gradients are of summed losses; they are divided once, by the count of the whole batch, so cutting a batch into parts
 (or spreading it over processes) changes nothing else.
@@ -9,60 +9,58 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ptft.core import Batch, Objective, Table
+from ptft.loggers.logger import Logger
 from ptft.optim.param_groups import clip_and_scale, set_lr
 from ptft.train.state import Batches, Meter, Progress, Training
-from ptft.train.watch import Clock, Watch
+from ptft.train.watch import FiniteCheck, Timer
 
 
-class Said(Protocol):
-    """What the loop tells while it runs."""
-
-    def trained(self, row: dict[str, Any]) -> None: ...
-    def evaluated(self, train: dict[str, float], row: dict[str, Any] | None, best: bool) -> None: ...
-    def stepped(self, step: int) -> None: ...
-    def warned(self, text: str) -> None: ...
-
-
-def fit(t: Training, said: Said, save: Callable[[bool], None]) -> None:
+def fit(t: Training, logger: Logger, save: Callable[[bool], None]) -> dict[str, float]:
     """Train until the budget, the patience or a stop ends it. `save(best)` writes a checkpoint.
 
-    Raises NotFiniteError before a step that would spoil the weights.
+    Returns the metrics of training between the last two evaluations. Raises NotFiniteError before a step that would
+    spoil the weights.
     """
-    watch, clock = Watch(t), Clock(t.progress)
+    finite, timer = FiniteCheck(t), Timer(t.progress)
+    train: dict[str, float] = {}
     t.objective.train()
-    if t.owes_evaluation():
-        save(assess(t, watch, said))
+    if t.evaluation_due():
+        better, train = assess(t, finite, logger)
+        save(better)
     while not t.finished() and not t.stop:
-        for batch in clock.waiting(t.loader.epoch(t.progress.epoch, t.progress.batch)):
-            train_step(t, batch, watch)
-            clock.tick()
-            said.stepped(t.progress.step)
-            if t.finished() or clock.due(t.every.log, t.progress.step):
-                log(t, watch, said)
-            better = t.owes_evaluation() and assess(t, watch, said)
+        for batch in timer.waiting(t.loader.epoch(t.progress.epoch, t.progress.batch)):
+            train_step(t, batch, finite)
+            timer.tick()
+            logger.step(t.progress.step)
+            if t.finished() or timer.due(t.every.log, t.progress.step):
+                log(t, finite, logger)
+            better = False
+            if t.evaluation_due():
+                better, train = assess(t, finite, logger)
             ended = t.finished() or t.stop is not None
             if ended or better or t.progress.step % t.every.save == 0:
-                watch.check()
+                finite.check()
                 save(better)
-            clock.start()
+            timer.start()
             if ended:
                 break
+    return train
 
 
-def train_step(t: Training, batch: Batch, watch: Watch) -> None:
+def train_step(t: Training, batch: Batch, finite: FiniteCheck) -> None:
     """One optimizer step on one batch, in `accumulate` parts; moves the progress."""
     p = t.progress
     if t.phases:
         t.phases.enter(t.optimizer, p.step, t.horizon())
     set_lr(t.optimizer, t.schedule(p.step, t.horizon()))
     sums, norm = t.graph(batch) if t.graph else gradients(t, batch)
-    watch.see(sums["total"] if t.scaler else norm + sums["total"])
+    finite.add(sums["total"] if t.scaler else norm + sums["total"])
     if t.scaler:
         t.scaler.step(t.optimizer)
         t.scaler.update()
@@ -89,8 +87,8 @@ def gradients(t: Training, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         sums.add(step)
     if t.scaler:
         t.scaler.unscale_(t.optimizer)
-    if t.anchor:
-        t.anchor.pull(sums.sums["count"])
+    if t.l2sp:
+        t.l2sp.add_gradient(sums.sums["count"])
     return sums.sums, clip_and_scale(t.parameters, sums.sums["count"], t.clip)
 
 
@@ -127,42 +125,43 @@ def _parts(batch: Batch, accumulate: int) -> Iterator[Batch]:
         yield dict(zip(pieces, values, strict=True))
 
 
-def log(t: Training, watch: Watch, said: Said) -> None:
-    """Say how training went since the last log."""
-    watch.check()
+def log(t: Training, finite: FiniteCheck, logger: Logger) -> None:
+    """Tell how training went since the last log."""
+    finite.check()
     p = t.progress
     row = {"step": p.step, "epoch": p.epoch, "split": "train", **t.window.metrics(t.objective)}
-    said.trained(
+    logger.log(
         {**row, "lr": float(t.optimizer.param_groups[-1]["lr"]), "seconds": round(p.seconds, 3), "samples": p.samples}
     )
     t.window.sums = {}
 
 
-def assess(t: Training, watch: Watch, said: Said) -> bool:
-    """Evaluate on the validation split where there is one; whether it was the best so far.
+def assess(t: Training, finite: FiniteCheck, logger: Logger) -> tuple[bool, dict[str, float]]:
+    """Evaluate on the validation split where there is one: whether it was the best so far, and the metrics of training
+    since the last evaluation.
 
     A stop leaves everything as it was, so that the run evaluates first when it is continued.
     """
-    watch.check()
+    finite.check()
     p, p.averaged = t.progress, 0
     metrics, averaged = _measure(t), _measure_average(t)
     if t.stop:
-        return False
+        return False, {}
     p.evaluated = p.step
     train, t.running.sums = t.running.metrics(t.objective), {}
     if t.val is None:
         p.averaged = t.average.count if t.average and t.finished() else 0
-        said.evaluated(train, None, False)
-        return False
+        logger.evaluated(train, None, False)
+        return False, train
     better = _judge(t, metrics)
-    said.evaluated(train, _row(p, metrics), better)
+    logger.evaluated(train, _row(p, metrics), better)
     if averaged:
         assert t.average
         p.averaged = t.average.count if _judge(t, averaged) else 0
-        said.evaluated(train, {**_row(p, averaged), "averaged": t.average.count}, p.averaged > 0)
+        logger.evaluated(train, {**_row(p, averaged), "averaged": t.average.count}, p.averaged > 0)
     for text in t.objective.warnings(metrics):
-        said.warned(text)
-    return better or p.averaged > 0
+        logger.warn(text)
+    return better or p.averaged > 0, train
 
 
 def _judge(t: Training, metrics: dict[str, float]) -> bool:
@@ -185,7 +184,7 @@ def _measure_average(t: Training) -> dict[str, float]:
     if t.average is None:
         return {}
     assert t.total is not None, "an average of the last evaluations needs a budget in steps"
-    t.average.see(t.objective, t.progress.step, t.total, t.every.evaluate)
+    t.average.update(t.objective, t.progress.step, t.total, t.every.evaluate)
     if t.val is None or t.stop or not t.finished() or t.average.count < 2:
         return {}
     with t.average.swapped(t.objective):

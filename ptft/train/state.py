@@ -1,4 +1,4 @@
-"""What moves while a run trains: position, budget, sums, and the state for an exact continuation."""
+"""State of a training run: position, budget, sums, and all that an exact continuation needs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ptft.core import Batch, Objective, Step
 from ptft.finetune import lora
-from ptft.finetune.l2sp import Anchor
+from ptft.finetune.l2sp import L2SP
 from ptft.finetune.phases import Phases
-from ptft.optim.averaging import Average, Ema
+from ptft.optim.averaging import Ema, EvaluationAverage
 from ptft.optim.schedules import Schedule
 from ptft.runtime.rng import rng_state, set_rng_state
 from ptft.train.cuda_graph import StepGraph
@@ -92,8 +92,7 @@ class Meter:
         self._lists: dict[str, list[Tensor]] = {}
 
     def add(self, step: Step) -> None:
-        found = {"total": step.total.detach(), "count": step.count, **step.sums}
-        self.merge(found)
+        self.merge({"total": step.total.detach(), "count": step.count, **step.sums})
         for name, values in step.lists.items():
             self._lists.setdefault(name, []).append(values)
 
@@ -131,8 +130,8 @@ class Training:
     ema: Ema | None = None
     phases: Phases | None = None
     """What learns when; None: what may learn does, all the time."""
-    anchor: Anchor | None = None
-    average: Average | None = None
+    l2sp: L2SP | None = None
+    average: EvaluationAverage | None = None
     accumulate: int = 1
     clip: float | None = None
     patience: int | None = None
@@ -167,7 +166,7 @@ class Training:
         impatient = self.patience is not None and p.worse >= self.patience
         return spent or impatient or (self.total is not None and p.step >= self.total)
 
-    def owes_evaluation(self) -> bool:
+    def evaluation_due(self) -> bool:
         """Whether this step is to be evaluated and was not: also of a run that a signal ended before it was."""
         p = self.progress
         return p.evaluated < p.step and (self.finished() or p.step % self.every.evaluate == 0)
@@ -187,10 +186,10 @@ class Training:
     def weights(self) -> dict[str, Tensor]:
         """A copy of the result's weights on the CPU, named as of an objective that nothing was attached to."""
         with self.result():
-            found = lora.plain_weights(self.objective)
-            return {name: value.detach().to("cpu", copy=True) for name, value in found.items()}
+            weights = lora.plain_weights(self.objective)
+            return {name: value.detach().to("cpu", copy=True) for name, value in weights.items()}
 
-    def take(self, weights: dict[str, Tensor]) -> None:
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Put such weights into the objective, to measure them; it can't be trained any more then."""
         lora.detach(self.objective)
         self.objective.load_state_dict(weights)
@@ -210,7 +209,7 @@ class Training:
             "raw_weights": self.objective.state_dict() if self._apart() else None,
             "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
-            "anchor": self.anchor.state_dict() if self.anchor else None,
+            "anchor": self.l2sp.state_dict() if self.l2sp else None,
             "average": self.average.state_dict() if self.average else None,
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "window": self.window.sums,
@@ -224,8 +223,8 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])
-        if self.anchor:
-            self.anchor.load_state_dict(state["anchor"])
+        if self.l2sp:
+            self.l2sp.load_state_dict(state["anchor"])
         if self.average:
             self.average.load_state_dict(state["average"])
         if self.scaler:

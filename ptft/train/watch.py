@@ -1,4 +1,4 @@
-"""Watching a run: losses that are not finite, and the time that passes."""
+"""Checks and times of a training run: losses that are not finite, and the time that passes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ptft.errors import NotFiniteError
 from ptft.train.state import Progress, Training
 
 
-class Watch:
+class FiniteCheck:
     """Notices a loss or gradient that is not finite: on the CPU before the optimizer step, which costs nothing there.
 
     On other devices the first bad step is remembered without waiting for the device, and read before anything is
@@ -25,7 +25,7 @@ class Watch:
         self.t = t
         self.bad = torch.full((), -1, device=t.device)
 
-    def see(self, value: Tensor) -> None:
+    def add(self, value: Tensor) -> None:
         step = self.t.progress.step
         if value.device.type == "cpu":
             if not math.isfinite(value):
@@ -45,7 +45,7 @@ class Watch:
         )
 
 
-class Clock:
+class Timer:
     """Time spent in training, without evaluations and saves, and in waiting for data; whether a second has passed."""
 
     def __init__(self, progress: Progress) -> None:

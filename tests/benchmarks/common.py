@@ -13,12 +13,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console, ConsoleLogger
+from ptft.loggers.jsonl import JsonlLogger
+from ptft.loggers.logger import Loggers
 from ptft.train.loop import fit
 from ptft.train.state import Budget, Training
 
@@ -39,11 +42,13 @@ def fitted(t: Training, folder: Path, steps: int) -> float:
     t.budget, t.total = Budget(steps=t.progress.step + steps), t.progress.step + steps
     t.progress.evaluated = t.total
     with contextlib.redirect_stdout(io.StringIO()):
-        report = Report(folder)
+        console = Console(folder)
+        loggers = Loggers(JsonlLogger(folder, console), ConsoleLogger(console, t.total, asdict(t.progress), "loss"))
         began = time.perf_counter()
-        fit(t, report, lambda better: None)
+        fit(t, loggers, lambda better: None)
         seconds = time.perf_counter() - began
-        report.close()
+        loggers.close()
+        console.close()
     return seconds
 
 

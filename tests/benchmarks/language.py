@@ -13,7 +13,7 @@ from ptft.data.text.grammar import Grammar
 from ptft.finetune.phases import Phases
 from ptft.models.text.transformer import Transformer
 from ptft.objectives.language.causal_lm import CausalLM
-from ptft.optim.eager import eager
+from ptft.optim.eager import without_dynamo
 from ptft.optim.param_groups import parameter_groups
 from ptft.optim.schedules import Cosine
 from ptft.runtime import process
@@ -48,7 +48,7 @@ def prepared(source: Grammar, model: Transformer) -> Training:
     task = CausalLM(model, source.spec)
     return Training(
         objective=task,
-        optimizer=eager(torch.optim.AdamW)(
+        optimizer=without_dynamo(torch.optim.AdamW)(
             parameter_groups(task, Phases(task).scales, lr=1e-3, weight_decay=0.05), fused=True
         ),
         schedule=Cosine(),

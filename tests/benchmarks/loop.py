@@ -15,7 +15,7 @@ from ptft.data.loader import Loader
 from ptft.finetune.phases import Phases
 from ptft.models.image.cnn import CNN
 from ptft.objectives.supervised.classify import Classify
-from ptft.optim.eager import eager
+from ptft.optim.eager import without_dynamo
 from ptft.optim.param_groups import clip_and_scale, parameter_groups
 from ptft.optim.schedules import Cosine
 from ptft.runtime import process
@@ -23,7 +23,7 @@ from ptft.runtime.autotune import fastest
 from ptft.runtime.precision import autocast, choices, place
 from ptft.train.loop import train_step
 from ptft.train.state import Budget, Every, Training
-from ptft.train.watch import Watch
+from ptft.train.watch import FiniteCheck
 from tests.benchmarks.common import Options, fitted, in_turn, rates
 
 CPU, BATCH, STEPS = torch.device("cpu"), 64, 150
@@ -40,7 +40,7 @@ def prepared() -> Training:
     place(task, chosen)
     return Training(
         objective=task,
-        optimizer=eager(torch.optim.Adam)(
+        optimizer=without_dynamo(torch.optim.Adam)(
             parameter_groups(task, Phases(task).scales, lr=1e-3, weight_decay=0.0), fused=True
         ),
         schedule=Cosine(),
@@ -83,11 +83,11 @@ def overhead(options: Options) -> str:
 def top_ten(options: Options) -> str:
     """Where the time of a step goes."""
     t = prepared()
-    batches, watch = itertools.cycle(t.loader.epoch(0)), Watch(t)
+    batches, finite = itertools.cycle(t.loader.epoch(0)), FiniteCheck(t)
     for _ in range(20):
-        train_step(t, next(batches), watch)
+        train_step(t, next(batches), finite)
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         for _ in range(50):
-            train_step(t, next(batches), watch)
+            train_step(t, next(batches), finite)
     found = seen.key_averages().table(sort_by="self_cpu_time_total", row_limit=10, max_name_column_width=44)
     return f"```\n{found}\n```\n"

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from ptft.checkpoint import file as checkpoint_file
-from ptft.checkpoint import load
+from ptft.checkpoint.load import open_checkpoint
 from ptft.errors import CheckpointError, StorageError
 from tests.conftest import ROOT, refused
 
@@ -75,10 +75,10 @@ def test_every_truncation_is_noticed(path):
     for length in sample(len(whole), 110):
         path.write_bytes(whole[:length])
         with pytest.raises(CheckpointError, match=r"empty|incomplete|not a ptft checkpoint"):
-            load.load(str(path))
+            open_checkpoint(str(path))
     path.write_bytes(whole + b"\0")
     with pytest.raises(CheckpointError, match="incomplete"):
-        load.load(str(path))
+        open_checkpoint(str(path))
 
 
 def test_every_flipped_bit_is_noticed(path):
@@ -88,7 +88,7 @@ def test_every_flipped_bit_is_noticed(path):
         damaged[position] ^= 1 << bits.randrange(8)
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError):
-            load.load(str(path))
+            open_checkpoint(str(path))
 
 
 def test_a_flipped_bit_in_a_tensor_is_named_and_the_whole_one_beside_it(path):
@@ -111,7 +111,7 @@ def test_an_empty_file_and_the_whole_one_beside_it(path):
 def test_what_is_no_checkpoint_is_called_that(path, content):
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="not a ptft checkpoint"):
-        load.load(str(path))
+        open_checkpoint(str(path))
 
 
 def test_another_version_is_refused_by_its_number(path, monkeypatch):
@@ -274,7 +274,7 @@ def test_code_is_refused_and_never_runs(tmp_path, packed, kind):
     path, marker = tmp_path / "evil.pt", tmp_path / "marker"
     PACKED[packed](evils(marker)[kind], path)
     with pytest.raises(CheckpointError, match=r"evil\.pt: refused, because it holds code") as error:
-        load.load(str(path))
+        open_checkpoint(str(path))
     assert "weights_only" not in str(error.value)
     assert not marker.exists()
 
@@ -304,7 +304,7 @@ FOREIGN = {
 @pytest.mark.parametrize("name", FOREIGN)
 def test_honest_weights_from_elsewhere_are_read(tmp_path, name):
     FOREIGN[name](WEIGHTS, tmp_path / name)
-    found = load.load(str(tmp_path / name))
+    found = open_checkpoint(str(tmp_path / name))
     assert found.weights.keys() == WEIGHTS.keys()
     assert all(torch.equal(found.weights[key], WEIGHTS[key]) for key in WEIGHTS)
     assert found.config is found.spec is found.training is None
@@ -315,7 +315,7 @@ def test_honest_weights_from_elsewhere_are_read(tmp_path, name):
 def test_a_file_without_named_tensors_is_no_start(tmp_path, content):
     torch.save(content, tmp_path / "empty.pt")
     with pytest.raises(CheckpointError, match="no tensors by name"):
-        load.load(str(tmp_path / "empty.pt"))
+        open_checkpoint(str(tmp_path / "empty.pt"))
 
 
 def test_a_cut_safetensors_file_is_refused(tmp_path):
@@ -324,4 +324,4 @@ def test_a_cut_safetensors_file_is_refused(tmp_path):
     for length in (0, 4, 20, len(whole) - 1):
         (tmp_path / "cut.safetensors").write_bytes(whole[:length])
         with pytest.raises(CheckpointError, match=r"cut\.safetensors"):
-            load.load(str(tmp_path / "cut.safetensors"))
+            open_checkpoint(str(tmp_path / "cut.safetensors"))

@@ -2,16 +2,15 @@
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torchvision import models
 
-from ptft.builders.run import assemble
+from ptft.builders.run import build
 from ptft.checkpoint import file as checkpoint_file
-from ptft.checkpoint.transfer import take_over
-from ptft.config import resolve
+from ptft.checkpoint.transfer import load_pretrained
+from ptft.config.resolve import resolve
 from ptft.core import Spec
 from ptft.errors import CheckpointError
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console
 from ptft.models.hub.torchvision import TorchvisionBackbone
 from ptft.models.image.cnn import CNN
 from ptft.models.image.vision_transformer import VisionTransformer
@@ -26,7 +25,7 @@ DIGITS = tuple("0123456789")
 
 def ready(*overrides):
     """The run of these overrides as it stands before its first step."""
-    return assemble(OmegaConf.create(resolve.prepare(list(overrides))), Report())
+    return build(resolve(list(overrides)), Console())
 
 
 def stored(folder, name="best.pt"):
@@ -76,7 +75,7 @@ def test_the_report_accounts_for_every_tensor(pretrained):
     for kind in ("loaded", "reinitialised"):
         assert report[kind]["tensors"] == {name: own[name].numel() for name in report[kind]["tensors"]}
         assert report[kind]["parameters"] == sum(report[kind]["tensors"].values())
-    assert any("new" in line and "10 classes there (0, 1, 2, …, 9), 3 here (3, 5, 8)" in line for line in run.said)
+    assert any("new" in line and "10 classes there (0, 1, 2, …, 9), 3 here (3, 5, 8)" in line for line in run.notes)
 
 
 def test_a_kept_head_is_the_checkpoints(pretrained):
@@ -114,7 +113,7 @@ def test_a_backbone_that_does_not_fit_is_an_error_and_loads_nothing(backbone, sa
     objective, weights = task(backbone()), task(CNN(spec(), (4, 8), 16)).state_dict()
     before = {name: value.clone() for name, value in objective.state_dict().items()}
     with pytest.raises(CheckpointError, match=said):
-        take_over(objective, weights, whole=False, why="", origin="some.pt")
+        load_pretrained(objective, weights, head=False, why="", source="some.pt")
     assert equal(objective.state_dict(), before)
 
 
@@ -123,13 +122,13 @@ def test_one_missing_tensor_is_an_error():
     weights = task(CNN(spec(), (4, 8), 16)).state_dict()
     del weights["backbone.conv2.bias"]
     with pytest.raises(CheckpointError, match=r"1 of the backbone's 6 tensors are not in it \(conv2.bias\)"):
-        take_over(objective, weights, whole=False, why="", origin="some.pt")
+        load_pretrained(objective, weights, head=False, why="", source="some.pt")
 
 
 def test_a_head_that_does_not_fit_can_not_be_kept():
     objective, weights = task(CNN(spec(), (4, 8), 16)), task(CNN(spec(), (4, 8), 16), ("a", "b")).state_dict()
     with pytest.raises(CheckpointError, match=r"its head does not fit .*finetune\.head=new"):
-        take_over(objective, weights, whole=True, why="", origin="some.pt")
+        load_pretrained(objective, weights, head=True, why="", source="some.pt")
 
 
 @pytest.mark.parametrize("prefix", ["", "net.", "encoder.", "student.backbone.", "model.encoder.net.", "net.net."])
@@ -138,7 +137,7 @@ def test_foreign_weights_are_found_by_their_names(prefix):
     weights = {f"{prefix}{name}": value for name, value in net.state_dict().items()}
     backbone = TorchvisionBackbone(spec(64, 3), name="mobilenet_v3_small", stem="original")
     objective = Classify(backbone, spec(64, 3))
-    report = take_over(objective, weights, whole=False, why="", origin="some.pth")
+    report = load_pretrained(objective, weights, head=False, why="", source="some.pth")
     own, old = objective.backbone.net.state_dict(), net.state_dict()
     assert equal(own, {name: old[name] for name in own})
     assert {name.rsplit(".", 2)[-2] for name in report.ignored} == {"3"}
@@ -150,9 +149,9 @@ def test_of_two_parts_that_fit_equally_the_averaged_one_is_taken_and_said(averag
     parts = {name: CNN(spec(), (4, 8), 16).state_dict() for name in ("student", averaged)}
     weights = {f"{part}.{name}": value for part, found in parts.items() for name, value in found.items()}
     objective = task(CNN(spec(), (4, 8), 16))
-    report = take_over(objective, weights, whole=False, why="", origin="some.pth")
+    report = load_pretrained(objective, weights, head=False, why="", source="some.pth")
     assert equal(objective.backbone.state_dict(), parts[averaged])
-    assert report.said == f"the backbone is what lies under {averaged}. in the file; student. would fit too"
+    assert report.note == f"the backbone is what lies under {averaged}. in the file; student. would fit too"
     assert set(report.ignored) == {f"student.{name}" for name in parts["student"]}
 
 
@@ -160,7 +159,7 @@ def test_of_equal_parts_the_first_is_taken():
     parts = {name: CNN(spec(), (4, 8), 16).state_dict() for name in ("encoder_q", "encoder_k")}
     weights = {f"{part}.{name}": value for part, found in parts.items() for name, value in found.items()}
     objective = task(CNN(spec(), (4, 8), 16))
-    take_over(objective, weights, whole=False, why="", origin="some.pth")
+    load_pretrained(objective, weights, head=False, why="", source="some.pth")
     assert equal(objective.backbone.state_dict(), parts["encoder_q"])
 
 
@@ -169,7 +168,7 @@ def test_a_file_of_other_names_is_refused_with_names_of_both_sides():
     with pytest.raises(
         CheckpointError, match=r"it has words\.weight, the backbone conv1\.weight.*; model= must"
     ) as caught:
-        take_over(objective, {"words.weight": torch.zeros(3)}, whole=False, why="", origin="some.pth")
+        load_pretrained(objective, {"words.weight": torch.zeros(3)}, head=False, why="", source="some.pth")
     assert "\n" not in str(caught.value)
 
 
@@ -186,7 +185,7 @@ def test_the_first_convolution_follows_the_channels(build, first, old, new):
     torch.manual_seed(0)
     before, objective = build(spec(channels=old)).eval(), task(build(spec(channels=new)))
     weights = {f"backbone.{name}": value for name, value in before.state_dict().items()}
-    report = take_over(objective, weights, whole=False, why="", origin="some.pt")
+    report = load_pretrained(objective, weights, head=False, why="", source="some.pt")
     assert list(report.resized) == [f"backbone.{first}.weight"]
     after, grey = objective.backbone.eval(), torch.rand(2, 1, 16, 16)
     with torch.no_grad():

@@ -193,16 +193,16 @@ def stop_at(monkeypatch, step: int) -> None:
     import os
     import signal
 
-    from ptft.loggers.console import Report
+    from ptft.loggers.console import ConsoleLogger
 
-    stepped = Report.stepped
+    told = ConsoleLogger.step
 
     def then_stop(self, number):
-        stepped(self, number)
+        told(self, number)
         if number == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Report, "stepped", then_stop)
+    monkeypatch.setattr(ConsoleLogger, "step", then_stop)
 
 
 def test_what_it_never_wrote_is_refused(ptft, tmp_path):

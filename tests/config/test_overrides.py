@@ -5,7 +5,7 @@ import random
 import pytest
 
 from ptft.config import compose
-from ptft.config.overrides import PATH_KEYS, expand, parse, quote, typed_values
+from ptft.config.overrides import PATH_KEYS, Overrides, parse, quote
 from ptft.errors import ConfigError, nearest, suggest
 
 ODD = "ab/ .,=()[]{}#~'\"\\:;|&$@!?*+-<>%^`\tдのé1"
@@ -24,7 +24,7 @@ def odd_paths(count, seed, letters=ODD):
 def test_any_path_reaches_the_configuration_as_it_was_typed():
     for key in PATH_KEYS:
         for path in odd_paths(300, key):
-            assert typed_values([quote(f"{key}={path}")]) == {key: path}
+            assert Overrides.parse([quote(f"{key}={path}")]).typed == {key: path}
 
 
 def test_words_that_look_like_values_stay_text():
@@ -44,7 +44,7 @@ def test_words_that_look_like_values_stay_text():
         "\\'",
         "'",
     ):
-        assert typed_values([quote(f"ckpt={path}")]) == {"ckpt": path}
+        assert Overrides.parse([quote(f"ckpt={path}")]).typed == {"ckpt": path}
 
 
 def test_paths_survive_the_whole_composition():
@@ -58,8 +58,8 @@ def test_under_a_sweep_commas_separate_and_nothing_else_does():
     for first, second in zip(
         odd_paths(150, 1, ODD.replace(",", "")), odd_paths(150, 2, ODD.replace(",", "")), strict=False
     ):
-        jobs = expand([quote(f"ckpt={first},{second}", multirun=True)])
-        assert [typed_values(job)["ckpt"] for job in jobs] == [first, second]
+        jobs = Overrides.parse([quote(f"ckpt={first},{second}", multirun=True)]).jobs()
+        assert [job.typed["ckpt"] for job in jobs] == [first, second]
 
 
 @pytest.mark.parametrize("value", SPECIAL)
@@ -73,7 +73,7 @@ def test_other_keys_are_hydras_own(override):
 
 
 def test_a_path_key_that_is_added_is_a_path_too():
-    assert typed_values([quote("+dataset.root=a, b")]) == {"dataset.root": "a, b"}
+    assert Overrides.parse([quote("+dataset.root=a, b")]).typed == {"dataset.root": "a, b"}
 
 
 def test_the_command_line_is_sorted():

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ptft.data import examples
-from ptft.data.examples import MemoryExamples, ReadExamples, Resized, Subset, check_skipped, select
+from ptft.data.examples import MemoryExamples, ReadExamples, Resized, Subset, check_skipped
 from ptft.errors import DataError
 
 
@@ -48,7 +48,7 @@ def test_too_many_unreadable_files_are_refused():
 
 
 def test_a_subset_counts_from_its_own_zero_and_has_its_own_labels():
-    subset = select(Counting(100, broken=[20]), torch.tensor([10, 20, 30]), torch.tensor([2, 1, 0]))
+    subset = Counting(100, broken=[20]).at(torch.tensor([10, 20, 30]), torch.tensor([2, 1, 0]))
     assert isinstance(subset, Subset)
     assert subset.nbytes == 36
     assert subset.name(2) == "file30.png"
@@ -64,28 +64,28 @@ def numbers(count):
 
 def test_a_part_of_a_set_in_memory_shares_it():
     whole = numbers(50)
-    part = select(whole, torch.tensor([40, 10, 20]), torch.tensor([0, 1, 2]))
-    smaller = select(part, torch.tensor([2, 0]), torch.tensor([7, 8]))
+    part = whole.at(torch.tensor([40, 10, 20]), torch.tensor([0, 1, 2]))
+    smaller = part.at(torch.tensor([2, 0]), torch.tensor([7, 8]))
     assert smaller.base.data_ptr() == part.base.data_ptr() == whole.base.data_ptr()
     batch = smaller.take(torch.tensor([1, 0, 1]))
     assert batch["input"].flatten().tolist() == [40, 20, 40]
     assert batch["label"].tolist() == [8, 7, 8]
     assert batch["index"].tolist() == [1, 0, 1]
     assert [part.in_memory, part.nbytes, len(smaller), smaller.nbytes] == [True, 3, 2, 2]
-    assert select(whole, torch.arange(50), whole.labels).rows is None
+    assert whole.at(torch.arange(50), whole.labels).rows is None
 
 
 def test_another_device_gets_the_part_alone():
-    part = select(numbers(50), torch.tensor([40, 10, 20]), torch.tensor([0, 1, 2]))
+    part = numbers(50).at(torch.tensor([40, 10, 20]), torch.tensor([0, 1, 2]))
     moved = part.to(torch.device("meta"))
     assert (moved.base.shape, moved.rows, moved.device.type) == ((3, 1, 1, 1), None, "meta")
     assert part.to(torch.device("cpu")) is part
 
 
 def test_the_digest_is_of_values_and_order_not_of_how_they_are_kept(monkeypatch):
-    part = select(numbers(50), torch.tensor([40, 10, 20]), torch.arange(3))
+    part = numbers(50).at(torch.tensor([40, 10, 20]), torch.arange(3))
     assert part.digest() == hashlib.sha256(bytes([40, 10, 20])).digest()
-    assert select(part, torch.tensor([1, 0, 2]), torch.arange(3)).digest() != part.digest()
+    assert part.at(torch.tensor([1, 0, 2]), torch.arange(3)).digest() != part.digest()
     before = part.digest()
     monkeypatch.setattr(examples, "PART", 2)
     assert part.digest() == before

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from ptft.core import Examples
+from ptft.core import Examples, length_mask
 from ptft.data.loader import Loader
-from ptft.data.ragged import Ragged, padded
+from ptft.data.ragged import Ragged, pad, padded, starts_of
 from ptft.errors import ConfigError
 
 
@@ -107,3 +107,18 @@ def test_tokens_need_lengths():
 
     with pytest.raises(ConfigError, match=r"train\.tokens=9: .*train\.batch_size"):
         Loader(Blind(), 2, tokens=9)
+
+
+def test_rows_that_stand_one_after_another_are_flat_again():
+    ragged = Rows([2, 0, 3]).ragged
+    assert starts_of(ragged.lengths).tolist() == ragged.starts.tolist() == [0, 2, 2]
+    assert ragged.at(torch.tensor([2, 0])).flat().tolist() == [2, 2, 2, 0, 0]
+    values, lengths = ragged.rows(torch.tensor([1, 0]), fill=-1)
+    assert values.tolist() == [[-1, -1], [0, 0]]
+    assert lengths.tolist() == [0, 2]
+    assert Ragged(torch.empty(0), torch.zeros(2).long(), torch.zeros(2).long()).rows(torch.arange(2), 0)[0].shape == (
+        2,
+        0,
+    )
+    assert pad([torch.tensor([1]), torch.tensor([2, 3])], -1)[0].tolist() == [[1, -1], [2, 3]]
+    assert length_mask(torch.tensor([0, 2]), 3).tolist() == [[False] * 3, [True, True, False]]

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torchvision import models
 
 from ptft.checkpoint import file as checkpoint_file
-from ptft.checkpoint.load import load
+from ptft.checkpoint.load import open_checkpoint
 from ptft.errors import CheckpointError
 from tests.conftest import contents, refused, status, summary
 
@@ -190,7 +190,7 @@ def test_row_40_a_malicious_pickle(tmp_path, save, hide, function):
     argument = str(marker) if function is os.mkdir else f"__import__('os').mkdir({str(marker)!r})"
     save(hide(Call(function, argument)), path)
     with pytest.raises(CheckpointError, match=re.escape(str(path))) as caught:
-        load(str(path))
+        open_checkpoint(str(path))
     assert "weights_only" not in str(caught.value)
     assert "refused, because it holds code" in str(caught.value) or save is FORMATS["oldest pickle"]
     assert not marker.exists()

@@ -10,7 +10,7 @@ from torchvision.models.vision_transformer import EncoderBlock
 from ptft.checkpoint import file as checkpoint_file
 from ptft.errors import ConfigError
 from ptft.finetune import lora
-from ptft.models.image.vision_transformer import Block
+from ptft.models.layers.attention import vit_block
 from tests.conftest import refused, rows, summary
 
 
@@ -20,13 +20,13 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.stem = nn.Conv2d(4, 8, 3, padding=1, groups=2)
-        self.block = Block(8, 2, 2.0, 0.0, 0.0)
+        self.block = vit_block(8, 2, 2.0, 0.0, 0.0)
         self.encoder = EncoderBlock(2, 8, 16, 0.0, 0.0)
         self.norm = nn.LayerNorm(8)
 
     def forward(self, x):
         x = self.stem(x).flatten(2).transpose(1, 2)
-        return self.norm(self.encoder(self.block(x, None)))
+        return self.norm(self.encoder(self.block(x)))
 
 
 @pytest.fixture

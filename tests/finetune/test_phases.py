@@ -17,7 +17,7 @@ from ptft.optim.param_groups import clip_and_scale, parameter_groups
 from ptft.optim.schedules import Cosine
 from ptft.train.loop import train_step
 from ptft.train.state import Budget, Training
-from ptft.train.watch import Watch
+from ptft.train.watch import FiniteCheck
 from tests.helpers import autoencoder as toy
 from tests.helpers.classifier import Classify, batch_of
 
@@ -212,10 +212,10 @@ def phased(optimizer, ema: bool = False, scaler: bool = False) -> Training:
 
 def steps_of(t: Training, until: int) -> None:
     t.objective.train()
-    watch = Watch(t)
+    finite = FiniteCheck(t)
     while t.progress.step < until:
         for batch in t.loader.epoch(t.progress.epoch, t.progress.batch):
-            train_step(t, batch, watch)
+            train_step(t, batch, finite)
             if t.progress.step == until:
                 break
 

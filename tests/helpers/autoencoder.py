@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from ptft.core import Backbone, Batch, Examples, Features, Objective, Step
 from ptft.data.loader import Loader
 from ptft.finetune.phases import Phases
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console, ConsoleLogger
+from ptft.loggers.jsonl import JsonlLogger
+from ptft.loggers.logger import Logger, Loggers
 from ptft.objectives.supervised.classify import Classify
 from ptft.optim.param_groups import parameter_groups
 from ptft.optim.schedules import Constant
@@ -107,15 +109,18 @@ def training(make: Callable[[], Objective] = Denoise, **options) -> Training:
     )
 
 
-def train(t: Training, folder: Path | None = None, kind: type[Report] = Report) -> list[tuple[int, bool]]:
+def train(t: Training, folder: Path | None = None, *others: Logger) -> list[tuple[int, bool]]:
     """Fit; the steps at which it saved, and whether that was the best so far. Rows go to `folder`."""
     saved: list[tuple[int, bool]] = []
-    report = kind(folder)
-    report.start(t.total, asdict(t.progress), t.monitor["metric"].split("/")[-1])
+    console = Console(folder)
+    files = [JsonlLogger(folder, console)] if folder else []
+    monitor = t.monitor["metric"].split("/")[-1]
+    loggers = Loggers(*files, ConsoleLogger(console, t.total, asdict(t.progress), monitor), *others)
     try:
-        fit(t, report, lambda better: saved.append((t.progress.step, better)))
+        fit(t, loggers, lambda better: saved.append((t.progress.step, better)))
     finally:
-        report.close()
+        loggers.close()
+        console.close()
     return saved
 
 

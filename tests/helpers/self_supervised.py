@@ -4,11 +4,10 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from ptft.builders.run import Run, assemble
-from ptft.config import resolve
-from ptft.loggers.console import Report
+from ptft.builders.run import Run, build
+from ptft.config.resolve import resolve
+from ptft.loggers.console import Console
+from ptft.loggers.logger import Logger
 from ptft.train.loop import evaluate, fit
 
 DIGITS = ("dataset=digits", "dataset.size=16", "dataset.limit=320")
@@ -18,14 +17,13 @@ MODELS = {"mae": ("model=vit_tiny", "model.width=32", "model.depth=2", "model.he
 """What to type for an objective that the small convolutional network is no backbone for."""
 
 
-class Listening(Report):
+class Listening(Logger):
     """Keeps what evaluations gave and warned of; ends the run after step `last`."""
 
     def __init__(self, t, last=None):
-        super().__init__()
         self.t, self.last, self.rows, self.warned_of = t, last, [], []
 
-    def stepped(self, step):
+    def step(self, step):
         if step == self.last:
             self.t.stop = "SIGTERM"
 
@@ -33,11 +31,8 @@ class Listening(Report):
         if row is not None:
             self.rows.append({key: value for key, value in row.items() if key != "seconds"})
 
-    def warned(self, text):
+    def warn(self, text):
         self.warned_of.append(text)
-
-    def say(self, text, style=""):
-        """Not shown."""
 
 
 def small(objective: str) -> tuple[str, ...]:
@@ -47,16 +42,16 @@ def small(objective: str) -> tuple[str, ...]:
 
 def built(objective: str, *typed: str) -> Run:
     """A run of the objective on embedded digits that is ready to train."""
-    config = resolve.prepare(["stage=pretrain", f"objective={objective}", *small(objective), *FEW, *typed])
-    return assemble(OmegaConf.create(config), Report())
+    job = resolve(["stage=pretrain", f"objective={objective}", *small(objective), *FEW, *typed])
+    return build(job, Console())
 
 
 def train(run: Run, last: int | None = None) -> Listening:
     """Train to the end, or to step `last`."""
-    report = Listening(run.training, last)
-    fit(run.training, report, lambda better: None)
+    listening = Listening(run.training, last)
+    fit(run.training, listening, lambda better: None)
     run.training.stop = None
-    return report
+    return listening
 
 
 def in_two(make: Callable[[], Run], last: int) -> tuple[list[dict[str, Any]], Run]:

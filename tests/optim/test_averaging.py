@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ptft.checkpoint import file as checkpoint_file
-from ptft.optim.averaging import Average
+from ptft.optim.averaging import EvaluationAverage
 from ptft.train.state import Every
 from tests.conftest import ROOT, SMALL, refused, rows
 from tests.helpers.autoencoder import Budget, Denoise, train, training, weights
@@ -15,14 +15,14 @@ EVERY = Every(log=3, evaluate=4, save=5)
 def averaging(points, **options):
     """A training of ten steps, evaluated at 4, 8 and 10, and the weights it had then."""
     t = training(every=EVERY, **options)
-    t.average = Average(t.objective, points)
-    seen, see = [], t.average.see
+    t.average = EvaluationAverage(t.objective, points)
+    seen, update = [], t.average.update
 
     def watched(module, step, total, every):
         seen.append(weights(t))
-        see(module, step, total, every)
+        update(module, step, total, every)
 
-    t.average.see = watched
+    t.average.update = watched
     return t, seen
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ptft.core import Objective, Step
 from ptft.errors import ConfigError
-from ptft.finetune.l2sp import Anchor
+from ptft.finetune.l2sp import L2SP
 from ptft.finetune.phases import Phase, Phases
 from ptft.optim.averaging import Ema
 from ptft.optim.param_groups import clip_and_scale, parameter_groups, set_lr
@@ -279,14 +279,14 @@ def pulled(strength: float, steps: int = 200, clip: float | None = None) -> tupl
     torch.manual_seed(0)
     objective = Classify()
     named = dict(objective.backbone.named_parameters())
-    anchor, start = Anchor(named, strength), {name: value.detach().clone() for name, value in named.items()}
+    anchor, start = L2SP(named, strength), {name: value.detach().clone() for name, value in named.items()}
     groups = parameter_groups(objective, Phases(objective).scales, lr=0.05, weight_decay=0.1, anchored=True)
     optimizer = torch.optim.SGD(groups, lr=0.05, weight_decay=0.0)
     objective.eval()
     for _ in range(steps):
         step = objective(batch_of())
         step.total.backward()
-        anchor.pull(step.count)
+        anchor.add_gradient(step.count)
         clip_and_scale(objective.parameters(), step.count, clip)
         optimizer.step()
         optimizer.zero_grad()
@@ -335,8 +335,8 @@ def test_an_anchored_backbone_does_not_decay_and_its_head_does(objective: Classi
 
 def test_the_anchor_is_continued_from_its_own_state(objective: Classify) -> None:
     named = dict(objective.backbone.named_parameters())
-    anchor = Anchor(named, 0.1)
+    anchor = L2SP(named, 0.1)
     torch.manual_seed(1)
-    other = Anchor(dict(Classify().backbone.named_parameters()), 0.1)
+    other = L2SP(dict(Classify().backbone.named_parameters()), 0.1)
     other.load_state_dict(anchor.state_dict())
     assert all(torch.equal(other.start[name], parameter) for name, parameter in named.items())

@@ -11,7 +11,7 @@ import pytest
 
 from ptft.errors import CheckpointError, StorageError
 from ptft.runs.folder import RunFolder, new_name, slug, write_json
-from ptft.runs.registry import TRAINING, latest
+from ptft.runs.registry import latest
 from tests.conftest import ROOT, SMALL, contents, refused, status
 
 
@@ -110,7 +110,7 @@ def test_latest_is_the_newest_finished_run_of_the_stage(made):
     made("2026-01-03/tuned", stage="finetune", status="finished")
     made("2026-01-03/measured", stage="evaluate", status="finished")
     assert latest(("pretrain",)) == (newest.relative_to(Path.cwd()), None)
-    assert latest(TRAINING)[0].name == "tuned"
+    assert latest(("pretrain", "finetune"))[0].name == "tuned"
 
 
 @pytest.mark.parametrize("state", ["running", "failed", "interrupted"])

@@ -1,6 +1,7 @@
 """Precision and layout: typed, measured, remembered, kept."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ import torch
 from ptft.core import Spec
 from ptft.models.image.vision_transformer import VisionTransformer
 from ptft.objectives.supervised.classify import Classify
+from ptft.runtime import autotune, precision
 from ptft.runtime.autotune import _choose, fastest
 from ptft.runtime.paths import cache_dir
-from ptft.runtime.precision import Kernels, choices, ruled
+from ptft.runtime.precision import ComputeFormat, choices, ruled
 from tests.helpers.self_killing import Net
 
 CPU = torch.device("cpu")
@@ -33,16 +35,21 @@ def batch() -> dict[str, torch.Tensor]:
 
 
 def test_nothing_is_open_where_both_are_typed():
-    assert choices("fp32", "contiguous", CPU, objective()) == [Kernels("fp32", "contiguous")]
+    assert choices("fp32", "contiguous", CPU, objective()) == [ComputeFormat("fp32", "contiguous")]
     assert choices("bf16", "auto", CPU, objective()) == [
-        Kernels("bf16", "channels_last"),
-        Kernels("bf16", "contiguous"),
+        ComputeFormat("bf16", "channels_last"),
+        ComputeFormat("bf16", "contiguous"),
     ]
-    assert {kernels.precision for kernels in choices("auto", "contiguous", CPU, objective())} >= {"fp32"}
+
+
+@pytest.mark.parametrize(("hardware", "expected"), [(True, ["bf16", "fp32"]), (False, ["fp32"])])
+def test_half_precision_is_a_choice_where_the_hardware_computes_in_it(monkeypatch, hardware, expected):
+    monkeypatch.setattr(precision, "_has_bf16", lambda device: hardware)
+    assert [each.precision for each in choices("auto", "contiguous", CPU, objective())] == expected
 
 
 def test_half_precision_must_be_clearly_faster():
-    half, exact = Kernels("bf16", "channels_last"), Kernels("fp32", "channels_last")
+    half, exact = ComputeFormat("bf16", "channels_last"), ComputeFormat("fp32", "channels_last")
     assert _choose({half: 10.0, exact: 10.2}) == exact
     assert _choose({half: 10.0, exact: 10.4}) == half
     assert _choose({half: 10.4, exact: 10.0}) == exact
@@ -52,7 +59,7 @@ def test_measuring_leaves_no_trace():
     task, given = objective(), batch()
     before = {name: value.clone() for name, value in task.state_dict().items()}
     state = torch.get_rng_state()
-    among = [Kernels("fp32", "channels_last"), Kernels("fp32", "contiguous")]
+    among = [ComputeFormat("fp32", "channels_last"), ComputeFormat("fp32", "contiguous")]
     chosen, _ = fastest(task, given, among, CPU, {})
     assert chosen in among
     assert torch.equal(state, torch.get_rng_state())
@@ -60,19 +67,30 @@ def test_measuring_leaves_no_trace():
     assert all(parameter.grad is None for parameter in task.parameters())
 
 
-def test_what_was_measured_is_remembered_for_the_same_thing_only():
-    among = [Kernels("fp32", "channels_last"), Kernels("fp32", "contiguous")]
+def test_what_was_measured_is_remembered_for_the_same_thing_only(monkeypatch):
+    steps = []
+    monkeypatch.setattr(autotune, "_step", lambda *given: steps.append(given) or 0.01)
+    monkeypatch.setattr(autotune, "ALONE", 0.0)  # however busy the machine is
+    among = [ComputeFormat("fp32", "channels_last"), ComputeFormat("fp32", "contiguous")]
     given, task = batch(), objective()
-    while not list(cache_dir().rglob("*.json")):  # not remembered while something else keeps the machine busy
-        fastest(task, given, among, CPU, {"model": 1})
+    measured = fastest(task, given, among, CPU, {"model": 1})[1]
+    assert measured == dict.fromkeys(among, 10.0)
     (file,) = cache_dir().rglob("*.json")
     rows = json.loads(file.read_text())
     rows[0]["milliseconds"], rows[1]["milliseconds"] = 5.0, 1.0
     file.write_text(json.dumps(rows))
     assert fastest(task, given, among, CPU, {"model": 1})[1] == dict(zip(among, [5.0, 1.0], strict=True))
-    assert fastest(task, given, among, CPU, {"model": 2})[1] != dict(zip(among, [5.0, 1.0], strict=True))
+    assert fastest(task, given, among, CPU, {"model": 2})[1] == measured
+    assert len(steps) == 2 * len(among) * (1 + autotune.ROUNDS), "measured twice, recalled once"
     file.write_text("{")
-    assert fastest(task, given, among, CPU, {"model": 1})[0] in among
+    assert fastest(task, given, among, CPU, {"model": 1})[1] == measured, "what can't be read is measured again"
+
+
+def test_what_a_busy_machine_measured_is_neither_used_nor_remembered(monkeypatch):
+    monkeypatch.setattr(autotune, "ALONE", math.inf)
+    among = [ComputeFormat("fp32", "contiguous"), ComputeFormat("fp32", "channels_last")]
+    assert fastest(objective(), batch(), among, CPU, {}) == (among[0], {})
+    assert not list(cache_dir().rglob("*.json"))
 
 
 def test_a_network_without_convolutions_has_no_layout_to_choose():
@@ -105,5 +123,5 @@ def test_an_evaluation_computes_as_the_training_did(ptft, pretrained):
 
 
 def test_the_rule_without_measuring():
-    assert ruled("fp32", "auto", CPU) == Kernels("fp32", "channels_last")
-    assert ruled("bf16", "contiguous", CPU) == Kernels("bf16", "contiguous")
+    assert ruled("fp32", "auto", CPU) == ComputeFormat("fp32", "channels_last")
+    assert ruled("bf16", "contiguous", CPU) == ComputeFormat("bf16", "contiguous")

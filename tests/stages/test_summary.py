@@ -1,7 +1,5 @@
 """The numbers of a run that are computed and not measured."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,20 +18,21 @@ SPEC = Spec("image", {"size": [28, 28], "channels": 1, "fit": "none"}, classes=t
 def run_of(backbone):
     images = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
     train = MemoryExamples(images, torch.zeros(2, dtype=torch.long))
-    return SimpleNamespace(objective=Classify(backbone, SPEC), splits={"train": train}, device=torch.device("cpu"))
+    return Classify(backbone, SPEC), train, torch.device("cpu")
 
 
 def test_the_surveys_network_by_hand():
     convolutions = 2 * (32 * 26 * 26 * 9 + 64 * 24 * 24 * 9 * 32)
-    assert flops_per_example(run_of(CNN(SPEC))) == 3 * (convolutions + 2 * (9216 * 128 + 128 * 10))
+    assert flops_per_example(*run_of(CNN(SPEC))) == 3 * (convolutions + 2 * (9216 * 128 + 128 * 10))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
 def test_it_agrees_with_torchs_counter(name):
     run = run_of(TorchvisionBackbone(SPEC, name))
+    objective, train, _ = run
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        run.objective.eval()(run.splits["train"].take(torch.zeros(1, dtype=torch.long)))
-    assert flops_per_example(run) == 3 * counter.get_total_flops()
+        objective.eval()(train.take(torch.zeros(1, dtype=torch.long)))
+    assert flops_per_example(*run) == 3 * counter.get_total_flops()
 
 
 def test_attention_counts():
@@ -41,4 +40,4 @@ def test_attention_counts():
     block = 2 * tokens * (12 * width * width) + 4 * tokens * tokens * width
     outside = 2 * tokens * 16 * width + 2 * width * 10
     net = VisionTransformer(SPEC, patch=4, width=width, depth=depth, heads=2)
-    assert flops_per_example(run_of(net)) == 3 * (depth * block + outside)
+    assert flops_per_example(*run_of(net)) == 3 * (depth * block + outside)

@@ -188,14 +188,34 @@ def test_the_survey_experiment_finetunes_on_the_test_splits_images(ptft, tmp_pat
     )
 
 
-@pytest.mark.parametrize(
-    "option",
-    ["optimizer=muon", "optimizer=sgd", "train.ema=0.9", "train.accumulate=4", "objective.mixup=0.2", "schedule=wsd"],
-)
-def test_options_of_training_work_through_the_command(ptft, option):
-    done = ptft("stage=pretrain", "dataset=digits", *DIGITS, option, "hydra.run.dir=run")
+@pytest.fixture(scope="module")
+def without(tmp_path_factory):
+    """The folder of the run that the options below change something of."""
+    return tmp_path_factory.mktemp("without") / "run"
+
+
+OPTIONS = [
+    "optimizer=muon",
+    "optimizer=sgd",
+    "train.ema=0.9",
+    "train.accumulate=4",
+    "train.clip=0.01",
+    "objective.mixup=0.2",
+    "schedule=wsd",
+]
+
+
+@pytest.mark.parametrize("option", ["train.every.save=2", *OPTIONS])
+def test_an_option_of_training_changes_what_is_trained(ptft, without, option):
+    """To the bit, on a CPU; the first one changes nothing, so that what the others change is theirs."""
+    command = ("stage=pretrain", "dataset=digits", *DIGITS, "device=cpu", "precision=fp32")
+    if not without.exists():
+        assert ptft(*command, f"hydra.run.dir={without}").code == 0
+    done = ptft(*command, option, "hydra.run.dir=run")
     assert done.code == 0, done.text
-    assert read(Path("run"), "summary.json")["metrics"]["test"]["accuracy"] > 0
+    files = [folder / "checkpoints" / "last.pt" for folder in (without, Path("run"))]
+    one, other = (torch.load(file, weights_only=True)["weights"] for file in files)
+    assert all(torch.equal(one[name], other[name]) for name in one) == (option not in OPTIONS)
 
 
 @pytest.mark.slow

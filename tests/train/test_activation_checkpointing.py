@@ -14,7 +14,7 @@ from ptft.models.image.base import ImageBackbone
 from ptft.models.image.cnn import CNN
 from ptft.models.image.vision_transformer import VisionTransformer
 from ptft.objectives.supervised.classify import Classify
-from ptft.train.activation_checkpointing import recompute_blocks
+from ptft.train.activation_checkpointing import checkpoint_activations
 from tests.conftest import SMALL, refused, summary
 
 SPEC = Spec("image", {"size": [16, 16], "channels": 1, "fit": "none"}, classes=("a", "b", "c"), mean=(0.5,), std=(0.5,))
@@ -61,7 +61,7 @@ def objective(make, recomputed):
     torch.manual_seed(0)
     built = Classify(make(SPEC), SPEC, dropout=0.1)
     if recomputed:
-        assert recompute_blocks(built.backbone) >= 3
+        assert checkpoint_activations(built.backbone) >= 3
     return built
 
 
@@ -118,7 +118,7 @@ def test_a_copy_computes_with_its_own_weights():
 
 
 def test_what_has_no_parts_is_left_alone():
-    assert recompute_blocks(CNN(SPEC)) == 0
+    assert checkpoint_activations(CNN(SPEC)) == 0
 
 
 def test_a_run_ends_with_the_same_weights_and_says_that_it_does_it(ptft, tmp_path):

@@ -20,11 +20,12 @@ from ptft.runtime.device import tf32
 from ptft.runtime.precision import place, ruled
 from ptft.train.loop import train_step
 from ptft.train.state import Budget, Every, Training
-from ptft.train.watch import Watch
+from ptft.train.watch import FiniteCheck
 from tests.conftest import ROOT
 
-STEP = [ROOT / "ptft" / f"{name}.py" for name in ("loop", "optim", "muon", "augment", "graph")]
-STEP += sorted((ROOT / "ptft" / "objectives").glob("*.py")) + sorted((ROOT / "ptft" / "models").glob("*.py"))
+STEP = [ROOT / "ptft" / "train" / f"{name}.py" for name in ("loop", "cuda_graph")]
+for room in ("optim", "augment", "objectives", "models"):
+    STEP += sorted((ROOT / "ptft" / room).rglob("*.py"))
 CPU, META = torch.device("cpu"), torch.device("meta")
 EVERYTHING = {
     "shift": 2, "flip": True, "rotate": 10, "scale": 0.1, "shear": 5, "crop": 0.5, "color": 0.5, "erase": 0.5,
@@ -56,20 +57,39 @@ def prepared(device, optimizer=torch.optim.AdamW, **options):
 
 def counted(t):
     """How often each operation ran in one step, batch and all, after others that made the optimizer's state."""
-    batches, watch = t.loader.epoch(), Watch(t)
+    batches, finite = t.loader.epoch(), FiniteCheck(t)
+    return operations(lambda: train_step(t, next(batches), finite))
+
+
+def operations(step):
+    """How often each operation runs in a step that is not the first."""
     for _ in range(2):
-        train_step(t, next(batches), watch)
+        step()
     with profile(activities=[ProfilerActivity.CPU]) as seen:
-        train_step(t, next(batches), watch)
+        step()
     return {event.key: event.count for event in seen.key_averages() if event.key.startswith("aten::")}
 
 
-def test_a_step_of_the_cnn_stays_as_small_as_it_is():
-    """It was 412 operations and 22 copies when this was written; more need a reason."""
-    found = counted(prepared(CPU, views={"shift": 2}))
-    assert found["aten::convolution_backward"] == 2
-    assert 100 < sum(found.values()) <= 430, sum(found.values())
-    assert 0 < found["aten::copy_"] <= 25, found["aten::copy_"]
+def bare(t):
+    """How often each operation ran in one step of the same parts in the shortest loop there is."""
+    batches, parameters = t.loader.epoch(), list(t.objective.parameters())
+
+    def step():
+        loss = t.objective(next(batches))
+        (loss.total / loss.count).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        t.optimizer.step()
+        t.optimizer.zero_grad(set_to_none=True)
+
+    return operations(step)
+
+
+def test_a_step_of_the_cnn_asks_for_little_more_than_a_bare_one():
+    """What is beside it: rates that are set, sums that are kept, a look at whether the loss is finite."""
+    found, least = counted(prepared(CPU, views={"shift": 2})), bare(prepared(CPU, views={"shift": 2}))
+    assert found["aten::convolution_backward"] == least["aten::convolution_backward"] == 2
+    assert sum(found.values()) <= 1.1 * sum(least.values()), {k: n - least.get(k, 0) for k, n in found.items()}
+    assert found["aten::copy_"] <= 1.1 * least["aten::copy_"]
 
 
 def test_a_step_looks_at_one_value():
@@ -101,10 +121,10 @@ class Arrivals(TorchDispatchMode):
 def test_a_step_reads_no_value_and_copies_nothing_to_the_device(options, optimizer):
     """On the `meta` device there are no values: what waits for one fails, and a CUDA graph may record the rest."""
     t = prepared(META, optimizer, **options)
-    batches, watch = t.loader.epoch(), Watch(t)
+    batches, finite = t.loader.epoch(), FiniteCheck(t)
     with Arrivals() as arrivals:
         for _ in range(2):
-            train_step(t, next(batches), watch)
+            train_step(t, next(batches), finite)
     assert t.progress.step == 2
     assert arrivals.count == 1, "the order of an epoch, once"
 
@@ -126,7 +146,7 @@ def test_a_look_at_a_value_would_be_noticed():
     t = prepared(META)
     t.objective.register_forward_hook(lambda module, inputs, step: float(step.total) and None)
     with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
-        train_step(t, next(t.loader.epoch()), Watch(t))
+        train_step(t, next(t.loader.epoch()), FiniteCheck(t))
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import pytest
 
 from ptft.builders import components
 from ptft.checkpoint import file as checkpoint_file
-from ptft.loggers.console import Report
+from ptft.loggers.logger import Logger
 from ptft.optim.schedules import Cosine
 from ptft.train.loop import is_better
 from ptft.train.state import Budget, Every, Progress
-from ptft.train.watch import Clock
+from ptft.train.watch import Timer
 from tests.conftest import ROOT, SMALL, refused, rows, summary
 from tests.helpers.autoencoder import LR, Denoise, train, training
 
@@ -78,12 +78,12 @@ def test_auto_evaluates_and_saves_after_whole_epochs_at_least_200_steps_apart(pe
 
 
 def test_auto_logs_about_once_a_second():
-    clock = Clock(Progress())
-    start = clock.logged
+    timer = Timer(Progress())
+    start = timer.logged
     said = []
     for tenth in range(1, 31):
-        clock.last = start + tenth / 10 + 1e-6
-        if clock.due(None, tenth):
+        timer.last = start + tenth / 10 + 1e-6
+        if timer.due(None, tenth):
             said.append(tenth)
     assert said == [10, 20, 30]
 
@@ -175,11 +175,11 @@ def test_a_monitor_that_does_not_exist_is_refused_before_training(ptft, tmp_path
 def test_a_stop_ends_the_run_after_its_step_and_the_evaluation_is_made_up_for(tmp_path):
     t = training()
 
-    class Stopping(Report):
-        def stepped(self, step):
+    class Stopping(Logger):
+        def step(self, step):
             t.stop = "SIGTERM" if step == 4 else None
 
-    assert train(t, tmp_path, Stopping) == [(4, False)]
+    assert train(t, tmp_path, Stopping()) == [(4, False)]
     assert [row for row in rows(tmp_path) if row["split"] == "val"] == []
     t.stop = None
     train(t, tmp_path)

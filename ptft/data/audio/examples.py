@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from ptft.core import Batch, Examples
-from ptft.data.examples import ReadExamples, left_out
-from ptft.data.ragged import begins, gather
+from ptft.core import Batch
+from ptft.data.examples import ReadExamples, SplitExamples, left_out
+from ptft.data.ragged import Ragged, pad, starts_of
 from ptft.errors import DataError
 
 PAD = -1
@@ -57,11 +56,11 @@ class Said:
 
 def transcripts(rows: Sequence[Sequence[int]]) -> Said:
     """What is said, of token ids."""
-    longest = max(map(len, rows), default=0)
-    return Said(len(rows), tokens=torch.tensor([[*row, *[PAD] * (longest - len(row))] for row in rows]).long())
+    tokens = [torch.tensor(row, dtype=torch.long) for row in rows]
+    return Said(len(rows), tokens=pad(tokens, PAD)[0] if tokens else torch.empty(0, 0, dtype=torch.long))
 
 
-class Waves(Examples):
+class Waves(SplitExamples):
     """Recordings in memory: `values` int16 [S] of all of them; example i begins at `starts[i]` (long [N]).
 
     lengths: samples of every example, long [N]. notes: sentences about how they came into memory.
@@ -71,7 +70,7 @@ class Waves(Examples):
         self, values: Tensor, starts: Tensor, lengths: Tensor, said: Said, notes: tuple[str, ...] = ()
     ) -> None:
         assert len(starts) == len(lengths) == said.count
-        self.values, self.starts = values, starts
+        self.ragged = Ragged(values, starts, lengths)
         self.lengths: Tensor = lengths
         self.said, self.notes, self.labels = said, notes, said.labels
 
@@ -80,21 +79,21 @@ class Waves(Examples):
         """From recordings int16 [n], one an example."""
         lengths = torch.tensor([len(item) for item in items], dtype=torch.long)
         values = torch.cat(list(items)) if items else torch.empty(0, dtype=torch.int16)
-        return cls(values, begins(lengths), lengths, said, notes)
+        return cls(values, starts_of(lengths), lengths, said, notes)
 
     def __len__(self) -> int:
         return self.said.count
 
     def take(self, indices: Tensor) -> Batch:
         """`input` int16 [B, N] padded with 0, `length` long [B], `index`, and what is said."""
-        lengths = self.lengths[indices]
-        sound = gather(self.values, self.starts[indices], lengths, 0)
-        return {"input": sound, "length": lengths, "index": indices, **self.said.batch(indices)}
+        waves, lengths = self.ragged.rows(indices, 0)
+        return {"input": waves, "length": lengths, "index": indices, **self.said.batch(indices)}
 
     def at(self, rows: Tensor, labels: Tensor | None = None) -> Waves:
         """Those at `rows` (long [n]), under other labels where they are given; they share the values."""
         said = self.said.at(rows) if labels is None else Said(len(rows), labels)
-        return Waves(self.values, self.starts[rows], self.lengths[rows], said, self.notes)
+        chosen = self.ragged.at(rows)
+        return Waves(chosen.values, chosen.starts, chosen.lengths, said, self.notes)
 
     @property
     def in_memory(self) -> bool:
@@ -102,13 +101,13 @@ class Waves(Examples):
 
     @property
     def nbytes(self) -> int:
-        return int(self.lengths.sum()) * self.values.element_size()
+        return int(self.lengths.sum()) * self.ragged.values.element_size()
 
     def digest(self) -> bytes:
         """sha256 of the samples in their order."""
         found = hashlib.sha256(self.lengths.numpy().tobytes())
-        for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True):
-            found.update(self.values[start : start + length].numpy().data)
+        for start, length in zip(self.ragged.starts.tolist(), self.lengths.tolist(), strict=True):
+            found.update(self.ragged.values[start : start + length].numpy().data)
         return found.digest()
 
 
@@ -143,9 +142,8 @@ class UnreadWaves(ReadExamples):
     def take(self, indices: Tensor) -> Batch:
         found = [(i, wave) for i in indices.tolist() if (wave := self._wave(i)) is not None]
         index = torch.tensor([i for i, _ in found], dtype=torch.long)
-        waves = [wave for _, wave in found] or [torch.empty(0, dtype=torch.int16)]
-        lengths = torch.tensor([len(wave) for wave in waves])
-        return {"input": pad_sequence(waves, True), "length": lengths, "index": index, **self.said.batch(index)}
+        waves, lengths = pad([wave for _, wave in found] or [torch.empty(0, dtype=torch.int16)])
+        return {"input": waves, "length": lengths, "index": index, **self.said.batch(index)}
 
     def _wave(self, index: int) -> Tensor | None:
         try:

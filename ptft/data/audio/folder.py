@@ -72,11 +72,7 @@ class AudioFolder(RecordingSource):
     def recordings(self, split: str, classes: Sequence[str]) -> FileWaves:
         """The files of a split and their labels, which count `classes`."""
         listing = self.listings[split]
-        if strange := set(listing.names) - set(classes):
-            missing = ", ".join(sorted(strange)[:10])
-            raise DataError(f"{self._where()}: {split} has classes that {self.train} has not: {missing}")
-        number = {name: k for k, name in enumerate(classes)}
-        labels = torch.tensor([number[name] for name in listing.names], dtype=torch.long)
+        labels = self.to_labels(listing.names, lambda i: f"{listing.paths[i]}: {split}", classes)
         assert self.root is not None
         base = self.root if self.root.is_dir() else self.root.parent
         return FileWaves(listing.paths, Said(len(labels), labels), self.spec, base, self.on_error)

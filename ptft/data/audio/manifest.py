@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +13,7 @@ from ptft.data.audio import reader as audio_reader
 from ptft.data.audio import transcripts as texts
 from ptft.data.audio.examples import Said
 from ptft.data.audio.source import FileWaves, RecordingKeys, RecordingSource, Span
+from ptft.data.records import read_records
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -84,17 +83,13 @@ class AudioManifest(RecordingSource):
         paths, spans = [row.path for row in rows], [row.span for row in rows]
         assert self.root is not None
         base = self.root if self.root.is_dir() else self.root.parent
-        return FileWaves(paths, self._said(rows), self.spec, base, self.on_error, spans)
+        return FileWaves(paths, self._said(rows, split), self.spec, base, self.on_error, spans)
 
-    def _said(self, rows: list[Row]) -> Said:
+    def _said(self, rows: list[Row], split: str) -> Said:
         said = [row.said for row in rows]
         if self.units:
             return texts.said(said, [f"{row.where} ({row.path.name})" for row in rows], self.spec)
-        number = {name: k for k, name in enumerate(self.own_classes)}
-        strange = [row for row in rows if row.said not in number]
-        if strange:
-            raise DataError(f"{strange[0].where}: the class {strange[0].said} has no example in {self.train}")
-        return Said(len(rows), torch.tensor([number[name] for name in said]))
+        return Said(len(rows), self.to_labels(said, lambda i: f"{rows[i].where}: {split}"))
 
     def _short(self, rows: list[Row], split: str) -> list[Row]:
         longest = self.spec.shape["seconds"]
@@ -119,14 +114,17 @@ def _rows(root: Path) -> tuple[list[Row], str]:
         return list(_librispeech(root)), "text"
     if not root.exists():
         raise DataError(f"dataset.root={root}: does not exist; {EXPECTED}")
-    listed = list(_json_lines(root) if root.suffix.lower() in (".jsonl", ".json") else _csv_lines(root))
+    try:
+        listed = list(read_records(root))
+    except DataError as error:
+        raise DataError(f"{error}; {EXPECTED}") from error
     column = "text" if listed and "text" in listed[0][1] else "label"
     return [_row(root, line, fields, column) for line, fields in listed], column
 
 
 def _row(file: Path, line: int, fields: dict[str, Any], column: str) -> Row:
     said, path = fields.get(column), fields.get("path")
-    where = f"{file}, line {line}"
+    where = f"{file}:{line}"
     if not path or said in (None, ""):
         raise DataError(f"{where}: has no path or no {column}; {EXPECTED}")
     begin, end = (fields.get(name) for name in ("start", "end"))
@@ -139,38 +137,16 @@ def _row(file: Path, line: int, fields: dict[str, Any], column: str) -> Row:
     return Row(file.parent / str(path), str(said), str(fields.get("split") or "train"), span, where)
 
 
-def _csv_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as text:
-            rows = csv.DictReader(text)
-            for row in rows:
-                yield rows.line_num, row
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file}: is not a CSV file ({error}); {EXPECTED}") from error
-
-
-def _json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-            if line.strip():
-                fields = json.loads(line)
-                if not isinstance(fields, dict):
-                    raise DataError(f"{file}, line {number}: is no object; {EXPECTED}")
-                yield number, fields
-    except ValueError as error:
-        raise DataError(f"{file}: is not a file of JSON lines ({error}); {EXPECTED}") from error
-
-
 def _librispeech(root: Path) -> Iterator[Row]:
     """Each `*.trans.txt` holds lines of a recording's name and what is said in it."""
     for listing in files.find(root, frozenset({".txt"})):
         if not listing.name.endswith(".trans.txt"):
             continue
         split = listing.relative_to(root).parts[0]
-        for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(files.read_file(listing).splitlines(), 1):
             name, _, said = line.partition(" ")
             if said:
-                yield Row(listing.parent / f"{name}.flac", said, split, None, f"{listing}, line {number}")
+                yield Row(listing.parent / f"{name}.flac", said, split, None, f"{listing}:{number}")
 
 
 def sample(root: Path, count: int = 4) -> None:

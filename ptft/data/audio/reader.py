@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from ptft.core import Batch, Spec
 from ptft.data import files
+from ptft.data.ragged import pad
 from ptft.errors import ConfigError, DataError
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
@@ -104,8 +104,8 @@ def describe(spec: Spec) -> str:
 
 def collate(items: Sequence[Tensor], spec: Spec) -> Batch:
     """Recordings int16 [n] of any lengths as one batch: `input` int16 [B, N] padded with 0, `length` long [B]."""
-    lengths = torch.tensor([len(item) for item in items])
-    return {"input": pad_sequence(list(items), batch_first=True), "length": lengths}
+    waves, lengths = pad(items)
+    return {"input": waves, "length": lengths}
 
 
 def write(path: Path, values: Tensor, rate: int) -> None:

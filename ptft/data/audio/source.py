@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ptft.core import Examples, Spec
+from ptft.core import Spec
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.examples import Said, UnreadWaves, Waves
 from ptft.data.folders import Media
-from ptft.data.source import DividedSource, Part, Shared
+from ptft.data.source import DividedSource, Shared
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -130,11 +130,6 @@ class RecordingSource(DividedSource):
         else:
             cut = {} if tokenizer is None else {"tokenizer": tokenizer}
             self.spec = Spec("audio", {**shape, "units": units, **cut}, "transcript", kept)
-
-    def choose(self, part: Part) -> Examples:
-        examples = self.loaded(part.split)
-        assert isinstance(examples, Waves | UnreadWaves)
-        return examples.at(part.rows, part.labels if self.spec.target == "class" else None)
 
     def groups(self, split: str) -> Tensor:
         """Classes; 0 for everything that has none."""

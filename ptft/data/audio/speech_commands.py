@@ -38,8 +38,7 @@ class SpeechCommands(RecordingSource):
 
     def load(self, split: str) -> FileWaves:
         listing = self.listings[split]
-        number = {name: k for k, name in enumerate(self.own_classes)}
-        labels = torch.tensor([number[name] for name in listing.names], dtype=torch.long)
+        labels = self.to_labels(listing.names, lambda i: f"{listing.paths[i]}: {split}")
         assert self.root is not None
         return FileWaves(listing.paths, Said(len(labels), labels), self.spec, self.root, self.on_error)
 

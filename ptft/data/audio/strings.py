@@ -18,7 +18,8 @@ from ptft.data.audio import folder as audio_folder
 from ptft.data.audio import transcripts
 from ptft.data.audio.examples import PAD, Said, Waves
 from ptft.data.audio.folder import AudioFolder
-from ptft.data.ragged import begins
+from ptft.data.labels import to_labels
+from ptft.data.ragged import flat_indices, starts_of
 from ptft.data.splitmix import key
 from ptft.errors import ConfigError
 
@@ -32,7 +33,7 @@ class StringWaves(Waves):
 
     def __init__(self, recordings: Waves, parts: Tensor, gaps: Tensor, said: Said) -> None:
         lengths = ((recordings.lengths[parts.clamp(min=0)] + gaps) * (parts != PAD)).sum(1)
-        super().__init__(recordings.values, torch.zeros_like(lengths), lengths, said, recordings.notes)
+        super().__init__(recordings.ragged.values, torch.zeros_like(lengths), lengths, said, recordings.notes)
         self.recordings, self.parts, self.gaps = recordings, parts, gaps
 
     def take(self, indices: Tensor) -> Batch:
@@ -42,10 +43,8 @@ class StringWaves(Waves):
         ends = (counts + self.gaps[indices] * real).cumsum(1)
         # Where each part begins in the flattened batch, and where in the samples of all recordings.
         begin = (torch.arange(len(parts)) * longest).unsqueeze(1) + ends - counts
-        count, start = counts[real], self.recordings.starts[parts[real]]
-        inside = torch.arange(int(count.sum())) - begins(count).repeat_interleave(count)
         sound = torch.zeros(len(parts) * longest, dtype=torch.int16)
-        sound[begin[real].repeat_interleave(count) + inside] = self.values[start.repeat_interleave(count) + inside]
+        sound[flat_indices(begin[real], counts[real])] = self.recordings.ragged.at(parts[real]).flat()
         batch = {"input": sound.view(len(parts), longest), "length": lengths, "index": indices}
         return {**batch, **self.said.batch(indices)}
 
@@ -121,8 +120,7 @@ class AudioStrings(AudioFolder):
         if self.pattern is None or "speaker" not in self.pattern.fields or recordings.notes:
             return torch.zeros(len(recordings), dtype=torch.long)
         names = [self.pattern.read(path)["speaker"] for path in self.listings[split].paths]
-        number = {name: k for k, name in enumerate(sorted(set(names)))}
-        return torch.tensor([number[name] for name in names])
+        return to_labels(names, sorted(set(names)))
 
 
 def _drawn(speakers: Tensor, count: int, words: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -130,7 +128,7 @@ def _drawn(speakers: Tensor, count: int, words: tuple[int, ...], generator: torc
     chance = torch.rand(count, words[1], generator=generator, dtype=torch.float64)
     order, sizes = speakers.argsort(stable=True), speakers.bincount()
     speaker = torch.randint(len(sizes), (count, 1), generator=generator)
-    chosen = order[begins(sizes)[speaker] + (chance * sizes[speaker]).long()]
+    chosen = order[starts_of(sizes)[speaker] + (chance * sizes[speaker]).long()]
     many = torch.randint(words[0], words[1] + 1, (count, 1), generator=generator)
     return chosen.masked_fill(torch.arange(words[1]) >= many, PAD)
 

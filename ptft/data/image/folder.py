@@ -149,8 +149,7 @@ class ImageFolder(SplitSource):
     def load(self, split: str) -> FileExamples:
         assert self.root is not None
         listing = self._comparable(split)
-        number = {name: k for k, name in enumerate(self.own_classes)}
-        labels = torch.tensor([number[name] for name in listing.names], dtype=torch.long)
+        labels = self.to_labels(listing.names, lambda i: f"{listing.paths[i]}: {split}")
         base = self.root if self.root.is_dir() else self.root.parent
         return FileExamples(listing.paths, labels, self.spec, base, self.on_error, self.first)
 

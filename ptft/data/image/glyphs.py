@@ -21,6 +21,7 @@ from ptft.core import Batch
 from ptft.data.examples import ReadExamples
 from ptft.data.image import reader as image_reader
 from ptft.data.image.source import SplitSource
+from ptft.data.ragged import starts_of
 from ptft.data.source import Keys
 from ptft.data.splitmix import key, mix, noise, uniform
 from ptft.errors import ConfigError
@@ -62,7 +63,7 @@ class GlyphExamples(ReadExamples):
         owner = torch.tensor([k for k, form in enumerate(forms) for _ in form])[character]
         self.order = owner.argsort(stable=True)
         self.counts = owner.bincount(minlength=len(forms))
-        self.starts = self.counts.cumsum(0) - self.counts
+        self.starts = starts_of(self.counts)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ptft.core import Examples, Spec
-from ptft.data.examples import MemoryExamples, ReadExamples, Resized, select
+from ptft.data.examples import MemoryExamples, ReadExamples, Resized
 from ptft.data.image import reader as image_reader
 from ptft.data.source import DividedSource, Part, Shared, pair
 
@@ -79,8 +79,7 @@ class SplitSource(DividedSource):
         return digest.hexdigest()[:16]
 
     def choose(self, part: Part) -> Examples:
-        labels = part.labels if self.spec.classes else None
-        return self._sized(select(self.loaded(part.split), part.rows, labels))
+        return self._sized(super().choose(part))
 
     def _sized(self, examples: Examples) -> Examples:
         """Images in memory get the size and channels of the Spec; files are read with them anyway."""

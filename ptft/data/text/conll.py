@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-
 from ptft.data.files import read_file
+from ptft.data.labels import to_labels
 from ptft.data.source import unknown
-from ptft.data.stratify import thirds
+from ptft.data.splits import divide, split_by_word, split_files
 from ptft.data.text.examples import NO_LABEL, TextExamples, in_a_row, room
 from ptft.data.text.source import LabelledTexts, TextKeys
 from ptft.data.text.words import pieces, tokens, word_ids
@@ -19,10 +17,6 @@ from ptft.metrics.entities import tags_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-SPLITS = {"train": "train", "test": "test", "testb": "test"}
-SPLITS |= dict.fromkeys(("dev", "val", "valid", "validation", "testa"), "val")
-"""The word of a file's name that says which split it is."""
 
 
 class Tagged(NamedTuple):
@@ -55,7 +49,8 @@ class Conll(LabelledTexts):
         if scheme not in ("iob", "any"):
             raise ConfigError(f"dataset.scheme={scheme}: iob or any")
         self.token, self.tag, self.scheme = token, tag, scheme
-        self.sentences = self._read(_files(self.root), split_seed)
+        files = split_files(self.root, split_by_word, "files like train.conll, dev.conll and test.conll")
+        self.sentences = self._read(files, split_seed)
         if self.train not in self.sentences:
             raise ConfigError(unknown("dataset.train", self.train, self.sentences))
         names = {tag for sentence in self.sentences[self.train] for tag in sentence.tags}
@@ -66,16 +61,15 @@ class Conll(LabelledTexts):
 
     def load(self, split: str) -> TextExamples:
         sentences = self.sentences[split]
-        self._check_tags(split)
-        number = {name: k for k, name in enumerate(self.own_classes)}
         budget = room(self.tokenizer, 1, self.length)
         ids: list[list[int]] = []
         labels: list[list[int]] = []
         for sentence, words in zip(sentences, word_ids(self.tokenizer, [s.words for s in sentences]), strict=True):
+            numbers = self._tag_numbers(sentence, split)
             for first, last in pieces(words, budget):
                 row, begins = tokens(self.tokenizer, words[first:last], budget)
                 ids.append(row)
-                labels.append([number[sentence.tags[first + place]] if place >= 0 else NO_LABEL for place in begins])
+                labels.append([numbers[first + place] if place >= 0 else NO_LABEL for place in begins])
         if len(ids) > len(sentences):
             more = len(ids) - len(sentences)
             self.note(f"{split}: sentences of more than {self.length} tokens are cut, into {more} pieces more")
@@ -85,11 +79,8 @@ class Conll(LabelledTexts):
         return [" ".join(sentence.words) for sentence in self.sentences[self.train]]
 
     def _read(self, files: dict[str, Path], seed: int) -> dict[str, list[Tagged]]:
-        found = {split: self._parse(file) for split, file in files.items()}
-        if "" not in found:
-            return found
-        parts = thirds(torch.zeros(len(found[""]), dtype=torch.long), seed)
-        return {split: [found[""][i] for i in part.tolist()] for split, part in parts.items()}
+        sentences = {split: self._parse(file) for split, file in files.items()}
+        return divide(sentences[""], seed) if "" in sentences else sentences
 
     def _parse(self, file: Path) -> list[Tagged]:
         found: list[Tagged] = []
@@ -123,33 +114,13 @@ class Conll(LabelledTexts):
             raise DataError(f"{where}: the tag {tag!r} is none of O, B-TYPE, I-TYPE; dataset.scheme=any takes any name")
         return word, tag
 
-    def _check_tags(self, split: str) -> None:
-        for sentence in self.sentences[split]:
-            for place, tag in enumerate(sentence.tags):
-                if tag not in self.own_classes:
-                    file, _, line = sentence.where.rpartition(":")
-                    raise DataError(
-                        f"{file}:{int(line) + place}: {split} has the tag {tag!r}, which {self.train} has not "
-                        f"({', '.join(self.own_classes[:8])})"
-                    )
+    def _tag_numbers(self, sentence: Tagged, split: str) -> list[int]:
+        file, _, line = sentence.where.rpartition(":")
 
+        def where(place: int) -> str:
+            return f"{file}:{int(line) + place}: {split}"
 
-def _files(root: Path) -> dict[str, Path]:
-    """Split -> file; under "" where one file holds all."""
-    if root.is_file():
-        return {"": root}
-    found: dict[str, Path] = {}
-    for file in sorted(root.iterdir()) if root.is_dir() else ():
-        splits = [SPLITS[word] for word in re.split(r"[^a-z]+", file.name.lower()) if word in SPLITS]
-        if not splits or file.name.startswith(".") or not file.is_file():
-            continue
-        if splits[0] in found:
-            raise DataError(f"dataset.root={root}: {found[splits[0]].name} and {file.name} are both {splits[0]}")
-        found[splits[0]] = file
-    if not found:
-        what = "holds none" if root.exists() else "does not exist"
-        raise DataError(f"dataset.root={root}: {what}; expected files like train.conll, dev.conll and test.conll")
-    return found
+        return to_labels(sentence.tags, self.own_classes, where, what="tag", train=self.train).tolist()
 
 
 def sample(root: Path, count: int = 12) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ptft.core import Batch, Examples
-from ptft.data.ragged import Ragged
+from ptft.core import Batch
+from ptft.data.examples import SplitExamples
+from ptft.data.ragged import Ragged, flat_indices, starts_of
 from ptft.data.tokenizer import Tokenizer
 
 NO_LABEL = -100
@@ -22,14 +23,14 @@ NO_LABEL = -100
 def encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> Ragged:
     """The ids of every text, int32, without special ones around them."""
     values, lengths = tokenizer.encode_flat(texts)
-    return Ragged(values, lengths.cumsum(0) - lengths, lengths)
+    return Ragged(values, starts_of(lengths), lengths)
 
 
 def in_a_row(items: Sequence[Sequence[int]]) -> Ragged:
     """Lists of whole numbers, one for every example, as int32."""
     lengths = torch.tensor([len(item) for item in items], dtype=torch.long)
     values = torch.tensor([value for item in items for value in item], dtype=torch.int32)
-    return Ragged(values, lengths.cumsum(0) - lengths, lengths)
+    return Ragged(values, starts_of(lengths), lengths)
 
 
 def room(tokenizer: Tokenizer, columns: int, length: int) -> int:
@@ -56,26 +57,20 @@ def joined(columns: Sequence[Ragged], first: int, between: int) -> Ragged:
     """Columns [N] one after the other: `first` before them, `between` after each; a negative one is left out."""
     opens, closes = int(first >= 0), int(between >= 0)
     lengths = opens + sum((column.lengths + closes for column in columns), torch.zeros_like(columns[0].lengths))
-    starts = lengths.cumsum(0) - lengths
+    starts = starts_of(lengths)
     values = torch.empty(int(lengths.sum()), dtype=torch.int32)
     at = starts + opens
     if opens:
         values[starts] = first
     for column in columns:
-        values[places(at, column.lengths)] = column.values[places(column.starts, column.lengths)].int()
+        values[flat_indices(at, column.lengths)] = column.flat().int()
         at = at + column.lengths + closes
         if closes:
             values[at - 1] = between
     return Ragged(values, starts, lengths)
 
 
-def places(starts: Tensor, lengths: Tensor) -> Tensor:
-    """Where the values of items lie that begin at `starts` (long [N]), one item after the other: long [sum of n]."""
-    before = lengths.cumsum(0) - lengths
-    return torch.arange(int(lengths.sum())) + (starts - before).repeat_interleave(lengths)
-
-
-class TextExamples(Examples):
+class TextExamples(SplitExamples):
     """Token ids in memory, on one device; a batch is a gather, filled up with `pad`.
 
     labels: long [N] classes or float [N] numbers, or None.
@@ -106,7 +101,7 @@ class TextExamples(Examples):
             batch["label"] = self.tags.take(index, NO_LABEL)["input"]
         return batch | {name: value.index_select(0, index) for name, value in self.more.items()}
 
-    def at(self, rows: Tensor, labels: Tensor | None) -> TextExamples:
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> TextExamples:
         """Those at `rows` (long [n]), under new labels where they have some; the ids are shared."""
         return self._like(
             self.ids.at(rows),
@@ -145,7 +140,7 @@ class TextExamples(Examples):
         tensors = [self.labels, *(self.more[name] for name in sorted(self.more))]
         for ragged in (self.ids, self.tags):
             if ragged is not None:
-                tensors += [ragged.values[places(ragged.starts, ragged.lengths)], ragged.lengths]
+                tensors += [ragged.flat(), ragged.lengths]
         found = hashlib.sha256()
         for tensor in tensors:
             if tensor is not None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptft.data.records import Column, Columns, Row
+from ptft.data.records import Column, Columns, TextRecord
 from ptft.data.text.row_source import RowTexts
 from ptft.data.text.source import TextKeys
 from ptft.errors import ConfigError, DataError
@@ -49,7 +49,7 @@ class HuggingFaceTexts(RowTexts):
         self.columns = Columns((text,) if isinstance(text, str | int) else tuple(text), label)
         self.describe_rows(self.tables, target)
 
-    def read(self, split: str) -> list[Row]:
+    def read(self, split: str) -> list[TextRecord]:
         table = self.tables[split]
         for column in self.columns.all:
             if column not in table.column_names:
@@ -60,16 +60,16 @@ class HuggingFaceTexts(RowTexts):
             self._row(f"{self.where}: {split} row {i}", row, names) for i, row in enumerate(zip(*values, strict=True))
         ]
 
-    def _row(self, where: str, values: Sequence[Any], names: Sequence[str] | None) -> Row:
+    def _row(self, where: str, values: Sequence[Any], names: Sequence[str] | None) -> TextRecord:
         texts = tuple("" if value is None else str(value).strip() for value in values[: len(self.columns.text)])
         if not all(texts):
             raise DataError(f"{where}: column {self.columns.text[texts.index('')]!r} holds no text")
         if self.columns.label is None:
-            return Row(texts, None, where)
+            return TextRecord(texts, None, where)
         label = values[-1]
         if label is None or (names is not None and not 0 <= label < len(names)):
             raise DataError(f"{where}: has no label; dataset.test=null leaves a split without labels out")
-        return Row(texts, names[label] if names is not None else str(label), where)
+        return TextRecord(texts, names[label] if names is not None else str(label), where)
 
 
 def _open(where: str, name: str | None, subset: str | None, root: Path | None) -> dict[str, Any]:

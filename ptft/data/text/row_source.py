@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ptft.data.records import Columns, Row
+from ptft.data.records import Columns, TextRecord
 from ptft.data.source import unknown
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences
@@ -26,7 +26,7 @@ class RowTexts(LabelledTexts):
     columns: Columns
 
     @abstractmethod
-    def read(self, split: str) -> list[Row]:
+    def read(self, split: str) -> list[TextRecord]:
         """The rows of one of the dataset's own splits."""
 
     def describe_rows(self, splits: Iterable[str], target: str) -> None:
@@ -40,14 +40,14 @@ class RowTexts(LabelledTexts):
         shape = {"reader": "sentences", "columns": list(self.columns.text)}
         self.describe(sorted(names, key=_order), splits, target, self._training_texts, **shape)
 
-    def rows(self, split: str) -> list[Row]:
+    def rows(self, split: str) -> list[TextRecord]:
         """What `read` gave, which is called once a split."""
         if split not in self._rows:
             self._rows[split] = self.read(split)
         return self._rows[split]
 
     @cached_property
-    def _rows(self) -> dict[str, list[Row]]:
+    def _rows(self) -> dict[str, list[TextRecord]]:
         return {}
 
     def load(self, split: str) -> TextExamples:
@@ -59,23 +59,17 @@ class RowTexts(LabelledTexts):
     def _training_texts(self) -> Iterator[str]:
         return (text for row in self.rows(self.train) for text in row.texts)
 
-    def _labels(self, rows: list[Row], split: str) -> Tensor:
+    def _labels(self, rows: list[TextRecord], split: str) -> Tensor:
         if self.target == "number":
             return torch.tensor([_number(row) for row in rows])
-        number = {name: k for k, name in enumerate(self.own_classes)}
-        for row in rows:
-            if row.label not in number and self.classes is None:
-                raise DataError(
-                    f"{row.where}: {split} has the class {row.label!r}, which {self.train} has not "
-                    f"({', '.join(self.own_classes[:8])}); dataset.classes keeps some"
-                )
-        present = {row.label for row in rows}
-        if absent := [name for name in number if name not in present]:
+        names = [str(row.label) for row in rows]
+        labels = self.to_labels(names, lambda i: f"{rows[i].where}: {split}")
+        if absent := [name for name in self.own_classes if name not in set(names)]:
             self.note(f"{split} has not all the classes; only in {self.train}: {', '.join(absent[:8])}")
-        return torch.tensor([number.get(str(row.label), -1) for row in rows])
+        return labels
 
 
-def _number(row: Row) -> float:
+def _number(row: TextRecord) -> float:
     try:
         return float(str(row.label))
     except ValueError as error:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Spec
 from ptft.data.ragged import Ragged
-from ptft.data.records import SUFFIXES, Columns, read_rows
+from ptft.data.records import SUFFIXES, Columns, read_texts
 from ptft.data.text import reader as text_reader
 from ptft.data.text.examples import encoded, fitted, joined, room
 from ptft.data.tokenizer import Tokenizer
@@ -45,7 +45,7 @@ def items(path: str, spec: Spec) -> list[Sentences]:
         columns = spec.shape["columns"]
         if file.suffix in SUFFIXES:
             given = Columns(tuple(columns), None, numbers=tuple(range(len(columns))))
-            found += [Sentences(row.where, row.texts) for row in read_rows(file, given, _refuse)]
+            found += [Sentences(row.where, row.texts) for row in read_texts(file, given, _refuse)]
         else:
             found += [_line(item, len(columns)) for item in text_reader.find(file)]
     return found

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ptft.core import Examples
-from ptft.data.source import DividedSource, Part, Shared
+from ptft.data.source import DividedSource, Shared
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.reader import choose_tokenizer, text_spec
 from ptft.errors import ConfigError
@@ -89,11 +88,6 @@ class LabelledTexts(DividedSource):
         if self.target == "class":
             return super().groups(split)
         return torch.zeros(len(self.loaded(split)), dtype=torch.long)
-
-    def choose(self, part: Part) -> Examples:
-        found = self.loaded(part.split)
-        assert isinstance(found, TextExamples)
-        return found.at(part.rows, part.labels if self.target == "class" else None)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(json.dumps([self.spec.to_dict(), self.splits], sort_keys=True).encode())

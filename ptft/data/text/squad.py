@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,18 +13,15 @@ from torch import Tensor
 from ptft.core import Batch, Examples
 from ptft.data.ragged import Ragged
 from ptft.data.source import Part, unknown
-from ptft.data.stratify import thirds
+from ptft.data.splits import divide, split_by_word, split_files
 from ptft.data.text.examples import TextExamples, in_a_row
 from ptft.data.text.questions import Question, Window, best_answers, parse, windows
 from ptft.data.text.source import LabelledTexts, TextKeys
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError
 from ptft.metrics.squad import exact_match, f1
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-SPLITS = {"train": "train", "dev": "val", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""The word of a file's name that says which split it is."""
 
 
 class QuestionExamples(TextExamples):
@@ -129,21 +125,13 @@ class Squad(LabelledTexts):
 
 
 def _read(root: Path, seed: int) -> dict[str, list[Question]]:
-    if root.is_file():
-        found = parse(root)
-        parts = thirds(torch.zeros(len(found), dtype=torch.long), seed)
-        return {split: [found[i] for i in part.tolist()] for split, part in parts.items()}
-    files: dict[str, Path] = {}
-    for file in sorted(root.glob("*.json")):
-        splits = [SPLITS[word] for word in re.split(r"[^a-z]+", file.name.lower()) if word in SPLITS]
-        if splits and splits[0] in files:
-            raise DataError(f"dataset.root={root}: {files[splits[0]].name} and {file.name} are both {splits[0]}")
-        if splits:
-            files[splits[0]] = file
-    if not files:
-        what = "holds none" if root.exists() else "does not exist"
-        raise DataError(f"dataset.root={root}: {what}; expected files like train-v1.1.json and dev-v1.1.json")
-    return {split: parse(file) for split, file in files.items()}
+    files = split_files(root, _split_of, "files like train-v1.1.json and dev-v1.1.json")
+    questions = {split: parse(file) for split, file in files.items()}
+    return divide(questions[""], seed) if "" in questions else questions
+
+
+def _split_of(file: Path) -> str | None:
+    return split_by_word(file) if file.suffix == ".json" else None
 
 
 def sample(root: Path, count: int = 8) -> None:

@@ -6,21 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-
 from ptft.data.examples import MOST_SKIPPED_FRACTION
-from ptft.data.records import SUFFIXES, Column, Columns, Row, has_label, read_rows
+from ptft.data.records import SUFFIXES, Column, Columns, TextRecord, has_label, read_texts
 from ptft.data.source import unknown
-from ptft.data.stratify import thirds
+from ptft.data.splits import divide, split_by_stem, split_files
 from ptft.data.text.row_source import RowTexts
 from ptft.data.text.source import TextKeys
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-SPLITS = {"dev": "val", "valid": "val", "validation": "val", "dev_matched": "val", "test_matched": "test"}
-"""What files are called elsewhere."""
 
 
 class Layout(NamedTuple):
@@ -78,21 +73,22 @@ class TableTexts(RowTexts):
         if self.root is None:
             raise ConfigError("dataset.root is not set; name a folder of train.tsv, dev.tsv … or one file")
         self.columns, target = _chosen(layout, text, label, target, header)
-        self.files, self.split_seed = _files(self.root), split_seed
+        expected = "train.csv, .tsv or .jsonl with dev and test, or a file"
+        self.files, self.split_seed = split_files(self.root, _split_of, expected), split_seed
         whole = "" in self.files
         if not whole:
             self._leave_out_unlabelled()
         self.describe_rows(("train", "val", "test") if whole else self.files, target)
 
-    def read(self, split: str) -> list[Row]:
+    def read(self, split: str) -> list[TextRecord]:
         """The rows of a split's file; of one file for all, those that fall to it."""
         if split in self.files:
             return self._read(self.files[split])
-        found = _divide(self._read(self.files[""]), self.split_seed)
-        self._rows |= found
-        return found[split]
+        rows = self._read(self.files[""])
+        self._rows |= divide(rows, self.split_seed, [str(row.label) for row in rows])
+        return self._rows[split]
 
-    def _read(self, file: Path) -> list[Row]:
+    def _read(self, file: Path) -> list[TextRecord]:
         broken: list[DataError] = []
 
         def refuse(error: DataError) -> None:
@@ -100,7 +96,7 @@ class TableTexts(RowTexts):
                 raise DataError(f"{error}; dataset.on_error=skip leaves such lines out")
             broken.append(error)
 
-        rows = read_rows(file, self.columns, refuse)
+        rows = read_texts(file, self.columns, refuse)
         if len(broken) > MOST_SKIPPED_FRACTION * (len(rows) + len(broken)):
             raise DataError(f"{file}: {len(broken)} of its lines can't be used, which is too many; {broken[0]}")
         if broken:
@@ -130,27 +126,8 @@ def _chosen(
     return Columns(names, label, header=header), target
 
 
-def _files(root: Path) -> dict[str, Path]:
-    """Split -> file; under "" where one file holds all."""
-    if root.is_file():
-        return {"": root}
-    found: dict[str, Path] = {}
-    for file in sorted(root.iterdir()) if root.is_dir() else ():
-        if file.suffix in SUFFIXES and not file.name.startswith("."):
-            split = SPLITS.get(file.stem, file.stem)
-            if split in found:
-                raise DataError(f"dataset.root={root}: {found[split].name} and {file.name} are both the {split} split")
-            found[split] = file
-    if not found:
-        what = "holds none" if root.exists() else "does not exist"
-        raise DataError(f"dataset.root={root}: {what}; expected train.csv, .tsv or .jsonl with dev and test, or a file")
-    return found
-
-
-def _divide(rows: list[Row], seed: int) -> dict[str, list[Row]]:
-    number = {label: k for k, label in enumerate(sorted({str(row.label) for row in rows}))}
-    labels = torch.tensor([number[str(row.label)] for row in rows])
-    return {split: [rows[i] for i in part.tolist()] for split, part in thirds(labels, seed).items()}
+def _split_of(file: Path) -> str | None:
+    return split_by_stem(file) if file.suffix in SUFFIXES else None
 
 
 def sample(root: Path, count: int = 12) -> None:

@@ -1,4 +1,4 @@
-"""What every model of sound shares: the log-mel spectrogram, on the device, and how padding is told from sound.
+"""Base class of audio models: the log-mel spectrogram, on the device, and the mask of padding.
 
 A prepared batch is float [B, F, M]; frames behind the end of a recording are NaN, so that whoever passes it along (to
 random views, to a second network) passes the lengths along. Models zero them and mask what they become.
@@ -8,12 +8,11 @@ Axes: B batch, N samples, F frames, M mel bands, T tokens (frames, several toget
 
 from __future__ import annotations
 
-from abc import abstractmethod
-
 import torch
 from torch import Tensor, nn
 
-from ptft.core import Backbone, Batch, Spec
+from ptft.core import Backbone, Batch, Spec, length_mask
+from ptft.data.audio.reader import FULL_SCALE
 from ptft.errors import ConfigError
 from ptft.models.layers.log_mel import LogMel
 
@@ -52,17 +51,13 @@ class SpeechBackbone(Backbone):
     def inputs(self, batch: Batch) -> Tensor:
         """int16 or float [B, N], of which `length` (long [B]) samples are real -> float [B, F, M], NaN behind them."""
         raw = batch["input"]
-        sound = raw / 32768 if raw.dtype == torch.int16 else raw
+        sound = raw / FULL_SCALE if raw.dtype == torch.int16 else raw
         lengths = batch.get("length", torch.full((len(raw),), raw.shape[1], device=raw.device))
         x = self.logmel(sound)
-        real = torch.arange(x.shape[1], device=x.device) < self.logmel.frames(lengths).unsqueeze(1)
+        real = length_mask(self.logmel.frames(lengths), x.shape[1])
         return normalized(x, real, (1, 2) if self.normalize == "recording" else (1,))
 
-    @abstractmethod
-    def embed(self, x: Tensor) -> Tensor:
-        """Prepared [B, F, M] -> tokens [B, T, D]."""
-
-    def real_tokens(self, x: Tensor) -> Tensor:
+    def token_mask(self, x: Tensor) -> Tensor:
         """Prepared [B, F, M] -> which tokens are of the recording, bool [B, T]: those whose first frame is."""
         return real_frames(x)[:, :: self.subsample]
 

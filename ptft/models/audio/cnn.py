@@ -28,9 +28,9 @@ class Stage(nn.Module):
     def forward(self, x: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         """[B, C, F, M], zero where `real` (bool [B, F]) is not -> the same, half as large."""
         x, real = self.halve(x, real)
-        there = real[:, None, :, None]
-        inner = F.gelu(self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)) * there
-        return x + self.dropout(self.convolve(inner)) * there, real
+        cells = real[:, None, :, None]
+        inner = F.gelu(self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)) * cells
+        return x + self.dropout(self.convolve(inner)) * cells, real
 
 
 class AudioCNN(SpeechBackbone):
@@ -62,17 +62,14 @@ class AudioCNN(SpeechBackbone):
         self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
         self.width = width
 
-    def embed(self, x: Tensor) -> Tensor:
-        real = real_frames(x)
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """[B, F, M] -> Features [B, T, D]; the mask is that of the recordings' ends."""
+        mask, real = self.token_mask(x), real_frames(x)
         x = x.nan_to_num(0).unsqueeze(1)
         for stage in self.stages:
             x, real = stage(x, real)
-        tokens: Tensor = self.norm(self.dense(x.permute(0, 2, 3, 1).flatten(2)))
-        return tokens
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """[B, F, M] -> Features [B, T, D]; the mask is that of the recordings' ends."""
-        return Features(self.dropout(F.gelu(self.embed(x))), self.real_tokens(x))
+        tokens = self.norm(self.dense(x.permute(0, 2, 3, 1).flatten(2)))
+        return Features(self.dropout(F.gelu(tokens)), mask)
 
     def layers(self) -> list[list[nn.Module]]:
         return [*([stage] for stage in self.stages), [self.dense, self.norm]]

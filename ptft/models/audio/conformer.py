@@ -6,46 +6,18 @@ Axes: B batch, F frames, M mel bands, T tokens, D width, H heads.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptft.core import Features, Spec
+from ptft.core import Features, Spec, TokenBackbone
 from ptft.errors import ConfigError
 from ptft.models.audio.base import Halve, SpeechBackbone, halved, real_frames, strides
-
-SLOWEST = 10_000
-"""The longest wave of the rotary positions, over 2 pi tokens."""
-
-
-def rotate(x: Tensor) -> Tensor:
-    """Queries or keys [B, H, T, D] turned by their place, so that their products know distances (Su et al. 2021)."""
-    half = x.shape[-1] // 2
-    rates = SLOWEST ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angles = torch.arange(x.shape[2], device=x.device, dtype=torch.float32).unsqueeze(1) * rates
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    first, second = x[..., :half], x[..., half : 2 * half]
-    return torch.cat([first * cos - second * sin, first * sin + second * cos, x[..., 2 * half :]], dim=-1)
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention with rotary positions, which any length of recording has."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(width)
-        self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """[B, T, D], and which tokens are real (bool [B, T]) -> what is added to it, [B, T, D]."""
-        b, t, d = x.shape
-        query, key, value = self.qkv(self.norm(x)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        x = F.scaled_dot_product_attention(rotate(query), rotate(key), value, attn_mask=mask[:, None, None, :])
-        out: Tensor = self.dropout(self.project(x.transpose(1, 2).reshape(b, t, d)))
-        return out
+from ptft.models.layers.attention import Attention, AttentionMask, TransformerBlock
+from ptft.models.layers.feed_forward import feed_forward
+from ptft.models.layers.rotary import Rotary, Rotation
 
 
 class Convolve(nn.Module):
@@ -62,57 +34,42 @@ class Convolve(nn.Module):
         self.inner = nn.LayerNorm(width)
         self.project, self.dropout = nn.Linear(width, width), nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """As `Attention`."""
-        x = F.glu(self.gate(self.norm(x)), dim=-1) * mask.unsqueeze(-1)
+    def forward(self, x: Tensor, real: Tensor) -> Tensor:
+        """[B, T, D], and which tokens are real, bool [B, T] -> what is added to it, [B, T, D]."""
+        x = F.glu(self.gate(self.norm(x)), dim=-1) * real.unsqueeze(-1)
         x = self.filters(x.transpose(1, 2)).transpose(1, 2)
         out: Tensor = self.dropout(self.project(F.silu(self.inner(x))))
-        return out
-
-
-def feed_forward(width: int, ratio: float, dropout: float) -> nn.Sequential:
-    hidden = round(width * ratio)
-    inner = [nn.LayerNorm(width), nn.Linear(width, hidden), nn.SiLU(), nn.Dropout(dropout)]
-    return nn.Sequential(*inner, nn.Linear(hidden, width), nn.Dropout(dropout))
-
-
-class TransformerBlock(nn.Module):
-    """Pre-norm: attention, then an MLP."""
-
-    def __init__(self, width: int, heads: int, ratio: float, dropout: float) -> None:
-        super().__init__()
-        self.attention, self.mlp = Attention(width, heads, dropout), feed_forward(width, ratio, dropout)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """[B, T, D], and which tokens are real (bool [B, T]) -> [B, T, D]."""
-        x = x + self.attention(x, mask)
-        out: Tensor = x + self.mlp(x)
         return out
 
 
 class ConformerBlock(nn.Module):
     """Half an MLP, attention, convolution, half an MLP, a norm (section 2.4 of the paper)."""
 
-    def __init__(self, width: int, heads: int, ratio: float, dropout: float, kernel: int) -> None:
+    def __init__(self, width: int, heads: int, mlp_ratio: float, dropout: float, kernel: int) -> None:
         super().__init__()
-        self.before, self.after = (feed_forward(width, ratio, dropout) for _ in range(2))
-        self.attention = Attention(width, heads, dropout)
+        self.before, self.after = (_network(width, mlp_ratio, dropout) for _ in range(2))
+        self.attention = Attention(width, heads, dropout, bias=True, norm=True)
         self.convolve = Convolve(width, kernel, dropout)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """As `TransformerBlock`."""
+    def forward(self, x: Tensor, mask: AttentionMask, rotation: Rotation) -> Tensor:
+        """As `TransformerBlock`; mask: of the real tokens."""
+        assert mask.keys is not None
         x = x + 0.5 * self.before(x)
-        x = x + self.attention(x, mask)
-        x = x + self.convolve(x, mask)
+        x = x + self.attention(x, mask, rotation)
+        x = x + self.convolve(x, mask.keys[:, 0, 0])
         out: Tensor = self.norm(x + 0.5 * self.after(x))
         return out
 
 
-class SpeechEncoder(SpeechBackbone):
+def _network(width: int, mlp_ratio: float, dropout: float) -> nn.Sequential:
+    return feed_forward(width, round(width * mlp_ratio), nn.SiLU, dropout, norm=True)
+
+
+class SpeechEncoder(SpeechBackbone, TokenBackbone):
     """Two convolutions over the spectrogram, a matrix to D, blocks over the tokens, a norm.
 
-    block: makes one, which takes tokens [B, T, D] and which are real (bool [B, T]) and returns [B, T, D].
+    block: makes one, called as a `TransformerBlock` without a cache.
     channels: of the convolutions. mels, normalize, subsample: as in `SpeechBackbone`.
     Raises ConfigError for sizes that can't be.
     """
@@ -136,16 +93,18 @@ class SpeechEncoder(SpeechBackbone):
                 f"model.width={width}, model.depth={depth}, model.heads={heads}, model.channels={channels}: "
                 "above 0, and heads must divide width"
             )
-        self.width = width
+        self.width, self.cell = width, (self.subsample, self.mels)
         self.stem = nn.ModuleList(
             Halve(before, channels, step) for before, step in zip((1, channels), strides(subsample, 2), strict=True)
         )
         self.project = nn.Linear(channels * halved(self.mels, 2), width)
         self.dropout = nn.Dropout(dropout)
+        self.rotary = Rotary(width // heads, fused=False)
         self.blocks = nn.ModuleList(block() for _ in range(depth))
         self.norm = nn.LayerNorm(width)
 
     def embed(self, x: Tensor) -> Tensor:
+        """Prepared [B, F, M] -> tokens [B, T, D]."""
         real = real_frames(x)
         x = x.nan_to_num(0).unsqueeze(1)
         for halve in self.stem:
@@ -153,16 +112,18 @@ class SpeechEncoder(SpeechBackbone):
         tokens: Tensor = self.project(x.permute(0, 2, 3, 1).flatten(2))
         return tokens
 
-    def encode(self, tokens: Tensor, mask: Tensor) -> Features:
+    def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Features:
         """Embedded tokens [B, T, D], some of them perhaps replaced, and which are real (bool [B, T]) -> Features."""
         tokens = self.dropout(tokens)
+        attention_mask = AttentionMask.of(mask)
+        rotation = self.rotary(torch.arange(tokens.shape[1], device=tokens.device))
         for block in self.blocks:
-            tokens = block(tokens, mask)
+            tokens = block(tokens, attention_mask, rotation)
         return Features(self.norm(tokens), mask)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """[B, F, M] -> Features [B, T, D]; the mask is that of the recordings' ends."""
-        return self.encode(self.embed(x), self.real_tokens(x))
+        return self.encode(self.embed(x), self.token_mask(x))
 
     def layers(self) -> list[list[nn.Module]]:
         blocks: list[list[nn.Module]] = [[block] for block in self.blocks]
@@ -187,7 +148,8 @@ class AudioTransformer(SpeechEncoder):
         subsample: int = 4,
     ) -> None:
         def block() -> nn.Module:
-            return TransformerBlock(width, heads, mlp_ratio, dropout)
+            network = partial(_network, width, mlp_ratio, dropout)
+            return TransformerBlock(width, heads, network, bias=True, dropout=dropout, inner_norms=True)
 
         super().__init__(spec, block, width, depth, heads, channels, dropout, mels, normalize, subsample)
 

@@ -10,13 +10,13 @@ import contextlib
 import json
 import os
 import tempfile
-import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from ptft.checkpoint.hub import check_reachable
 from ptft.core import Backbone, Batch, Features, Spec
 from ptft.data.text.reader import text_spec
 from ptft.data.tokenizer import Tokenizer
@@ -28,7 +28,6 @@ BACKBONE = "HuggingFace"
 """The class that public weights are for."""
 LONGEST = 512
 """Tokens of an example at most, where a model would take more."""
-TIMEOUT = 10  # seconds to wait for an answer before a download
 
 
 class HuggingFace(Backbone):
@@ -72,7 +71,7 @@ class HuggingFace(Backbone):
         self.width = int(made.hidden_size)
         if spec.modality == "audio":
             self.settled |= {"normalize": normalize}
-            self.reader: Texts | sound.Waves | sound.Mels = sound.ear(self.net, made, bool(normalize))
+            self.reader: Texts | sound.Waves | sound.Mels = sound.frontend(self.net, made, bool(normalize))
             self.no_weight_decay = frozenset(f"net.{name}" for name in self.reader.no_weight_decay)  # type: ignore[misc]
             self.pooling = pooling or "mean"
         else:
@@ -105,14 +104,14 @@ class HuggingFace(Backbone):
     def layers(self) -> list[list[nn.Module]]:
         """What stands before the blocks, each block, and what stands after them together with the last."""
         blocks = _blocks(self.net)
-        inside = {id(inner) for block in blocks for inner in block.modules()}
+        block_modules = {id(inner) for block in blocks for inner in block.modules()}
         groups: list[list[nn.Module]] = [[], *([block] for block in blocks)]
         late = [] if isinstance(self.reader, Texts) else self.reader.late
         seen = False
         for module in self.net.modules():
-            seen = seen or id(module) in inside
+            seen = seen or id(module) in block_modules
             own = next(iter(module.parameters(recurse=False)), None) is not None
-            if own and id(module) not in inside:
+            if own and id(module) not in block_modules:
                 groups[-1 if seen or module in late else 0].append(module)
         return groups
 
@@ -123,11 +122,11 @@ def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
     Raises CheckpointError naming the folder or the name, within seconds where nobody answers.
     """
     library, made = _library(), _found(name, "ckpt=huggingface:")
-    hears = made.model_type in sound.KINDS
+    is_audio = made.model_type in sound.KINDS
     with _read(name, "ckpt=huggingface:"):
         found = library.AutoModel.from_pretrained(_place(name), config=made, local_files_only=_is_local(name))
         net = _stripped(found)
-        tokenizer = None if hears else _tokenizer(library, _place(name))
+        tokenizer = None if is_audio else _tokenizer(library, _place(name))
     weights = {f"net.{key}": value.detach().clone() for key, value in net.state_dict().items()}
     if tokenizer is None:
         return weights, sound.spec(made)
@@ -211,8 +210,7 @@ def _ask(name: str, key: str) -> None:
     from huggingface_hub import constants
 
     try:
-        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
-        urllib.request.urlopen(request, timeout=TIMEOUT).close()
+        check_reachable(constants.ENDPOINT)
     except OSError as error:
         raise CheckpointError(
             f"{key}{name}: is no folder and not in the cache ({constants.HF_HUB_CACHE}), and can't be downloaded "

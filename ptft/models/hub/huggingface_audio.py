@@ -1,4 +1,4 @@
-"""How speech encoders of transformers are fed: samples (wav2vec 2.0 and its kin), or Whisper's log-mel spectrogram.
+"""Inputs of speech encoders of transformers: samples (wav2vec 2.0 and its kin), or Whisper's log-mel spectrogram.
 
 As in `ptft.models.audio.base` a prepared batch is NaN behind the end of a recording. Every recording becomes what
 transformers makes of it alone, whatever it is batched with: models are told where it ends, those too that
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptft.core import Batch, Features, Spec
+from ptft.core import Batch, Features, Spec, length_mask
 from ptft.data.audio import reader as audio_reader
 from ptft.errors import ConfigError
 from ptft.models.audio.base import normalized, real_frames
@@ -65,7 +65,7 @@ def check(config: Any, given: Spec, name: str) -> None:
         )
 
 
-def ear(net: nn.Module, config: Any, normalize: bool) -> Waves | Mels:
+def frontend(net: nn.Module, config: Any, normalize: bool) -> Waves | Mels:
     """What feeds `net`, which is made ready for it."""
     return Mels(net, config) if config.model_type == "whisper" else Waves(net, config, normalize)
 
@@ -109,8 +109,8 @@ class Waves(nn.Module):
         norm = getattr(net.feature_extractor.conv_layers[0], "layer_norm", None)
         if isinstance(norm, OwnTimeNorm):
             norm.frames = self.frames(lengths, 1)
-        tokens = net(input_values=sound, attention_mask=until(lengths, sound.shape[1]).long()).last_hidden_state
-        return Features(tokens, until(self.frames(lengths), tokens.shape[1]))
+        tokens = net(input_values=sound, attention_mask=length_mask(lengths, sound.shape[1]).long()).last_hidden_state
+        return Features(tokens, length_mask(self.frames(lengths), tokens.shape[1]))
 
 
 class OwnTimeNorm(nn.GroupNorm):
@@ -124,7 +124,7 @@ class OwnTimeNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, F] -> the same shape; every channel is a group of its own."""
-        real = until(self.frames, x.shape[2]).unsqueeze(1)
+        real = length_mask(self.frames, x.shape[2]).unsqueeze(1)
         count = self.frames.view(-1, 1, 1)
         x = x.float() * real
         mean = x.sum(2, keepdim=True) / count
@@ -169,7 +169,7 @@ class Mels(nn.Module):
             found = power.clamp(min=10**FLOOR).log10()
             found = found.maximum(found.amax((1, 2), keepdim=True) - RANGE)
         frames = (real.sum(1) + WINDOW // 2 + HOP - 1).div(HOP, rounding_mode="floor")  # those whose window sound is in
-        return ((found + 4) / 4).masked_fill(~until(frames, self.count).unsqueeze(2), torch.nan)
+        return ((found + 4) / 4).masked_fill(~length_mask(frames, self.count).unsqueeze(2), torch.nan)
 
     def forward(self, net: Any, x: Tensor, mask: Tensor | None) -> Features:
         """[B, F, M] -> Features [B, T, D]; behind a recording the model hears silence, as it is used to."""
@@ -185,13 +185,8 @@ def amplitudes(batch: Batch) -> tuple[Tensor, Tensor]:
     raw = batch["input"]
     sound = raw / audio_reader.FULL_SCALE if raw.dtype == torch.int16 else raw
     lengths = batch.get("length", torch.full((len(raw),), raw.shape[1], device=raw.device))
-    real = until(lengths, raw.shape[1])
+    real = length_mask(lengths, raw.shape[1])
     return sound * real, real
-
-
-def until(lengths: Tensor, size: int) -> Tensor:
-    """Which of `size` places are before the ends (long [B]), bool [B, size]."""
-    return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
 
 
 def field(kernels: Sequence[int], strides: Sequence[int]) -> int:

@@ -1,4 +1,4 @@
-"""How models of transformers that read text are fed. Axes: B batch, T tokens, D width."""
+"""Inputs of text models of transformers. Axes: B batch, T tokens, D width."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What every image backbone shares. Axes: B batch, C channels, H height, W width, T tokens, D width.
-
-The other modules of this package may import this one and what is shared by several families (public, residual,
-attention, speech); no family imports another.
-"""
+"""Base class of image backbones. Axes: B batch, C channels, H height, W width, T tokens, D width."""
 
 from __future__ import annotations
 
@@ -63,7 +59,6 @@ class ImageBackbone(Backbone):
         return torch.addcmul(self.offset, raw.to(self.scale.dtype), self.scale)
 
     def takes(self, size: tuple[int, int]) -> bool:
-        """Whether images of (H, W) other than its own can be given to it as well, as smaller views of them."""
         return size == self.size
 
 

@@ -1,4 +1,4 @@
-"""A plain vision transformer of any patch and image size (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words").
+"""Vision transformer of any patch and image size (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words").
 
 Axes: B batch, C channels, H height, W width, T tokens (patches, row by row), D width.
 """
@@ -11,54 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptft.core import Features, PatchBackbone, Spec
+from ptft.core import Features, Spec, TokenBackbone
 from ptft.errors import CheckpointError, ConfigError
 from ptft.models.image.base import ImageBackbone
-from ptft.models.layers.drop_path import DropPath
+from ptft.models.layers.attention import AttentionMask, vit_block
+from ptft.models.layers.drop_path import drop_path_rates
 from ptft.models.layers.positions import resize_positions, sine_positions
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.project = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """[B, T, D], and a bool mask [B, 1, 1, T] of the tokens that may be looked at -> [B, T, D]."""
-        b, t, d = x.shape
-        query, key, value = self.qkv(x).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        x = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        mixed: Tensor = self.dropout(self.project(x.transpose(1, 2).reshape(b, t, d)))
-        return mixed
-
-
-class Block(nn.Module):
-    """Pre-norm residual block: attention, then an MLP with GELU."""
-
-    def __init__(self, width: int, heads: int, mlp_ratio: float, dropout: float, drop_path: float) -> None:
-        super().__init__()
-        hidden = round(width * mlp_ratio)
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attention = Attention(width, heads, dropout)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width), nn.Dropout(dropout)
-        )
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """As Attention: [B, T, D] -> [B, T, D]."""
-        x = x + self.drop_path(self.attention(self.norm1(x), mask))
-        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
-        return out
-
-
-class VisionTransformer(ImageBackbone, PatchBackbone):
+class VisionTransformer(ImageBackbone, TokenBackbone):
     """Pre-norm ViT with learned positions, which begin as sines and are interpolated for images of another size.
 
     patch: its side in pixels; None: 4 for images up to 48 pixels, 8 up to 96, 16 beyond.
@@ -88,12 +49,12 @@ class VisionTransformer(ImageBackbone, PatchBackbone):
         _check(self.size, self.patch, width, depth, heads, pool, {"dropout": dropout, "drop_path": drop_path})
         self.width = width
         self.grid = (self.size[0] // self.patch, self.size[1] // self.patch)
-        self.prefix = int(pool == "cls")
+        self.prefix, self.cell = int(pool == "cls"), (self.patch, self.patch)
         self.patches = nn.Conv2d(self.channels, width, self.patch, stride=self.patch)
         self.positions = nn.Parameter(torch.empty(*self.grid, width))
         self.class_token = nn.Parameter(torch.zeros(width)) if self.prefix else None
-        rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
-        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio, dropout, rate) for rate in rates)
+        rates = drop_path_rates(drop_path, depth)
+        self.blocks = nn.ModuleList(vit_block(width, heads, mlp_ratio, dropout, rate) for rate in rates)
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self._initialise()
 
@@ -120,9 +81,9 @@ class VisionTransformer(ImageBackbone, PatchBackbone):
         if self.class_token is not None:
             tokens = torch.cat([self.class_token.expand(len(tokens), 1, -1), tokens], dim=1)
             mask = mask if mask is None else F.pad(mask, (1, 0), value=True)
-        keys = mask if mask is None else mask[:, None, None, :]
+        attention_mask = AttentionMask.of(mask)
         for block in self.blocks:
-            tokens = block(tokens, keys)
+            tokens = block(tokens, attention_mask)
         return Features(self.norm(tokens), mask)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:

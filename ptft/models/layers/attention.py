@@ -1,70 +1,23 @@
-"""Blocks of a transformer: self-attention with rotary positions and a cache of keys and values, and an MLP.
+"""Multi-head self-attention and the transformer block, for images, text and audio.
 
-Axes: B batch, N heads, T tokens, S tokens that are looked at, E width of a head, D = N E.
+Axes: B batch, N heads, T tokens, S tokens that are attended to, E width of a head, D = N E.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptft.models.layers.drop_path import DropPath
+from ptft.models.layers.feed_forward import BiasFreeFeedForward, feed_forward
+from ptft.models.layers.rotary import Rotation, rotate
 
 
-class Rotary(nn.Module):
-    """Positions as rotations of pairs of a head's values, by angles that fall geometrically (Su et al. 2021, 3.2.2)."""
-
-    speeds: Tensor
-
-    def __init__(self, head: int, base: float = 10_000.0) -> None:
-        super().__init__()
-        self.register_buffer("speeds", base ** (-torch.arange(0, head, 2) / head), persistent=False)
-
-    def forward(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Positions [T] or [B, T] -> cosines and sines float32, [T, 1, 1, E / 2] or [B, T, 1, 1, E / 2]."""
-        angles = (places.unsqueeze(-1).float() * self.speeds.float()).unsqueeze(-2).unsqueeze(-2)
-        return angles.cos(), angles.sin()
-
-
-class _Rotate(torch.autograd.Function):
-    """(a, b) -> (a cos - b sin, b cos + a sin) for the halves a and b of every query and key; values stay.
-
-    Written out, and of all three at once, because it is a third of a small model's step otherwise: the gradient of a
-    rotation is the rotation back.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        ctx.save_for_backward(cosine, sine)
-        return _rotated(x, cosine, sine)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        cosine, sine = ctx.saved_tensors
-        return _rotated(gradient, cosine, -sine), None, None
-
-
-def _rotated(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    out = torch.empty_like(x)
-    (a, b), (first, second) = x[:, :, :2].chunk(2, dim=-1), out[:, :, :2].chunk(2, dim=-1)
-    torch.mul(a, cosine, out=first).addcmul_(b, sine, value=-1)
-    torch.mul(b, cosine, out=second).addcmul_(a, sine)
-    out[:, :, 2] = x[:, :, 2]
-    return out
-
-
-def rotate(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
-    """Queries, keys and values [B, T, 3, N, E]; queries and keys are turned by their positions' cosines and sines."""
-    cosine, sine = (part.to(x.dtype) for part in turns)
-    turned: Tensor = _Rotate.apply(x, cosine, sine)
-    return turned
-
-
-class Cache:
+class KVCache:
     """Keys and values [B, N, S, E] of the tokens so far, of one block."""
 
     def __init__(self) -> None:
@@ -74,7 +27,7 @@ class Cache:
         return 0 if self.kept is None else self.kept[0].shape[2]
 
     def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """With those of more tokens after them."""
+        """Append those of further tokens, and return all."""
         if self.kept is not None:
             key, value = torch.cat([self.kept[0], key], dim=2), torch.cat([self.kept[1], value], dim=2)
         self.kept = (key, value)
@@ -82,93 +35,129 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class Sight:
-    """Who sees whom: `allowed` bool [B, 1, 1, S] or None for all; `causal`: only what stands before.
+class AttentionMask:
+    """Which tokens attend to which.
 
-    turns: the rotations of the tokens' positions, where there are any.
+    keys: bool [B, 1, 1, S], True where a token may be attended to; None: all may.
+    causal: a token attends only to itself and those before it.
     """
 
-    allowed: Tensor | None
-    causal: bool
-    turns: tuple[Tensor, Tensor] | None
+    keys: Tensor | None = None
+    causal: bool = False
 
     @classmethod
-    def of(cls, mask: Tensor | None, causal: bool, continues: bool, turns: tuple[Tensor, Tensor] | None) -> Sight:
-        """mask: bool [B, S] of real tokens. continues: whether these are single tokens after cached ones.
+    def of(cls, real: Tensor | None) -> AttentionMask:
+        """Every token attends to the real ones, bool [B, S]; None: to all."""
+        return cls(None if real is None else real[:, None, None, :])
 
-        In a causal model padding stands behind every real token, out of its sight, unless cached tokens hold some.
+    @classmethod
+    def of_text(cls, real: Tensor | None, causal: bool, cached: bool) -> AttentionMask:
+        """real: bool [B, S]. cached: whether these are single tokens that follow those of a `KVCache`.
+
+        In a causal model padding stands behind every real token, where none of them attends to it, unless cached tokens
+        contain some.
         """
-        if continues:
-            return cls(None if mask is None else mask[:, None, None, :], False, turns)
-        if causal or mask is None or (mask.device.type == "cpu" and bool(mask.all())):
-            return cls(None, causal, turns)
-        return cls(mask[:, None, None, :], False, turns)
+        if not cached and (causal or real is None or (real.device.type == "cpu" and bool(real.all()))):
+            return cls(None, causal)
+        return cls.of(real)
+
+
+ALL_TO_ALL = AttentionMask()
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
+    """Multi-head self-attention (Vaswani et al. 2017, section 3.2).
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    bias: of both linear maps. norm: whether it begins with a layer norm of its own.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, *, bias: bool, norm: bool = False) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.project = nn.Linear(width, width, bias=False)
+        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
+        self.project = nn.Linear(width, width, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, sight: Sight, cache: Cache | None = None) -> Tensor:
-        """[B, T, D] -> [B, T, D]; with a cache, T more tokens of the texts whose keys and values it holds."""
+    def forward(
+        self,
+        x: Tensor,
+        mask: AttentionMask = ALL_TO_ALL,
+        rotation: Rotation | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """[B, T, D] -> [B, T, D].
+
+        rotation: of the tokens' positions, from `Rotary`. cache: keys and values of the S - T tokens
+        before these.
+        """
         b, t, d = x.shape
-        parts = self.qkv(x).view(b, t, 3, self.heads, d // self.heads)
-        if sight.turns is not None:
-            parts = rotate(parts, sight.turns)
-        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(self.norm(x)).view(b, t, 3, self.heads, d // self.heads)
+        if rotation is not None:
+            qkv = rotate(qkv, rotation)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
         if cache is not None:
             key, value = cache.extend(key, value)
-        x = F.scaled_dot_product_attention(query, key, value, attn_mask=sight.allowed, is_causal=sight.causal)
+        x = F.scaled_dot_product_attention(query, key, value, attn_mask=mask.keys, is_causal=mask.causal)
         mixed: Tensor = self.dropout(self.project(x.transpose(1, 2).reshape(b, t, d)))
         return mixed
 
 
-class FeedForward(nn.Module):
-    """Two matrices with GELU between them, or SwiGLU of about as many parameters (Shazeer 2020)."""
+class TransformerBlock(nn.Module):
+    """Pre-norm residual block (Xiong et al. 2020): attention, then a feed-forward network.
 
-    def __init__(self, width: int, mlp_ratio: float, activation: str, dropout: float) -> None:
-        super().__init__()
-        self.gated = activation == "swiglu"
-        hidden = round(width * mlp_ratio)
-        if self.gated:
-            hidden = -(-2 * hidden // 3 // 8) * 8
-        self.expand = nn.Linear(width, 2 * hidden if self.gated else hidden, bias=False)
-        self.project = nn.Linear(hidden, width, bias=False)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, T, D] -> [B, T, D]."""
-        x = self.expand(x)
-        if self.gated:
-            gate, x = x.chunk(2, dim=-1)
-            x = F.silu(gate) * x
-        else:
-            x = F.gelu(x)
-        out: Tensor = self.dropout(self.project(x))
-        return out
-
-
-class Block(nn.Module):
-    """Pre-norm residual block: attention, then the feed-forward part."""
+    network: makes the feed-forward network. bias: of the attention's linear maps. eps: of the norms.
+    inner_norms: whether attention and network have the norms in them, so that the block has none.
+    drop_path: rate of stochastic depth.
+    """
 
     def __init__(
-        self, width: int, heads: int, mlp_ratio: float, activation: str, dropout: float, drop_path: float
+        self,
+        width: int,
+        heads: int,
+        network: Callable[[], nn.Module],
+        *,
+        bias: bool,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        eps: float = 1e-5,
+        inner_norms: bool = False,
     ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, dropout)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = FeedForward(width, mlp_ratio, activation, dropout)
+        self.norm1 = nn.Identity() if inner_norms else nn.LayerNorm(width, eps=eps)
+        self.attention = Attention(width, heads, dropout, bias=bias, norm=inner_norms)
+        self.norm2 = nn.Identity() if inner_norms else nn.LayerNorm(width, eps=eps)
+        self.mlp = network()
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, sight: Sight, cache: Cache | None = None) -> Tensor:
-        """As Attention: [B, T, D] -> [B, T, D]."""
-        x = x + self.drop_path(self.attention(self.norm1(x), sight, cache))
+    def forward(
+        self,
+        x: Tensor,
+        mask: AttentionMask = ALL_TO_ALL,
+        rotation: Rotation | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """As `Attention`: [B, T, D] -> [B, T, D]."""
+        x = x + self.drop_path(self.attention(self.norm1(x), mask, rotation, cache))
         out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
         return out
+
+
+def vit_block(width: int, heads: int, mlp_ratio: float, dropout: float, drop_path: float) -> TransformerBlock:
+    """The block of the vision transformer: biases, GELU, dropout in the network as well (Dosovitskiy et al. 2021)."""
+
+    def network() -> nn.Module:
+        return feed_forward(width, round(width * mlp_ratio), nn.GELU, dropout)
+
+    return TransformerBlock(width, heads, network, bias=True, dropout=dropout, drop_path=drop_path, eps=1e-6)
+
+
+def bias_free_block(
+    width: int, heads: int, mlp_ratio: float, activation: str, dropout: float, drop_path: float
+) -> TransformerBlock:
+    """The block of language models: no biases in the matrices; activation: "gelu" or "swiglu"."""
+
+    def network() -> nn.Module:
+        return BiasFreeFeedForward(width, mlp_ratio, activation, dropout)
+
+    return TransformerBlock(width, heads, network, bias=False, dropout=dropout, drop_path=drop_path)

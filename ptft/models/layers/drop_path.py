@@ -1,7 +1,4 @@
-"""What transformers of any input share. Axes: B batch, T tokens, D width.
-
-As `image.py`, the other modules of this package may import this one.
-"""
+"""Stochastic depth. Axes: B batch, T tokens, D width."""
 
 from __future__ import annotations
 
@@ -21,3 +18,8 @@ class DropPath(nn.Module):
             return x
         keep = x.new_empty(len(x), 1, 1).bernoulli_(1 - self.rate)
         return x * (keep / (1 - self.rate))
+
+
+def drop_path_rates(last: float, depth: int) -> list[float]:
+    """Rates of stochastic depth that grow linearly from 0 in the first block to `last` in the last."""
+    return [last * i / max(depth - 1, 1) for i in range(depth)]

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptft.core import Backbone, Features, Spec
+from ptft.core import Features, Spec, TokenBackbone
 from ptft.errors import ConfigError
-from ptft.models.layers.attention import Block, Cache, Rotary, Sight
+from ptft.models.layers.attention import AttentionMask, KVCache, bias_free_block
+from ptft.models.layers.drop_path import drop_path_rates
+from ptft.models.layers.rotary import Rotary
 
 
-class Transformer(Backbone):
+class Transformer(TokenBackbone):
     """A stack of blocks over embedded ids; sized from a Spec of text.
 
     causal: whether a token sees only itself and those before it.
@@ -58,8 +60,10 @@ class Transformer(Backbone):
         self.positions = nn.Parameter(torch.empty(self.length, width)) if positions == "learned" else None
         self.rotary = Rotary(width // heads) if positions == "rotary" else None
         self.dropout = nn.Dropout(dropout)
-        rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
-        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio, activation, dropout, rate) for rate in rates)
+        rates = drop_path_rates(drop_path, depth)
+        self.blocks = nn.ModuleList(
+            bias_free_block(width, heads, mlp_ratio, activation, dropout, rate) for rate in rates
+        )
         self.norm = nn.LayerNorm(width)
         self._initialise()
 
@@ -88,7 +92,7 @@ class Transformer(Backbone):
         tokens: Tensor,
         mask: Tensor | None = None,
         places: Tensor | None = None,
-        caches: list[Cache] | None = None,
+        caches: list[KVCache] | None = None,
     ) -> Features:
         """Embedded tokens [B, T, D] -> Features [B, T, D]; mask: bool [B, T], True = real.
 
@@ -96,20 +100,23 @@ class Transformer(Backbone):
         """
         if places is None:
             places = torch.arange(tokens.shape[1], device=tokens.device)
-        turns = None if self.rotary is None else self.rotary(places)
-        sight = Sight.of(mask, self.causal, caches is not None and len(caches[0]) > 0, turns)
+        rotation = None if self.rotary is None else self.rotary(places)
+        attention_mask = AttentionMask.of_text(mask, self.causal, caches is not None and len(caches[0]) > 0)
         x = self.dropout(tokens)
         for number, block in enumerate(self.blocks):
-            x = block(x, sight, caches[number] if caches else None)
+            x = block(x, attention_mask, rotation, caches[number] if caches else None)
         return Features(self.norm(x), mask)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Ids long [B, T] and their mask -> Features."""
         return self.encode(self.embed(x), mask)
 
-    def reader(self) -> Reader:
-        """What reads texts token by token and keeps their keys and values, for writing."""
-        return Reader(self)
+    def token_embedding(self) -> nn.Embedding:
+        return self.embedding
+
+    def decoder(self) -> Decoder:
+        """Reads texts once and then token by token, with a cache of keys and values."""
+        return Decoder(self)
 
     def pool(self, features: Features) -> Tensor:
         """[B, D]: the mean over real tokens, the first token, or the last real one."""
@@ -133,8 +140,8 @@ class Transformer(Backbone):
         return [[self.embedding], *blocks]
 
 
-class Reader:
-    """Texts that a transformer reads once and then token by token; their keys and values are kept.
+class Decoder:
+    """Incremental decoding: a transformer reads texts once, then token by token, with a cache of keys and values.
 
     Texts of different lengths stand at the left with padding behind them. What follows stands behind the padding, at
     the position that follows its own text's last token.
@@ -143,10 +150,10 @@ class Reader:
     def __init__(self, model: Transformer) -> None:
         self.model = model
 
-    def read(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def prefill(self, ids: Tensor, mask: Tensor) -> Tensor:
         """The texts from their beginning, long [B, T] -> features of their last real tokens, [B, D]."""
         self.lengths, self.mask = mask.sum(1), mask
-        self.caches = [Cache() for _ in self.model.blocks]
+        self.caches = [KVCache() for _ in self.model.blocks]
         return last_real(self.model.encode(self.model.embed(ids), mask, caches=self.caches).tokens, mask)
 
     def step(self, ids: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Causal language modelling: the next token from those before it (Radford et al. 2018).
+"""Causal language modelling objective: the next token from those before it (Radford et al. 2018).
 
 Axes: B batch, T tokens, D width, V vocabulary.
 """
@@ -11,30 +11,30 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn import functional as F
 
-from ptft.core import Backbone, Batch, Objective, Spec, Step
+from ptft.core import Backbone, Batch, Objective, Spec, Step, TokenBackbone
 from ptft.data.text.reader import tokenizer_of
-from ptft.objectives.language.generation import Choice, write
-from ptft.objectives.language.lm_head import embedding_of, matrix, score
+from ptft.objectives.language.generation import SamplingParameters, generate
+from ptft.objectives.language.lm_head import embedding_of, language_backbone, score
 
 
 class CausalLM(Objective):
     """The loss of every real token but the first, with the embedding as the output's matrix (Press & Wolf 2017)."""
 
-    monitor: ClassVar[dict[str, str]] = {"metric": "val/bits_per_byte", "mode": "min"}
     needs: ClassVar[frozenset[str]] = frozenset({"input", "mask"})
+    backbone: TokenBackbone
     byte_lengths: Tensor
 
     def __init__(self, backbone: Backbone, spec: Spec) -> None:
         super().__init__()
-        embedding_of(backbone, spec, "causal_lm", causal=True)
-        self.backbone, self.spec = backbone, spec
+        self.monitor = {"metric": "val/bits_per_byte", "mode": "min"}
+        self.backbone, self.spec = language_backbone(backbone, "causal_lm", causal=True), spec
         self.register_buffer("byte_lengths", tokenizer_of(spec).byte_lengths, persistent=False)
 
     def forward(self, batch: Batch) -> Step:
         ids, mask = self.backbone.prepare(batch["input"]), batch["mask"]
         hidden, real = self.backbone(ids[:, :-1], mask[:, :-1]).tokens, mask[:, 1:]
         targets = ids[:, 1:].masked_fill(~real, -100)
-        total, correct = score(hidden.flatten(0, 1), matrix(self.backbone), None, targets.flatten())
+        total, correct = score(hidden.flatten(0, 1), embedding_of(self.backbone).weight, None, targets.flatten())
         size = (self.byte_lengths[ids[:, 1:]] * real).sum()
         return Step(total, real.sum(), {"nats": total.detach(), "correct": correct, "bytes": size})
 
@@ -49,12 +49,14 @@ class CausalLM(Objective):
 
     def next_logits(self, hidden: Tensor) -> Tensor:
         """Features of tokens [B, D] -> float32 [B, V] of what follows them."""
-        return F.linear(hidden, matrix(self.backbone)).float()
+        return F.linear(hidden, embedding_of(self.backbone).weight).float()
 
-    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
-        """`prompt` and the `continuation` that is drawn as `options`, those of `writing.Choice`, say."""
+    def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """`prompt` and the `continuation` that is drawn as `options`, those of `SamplingParameters`, say."""
         tokenizer = tokenizer_of(self.spec)
-        written = write(self, batch, Choice(**options), int(self.spec.shape["length"]), end=tokenizer.sep)
+        continuations = generate(
+            self, batch, SamplingParameters(**options), int(self.spec.shape["length"]), end=tokenizer.sep
+        )
         prompts = [ids[mask].tolist() for ids, mask in zip(batch["input"], batch["mask"], strict=True)]
-        pairs = zip(prompts, written, strict=True)
+        pairs = zip(prompts, continuations, strict=True)
         return [{"prompt": tokenizer.decode(a), "continuation": tokenizer.decode(b)} for a, b in pairs]

@@ -1,4 +1,4 @@
-"""Continuing texts token by token, with a cache of what was computed of the tokens before.
+"""Generation of text token by token, with a cache of keys and values or without.
 
 Axes: B batch, T tokens, V vocabulary.
 """
@@ -11,30 +11,20 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ptft.core import Backbone, Batch
+from ptft.core import Batch, IncrementalDecoder, TokenBackbone
 from ptft.data.ragged import padded
 
 
-class Reader(Protocol):
-    """What a backbone that can write offers as `reader()`: it keeps what it computed of the tokens before."""
-
-    def read(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Texts from their beginning, long [B, T] with their mask -> features of their last real tokens, [B, D]."""
-
-    def step(self, ids: Tensor) -> Tensor:
-        """One more token of each, long [B] -> its features, [B, D]."""
-
-
-class Writer(Protocol):
+class LanguageModel(Protocol):
     """An objective that knows what follows features."""
 
-    backbone: Backbone
+    backbone: TokenBackbone
 
     def next_logits(self, hidden: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
-class Choice:
+class SamplingParameters:
     """How texts are continued.
 
     length: tokens at most. temperature: divides the logits; 0 takes the likeliest. top_k: only so many of the likeliest
@@ -50,7 +40,7 @@ class Choice:
     seed: int = 0
     cache: bool = True
 
-    def __call__(self, logits: Tensor, chance: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, uniform: Tensor) -> Tensor:
         """Logits [B, V] and numbers in 0..1 [B] -> ids long [B]."""
         if self.temperature == 0:
             return logits.argmax(-1)
@@ -61,62 +51,64 @@ class Choice:
             share[:, self.top_k :] = 0
         if self.top_p is not None:
             share = share.masked_fill(before >= self.top_p, 0)
-        upto = share.cumsum(-1)
-        place = torch.searchsorted(upto, chance.unsqueeze(1) * upto[:, -1:], right=True)
-        return ids.gather(1, place.clamp(max=ids.shape[1] - 1)).squeeze(1)
+        cumulative = share.cumsum(-1)
+        position = torch.searchsorted(cumulative, uniform.unsqueeze(1) * cumulative[:, -1:], right=True)
+        return ids.gather(1, position.clamp(max=ids.shape[1] - 1)).squeeze(1)
 
 
-class Forgetful:
-    """A reader that computes everything again: for models that keep nothing, and to compare with those that do."""
+class NoCache:
+    """A decoder that computes everything again: for models that keep nothing, and to compare with those that do."""
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: TokenBackbone) -> None:
         self.backbone = backbone
 
-    def read(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def prefill(self, ids: Tensor, mask: Tensor) -> Tensor:
         self.rows = [row[real] for row, real in zip(ids, mask, strict=True)]
         hidden = self.backbone(ids, mask).tokens
         return hidden[torch.arange(len(ids), device=ids.device), mask.sum(1) - 1]  # type: ignore[no-any-return]
 
     def step(self, ids: Tensor) -> Tensor:
         rows = [torch.cat([row, token.view(1)]) for row, token in zip(self.rows, ids, strict=True)]
-        return self.read(*padded(rows))
+        return self.prefill(*padded(rows))
 
 
-def write(writer: Writer, batch: Batch, choice: Choice, window: int, end: int) -> list[list[int]]:
-    """Continuations of a batch's texts (`input`, `mask`), each up to the token `end` or of `choice.length` tokens.
+def generate(
+    model: LanguageModel, batch: Batch, sampling: SamplingParameters, window: int, end: int
+) -> list[list[int]]:
+    """Continuations of a batch's texts (`input`, `mask`), each up to the token `end` or of `sampling.length` tokens.
 
     window: how many tokens the model may see. When they are full, it goes on from the later half of them.
     """
-    keeps = getattr(writer.backbone, "reader", None) if choice.cache else None
-    reader: Reader = Forgetful(writer.backbone) if keeps is None else keeps()
+    cached = model.backbone.decoder() if sampling.cache else None
+    decoder: IncrementalDecoder = cached or NoCache(model.backbone)
     texts: list[list[int]] = [ids[mask].tolist() for ids, mask in zip(batch["input"], batch["mask"], strict=True)]
-    lengths, chances = [len(text) for text in texts], _chances(batch, choice)
-    over = torch.zeros(len(texts), dtype=torch.bool, device=chances.device)
+    lengths, uniforms = [len(text) for text in texts], _uniform_numbers(batch, sampling)
+    finished = torch.zeros(len(texts), dtype=torch.bool, device=uniforms.device)
     room, ids = 0, batch["input"][:, -1]
-    for place in range(choice.length):
+    for position in range(sampling.length):
         if room == 0:
-            seen, room = _fitted(texts, window)
-            hidden = reader.read(*(part.to(chances.device) for part in seen))
+            seen, room = _last_part(texts, window)
+            hidden = decoder.prefill(*(part.to(uniforms.device) for part in seen))
         else:
-            hidden = reader.step(ids)
-        ids = choice(writer.next_logits(hidden), chances[:, place])
-        over, room = over | (ids == end), room - 1
-        for text, token, ended in zip(texts, ids.tolist(), over.tolist(), strict=True):
+            hidden = decoder.step(ids)
+        ids = sampling(model.next_logits(hidden), uniforms[:, position])
+        finished, room = finished | (ids == end), room - 1
+        for text, token, ended in zip(texts, ids.tolist(), finished.tolist(), strict=True):
             text += [] if ended else [token]
-        if bool(over.all()):
+        if bool(finished.all()):
             break
     return [text[length:] for text, length in zip(texts, lengths, strict=True)]
 
 
-def _chances(batch: Batch, choice: Choice) -> Tensor:
+def _uniform_numbers(batch: Batch, sampling: SamplingParameters) -> Tensor:
     """Numbers in 0..1, [B, length]: every text's own, by its `index` where there is one."""
     ids = batch["input"]
     numbers = batch["index"].tolist() if "index" in batch else range(len(ids))
-    generators = [torch.Generator().manual_seed(choice.seed * 1_000_003 + number) for number in numbers]
-    return torch.stack([torch.rand(choice.length, generator=generator) for generator in generators]).to(ids.device)
+    generators = [torch.Generator().manual_seed(sampling.seed * 1_000_003 + number) for number in numbers]
+    return torch.stack([torch.rand(sampling.length, generator=generator) for generator in generators]).to(ids.device)
 
 
-def _fitted(texts: list[list[int]], window: int) -> tuple[tuple[Tensor, Tensor], int]:
+def _last_part(texts: list[list[int]], window: int) -> tuple[tuple[Tensor, Tensor], int]:
     """What the model reads of the texts, padded, with its mask, and how many tokens have room after it."""
     fits = max(map(len, texts)) < window
     seen = [torch.tensor(text if fits else text[-max(1, window // 2) :]) for text in texts]

@@ -1,4 +1,4 @@
-"""What objectives over a vocabulary share: the backbone they need, and the loss of tokens.
+"""Language modelling heads: the backbone that they need, and cross-entropy over a vocabulary.
 
 Axes: B batch, T tokens, n some tokens, D width, V vocabulary.
 """
@@ -9,35 +9,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptft.core import Backbone, Spec
+from ptft.core import Backbone, TokenBackbone
 from ptft.errors import ConfigError
 
 AT_ONCE = 2**24
 """Logits that are held at a time where no gradient is wanted."""
 
 
-def embedding_of(backbone: Backbone, spec: Spec, objective: str, *, causal: bool) -> nn.Embedding:
-    """The backbone's `embedding` of ids. Raises ConfigError where it reads no text, or in the other direction."""
-    found, direction = getattr(backbone, "embedding", None), getattr(backbone, "causal", None)
+def language_backbone(backbone: Backbone, objective: str, *, causal: bool) -> TokenBackbone:
+    """The same backbone. Raises ConfigError where it reads no text, or attends in the other direction."""
     name = type(backbone).__name__
-    if spec.modality != "text" or not isinstance(found, nn.Embedding) or direction is None:
+    if not isinstance(backbone, TokenBackbone) or backbone.token_embedding() is None:
         raise ConfigError(f"objective={objective}: needs a model of text, such as {_example(causal)}; {name} is none")
-    if direction != causal:
+    if backbone.causal != causal:
         wanted = "sees only what stands before" if causal else "sees both sides"
         raise ConfigError(
             f"objective={objective}: needs a model that {wanted}, such as {_example(causal)}; this {name} has "
-            f"model.causal={str(direction).lower()}"
+            f"model.causal={str(backbone.causal).lower()}"
         )
-    return found
+    return backbone
 
 
 def _example(causal: bool) -> str:
     return "model=gpt_tiny" if causal else "model=bert_tiny"
 
 
-def matrix(backbone: Backbone) -> Tensor:
-    """The embedding [V, D], which is the output's matrix too."""
-    return backbone.get_parameter("embedding.weight")
+def embedding_of(backbone: TokenBackbone) -> nn.Embedding:
+    """The embedding of a language backbone's vocabulary; its matrix [V, D] is the output's too."""
+    embedding = backbone.token_embedding()
+    assert embedding is not None  # `language_backbone` refuses others
+    return embedding
 
 
 def score(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Masked language modelling: hidden tokens from those on both sides (Devlin et al. 2018).
+"""Masked language modelling objective: hidden tokens from those on both sides (Devlin et al. 2018).
 
 Axes: B batch, T tokens, n masked tokens, D width, V vocabulary.
 """
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptft.core import Backbone, Batch, Objective, Spec, Step
+from ptft.core import Backbone, Batch, Objective, Spec, Step, TokenBackbone
 from ptft.errors import ConfigError
-from ptft.objectives.language.lm_head import embedding_of, matrix, score
+from ptft.objectives.language.lm_head import embedding_of, language_backbone, score
 from ptft.objectives.language.masking import TokenMasks
 
 HIDDEN, RANDOM = 0.8, 0.1
@@ -41,13 +41,14 @@ class MaskedLM(Objective):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"input", "mask", "index"})
+    backbone: TokenBackbone
 
     def __init__(self, backbone: Backbone, spec: Spec, *, mask_ratio: float = 0.15, whole_words: bool = False) -> None:
         super().__init__()
-        embedding = embedding_of(backbone, spec, "masked_lm", causal=False)
+        self.backbone = language_backbone(backbone, "masked_lm", causal=False)
         self.mask_id = mask_id(spec, "masked_lm")
-        self.backbone = backbone
         self.masks = TokenMasks(spec, mask_ratio, whole_words)
+        embedding = embedding_of(self.backbone)
         self.head = MaskedHead(backbone.width, embedding.embedding_dim, embedding.num_embeddings)
 
     def forward(self, batch: Batch) -> Step:
@@ -57,7 +58,7 @@ class MaskedLM(Objective):
         places = chosen.flatten().nonzero().flatten()
         wanted = ids.flatten()[places]
         found = self.head(hidden.flatten(0, 1)[places])
-        total, correct = score(found, matrix(self.backbone), self.head.bias, wanted)
+        total, correct = score(found, embedding_of(self.backbone).weight, self.head.bias, wanted)
         return Step(total, chosen.sum(), {"nats": total.detach(), "correct": correct})
 
     def _corrupted(self, ids: Tensor, chosen: Tensor, chances: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
-"""Which tokens are masked: a function of the example, the position and the step, so that cutting a batch into parts
-changes no mask, evaluation disturbs no generator, and a continued run masks what it would have masked.
+"""Token masks of language modelling.
+
+They are a function of the example, the position and the step: cutting a batch into parts changes no mask, evaluation
+disturbs no generator, and a continued run masks what it would have masked.
 
 Axes: B batch, T tokens, V vocabulary.
 """

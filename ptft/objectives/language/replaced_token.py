@@ -1,4 +1,4 @@
-"""Replaced token detection: which tokens a small generator put there (Clark et al. 2020, "ELECTRA").
+"""Replaced token detection objective: which tokens a small generator put there (Clark et al. 2020, "ELECTRA").
 
 Axes: B batch, T tokens, n masked tokens, D width, V vocabulary.
 """
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptft.core import Backbone, Batch, Objective, Spec, Step
-from ptft.models.layers.attention import Block, Rotary, Sight
-from ptft.objectives.language.lm_head import embedding_of, matrix, score
+from ptft.core import Backbone, Batch, Objective, Spec, Step, TokenBackbone
+from ptft.models.layers.attention import AttentionMask, bias_free_block
+from ptft.models.layers.rotary import Rotary
+from ptft.objectives.language.lm_head import embedding_of, language_backbone, score
 from ptft.objectives.language.masked_lm import MaskedHead, mask_id
 from ptft.objectives.language.masking import TokenMasks
 
@@ -25,16 +26,16 @@ class Generator(nn.Module):
         super().__init__()
         self.narrow = nn.Linear(embedding.embedding_dim, width)
         self.rotary = Rotary(width // heads)
-        self.blocks = nn.ModuleList(Block(width, heads, 4.0, "gelu", 0.0, 0.0) for _ in range(depth))
+        self.blocks = nn.ModuleList(bias_free_block(width, heads, 4.0, "gelu", 0.0, 0.0) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.head = MaskedHead(width, embedding.embedding_dim, embedding.num_embeddings)
 
     def forward(self, embedded: Tensor, mask: Tensor) -> Tensor:
         """Embedded tokens [B, T, D] -> features [B, T, width]."""
-        turns = self.rotary(torch.arange(embedded.shape[1], device=embedded.device))
-        x, sight = self.narrow(embedded), Sight.of(mask, False, False, turns)
+        rotation = self.rotary(torch.arange(embedded.shape[1], device=embedded.device))
+        x, attention_mask = self.narrow(embedded), AttentionMask.of_text(mask, causal=False, cached=False)
         for block in self.blocks:
-            x = block(x, sight)
+            x = block(x, attention_mask, rotation)
         out: Tensor = self.norm(x)
         return out
 
@@ -49,6 +50,7 @@ class ReplacedToken(Objective):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"input", "mask", "index"})
+    backbone: TokenBackbone
 
     def __init__(
         self,
@@ -61,12 +63,13 @@ class ReplacedToken(Objective):
         weight: float = 50.0,
     ) -> None:
         super().__init__()
-        embedding = embedding_of(backbone, spec, "replaced_token", causal=False)
+        self.backbone = language_backbone(backbone, "replaced_token", causal=False)
         self.mask_id, self.mask_ratio, self.weight = mask_id(spec, "replaced_token"), mask_ratio, weight
-        self.backbone = backbone
         self.masks = TokenMasks(spec, mask_ratio)
         width = max(16, 16 * round(backbone.width * generator / 16))
-        self.generator = Generator(embedding, width, depth, heads=max(1, width // 64) if width % 64 == 0 else 1)
+        self.generator = Generator(
+            embedding_of(self.backbone), width, depth, heads=max(1, width // 64) if width % 64 == 0 else 1
+        )
         self.head = nn.Sequential(nn.Linear(backbone.width, backbone.width), nn.GELU(), nn.Linear(backbone.width, 1))
 
     def forward(self, batch: Batch) -> Step:
@@ -74,7 +77,7 @@ class ReplacedToken(Objective):
         chosen, chances = self.masks(batch)
         places = chosen.flatten().nonzero().flatten()
         hidden = self._generated(ids.masked_fill(chosen, self.mask_id), real)[places]
-        table, wanted = matrix(self.backbone), ids.flatten()[places]
+        table, wanted = embedding_of(self.backbone).weight, ids.flatten()[places]
         total, correct = score(hidden, table, self.generator.head.bias, wanted)
         corrupted = ids.flatten().index_copy(0, places, self._drawn(hidden, chances[0].flatten()[places]))
         found = self.head(self.backbone(corrupted.view_as(ids), real).tokens).squeeze(-1).float()
@@ -85,7 +88,7 @@ class ReplacedToken(Objective):
 
     def _generated(self, hidden_ids: Tensor, real: Tensor) -> Tensor:
         """The generator's features before the vocabulary, [B T, width of the embedding]."""
-        embedded = self.backbone.embed(hidden_ids)  # type: ignore[operator]
+        embedded = self.backbone.embed(hidden_ids)
         features = self.generator(embedded, real)
         out: Tensor = self.generator.head(features.flatten(0, 1))
         return out
@@ -93,7 +96,7 @@ class ReplacedToken(Objective):
     @torch.no_grad()
     def _drawn(self, hidden: Tensor, chance: Tensor) -> Tensor:
         """Tokens from the generator's distribution, long [n], as numbers in 0..1 [n] choose."""
-        logits = F.linear(hidden, matrix(self.backbone), self.generator.head.bias).float()
+        logits = F.linear(hidden, embedding_of(self.backbone).weight, self.generator.head.bias).float()
         upto = logits.softmax(-1).cumsum(-1)
         place = torch.searchsorted(upto, chance.float().unsqueeze(1) * upto[:, -1:], right=True)
         return place.squeeze(1).clamp(max=upto.shape[1] - 1)

@@ -1,4 +1,4 @@
-"""What objectives that use no labels share: random views, an evaluation that repeats, and the probe.
+"""Base class of self-supervised objectives: random views, an evaluation that repeats, and the kNN probe.
 
 Axes: B batch, D width of features; … is whatever a prepared example has: C, H, W of images, F, M of recordings.
 """
@@ -18,7 +18,7 @@ from ptft.augment.views import views as random_views
 from ptft.core import Backbone, Batch, Examples, Objective, Spec, Step
 from ptft.errors import ConfigError
 from ptft.metrics.knn import Probe
-from ptft.runtime.rng import same_draws
+from ptft.runtime.rng import EVALUATION_SEED, forked
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -41,8 +41,6 @@ class Unlabelled(Objective):
 
     kinds: ClassVar[frozenset[str]] = frozenset(KINDS)
 
-    monitor: ClassVar[dict[str, str]] = {"metric": "val/knn", "mode": "max"}
-
     def __init__(
         self,
         backbone: Backbone,
@@ -53,13 +51,13 @@ class Unlabelled(Objective):
     ) -> None:
         super().__init__()
         if spec.modality not in self.kinds:
-            here = " and ".join(sorted(self.kinds))
-            raise ConfigError(f"objective={self.name}: it makes views of {here}, the dataset yields {spec.modality}")
+            kinds = " and ".join(sorted(self.kinds))
+            raise ConfigError(f"objective={self.name}: it makes views of {kinds}, the dataset yields {spec.modality}")
         self.backbone = backbone
         self.views = random_views(spec, views)
         self.probe = Probe(reference, len(spec.classes))
-        if reference is not None and self.probe.reference is None:
-            self.monitor = dict(Objective.monitor)  # type: ignore[misc]  # of this one instance: nothing else is there
+        if reference is None or self.probe.reference is not None:
+            self.monitor = {"metric": "val/knn", "mode": "max"}
 
     @property
     def name(self) -> str:
@@ -79,7 +77,7 @@ class Unlabelled(Objective):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # a bank that comes and goes is nothing to compile
     def _measured(self, x: Tensor, batch: Batch) -> Step:
-        with same_draws(x.device):
+        with forked(x.device, EVALUATION_SEED):
             step = self.learn(x)
         return replace(step, sums={**step.sums, **self.probe.sums(self.encode, batch)})
 

@@ -1,4 +1,4 @@
-"""BYOL: predict what a slow copy of the network sees in another view (Grill et al. 2020). There are no negatives.
+"""BYOL objective: predict a momentum teacher's projection of another view; no negatives (Grill et al. 2020).
 
 Axes: B batch, C channels, H height, W width, D width of projections.
 """
@@ -55,8 +55,8 @@ class BYOL(Unlabelled):
     def target(self, views: Tensor) -> Tensor:
         """The teacher's projections of prepared images, [B, D]."""
         backbone = cast(Backbone, self.teacher["backbone"])
-        found: Tensor = self.teacher["projector"](backbone.pool(backbone(views)))
-        return found
+        projections: Tensor = self.teacher["projector"](backbone.pool(backbone(views)))
+        return projections
 
     def begin(self) -> None:
         self.teacher.begin(self.students())

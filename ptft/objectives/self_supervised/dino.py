@@ -1,4 +1,4 @@
-"""DINO: a student says of every crop what its own momentum teacher says of large ones (Caron et al. 2021).
+"""DINO objective: self-distillation from a momentum teacher, from large crops to all crops (Caron et al. 2021).
 
 Axes: B batch, V views of an image, D width of features, E of the bottleneck, K prototypes.
 """
@@ -16,7 +16,6 @@ from ptft.augment.image import Views
 from ptft.core import Backbone, Spec, Step
 from ptft.distributed.gather import gathered
 from ptft.errors import ConfigError
-from ptft.models.image.base import ImageBackbone
 from ptft.models.layers.mlp import mlp
 from ptft.objectives.self_supervised.base import Unlabelled, count
 from ptft.objectives.self_supervised.momentum_encoder import Teacher
@@ -50,7 +49,7 @@ class DINO(Unlabelled):
     whole_batch: ClassVar[bool] = True
     center: Tensor
     teacher_temperature: Tensor
-    said: Tensor
+    teacher_sum: Tensor
 
     def __init__(
         self,
@@ -85,7 +84,7 @@ class DINO(Unlabelled):
         self.register_buffer("center", torch.zeros(prototypes))
         self.register_buffer("teacher_temperature", torch.zeros(()))
         # From `forward` to `advance`: the sum of the teacher's outputs and, last, how many they are.
-        self.register_buffer("said", torch.zeros(prototypes + 1), persistent=False)
+        self.register_buffer("teacher_sum", torch.zeros(prototypes + 1), persistent=False)
         self._phase(0.0)
 
     def students(self) -> dict[str, nn.Module]:
@@ -97,19 +96,19 @@ class DINO(Unlabelled):
         found = [self.features(large)]
         if self.local_crops:
             found.append(self.features(self.local_views(x.repeat(self.local_crops, 1, 1, 1))))
-        log_answers = (self.head(torch.cat(found)) / self.temperature).log_softmax(1)
+        log_probabilities = (self.head(torch.cat(found)) / self.temperature).log_softmax(1)
         targets, crops = self.targets(large), GLOBAL + self.local_crops
-        total = cross_entropy(targets.view(GLOBAL, len(x), -1), log_answers.view(crops, len(x), -1))
+        total = cross_entropy(targets.view(GLOBAL, len(x), -1), log_probabilities.view(crops, len(x), -1))
         return Step(total, count(x), {})
 
     @torch.no_grad()
     def targets(self, large: Tensor) -> Tensor:
         """Large crops [2 B, C, H, W] -> the teacher's shares of the prototypes, float32 [2 B, K]."""
         backbone = cast(Backbone, self.teacher["backbone"])
-        answers: Tensor = self.teacher["head"](backbone.pool(backbone(large)))
+        outputs: Tensor = self.teacher["head"](backbone.pool(backbone(large)))
         if self.training:
-            self.said += torch.cat([answers.sum(0), answers.new_full((1,), len(answers))])
-        return ((answers - self.center) / self.teacher_temperature).softmax(1)
+            self.teacher_sum += torch.cat([outputs.sum(0), outputs.new_full((1,), len(outputs))])
+        return ((outputs - self.center) / self.teacher_temperature).softmax(1)
 
     def begin(self) -> None:
         self.teacher.begin(self.students())
@@ -117,9 +116,9 @@ class DINO(Unlabelled):
     def advance(self, step: int, steps: int) -> None:
         """The teacher and the center follow, and the phases of the run move on."""
         self.teacher.follow(self.students(), step, steps)
-        said = gathered(self.said.unsqueeze(0))[0].sum(0)  # of all processes
-        self.center.lerp_(said[:-1] / said[-1], 1 - self.center_momentum)
-        self.said.zero_()
+        total = gathered(self.teacher_sum.unsqueeze(0))[0].sum(0)  # of all processes
+        self.center.lerp_(total[:-1] / total[-1], 1 - self.center_momentum)
+        self.teacher_sum.zero_()
         self._phase(step / max(steps, 1))
 
     def _phase(self, share: float) -> None:
@@ -157,26 +156,25 @@ class Head(nn.Module):
             return points @ F.normalize(prototypes, dim=1).T
 
 
-def cross_entropy(targets: Tensor, log_answers: Tensor) -> Tensor:
+def cross_entropy(targets: Tensor, log_probabilities: Tensor) -> Tensor:
     """Targets [2, B, K] and log-probabilities [V, B, K] of the same crops, the large ones first -> summed over B.
 
     The mean over all pairs of a target and another crop's answer (equation 3), which are all pairs less the equal ones.
     """
-    pairs = len(targets) * (len(log_answers) - 1)
-    every = (targets.sum(0) * log_answers.sum(0)).sum()
-    return ((targets * log_answers[: len(targets)]).sum() - every) / pairs
+    pairs = len(targets) * (len(log_probabilities) - 1)
+    every = (targets.sum(0) * log_probabilities.sum(0)).sum()
+    return ((targets * log_probabilities[: len(targets)]).sum() - every) / pairs
 
 
 def local_view_size(backbone: Backbone, size: Sequence[int], side: int | None) -> tuple[int, int]:
     """(H, W) of small crops of images of `size`: `side` where it is given, else the smallest from half of it on."""
     height, width = (int(given) for given in size)
-    takes = backbone.takes if isinstance(backbone, ImageBackbone) else (height, width).__eq__
     if side is not None:
-        if not takes((side, side)):
+        if not ((side, side) == (height, width) or backbone.takes((side, side))):
             raise ConfigError(
                 f"objective.local_size={side}: model {type(backbone).__name__} does not take such images beside "
                 f"{height}x{width}; null chooses a size that it takes"
             )
         return side, side
     candidates = ((rows, round(rows * width / height)) for rows in range(-(-height // 2), height))
-    return next(filter(takes, candidates), (height, width))
+    return next(filter(backbone.takes, candidates), (height, width))

@@ -1,4 +1,4 @@
-"""Masked autoencoders (He et al. 2021): the pixels of hidden patches, from the shown ones.
+"""Masked autoencoder objective (He et al. 2021): the pixels of hidden patches, from the shown ones.
 
 Axes: B batch, T patches, S of them shown, N hidden, D the backbone's width, W the decoder's, P values of a patch.
 """
@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ptft.core import Backbone, Objective, PatchBackbone, Spec, Step
+from ptft.core import LEAST_LOSS, Backbone, Spec, Step, TokenBackbone
 from ptft.errors import ConfigError
-from ptft.models.image.vision_transformer import Block
+from ptft.models.layers.attention import vit_block
 from ptft.models.layers.positions import sine_positions
 from ptft.objectives.self_supervised.base import Unlabelled
 
@@ -32,8 +32,7 @@ class MAE(Unlabelled):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"image"})
-    monitor: ClassVar[dict[str, str]] = Objective.monitor  # neighbours say little of what finetuning makes of it
-    backbone: PatchBackbone
+    backbone: TokenBackbone
 
     def __init__(
         self,
@@ -48,13 +47,15 @@ class MAE(Unlabelled):
         **options: Any,
     ) -> None:
         super().__init__(backbone, spec, **options)
-        if not isinstance(backbone, PatchBackbone):
+        self.monitor = dict(LEAST_LOSS)  # kNN tells little of how it finetunes (He et al. 2021, section 4.3)
+        if not isinstance(backbone, TokenBackbone):
             raise ConfigError(
                 f"objective=mae: model {type(backbone).__name__} can't encode some patches of an image alone; "
                 "choose model=vit_tiny or model=vit_small"
             )
-        height, width = (int(side) // backbone.patch for side in spec.shape["size"])
-        self.tokens, self.patch, self.normalize = height * width, backbone.patch, normalize
+        self.patch = backbone.cell[0]
+        height, width = (int(side) // self.patch for side in spec.shape["size"])
+        self.tokens, self.normalize = height * width, normalize
         if not 0 < mask_ratio < 1 or self.tokens < 2:
             raise ConfigError(
                 f"objective.mask_ratio={mask_ratio}: between 0 and 1, of at least 2 patches; images of "
@@ -92,7 +93,7 @@ class Decoder(nn.Module):
     positions: Tensor
 
     def __init__(
-        self, backbone: PatchBackbone, grid: tuple[int, int], values: int, width: int, depth: int, heads: int
+        self, backbone: TokenBackbone, grid: tuple[int, int], values: int, width: int, depth: int, heads: int
     ) -> None:
         super().__init__()
         if min(width, depth, heads) < 1 or width % heads or width % 4:
@@ -103,7 +104,7 @@ class Decoder(nn.Module):
         self.prefix = backbone.prefix
         self.project = nn.Linear(backbone.width, width)
         self.hidden_token = nn.Parameter(torch.empty(width))
-        self.blocks = nn.ModuleList(Block(width, heads, 4.0, 0.0, 0.0) for _ in range(depth))
+        self.blocks = nn.ModuleList(vit_block(width, heads, 4.0, 0.0, 0.0) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.pixels = nn.Linear(width, values)
         self.register_buffer("positions", sine_positions(grid, width).flatten(0, 1), persistent=False)
@@ -122,7 +123,7 @@ class Decoder(nn.Module):
         prefix, rest = encoded.split([self.prefix, shown.shape[1]], dim=1)
         x = torch.cat([prefix, torch.cat([rest, unknown], dim=1) + places], dim=1)
         for block in self.blocks:
-            x = block(x, None)
+            x = block(x)
         predicted: Tensor = self.pixels(self.norm(x[:, -hidden.shape[1] :]))
         return predicted
 

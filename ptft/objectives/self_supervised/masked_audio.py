@@ -1,10 +1,11 @@
-"""Self-supervised learning from recordings whose pieces are hidden: which one was it, or what was it like.
+"""Masked audio objectives: spans of a recording are hidden, and identified (wav2vec 2.0) or reconstructed (MAE).
 
 Axes: B batch, F frames, M mel bands, T tokens (S frames each), D the backbone's width, P width of projections.
 """
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Any, ClassVar
 
@@ -12,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ptft.core import Backbone, Objective, Spec, Step
+from ptft.core import LEAST_LOSS, Backbone, Spec, Step, TokenBackbone
 from ptft.errors import ConfigError
-from ptft.models.audio.conformer import SpeechEncoder
 from ptft.objectives.self_supervised.base import Unlabelled
 
 
@@ -27,13 +27,14 @@ class MaskedAudio(Unlabelled):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"audio"})
-    monitor: ClassVar[dict[str, str]] = Objective.monitor  # neighbours say little of what finetuning makes of it
+    backbone: TokenBackbone
 
     def __init__(
         self, backbone: Backbone, spec: Spec, *, mask_share: float = 0.5, span: int = 5, **options: Any
     ) -> None:
         super().__init__(backbone, spec, **options)
-        if not isinstance(backbone, SpeechEncoder):
+        self.monitor = dict(LEAST_LOSS)  # kNN tells little of how it finetunes (He et al. 2021, section 4.3)
+        if not isinstance(backbone, TokenBackbone):
             raise ConfigError(
                 f"objective={self.name}: {type(backbone).__name__} can't encode a recording with "
                 "pieces replaced; choose model=audio_transformer or model=conformer_small"
@@ -43,14 +44,14 @@ class MaskedAudio(Unlabelled):
                 f"objective.mask_share={mask_share}, objective.span={span}: a share between 0 and 1, and a whole "
                 "number of tokens"
             )
-        self.backbone: SpeechEncoder = backbone
         # A token is shown if none of the `span` places that a piece over it could begin at begins one.
         self.begins, self.span = 1 - (1 - mask_share) ** (1 / span), span
         self.hidden_token = nn.Parameter(torch.empty(backbone.width).uniform_())
 
     def learn(self, x: Tensor) -> Step:
         x = self.views(x) if self.training else x
-        real = self.backbone.real_tokens(x)
+        real = self.backbone.token_mask(x)
+        assert real is not None  # recordings are of uneven length
         return self.ask(x, real, self.hidden(real))
 
     @abstractmethod
@@ -99,10 +100,12 @@ class Wav2Vec2(MaskedAudio):
 
     def ask(self, x: Tensor, real: Tensor, hidden: Tensor) -> Step:
         tokens = self.backbone.embed(x)
-        asked = F.normalize(self.context(self.encoded(tokens, real, hidden)).float(), dim=2)
-        answers = F.normalize(self.target(tokens).float(), dim=2)
+        predicted = F.normalize(self.context(self.encoded(tokens, real, hidden)).float(), dim=2)
+        candidates = F.normalize(self.target(tokens).float(), dim=2)
         with torch.autocast(x.device.type, enabled=False):
-            logits = (asked @ answers.transpose(1, 2) / self.temperature).masked_fill(~hidden.unsqueeze(1), -torch.inf)
+            logits = (predicted @ candidates.transpose(1, 2) / self.temperature).masked_fill(
+                ~hidden.unsqueeze(1), -torch.inf
+            )
         scores = logits.log_softmax(2)
         # A shown place asks nothing: its own score, which may be of no candidate, is left out before it is summed.
         own = scores.diagonal(dim1=1, dim2=2).masked_fill(~hidden, 0)
@@ -124,15 +127,15 @@ class SpectrogramMAE(MaskedAudio):
 
     def __init__(self, backbone: Backbone, spec: Spec, **options: Any) -> None:
         super().__init__(backbone, spec, **options)
-        self.values = nn.Linear(backbone.width, self.backbone.subsample * self.backbone.mels)
+        self.values = nn.Linear(backbone.width, math.prod(self.backbone.cell))
 
     def ask(self, x: Tensor, real: Tensor, hidden: Tensor) -> Step:
-        size = self.backbone.subsample
+        size = self.backbone.cell[0]
         padded = F.pad(x, (0, 0, 0, hidden.shape[1] * size - x.shape[1]), value=torch.nan)
         shown = torch.where(hidden.repeat_interleave(size, 1)[:, : x.shape[1], None] & ~x.isnan(), 0, x)
         predicted = self.values(self.encoded(self.backbone.embed(shown), real, hidden)).float()
-        wanted = padded.reshape(*hidden.shape, -1)
-        there = ~wanted.isnan() & hidden.unsqueeze(2)
-        error = (predicted - wanted.nan_to_num(0)).square() * there
-        total = (error.sum(2) / there.sum(2).clamp(min=1)).sum()
+        target = padded.reshape(*hidden.shape, -1)
+        real_values = ~target.isnan() & hidden.unsqueeze(2)
+        error = (predicted - target.nan_to_num(0)).square() * real_values
+        total = (error.sum(2) / real_values.sum(2).clamp(min=1)).sum()
         return Step(total, hidden.sum(), {})

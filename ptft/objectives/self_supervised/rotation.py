@@ -1,4 +1,4 @@
-"""Rotation: by how many quarters was the image turned? (Gidaris et al. 2018)
+"""Rotation prediction objective: by how many quarter turns was the image rotated? (Gidaris et al. 2018)
 
 Axes: B batch, C channels, H height, W width.
 """

@@ -1,4 +1,4 @@
-"""SimCLR: two views of an image are to be more alike than views of different images (Chen et al. 2020).
+"""SimCLR objective: contrastive learning of two views of each example (Chen et al. 2020).
 
 Axes: B batch, C channels, H height, W width, D width of projections.
 """

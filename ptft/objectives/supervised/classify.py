@@ -1,4 +1,4 @@
-"""Supervised classification: cross-entropy on a linear head over the pooled backbone. Axes: B batch, K classes."""
+"""Classification objective: cross-entropy on a linear head over the pooled backbone. Axes: B batch, K classes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ class Classify(Objective):
     labels: long [N] of the training split, which "balanced" is computed from.
     """
 
-    monitor: ClassVar[dict[str, str]] = {"metric": "val/accuracy", "mode": "max"}
     needs: ClassVar[frozenset[str]] = frozenset({"input", "label"})
     capturable: ClassVar[bool] = True
     class_weights: Tensor | None
@@ -49,6 +48,7 @@ class Classify(Objective):
         labels: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.monitor = {"metric": "val/accuracy", "mode": "max"}
         self.classes = list(spec.classes)
         if len(self.classes) < 2:
             raise ConfigError(f"objective=classify: the dataset has {len(self.classes)} classes; at least 2 are needed")
@@ -85,11 +85,11 @@ class Classify(Objective):
             if self.mix is not None:
                 x, target = self.mix(x, labels, len(self.classes))
         logits = self.logits(x, batch.get("mask"))
-        total = self.hard(logits, target)
+        total = self.cross_entropy(logits, target)
         count = torch.full((), len(labels), device=logits.device)  # filled there: a copy of a number would wait
         return Step(total, count, self._sums(logits.detach(), labels))
 
-    def hard(self, logits: Tensor, target: Tensor) -> Tensor:
+    def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
         """Summed cross-entropy of logits [B, K] with labels long [B] or shares [B, K]."""
         smoothing = self.label_smoothing if self.training else 0.0
         weight = self.class_weights if self.training else None
@@ -120,16 +120,11 @@ class Classify(Objective):
     def tables(self, sums: dict[str, Tensor]) -> dict[str, Table]:
         return {"confusion": Table(self.classes, self.classes, sums["confusion"].tolist())}
 
-    def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """`label` long [B], the likeliest class, and its `probability` float [B]."""
-        probability, label = self.logits(self.backbone.inputs(batch), batch.get("mask")).softmax(1).max(1)
-        return {"label": label, "probability": probability}
-
-    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+    def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
         """`class`, the name of the likeliest, and its `probability`."""
-        found = self.predict(batch)
-        pairs = zip(found["label"].tolist(), found["probability"].tolist(), strict=True)
-        return [{"class": self.classes[label], "probability": share} for label, share in pairs]
+        probabilities, labels = self.logits(self.backbone.inputs(batch), batch.get("mask")).softmax(1).max(1)
+        pairs = zip(labels.tolist(), probabilities.tolist(), strict=True)
+        return [{"class": self.classes[label], "probability": probability} for label, probability in pairs]
 
 
 def _refuse_for(modality: str, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Connectionist temporal classification: transcripts, without knowing when what was said (Graves et al. 2006).
+"""CTC objective, connectionist temporal classification: transcripts without alignment (Graves et al. 2006).
 
 Axes: B batch, T frames (tokens of the backbone), V symbols of the vocabulary, U symbols of a transcript.
 """
@@ -26,12 +26,11 @@ class CTC(Objective):
     The loss is summed, and counted in symbols of the transcripts (its `count`), so cutting a batch changes nothing; a
     recording too short for its transcript has no such way, adds no loss, and is counted in `too_short`.
 
-    beam: 1 decodes the likeliest symbol of every frame, more keeps so many prefixes (`decoding.beam_search`).
+    beam: 1 decodes the likeliest symbol of every frame, more keeps so many prefixes (`ctc_decoding.beam_search`).
     dropout: before the head. views: options of the modality's random views, made in training only.
     Raises ConfigError where the dataset has no transcripts.
     """
 
-    monitor: ClassVar[dict[str, str]] = {"metric": "val/wer", "mode": "min"}
     needs: ClassVar[frozenset[str]] = frozenset({"input", "target", "target_length"})
 
     def __init__(
@@ -48,6 +47,7 @@ class CTC(Objective):
             raise ConfigError(f"objective=ctc: needs transcripts, and the target of the dataset is a {spec.target}")
         if isinstance(beam, bool) or not isinstance(beam, int) or beam < 1:
             raise ConfigError(f"objective.beam={beam}: a whole number of at least 1")
+        self.monitor = {"metric": "val/wer", "mode": "min"}
         self.backbone, self.spec, self.beam = backbone, spec, beam
         self.blank = len(spec.classes)
         self.head = nn.Linear(backbone.width, self.blank + 1)
@@ -77,16 +77,16 @@ class CTC(Objective):
     def _errors(self, scores: Tensor, frames: Tensor, target: Tensor, count: Tensor) -> dict[str, Tensor]:
         """Edits of words and of characters, and how many there are of both."""
         pairs = zip(target.tolist(), count.tolist(), strict=True)
-        said, heard = [join(row[:length], self.spec) for row, length in pairs], self.texts(scores, frames)
-        words = edits([text.split() for text in said], [text.split() for text in heard])
-        characters = edits([[*text] for text in said], [[*text] for text in heard])
+        references, hypotheses = [join(row[:length], self.spec) for row, length in pairs], self.texts(scores, frames)
+        words = edits([text.split() for text in references], [text.split() for text in hypotheses])
+        characters = edits([[*text] for text in references], [[*text] for text in hypotheses])
         found = {
             "word_edits": words.sum(),
-            "words": torch.tensor(sum(len(text.split()) for text in said)),
+            "words": torch.tensor(sum(len(text.split()) for text in references)),
             "character_edits": characters.sum(),
-            "characters": torch.tensor(sum(map(len, said))),
+            "characters": torch.tensor(sum(map(len, references))),
             "whole": (characters == 0).sum(),
-            "recordings": torch.tensor(len(said)),
+            "recordings": torch.tensor(len(references)),
         }
         return {name: value.to(scores.device) for name, value in found.items()}
 
@@ -111,7 +111,7 @@ class CTC(Objective):
             decoded = [beam_search(row[:length], self.blank, self.beam)[0] for row, length in rows]
         return [join(tokens, self.spec) for tokens in decoded]
 
-    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+    def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
         """`text`, what is heard."""
         return [{"text": text} for text in self.texts(*self.log_probabilities(batch))]
 

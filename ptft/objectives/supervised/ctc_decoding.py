@@ -1,4 +1,4 @@
-"""From the probabilities of frames to symbols, for models trained with CTC.
+"""CTC decoding: from the log-probabilities of frames to symbols, greedily or by beam search.
 
 Axes: B batch, T frames, V symbols; the blank is the last of V + 1 scores.
 """
@@ -9,6 +9,8 @@ import math
 
 import torch
 from torch import Tensor
+
+from ptft.core import length_mask
 
 NEVER = -math.inf
 Beams = dict[tuple[int, ...], tuple[float, float]]
@@ -22,7 +24,7 @@ def greedy(scores: Tensor, frames: Tensor, blank: int) -> list[list[int]]:
     """
     best = scores.argmax(-1)
     before = torch.nn.functional.pad(best, (1, 0), value=-1)[:, :-1]
-    real = torch.arange(best.shape[1], device=best.device) < frames.unsqueeze(1)
+    real = length_mask(frames, best.shape[1])
     kept = (best != before) & (best != blank) & real
     return [row[keep].tolist() for row, keep in zip(best.cpu(), kept.cpu(), strict=True)]
 

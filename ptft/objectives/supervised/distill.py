@@ -1,4 +1,4 @@
-"""Distillation: answer as a trained model does (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network").
+"""Distillation objective (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network").
 
 Axes: B batch, C channels, H height, W width, K classes.
 """
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ptft.core import Backbone, Batch, Objective, Spec, Step, Table
+from ptft.core import LEAST_LOSS, Backbone, Batch, Objective, Spec, Step, Table
 from ptft.errors import ConfigError, DataError
 from ptft.objectives.supervised.classify import Classify
 
@@ -68,7 +68,7 @@ class Distill(Classify):
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
         if labels is None:
-            self.monitor = dict(Objective.monitor)  # type: ignore[misc]  # of this one instance: no accuracy without
+            self.monitor = dict(LEAST_LOSS)  # there is no accuracy without them
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """The teacher goes to the same device, type and layout."""
@@ -87,17 +87,17 @@ class Distill(Classify):
         x = self.backbone.inputs(batch)
         if self.training:
             x = self.views(x)
-        logits, answers = self.logits(x), self.taught(x)
-        total = self._soft(logits, answers)
+        logits, teacher_logits = self.logits(x), self.teacher_logits(x)
+        total = self._soft(logits, teacher_logits)
         if labels is None:
-            sums = {"agreed": (logits.argmax(1) == answers.argmax(1)).sum()}
+            sums = {"agreed": (logits.argmax(1) == teacher_logits.argmax(1)).sum()}
         else:
             sums = self._sums(logits.detach(), labels)
-            total = self.alpha * total + (1 - self.alpha) * self.hard(logits, labels)
+            total = self.alpha * total + (1 - self.alpha) * self.cross_entropy(logits, labels)
         return Step(total, torch.full((), len(x), device=x.device), sums)
 
     @torch.no_grad()
-    def taught(self, x: Tensor) -> Tensor:
+    def teacher_logits(self, x: Tensor) -> Tensor:
         """The teacher's logits, float32 [B, K], for images as the student's backbone prepares them."""
         if not self.teacher:
             raise ConfigError("objective=distill: without labels only a training has what to measure with, its teacher")
@@ -105,9 +105,9 @@ class Distill(Classify):
             x = torch.addcmul(self.shift, x, self.scale)
         return self.teacher[0].logits(x)
 
-    def _soft(self, logits: Tensor, answers: Tensor) -> Tensor:
+    def _soft(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """T^2 KL(teacher || student), summed over the batch (section 2.1)."""
-        student, teacher = ((values / self.temperature).log_softmax(1) for values in (logits, answers))
+        student, teacher = ((values / self.temperature).log_softmax(1) for values in (logits, teacher_logits))
         return self.temperature**2 * F.kl_div(student, teacher, reduction="sum", log_target=True)
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
@@ -124,11 +124,11 @@ def _fitting(path: str, teacher: Objective, theirs: Spec, spec: Spec) -> Spec:
     """The student's Spec, with the teacher's classes where the data have none."""
     if not isinstance(teacher, Classify):
         raise ConfigError(f"objective.teacher={path}: holds no classifier to learn from; finetune it first")
-    there, here = ((one.modality, one.shape.get("size"), one.shape.get("channels")) for one in (theirs, spec))
-    if there != here:
+    expected, given = ((one.modality, one.shape.get("size"), one.shape.get("channels")) for one in (theirs, spec))
+    if expected != given:
         raise ConfigError(
-            f"objective.teacher={path}: takes {there[0]} of {there[1]} and {there[2]} channels, the dataset yields "
-            f"{here[0]} of {here[1]} and {here[2]}; dataset.size and dataset.channels change it"
+            f"objective.teacher={path}: takes {expected[0]} of {expected[1]} and {expected[2]} channels, the dataset "
+            f"yields {given[0]} of {given[1]} and {given[2]}; dataset.size and dataset.channels change it"
         )
     if spec.classes and list(spec.classes) != list(theirs.classes):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Regression: one number per example, from a linear head over the pooled backbone. Axes: B batch, N examples."""
+"""Regression objective: one number per example, from a linear head on pooled features. Axes: B batch, N examples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ class Regress(Objective):
     labels: float [N] of the training split, which mean and deviation are taken from; they are part of the weights.
     """
 
-    monitor: ClassVar[dict[str, str]] = {"metric": "val/pearson", "mode": "max"}
     needs: ClassVar[frozenset[str]] = frozenset({"input", "label"})
     target_mean: Tensor
     target_std: Tensor
@@ -31,6 +30,7 @@ class Regress(Objective):
         super().__init__()
         if spec.target != "number":
             raise ConfigError(f"objective=regress: needs a number per example, the dataset has a {spec.target}")
+        self.monitor = {"metric": "val/pearson", "mode": "max"}
         self.backbone = backbone
         self.head = nn.Linear(backbone.width, 1)
         self.dropout = nn.Dropout(dropout)
@@ -60,10 +60,7 @@ class Regress(Objective):
             found["spearman"] = spearman(sums["value"], sums["target"])
         return found
 
-    def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """`value` float [B], in the target's own unit."""
-        return {"value": self.standardised(batch) * self.target_std + self.target_mean}
-
-    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+    def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
         """`value`, in the target's own unit."""
-        return [{"value": value} for value in self.predict(batch)["value"].tolist()]
+        values = self.standardised(batch) * self.target_std + self.target_mean
+        return [{"value": value} for value in values.tolist()]

@@ -1,8 +1,8 @@
-"""The part of a text that answers a question: where it starts and where it ends. Axes: B windows, T tokens."""
+"""Extractive question answering objective: where in a text the answer starts and ends. Axes: B windows, T tokens."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +24,6 @@ class Span(Objective):
     dropout: before the head.
     """
 
-    monitor: ClassVar[dict[str, str]] = {"metric": "val/f1", "mode": "max"}
-
     def __init__(
         self, backbone: Backbone, spec: Spec, *, max_answer: int = 30, threshold: float = 0.0, dropout: float = 0.0
     ) -> None:
@@ -34,6 +32,7 @@ class Span(Objective):
             raise ConfigError(f"objective=span: needs a dataset of questions, this one has a {spec.target}")
         if max_answer < 1:
             raise ConfigError(f"objective.max_answer={max_answer}: must be at least 1")
+        self.monitor = {"metric": "val/f1", "mode": "max"}
         self.backbone = backbone
         self.head = nn.Linear(backbone.width, 2)
         self.dropout = nn.Dropout(dropout)
@@ -60,17 +59,16 @@ class Span(Objective):
         """accuracy of windows whose both ends are right; the examples add exact_match and f1 of the questions."""
         return {"accuracy": float(sums["exact"].double() / sums["count"].double())}
 
-    def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """Of each window `start`, `end` (long [B], inclusive), `score` and the `margin` of no answer, float [B]."""
-        return self._best(self.logits(batch))
-
-    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
-        """What `predict` finds in every window; the best window of a question is its answer."""
-        found = self.predict(batch)
-        return [dict(zip(found, row, strict=True)) for row in zip(*(v.tolist() for v in found.values()), strict=True)]
+    def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+        """Of each window `start` and `end` (inclusive), `score`, and the `margin` of no answer."""
+        best = self._best(self.logits(batch))
+        return [dict(zip(best, row, strict=True)) for row in zip(*(v.tolist() for v in best.values()), strict=True)]
 
     def _best(self, logits: Tensor) -> dict[str, Tensor]:
-        """The best span of at most `max_answer` tokens outside [CLS]; margin: no answer's score less the threshold."""
+        """The best span of at most `max_answer` tokens outside [CLS]: `start`, `end`, long [B], and `score`, float [B].
+
+        `margin`, float [B]: the score of no answer less the threshold.
+        """
         none = logits[:, NOWHERE].sum(-1)
         starts, ends = logits[:, 1:, 0], logits[:, 1:, 1]
         longest = min(self.max_answer, starts.shape[1])

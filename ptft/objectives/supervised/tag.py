@@ -1,19 +1,20 @@
-"""A class for every word, from a linear head over the token that begins it. Axes: B batch, T tokens, K classes."""
+"""Token classification objective: a class for every word, from a linear head over the token that begins it.
+
+Axes: B batch, T tokens, K classes.
+"""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptft.core import Backbone, Batch, Objective, Spec, Step, Table
+from ptft.data.text.examples import NO_LABEL
 from ptft.errors import ConfigError
 from ptft.metrics.entities import chunk_counts, precision_recall_f1, tags_of
-
-NO_LABEL = -100
-"""At tokens that begin no word: they count in no sum."""
 
 
 class Tag(Objective):
@@ -21,8 +22,6 @@ class Tag(Objective):
 
     dropout: before the head.
     """
-
-    monitor: ClassVar[dict[str, str]] = {"metric": "val/f1", "mode": "max"}
 
     def __init__(self, backbone: Backbone, spec: Spec, *, dropout: float = 0.0) -> None:
         super().__init__()
@@ -32,8 +31,7 @@ class Tag(Objective):
         self.backbone = backbone
         self.head = nn.Linear(backbone.width, len(self.classes))
         self.dropout = nn.Dropout(dropout)
-        if self.tags is None:
-            self.monitor = {"metric": "val/accuracy", "mode": "max"}  # type: ignore[misc]
+        self.monitor = {"metric": "val/accuracy" if self.tags is None else "val/f1", "mode": "max"}
 
     def logits(self, batch: Batch) -> Tensor:
         """Raw batch -> float32 [B, T, K]."""
@@ -64,14 +62,10 @@ class Tag(Objective):
             return {}
         return {"entities": Table(self.tags.names, ["true", "predicted", "agree"], sums["chunks"].tolist())}
 
-    def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """`tags` long [B, T], the likeliest class at every token; those at the beginnings of words are meant."""
-        return {"tags": self.logits(batch).argmax(-1)}
-
-    def answers(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
+    def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
         """`tags`, the names of the words' tags with spaces between; `words` of the batch says where words begin."""
-        found = zip(self.predict(batch)["tags"].tolist(), batch["words"].tolist(), strict=True)
+        rows = zip(self.logits(batch).argmax(-1).tolist(), batch["words"].tolist(), strict=True)
         return [
             {"tags": " ".join(self.classes[tag] for tag, word in zip(tags, words, strict=True) if word >= 0)}
-            for tags, words in found
+            for tags, words in rows
         ]

@@ -1,1 +1,1 @@
-"""Does pretraining help? The same task by several arms, paired by seed: planned, run, measured and shown."""
+"""The stage `compare`: does pretraining help? The same task by several arms, paired by seed."""

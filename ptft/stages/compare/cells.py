@@ -1,4 +1,4 @@
-"""Cells run: each an ordinary finetune in a folder of its own, reused where it is there, continued where it was cut."""
+"""Running the cells of a comparison: each a finetune in its own folder, reused or continued where it is there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ptft.launch.job import ABOUT, run_or_continue
+from ptft.launch.job import DESCRIPTION, run_or_continue
 from ptft.launch.pool import Worker
 from ptft.runs.folder import read_json
 from ptft.runtime.paths import cache_dir
@@ -30,7 +30,7 @@ def finished(cell: Cell, base: Path | None) -> Path | None:
 
 
 def _is(identity: str, folder: Path) -> bool:
-    return bool(read_json(folder / ABOUT).get("identity") == identity)
+    return bool(read_json(folder / DESCRIPTION).get("identity") == identity)
 
 
 def _pointer(identity: str) -> Path:
@@ -40,7 +40,7 @@ def _pointer(identity: str) -> Path:
 def run_cell(cell: Cell, base: Path, run: Callable[..., dict[str, Any]] = run_or_continue) -> dict[str, Any]:
     """Run one cell to its end, or on from where it was cut; its status, failures included."""
     folder = cell.folder(base)
-    status = run(cell.overrides, cell.about(), folder)
+    status = run(cell.overrides, cell.description(), folder)
     if status["exit_code"] == 0:
         with contextlib.suppress(OSError):  # a cache that can't be written is no reason to stop
             pointer = _pointer(cell.identity)

@@ -1,14 +1,14 @@
-"""The end of a comparison: its runs judged, written, drawn and said."""
+"""Closing a comparison: its runs judged, written to files, drawn and printed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console
 from ptft.runs.folder import write_json
 from ptft.runtime.paths import short
-from ptft.stages import console
+from ptft.stages import messages
 from ptft.stages.compare import plot, table
 from ptft.stages.compare.design import Design
 from ptft.stages.compare.results import Measure, Row, compared, measure
@@ -17,18 +17,18 @@ NAMES = ("stage", "model", "dataset", "objective", "seconds", "versions")
 
 
 def close(
-    out: Report, folder: Path, asked: Design, records: list[dict[str, Any]], about: dict[str, Any]
+    out: Console, folder: Path, design: Design, records: list[dict[str, Any]], description: dict[str, Any]
 ) -> dict[str, Any]:
     """Write results.csv, compare.json, summary.json and the picture, say the table and the answer.
 
     Returns what `status.json` adds to the status: a failure where a run failed.
     """
-    table.write_csv(folder / "results.csv", asked.key, records)
+    table.write_csv(folder / "results.csv", design.key, records)
     by, failed = measure(records), [each for each in records if each["value"] is None]
-    rows = compared(asked, records, by) if by else []
-    pretrained = [name for name, arm in about["arms"].items() if arm["pretrained"]]
-    answer = table.answer(asked, rows, by, pretrained) if by else "No answer: every run failed."
-    notes = [*table.legend(asked, rows, by), *uneven(asked, records)] if by else []
+    rows = compared(design, records, by) if by else []
+    pretrained = [name for name, arm in description["arms"].items() if arm["pretrained"]]
+    answer = table.answer(design, rows, by, pretrained) if by else "No answer: every run failed."
+    notes = [*table.legend(design, rows, by), *uneven(design, records)] if by else []
     result = {
         "status": "failed" if failed else "finished",
         "answer": answer,
@@ -41,21 +41,21 @@ def close(
             "failed": len(failed),
         },
     }
-    write_json(folder / "compare.json", {**about, **result, "cells": records})
-    write_json(folder / "summary.json", {**{name: about[name] for name in NAMES}, **result})
+    write_json(folder / "compare.json", {**description, **result, "cells": records})
+    write_json(folder / "summary.json", {**{name: description[name] for name in NAMES}, **result})
     if by:
-        title = f"{about['dataset']}, {about['model']}, {len(asked.seeds)} seeds, 95 % intervals"
-        plot.save(plot.draw(asked, rows, by, title), folder)
-        out.table(f"\n{asked.baseline} and what is compared with it", *table.table(asked, rows, by))
+        title = f"{description['dataset']}, {description['model']}, {len(design.seeds)} seeds, 95 % intervals"
+        plot.save(plot.draw(design, rows, by, title), folder)
+        out.table(f"\n{design.baseline} and what is compared with it", *table.table(design, rows, by))
     _say(out, folder, answer, notes, failed)
     if by:
-        console.ending(out, folder, f"ptft stage=predict ckpt={short(best(asked, rows, records, by))} input=FILES")
+        messages.ending(out, folder, f"ptft stage=predict ckpt={short(best(design, rows, records, by))} input=FILES")
     if failed:
         return {"exit_code": 1, "status": "failed", "message": f"{len(failed)} of {len(records)} runs failed"}
     return {"answer": answer}
 
 
-def _say(out: Report, folder: Path, answer: str, notes: list[str], failed: list[dict[str, Any]]) -> None:
+def _say(out: Console, folder: Path, answer: str, notes: list[str], failed: list[dict[str, Any]]) -> None:
     for note in notes:
         out.say(note, "dim")
     for each in failed:
@@ -64,22 +64,22 @@ def _say(out: Report, folder: Path, answer: str, notes: list[str], failed: list[
     out.say(f"picture {folder / 'compare.png'}")
 
 
-def uneven(asked: Design, records: list[dict[str, Any]]) -> list[str]:
+def uneven(design: Design, records: list[dict[str, Any]]) -> list[str]:
     """A sentence where the arms did not train for equally many steps, or not with equally many weights."""
-    said = []
+    notes = []
     for name, what in (("steps", "steps"), ("parameters", "parameters")):
-        found = {arm: {each[name] for each in records if each["arm"] == arm and name in each} for arm in asked.arms}
-        if len({frozenset(values) for values in found.values() if values}) > 1:
-            shown = "; ".join(f"{arm} {', '.join(f'{v:,}' for v in sorted(values))}" for arm, values in found.items())
-            said.append(f"the arms differ in their number of {what}: {shown}")
-    return said
+        counts = {arm: {each[name] for each in records if each["arm"] == arm and name in each} for arm in design.arms}
+        if len({frozenset(values) for values in counts.values() if values}) > 1:
+            shown = "; ".join(f"{arm} {', '.join(f'{v:,}' for v in sorted(values))}" for arm, values in counts.items())
+            notes.append(f"the arms differ in their number of {what}: {shown}")
+    return notes
 
 
-def best(asked: Design, rows: list[Row], records: list[dict[str, Any]], by: Measure) -> Path:
+def best(design: Design, rows: list[Row], records: list[dict[str, Any]], by: Measure) -> Path:
     """The folder of the run to go on with: of the best arm at the most labels, the best on the validation split."""
     amount = max(row.amount for row in rows if row.mean)
     row = max((row for row in rows if row.mean and row.amount == amount), key=lambda row: by.sign * row.mean.mean)  # type: ignore[union-attr]
-    here = [
+    candidates = [
         e for e in records if (e["arm"], e["amount"], e["lr"]) == (row.arm, amount, row.rate) and e["value"] is not None
     ]
-    return Path(max(here, key=lambda each: by.sign * (each["val"] if each["val"] is not None else 0.0))["folder"])
+    return Path(max(candidates, key=lambda each: by.sign * (each["val"] if each["val"] is not None else 0.0))["folder"])

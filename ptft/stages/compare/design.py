@@ -1,4 +1,4 @@
-"""What is compared: the arms, the amounts of labels, the seeds and the rates; and the runs that follow from them."""
+"""The design of a comparison: arms, amounts of labels, seeds and rates, and the runs that follow from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ptft.config.overrides import override_keys, quote
+from ptft.config.config import Config
+from ptft.config.overrides import Overrides, quote
 from ptft.errors import ConfigError, suggest
 from ptft.runs.folder import slug
 
@@ -67,54 +68,57 @@ class Cell:
         rate = "" if self.rate is None else f"-lr{self.rate:g}"
         return base / "cells" / f"{slug(self.arm)}-{self.amount:g}-seed{self.seed}{rate}-{self.identity[:8]}"
 
-    def about(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         return {"arm": self.arm, "amount": self.amount, "seed": self.seed, "lr": self.rate, "identity": self.identity}
 
 
-def design(config: Mapping[str, Any]) -> Design:
-    """What the node `compare` of a checked configuration asks for. Raises ConfigError for what contradicts itself."""
-    asked = config["compare"]
-    arms = {name: _texts(typed) for name, typed in asked["arms"].items() if typed is not None}
-    baseline, common = asked["baseline"], _common(asked["typed"], config["ckpt"])
-    only = _texts(asked["only"]) if asked["only"] else list(arms)
+def read_design(cfg: Config, overrides: Overrides) -> Design:
+    """What the node `compare` of a checked configuration asks for, whose runs are composed from what was typed.
+
+    Raises ConfigError for what contradicts itself.
+    """
+    design = cfg.compare.plain()
+    arms = {name: _texts(typed) for name, typed in design["arms"].items() if typed is not None}
+    baseline, common = design["baseline"], _common(overrides, cfg.ckpt)
+    only = _texts(design["only"]) if design["only"] else list(arms)
     for key, name in [("baseline", baseline), *(("only", name) for name in only)]:
         if name not in arms:
             raise ConfigError(f"compare.{key}={name}: there is no such arm{suggest(name, arms)} ({', '.join(arms)})")
     chosen = [baseline, *(name for name in arms if name in only and name != baseline)]
     if len(chosen) < 2:
         raise ConfigError(f"compare.arms: nothing to compare {baseline} with; add compare.arms.NAME=ckpt=…")
-    key = "fractions" if asked["fractions"] else "per_class"
-    if not asked[key]:
+    key = "fractions" if design["fractions"] else "per_class"
+    if not design[key]:
         raise ConfigError("compare.per_class and compare.fractions: one of them must say how many labels to use")
-    seeds = asked["seeds"]
+    seeds = design["seeds"]
     return Design(
         arms={name: merged(["stage=finetune"], common, _arm(name, arms[name])) for name in chosen},
         baseline=baseline,
         key=key,
-        amounts=sorted(asked[key]),
+        amounts=sorted(design[key]),
         seeds=list(range(seeds)) if isinstance(seeds, int) else list(seeds),
-        rates=asked["tune"] or [None],
-        keep=asked["keep"],
+        rates=design["tune"] or [None],
+        keep=design["keep"],
     )
 
 
 def _arm(name: str, typed: list[str]) -> list[str]:
     """An arm's own overrides, quoted; what is the same for all arms is refused."""
-    texts = [quote(text) for text in typed]
-    for text, key in zip(texts, override_keys(texts), strict=True):
+    own = Overrides.parse(quote(text) for text in typed)
+    for text, key in zip(own.texts, own.keys, strict=True):
         if key in (*OWN, "stage", "dataset", "dry_run", "resume"):
             raise ConfigError(f"compare.arms.{name}: {text}: is the same for all arms of a comparison")
-    return texts
+    return list(own.texts)
 
 
 def _texts(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-def _common(typed: list[str], ckpt: str | None) -> list[str]:
+def _common(typed: Overrides, ckpt: str | None) -> list[str]:
     """What was typed and counts for every run; a checkpoint as the file that it means now."""
     kept = []
-    for text, key in zip(typed, override_keys(typed), strict=True):
+    for text, key in zip(typed.texts, typed.keys, strict=True):
         if key in OWN:
             raise ConfigError(f"{text}: in a comparison {OWN[key]} says it")
         if key.split(".")[0] in ("stage", "compare", "hydra", "dry_run", "resume"):
@@ -125,19 +129,18 @@ def _common(typed: list[str], ckpt: str | None) -> list[str]:
 
 def merged(*parts: Iterable[str]) -> list[str]:
     """Overrides of which a later one takes the place of an earlier one of the same key."""
-    texts = [text for part in parts for text in part]
-    last = dict(zip(override_keys(texts), texts, strict=True))
-    return list(last.values())
+    all_of_them = Overrides.parse(text for part in parts for text in part)
+    return list(dict(zip(all_of_them.keys, all_of_them.texts, strict=True)).values())
 
 
 def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def cells(asked: Design, identities: Mapping[str, str]) -> list[Cell]:
+def cells(design: Design, identities: Mapping[str, str]) -> list[Cell]:
     """Every run, seed by seed, so that a part of them is a comparison too. identities: of the arms, from `trial`."""
-    found = []
-    for seed, amount, arm, rate in itertools.product(asked.seeds, asked.amounts, asked.arms, asked.rates):
-        identity = digest([identities[arm], asked.key, amount, seed, rate])
-        found.append(Cell(arm, amount, seed, rate, asked.overrides(arm, amount, seed, rate), identity))
-    return found
+    runs = []
+    for seed, amount, arm, rate in itertools.product(design.seeds, design.amounts, design.arms, design.rates):
+        identity = digest([identities[arm], design.key, amount, seed, rate])
+        runs.append(Cell(arm, amount, seed, rate, design.overrides(arm, amount, seed, rate), identity))
+    return runs

@@ -1,4 +1,4 @@
-"""The comparison drawn: a curve per arm over the amount of labels, with intervals, readable without colour."""
+"""The plot of a comparison: a curve per arm over the amount of labels, with intervals, readable without colour."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ APART = 0.035
 """Of the axis's width: how far arms stand beside each other, so that no interval hides another."""
 
 
-def draw(asked: Design, rows: list[Row], by: Measure, title: str) -> Figure:
+def draw(design: Design, rows: list[Row], by: Measure, title: str) -> Figure:
     """Label-efficiency curves: the metric over the amount of labels, both with their units."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -36,33 +36,33 @@ def draw(asked: Design, rows: list[Row], by: Measure, title: str) -> Figure:
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for index, arm in enumerate(asked.arms):
-        _curve(axes, asked, [row for row in rows if row.arm == arm and row.mean], by, index)
-    _frame(axes, asked, by, title)
+    for index, arm in enumerate(design.arms):
+        _curve(axes, design, [row for row in rows if row.arm == arm and row.mean], by, index)
+    _frame(axes, design, by, title)
     return figure
 
 
-def _curve(axes: Axes, asked: Design, rows: list[Row], by: Measure, index: int) -> None:
+def _curve(axes: Axes, design: Design, rows: list[Row], by: Measure, index: int) -> None:
     colour, marker, line = STYLES[index % len(STYLES)]
-    scale, count = 100 if share(by) else 1, len(asked.arms)
-    width = math.log(asked.amounts[-1] / asked.amounts[0]) or 1.0
+    scale, count = 100 if share(by) else 1, len(design.arms)
+    width = math.log(design.amounts[-1] / design.amounts[0]) or 1.0
     beside = math.exp(width * APART * (index - (count - 1) / 2) / max(1, count - 1))
     means = [row.mean for row in rows if row.mean]
-    x, y = [row.amount * beside for row in rows], [scale * found.mean for found in means]
-    halves = [scale * (found.half or 0.0) for found in means]
+    x, y = [row.amount * beside for row in rows], [scale * estimates.mean for estimates in means]
+    halves = [scale * (estimates.half or 0.0) for estimates in means]
     axes.errorbar(x, y, halves, fmt="none", ecolor=colour, elinewidth=1.1, capsize=3)
     shape: dict[str, Any] = {"marker": marker, "markersize": 6.5, "markeredgecolor": "white", "markeredgewidth": 0.8}
-    axes.plot(x, y, label=list(asked.arms)[index], color=colour, linestyle=line, linewidth=1.8, **shape)
+    axes.plot(x, y, label=list(design.arms)[index], color=colour, linestyle=line, linewidth=1.8, **shape)
 
 
-def _frame(axes: Axes, asked: Design, by: Measure, title: str) -> None:
+def _frame(axes: Axes, design: Design, by: Measure, title: str) -> None:
     from matplotlib.ticker import NullLocator
 
     axes.set_xscale("log")
-    axes.set_xticks(asked.amounts, [amount_text(asked.key, amount) for amount in asked.amounts])
+    axes.set_xticks(design.amounts, [amount_text(design.key, amount) for amount in design.amounts])
     axes.xaxis.set_minor_locator(NullLocator())
     part = (
-        "labelled examples per class" if asked.key == "per_class" else "part of the training examples that is labelled"
+        "labelled examples per class" if design.key == "per_class" else "part of the training examples that is labelled"
     )
     if share(by):  # an interval may reach beyond what a share can be
         low, high = axes.get_ylim()

@@ -1,4 +1,4 @@
-"""Before anything trains: every arm is composed, built and takes a step, and what it consists of gets a digest."""
+"""Preflight: before anything trains, every arm is built, takes a step, and gets a digest of all it consists of."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from ptft.builders import components
-from ptft.builders.run import assemble
-from ptft.checkpoint.load import load
-from ptft.config import resolve
+from ptft.builders.run import build
+from ptft.config.config import Config
+from ptft.config.resolve import Opened, resolve
 from ptft.core import Spec
 from ptft.errors import ConfigError, NotFiniteError, PtftError
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console
 from ptft.runtime.device import versions
 from ptft.stages.compare.design import AMOUNTS, Design, digest
 from ptft.train.loop import train_step
-from ptft.train.watch import Watch
+from ptft.train.watch import FiniteCheck
+
+SAME = ("ckpt", "names", "stage", "trusted")
+"""Keys of a configuration that change no result: what they name counts by itself."""
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trial:
     """What an arm's step showed. seconds: of one step; steps: of one run; pins: what it chose to compute in."""
 
     monitor: dict[str, str]
@@ -45,39 +47,38 @@ class Arm:
     pretrained: bool
 
 
-def attempt(asked: Design, arm: str) -> Tried:
+def attempt(design: Design, arm: str) -> Trial:
     """Build a run of the arm with the most labels and take a step; nothing is written. A rate may still prove too high.
 
     Raises the run's error with the name of the arm, and ConfigError where nothing is held out to measure on.
     """
     with _named(arm):
-        config = resolve.prepare(asked.overrides(arm, asked.amounts[-1], asked.seeds[0], asked.rates[0]))
-        cfg = OmegaConf.create({**config, "dry_run": True})
-        run = assemble(cfg, Report(quiet=True))
-        if not run.splits.keys() & {"val", "test"}:
+        typed = design.overrides(arm, design.amounts[-1], design.seeds[0], design.rates[0])
+        run = build(resolve([*typed, "dry_run=true"]), Console(quiet=True))
+        if not run.inputs.splits.keys() & {"val", "test"}:
             raise ConfigError("dataset.test and dataset.val: at least one is needed to measure on")
-        if asked.rates != [None] and "val" not in run.splits:
+        if design.rates != [None] and "val" not in run.inputs.splits:
             raise ConfigError("compare.tune: chooses rates on the validation split; type dataset.val=0.1, say")
-        batch, watch = next(run.training.loader.epoch()), Watch(run.training)
+        batch, finite = next(run.training.loader.epoch()), FiniteCheck(run.training)
         for _ in range(2):  # the first one also warms up
             began = time.perf_counter()
             with contextlib.suppress(NotFiniteError):  # its runs will say so, and the others go on
-                train_step(run.training, batch, watch)
+                train_step(run.training, batch, finite)
             seconds = time.perf_counter() - began
     t = run.training
     weights, moments = _bytes(t.objective.state_dict()), sum(map(_bytes, t.optimizer.state.values()))
-    size = weights + (weights + moments if asked.keep == "all" else 0)
-    pins = [f"precision={cfg.precision}", f"train.layout={cfg.train.layout}"]
-    return Tried(dict(t.monitor), t.total, seconds, size, pins)
+    size = weights + (weights + moments if design.keep == "all" else 0)
+    pins = [f"precision={run.cfg.precision}", f"train.layout={run.cfg.train.layout}"]
+    return Trial(dict(t.monitor), t.total, seconds, size, pins)
 
 
 def _bytes(values: dict[str, Any]) -> int:
     return sum(value.numel() * value.element_size() for value in values.values() if isinstance(value, Tensor))
 
 
-def same_measure(tried: dict[str, Tried]) -> None:
+def same_measure(trials: dict[str, Trial]) -> None:
     """Raises ConfigError where two arms are measured differently."""
-    (first, one), *others = tried.items()
+    (first, one), *others = trials.items()
     for name, other in others:
         if other.monitor != one.monitor:
             raise ConfigError(
@@ -86,21 +87,22 @@ def same_measure(tried: dict[str, Tried]) -> None:
             )
 
 
-def arms(asked: Design) -> dict[str, Arm]:
+def arms(design: Design) -> dict[str, Arm]:
     """Name -> what its runs share: configuration, weights, data, versions. Raises their errors with the arm's name."""
-    found: dict[str, Arm] = {}
+    described: dict[str, Arm] = {}
+    opened: Opened = {}
     data: str | None = None
-    for name in asked.arms:
+    for name in design.arms:
         with _named(name):
-            config = resolve.prepare(asked.overrides(name, 1, 0))
-            origin = load(config["ckpt"]) if config["ckpt"] else None
-            data = data or _data(config, asked.key, origin.spec if origin else None)
-            fresh = origin is None or config["finetune"]["weights"] == "fresh"
-            start: Any = origin and (_shape(origin.spec) if fresh else origin.sha256 or origin.path)
-            kept = {key: value for key, value in config.items() if key not in ("ckpt", "names", "trusted")}
-            identity = digest([kept, start, data, versions()])
-            found[name] = Arm(identity, config["ckpt"], origin.sha256 if origin else None, not fresh)
-    return found
+            job = resolve(design.overrides(name, 1, 0), opened)
+            cfg, start = job.config, job.checkpoint
+            data = data or _data(cfg, design.key, start.spec if start else None)
+            fresh = start is None or cfg.finetune.weights == "fresh"
+            weights: Any = start and (_shape(start.spec) if fresh else start.sha256 or start.path)
+            kept = {key: value for key, value in cfg.plain().items() if key not in SAME}
+            identity = digest([kept, weights, data, versions()])
+            described[name] = Arm(identity, cfg.ckpt, start.sha256 if start else None, not fresh)
+    return described
 
 
 def _shape(spec: Spec | None) -> Any:
@@ -108,10 +110,10 @@ def _shape(spec: Spec | None) -> Any:
     return spec and [spec.modality, spec.shape, spec.mean, spec.std]
 
 
-def _data(config: dict[str, Any], key: str, like: Spec | None) -> str:
+def _data(cfg: Config, key: str, like: Spec | None) -> str:
     """The dataset's fingerprint, of all that there is to train on."""
-    whole = {**config["dataset"], AMOUNTS[key].removeprefix("dataset."): None}
-    return components.source(whole, like, tuple(config["trusted"])).fingerprint()
+    whole = {**cfg.dataset.plain(), AMOUNTS[key].removeprefix("dataset."): None}
+    return components.source(whole, like, cfg.trusted).fingerprint()
 
 
 class _named:

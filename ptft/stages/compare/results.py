@@ -1,4 +1,4 @@
-"""From finished runs to the rows of the comparison: rates chosen, values paired by seed, differences judged."""
+"""Results: from finished runs to rows: rates chosen, values paired by seed, differences judged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptft.metrics.statistics import Estimate, chance, corrected, estimate, times
+from ptft.metrics.statistics import Estimate, estimate, holm, label_efficiency, p_value
 from ptft.runs.folder import read_json
 from ptft.stages.compare.design import Cell, Design
 
@@ -53,25 +53,30 @@ class Row:
     def to_dict(self) -> dict[str, Any]:
         plain = dict(vars(self))
         for key in ("mean", "difference"):
-            plain[key] = found._asdict() if (found := plain[key]) else None
+            plain[key] = entry._asdict() if (entry := plain[key]) else None
         return {**plain, "values": {str(seed): value for seed, value in self.values.items()}}
 
 
 def record(cell: Cell, folder: Path, status: Mapping[str, Any], *, reused: bool) -> dict[str, Any]:
     """What is kept of a run: its value on the held-out split, on the validation split, its cost; or why it failed."""
-    found = {**cell.about(), "status": status["status"], "message": status.get("message", ""), "folder": str(folder)}
+    entry = {
+        **cell.description(),
+        "status": status["status"],
+        "message": status.get("message", ""),
+        "folder": str(folder),
+    }
     if status["status"] != "finished":
-        return {**found, "value": None, "val": None}
+        return {**entry, "value": None, "val": None}
     summary = read_json(folder / "summary.json")
     best, metrics = summary["best"], summary["metrics"]
     split, name = "test" if "test" in metrics else "val", best["metric"].removeprefix("val/")
     value = metrics[split].get(name)
     if value is None or not math.isfinite(value):
-        found |= {"status": "failed", "message": f"{split} {name} is {value}"}
+        entry |= {"status": "failed", "message": f"{split} {name} is {value}"}
         value = None
     measure = {"metric": name, "mode": best["mode"], "split": split}
     cost = {key: summary[key] for key in ("steps", "samples", "seconds", "parameters", "trainable_parameters")}
-    return {**found, "value": value, "val": metrics.get("val", {}).get(name), **measure, **cost, "reused": reused}
+    return {**entry, "value": value, "val": metrics.get("val", {}).get(name), **measure, **cost, "reused": reused}
 
 
 def measure(records: Iterable[Mapping[str, Any]]) -> Measure | None:
@@ -82,33 +87,33 @@ def measure(records: Iterable[Mapping[str, Any]]) -> Measure | None:
     return None
 
 
-def compared(asked: Design, records: list[dict[str, Any]], by: Measure) -> list[Row]:
+def compared(design: Design, records: list[dict[str, Any]], by: Measure) -> list[Row]:
     """A row for each amount and arm, judged."""
-    rows = [_row(asked, records, by, arm, amount) for amount in asked.amounts for arm in asked.arms]
-    base = {row.amount: row for row in rows if row.arm == asked.baseline}
+    rows = [_row(design, records, by, arm, amount) for amount in design.amounts for arm in design.arms]
+    base = {row.amount: row for row in rows if row.arm == design.baseline}
     for row in rows:
-        if row.arm != asked.baseline:
+        if row.arm != design.baseline:
             _pair(row, base[row.amount])
     judged = [row for row in rows if row.chance is not None]
-    for row, corrected_chance in zip(judged, corrected([row.chance or 0.0 for row in judged]), strict=True):
+    for row, corrected_chance in zip(judged, holm([row.chance or 0.0 for row in judged]), strict=True):
         row.chance = corrected_chance
         row.verdict = _verdict(row, by.sign)
-    _value(rows, [row for row in base.values() if row.mean], asked, by)
+    _value(rows, [row for row in base.values() if row.mean], design, by)
     return rows
 
 
-def _row(asked: Design, records: list[dict[str, Any]], by: Measure, arm: str, amount: float) -> Row:
-    here = [each for each in records if each["arm"] == arm and each["amount"] == amount]
-    rate = max(asked.rates, key=lambda rate: _merit([each for each in here if each["lr"] == rate], by))
-    chosen = [each for each in here if each["lr"] == rate]
+def _row(design: Design, records: list[dict[str, Any]], by: Measure, arm: str, amount: float) -> Row:
+    runs = [each for each in records if each["arm"] == arm and each["amount"] == amount]
+    rate = max(design.rates, key=lambda rate: _merit([each for each in runs if each["lr"] == rate], by))
+    chosen = [each for each in runs if each["lr"] == rate]
     values = {each["seed"]: each["value"] for each in chosen if each["value"] is not None}
     failed = [each["seed"] for each in chosen if each["value"] is None]
     return Row(arm, amount, rate, values, failed, estimate(list(values.values())) if values else None)
 
 
-def _merit(here: list[dict[str, Any]], by: Measure) -> tuple[int, float]:
+def _merit(runs: list[dict[str, Any]], by: Measure) -> tuple[int, float]:
     """How good a rate is: the mean over the seeds on the validation split, after how many of its runs finished."""
-    values = [each["val"] for each in here if each["value"] is not None and each["val"] is not None]
+    values = [each["val"] for each in runs if each["value"] is not None and each["val"] is not None]
     return len(values), by.sign * statistics.fmean(values) if values else -math.inf
 
 
@@ -117,7 +122,7 @@ def _pair(row: Row, base: Row) -> None:
     if differences:
         row.difference = estimate(differences)
     if len(differences) >= LEAST_SEEDS:
-        row.chance = chance(differences)
+        row.chance = p_value(differences)
 
 
 def _verdict(row: Row, sign: int) -> str:
@@ -128,10 +133,10 @@ def _verdict(row: Row, sign: int) -> str:
     return "better" if sign * row.difference.mean > 0 else "worse"
 
 
-def _value(rows: list[Row], base: list[Row], asked: Design, by: Measure) -> None:
+def _value(rows: list[Row], base: list[Row], design: Design, by: Measure) -> None:
     """Read every arm's mean off the baseline's curve."""
     amounts = [row.amount for row in base]
     curve = [by.sign * row.mean.mean for row in base if row.mean]
     for row in rows:
-        if row.arm != asked.baseline and row.mean:
-            row.worth = times(amounts, curve, row.amount, by.sign * row.mean.mean)
+        if row.arm != design.baseline and row.mean:
+            row.worth = label_efficiency(amounts, curve, row.amount, by.sign * row.mean.mean)

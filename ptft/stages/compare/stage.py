@@ -1,4 +1,4 @@
-"""Did pretraining help, and by how much? The same task by several arms, amounts of labels and seeds, and the answer."""
+"""The stage itself: did pretraining help, and by how much? It runs the cells and gives the answer."""
 
 from __future__ import annotations
 
@@ -7,73 +7,72 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
-from ptft.builders.run import plain
+from ptft.config.config import Config
+from ptft.config.resolve import Job
 from ptft.errors import Interrupted
 from ptft.launch.pool import STOPPED
-from ptft.loggers.console import Report
+from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runtime.device import versions
 from ptft.runtime.paths import short
-from ptft.stages.compare import console, preflight, results
+from ptft.stages.compare import messages, preflight, results
 from ptft.stages.compare.cells import finished, run_all
 from ptft.stages.compare.closing import close
-from ptft.stages.compare.design import Cell, Design, cells, design
+from ptft.stages.compare.design import Cell, Design, cells, read_design
 
 Records = dict[Cell, dict[str, Any]]
 
 
-def run(cfg: DictConfig, out: Report, folder: RunFolder | None) -> dict[str, Any]:
+def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Run what is missing of the comparison, then write and say what it found; without a folder only try the arms.
 
     Returns what `status.json` adds to the status. Raises the typed errors of ptft before anything trains, and
     Interrupted, with the command that goes on, where a signal ends it.
     """
-    began, config = time.perf_counter(), plain(cfg)
-    asked, tried = _pinned(design(config), config, folder)
-    arms = preflight.arms(asked)
-    every, base = cells(asked, {name: arm.identity for name, arm in arms.items()}), folder.path if folder else None
-    reuse = config["compare"]["reuse"]
-    there = {cell: found for cell in every if reuse and (found := finished(cell, base))}
-    missing = [cell for cell in every if cell not in there]
-    _try(asked, missing, tried)
-    console.header(out, cfg, asked, len(every), len(there), base)
+    began, cfg = time.perf_counter(), job.config
+    design, trials = _pinned(read_design(cfg, job.overrides), cfg, folder)
+    arms = preflight.arms(design)
+    every, base = cells(design, {name: arm.identity for name, arm in arms.items()}), folder.path if folder else None
+    reuse = cfg.compare.reuse
+    reused = {cell: place for cell in every if reuse and (place := finished(cell, base))}
+    missing = [cell for cell in every if cell not in reused]
+    _try(design, missing, trials)
+    messages.header(out, job, design, len(every), len(reused), base)
     if base is None:
-        console.cost(out, tried, missing)
+        messages.cost(out, trials, missing)
         return {}
-    about = _about(cfg, asked, arms)
-    write_json(base / "compare.json", {"status": "running", **about})
-    records = {cell: results.record(cell, path, {"status": "finished"}, reused=True) for cell, path in there.items()}
+    description = _description(cfg, design, arms)
+    write_json(base / "compare.json", {"status": "running", **description})
+    records = {cell: results.record(cell, path, {"status": "finished"}, reused=True) for cell, path in reused.items()}
     try:
-        _train(out, asked, missing, records, base, config["compare"]["processes"])
+        _train(out, design, missing, records, base, cfg.compare.processes)
     except (KeyboardInterrupt, Interrupted) as error:
         left = f"{len(every) - len(records)} of {len(every)} runs are left; what was trained is kept"
         command = f"ptft resume={short(base)}"
         raise Interrupted(f"{left}, continue with: {command}", getattr(error, "exit_code", STOPPED[0])) from error
-    return close(out, base, asked, [records[c] for c in every], {**about, "seconds": time.perf_counter() - began})
+    return close(
+        out, base, design, [records[c] for c in every], {**description, "seconds": time.perf_counter() - began}
+    )
 
 
-def _pinned(
-    asked: Design, config: dict[str, Any], folder: RunFolder | None
-) -> tuple[Design, dict[str, preflight.Tried]]:
+def _pinned(design: Design, cfg: Config, folder: RunFolder | None) -> tuple[Design, dict[str, preflight.Trial]]:
     """One precision and layout for every run: what the baseline was measured to be fastest in, unless typed."""
-    if "auto" not in (config["precision"], config["train"]["layout"]):
-        return asked, {}
+    if "auto" not in (cfg.precision, cfg.train.layout):
+        return design, {}
     before = read_json(folder.path / "compare.json").get("pins") if folder else None
-    tried = {} if before else {asked.baseline: preflight.attempt(asked, asked.baseline)}
-    return asked.pinned(before or tried[asked.baseline].pins), tried
+    trials = {} if before else {design.baseline: preflight.attempt(design, design.baseline)}
+    return design.pinned(before or trials[design.baseline].pins), trials
 
 
-def _try(asked: Design, missing: list[Cell], tried: dict[str, preflight.Tried]) -> None:
+def _try(design: Design, missing: list[Cell], trials: dict[str, preflight.Trial]) -> None:
     """Try every arm that has something to run before any of them does."""
     for name in dict.fromkeys(cell.arm for cell in missing):
-        tried[name] = tried.get(name) or preflight.attempt(asked, name)
-    if tried:
-        preflight.same_measure(tried)
+        trials[name] = trials.get(name) or preflight.attempt(design, name)
+    if trials:
+        preflight.same_measure(trials)
 
 
-def _train(out: Report, asked: Design, missing: list[Cell], records: Records, base: Path, processes: int) -> None:
+def _train(out: Console, design: Design, missing: list[Cell], records: Records, base: Path, processes: int) -> None:
     """Run what is missing, a line a run. Raises Interrupted where one of them was."""
     began, running = time.perf_counter(), run_all(missing, base, processes)
     with closing(running):
@@ -81,16 +80,16 @@ def _train(out: Report, asked: Design, missing: list[Cell], records: Records, ba
             if status["exit_code"] in STOPPED:
                 raise Interrupted("stopped", status["exit_code"])
             records[cell] = results.record(cell, cell.folder(base), status, reused=False)
-            if asked.keep == "best" and status["exit_code"] == 0:
+            if design.keep == "best" and status["exit_code"] == 0:
                 (cell.folder(base) / "checkpoints" / "last.pt").unlink(missing_ok=True)
             left = (time.perf_counter() - began) / done * (len(missing) - done)
-            console.progress(out, cell, records[cell], f"run {done} of {len(missing)}", left)
+            messages.progress(out, cell, records[cell], f"run {done} of {len(missing)}", left)
 
 
-def _about(cfg: DictConfig, asked: Design, arms: dict[str, preflight.Arm]) -> dict[str, Any]:
+def _description(cfg: Config, design: Design, arms: dict[str, preflight.Arm]) -> dict[str, Any]:
     """What a comparison is, before it has any result."""
     names = {key: cfg.names[key] for key in ("stage", "model", "dataset", "objective")}
-    pins = [text for text in asked.arms[asked.baseline] if text.startswith(("precision=", "train.layout="))]
-    shown = {name: {"overrides": asked.arms[name], **vars(arm)} for name, arm in arms.items()}
-    plan = {"baseline": asked.baseline, "key": asked.key, "amounts": asked.amounts, "seeds": asked.seeds}
-    return {**names, **plan, "tune": asked.rates, "pins": pins, "arms": shown, "versions": versions()}
+    pins = [text for text in design.arms[design.baseline] if text.startswith(("precision=", "train.layout="))]
+    shown = {name: {"overrides": design.arms[name], **vars(arm)} for name, arm in arms.items()}
+    plan = {"baseline": design.baseline, "key": design.key, "amounts": design.amounts, "seeds": design.seeds}
+    return {**names, **plan, "tune": design.rates, "pins": pins, "arms": shown, "versions": versions()}

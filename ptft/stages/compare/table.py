@@ -1,4 +1,4 @@
-"""What a comparison says: its table, and one sentence that answers the question."""
+"""The table of a comparison, and one sentence that answers the question."""
 
 from __future__ import annotations
 
@@ -51,59 +51,59 @@ def worth(row: Row) -> str:
     return f"{sign.strip('=')}{factor:.2g}×" if factor < 10 else f"{sign.strip('=')}{factor:.0f}×"
 
 
-def table(asked: Design, rows: list[Row], by: Measure) -> tuple[list[str], list[list[str]]]:
+def table(design: Design, rows: list[Row], by: Measure) -> tuple[list[str], list[list[str]]]:
     """Header and cells, without a column for what was not asked for."""
-    tuned, failed = asked.rates != [None], any(row.failed for row in rows)
+    tuned, failed = design.rates != [None], any(row.failed for row in rows)
     unit = "%" if share(by) else ""
-    header = ["per class" if asked.key == "per_class" else "of train", "arm", f"{by.split} {by.metric} {unit}".strip()]
-    header += [f"beside {asked.baseline}", "worth", *(["lr"] if tuned else []), *(["failed seeds"] if failed else [])]
-    return header, [_cells(asked, row, by, tuned, failed) for row in rows]
+    header = ["per class" if design.key == "per_class" else "of train", "arm", f"{by.split} {by.metric} {unit}".strip()]
+    header += [f"beside {design.baseline}", "worth", *(["lr"] if tuned else []), *(["failed seeds"] if failed else [])]
+    return header, [_cells(design, row, by, tuned, failed) for row in rows]
 
 
-def _cells(asked: Design, row: Row, by: Measure, tuned: bool, failed: bool) -> list[str]:
-    base = row.arm == asked.baseline
+def _cells(design: Design, row: Row, by: Measure, tuned: bool, failed: bool) -> list[str]:
+    base = row.arm == design.baseline
     mark = "*" if row.verdict in CLAIMS else " "
-    cells = [amount_text(asked.key, row.amount), row.arm, spread(row.mean, by)]
+    cells = [amount_text(design.key, row.amount), row.arm, spread(row.mean, by)]
     cells += ["", ""] if base else [f"{spread(row.difference, by, signed=True)} {mark}", worth(row)]
     cells += [f"{row.rate:g}"] if tuned and row.rate is not None else []
     return [*cells, *([", ".join(map(str, row.failed))] if failed else [])]
 
 
-def legend(asked: Design, rows: list[Row], by: Measure) -> list[str]:
+def legend(design: Design, rows: list[Row], by: Measure) -> list[str]:
     """How to read the table, a sentence each."""
     judged = sum(row.chance is not None for row in rows)
     unit = "points of " if share(by) else ""
     said = [
-        f"± 95 % intervals (Student's t) over {len(asked.seeds)} seeds; beside {asked.baseline}: the difference in "
+        f"± 95 % intervals (Student's t) over {len(design.seeds)} seeds; beside {design.baseline}: the difference in "
         f"{unit}{by.metric}, paired by seed; * beyond chance at {LEVEL:.0%}, corrected for {judged} comparisons (Holm)",
-        f"worth: how many times the labels {asked.baseline} would need, read off its own curve",
+        f"worth: how many times the labels {design.baseline} would need, read off its own curve",
         "a seed decides the examples, their order and the first weights, the same for every arm",
     ]
     if by.split == "test":
         said.append("the best weights of a run are chosen on the whole validation split, the same for every arm")
     else:
         said.append("measured on the validation split, which also chose the best weights: there is no test split")
-    if asked.rates != [None]:
+    if design.rates != [None]:
         said.append("lr: each arm's best at each amount, by the mean over seeds on the validation split, for all arms")
     return said
 
 
-def answer(asked: Design, rows: list[Row], by: Measure, pretrained: Iterable[str]) -> str:
+def answer(design: Design, rows: list[Row], by: Measure, pretrained: Iterable[str]) -> str:
     """One sentence: whether pretraining helped, where, by how much, and how sure that is."""
-    started = [arm for arm in asked.arms if arm in set(pretrained) and arm != asked.baseline]
-    others = [arm for arm in asked.arms if arm != asked.baseline and arm not in started]
+    started = [arm for arm in design.arms if arm in set(pretrained) and arm != design.baseline]
+    others = [arm for arm in design.arms if arm != design.baseline and arm not in started]
     judged = {row.verdict for row in rows if row.arm in started}
     counts = sorted({row.difference.size for row in rows if row.difference})
     if not counts:
-        return f"No answer: no seed has both {asked.baseline} and another arm."
+        return f"No answer: no seed has both {design.baseline} and another arm."
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     ranked = sorted([*started, *others], key=lambda arm: -sum(row.arm == arm and row.verdict in CLAIMS for row in rows))
-    clauses = [clause for arm in ranked if (clause := _clause(asked, rows, by, arm))]
-    clauses[0] = clauses[0].replace(" (", f" {unit_of(asked.key)} (", 1)
+    clauses = [clause for arm in ranked if (clause := _clause(design, rows, by, arm))]
+    clauses[0] = clauses[0].replace(" (", f" {unit_of(design.key)} (", 1)
     unit = f"points of {by.split} {by.metric}" if share(by) else f"{by.split} {by.metric}"
     how = f"{unit}, {seeds} {'seed' if seeds == '1' else 'seeds'}, paired, 95 % intervals"
     headline = _headline(judged) if started else "No arm starts from pretrained weights"
-    return f"{headline}: beside {asked.baseline}, {'; '.join(clauses)} ({how})."
+    return f"{headline}: beside {design.baseline}, {'; '.join(clauses)} ({how})."
 
 
 def _headline(verdicts: set[str]) -> str:
@@ -119,13 +119,13 @@ SAID = {"better": "is better", "worse": "is worse", "noise": "is within the nois
 CLAIMS = ("better", "worse")
 
 
-def _clause(asked: Design, rows: list[Row], by: Measure, arm: str) -> str:
+def _clause(design: Design, rows: list[Row], by: Measure, arm: str) -> str:
     """What is said about one arm, its amounts grouped by verdict."""
     said = []
     for verdict, text in SAID.items():
         here = [row for row in rows if row.arm == arm and row.verdict == verdict and row.difference]
         if here:
-            amounts = _listed([amount_text(asked.key, row.amount) for row in here])
+            amounts = _listed([amount_text(design.key, row.amount) for row in here])
             how = ("by " if verdict in CLAIMS else "") + ", ".join(_difference(row, by) for row in here)
             said.append(f"{text} with {amounts} ({how})")
     return f"{arm} {' and '.join(said)}" if said else ""

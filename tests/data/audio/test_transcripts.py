@@ -105,10 +105,10 @@ def manifest(tmp_path, *rows):
 def test_what_can_not_be_cut_is_named_with_its_line(units, tmp_path):
     source = AudioManifest(root=manifest(tmp_path, ("ab ba", "train"), ("ab", "val"), ("abx", "val")), units=units)
     assert len(source.split("train")) == 1
-    with pytest.raises(DataError, match=rf"list\.csv, line 4 \(a\.wav\): 'x' is not in the vocabulary.*units={units}"):
+    with pytest.raises(DataError, match=rf"list\.csv:4 \(a\.wav\): 'x' is not in the vocabulary.*units={units}"):
         source.split("val")
     source = AudioManifest(root=manifest(tmp_path, ("ab ba", "train"), ("  ", "val")), units=units)
-    with pytest.raises(DataError, match=r"line 3 .*transcript is empty"):
+    with pytest.raises(DataError, match=r"list\.csv:3 .*transcript is empty"):
         source.split("val")
 
 

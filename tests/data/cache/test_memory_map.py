@@ -15,7 +15,6 @@ from PIL import Image
 from ptft.data.cache import memory_map, policy
 from ptft.data.cache.memory_map import PAGE, Store
 from ptft.data.cache.policy import onto_disk
-from ptft.data.examples import select
 from ptft.data.image import folder as image_folder
 from ptft.data.image.folder import ImageFolder
 from ptft.errors import DataError, StorageError
@@ -58,14 +57,14 @@ def test_the_folder_is_the_users_choice(monkeypatch):
 
 def test_parts_of_a_set_share_a_file_and_read_only_what_is_missing():
     whole = Watched(100)
-    first = onto_disk(select(whole, torch.tensor([30, 10, 31]), torch.arange(3)))
+    first = onto_disk(whole.at(torch.tensor([30, 10, 31]), torch.arange(3)))
     assert values(first) == [30, 10, 31]
     assert sorted(whole.read) == [10, 30, 31]
     whole.read = []
     assert values(onto_disk(whole)) == list(range(100))
     assert sorted(whole.read) == sorted(set(range(100)) - {10, 30, 31})
     whole.read = []
-    assert values(onto_disk(select(whole, torch.tensor([5, 99]), torch.arange(2)))) == [5, 99]
+    assert values(onto_disk(whole.at(torch.tensor([5, 99]), torch.arange(2)))) == [5, 99]
     assert whole.read == []
     assert files() == [".examples", ".lock"]
 

@@ -9,7 +9,7 @@ import torch
 
 from ptft.data.cache import policy
 from ptft.data.cache.policy import choose, into_memory, keep, onto_disk
-from ptft.data.examples import MemoryExamples, select
+from ptft.data.examples import MemoryExamples
 from ptft.errors import DataError, ResourceError, StorageError
 from tests.data.test_examples import Counting
 
@@ -92,14 +92,14 @@ def test_a_killed_process_is_named_with_its_signal(where):
 
 @pytest.mark.parametrize("read", [into_memory, onto_disk])
 def test_a_part_has_labels_of_its_own(read):
-    part = select(Counting(100), torch.tensor([10, 30, 20]), torch.tensor([2, 1, 0]))
+    part = Counting(100).at(torch.tensor([10, 30, 20]), torch.tensor([2, 1, 0]))
     batch = read(part).take(torch.tensor([2, 1]))
     assert batch["input"][:, 0, 0, 0].tolist() == [20, 30]
     assert batch["label"].tolist() == [0, 1]
     assert batch["index"].tolist() == [2, 1]
 
 
-PARTS = [Counting(200), select(Counting(100), torch.arange(50), torch.arange(50))]
+PARTS = [Counting(200), Counting(100).at(torch.arange(50), torch.arange(50))]
 """3,000 bytes to read."""
 
 

@@ -76,7 +76,7 @@ def test_a_csv_of_paths_and_labels(tmp_path):
         ("path,label\na.png,\n", "line 2"),
         ("path,label,split\na.png,cat,train\nb.png,cat,\n", "some rows only"),
         ("path,label\n", "no images"),
-        (b"\xff\xfe\x00", "not a CSV"),
+        (b"\xff\xfe\x00", "is not UTF-8 text"),
     ],
 )
 def test_a_wrong_csv_says_what_is_wrong(tmp_path, text, said):

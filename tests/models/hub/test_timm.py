@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ptft.checkpoint.transfer import take_over
+from ptft.checkpoint.transfer import load_pretrained
 from ptft.core import Spec
 from ptft.errors import CheckpointError, ConfigError
 from ptft.finetune.phases import Phase, Phases
@@ -142,7 +142,7 @@ def handed_over(old: TimmBackbone, new: TimmBackbone) -> tuple[dict[str, torch.T
     """What a new backbone holds after it starts from an old one, and what was resized."""
     classes = spec(classes=("a", "b"))
     weights = {f"backbone.{name}": value for name, value in old.state_dict().items()}
-    report = take_over(Classify(new, classes), weights, whole=False, why="", origin="some.pt")
+    report = load_pretrained(Classify(new, classes), weights, head=False, why="", source="some.pt")
     return new.state_dict(), report.resized
 
 

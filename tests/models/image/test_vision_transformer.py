@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ptft.core import Spec
 from ptft.errors import ConfigError
-from ptft.models.image.vision_transformer import DropPath, VisionTransformer
+from ptft.models.image.vision_transformer import VisionTransformer
+from ptft.models.layers.drop_path import DropPath
 from tests.conftest import refused
 
 

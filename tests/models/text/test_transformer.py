@@ -6,7 +6,7 @@ import torch
 from ptft.core import Spec
 from ptft.errors import ConfigError
 from ptft.models.text.transformer import Transformer
-from ptft.train.activation_checkpointing import recompute_blocks
+from ptft.train.activation_checkpointing import checkpoint_activations
 from tests.helpers.language import batch, model, part, spec
 
 VARIANTS = [{}, {"positions": "learned", "activation": "swiglu"}, {"pool": "cls", "dropout": 0.1, "drop_path": 0.2}]
@@ -56,8 +56,8 @@ def test_the_last_real_token_sums_a_causal_text_up():
 def test_reading_token_by_token_is_reading_at_once(options):
     backbone, whole = model(True, **options).eval(), batch()
     lengths, more = whole["mask"].sum(1), torch.randint(97, 123, (4, 5))
-    reader = backbone.reader()
-    found = [reader.read(whole["input"], whole["mask"]), *(reader.step(ids) for ids in more.T)]
+    decoder = backbone.decoder()
+    found = [decoder.prefill(whole["input"], whole["mask"]), *(decoder.step(ids) for ids in more.T)]
     for row, length in enumerate(lengths.tolist()):
         text = torch.cat([whole["input"][row, :length], more[row]])
         expected = backbone(text.unsqueeze(0)).tokens[0, length - 1 :]
@@ -69,7 +69,7 @@ def test_activations_computed_again_give_the_same_gradients():
     for again in (False, True):
         backbone = model(True, dropout=0.1)
         if again:
-            assert recompute_blocks(backbone) == 2
+            assert checkpoint_activations(backbone) == 2
         torch.manual_seed(1)
         backbone(batch()["input"]).tokens.square().sum().backward()
         gradients.append([p.grad for p in backbone.parameters()])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ptft.objectives.language.causal_lm import CausalLM
-from ptft.objectives.language.generation import Choice, write
+from ptft.objectives.language.generation import SamplingParameters, generate
 from tests.conftest import refused
 from tests.helpers.language import batch, model, spec
 
@@ -21,7 +21,7 @@ def writer(length=64, **options):
 
 def texts(objective, found, window=64, **options):
     with torch.inference_mode():
-        return write(objective, found, Choice(**options), window, end=-1)
+        return generate(objective, found, SamplingParameters(**options), window, end=-1)
 
 
 @pytest.mark.parametrize("options", [{}, {"positions": "learned"}])
@@ -52,7 +52,7 @@ def test_only_the_likeliest_are_drawn():
     share = logits[0].softmax(0)
 
     def drawn(**options):
-        return torch.bincount(Choice(**options)(logits, chance), minlength=4) / 1000
+        return torch.bincount(SamplingParameters(**options)(logits, chance), minlength=4) / 1000
 
     assert torch.allclose(drawn(temperature=1.0), share, atol=0.01)
     assert torch.allclose(drawn(temperature=0.5), (2 * logits[0]).softmax(0), atol=0.01)
@@ -67,7 +67,7 @@ def test_a_text_ends_at_its_end():
     objective = writer()
     end = int(objective.next_logits(objective.backbone(batch(["the"])["input"]).tokens[:, -1]).argmax())
     with torch.inference_mode():
-        assert write(objective, batch(["the"]), Choice(temperature=0), 64, end) == [[]]
+        assert generate(objective, batch(["the"]), SamplingParameters(temperature=0), 64, end) == [[]]
 
 
 SMALL = [

@@ -12,6 +12,7 @@ from ptft.data.text.reader import text_spec
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import ConfigError
 from ptft.finetune.phases import Phases
+from ptft.loggers.logger import Logger
 from ptft.models.image.cnn import CNN
 from ptft.objectives.language.causal_lm import CausalLM
 from ptft.objectives.language.masked_lm import MaskedLM
@@ -33,14 +34,14 @@ def build(kind, **options):
     return kind(backbone, spec(), **({"mask_ratio": 0.4, **options} if not causal else options))
 
 
-class Report:
-    """Listens to a loop."""
+class Rows(Logger):
+    """Keeps what was logged."""
 
-    def trained(self, row):
-        self.row = row
+    def __init__(self):
+        self.rows = []
 
-    def evaluated(self, *given): ...
-    def stepped(self, step): ...
+    def log(self, row):
+        self.rows.append(row)
 
 
 def training(kind, accumulate=1, batch_size=32, steps=4, **options):
@@ -78,9 +79,9 @@ def test_a_batch_in_parts_is_the_same_training(kind):
     whole, parts = training(kind), training(kind, accumulate=4)
     rows = []
     for t in (whole, parts):
-        report = Report()
-        fit(t, report, lambda better: None)
-        rows.append(report.row)
+        logger = Rows()
+        fit(t, logger, lambda better: None)
+        rows.append(logger.rows[-1])
     assert all(math.isclose(rows[0][key], rows[1][key], rel_tol=1e-4) for key in rows[0].keys() - {"seconds", "split"})
     for name, value in weights(whole).items():
         assert torch.allclose(value, weights(parts)[name], atol=2e-6), name
@@ -200,7 +201,7 @@ def test_the_other_direction_is_refused_by_name(kind):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ALL)
 def test_it_learns(kind):
-    report = Report()
+    logger = Rows()
     t = training(kind, steps=60, clip=1.0)
     t.optimizer = torch.optim.AdamW(
         parameter_groups(t.objective, Phases(t.objective).scales, lr=5e-3, weight_decay=0.0), 5e-3
@@ -208,7 +209,5 @@ def test_it_learns(kind):
     for group in t.optimizer.param_groups:
         group["base_lr"] = 5e-3
     t.__post_init__()
-    losses = []
-    report.trained = lambda row: losses.append(row["loss"])
-    fit(t, report, lambda better: None)
-    assert losses[-1] < 0.9 * losses[0]
+    fit(t, logger, lambda better: None)
+    assert logger.rows[-1]["loss"] < 0.9 * logger.rows[0]["loss"]

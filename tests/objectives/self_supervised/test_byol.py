@@ -6,7 +6,7 @@ import torch
 from ptft.objectives.self_supervised.byol import distance
 from ptft.objectives.self_supervised.momentum_encoder import cosine_momentum
 from ptft.train.loop import train_step
-from ptft.train.watch import Watch
+from ptft.train.watch import FiniteCheck
 from tests.helpers.self_supervised import built
 
 
@@ -30,7 +30,7 @@ def test_the_target_gets_no_gradient_is_not_optimised_and_follows_the_students()
     assert not [name for name in optimised if name.startswith("teacher")]
     objective.zero_grad()
     before = {name: value.clone() for name, value in objective.teacher.named_parameters()}
-    train_step(t, batch, Watch(t))
+    train_step(t, batch, FiniteCheck(t))
     keep = cosine_momentum(0.99, 1, 10)
     students = dict(torch.nn.ModuleDict(objective.students()).named_parameters())
     for name, value in objective.teacher.named_parameters():

@@ -60,7 +60,7 @@ def test_targets_are_centered_and_sharpened_and_the_center_follows_the_teachers_
     objective.advance(1, 10)
     np.testing.assert_allclose(objective.center.numpy(), 0.8 * before + 0.2 * found.mean(0), atol=1e-5)
     objective.eval().learn(images())
-    assert not objective.said.any(), "an evaluation moves nothing"
+    assert not objective.teacher_sum.any(), "an evaluation moves nothing"
 
 
 def test_the_teacher_gets_no_gradient_and_the_student_all_of_it():

@@ -50,7 +50,7 @@ def test_padding_changes_neither_loss_nor_gradient(kind):
         objective.zero_grad()
         raw = {**batch, "input": torch.nn.functional.pad(batch["input"], (0, extra))}
         x = objective.backbone.inputs(raw)
-        real = objective.backbone.real_tokens(x)
+        real = objective.backbone.token_mask(x)
         hidden = (torch.arange(real.shape[1]) % 3 == 1) & real
         step = objective.ask(x, real, hidden)
         step.total.backward()
@@ -63,7 +63,7 @@ def test_what_is_hidden_is_not_seen():
     """The prediction for hidden frames is the same whatever they are."""
     objective, source = made(SpectrogramMAE)
     x = objective.backbone.inputs(source.split("train").take(torch.arange(2)))
-    real = objective.backbone.real_tokens(x)
+    real = objective.backbone.token_mask(x)
     hidden = (torch.arange(real.shape[1]) < 6).expand(2, -1) & real
     seen = []
     objective.values.register_forward_hook(lambda module, given, out: seen.append(out))
@@ -78,7 +78,7 @@ def test_the_right_token_is_the_answer():
     objective.context = objective.target = torch.nn.Identity()
     objective.encoded = lambda tokens, real, hidden: tokens  # the encoder knows what was hidden
     x = objective.backbone.inputs(source.split("train").take(torch.arange(4)))
-    real = objective.backbone.real_tokens(x)
+    real = objective.backbone.token_mask(x)
     step = objective.ask(x, real, real)
     assert step.sums["found"] == step.count == real.sum()
 

@@ -169,7 +169,7 @@ def test_a_recording_too_short_for_its_transcript_is_counted():
 @pytest.mark.parametrize("beam", [1, 4])
 def test_answers_are_texts(beam):
     objective, source = model({"beam": beam})
-    answers = objective.eval().answers(source.split("test").take(torch.arange(3)))
+    answers = objective.eval().predict(source.split("test").take(torch.arange(3)))
     assert len(answers) == 3
     assert all(set(row["text"].split()) <= set(source.spec.classes) for row in answers)
 

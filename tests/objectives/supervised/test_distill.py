@@ -95,9 +95,9 @@ def test_images_of_another_normalisation_reach_the_teacher_as_its_own(teacher):
     run = student(teacher, "dataset=glyphs", "dataset.images=64", "dataset.held_out=32")
     objective, batch = run.objective.eval(), next(run.training.loader.epoch())
     theirs, spec = rebuilt(str(teacher), "objective.teacher")
-    assert spec.mean != run.source.spec.mean
+    assert spec.mean != run.inputs.source.spec.mean
     expected = theirs.eval().logits(theirs.backbone.prepare(batch["input"]))
-    torch.testing.assert_close(objective.taught(objective.backbone.prepare(batch["input"])), expected)
+    torch.testing.assert_close(objective.teacher_logits(objective.backbone.prepare(batch["input"])), expected)
 
 
 def test_a_folder_without_labels_is_answered_with_the_teachers_classes(teacher, ptft, flat_folder):
@@ -130,7 +130,7 @@ def test_what_a_checkpoint_trusted_is_not_trusted_for_it(teacher, tmp_path, monk
     content["config"]["model"] = {"_target_": "tests.helpers.self_killing.Net"}
     content["config"]["trusted"] = ["tests.helpers.self_killing"]
     checkpoint_file.write(tmp_path / "other.pt", content)
-    with pytest.raises(ConfigError, match=r"tests\.mortal\.Net: refused"):
+    with pytest.raises(ConfigError, match=r"tests\.helpers\.self_killing\.Net: refused"):
         rebuilt(str(tmp_path / "other.pt"), "objective.teacher")
     with pytest.raises(CheckpointError):
         rebuilt(str(tmp_path / "other.pt"), "objective.teacher", ("tests.helpers.self_killing",))

@@ -5,20 +5,22 @@ from pathlib import Path
 import pytest
 
 from ptft.config import compose
-from ptft.config.overrides import quote, typed_values
+from ptft.config.config import Config
+from ptft.config.overrides import Overrides, quote
 from ptft.errors import ConfigError
-from ptft.stages.compare.design import cells, design, merged
+from ptft.stages.compare.design import cells, merged, read_design
 
 
 def asked(*typed: str, ckpt: str | None = "/runs/a b.pt", **changes):
     """The design of `ptft stage=compare …`."""
     texts = [quote(text) for text in ("stage=compare", f"ckpt={ckpt or 'null'}", *typed)]
-    config = compose.compose(texts)
-    return design({"ckpt": ckpt, "compare": {**config.compare, **changes, "typed": texts}})
+    config = compose.plain(compose.compose(texts))
+    cfg = Config({"ckpt": ckpt, "compare": {**config["compare"], **changes}})
+    return read_design(cfg, Overrides.parse(texts))
 
 
 def values(overrides):
-    return typed_values(overrides)
+    return Overrides.parse(overrides).typed
 
 
 def test_three_arms_come_by_themselves_and_differ_in_one_key():

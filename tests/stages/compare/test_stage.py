@@ -86,10 +86,12 @@ def built(folder):
     """A run's objective and first batches, as its stored configuration builds them."""
     from omegaconf import OmegaConf
 
-    from ptft.builders.run import assemble
-    from ptft.loggers.console import Report
+    from ptft.builders.run import build
+    from ptft.config.resolve import resolve
+    from ptft.loggers.console import Console
 
-    run = assemble(OmegaConf.load(folder / ".hydra" / "config.yaml"), Report(quiet=True))
+    typed = [*OmegaConf.load(folder / ".hydra" / "overrides.yaml")]
+    run = build(resolve(typed), Console(quiet=True))
     batches = [batch for epoch in range(3) for batch in run.training.loader.epoch(epoch)]
     return run, torch.cat([batch["input"].flatten(1) for batch in batches])
 
@@ -128,12 +130,10 @@ def test_a_run_of_it_is_a_run_like_any_other(whole, ptft):
 @pytest.mark.parametrize("way", ["the same command", "resume", "elsewhere"])
 def test_once_more_trains_nothing(way, whole, kept, ptft, pretrained):
     before, runs = found(whole), contents(whole / "cells")
-    began = time.perf_counter()
     if way == "resume":
         done = ptft(f"resume={whole}")
     else:
         done = compare(ptft, pretrained, into=whole if way == "the same command" else "again")
-    assert time.perf_counter() - began < 4
     assert done.code == 0, done.text
     assert trained(done.out) == 0
     assert "8 of them there already" in done.out

@@ -1,4 +1,4 @@
-"""What is said before and after a run: the header, the plan of a dry run, the closing panel with the next command."""
+"""Messages of a run: the header, the plan of a dry run, the closing panel with the next command."""
 
 from __future__ import annotations
 
@@ -9,34 +9,36 @@ import torch
 
 from ptft.builders.run import Run
 from ptft.config.compose import user_conf
+from ptft.config.config import Config
 from ptft.core import Spec
 from ptft.data import readers
-from ptft.loggers.console import Report, duration, number
+from ptft.errors import shortened
+from ptft.loggers.console import Console, duration, number
 from ptft.runtime.device import device_name
 from ptft.runtime.paths import short
 
 
-def header(r: Run, out: Report, folder: Path | None) -> None:
+def header(r: Run, out: Console, folder: Path | None) -> None:
     """What, on what, how big, where; and every decision that was made for the user."""
     cfg, t = r.cfg, r.training
     parameters = sum(p.numel() for p in t.objective.parameters())
     trainable = sum(p.numel() for p in t.parameters)
     some = "" if trainable == parameters else f", {trainable:,} of them trained"
-    sizes = ", ".join(f"{len(found):,} {name}" for name, found in r.splits.items())
+    sizes = ", ".join(f"{len(found):,} {name}" for name, found in r.inputs.splits.items())
     kind = "plan of " if cfg.dry_run else "resumed " if cfg.resume else ""
     out.block(
         f"ptft {kind}{cfg.names.stage}",
         {
             "model": f"{cfg.names.model}, {parameters:,} parameters{some}",
-            "data": f"{cfg.names.dataset}: {sizes}; {examples_of(r.source.spec)}",
+            "data": f"{cfg.names.dataset}: {sizes}; {examples_of(r.inputs.source.spec)}",
             "objective": f"{cfg.names.objective}; {cfg.names.optimizer} at {cfg.optimizer.lr:g}, {cfg.names.schedule}",
             "budget": _budget(r),
-            "device": device_name(r.device, r.kernels) + _measured(r),
-            "start": r.origin.path if r.origin else "fresh weights",
+            "device": device_name(r.device, r.execution.compute_format) + _measured(r),
+            "start": r.inputs.start.path if r.inputs.start else "fresh weights",
             "folder": str(folder) if folder else "none, this is a dry run",
         },
     )
-    for line in [cfg.names.get("ckpt"), *r.said, _joins(r), _own_conf()]:
+    for line in [*r.notes, _joins(r), _own_conf()]:
         if line:
             out.say(line)
 
@@ -56,7 +58,7 @@ def _budget(r: Run) -> str:
 
 
 def _joins(r: Run) -> str:
-    joins = getattr(r.training.loader, "joins_last", False)
+    joins = r.execution.loader.joins_last
     return (
         "the last example of an epoch joins the batch before it, since a batch of one has no statistics"
         if joins
@@ -69,14 +71,10 @@ def _own_conf() -> str:
     return f"configs in {folder} win over ptft's own" if folder else ""
 
 
-def closing(r: Run, out: Report, folder: Path, summary: dict[str, Any]) -> None:
+def closing(r: Run, out: Console, folder: Path, summary: dict[str, Any]) -> None:
     """The last lines: the result, the folder, the next command."""
     p, best = r.training.progress, short(folder / "checkpoints" / "best.pt")
-    following = (
-        f"ptft stage=finetune ckpt={best}"
-        if r.cfg.names.stage == "pretrain"
-        else f"ptft stage=predict ckpt={best} input=FILES"
-    )
+    following = next_command(r.cfg, best)
     rate, memory = summary["samples_per_second"] or 0, summary["peak_memory_bytes"] / 2**20
     waited = f"{p.waited / max(p.seconds, 1e-9):.0%} of it waiting for data"
     mean = f", the mean of the last {p.averaged} evaluations' weights" if p.averaged else ""
@@ -92,7 +90,12 @@ def closing(r: Run, out: Report, folder: Path, summary: dict[str, Any]) -> None:
     ending(out, folder, following)
 
 
-def ending(out: Report, folder: Path, following: str) -> None:
+def next_command(cfg: Config, ckpt: str) -> str:
+    """What the stage proposes to type next, with that checkpoint."""
+    return f"ptft {cfg.stage.get('next', 'stage=evaluate ckpt=CKPT').replace('CKPT', ckpt)}"
+
+
+def ending(out: Console, folder: Path, following: str) -> None:
     """The folder and the next command, on lines of their own, so that they can be copied whole."""
     out.say(f"folder  {folder}")
     out.say(f"next    {following}")
@@ -107,13 +110,13 @@ def results(metrics: dict[str, dict[str, float]]) -> dict[str, str]:
     }
 
 
-def plan(r: Run, out: Report, step_seconds: float) -> None:
+def plan(r: Run, out: Console, step_seconds: float) -> None:
     """What a dry run found: the layers, the groups of parameters with their rates, the cost."""
     t = r.training
     assert t.phases
     groups = [
         [
-            ", ".join(_families(group["names"])),
+            _modules(group["names"]),
             f"{sum(p.numel() for p in group['params']):,}",
             f"{group['base_lr'] * max(group['lr_scales']):.3g}",
             f"{group['weight_decay']:g}",
@@ -156,10 +159,9 @@ def _when(group: dict[str, Any], spans: list[tuple[float, float]]) -> str:
     return ", ".join(f"{a * 100:g} % - {b * 100:g} %{rate}" for (a, b, _), rate in zip(learning, rates, strict=True))
 
 
-def _families(names: list[str]) -> list[str]:
+def _modules(names: list[str]) -> str:
     """The modules that the parameters belong to, each once; many are shortened."""
-    modules = list(dict.fromkeys(name.rsplit(".", 1)[0] for name in names))
-    return modules if len(modules) <= 4 else [*modules[:3], f"… {len(modules) - 3} more"]
+    return shortened(dict.fromkeys(name.rsplit(".", 1)[0] for name in names))
 
 
 def shape_of(spec: Spec) -> str:
@@ -169,6 +171,6 @@ def shape_of(spec: Spec) -> str:
 
 def _measured(r: Run) -> str:
     """What was tried and how long a step took in it, the fastest first."""
-    tried = sorted(r.timings, key=lambda kernels: r.timings[kernels])
-    times = "; ".join(f"{kernels}: {r.timings[kernels]:.1f} ms" for kernels in tried)
-    return f" (a step in {times})" if tried else ""
+    timings = r.execution.timings
+    times = "; ".join(f"{each}: {timings[each]:.1f} ms" for each in sorted(timings, key=timings.__getitem__))
+    return f" (a step in {times})" if timings else ""

@@ -1,0 +1,121 @@
+"""What a run learns from: the device, the checkpoint to start from, the splits, and loaders over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from ptft.builders import components
+from ptft.checkpoint.load import Checkpoint
+from ptft.config.config import Config
+from ptft.config.resolve import Job
+from ptft.core import Examples, Source, Spec
+from ptft.data.cache import policy
+from ptft.data.loader import Loader
+from ptft.errors import ConfigError, DataError
+from ptft.loggers.console import Console
+from ptft.runtime import process
+from ptft.runtime.device import find_device
+from ptft.runtime.rng import seed_everything
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run learns from, and where.
+
+    start: the checkpoint whose weights it starts from or continues; None for fresh ones.
+    """
+
+    device: torch.device
+    start: Checkpoint | None
+    source: Source
+    splits: dict[str, Examples]
+
+    @property
+    def fingerprint(self) -> str:
+        """The source's, and how many examples are left to train on where unreadable ones were left out beforehand.
+
+        Then the order is another than where they are skipped as they come (`dataset.cache=off`).
+        """
+        left, whole = len(self.splits["train"]), self.source.split("train")
+        return self.source.fingerprint() + (f"-{left}" if whole is not None and left < len(whole) else "")
+
+
+def inputs(job: Job, out: Console) -> Inputs:
+    """The device, the weights to start from and the data, read as the checkpoint's inputs are."""
+    cfg, checkpoint = job.config, job.checkpoint
+    device = find_device(cfg.device)
+    if cfg.train.keep_memory and device.type == "cpu":
+        process.keep_freed_memory()
+    seed_everything(cfg.seed)
+    labelled = "label" in components.needs(cfg.objective, cfg.trusted)
+    source = components.source(cfg.dataset, checkpoint.spec if checkpoint else None, cfg.trusted, labelled=labelled)
+    splits = read_splits(source, SPLITS, cfg, device, out)
+    if not splits.get("train"):
+        raise DataError("the training split is empty; check dataset.root and dataset.train")
+    fresh = cfg.finetune.weights == "fresh" and not cfg.resume  # model and inputs are the checkpoint's all the same
+    return Inputs(device, None if fresh else checkpoint, source, splits)
+
+
+def read_splits(
+    source: Source, names: Iterable[str], cfg: Config, device: torch.device, out: Console
+) -> dict[str, Examples]:
+    """The splits that the source has, kept as `dataset.cache` says; which way that is becomes a note of the source."""
+    unread = {name: examples for name in names if (examples := source.split(name)) is not None}
+    for name, examples in unread.items():
+        _check_labels(name, examples, source.spec)
+    mode, sentence = policy.choose(cfg.dataset.get("cache", "auto"), list(unread.values()))
+    source.notes = (*source.notes, *([sentence] if sentence else []))
+    if cfg.dry_run and mode == "disk":
+        mode = "off"  # nothing is written
+    read = {}
+    for name, examples in unread.items():
+        with out.reading(f"reading {name}") as progress:
+            read[name] = components.examples(examples, device, mode, progress)
+        for note in read[name].notes:
+            out.say(note, "yellow")
+    return read
+
+
+def _check_labels(split: str, examples: Examples, spec: Spec) -> None:
+    """Raises DataError for the first label that is no class; losses would fail later, or leave it out in silence."""
+    if examples.labels is None or spec.target != "class":
+        return
+    wrong = ((examples.labels < 0) | (examples.labels >= len(spec.classes))).nonzero().flatten()
+    if len(wrong):
+        sample, total = int(wrong[0]), len(spec.classes)
+        raise DataError(
+            f"dataset: sample {sample} of {split} has label {int(examples.labels[sample])}, but there are {total} "
+            f"classes (0 to {total - 1})"
+        )
+
+
+def same_channels(checkpoint: Checkpoint, source: Source) -> None:
+    """Raises ConfigError where images were asked for with other channels than the checkpoint's model takes."""
+    ours = source.spec.shape.get("channels")
+    theirs = checkpoint.spec.shape.get("channels") if checkpoint.spec else None
+    if theirs is not None and ours != theirs:
+        raise ConfigError(
+            f"dataset.channels={ours}: {checkpoint.path} takes {theirs}; without dataset.channels the images are "
+            "adapted"
+        )
+
+
+def train_loader(cfg: Config, examples: Examples, device: torch.device) -> Loader:
+    """Batches to train on, in another order each epoch."""
+    options = cfg.train
+    return components.loader(
+        examples, options.batch_size, cfg.seed, device, options.workers, shuffle=True, tokens=options.get("tokens")
+    )
+
+
+def eval_loader(cfg: Config, examples: Examples, device: torch.device) -> Loader:
+    """Batches for measuring, larger than in training: there is no backward pass to keep activations for."""
+    size, tokens = max(4 * cfg.train.batch_size, 256), cfg.train.get("tokens")
+    return components.loader(
+        examples, size, cfg.seed, device, cfg.train.workers, shuffle=False, tokens=4 * tokens if tokens else None
+    )

@@ -1,0 +1,69 @@
+"""Logger: the base class of all that the training loop tells what it does; and several of them as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class Logger:
+    """Told what a training does; each method does nothing unless a logger has a use for it.
+
+    A row is plain data: `step`, `epoch`, `split`, `seconds` of training so far, and metrics by name.
+    """
+
+    def step(self, step: int) -> None:
+        """Called after every optimizer step with how many there were; must not wait for the device."""
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Metrics of the training split since the last log, with `lr` and `samples`; at the end, of the test split."""
+
+    def evaluated(self, train: Mapping[str, float], row: Mapping[str, Any] | None, best: bool) -> None:
+        """An evaluation: metrics of training since the last one, and the row of the validation split, if there is one.
+
+        best: whether it is the best so far.
+        """
+
+    def warn(self, text: str) -> None:
+        """What an evaluation found wrong; the same text may come again."""
+
+    def table(
+        self, name: str, split: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]
+    ) -> None:
+        """A matrix of the evaluation of a split at the end, e.g. "confusion", with names of rows and columns."""
+
+    def close(self) -> None:
+        """Called once, when the run ends or fails."""
+
+
+class Loggers(Logger):
+    """Several loggers as one: each is told everything, in order."""
+
+    def __init__(self, *loggers: Logger) -> None:
+        self.loggers = loggers
+
+    def step(self, step: int) -> None:
+        for logger in self.loggers:
+            logger.step(step)
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        for logger in self.loggers:
+            logger.log(row)
+
+    def evaluated(self, train: Mapping[str, float], row: Mapping[str, Any] | None, best: bool) -> None:
+        for logger in self.loggers:
+            logger.evaluated(train, row, best)
+
+    def warn(self, text: str) -> None:
+        for logger in self.loggers:
+            logger.warn(text)
+
+    def table(
+        self, name: str, split: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]
+    ) -> None:
+        for logger in self.loggers:
+            logger.table(name, split, rows, columns, values)
+
+    def close(self) -> None:
+        for logger in self.loggers:
+            logger.close()
