@@ -55,6 +55,7 @@ class OptionFiles(FileConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         result = super().load_config(config_path)
+        assert isinstance(result.config, DictConfig)
         for note in NOTES:
             result.config.pop(note, None)
         return result
