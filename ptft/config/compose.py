@@ -46,7 +46,7 @@ def user_conf() -> Path | None:
 class OptionFiles(FileConfigSource):
     """Reads the YAML files of a `conf/` for Hydra, which sees neither their notes nor files that begin with `_`.
 
-    Notes are for ptft and its tests and belong to no run; such a file holds keys that options share, and is none itself.
+    Notes are for ptft and its tests and belong to no run; such a file holds keys that options share, and is none.
     """
 
     @staticmethod
