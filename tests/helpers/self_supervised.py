@@ -9,12 +9,11 @@ from ptft.config.resolve import resolve
 from ptft.loggers.console import Console
 from ptft.loggers.logger import Logger
 from ptft.train.loop import evaluate, fit
+from tests.helpers import options
 
 DIGITS = ("dataset=digits", "dataset.size=16", "dataset.limit=320")
 FEW = ("train.batch_size=32", "train.every.log=3", "train.every.save=100", "device=cpu", "precision=fp32")
 SMALL = (*DIGITS, "model=convnet", "model.channels=[8,16,32]")
-MODELS = {"mae": ("model=vit_tiny", "model.width=32", "model.depth=2", "model.heads=2")}
-"""What to type for an objective that the small convolutional network is no backbone for."""
 
 
 class Listening(Logger):
@@ -36,8 +35,9 @@ class Listening(Logger):
 
 
 def small(objective: str) -> tuple[str, ...]:
-    """What to type for a small run of the objective."""
-    return (*DIGITS, *MODELS[objective]) if objective in MODELS else SMALL
+    """What to type for a small run of the objective, whose YAML names a model where a convolutional one won't do."""
+    typed = options.typed(f"objective/{objective}")
+    return (*DIGITS, *typed) if any(word.startswith("model=") for word in typed) else (*SMALL, *typed)
 
 
 def built(objective: str, *typed: str) -> Run:
