@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
@@ -62,8 +62,8 @@ def auto(rule: Rule) -> Rule:
     return f"{rule[0]}, or auto", lambda value: value == "auto" or rule[1](value)
 
 
-def one_of(*choices: str) -> Rule:
-    return f"one of {', '.join(choices)}", lambda value: value in choices
+def one_of(*choices: Any) -> Rule:
+    return f"one of {', '.join(map(str, choices))}", lambda value: value in choices
 
 
 POSITIVE: Rule = ("a number greater than 0", lambda value: is_number(value) and value > 0)
@@ -167,3 +167,59 @@ def _texts(value: Any) -> bool:
 def several(rule: Rule, what: str) -> Rule:
     """A list of different values, each of which keeps the rule."""
     return what, lambda v: isinstance(v, list) and bool(v) and all(map(rule[1], v)) and len(set(v)) == len(v)
+
+
+CHANNELS: Rule = ("1 or 3", lambda value: is_whole(value) and value in (1, 3))
+
+
+ONE_OR_MORE_NAMES: Rule = ("a name or a list of names", lambda v: TEXT[1](v) or (_texts(v) and bool(v)))
+
+
+SEEDS: Rule = (
+    "a whole number of at least 1, or a list of different seeds",
+    lambda value: COUNT[1](value) or several(WHOLE, "")[1](value),
+)
+
+
+RULES: dict[str, Rule] = {
+    "above 0": POSITIVE,
+    "at least 0": AT_LEAST_0,
+    "0 to 1": SHARE,
+    "0 to below 1": BELOW_1,
+    "above 0 to 1": ABOVE_0,
+    "between 0 and 1": INSIDE,
+    "number": NUMBER,
+    "count": COUNT,
+    "whole": WHOLE,
+    "flag": FLAG,
+    "text": TEXT,
+    "names": NAMES,
+    "size": SIZE,
+    "channels": CHANNELS,
+    "split": SPLIT,
+    "cache": CACHE,
+    "betas": BETAS,
+    "areas": AREAS,
+    "temperatures": TEMPERATURES,
+    "arms": ARMS,
+    "name or names": ONE_OR_MORE_NAMES,
+    "seeds": SEEDS,
+    "counts": several(COUNT, "a list of different whole numbers of at least 1"),
+    "fractions": several(ABOVE_0, "a list of different numbers above 0 and up to 1"),
+    "rates": several(POSITIVE, "a list of different learning rates"),
+}
+"""The rules that `_rules_` of a YAML in conf/ may name. A whole number counts from 0, a count from 1."""
+
+
+def rule_named(said: str | Sequence[Any]) -> Rule:
+    """What `_rules_` says of a key: a name in RULES, perhaps with `or null` or `or auto`, or a list of what it may be.
+
+    Raises KeyError for a name that is not there.
+    """
+    if not isinstance(said, str):
+        choices = one_of(*(choice for choice in said if choice is not None))
+        return optional(choices) if None in said else choices
+    for ending, wider in ((" or null", optional), (" or auto", auto)):
+        if said.endswith(ending):
+            return wider(rule_named(said.removesuffix(ending)))
+    return RULES[said]

@@ -35,14 +35,14 @@ def cp(words: list[str]) -> int:
     if not words or len(words) > 2 or words[0].count("/") != 1:
         raise ConfigError("ptft cp GROUP/NAME [DIR]: name one config, e.g. ptft cp model/cnn")
     group, name = words[0].split("/")
-    names = compose.options(group)
-    if name not in names:
+    names, own = compose.options(group), compose.conf_dir() / group / f"{name}.yaml"
+    if not own.is_file():  # one whose name begins with _ is no option, but may be copied
         raise ConfigError(f"{words[0]}: there is no such config{suggest(name, names)}")
     target = Path(os.path.expanduser(words[1]) if len(words) > 1 else "conf") / group / f"{name}.yaml"
     if target.exists():
         raise ConfigError(f"{target}: is there already; edit it, or remove it first")
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(compose.conf_dir() / group / f"{name}.yaml", target)
+    shutil.copyfile(own, target)
     print(target)
     return 0
 

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,6 +25,8 @@ from ptft.config.overrides import Overrides
 from ptft.errors import ConfigError, suggest
 
 GROUPS = ("model", "dataset", "objective", "optimizer", "schedule", "stage", "experiment")
+NOTES = ("_rules_", "_test_")
+"""What a YAML file says beside its keys: what their values must be (ptft.config.rules), and what a test of it types."""
 VERSION: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__ < "1.4" else {}
 
 
@@ -38,15 +43,40 @@ def user_conf() -> Path | None:
     return folder if folder.is_dir() and folder.resolve() != conf_dir().resolve() else None
 
 
-class UserConf(SearchPathPlugin):
-    """Puts the user's `./conf` before ptft's, so that an edited copy wins."""
+class OptionFiles(FileConfigSource):
+    """Reads the YAML files of a `conf/` for Hydra, which sees neither their notes nor files that begin with `_`.
+
+    Notes are for ptft and its tests and belong to no run; such a file holds keys that options share, and is none.
+    """
+
+    @staticmethod
+    def scheme() -> str:
+        return "ptft"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        result = super().load_config(config_path)
+        assert isinstance(result.config, DictConfig)
+        for note in NOTES:
+            result.config.pop(note, None)
+        return result
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        return [name for name in super().list(config_path, results_filter) if not name.startswith("_")]
+
+
+class OurConf(SearchPathPlugin):
+    """Has ptft's `conf/` read by OptionFiles, and puts the user's `./conf` before it, so that an edited copy wins."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for element in search_path.get_path():
+            if element.provider == "main":
+                element.path = f"ptft://{conf_dir()}"
         if folder := user_conf():
-            search_path.prepend("user", f"file://{folder}")
+            search_path.prepend("user", f"ptft://{folder}")
 
 
-Plugins.instance().register(UserConf)
+Plugins.instance().register(OptionFiles)
+Plugins.instance().register(OurConf)
 
 
 @contextmanager

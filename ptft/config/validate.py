@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ptft.config.rules import rules
 from ptft.errors import ConfigError
 from ptft.validators import (
-    ABOVE_0,
-    AREAS,
-    ARMS,
-    AT_LEAST_0,
     BELOW_1,
-    BETAS,
-    CACHE,
     COUNT,
     DECAY,
     DEVICE,
@@ -22,23 +17,16 @@ from ptft.validators import (
     NAMES,
     NUMBER,
     POSITIVE,
-    SHARE,
-    SIZE,
-    SPLIT,
     TARGETS,
-    TEMPERATURES,
     TEXT,
     TRAIN,
     WHOLE,
     Rule,
-    _texts,
     auto,
-    is_number,
     is_plan,
     is_whole,
     one_of,
     optional,
-    several,
 )
 
 RULES: dict[str, Rule] = {
@@ -49,7 +37,6 @@ RULES: dict[str, Rule] = {
     "seed": WHOLE,
     "dry_run": FLAG,
     "trusted": NAMES,
-    "split": optional(one_of("train", "val", "test")),
     "train.epochs": optional(COUNT),
     "train.steps": optional(COUNT),
     "train.minutes": optional(POSITIVE),
@@ -82,92 +69,8 @@ RULES: dict[str, Rule] = {
     "finetune.lora.targets": TARGETS,
     "finetune.lora.dropout": BELOW_1,
     "finetune.weights": one_of("ckpt", "fresh"),
-    "generate.length": COUNT,
-    "generate.temperature": AT_LEAST_0,
-    "generate.top_k": optional(COUNT),
-    "generate.top_p": optional(ABOVE_0),
-    "dataset.root": optional(TEXT),
-    "dataset.size": optional(SIZE),
-    "dataset.rate": optional(COUNT),
-    "dataset.seconds": optional(POSITIVE),
-    "dataset.channels": optional(("1 or 3", lambda value: is_whole(value) and value in (1, 3))),
-    "dataset.train": TEXT,
-    "dataset.val": optional(SPLIT),
-    "dataset.test": optional(SPLIT),
-    "dataset.tokenizer": optional(TEXT),
-    "dataset.units": one_of("characters", "words", "bpe"),
-    "dataset.symbols": optional(NAMES),
-    "dataset.vocabulary": COUNT,
-    "dataset.length": optional(COUNT),
-    "dataset.documents": one_of("file", "line", "paragraph"),
-    "dataset.sentences": COUNT,
-    "dataset.held_out": COUNT,
-    "dataset.limit": optional(COUNT),
-    "dataset.fraction": optional(ABOVE_0),
-    "dataset.per_class": optional(COUNT),
-    "dataset.classes": optional(NAMES),
-    "dataset.download": FLAG,
-    "dataset.cache": CACHE,
-    "dataset.on_error": one_of("raise", "skip"),
-    "compare.arms": ARMS,
-    "compare.only": optional(("a name or a list of names", lambda v: TEXT[1](v) or (_texts(v) and bool(v)))),
-    "compare.baseline": TEXT,
-    "compare.per_class": optional(several(COUNT, "a list of different whole numbers of at least 1")),
-    "compare.fractions": optional(several(ABOVE_0, "a list of different numbers above 0 and up to 1")),
-    "compare.seeds": (
-        "a whole number of at least 1, or a list of different seeds",
-        lambda value: COUNT[1](value) or several(WHOLE, "")[1](value),
-    ),
-    "compare.tune": optional(several(POSITIVE, "a list of different learning rates")),
-    "compare.processes": COUNT,
-    "compare.keep": one_of("all", "best"),
-    "compare.reuse": FLAG,
-    "optimizer.lr": POSITIVE,
-    "optimizer.weight_decay": AT_LEAST_0,
-    "optimizer.momentum": BELOW_1,
-    "optimizer.eps": POSITIVE,
-    "optimizer.betas": BETAS,
-    "optimizer.ns_steps": COUNT,
-    "optimizer.adjust_lr_fn": one_of("match_rms_adamw", "original"),
-    "optimizer.rest": one_of("adamw", "sgd"),
-    "optimizer.rest_lr": optional(POSITIVE),
-    "optimizer.rest_momentum": BELOW_1,
-    "objective.label_smoothing": BELOW_1,
-    "objective.dropout": BELOW_1,
-    "objective.mask_ratio": INSIDE,
-    "objective.generator": ("a number above 0 and up to 1", lambda v: is_number(v) and 0 < v <= 1),
-    "objective.depth": COUNT,
-    "objective.weight": POSITIVE,
-    "objective.tta": optional(one_of("flip")),
-    "objective.temperature": POSITIVE,
-    "objective.momentum": SHARE,
-    "objective.alpha": SHARE,
-    "objective.hidden": optional(COUNT),
-    "objective.out": COUNT,
-    "objective.teacher": TEXT,
-    "objective.views.crop": optional(("a number above 0 and up to 1", lambda v: is_number(v) and 0 < v <= 1)),
-    "objective.views.color": SHARE,
-    "objective.mixup": AT_LEAST_0,
-    "objective.cutmix": AT_LEAST_0,
-    "objective.decoder_width": COUNT,
-    "objective.decoder_depth": COUNT,
-    "objective.decoder_heads": COUNT,
-    "objective.local_crops": WHOLE,
-    "objective.global_crop": AREAS,
-    "objective.local_crop": AREAS,
-    "objective.local_size": optional(COUNT),
-    "objective.bottleneck": COUNT,
-    "objective.prototypes": COUNT,
-    "objective.teacher_temperature": TEMPERATURES,
-    "objective.freeze_last": SHARE,
-    "objective.warmup": SHARE,
-    "objective.center_momentum": BELOW_1,
-    "model.dropout": optional(BELOW_1),
-    "model.drop_path": optional(BELOW_1),
-    "model.bias_lr_scale": POSITIVE,
-    "schedule.warmup": AT_LEAST_0,
-    "schedule.min_factor": SHARE,
 }
+"""Of the keys of config.yaml. Those of an option stand in its own YAML: ptft.config.rules."""
 
 
 ALONE = {
@@ -184,14 +87,19 @@ def check(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     cfg: the resolved configuration; defaults: the same composition without typed values, whose types count for keys
     that have no rule of their own.
     """
-    problems = [*_values(cfg, dict(_leaves(defaults))), *_contradictions(cfg), *finetune_contradictions(cfg)]
+    known = RULES | rules(cfg)
+    problems = [
+        *_values(cfg, dict(_leaves(defaults, known)), known),
+        *_contradictions(cfg),
+        *finetune_contradictions(cfg),
+    ]
     if problems:
         raise ConfigError("\n".join(problems))
 
 
-def _values(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in _leaves(cfg):
-        rule = RULES.get(key) or _rule_of(defaults.get(key))
+def _values(cfg: Mapping[str, Any], defaults: Mapping[str, Any], known: Mapping[str, Rule]) -> Iterator[str]:
+    for key, value in _leaves(cfg, known):
+        rule = known.get(key) or _rule_of(defaults.get(key))
         if rule and not rule[1](value):
             shown = "null" if value is None else value
             yield f"{key}={shown}: must be {rule[0]}"
@@ -205,11 +113,11 @@ def _rule_of(default: Any) -> Rule | None:
     return None
 
 
-def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(node: Mapping[str, Any], known: Mapping[str, Rule], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
         path = f"{prefix}.{key}" if prefix else str(key)
-        if isinstance(value, Mapping) and value and path not in RULES:
-            yield from _leaves(value, path)
+        if isinstance(value, Mapping) and value and path not in known:
+            yield from _leaves(value, known, path)
         else:
             yield path, value
 

@@ -1,0 +1,70 @@
+"""Rules that stand in the YAML of an option, beside its keys: `_rules_: {KEY: name of a rule in ptft.validators}`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from ptft.config import compose
+from ptft.config.renamed import current
+from ptft.errors import ConfigError, suggest
+from ptft.validators import RULES, Rule, rule_named
+
+
+def rules(config: Mapping[str, Any]) -> dict[str, Rule]:
+    """The rule of every key that the options of a configuration have one for, by the key's path.
+
+    They are looked up by `_target_`, so that a configuration from a checkpoint and an old copy in `./conf` have them,
+    too; a copy's own win. Those of a stage name keys of the whole configuration. Raises ConfigError for a rule that
+    does not exist.
+    """
+    found: dict[str, Rule] = {}
+    for group in compose.GROUPS:
+        node, name = config.get(group), config.get("names", {}).get(group)
+        if not isinstance(node, Mapping) or "_target_" not in node:
+            continue
+        prefix = "" if group == "stage" else f"{group}."
+        for key, said in {**_of_class(group, current(str(node["_target_"]))), **_of_copy(group, name)}.items():
+            found[f"{prefix}{key}"] = _rule(group, key, said)
+    return found
+
+
+def _rule(group: str, key: str, said: Any) -> Rule:
+    try:
+        return rule_named(said)
+    except KeyError as error:
+        name = error.args[0]
+        raise ConfigError(f"{group}: _rules_.{key}: there is no rule {name}{suggest(name, RULES)}") from error
+
+
+@cache
+def _of_class(group: str, target: str) -> dict[str, Any]:
+    """What ptft's own options of that class say of their keys."""
+    names = re.compile(rf"^ *_target_: {re.escape(target)}$", re.MULTILINE)
+    files = sorted((compose.conf_dir() / group).glob("*.yaml"))
+    found = [_said(file) for file in files if names.search(file.read_text(encoding="utf-8"))]
+    return {key: said for each in found for key, said in each.items()}
+
+
+def _of_copy(group: str, name: Any) -> dict[str, Any]:
+    """What the user's own file of that name says."""
+    folder = compose.user_conf()
+    file = folder / group / f"{name}.yaml" if folder else None
+    return _said(file) if file and file.is_file() else {}
+
+
+def _said(file: Path) -> dict[str, Any]:
+    """`_rules_` of a file, and of those that its `defaults` name beside it, whose keys it shares."""
+    node: Any = OmegaConf.to_container(OmegaConf.load(file))
+    shared = [entry for entry in node.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    found: dict[str, Any] = {}
+    for name in shared:
+        beside = file.with_name(f"{name}.yaml")
+        found |= _said(beside if beside.is_file() else compose.conf_dir() / file.parent.name / f"{name}.yaml")
+    own: dict[str, Any] = node.get("_rules_", {})
+    return found | own
