@@ -32,6 +32,14 @@ INPUTS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _as_many_threads_as_then():
+    before = torch.get_num_threads()
+    torch.set_num_threads(EXPECTED["machine"]["threads"])
+    yield
+    torch.set_num_threads(before)
+
+
 def machine() -> dict[str, str | int]:
     """What decides the last bits of a result."""
     cpu = Path("/proc/cpuinfo")

@@ -60,7 +60,7 @@ LINEAR = {
         (r"^block\..*(qkv|0)$", {"block.attention.qkv", "block.mlp.0"}),
         (["qkv", "encoder.mlp.3"], {"block.attention.qkv", "encoder.mlp.3"}),
     ],
-    ids=str,
+    ids=["attention", "linear", "all", "pattern", "names"],
 )
 def test_targets_are_chosen_by_name(net, targets, chosen):
     assert set(lora.attach(net, 2, 4.0, targets, 0.0)) == chosen

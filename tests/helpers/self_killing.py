@@ -1,7 +1,7 @@
 """A small model with batch statistics, and an objective that ends its own process at a chosen moment.
 
 Real components of a user's own package, for runs with `trusted=[tests.helpers.self_killing]`. The environment says what
-happens: `MORTAL="SIGKILL step 7"` after the seventh optimizer step, `"SIGTERM evaluate 8"` in the evaluation after
+happens: `KILL_AT="SIGKILL step 7"` after the seventh optimizer step, `"SIGTERM evaluate 8"` in the evaluation after
 step 8, `"SIGKILL save 2"` before the second renaming of a checkpoint in that process.
 """
 
@@ -17,9 +17,9 @@ from ptft.objectives.supervised.classify import Classify
 
 def at(moment: str) -> None:
     """Send this process its signal, once, if this is the moment."""
-    name, _, chosen = os.environ.get("MORTAL", "").partition(" ")
+    name, _, chosen = os.environ.get("KILL_AT", "").partition(" ")
     if moment == chosen:
-        del os.environ["MORTAL"]
+        del os.environ["KILL_AT"]
         os.kill(os.getpid(), signal.Signals[name])
 
 
@@ -31,7 +31,7 @@ class Net(CNN):
         self.conv2 = nn.Sequential(self.conv2, nn.BatchNorm2d(channels[1]))
 
 
-class Mortal(Classify):
+class SelfKilling(Classify):
     """Classification that dies at the moment."""
 
     step = 0
@@ -59,5 +59,5 @@ class Renames:
             at(f"save {self.count}")
 
 
-if " save " in os.environ.get("MORTAL", ""):
+if " save " in os.environ.get("KILL_AT", ""):
     sys.addaudithook(Renames())

@@ -94,7 +94,7 @@ def test_a_longer_budget_starts_the_mean_anew():
 NET = (
     "stage=pretrain",
     "model._target_=tests.helpers.self_killing.Net",
-    "objective._target_=tests.helpers.self_killing.Mortal",
+    "objective._target_=tests.helpers.self_killing.SelfKilling",
     "trusted=[tests.helpers.self_killing]",
     "model.channels=[4,6]",
     "model.width=12",
@@ -115,7 +115,7 @@ def test_a_resumed_run_ends_in_the_same_mean_to_the_bit(ptft, tmp_path, monkeypa
     monkeypatch.syspath_prepend(ROOT)
     whole = ptft(*NET, "hydra.run.dir=whole")
     assert whole.code == 0, whole.text
-    monkeypatch.setenv("MORTAL", moment)
+    monkeypatch.setenv("KILL_AT", moment)
     assert ptft(*NET, "hydra.run.dir=cut").code == 143
     done = ptft("resume=cut", "trusted=[tests.helpers.self_killing]")
     assert done.code == 0, done.text

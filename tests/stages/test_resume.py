@@ -16,7 +16,7 @@ TRUSTED = "trusted=[tests.helpers.self_killing]"
 RECIPE = (
     "stage=pretrain",
     "model._target_=tests.helpers.self_killing.Net",  # batch statistics
-    "objective._target_=tests.helpers.self_killing.Mortal",
+    "objective._target_=tests.helpers.self_killing.SelfKilling",
     TRUSTED,
     "model.channels=[4,6]",
     "model.width=12",
@@ -62,7 +62,7 @@ def whole(reference, ptft):
 @pytest.fixture
 def cut(process):
     """`cut(moment, *arguments)` runs a process that ends itself at the moment."""
-    return lambda moment, *arguments: process(*arguments, env={"MORTAL": moment})
+    return lambda moment, *arguments: process(*arguments, env={"KILL_AT": moment})
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def stopped(tmp_path_factory):
 def half(stopped, ptft, tmp_path, monkeypatch):
     """A copy of the reference's run as it was at step 14, mid-epoch, to be continued."""
     if not stopped.exists():
-        monkeypatch.setenv("MORTAL", "SIGTERM step 14")
+        monkeypatch.setenv("KILL_AT", "SIGTERM step 14")
         assert ptft(*GLYPHS, f"hydra.run.dir={stopped}").code == 143
     return shutil.copytree(stopped, tmp_path / "half")
 
@@ -175,7 +175,7 @@ def test_a_signal_saves_the_state_and_the_run_goes_on_as_if_nothing_was(
     ptft, whole, tmp_path, monkeypatch, signal, code, moment
 ):
     run, step = tmp_path / "run", int(moment.split()[1])
-    monkeypatch.setenv("MORTAL", f"{signal} {moment}")
+    monkeypatch.setenv("KILL_AT", f"{signal} {moment}")
     refused(ptft(*GLYPHS, f"hydra.run.dir={run}"), code, f"{signal} at step {step};", "ptft resume=run")
     assert status(run)["status"] == summary(run)["status"] == "interrupted"
     assert state(run)["progress"]["step"] == step
@@ -326,11 +326,11 @@ WAYS = {
 def test_a_finetune_is_continued_with_its_parent_and_its_frozen_parts(ptft, pretrained, tmp_path, monkeypatch, way):
     small = ("dataset.limit=80", "train.batch_size=16", "train.epochs=3", "train.every.evaluate=4", "train.every.log=2")
     arguments = ("stage=finetune", f"ckpt={pretrained}", *WAYS[way], *small)
-    mortal = ("objective._target_=tests.helpers.self_killing.Mortal", TRUSTED)
+    killing = ("objective._target_=tests.helpers.self_killing.SelfKilling", TRUSTED)
     whole, run = tmp_path / "whole", tmp_path / "run"
-    assert ptft(*arguments, *mortal, f"hydra.run.dir={whole}").code == 0
-    monkeypatch.setenv("MORTAL", "SIGTERM step 7")
-    assert ptft(*arguments, *mortal, f"hydra.run.dir={run}").code == 143
+    assert ptft(*arguments, *killing, f"hydra.run.dir={whole}").code == 0
+    monkeypatch.setenv("KILL_AT", "SIGTERM step 7")
+    assert ptft(*arguments, *killing, f"hydra.run.dir={run}").code == 143
     assert ptft(f"resume={run}", TRUSTED).code == 0
     assert_same_run(run, whole)
     assert summary(run)["parent"] == summary(whole)["parent"]

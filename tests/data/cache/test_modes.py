@@ -15,7 +15,7 @@ RUN = (
     "dataset.root=photos",
     "dataset.size=12",
     "dataset.val=0.25",
-    "objective._target_=tests.helpers.self_killing.Mortal",
+    "objective._target_=tests.helpers.self_killing.SelfKilling",
     "trusted=[tests.helpers.self_killing]",
     "model.channels=[4,6]",
     "model.width=12",
@@ -62,9 +62,9 @@ def test_every_mode_trains_the_same_and_is_changed_on_resume(ptft, tmp_path, mon
         assert done.out.count(sentence) == 1
         assert len(list(cache_dir().glob("*.examples"))) == (mode != "memory"), "train and val share one"
     assert trained(tmp_path / "memory") == trained(tmp_path / "disk") == trained(tmp_path / "off")
-    monkeypatch.setenv("MORTAL", "SIGTERM step 5")
+    monkeypatch.setenv("KILL_AT", "SIGTERM step 5")
     assert ptft(*RUN, "dataset.cache=off", "hydra.run.dir=run").code == 143
-    monkeypatch.setenv("MORTAL", "SIGTERM step 14")
+    monkeypatch.setenv("KILL_AT", "SIGTERM step 14")
     assert ptft("resume=run", "trusted=[tests.helpers.self_killing]", "dataset.cache=disk").code == 143
     done = ptft("resume=run", "trusted=[tests.helpers.self_killing]", "dataset.cache=memory")
     assert done.code == 0, done.text
@@ -74,7 +74,7 @@ def test_every_mode_trains_the_same_and_is_changed_on_resume(ptft, tmp_path, mon
 def test_files_that_were_left_out_beforehand_make_another_order(ptft, photos, monkeypatch):
     """So a run that knew them is not continued as one that does not; in memory and on the disk they are the same."""
     (photos / "train" / "dark" / "07.jpg").write_text("no")
-    monkeypatch.setenv("MORTAL", "SIGTERM step 5")
+    monkeypatch.setenv("KILL_AT", "SIGTERM step 5")
     assert ptft(*RUN, "dataset.on_error=skip", "hydra.run.dir=run").code == 143
     go_on = ("resume=run", "trusted=[tests.helpers.self_killing]")
     refused(ptft(*go_on, "dataset.cache=off"), 3, "fingerprint", "run")
