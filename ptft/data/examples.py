@@ -96,10 +96,10 @@ class MemoryExamples(SplitExamples):
 
     def digest(self) -> bytes:
         """sha256 of the values in their order."""
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         for _, values in self.parts():
-            found.update(values.cpu().contiguous().numpy().data)
-        return found.digest()
+            digest.update(values.cpu().contiguous().numpy().data)
+        return digest.digest()
 
 
 class Resized(Examples):
@@ -137,14 +137,14 @@ class Resized(Examples):
         return self.examples.digest()
 
 
-class ReadExamples(SplitExamples):
-    """Examples that must be read or made before they are tensors.
+class OnDemandExamples(SplitExamples):
+    """Examples that are read or made when they are taken.
 
     `take` may return fewer than it was asked for, where unreadable ones are to be skipped; `index` says which.
     """
 
     uneven: ClassVar[bool] = False
-    """Whether their sizes differ, so that no file of them can be mapped; `gathered` brings them into memory then."""
+    """Whether their sizes differ, so that no file of them can be mapped; `to_memory` brings them into memory then."""
 
     @property
     @abstractmethod
@@ -160,27 +160,27 @@ class ReadExamples(SplitExamples):
     def name(self, index: int) -> str:
         """What to call the example in a message: its file, say."""
 
-    def at(self, rows: Tensor, labels: Tensor | None = None) -> ReadExamples:
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> OnDemandExamples:
         """Those at `rows` (long [n]) under new labels (long [n]) or none."""
         return Subset(self, rows, labels)
 
-    def stamp(self) -> bytes:
+    def cache_digest(self) -> bytes:
         """Differs when what `take` returns does, for a cache: stricter than `digest`, which a copied dataset keeps."""
         return self.digest()
 
-    def gathered(self, progress: Callable[[int, int], None]) -> Examples:
+    def to_memory(self, progress: Callable[[int, int], None]) -> Examples:
         """Uneven ones in memory; `progress(done, total)` now and then."""
         raise NotImplementedError(f"{type(self).__name__} has examples of one size")
 
-    def whole(self) -> tuple[ReadExamples, Tensor]:
+    def whole(self) -> tuple[OnDemandExamples, Tensor]:
         """The set that these are part of, and which of it they are (long [n])."""
         return self, torch.arange(len(self))
 
 
-class Subset(ReadExamples):
+class Subset(OnDemandExamples):
     """The examples at `indices` (long [n]) of another set, with labels of their own (long [n]) or none."""
 
-    def __init__(self, examples: ReadExamples, indices: Tensor, labels: Tensor | None) -> None:
+    def __init__(self, examples: OnDemandExamples, indices: Tensor, labels: Tensor | None) -> None:
         assert labels is None or len(indices) == len(labels)
         self.examples, self.indices, self.labels = examples, indices, labels
 
@@ -192,14 +192,14 @@ class Subset(ReadExamples):
         batch = self.examples.take(rows)
         if len(batch["index"]) < len(rows):
             indices = indices[torch.isin(rows, batch["index"])]
-        found = {"input": batch["input"], "index": indices}
-        return found if self.labels is None else {**found, "label": self.labels[indices]}
+        chosen = {"input": batch["input"], "index": indices}
+        return chosen if self.labels is None else {**chosen, "label": self.labels[indices]}
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.examples.shape
 
-    def whole(self) -> tuple[ReadExamples, Tensor]:
+    def whole(self) -> tuple[OnDemandExamples, Tensor]:
         base, rows = self.examples.whole()
         return base, rows[self.indices]
 
@@ -213,14 +213,14 @@ class Subset(ReadExamples):
 def check_skipped(examples: Examples, skipped: list[int]) -> None:
     """Raises DataError if so many of the examples are unreadable that something else must be wrong."""
     if len(skipped) > min(MOST_SKIPPED, MOST_SKIPPED_FRACTION * len(examples)):
-        first = examples.name(skipped[0]) if isinstance(examples, ReadExamples) else f"sample {skipped[0]}"
+        first = examples.name(skipped[0]) if isinstance(examples, OnDemandExamples) else f"sample {skipped[0]}"
         raise DataError(
             f"{len(skipped)} of {len(examples)} files are unreadable, {first} among them: too many for "
             f"dataset.on_error=skip (at most {MOST_SKIPPED} and {MOST_SKIPPED_FRACTION:.0%})"
         )
 
 
-def left_out(examples: ReadExamples, kept: Tensor) -> tuple[str, ...]:
+def left_out(examples: OnDemandExamples, kept: Tensor) -> tuple[str, ...]:
     """What to say of the examples that could not be read; `kept` (bool [n]) are the others.
 
     Raises DataError where they are too many.

@@ -22,8 +22,8 @@ def find(path: Path | str, suffixes: frozenset[str]) -> list[Path]:
         return [path]
     if path.is_dir():
         return sorted(_walk(path, suffixes, frozenset()))
-    found = map(Path, glob(str(path), recursive=True))
-    return sorted(match for match in found if counts(match.name, suffixes) and match.is_file())
+    matches = map(Path, glob(str(path), recursive=True))
+    return sorted(match for match in matches if counts(match.name, suffixes) and match.is_file())
 
 
 def counts(name: str, suffixes: frozenset[str]) -> bool:
@@ -54,12 +54,12 @@ def digests(paths: Sequence[Path], root: Path) -> tuple[bytes, bytes]:
         plain = path.startswith(above) and ".." not in path
         name = path[len(above) :] if plain else os.path.relpath(path, root)
         try:
-            found = os.stat(path)
+            status = os.stat(path)
         except OSError:
-            found = None
-        text = f"{name}\0{found.st_size if found else -1}\0".encode("utf-8", "surrogateescape")
+            status = None
+        text = f"{name}\0{status.st_size if status else -1}\0".encode("utf-8", "surrogateescape")
         sizes.update(text)
-        times.update(text + f"{found.st_mtime_ns if found else -1}\0".encode())
+        times.update(text + f"{status.st_mtime_ns if status else -1}\0".encode())
     return sizes.digest(), times.digest()
 
 

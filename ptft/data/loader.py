@@ -220,8 +220,8 @@ def worker_failure(error: Exception, exit_codes: Iterable[int] = ()) -> Resource
         return None
     if "timed out" in text:
         return ResourceError(f"a reading process gave no batch for {TIMEOUT} s; train.workers=0 shows where it hangs")
-    found = re.search(r"by signal: (.+?)\.", text)
-    names = [found[1]] if found else [signal.strsignal(-code) for code in killed]
+    named = re.search(r"by signal: (.+?)\.", text)
+    names = [named[1]] if named else [signal.strsignal(-code) for code in killed]
     how = f"was ended by a signal ({names[0]})" if names else "died"
     return ResourceError(f"a reading process {how}, perhaps for lack of memory; try fewer train.workers (0 reads here)")
 

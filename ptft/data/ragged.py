@@ -95,10 +95,10 @@ def grouped(lengths: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
     batches that are cut by it are as many in every epoch, whatever the order.
     """
     group = (lengths.clamp(min=1).double().log() / math.log(GROWTH)).ceil().long()
-    found = group[order].argsort(stable=True)
+    by_group = group[order].argsort(stable=True)
     sizes = group.bincount()
     longest = torch.zeros(len(sizes), dtype=torch.long).scatter_reduce(0, group, lengths, "amax")
-    return order[found], longest.repeat_interleave(sizes)
+    return order[by_group], longest.repeat_interleave(sizes)
 
 
 def cut(longest: Tensor, tokens: int) -> list[int]:

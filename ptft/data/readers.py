@@ -2,7 +2,7 @@
 
 A modality that is read in several ways has a module for each, with the same functions; `Spec.shape["reader"]` names it.
 Beside those of `Modality` a module may have `items(path, spec)`, which takes the place of `find` where a file means
-something else for another Spec, and `finish(found, spec)`, which makes rows of items that are parts of something.
+something else for another Spec, and `finish(answered, spec)`, which makes rows of items that are parts of something.
 """
 
 from __future__ import annotations
@@ -79,13 +79,13 @@ def find(spec: Spec, path: str, whole: bool) -> Sequence[Any]:
     if not whole:
         items: Callable[[str, Spec], Sequence[Any]] | None = getattr(module, "items", None)
         return items(path, spec) if items is not None else module.find(path)
-    found: Callable[[str], Sequence[Any]] | None = getattr(module, "find_whole", None)
-    if found is None:
+    whole_items: Callable[[str], Sequence[Any]] | None = getattr(module, "find_whole", None)
+    if whole_items is None:
         raise ConfigError(f"whole=true: is for text, the checkpoint was trained on {spec.modality}")
-    return found(path)
+    return whole_items(path)
 
 
-def finish(spec: Spec, found: Sequence[tuple[Any, Row]]) -> list[Row]:
+def finish(spec: Spec, answered: Sequence[tuple[Any, Row]]) -> list[Row]:
     """Items and their answers -> rows to write: one for each item under its name, or what the module makes of them."""
     finished: Callable[[Sequence[tuple[Any, Row]], Spec], list[Row]] | None = getattr(of(spec), "finish", None)
-    return finished(found, spec) if finished is not None else [{"path": str(item), **row} for item, row in found]
+    return finished(answered, spec) if finished is not None else [{"path": str(item), **row} for item, row in answered]

@@ -5,8 +5,12 @@ SplitMix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generato
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
+
+Number = TypeVar("Number", float, Tensor)
 
 
 def _signed(value: int) -> int:
@@ -50,3 +54,9 @@ def noise(keys: Tensor, count: int) -> Tensor:
 def _shift(x: Tensor, bits: int) -> Tensor:
     """Shift right as if unsigned."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def within(chance: Number, limits: tuple[float, float]) -> Number:
+    """Numbers in 0..1 -> numbers between the limits."""
+    low, high = limits
+    return low + (high - low) * chance

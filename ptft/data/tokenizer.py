@@ -121,8 +121,8 @@ class Tokenizer:
         if self._library is None:
             ids = self.encode(texts)
             return ids, [_byte_offsets(row) for row in ids]
-        found = self._library.encode_batch(list(texts), add_special_tokens=False)
-        return [f.ids for f in found], [f.offsets for f in found]
+        encodings = self._library.encode_batch(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings], [encoding.offsets for encoding in encodings]
 
     def encode_words(self, words: Sequence[Sequence[str]]) -> tuple[list[list[int]], list[list[int]]]:
         """The ids of sentences that are given as words, and for every token the index of its word.

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from ptft.data import examples
-from ptft.data.examples import MemoryExamples, ReadExamples, Resized, Subset, check_skipped
+from ptft.data.examples import MemoryExamples, OnDemandExamples, Resized, Subset, check_skipped
 from ptft.errors import DataError
 
 
-class Counting(ReadExamples):
+class Counting(OnDemandExamples):
     """Image i is filled with i; those in `broken` are left out."""
 
     def __init__(self, count, broken=()):

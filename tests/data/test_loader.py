@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ptft.data import loader
-from ptft.data.examples import MemoryExamples, ReadExamples
+from ptft.data.examples import MemoryExamples, OnDemandExamples
 from ptft.data.image import folder as image_folder
 from ptft.data.image.folder import ImageFolder
 from ptft.data.loader import Loader, worker_failure
@@ -27,7 +27,7 @@ def numbers(count):
     return MemoryExamples(torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1), torch.arange(count))
 
 
-class Read(ReadExamples):
+class Read(OnDemandExamples):
     """Label i at index i, with things that happen at some indices."""
 
     def __init__(self, count, fail=(), skip=(), die=(), hang=()):

@@ -1,4 +1,4 @@
-"""Recordings as examples: in memory, or yet to be read; what is said in them as a class or as a transcript.
+"""Recordings as examples: in memory, or yet to be read; with a class or a transcript each.
 
 Axes: N all examples, B batch, S samples of all recordings one after another, U tokens of a transcript.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Batch
-from ptft.data.examples import ReadExamples, SplitExamples, left_out
+from ptft.data.examples import OnDemandExamples, SplitExamples, left_out
 from ptft.data.ragged import Ragged, pad, starts_of
 from ptft.errors import DataError
 
@@ -24,8 +24,8 @@ PAD = -1
 
 
 @dataclass(frozen=True)
-class Said:
-    """What is said in each recording: `labels` long [N], or transcripts `tokens` long [N, U] padded with PAD.
+class Targets:
+    """What recordings are labelled with: `labels` long [N], or transcripts `tokens` long [N, U] padded with PAD.
 
     Where it is neither, nothing is known, and `count` alone says how many there are.
     """
@@ -34,9 +34,17 @@ class Said:
     labels: Tensor | None = None
     tokens: Tensor | None = None
 
-    def at(self, rows: Tensor) -> Said:
-        labels, tokens = (None if found is None else found[rows] for found in (self.labels, self.tokens))
-        return Said(len(rows), labels, tokens)
+    @classmethod
+    def of_tokens(cls, transcripts: Sequence[Sequence[int]]) -> Targets:
+        rows = [torch.tensor(tokens, dtype=torch.long) for tokens in transcripts]
+        return cls(len(rows), tokens=pad(rows, PAD)[0] if rows else torch.empty(0, 0, dtype=torch.long))
+
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> Targets:
+        """Those of the recordings at `rows` (long [n]); or other labels (long [n])."""
+        if labels is not None:
+            return Targets(len(rows), labels)
+        kept = (None if values is None else values[rows] for values in (self.labels, self.tokens))
+        return Targets(len(rows), *kept)
 
     def batch(self, rows: Tensor) -> Batch:
         """`label`, or `target` long [B, U] and `target_length` long [B], of the examples at `rows` (long [B])."""
@@ -54,46 +62,40 @@ class Said:
         return b"\0".join([str(self.count).encode(), *parts])
 
 
-def transcripts(rows: Sequence[Sequence[int]]) -> Said:
-    """What is said, of token ids."""
-    tokens = [torch.tensor(row, dtype=torch.long) for row in rows]
-    return Said(len(rows), tokens=pad(tokens, PAD)[0] if tokens else torch.empty(0, 0, dtype=torch.long))
-
-
-class Waves(SplitExamples):
+class MemoryRecordings(SplitExamples):
     """Recordings in memory: `values` int16 [S] of all of them; example i begins at `starts[i]` (long [N]).
 
     lengths: samples of every example, long [N]. notes: sentences about how they came into memory.
     """
 
     def __init__(
-        self, values: Tensor, starts: Tensor, lengths: Tensor, said: Said, notes: tuple[str, ...] = ()
+        self, values: Tensor, starts: Tensor, lengths: Tensor, targets: Targets, notes: tuple[str, ...] = ()
     ) -> None:
-        assert len(starts) == len(lengths) == said.count
+        assert len(starts) == len(lengths) == targets.count
         self.ragged = Ragged(values, starts, lengths)
         self.lengths: Tensor = lengths
-        self.said, self.notes, self.labels = said, notes, said.labels
+        self.targets, self.notes, self.labels = targets, notes, targets.labels
 
     @classmethod
-    def of(cls, items: Sequence[Tensor], said: Said, notes: tuple[str, ...] = ()) -> Waves:
+    def of(cls, items: Sequence[Tensor], targets: Targets, notes: tuple[str, ...] = ()) -> MemoryRecordings:
         """From recordings int16 [n], one an example."""
         lengths = torch.tensor([len(item) for item in items], dtype=torch.long)
         values = torch.cat(list(items)) if items else torch.empty(0, dtype=torch.int16)
-        return cls(values, starts_of(lengths), lengths, said, notes)
+        return cls(values, starts_of(lengths), lengths, targets, notes)
 
     def __len__(self) -> int:
-        return self.said.count
+        return self.targets.count
 
     def take(self, indices: Tensor) -> Batch:
-        """`input` int16 [B, N] padded with 0, `length` long [B], `index`, and what is said."""
+        """`input` int16 [B, N] padded with 0, `length` long [B], `index`, and the targets."""
         waves, lengths = self.ragged.rows(indices, 0)
-        return {"input": waves, "length": lengths, "index": indices, **self.said.batch(indices)}
+        return {"input": waves, "length": lengths, "index": indices, **self.targets.batch(indices)}
 
-    def at(self, rows: Tensor, labels: Tensor | None = None) -> Waves:
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> MemoryRecordings:
         """Those at `rows` (long [n]), under other labels where they are given; they share the values."""
-        said = self.said.at(rows) if labels is None else Said(len(rows), labels)
+        targets = self.targets.at(rows, labels)
         chosen = self.ragged.at(rows)
-        return Waves(chosen.values, chosen.starts, chosen.lengths, said, self.notes)
+        return MemoryRecordings(chosen.values, chosen.starts, chosen.lengths, targets, self.notes)
 
     @property
     def in_memory(self) -> bool:
@@ -105,19 +107,19 @@ class Waves(SplitExamples):
 
     def digest(self) -> bytes:
         """sha256 of the samples in their order."""
-        found = hashlib.sha256(self.lengths.numpy().tobytes())
+        digest = hashlib.sha256(self.lengths.numpy().tobytes())
         for start, length in zip(self.ragged.starts.tolist(), self.lengths.tolist(), strict=True):
-            found.update(self.ragged.values[start : start + length].numpy().data)
-        return found.digest()
+            digest.update(self.ragged.values[start : start + length].numpy().data)
+        return digest.digest()
 
 
-class UnreadWaves(ReadExamples):
-    """Recordings that must be read or made before they are samples."""
+class OnDemandRecordings(OnDemandExamples):
+    """Recordings that are read or made when they are taken."""
 
     uneven = True
     labels: Tensor | None
     lengths: Tensor
-    said: Said
+    targets: Targets
     on_error = "raise"
 
     @abstractmethod
@@ -125,11 +127,11 @@ class UnreadWaves(ReadExamples):
         """int16 [n]. Raises DataError naming what can't be read."""
 
     @abstractmethod
-    def at(self, rows: Tensor, labels: Tensor | None = None) -> UnreadWaves:
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> OnDemandRecordings:
         """Those at `rows` (long [n]), under other labels where they are given."""
 
     def __len__(self) -> int:
-        return self.said.count
+        return self.targets.count
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -140,12 +142,12 @@ class UnreadWaves(ReadExamples):
         return 2 * int(self.lengths.sum())
 
     def take(self, indices: Tensor) -> Batch:
-        found = [(i, wave) for i in indices.tolist() if (wave := self._wave(i)) is not None]
-        index = torch.tensor([i for i, _ in found], dtype=torch.long)
-        waves, lengths = pad([wave for _, wave in found] or [torch.empty(0, dtype=torch.int16)])
-        return {"input": waves, "length": lengths, "index": index, **self.said.batch(index)}
+        read = [(i, wave) for i in indices.tolist() if (wave := self._try(i)) is not None]
+        index = torch.tensor([i for i, _ in read], dtype=torch.long)
+        waves, lengths = pad([wave for _, wave in read] or [torch.empty(0, dtype=torch.int16)])
+        return {"input": waves, "length": lengths, "index": index, **self.targets.batch(index)}
 
-    def _wave(self, index: int) -> Tensor | None:
+    def _try(self, index: int) -> Tensor | None:
         try:
             return self.wave(index)
         except DataError as error:
@@ -153,14 +155,14 @@ class UnreadWaves(ReadExamples):
                 return None
             raise DataError(f"{error} (sample {index}); dataset.on_error=skip leaves such files out") from error
 
-    def gathered(self, progress: Callable[[int, int], None]) -> Waves:
+    def to_memory(self, progress: Callable[[int, int], None]) -> MemoryRecordings:
         """All of them in memory, read in threads; those that are skipped are left out and counted in `notes`."""
         items: list[Tensor] = []
         kept = torch.ones(len(self), dtype=torch.bool)
         with ThreadPoolExecutor() as pool:
-            for i, wave in enumerate(pool.map(self._wave, range(len(self)))):
+            for i, wave in enumerate(pool.map(self._try, range(len(self)))):
                 kept[i] = wave is not None
                 items += [] if wave is None else [wave]
                 if i % 256 == 255 or i + 1 == len(self):
                     progress(i + 1, len(self))
-        return Waves.of(items, self.said.at(kept.nonzero().flatten()), left_out(self, kept))
+        return MemoryRecordings.of(items, self.targets.at(kept.nonzero().flatten()), left_out(self, kept))

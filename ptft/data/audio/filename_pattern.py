@@ -30,10 +30,10 @@ class Pattern:
 
     def read(self, path: Path) -> dict[str, str]:
         """Field -> its text. Raises DataError naming a file that has another form."""
-        found = self.expression.fullmatch(path.stem)
-        if found is None:
+        match = self.expression.fullmatch(path.stem)
+        if match is None:
             raise DataError(f"{path}: its name is not of the form dataset.pattern={self.text}")
-        return found.groupdict()
+        return match.groupdict()
 
 
 class Rule:

@@ -10,9 +10,9 @@ import torch
 
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
-from ptft.data.audio.examples import Said, UnreadWaves, Waves
+from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
 from ptft.data.audio.filename_pattern import Pattern, Rule
-from ptft.data.audio.source import RECORDINGS, FileWaves, RecordingKeys, RecordingSource
+from ptft.data.audio.source import RECORDINGS, FileRecordings, RecordingKeys, RecordingSource
 from ptft.data.folders import Listing, divide, list_all, refused
 from ptft.data.source import unknown
 from ptft.errors import ConfigError, DataError
@@ -66,16 +66,16 @@ class AudioFolder(RecordingSource):
                     raise
         raise DataError(f"{self._where()}: none of {len(paths)} files is readable as a recording")
 
-    def load(self, split: str) -> UnreadWaves | Waves:
+    def load(self, split: str) -> OnDemandRecordings | MemoryRecordings:
         return self.recordings(split, self.own_classes)
 
-    def recordings(self, split: str, classes: Sequence[str]) -> FileWaves:
+    def recordings(self, split: str, classes: Sequence[str]) -> FileRecordings:
         """The files of a split and their labels, which count `classes`."""
         listing = self.listings[split]
         labels = self.to_labels(listing.names, lambda i: f"{listing.paths[i]}: {split}", classes)
         assert self.root is not None
         base = self.root if self.root.is_dir() else self.root.parent
-        return FileWaves(listing.paths, Said(len(labels), labels), self.spec, base, self.on_error)
+        return FileRecordings(listing.paths, Targets(len(labels), labels), self.spec, base, self.on_error)
 
     def _listed(self, rules: dict[str, str | None], seed: int) -> tuple[dict[str, Listing], bool]:
         """(split -> files and their classes, whether the division is ours)."""
@@ -94,16 +94,16 @@ class AudioFolder(RecordingSource):
 def _by_rules(
     pattern: Pattern, paths: list[Path], rules: dict[str, str | None], seed: int
 ) -> tuple[dict[str, Listing], bool]:
-    known = {
+    parsed = {
         split: Rule(f"dataset.{split}_rule", text, pattern.fields) for split, text in rules.items() if text is not None
     }
-    found: dict[str, Listing] = {split: Listing([], []) for split in ("train", *known)}
+    listings: dict[str, Listing] = {split: Listing([], []) for split in ("train", *parsed)}
     for path in paths:
         fields = pattern.read(path)
-        split = next((name for name, rule in known.items() if rule.holds(fields)), "train")
-        found[split].paths.append(path)
-        found[split].names.append(fields["label"])
-    return (found, False) if known else (divide(found["train"], seed), True)
+        split = next((name for name, rule in parsed.items() if rule.holds(fields)), "train")
+        listings[split].paths.append(path)
+        listings[split].names.append(fields["label"])
+    return (listings, False) if parsed else (divide(listings["train"], seed), True)
 
 
 def sample(root: Path, count: int = 6) -> None:

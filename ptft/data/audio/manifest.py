@@ -10,9 +10,9 @@ import torch
 
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
-from ptft.data.audio import transcripts as texts
-from ptft.data.audio.examples import Said
-from ptft.data.audio.source import FileWaves, RecordingKeys, RecordingSource, Span
+from ptft.data.audio import transcripts
+from ptft.data.audio.examples import Targets
+from ptft.data.audio.source import FileRecordings, RecordingKeys, RecordingSource, Span
 from ptft.data.records import read_records
 from ptft.errors import ConfigError, DataError
 
@@ -25,11 +25,11 @@ EXPECTED = (
 )
 
 
-class Row(NamedTuple):
-    """A recording, or the part of one from one second to another, what is said in it, and the line that says so."""
+class Utterance(NamedTuple):
+    """A recording, or its `span` in seconds; `text` is its transcript or class, `where` the line that lists it."""
 
     path: Path
-    said: str
+    text: str
     split: str
     span: Span | None
     where: str
@@ -66,32 +66,32 @@ class AudioManifest(RecordingSource):
             raise DataError(f"dataset.root={self.root}: lists no recordings; {EXPECTED}")
         self.units = units if column == "text" else None
         if self.units and lowercase:
-            rows = [row._replace(said=row.said.lower()) for row in rows]
-        self.rows: dict[str, list[Row]] = {}
+            rows = [row._replace(text=row.text.lower()) for row in rows]
+        self.rows: dict[str, list[Utterance]] = {}
         for row in rows:
             self.rows.setdefault(row.split, []).append(row)
-        known = [row.said for row in self.rows.get(self.train, rows)]
+        known = [row.text for row in self.rows.get(self.train, rows)]
         classes, tokenizer = tuple(sorted(set(known))), None
         if self.units:
-            classes, tokenizer = texts.vocabulary(known, self.units, self.like, symbols, vocabulary)
+            classes, tokenizer = transcripts.vocabulary(known, self.units, self.like, symbols, vocabulary)
         self.describe(classes, tuple(self.rows), audio_reader.info(rows[0].path)[1], self.units, tokenizer)
 
-    def load(self, split: str) -> FileWaves:
+    def load(self, split: str) -> FileRecordings:
         rows = self.rows[split]
         if self.units and self.spec.shape["seconds"] is not None:
             rows = self._short(rows, split)
         paths, spans = [row.path for row in rows], [row.span for row in rows]
         assert self.root is not None
         base = self.root if self.root.is_dir() else self.root.parent
-        return FileWaves(paths, self._said(rows, split), self.spec, base, self.on_error, spans)
+        return FileRecordings(paths, self._targets(rows, split), self.spec, base, self.on_error, spans)
 
-    def _said(self, rows: list[Row], split: str) -> Said:
-        said = [row.said for row in rows]
+    def _targets(self, rows: list[Utterance], split: str) -> Targets:
+        values = [row.text for row in rows]
         if self.units:
-            return texts.said(said, [f"{row.where} ({row.path.name})" for row in rows], self.spec)
-        return Said(len(rows), self.to_labels(said, lambda i: f"{rows[i].where}: {split}"))
+            return transcripts.encode(values, [f"{row.where} ({row.path.name})" for row in rows], self.spec)
+        return Targets(len(rows), self.to_labels(values, lambda i: f"{rows[i].where}: {split}"))
 
-    def _short(self, rows: list[Row], split: str) -> list[Row]:
+    def _short(self, rows: list[Utterance], split: str) -> list[Utterance]:
         longest = self.spec.shape["seconds"]
         short = [row for row in rows if _seconds(row) <= longest]
         if len(short) < len(rows):
@@ -101,14 +101,14 @@ class AudioManifest(RecordingSource):
         return short
 
 
-def _seconds(row: Row) -> float:
+def _seconds(row: Utterance) -> float:
     if row.span is not None:
         return row.span[1] - row.span[0]
     samples, rate = audio_reader.info(row.path)
     return samples / rate
 
 
-def _rows(root: Path) -> tuple[list[Row], str]:
+def _rows(root: Path) -> tuple[list[Utterance], str]:
     """(the rows, "text" or "label")."""
     if root.is_dir():
         return list(_librispeech(root)), "text"
@@ -122,10 +122,10 @@ def _rows(root: Path) -> tuple[list[Row], str]:
     return [_row(root, line, fields, column) for line, fields in listed], column
 
 
-def _row(file: Path, line: int, fields: dict[str, Any], column: str) -> Row:
-    said, path = fields.get(column), fields.get("path")
+def _row(file: Path, line: int, fields: dict[str, Any], column: str) -> Utterance:
+    text, path = fields.get(column), fields.get("path")
     where = f"{file}:{line}"
-    if not path or said in (None, ""):
+    if not path or text in (None, ""):
         raise DataError(f"{where}: has no path or no {column}; {EXPECTED}")
     begin, end = (fields.get(name) for name in ("start", "end"))
     try:
@@ -134,19 +134,19 @@ def _row(file: Path, line: int, fields: dict[str, Any], column: str) -> Row:
         raise DataError(f"{where}: start and end are seconds") from error
     if span and not 0 <= span[0] < span[1]:
         raise DataError(f"{where}: from {span[0]:g} to {span[1]:g} s is no part of a recording")
-    return Row(file.parent / str(path), str(said), str(fields.get("split") or "train"), span, where)
+    return Utterance(file.parent / str(path), str(text), str(fields.get("split") or "train"), span, where)
 
 
-def _librispeech(root: Path) -> Iterator[Row]:
-    """Each `*.trans.txt` holds lines of a recording's name and what is said in it."""
+def _librispeech(root: Path) -> Iterator[Utterance]:
+    """Each `*.trans.txt` holds lines of a recording's name and its transcript."""
     for listing in files.find(root, frozenset({".txt"})):
         if not listing.name.endswith(".trans.txt"):
             continue
         split = listing.relative_to(root).parts[0]
         for number, line in enumerate(files.read_file(listing).splitlines(), 1):
-            name, _, said = line.partition(" ")
-            if said:
-                yield Row(listing.parent / f"{name}.flac", said, split, None, f"{listing}:{number}")
+            name, _, text = line.partition(" ")
+            if text:
+                yield Utterance(listing.parent / f"{name}.flac", text, split, None, f"{listing}:{number}")
 
 
 def sample(root: Path, count: int = 4) -> None:

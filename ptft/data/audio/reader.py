@@ -24,6 +24,8 @@ from ptft.errors import ConfigError, DataError
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
 FULL_SCALE = 32768
 """The int16 value of an amplitude of 1."""
+LOUDEST = FULL_SCALE - 1
+"""The largest int16 value; an amplitude of 1 is one more."""
 STREAM = 2**31 - 2**12
 """Bytes from which on the length in a WAV header means that nobody knew it."""
 
@@ -45,10 +47,10 @@ def shape(rate: int, seconds: float | None) -> dict[str, object]:
 def info(path: Path | str) -> tuple[int, int]:
     """(samples, samples a second) as the file's header says. Raises DataError naming the file."""
     try:
-        found = _soundfile().info(str(path))
+        header = _soundfile().info(str(path))
     except (OSError, RuntimeError) as error:
         raise DataError(_unreadable(path, error)) from error
-    return int(found.frames), int(found.samplerate)
+    return int(header.frames), int(header.samplerate)
 
 
 def read(path: Path | str, spec: Spec, span: tuple[float, float] | None = None) -> Tensor:
@@ -78,19 +80,19 @@ def resampled(values: Tensor, rate: int, wanted: int) -> Tensor:
     """Amplitudes float32 [n] at one rate -> int16 [m] at another."""
     if rate != wanted:
         values = torch.from_numpy(_soxr().resample(values.numpy(), rate, wanted).astype(np.float32))
-    return (values * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE - 1).to(torch.int16)
+    return (values * FULL_SCALE).round().clamp(-FULL_SCALE, LOUDEST).to(torch.int16)
 
 
 def fit(values: Tensor, spec: Spec) -> Tensor:
     """The middle of int16 [n], not longer than the Spec's recordings are."""
-    longest = most(spec)
+    longest = max_samples(spec)
     if longest is None or len(values) <= longest:
         return values
     start = (len(values) - longest) // 2
     return values[start : start + longest]
 
 
-def most(spec: Spec) -> int | None:
+def max_samples(spec: Spec) -> int | None:
     """How many samples a recording has at most; None where any number."""
     seconds = spec.shape["seconds"]
     return None if seconds is None else max(1, round(seconds * spec.shape["rate"]))
@@ -133,8 +135,8 @@ def _soxr() -> Any:
 
 def _is_cut(log: str) -> bool:
     """Whether libsndfile's log of a file tells that it ends too early; of a stream the header knows no length."""
-    said = re.search(r"^data *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
-    return "ended unexpectedly" in log or (said is not None and int(said[2]) < int(said[1]) < STREAM)
+    cut = re.search(r"^data *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+    return "ended unexpectedly" in log or (cut is not None and int(cut[2]) < int(cut[1]) < STREAM)
 
 
 def _unreadable(path: Path | str, error: BaseException) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ptft.core import Spec
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
-from ptft.data.audio.examples import Said, UnreadWaves, Waves
+from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
 from ptft.data.folders import Media
 from ptft.data.source import DividedSource, Shared
 from ptft.errors import ConfigError, DataError
@@ -34,7 +34,7 @@ class RecordingKeys(Shared, total=False):
     seconds: float | None
 
 
-class FileWaves(UnreadWaves):
+class FileRecordings(OnDemandRecordings):
     """`paths` of recordings, or `spans` (seconds, from and to) of them, decoded in `take` as `spec` asks.
 
     root: what `digest` takes paths relative to. on_error: "raise" or "skip". lengths: samples of every one (long [N]),
@@ -44,15 +44,15 @@ class FileWaves(UnreadWaves):
     def __init__(
         self,
         paths: Sequence[Path],
-        said: Said,
+        targets: Targets,
         spec: Spec,
         root: Path,
         on_error: str = "raise",
         spans: Sequence[Span | None] | None = None,
         lengths: Tensor | None = None,
     ) -> None:
-        assert len(paths) == said.count
-        self.paths, self.said, self.labels, self.spec, self.root = list(paths), said, said.labels, spec, root
+        assert len(paths) == targets.count
+        self.paths, self.targets, self.labels, self.spec, self.root = list(paths), targets, targets.labels, spec, root
         self.on_error = on_error
         self.spans: list[Span | None] = [None] * len(paths) if spans is None else list(spans)
         if lengths is None:
@@ -64,29 +64,29 @@ class FileWaves(UnreadWaves):
     def wave(self, index: int) -> Tensor:
         return audio_reader.read(self.paths[index], self.spec, self.spans[index])
 
-    def at(self, rows: Tensor, labels: Tensor | None = None) -> FileWaves:
-        said = self.said.at(rows) if labels is None else Said(len(rows), labels)
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> FileRecordings:
+        targets = self.targets.at(rows, labels)
         chosen = rows.tolist()
         paths, spans = [self.paths[i] for i in chosen], [self.spans[i] for i in chosen]
-        return FileWaves(paths, said, self.spec, self.root, self.on_error, spans, self.lengths[rows])
+        return FileRecordings(paths, targets, self.spec, self.root, self.on_error, spans, self.lengths[rows])
 
     def _length(self, path: Path, span: Span | None) -> int:
         """Samples, as the header says; 0 where there is none to read."""
         try:
             samples, rate = audio_reader.info(path)
         except DataError:
-            return 0  # it is said, or left out, when it is read
+            return 0  # reading it raises, or leaves it out
         seconds = samples / rate if span is None else span[1] - span[0]
-        return min(round(seconds * int(self.spec.shape["rate"])), audio_reader.most(self.spec) or sys.maxsize)
+        return min(round(seconds * int(self.spec.shape["rate"])), audio_reader.max_samples(self.spec) or sys.maxsize)
 
     def name(self, index: int) -> str:
         return str(self.paths[index])
 
     def digest(self) -> bytes:
         """Of names and sizes in bytes: a recording that was deleted, added or replaced shows."""
-        found = hashlib.sha256(files.digests(self.paths, self.root)[0])
-        found.update(repr(self.spans).encode())
-        return found.digest()
+        digest = hashlib.sha256(files.digests(self.paths, self.root)[0])
+        digest.update(repr(self.spans).encode())
+        return digest.digest()
 
 
 class RecordingSource(DividedSource):
@@ -140,8 +140,8 @@ class RecordingSource(DividedSource):
         digest = hashlib.sha256(json.dumps([self.spec.classes, self.spec.shape, self.splits]).encode())
         for name in ("train", "val", "test"):
             if (examples := self.split(name)) is not None:
-                assert isinstance(examples, Waves | UnreadWaves)
-                digest.update(name.encode() + examples.said.digest() + examples.digest())
+                assert isinstance(examples, MemoryRecordings | OnDemandRecordings)
+                digest.update(name.encode() + examples.targets.digest() + examples.digest())
         return digest.hexdigest()[:16]
 
     def _check_transcripts(self) -> None:

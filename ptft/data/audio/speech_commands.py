@@ -9,8 +9,8 @@ import torch
 
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
-from ptft.data.audio.examples import Said
-from ptft.data.audio.source import FileWaves, RecordingKeys, RecordingSource
+from ptft.data.audio.examples import Targets
+from ptft.data.audio.source import FileRecordings, RecordingKeys, RecordingSource
 from ptft.data.folders import Listing
 from ptft.errors import ConfigError, DataError
 
@@ -36,26 +36,26 @@ class SpeechCommands(RecordingSource):
         self.listings = _listed(self.root)
         self.describe(self.listings["train"].classes, tuple(self.listings), RATE)
 
-    def load(self, split: str) -> FileWaves:
+    def load(self, split: str) -> FileRecordings:
         listing = self.listings[split]
         labels = self.to_labels(listing.names, lambda i: f"{listing.paths[i]}: {split}")
         assert self.root is not None
-        return FileWaves(listing.paths, Said(len(labels), labels), self.spec, self.root, self.on_error)
+        return FileRecordings(listing.paths, Targets(len(labels), labels), self.spec, self.root, self.on_error)
 
 
 def _listed(root: Path) -> dict[str, Listing]:
     held = {split: _held(root / name) for split, name in LISTS.items()}
-    found = {split: Listing([], []) for split in ("train", *LISTS)}
+    listings = {split: Listing([], []) for split in ("train", *LISTS)}
     for path in files.find(root, audio_reader.SUFFIXES):
         word = path.parent.name
         if path.parent.parent != root or word.startswith("_"):
             continue
         split = next((split for split, names in held.items() if f"{word}/{path.name}" in names), "train")
-        found[split].paths.append(path)
-        found[split].names.append(word)
-    if not found["train"].paths:
+        listings[split].paths.append(path)
+        listings[split].names.append(word)
+    if not listings["train"].paths:
         raise DataError(f"dataset.root={root}: holds no recordings to train on; {EXPECTED}")
-    return found
+    return listings
 
 
 def _held(file: Path) -> frozenset[str]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ptft.core import Batch
 from ptft.data.audio import folder as audio_folder
 from ptft.data.audio import transcripts
-from ptft.data.audio.examples import PAD, Said, Waves
+from ptft.data.audio.examples import PAD, MemoryRecordings, Targets
 from ptft.data.audio.folder import AudioFolder
 from ptft.data.labels import to_labels
 from ptft.data.ragged import flat_indices, starts_of
@@ -24,16 +24,16 @@ from ptft.data.splitmix import key
 from ptft.errors import ConfigError
 
 
-class StringWaves(Waves):
+class StringRecordings(MemoryRecordings):
     """Strings of recordings in memory, joined when they are taken.
 
     recordings: in memory. parts: long [N, most], which of them follow each other, padded with PAD; gaps: samples of
-    silence before each, long [N, most]. said: the transcripts.
+    silence before each, long [N, most]. targets: the transcripts.
     """
 
-    def __init__(self, recordings: Waves, parts: Tensor, gaps: Tensor, said: Said) -> None:
+    def __init__(self, recordings: MemoryRecordings, parts: Tensor, gaps: Tensor, targets: Targets) -> None:
         lengths = ((recordings.lengths[parts.clamp(min=0)] + gaps) * (parts != PAD)).sum(1)
-        super().__init__(recordings.ragged.values, torch.zeros_like(lengths), lengths, said, recordings.notes)
+        super().__init__(recordings.ragged.values, torch.zeros_like(lengths), lengths, targets, recordings.notes)
         self.recordings, self.parts, self.gaps = recordings, parts, gaps
 
     def take(self, indices: Tensor) -> Batch:
@@ -46,15 +46,15 @@ class StringWaves(Waves):
         sound = torch.zeros(len(parts) * longest, dtype=torch.int16)
         sound[flat_indices(begin[real], counts[real])] = self.recordings.ragged.at(parts[real]).flat()
         batch = {"input": sound.view(len(parts), longest), "length": lengths, "index": indices}
-        return {**batch, **self.said.batch(indices)}
+        return {**batch, **self.targets.batch(indices)}
 
-    def at(self, rows: Tensor, labels: Tensor | None = None) -> StringWaves:
-        return StringWaves(self.recordings, self.parts[rows], self.gaps[rows], self.said.at(rows))
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> StringRecordings:
+        return StringRecordings(self.recordings, self.parts[rows], self.gaps[rows], self.targets.at(rows))
 
     def digest(self) -> bytes:
-        found = hashlib.sha256(self.recordings.digest())
-        found.update(self.parts.contiguous().numpy().tobytes() + self.gaps.contiguous().numpy().tobytes())
-        return found.digest()
+        digest = hashlib.sha256(self.recordings.digest())
+        digest.update(self.parts.contiguous().numpy().tobytes() + self.gaps.contiguous().numpy().tobytes())
+        return digest.digest()
 
 
 class AudioStrings(AudioFolder):
@@ -104,18 +104,18 @@ class AudioStrings(AudioFolder):
         tokens, tokenizer = transcripts.vocabulary(pairs, units, self.like, size=self.vocabulary)
         super().describe(tokens, splits, rate, units, tokenizer)
 
-    def load(self, split: str) -> StringWaves:
-        recordings = self.recordings(split, self.spoken).gathered(lambda done, total: None)
+    def load(self, split: str) -> StringRecordings:
+        recordings = self.recordings(split, self.spoken).to_memory(lambda done, total: None)
         assert recordings.labels is not None
         generator = torch.Generator().manual_seed(key(self.seed, *split.encode()) % 2**63)
         count = self.strings if split == self.train else self.held_out
         parts = _drawn(self._speakers(split, recordings), count, self.words, generator)
         gaps = (torch.rand(parts.shape, generator=generator) * self.gap * self.spec.shape["rate"]).long()
         texts = [" ".join(self.spoken[recordings.labels[i]] for i in row if i != PAD) for row in parts.tolist()]
-        said = transcripts.said(texts, [f"string {i} of {split}" for i in range(count)], self.spec)
-        return StringWaves(recordings, parts, gaps, said)
+        targets = transcripts.encode(texts, [f"string {i} of {split}" for i in range(count)], self.spec)
+        return StringRecordings(recordings, parts, gaps, targets)
 
-    def _speakers(self, split: str, recordings: Waves) -> Tensor:
+    def _speakers(self, split: str, recordings: MemoryRecordings) -> Tensor:
         """Long [R], numbers of who speaks, where the pattern says it; else all 0."""
         if self.pattern is None or "speaker" not in self.pattern.fields or recordings.notes:
             return torch.zeros(len(recordings), dtype=torch.long)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ptft.data.audio.examples import Said, UnreadWaves, transcripts
+from ptft.data.audio.examples import PAD, OnDemandRecordings, Targets
+from ptft.data.audio.reader import LOUDEST
 from ptft.data.audio.source import RecordingKeys, RecordingSource
-from ptft.data.splitmix import key, mix, noise, uniform
+from ptft.data.splitmix import key, mix, noise, uniform, within
 from ptft.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,14 +51,14 @@ NOISE = 0.03
 LOUD = (0.15, 0.6)
 
 
-class ToneWaves(UnreadWaves):
-    """Strings of vowels, each a function of its key (int64 [N]); `vowels` long [N, U] are padded with -1."""
+class ToneRecordings(OnDemandRecordings):
+    """Strings of vowels, each a function of its key (int64 [N]); `vowels` long [N, U] are padded with PAD."""
 
-    def __init__(self, keys: Tensor, vowels: Tensor, said: Said, rate: int) -> None:
-        self.keys, self.vowels, self.said, self.labels, self.rate = keys, vowels, said, said.labels, rate
+    def __init__(self, keys: Tensor, vowels: Tensor, targets: Targets, rate: int) -> None:
+        self.keys, self.vowels, self.targets, self.labels, self.rate = keys, vowels, targets, targets.labels, rate
         chance = uniform(keys, 2 * vowels.shape[1]).float().view(2, vowels.shape[1], -1).mT
-        real = vowels >= 0
-        self.sizes = (_between(chance[0], SECONDS) * rate).long() * real
+        real = vowels != PAD
+        self.sizes = (within(chance[0], SECONDS) * rate).long() * real
         self.pauses = (chance[1] * PAUSE * rate).long() * real
         self.lengths = (self.sizes + self.pauses).sum(1)
 
@@ -69,12 +70,12 @@ class ToneWaves(UnreadWaves):
         for vowel, size, pause in zip(
             *(t[index].tolist() for t in (self.vowels, self.sizes, self.pauses)), strict=True
         ):
-            if vowel >= 0:
+            if vowel != PAD:
                 at += pause
-                sound[at : at + size] = self._vowel(vowel, size, _range(pitch, PITCH), 1 + VOICE * (2 * voice - 1))
+                sound[at : at + size] = self._vowel(vowel, size, within(pitch, PITCH), 1 + VOICE * (2 * voice - 1))
                 at += size
-        sound = sound * _range(loud, LOUD) + NOISE * dirt * noise(mix(mine + 1), total)[0]
-        return (sound * 32767).round().clamp(-32767, 32767).to(torch.int16)
+        sound = sound * within(loud, LOUD) + NOISE * dirt * noise(mix(mine + 1), total)[0]
+        return (sound * LOUDEST).round().clamp(-LOUDEST, LOUDEST).to(torch.int16)
 
     def _vowel(self, vowel: int, size: int, pitch: float, voice: float) -> Tensor:
         """float [size], at most 1: harmonics as loud as the resonances let them be, that swell and fade."""
@@ -86,9 +87,9 @@ class ToneWaves(UnreadWaves):
         swell = (torch.minimum(time, time[-1] - time) / 0.02).clamp(max=1)
         return tone / tone.abs().max().clamp(min=1e-6) * swell
 
-    def at(self, rows: Tensor, labels: Tensor | None = None) -> ToneWaves:
-        said = self.said.at(rows) if labels is None else Said(len(rows), labels)
-        return ToneWaves(self.keys[rows], self.vowels[rows], said, self.rate)
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> ToneRecordings:
+        targets = self.targets.at(rows, labels)
+        return ToneRecordings(self.keys[rows], self.vowels[rows], targets, self.rate)
 
     def name(self, index: int) -> str:
         return f"tone {index}"
@@ -123,26 +124,18 @@ class Tones(RecordingSource):
         self.words = words
         self.describe(tuple(FORMANTS), SPLITS, RATE, None if words is None else "words")
 
-    def load(self, split: str) -> ToneWaves:
+    def load(self, split: str) -> ToneRecordings:
         count, base = self.counts[split], key(self.seed, SPLITS.index(split))
         keys = mix(torch.arange(count) ^ base)
         if self.words is None:
             labels = torch.arange(count) % len(FORMANTS)
-            return ToneWaves(keys, labels.unsqueeze(1), Said(count, labels), int(self.spec.shape["rate"]))
+            return ToneRecordings(keys, labels.unsqueeze(1), Targets(count, labels), int(self.spec.shape["rate"]))
         low, high = self.words
         chance = uniform(mix(keys), high + 1).T
         many = low + (chance[:, :1] * (high - low + 1)).long()
-        vowels = (chance[:, 1:] * len(FORMANTS)).long().masked_fill(torch.arange(high) >= many, -1)
-        rows = [[v for v in row if v >= 0] for row in vowels.tolist()]
-        return ToneWaves(keys, vowels, transcripts(rows), int(self.spec.shape["rate"]))
-
-
-def _between(chance: Tensor, limits: tuple[float, float]) -> Tensor:
-    return limits[0] + (limits[1] - limits[0]) * chance
-
-
-def _range(chance: float, limits: tuple[float, float]) -> float:
-    return limits[0] + (limits[1] - limits[0]) * chance
+        vowels = (chance[:, 1:] * len(FORMANTS)).long().masked_fill(torch.arange(high) >= many, PAD)
+        rows = [[v for v in row if v != PAD] for row in vowels.tolist()]
+        return ToneRecordings(keys, vowels, Targets.of_tokens(rows), int(self.spec.shape["rate"]))
 
 
 def sample(root: Path) -> None:

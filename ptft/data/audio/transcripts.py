@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ptft.core import Spec
-from ptft.data.audio.examples import Said, transcripts
+from ptft.data.audio.examples import Targets
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import ConfigError, DataError
 
@@ -43,10 +43,10 @@ def vocabulary(
     found = sorted({symbol for text in texts for symbol in symbols_of(text, units)})
     if like is not None and like.shape.get("units") == units and set(found) <= set(like.classes):
         return like.classes, like.shape.get("tokenizer")
-    return (tuple(found), None) if units != "bpe" else _pieces(texts, size)
+    return (tuple(found), None) if units != "bpe" else _train_bpe(texts, size)
 
 
-def said(texts: Sequence[str], names: Sequence[str], spec: Spec) -> Said:
+def encode(texts: Sequence[str], names: Sequence[str], spec: Spec) -> Targets:
     """The transcripts as numbers of the Spec's classes. `names` say in a message where a text comes from.
 
     Raises DataError for a text without a token, or with one that the training split has not.
@@ -59,8 +59,8 @@ def said(texts: Sequence[str], names: Sequence[str], spec: Spec) -> Said:
             what = f"{strange[0]!r} is not in the vocabulary" if strange else "its transcript is empty"
             raise DataError(f"{name}: {what} (dataset.units={units})")
     if units == "bpe":
-        return transcripts(Tokenizer.from_dict(spec.shape["tokenizer"]).encode([_spaced(text) for text in texts]))
-    return transcripts([[number[symbol] for symbol in symbols] for symbols in split])
+        return Targets.of_tokens(Tokenizer.from_dict(spec.shape["tokenizer"]).encode([_spaced(text) for text in texts]))
+    return Targets.of_tokens([[number[symbol] for symbol in symbols] for symbols in split])
 
 
 def join(tokens: Iterable[int], spec: Spec) -> str:
@@ -82,7 +82,7 @@ def _given(tokens: Sequence[str], units: str) -> tuple[str, ...]:
     return tuple(str(token) for token in tokens)
 
 
-def _pieces(texts: Sequence[str], size: int) -> tuple[tuple[str, ...], dict[str, Any]]:
+def _train_bpe(texts: Sequence[str], size: int) -> tuple[tuple[str, ...], dict[str, Any]]:
     """The texts of `size` pieces at the most, and the tokenizer. Every character is a piece, so any text has some."""
     characters = {" ", *"".join(map(_spaced, texts))}
     if size < len(characters):

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Batch
-from ptft.data.examples import ReadExamples
+from ptft.data.examples import OnDemandExamples
 from ptft.errors import StorageError
 from ptft.runtime.paths import cache_dir
 
@@ -42,18 +42,18 @@ PROBES = 256
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Records: TypeAlias = "NDArray[np.int64]"
-Decode = Callable[[ReadExamples, Tensor], Iterable[tuple[Tensor, Batch]]]
+Decode = Callable[[OnDemandExamples, Tensor], Iterable[tuple[Tensor, Batch]]]
 """The batches of the examples at long [n], with the indices that each was asked for; unreadable ones are missing."""
 
 
 class Store:
     """The file of one whole set of examples; its name is a digest of all that decides the pixels."""
 
-    def __init__(self, examples: ReadExamples) -> None:
+    def __init__(self, examples: OnDemandExamples) -> None:
         self.examples, self.count = examples, len(examples)
         kind = type(examples)
         what = f"{VERSION} {kind.__module__}.{kind.__qualname__} {self.count} {examples.shape}\0".encode()
-        key = hashlib.sha256(what + examples.stamp()).hexdigest()[:32]
+        key = hashlib.sha256(what + examples.cache_digest()).hexdigest()[:32]
         self.path = cache_dir() / f"{key}.examples"
         self.header = f"ptft examples, version {VERSION}\n{key}\n".encode().ljust(PAGE, b"\0")
         self.item = examples.nbytes // self.count
@@ -79,8 +79,8 @@ class Store:
 
     def missing(self, rows: Tensor) -> int:
         """Bytes of the examples at `rows` (long [n]) that are still to be written."""
-        found = self.open()
-        return self.item * (len(rows) if found is None else int((found[1][rows.numpy()] == 0).sum()))
+        opened = self.open()
+        return self.item * (len(rows) if opened is None else int((opened[1][rows.numpy()] == 0).sum()))
 
     def fill(self, rows: Tensor, decode: Decode, progress: Callable[[int, int], None]) -> bool:
         """Decode and write what is missing of `rows`; other processes wait meanwhile. Whether a broken file was there.
@@ -94,10 +94,10 @@ class Store:
             lock = FileLock(f"{self.path}.lock")
             lock.acquire()
         try:
-            found = self.open()
-            broken = found is None and self.path.exists()
-            todo = rows if found is None else rows[torch.from_numpy(found[1][rows.numpy()] <= 0)]
-            if found is None:
+            opened = self.open()
+            broken = opened is None and self.path.exists()
+            todo = rows if opened is None else rows[torch.from_numpy(opened[1][rows.numpy()] <= 0)]
+            if opened is None:
                 self._create(len(todo) * self.item)
             if len(todo):
                 self._write(todo.sort().values, len(rows), decode, progress)
@@ -139,12 +139,12 @@ class Store:
         try:
             yield
         except OSError as error:
-            said = f"{self.path}: can't be written ({error.strerror}); {needs(needed, self.path.parent)}"
+            message = f"{self.path}: can't be written ({error.strerror}); {needs(needed, self.path.parent)}"
             if error.errno in FULL:  # a full disk stops more than this run
                 for path in (self.path, self.path.with_suffix(".new")):
                     with suppress(OSError):
                         path.unlink(missing_ok=True)
-            raise StorageError(said) from error
+            raise StorageError(message) from error
 
 
 def needs(needed: int, where: Path) -> str:
@@ -185,6 +185,6 @@ def _intact(pixels: Tensor, records: Records) -> bool:
     """Whether the records are possible, and some of them, spread over the file, true."""
     if ((records < -1) | (records > 2**32)).any():
         return False
-    there = np.flatnonzero(records > 0)
-    probed = there[:: max(1, len(there) // PROBES)]
+    written = np.flatnonzero(records > 0)
+    probed = written[:: max(1, len(written) // PROBES)]
     return all(1 + zlib.crc32(pixels[i].numpy().data) == records[i] for i in probed)

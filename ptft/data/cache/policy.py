@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Examples
 from ptft.data.cache.memory_map import Store, free, needs
-from ptft.data.examples import MemoryExamples, ReadExamples, left_out
+from ptft.data.examples import MemoryExamples, OnDemandExamples, left_out
 from ptft.data.loader import from_workers, worker_failure
 from ptft.errors import ConfigError, ResourceError, StorageError
 from ptft.runtime.paths import cache_dir
@@ -38,7 +38,7 @@ def choose(
     parts: the splits that a run uses; memory, disk: free bytes, measured where they are not given.
     Raises ResourceError or StorageError where the mode that was asked for can't work.
     """
-    read = [examples for examples in parts if isinstance(examples, ReadExamples)]
+    read = [examples for examples in parts if isinstance(examples, OnDemandExamples)]
     if not read:
         return "off", ""
     mode = "off" if mode is False else str(mode)  # an unquoted `off` in YAML is the value false
@@ -56,7 +56,7 @@ def choose(
     return _disk_or_off(mode, read, size, whole, free(cache_dir()) if disk is None else disk)
 
 
-def _disk_or_off(mode: str, read: Sequence[ReadExamples], size: int, whole: str, disk: int) -> tuple[str, str]:
+def _disk_or_off(mode: str, read: Sequence[OnDemandExamples], size: int, whole: str, disk: int) -> tuple[str, str]:
     if any(examples.uneven for examples in read):
         return "off", f"examples are read again in every epoch (dataset.cache=auto; they {whole})"
     missing = sum(Store(base).missing(rows) for base, rows in (examples.whole() for examples in read))
@@ -64,8 +64,8 @@ def _disk_or_off(mode: str, read: Sequence[ReadExamples], size: int, whole: str,
         raise StorageError(f"dataset.cache=disk: {cache_dir()} has no room: {needs(missing, cache_dir())}")
     why = "dataset.cache=disk" if mode == "disk" else f"dataset.cache=auto; they {whole}"
     if mode == "disk" or 2 * missing <= disk:
-        there = f", {_show(size - missing)} of them there already" if missing < size else ""
-        return "disk", f"{_show(size)} of examples are mapped from {cache_dir()}{there} ({why})"
+        written = f", {_show(size - missing)} of them there already" if missing < size else ""
+        return "disk", f"{_show(size)} of examples are mapped from {cache_dir()}{written} ({why})"
     return "off", f"examples are read again in every epoch ({why}, and {_show(disk)} are free in {cache_dir()})"
 
 
@@ -75,7 +75,7 @@ def keep(examples: Examples, mode: str, progress: Callable[[int, int], None]) ->
     Those that are skipped are left out and counted in `notes`. Raises DataError for the first unreadable file or for
     too many skipped ones, StorageError for a disk that can't be written, ResourceError for a process that died.
     """
-    if mode == "off" or not isinstance(examples, ReadExamples):
+    if mode == "off" or not isinstance(examples, OnDemandExamples):
         return examples
     try:
         return into_memory(examples, progress) if mode == "memory" else onto_disk(examples, progress)
@@ -83,10 +83,12 @@ def keep(examples: Examples, mode: str, progress: Callable[[int, int], None]) ->
         raise worker_failure(error) or error from error
 
 
-def into_memory(examples: ReadExamples, progress: Callable[[int, int], None] = lambda done, total: None) -> Examples:
+def into_memory(
+    examples: OnDemandExamples, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Examples:
     """As one tensor of all of them."""
     if examples.uneven:
-        return examples.gathered(progress)
+        return examples.to_memory(progress)
     total, done = len(examples), 0
     images, kept = torch.empty(total, *examples.shape, dtype=torch.uint8), torch.zeros(total, dtype=torch.bool)
     for wanted, batch in decode(examples, torch.arange(total)):
@@ -94,26 +96,26 @@ def into_memory(examples: ReadExamples, progress: Callable[[int, int], None] = l
         kept[batch["index"]] = True
         done += len(wanted)
         progress(done, total)
-    return _those(images, examples, kept, torch.arange(total))
+    return _kept(images, examples, kept, torch.arange(total))
 
 
-def onto_disk(examples: ReadExamples, progress: Callable[[int, int], None] = lambda done, total: None) -> Examples:
+def onto_disk(examples: OnDemandExamples, progress: Callable[[int, int], None] = lambda done, total: None) -> Examples:
     """As part of the mapped file of the whole set."""
     base, rows = examples.whole()
     store = Store(base)
     notes: tuple[str, ...] = ()
-    found = store.open()
-    if found is None or bool((found[1][rows.numpy()] <= 0).any()):
+    opened = store.open()
+    if opened is None or bool((opened[1][rows.numpy()] <= 0).any()):
         if store.fill(rows, decode, progress):
             notes = (f"{store.path} was broken and is made anew",)
-        found = store.open()
-    if found is None:
+        opened = store.open()
+    if opened is None:
         raise StorageError(f"{store.path}: changed while it was read; try again, or dataset.cache=off")
-    return _those(found[0], examples, torch.from_numpy(found[1][rows.numpy()] > 0), rows, notes)
+    return _kept(opened[0], examples, torch.from_numpy(opened[1][rows.numpy()] > 0), rows, notes)
 
 
-def _those(
-    base: Tensor, examples: ReadExamples, kept: Tensor, rows: Tensor, notes: tuple[str, ...] = ()
+def _kept(
+    base: Tensor, examples: OnDemandExamples, kept: Tensor, rows: Tensor, notes: tuple[str, ...] = ()
 ) -> MemoryExamples:
     """The `rows` (long [n]) of `base` of which `kept` (bool [n]) is true, with the labels of `examples`."""
     notes = (*notes, *left_out(examples, kept))
@@ -121,7 +123,7 @@ def _those(
     return MemoryExamples(base, None, notes).at(rows[kept], labels)
 
 
-def decode(examples: ReadExamples, rows: Tensor) -> Iterator[tuple[Tensor, Batch]]:
+def decode(examples: OnDemandExamples, rows: Tensor) -> Iterator[tuple[Tensor, Batch]]:
     """(indices, their batch) over `rows` (long [n]), in order; in processes once it is known to take a while."""
     step = max(1, min(256, TRAVELS * len(examples) // max(1, examples.nbytes)))
     parts, began = list(torch.split(rows, step)), time.perf_counter()

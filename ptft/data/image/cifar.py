@@ -13,7 +13,7 @@ from torch import Tensor
 from ptft.errors import DataError
 
 
-class Layout(NamedTuple):
+class BatchFiles(NamedTuple):
     """The folder below root, the files of every split, and the key of the labels in them."""
 
     folder: str
@@ -21,12 +21,12 @@ class Layout(NamedTuple):
     labels: str
 
 
-TEN = Layout(
+TEN = BatchFiles(
     "cifar-10-batches-py",
     {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
     "labels",
 )
-HUNDRED = Layout("cifar-100-python", {"train": ("train",), "test": ("test",)}, "fine_labels")
+HUNDRED = BatchFiles("cifar-100-python", {"train": ("train",), "test": ("test",)}, "fine_labels")
 LAYOUTS = {"cifar10": TEN, "cifar100": HUNDRED}
 
 _NAMES = """

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Spec
 from ptft.data import files
-from ptft.data.examples import ReadExamples
+from ptft.data.examples import OnDemandExamples
 from ptft.data.folders import Listing, Media, list_all
 from ptft.data.image import reader as image_reader
 from ptft.data.image.source import NO_CLASS, SplitSource
@@ -29,7 +29,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's training images; what public weights expect."""
 
 
-class FileExamples(ReadExamples):
+class FileExamples(OnDemandExamples):
     """`paths` and their `labels` (long [N]), decoded in `take` as `spec` asks.
 
     root: what `digest` takes paths relative to.
@@ -84,7 +84,7 @@ class FileExamples(ReadExamples):
         """Of names and sizes in bytes: an image that was deleted, added or replaced shows."""
         return self._digests[0]
 
-    def stamp(self) -> bytes:
+    def cache_digest(self) -> bytes:
         """Of times of change, too, and of all else that decides the pixels."""
         decoder = f"Pillow {PIL.__version__}, {sorted(self.spec.shape.items())}"
         return self._digests[1] + decoder.encode()
@@ -156,17 +156,17 @@ class ImageFolder(SplitSource):
     def _comparable(self, split: str) -> Listing:
         """The files of a split, after a look at whether its classes are those of the training split."""
         listing = self.listings[split]
-        here, there = set(listing.classes), set(self.own_classes)
+        present, known = set(listing.classes), set(self.own_classes)
         if self.classes is not None:
-            kept = [(path, name) for path, name in zip(listing.paths, listing.names, strict=True) if name in there]
+            kept = [(path, name) for path, name in zip(listing.paths, listing.names, strict=True) if name in known]
             return Listing([path for path, _ in kept], [name for _, name in kept])
-        differences = f"only in {split}: {_names(here - there)}; only in {self.train}: {_names(there - here)}"
-        if here - there:
+        differences = f"only in {split}: {_names(present - known)}; only in {self.train}: {_names(known - present)}"
+        if present - known:
             raise DataError(
                 f"dataset.root={self.root}: {split} has other classes than {self.train}: {differences}; "
                 "dataset.classes keeps some"
             )
-        if there - here and here:
+        if known - present and present:
             self.note(f"{split} has not all the classes: {differences}")
         return listing
 

@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from ptft.core import Batch
-from ptft.data.examples import ReadExamples
+from ptft.data.examples import OnDemandExamples
 from ptft.data.image import reader as image_reader
 from ptft.data.image.source import SplitSource
 from ptft.data.ragged import starts_of
 from ptft.data.source import Keys
-from ptft.data.splitmix import key, mix, noise, uniform
+from ptft.data.splitmix import key, mix, noise, uniform, within
 from ptft.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _NOISE = 0.12
 _COARSE = 0.35
 
 
-class GlyphExamples(ReadExamples):
+class GlyphExamples(OnDemandExamples):
     """`count` images, each a function of `seed` (an int64 key of the split) and its index; labels go round."""
 
     labels: Tensor
@@ -87,26 +87,21 @@ class GlyphExamples(ReadExamples):
         """Of the first images: they change with the seed, the fonts and the code that distorts them."""
         return hashlib.sha256(self.take(torch.arange(min(32, len(self))))["input"].numpy().data).digest()
 
-    def stamp(self) -> bytes:
+    def cache_digest(self) -> bytes:
         return self.digest() + repr((self.seed, self.forms)).encode()
-
-
-def _between(chance: Tensor, limits: tuple[float, float]) -> Tensor:
-    low, high = limits
-    return low + (high - low) * chance
 
 
 def _render(fields: Tensor, chance: Tensor, keys: Tensor, size: tuple[int, ...]) -> Tensor:
     """Distance fields [B, 1, S, S] and numbers in 0..1 [49, B] -> uint8 [B, 1, H, W]."""
     unit = min(size) / 28
-    height = _between(chance[0], _HEIGHT) * unit
+    height = within(chance[0], _HEIGHT) * unit
     grid = _grid(height, chance[1:6], chance[6:38], size, unit)
     distance = functional.grid_sample(fields, grid, padding_mode="border", align_corners=False).squeeze(1)
     pixels = distance * (height / EXTENT)[:, None, None]
     thick, soft, ink, grain, coarse = (c[:, None, None] for c in chance[38:43])
-    edge = (pixels + _between(thick, _THICK) * unit) / (_between(soft, _SOFT) * unit)
+    edge = (pixels + within(thick, _THICK) * unit) / (within(soft, _SOFT) * unit)
     strokes = _coarsen((edge + 0.5).clamp(0, 1), coarse[:, 0, 0] < _COARSE)
-    strokes = strokes * _between(ink, _INK)
+    strokes = strokes * within(ink, _INK)
     dirt = noise(keys, size[0] * size[1]).view(-1, *size) * (grain * grain * _NOISE)
     drawn: Tensor = strokes + dirt
     return (drawn.clamp(0, 1) * 255).round().to(torch.uint8).unsqueeze(1)
@@ -131,7 +126,7 @@ def _grid(height: Tensor, affine: Tensor, warp: Tensor, size: tuple[int, ...], u
     cosine, sine, slant = (v[:, None, None] for v in (cosine, sine, slant))
     turned_x, turned_y = cosine * x + sine * y, cosine * y - sine * x
     scale = (EXTENT / height * (2 / SIDE))[:, None, None]
-    across = (turned_x + slant * turned_y) * scale / _between(narrow, _NARROW)[:, None, None]
+    across = (turned_x + slant * turned_y) * scale / within(narrow, _NARROW)[:, None, None]
     return torch.stack([across, turned_y * scale], -1)
 
 

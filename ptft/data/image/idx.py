@@ -23,7 +23,7 @@ FILES = {
 _UINT8 = 0x08
 _DEFLATED = 1032
 """The most bytes that one byte of a gzipped file can become, so that no header makes us take absurd memory."""
-_PIECE = 2**20
+_CHUNK = 2**20
 
 
 def missing(folder: Path, split: str) -> list[str]:
@@ -42,7 +42,7 @@ def read(path: Path) -> Tensor:
 
 
 def _read(path: Path, file: IO[bytes] | gzip.GzipFile) -> Tensor:
-    """Piece by piece into the tensor, so that a million images are never held twice."""
+    """Chunk by chunk into the tensor, so that a million images are never held twice."""
     head = file.read(4)
     sizes = file.read(4 * head[3]) if len(head) == 4 else b""
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] != _UINT8 or len(sizes) < 4 * head[3]:
@@ -51,9 +51,9 @@ def _read(path: Path, file: IO[bytes] | gzip.GzipFile) -> Tensor:
     wanted, got = math.prod(shape), 0
     possible = path.stat().st_size * (_DEFLATED if path.suffix == ".gz" else 1)
     values = torch.empty(min(wanted, possible), dtype=torch.uint8)
-    while piece := file.read(min(_PIECE, len(values) - got)):
-        values[got : got + len(piece)] = torch.frombuffer(bytearray(piece), dtype=torch.uint8)
-        got += len(piece)
+    while chunk := file.read(min(_CHUNK, len(values) - got)):
+        values[got : got + len(chunk)] = torch.frombuffer(bytearray(chunk), dtype=torch.uint8)
+        got += len(chunk)
     if got < wanted or file.read(1):
         held = f"{got} of {wanted} bytes" if got < wanted else f"more than its {wanted} bytes"
         raise DataError(f"{path}: incomplete, {held}; delete it to fetch it again (dataset.root)")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ptft.core import Examples, Spec
-from ptft.data.examples import MemoryExamples, ReadExamples, Resized
+from ptft.data.examples import MemoryExamples, OnDemandExamples, Resized
 from ptft.data.image import reader as image_reader
 from ptft.data.source import DividedSource, Part, Shared, pair
 
@@ -73,7 +73,7 @@ class SplitSource(DividedSource):
             examples = self.split(name)
             if examples is None:
                 continue
-            assert isinstance(examples, MemoryExamples | Resized | ReadExamples)
+            assert isinstance(examples, MemoryExamples | Resized | OnDemandExamples)
             labels = b"" if examples.labels is None else examples.labels.numpy().tobytes()
             digest.update(name.encode() + labels + examples.digest())
         return digest.hexdigest()[:16]

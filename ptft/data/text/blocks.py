@@ -14,7 +14,7 @@ from ptft.core import Batch, Examples
 from ptft.data.ragged import Ragged
 from ptft.data.tokenizer import Tokenizer
 
-PIECE = 2**16
+CHUNK = 2**16
 """Characters of a document that are tokenised at a time, up to the end of a line: subwords are found in threads."""
 
 
@@ -68,20 +68,20 @@ class Blocks(Examples):
 
 def row_of(documents: Sequence[str], tokenizer: Tokenizer) -> Tensor:
     """All documents as int32 [n], the separator after each."""
-    cut = [list(pieces(document)) for document in documents]
-    flat, lengths = tokenizer.encode_flat([piece for found in cut for piece in found])
+    chunked = [list(chunks(document)) for document in documents]
+    flat, lengths = tokenizer.encode_flat([chunk for of_document in chunked for chunk in of_document])
     parts, rows = iter(torch.split(flat, lengths.tolist())), []
     separator = torch.tensor([tokenizer.sep], dtype=torch.int32)
-    for found in cut:
-        rows += [*(next(parts) for _ in found), separator]
+    for of_document in chunked:
+        rows += [*(next(parts) for _ in of_document), separator]
     return torch.cat(rows[: -1 if rows else None] or [separator])
 
 
-def pieces(document: str) -> Iterator[str]:
-    """The document in parts of about PIECE characters that end where a line does."""
+def chunks(document: str) -> Iterator[str]:
+    """The document in chunks of about CHUNK characters that end where a line does."""
     start = 0
     while start < len(document):
-        end = document.find("\n", start + PIECE)
+        end = document.find("\n", start + CHUNK)
         end = len(document) if end < 0 else end + 1
         yield document[start:end]
         start = end
@@ -92,16 +92,16 @@ def shared_out(documents: Sequence[str], shares: Sequence[float]) -> list[list[s
     total, parts, done = sum(map(len, documents)), [], 0.0
     for share in shares:
         begin, done = round(done * total), done + share
-        parts.append(_between(documents, begin, round(done * total)))
+        parts.append(_slice(documents, begin, round(done * total)))
     return parts
 
 
-def _between(documents: Sequence[str], begin: int, end: int) -> list[str]:
+def _slice(documents: Sequence[str], begin: int, end: int) -> list[str]:
     """The characters [begin, end) of all documents."""
-    found, at = [], 0
+    parts, start = [], 0
     for document in documents:
-        part = document[max(0, begin - at) : max(0, end - at)]
-        at += len(document)
+        part = document[max(0, begin - start) : max(0, end - start)]
+        start += len(document)
         if part:
-            found.append(part)
-    return found
+            parts.append(part)
+    return parts

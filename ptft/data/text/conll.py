@@ -11,7 +11,7 @@ from ptft.data.source import unknown
 from ptft.data.splits import divide, split_by_word, split_files
 from ptft.data.text.examples import NO_LABEL, TextExamples, in_a_row, room
 from ptft.data.text.source import LabelledTexts, TextKeys
-from ptft.data.text.words import pieces, tokens, word_ids
+from ptft.data.text.words import NO_WORD, cut_points, tokens, word_ids
 from ptft.errors import ConfigError, DataError
 from ptft.metrics.entities import tags_of
 
@@ -66,10 +66,10 @@ class Conll(LabelledTexts):
         labels: list[list[int]] = []
         for sentence, words in zip(sentences, word_ids(self.tokenizer, [s.words for s in sentences]), strict=True):
             numbers = self._tag_numbers(sentence, split)
-            for first, last in pieces(words, budget):
+            for first, last in cut_points(words, budget):
                 row, begins = tokens(self.tokenizer, words[first:last], budget)
                 ids.append(row)
-                labels.append([numbers[first + place] if place >= 0 else NO_LABEL for place in begins])
+                labels.append([numbers[first + place] if place != NO_WORD else NO_LABEL for place in begins])
         if len(ids) > len(sentences):
             more = len(ids) - len(sentences)
             self.note(f"{split}: sentences of more than {self.length} tokens are cut, into {more} pieces more")
@@ -83,7 +83,7 @@ class Conll(LabelledTexts):
         return divide(sentences[""], seed) if "" in sentences else sentences
 
     def _parse(self, file: Path) -> list[Tagged]:
-        found: list[Tagged] = []
+        sentences: list[Tagged] = []
         words: list[str] = []
         tags: list[str] = []
         for number, line in enumerate([*read_file(file).split("\n"), ""], 1):
@@ -93,11 +93,11 @@ class Conll(LabelledTexts):
                 tags.append(tag)
             elif words:
                 if words != ["-DOCSTART-"]:
-                    found.append(Tagged(words, tags, f"{file}:{number - len(words)}"))
+                    sentences.append(Tagged(words, tags, f"{file}:{number - len(words)}"))
                 words, tags = [], []
-        if not found:
+        if not sentences:
             raise DataError(f"{file}: holds no sentences")
-        return found
+        return sentences
 
     def _cells(self, line: str, where: str) -> tuple[str, str]:
         """The word and the tag in a line."""

@@ -20,7 +20,7 @@ from ptft.core import Source, Spec
 from ptft.data.files import read_file
 from ptft.data.source import check_amounts
 from ptft.data.text import reader as text_reader
-from ptft.data.text.blocks import Blocks, pieces, row_of, shared_out
+from ptft.data.text.blocks import Blocks, chunks, row_of, shared_out
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class CorpusSource(Source):
         self._parts: dict[str, list[str]] = {}
         check_amounts(None, fraction, None)
         _check_shares(val, test)
-        self.tokenizer = text_reader.choose_tokenizer(tokenizer, vocabulary, self._training_pieces, like)
+        self.tokenizer = text_reader.choose_tokenizer(tokenizer, vocabulary, self._training_chunks, like)
         length = length or (int(like.shape["length"]) if like is not None else 256)
         if length < 2:
             raise ConfigError(f"dataset.length={length}: at least 2 tokens, one to read and one to predict")
@@ -123,8 +123,8 @@ class CorpusSource(Source):
         part = self._parts[name]
         return shared_out(part, [self.fraction])[0] if name == "train" and self.fraction is not None else part
 
-    def _training_pieces(self) -> Iterator[str]:
-        return (piece for document in self._texts("train") for piece in pieces(document))
+    def _training_chunks(self) -> Iterator[str]:
+        return (chunk for document in self._texts("train") for chunk in chunks(document))
 
     def _where(self) -> str:
         return type(self).__name__ if self.root is None else f"dataset.root={self.root}"
@@ -170,8 +170,8 @@ class Text(CorpusSource):
     def _divided(self, content: str) -> list[str]:
         if self.unit == "file":
             return [content] if content else []
-        found = content.splitlines() if self.unit == "line" else content.split("\n\n")
-        return [part.strip("\n") for part in found if part.strip()]
+        parts = content.splitlines() if self.unit == "line" else content.split("\n\n")
+        return [part.strip("\n") for part in parts if part.strip()]
 
 
 def sample(root: Path) -> None:

@@ -141,8 +141,8 @@ class TextExamples(SplitExamples):
         for ragged in (self.ids, self.tags):
             if ragged is not None:
                 tensors += [ragged.flat(), ragged.lengths]
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         for tensor in tensors:
             if tensor is not None:
-                found.update(tensor.cpu().contiguous().numpy().data)
-        return found.digest()
+                digest.update(tensor.cpu().contiguous().numpy().data)
+        return digest.digest()

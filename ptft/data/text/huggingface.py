@@ -44,8 +44,8 @@ class HuggingFaceTexts(RowTexts):
             raise ConfigError("dataset.name, a dataset on the hub, or dataset.root, a folder: set one of them")
         where = f"dataset.name={name}" if self.root is None else f"dataset.root={self.root}"
         self.where = where
-        found = _open(where, name, subset, self.root)
-        self.tables = {"val" if split == "validation" else split: table for split, table in found.items()}
+        tables = _open(where, name, subset, self.root)
+        self.tables = {"val" if split == "validation" else split: table for split, table in tables.items()}
         self.columns = Columns((text,) if isinstance(text, str | int) else tuple(text), label)
         self.describe_rows(self.tables, target)
 
@@ -84,8 +84,8 @@ def _open(where: str, name: str | None, subset: str | None, root: Path | None) -
             return {"train": library.load_from_disk(str(root))}
         return _files(library, root)
     except (OSError, ValueError, csv.Error, library.exceptions.DatasetsError) as error:
-        said = str(error).strip().split("\n")[0] or type(error).__name__
-        raise DataError(f"{where}: can't be read ({said})") from error
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise DataError(f"{where}: can't be read ({reason})") from error
 
 
 def _files(library: Any, root: Path) -> dict[str, Any]:

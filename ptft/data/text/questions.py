@@ -103,29 +103,29 @@ def _answers(given: dict[str, Any]) -> Iterator[tuple[str, int]]:
 
 def windows(tokenizer: Tokenizer, questions: Sequence[Question], length: int, stride: int) -> list[Window]:
     """All windows of all questions; of one question they begin `stride` tokens of its text apart, or less."""
-    asked = [ids[:LONGEST_QUESTION] for ids in tokenizer.encode([question.question for question in questions])]
+    question_ids = [ids[:LONGEST_QUESTION] for ids in tokenizer.encode([question.question for question in questions])]
     contexts = list(dict.fromkeys(question.context for question in questions))
     encoded = dict(zip(contexts, zip(*tokenizer.encode_with_offsets(contexts), strict=True), strict=True))
-    found = []
-    for number, (question, head) in enumerate(zip(questions, asked, strict=True)):
+    all_windows = []
+    for number, (question, head) in enumerate(zip(questions, question_ids, strict=True)):
         ids, offsets = encoded[question.context]
         opening, closing = [tokenizer.cls, *head, tokenizer.sep], [tokenizer.sep]
         size = max(1, room(tokenizer, 2, length) - len(head))
         for start in range(0, max(1, len(ids) - size + stride), min(stride, size)):
             part = slice(start, start + size)
-            found.append(Window(number, question, [*opening, *ids[part], *closing], len(opening), offsets[part]))
+            all_windows.append(Window(number, question, [*opening, *ids[part], *closing], len(opening), offsets[part]))
             if start + size >= len(ids):
                 break
-    return found
+    return all_windows
 
 
-def best_answers(found: Sequence[tuple[Window, Row]], impossible: bool) -> dict[int, tuple[Window, str, float]]:
+def best_answers(answered: Sequence[tuple[Window, Row]], impossible: bool) -> dict[int, tuple[Window, str, float]]:
     """Number of a question -> a window of it, the answer, and its score, from rows of start, end, score and margin.
 
     impossible: whether no answer (an empty one) is given where its score exceeds that of every window's best.
     """
     best: dict[int, tuple[Window, str, float]] = {}
-    for number, group in groupby(sorted(found, key=lambda pair: pair[0].number), lambda pair: pair[0].number):
+    for number, group in groupby(sorted(answered, key=lambda pair: pair[0].number), lambda pair: pair[0].number):
         pairs = list(group)
         window, row = max(pairs, key=lambda pair: pair[1]["score"])
         margin = min(float(row["margin"]) for _, row in pairs)
@@ -164,9 +164,9 @@ def describe(spec: Spec) -> str:
     return text_reader.describe(spec)
 
 
-def finish(found: Sequence[tuple[Window, Row]], spec: Spec) -> list[Row]:
+def finish(answered: Sequence[tuple[Window, Row]], spec: Spec) -> list[Row]:
     """A row for each question: its id, the answer of its best window (empty for none), and how much better it is."""
-    best = best_answers(found, spec.shape["impossible"])
+    best = best_answers(answered, spec.shape["impossible"])
     return [
         {"path": str(window), "question": window.question.question, "answer": answer, "score": score}
         for window, answer, score in best.values()

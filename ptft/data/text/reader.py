@@ -55,8 +55,8 @@ def text_files(path: Path | str, suffixes: frozenset[str] = SUFFIXES) -> list[Pa
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = (file for file in path.rglob("*") if file.suffix.lower() in suffixes)
-        return sorted(f for f in found if not any(part.startswith(".") for part in f.relative_to(path).parts))
+        files = (file for file in path.rglob("*") if file.suffix.lower() in suffixes)
+        return sorted(f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts))
     return sorted(match for match in map(Path, glob(str(path), recursive=True)) if match.is_file())
 
 

@@ -40,15 +40,15 @@ def items(path: str, spec: Spec) -> list[Sentences]:
 
     Raises DataError naming file and line of what is none.
     """
-    found: list[Sentences] = []
+    sentences: list[Sentences] = []
     for file in text_reader.text_files(path, text_reader.SUFFIXES | set(SUFFIXES)):
         columns = spec.shape["columns"]
         if file.suffix in SUFFIXES:
-            given = Columns(tuple(columns), None, numbers=tuple(range(len(columns))))
-            found += [Sentences(row.where, row.texts) for row in read_texts(file, given, _refuse)]
+            numbered = Columns(tuple(columns), None, numbers=tuple(range(len(columns))))
+            sentences += [Sentences(row.where, row.texts) for row in read_texts(file, numbered, _refuse)]
         else:
-            found += [_line(item, len(columns)) for item in text_reader.find(file)]
-    return found
+            sentences += [_line(item, len(columns)) for item in text_reader.find(file)]
+    return sentences
 
 
 def _refuse(error: DataError) -> None:

@@ -31,10 +31,10 @@ class QuestionExamples(TextExamples):
     """
 
     def __init__(
-        self, ids: Ragged, pad: int, more: dict[str, Tensor], found: Sequence[Window], impossible: bool
+        self, ids: Ragged, pad: int, more: dict[str, Tensor], windows: Sequence[Window], impossible: bool
     ) -> None:
         super().__init__(ids, pad, more=more)
-        self.windows, self.impossible = found, impossible
+        self.windows, self.impossible = windows, impossible
 
     def take(self, indices: Tensor) -> Batch:
         batch = super().take(indices)
@@ -98,25 +98,26 @@ class Squad(LabelledTexts):
         self.describe((), self.questions, "span", self._training_texts, **shape)
 
     def load(self, split: str) -> QuestionExamples:
-        found = windows(self.tokenizer, self.questions[split], self.length, self.stride)
+        all_windows = windows(self.tokenizer, self.questions[split], self.length, self.stride)
         spans = [
-            window.tokens_of(window.question.answers[0]) if window.question.answers else (0, 0) for window in found
+            window.tokens_of(window.question.answers[0]) if window.question.answers else (0, 0)
+            for window in all_windows
         ]
         more = {
             "span": torch.tensor(spans),
-            "part": torch.tensor([(window.begin, len(window.offsets)) for window in found]),
-            "question": torch.tensor([window.number for window in found]),
+            "part": torch.tensor([(window.begin, len(window.offsets)) for window in all_windows]),
+            "question": torch.tensor([window.number for window in all_windows]),
         }
-        ids = in_a_row([window.ids for window in found])
-        return QuestionExamples(ids, self.tokenizer.pad, more, found, self.impossible)
+        ids = in_a_row([window.ids for window in all_windows])
+        return QuestionExamples(ids, self.tokenizer.pad, more, all_windows, self.impossible)
 
     def groups(self, split: str) -> Tensor:
         return torch.zeros(len(self.questions[split]), dtype=torch.long)
 
     def choose(self, part: Part) -> Examples:
-        found = self.loaded(part.split)
-        assert isinstance(found, QuestionExamples)
-        return found.of_questions(part.rows)
+        examples = self.loaded(part.split)
+        assert isinstance(examples, QuestionExamples)
+        return examples.of_questions(part.rows)
 
     def _training_texts(self) -> Iterator[str]:
         questions = self.questions[self.train]
@@ -143,13 +144,13 @@ def sample(root: Path, count: int = 8) -> None:
         for i in range(count):
             context = f"The fair of {1900 + i} was held in {towns[i % 4]}, as ever."
             answer = {"text": towns[i % 4], "answer_start": context.index(towns[i % 4])}
-            asked = {
+            answerable = {
                 "id": f"{split}{i}",
                 "question": "Where was the fair?",
                 "answers": [answer],
                 "is_impossible": False,
             }
-            open_one = {"id": f"{split}{i}b", "question": "Who won?", "answers": [], "is_impossible": True}
-            paragraphs.append({"context": context, "qas": [asked, open_one]})
+            unanswerable = {"id": f"{split}{i}b", "question": "Who won?", "answers": [], "is_impossible": True}
+            paragraphs.append({"context": context, "qas": [answerable, unanswerable]})
         content = {"version": "v2.0", "data": [{"title": "Fairs", "paragraphs": paragraphs}]}
         (root / f"{split}.json").write_text(json.dumps(content), encoding="utf-8")

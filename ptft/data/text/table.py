@@ -116,8 +116,8 @@ def _chosen(
     if layout is not None:
         if layout not in LAYOUTS:
             raise ConfigError(unknown("dataset.layout", layout, LAYOUTS))
-        found = LAYOUTS[layout].columns
-        return found if label is not None else found._replace(label=None), LAYOUTS[layout].target
+        columns = LAYOUTS[layout].columns
+        return columns if label is not None else columns._replace(label=None), LAYOUTS[layout].target
     names = (text,) if isinstance(text, str | int) else tuple(text)
     if len(names) not in (1, 2):
         raise ConfigError(f"dataset.text={list(names)}: one column, or two for pairs")

@@ -1,6 +1,6 @@
-"""Sentences as words: their tokens, cut into pieces where they are long, and which token begins each word.
+"""Sentences as words: their tokens, cut into parts where they are long, and which token begins each word.
 
-Axes: T tokens. Sources and `stage=predict` read through the same functions; an item is a piece.
+Axes: T tokens. Sources and `stage=predict` read through the same functions; an item is such a part.
 """
 
 from __future__ import annotations
@@ -26,23 +26,25 @@ SUFFIXES = frozenset({".conll", ".bio", ".iob", ".iob2", ".conllu"})
 """Of files with a word a line; in others a line is a sentence."""
 WORDS = re.compile(r"\w+(?:[-'’]\w+)*|[^\w\s]")
 """What counts as a word where a sentence is plain text."""
+NO_WORD = -1
+"""Stands where a token begins no word."""
 
 
 def word_ids(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
     """For every sentence and word its ids, at least one."""
-    found = []
+    by_sentence = []
     for words, ids, index in zip(sentences, *tokenizer.encode_words(sentences), strict=True):
         parts: list[list[int]] = [[] for _ in words]
         for token, word in zip(ids, index, strict=True):
             parts[word].append(token)
-        found.append(parts)
-    return found
+        by_sentence.append(parts)
+    return by_sentence
 
 
-def pieces(words: Sequence[Sequence[int]], budget: int) -> list[tuple[int, int]]:
-    """Where to cut a sentence, given the ids of its words, so that no piece has more than `budget` tokens.
+def cut_points(words: Sequence[Sequence[int]], budget: int) -> list[tuple[int, int]]:
+    """Where to cut a sentence, given the ids of its words, so that no part has more than `budget` tokens.
 
-    Pairs of the first word and the one after the last. A word that is longer is a piece by itself, and is cut.
+    Pairs of the first word and the one after the last. A word that is longer is a part by itself, and is cut.
     """
     bounds, begin, size = [], 0, 0
     for place, ids in enumerate(words):
@@ -54,11 +56,11 @@ def pieces(words: Sequence[Sequence[int]], budget: int) -> list[tuple[int, int]]
 
 
 def tokens(tokenizer: Tokenizer, words: Sequence[Sequence[int]], budget: int) -> tuple[list[int], list[int]]:
-    """The ids of a piece with special ones around them, and for each the number of the word it begins, else -1."""
+    """The ids of a part with special ones around them, and for each the number of the word it begins, else NO_WORD."""
     ids = [token for word in words for token in word][:budget]
-    begins = [place if first else -1 for place, word in enumerate(words) for first in _first(len(word))][:budget]
+    begins = [place if first else NO_WORD for place, word in enumerate(words) for first in _first(len(word))][:budget]
     before, after = [tokenizer.cls] * (tokenizer.cls >= 0), [tokenizer.sep] * (tokenizer.sep >= 0)
-    return [*before, *ids, *after], [*[-1] * len(before), *begins, *[-1] * len(after)]
+    return [*before, *ids, *after], [*[NO_WORD] * len(before), *begins, *[NO_WORD] * len(after)]
 
 
 def _first(count: int) -> list[bool]:
@@ -66,7 +68,7 @@ def _first(count: int) -> list[bool]:
 
 
 @dataclass(frozen=True)
-class Piece:
+class SentencePart:
     """A part of a sentence to tag that fits into an example, with the ids of its words.
 
     sentence: number and name of the whole one, its file and first line.
@@ -80,17 +82,17 @@ class Piece:
         return self.sentence[1]
 
 
-def items(path: str, spec: Spec) -> list[Piece]:
+def items(path: str, spec: Spec) -> list[SentencePart]:
     """The sentences at `path`: of .conll files the first column, empty lines between; of others a sentence a line."""
     named: list[tuple[str, list[str]]] = []
     for file in text_reader.text_files(path, text_reader.SUFFIXES | SUFFIXES):
         content = read_file(file)
         named += _from_columns(file, content) if file.suffix.lower() in SUFFIXES else _from_lines(file, content)
     tokenizer = text_reader.tokenizer_of(spec)
-    budget, found = room(tokenizer, 1, spec.shape["length"]), []
+    budget, parts = room(tokenizer, 1, spec.shape["length"]), []
     for number, ((name, words), ids) in enumerate(zip(named, word_ids(tokenizer, [w for _, w in named]), strict=True)):
-        found += [Piece((number, name), tuple(words[a:b]), ids[a:b]) for a, b in pieces(ids, budget)]
-    return found
+        parts += [SentencePart((number, name), tuple(words[a:b]), ids[a:b]) for a, b in cut_points(ids, budget)]
+    return parts
 
 
 def _from_lines(file: Path, content: str) -> list[tuple[str, list[str]]]:
@@ -99,19 +101,19 @@ def _from_lines(file: Path, content: str) -> list[tuple[str, list[str]]]:
 
 
 def _from_columns(file: Path, content: str) -> list[tuple[str, list[str]]]:
-    found: list[tuple[str, list[str]]] = []
+    sentences: list[tuple[str, list[str]]] = []
     words: list[str] = []
     for number, line in enumerate([*content.splitlines(), ""], 1):
         if line.strip():
             words.append(line.split()[0])
         elif words:
-            found.append((f"{file}:{number - len(words)}", words))
+            sentences.append((f"{file}:{number - len(words)}", words))
             words = []
-    return found
+    return sentences
 
 
-def read(item: Piece, spec: Spec) -> Tensor:
-    """Long [T, 2]: ids, and the number of the word that begins there, else -1."""
+def read(item: SentencePart, spec: Spec) -> Tensor:
+    """Long [T, 2]: ids, and the number of the word that begins there, else NO_WORD."""
     tokenizer = text_reader.tokenizer_of(spec)
     return torch.tensor(tokens(tokenizer, item.ids, room(tokenizer, 1, spec.shape["length"]))).T
 
@@ -121,18 +123,18 @@ def collate(items: Sequence[Tensor], spec: Spec) -> Batch:
     values, mask = padded(items)
     ids, begins = values.unbind(-1)
     pad = spec.shape["tokenizer"]["pad"]
-    return {"input": ids.masked_fill(~mask, pad), "mask": mask, "words": begins.masked_fill(~mask, -1)}
+    return {"input": ids.masked_fill(~mask, pad), "mask": mask, "words": begins.masked_fill(~mask, NO_WORD)}
 
 
 def describe(spec: Spec) -> str:
     return text_reader.describe(spec)
 
 
-def finish(found: Sequence[tuple[Piece, Row]], spec: Spec) -> list[Row]:
+def finish(answered: Sequence[tuple[SentencePart, Row]], spec: Spec) -> list[Row]:
     """A row for each sentence: its words and their tags, with spaces between."""
     rows: list[Row] = []
-    for _, group in groupby(found, lambda pair: pair[0].sentence):
+    for _, group in groupby(answered, lambda pair: pair[0].sentence):
         parts = list(group)
-        words = " ".join(word for piece, _ in parts for word in piece.words)
+        words = " ".join(word for part, _ in parts for word in part.words)
         rows.append({"path": str(parts[0][0]), "text": words, "tags": " ".join(str(row["tags"]) for _, row in parts)})
     return rows

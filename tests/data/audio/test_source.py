@@ -152,13 +152,13 @@ def changes(kinds):
 def test_strings_are_what_their_parts_are(digits):
     source = AudioStrings(root=digits, pattern=PATTERN, test_rule="index:0-1", val=None, strings=20, gap=0.02)
     examples = source.split("train")
-    batch = examples.take(torch.tensor([7, 3, 11]))
+    batch, ragged = examples.take(torch.tensor([7, 3, 11])), examples.recordings.ragged
     for row, number in enumerate((7, 3, 11)):
         pieces = []
         for part, gap in zip(examples.parts[number].tolist(), examples.gaps[number].tolist(), strict=True):
             if part != PAD:
-                start, length = examples.recordings.starts[part], examples.recordings.lengths[part]
-                pieces += [torch.zeros(gap, dtype=torch.int16), examples.values[start : start + length]]
+                start, length = ragged.starts[part], ragged.lengths[part]
+                pieces += [torch.zeros(gap, dtype=torch.int16), ragged.values[start : start + length]]
         whole = torch.cat(pieces)
         assert batch["length"][row] == len(whole)
         assert torch.equal(batch["input"][row, : len(whole)], whole)

@@ -12,7 +12,7 @@ from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.examples import PAD
 from ptft.data.audio.manifest import AudioManifest
 from ptft.data.audio.strings import AudioStrings
-from ptft.data.audio.transcripts import join, said, vocabulary
+from ptft.data.audio.transcripts import encode, join, vocabulary
 from ptft.errors import ConfigError, DataError
 from ptft.models.audio.cnn import AudioCNN
 from ptft.objectives.supervised.ctc import CTC
@@ -36,7 +36,7 @@ def spec_of(units, texts=TEXTS, size=90, like=None):
 
 
 def rows_of(texts, spec):
-    tokens = said(texts, [f"text {i}" for i in range(len(texts))], spec).tokens
+    tokens = encode(texts, [f"text {i}" for i in range(len(texts))], spec).tokens
     return [[token for token in row if token != PAD] for row in tokens.tolist()]
 
 
