@@ -121,3 +121,11 @@ def test_a_copied_dataset_has_its_shared_keys_from_ptfts_own_file_or_from_a_copy
     assert compose.compose(["dataset=mnist"]).dataset.limit == 100
     assert compose.compose(["dataset=glyphs"]).dataset.limit == 100
     refused(ptft("stage=pretrain", "dataset=mnist", "dataset.limit=0"), 2, "dataset.limit=0: must be a whole number")
+
+
+def test_copies_hold_the_rules_and_not_what_only_tests_read(ptft):
+    assert ptft("cp", "objective/mae").code == 0
+    text = Path("conf/objective/mae.yaml").read_text()
+    assert "_rules_:" in text
+    assert "_test_" not in text
+    assert text.endswith("\n")

@@ -7,6 +7,7 @@ no options and no keys.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -106,31 +107,32 @@ def config_part() -> str:
     return table(["key", "default", "meaning"], rows)
 
 
-def group_part(group: str) -> str:
+def group_part(group: str, few: float) -> str:
     chosen = [[f"`{name}`", cell(head(CONF / group / f"{name}.yaml"))] for name in options(group)]
     made = table([f"`{group}=`", "what it is"], chosen)
     if group == "experiment":
         return made  # they set keys of the others
     keys = stage_keys() if group == "stage" else keys_of(group)
     rows = [
-        [f"`{name if group == 'stage' else f'{group}.{name}'}`", _where(names, of), cell(comment)]
+        [f"`{name if group == 'stage' else f'{group}.{name}'}`", _where(names, of, few), cell(comment)]
         for name, of in keys.items()
         for comment, names in of.items()
     ]
     return f"{made}\n{table(['key', 'of', 'meaning'], rows)}"
 
 
-def _where(names: list[str], of: Meanings) -> str:
-    return "many" if len(names) > FEW and len(of) == 1 else ", ".join(f"`{name}`" for name in names)
+def _where(names: list[str], of: Meanings, few: float) -> str:
+    return "many" if len(names) > few and len(of) == 1 else ", ".join(f"`{name}`" for name in names)
 
 
-def part(name: str) -> str:
-    return config_part() if name == "config.yaml" else group_part(name)
+def part(name: str, few: float = math.inf) -> str:
+    """The tables of a group with all names, or `many` in the place of more than `few`."""
+    return config_part() if name == "config.yaml" else group_part(name, few)
 
 
 def made(text: str) -> str:
     """`text` with every marked part made again."""
-    return PART.sub(lambda match: f"{match[1]}\n{part(match['name'])}\n{match[3]}", text)
+    return PART.sub(lambda match: f"{match[1]}\n{part(match['name'], FEW)}\n{match[3]}", text)
 
 
 if __name__ == "__main__":
