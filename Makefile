@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
 PRETRAINED := outputs/demo-pretrain
 FINETUNED := outputs/demo-finetune
 
@@ -12,8 +13,9 @@ demo: $(VENV)/.installed
 	$(BIN)/ptft stage=pretrain hydra.run.dir=$(PRETRAINED)
 	$(BIN)/ptft stage=finetune ckpt=$(PRETRAINED) dataset.per_class=10 hydra.run.dir=$(FINETUNED)
 
+# A process a core, and a thread a process: threads of two processes on the same cores wait for each other.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 bench: $(VENV)/.tools
 	$(BIN)/python -m tests.benchmarks $(BENCH)

@@ -24,8 +24,8 @@ from ptft.train.watch import FiniteCheck, Timer
 def fit(t: Training, logger: Logger, save: Callable[[bool], None]) -> dict[str, float]:
     """Train until the budget, the patience or a stop ends it. `save(best)` writes a checkpoint.
 
-    Returns the metrics of training between the last two evaluations. Raises NotFiniteError before a step that would
-    spoil the weights.
+    Returns the metrics of training between the last two evaluations. Raises NotFiniteError before weights
+    that a loss which is not finite has spoiled are saved, on a CPU before they are.
     """
     finite, timer = FiniteCheck(t), Timer(t.progress)
     train: dict[str, float] = {}

@@ -213,8 +213,9 @@ def test_a_decay_out_of_range_is_refused(objective: Classify) -> None:
 
 
 def from_yaml(path: Path, objective: Objective) -> torch.optim.Optimizer:
-    plain: Any = OmegaConf.to_container(OmegaConf.load(path))
-    module, name = plain.pop("_target_").rsplit(".", 1)
+    node: Any = OmegaConf.to_container(OmegaConf.load(path))
+    plain = {key: value for key, value in node.items() if not key.startswith("_")}
+    module, name = node["_target_"].rsplit(".", 1)
     kind = getattr(importlib.import_module(module), name)
     assert plain.keys() <= inspect.signature(kind).parameters.keys()
     optimizer = kind(

@@ -15,11 +15,14 @@ from ptft.optim.schedules import Constant, Cosine, Linear, OneCycle, Schedule, S
 
 CONF = sorted((Path(__file__).parents[2] / "conf" / "schedule").glob("*.yaml"))
 FALLING = [Cosine, OneCycle, Linear, WarmupStableDecay]
+ONE_PEAK = {"constant", "cosine", "linear", "onecycle", "step", "wsd"}
+"""Options that rise to their peak once; a schedule that restarts is another kind."""
 
 
 def from_yaml(path: Path) -> Schedule:
-    plain: Any = OmegaConf.to_container(OmegaConf.load(path))
-    module, name = plain.pop("_target_").rsplit(".", 1)
+    node: Any = OmegaConf.to_container(OmegaConf.load(path))
+    plain = {key: value for key, value in node.items() if not key.startswith("_")}
+    module, name = node["_target_"].rsplit(".", 1)
     schedule = getattr(importlib.import_module(module), name)(**plain)
     assert isinstance(schedule, Schedule)
     return schedule
@@ -30,7 +33,7 @@ def curve(schedule: Schedule, steps: int) -> list[float]:
 
 
 def test_every_schedule_has_its_yaml() -> None:
-    assert [path.stem for path in CONF] == ["constant", "cosine", "linear", "onecycle", "step", "wsd"]
+    assert {path.stem for path in CONF} >= ONE_PEAK
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10, 97, 1000])
@@ -42,7 +45,7 @@ def test_each_yaml_starts_above_zero_and_stays_within_one(path: Path, steps: int
     assert all(math.isfinite(factor) for factor in factors)
 
 
-@pytest.mark.parametrize("path", CONF, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in CONF if path.stem in ONE_PEAK], ids=lambda path: path.stem)
 def test_each_yaml_rises_to_the_peak_and_never_rises_again(path: Path) -> None:
     factors = curve(from_yaml(path), 1000)
     peak = factors.index(max(factors))

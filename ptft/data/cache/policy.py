@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Batch, Examples
-from ptft.data.cache.memory_map import Store, free, needs
+from ptft.data.cache.memory_map import Decode, Store, free, needs
 from ptft.data.examples import MemoryExamples, OnDemandExamples, left_out
 from ptft.data.loader import from_workers, worker_failure
 from ptft.errors import ConfigError, ResourceError, StorageError
@@ -26,7 +26,7 @@ SHARE = 4
 WORTH = 1.0
 """Seconds of work from which on processes are started for it. Threads would not do: with small images they spend
 their time waiting for Python's lock, and two are slower than one."""
-TRAVELS = 2**19
+BYTES_AT_A_TIME = 2**19
 """Bytes that a process reads at a time; two parts of each wait in shared memory, which containers have little of."""
 
 
@@ -69,7 +69,37 @@ def _disk_or_off(mode: str, read: Sequence[OnDemandExamples], size: int, whole: 
     return "off", f"examples are read again in every epoch ({why}, and {_show(disk)} are free in {cache_dir()})"
 
 
-def keep(examples: Examples, mode: str, progress: Callable[[int, int], None]) -> Examples:
+def decode(
+    examples: OnDemandExamples,
+    rows: Tensor,
+    *,
+    worth: float = WORTH,
+    at_a_time: int = BYTES_AT_A_TIME,
+    workers: int | None = None,
+) -> Iterator[tuple[Tensor, Batch]]:
+    """(indices, their batch) over `rows` (long [n]), in order; in processes once it is known to take a while.
+
+    worth: seconds of work from which on that is so. at_a_time: bytes of a batch. workers: how many processes; None is
+    one for each core.
+    """
+    workers = cores() if workers is None else workers
+    step = max(1, min(256, at_a_time * len(examples) // max(1, examples.nbytes)))
+    parts, began = list(torch.split(rows, step)), time.perf_counter()
+    for done, part in enumerate(parts):
+        left = len(parts) - done
+        if done and workers > 1 and (time.perf_counter() - began) / done * left > worth:
+            yield from zip(parts[done:], from_workers(examples, parts[done:], workers), strict=True)
+            return
+        yield part, examples.take(part)
+
+
+def silent(done: int, total: int) -> None:
+    """No progress."""
+
+
+def keep(
+    examples: Examples, mode: str, progress: Callable[[int, int], None] = silent, decode: Decode = decode
+) -> Examples:
     """The same examples as `mode`, one of those that `choose` returns, says; `progress(done, total)` now and then.
 
     Those that are skipped are left out and counted in `notes`. Raises DataError for the first unreadable file or for
@@ -78,13 +108,13 @@ def keep(examples: Examples, mode: str, progress: Callable[[int, int], None]) ->
     if mode == "off" or not isinstance(examples, OnDemandExamples):
         return examples
     try:
-        return into_memory(examples, progress) if mode == "memory" else onto_disk(examples, progress)
+        return (into_memory if mode == "memory" else onto_disk)(examples, progress, decode)
     except RuntimeError as error:
         raise worker_failure(error) or error from error
 
 
 def into_memory(
-    examples: OnDemandExamples, progress: Callable[[int, int], None] = lambda done, total: None
+    examples: OnDemandExamples, progress: Callable[[int, int], None] = silent, decode: Decode = decode
 ) -> Examples:
     """As one tensor of all of them."""
     if examples.uneven:
@@ -99,7 +129,9 @@ def into_memory(
     return _kept(images, examples, kept, torch.arange(total))
 
 
-def onto_disk(examples: OnDemandExamples, progress: Callable[[int, int], None] = lambda done, total: None) -> Examples:
+def onto_disk(
+    examples: OnDemandExamples, progress: Callable[[int, int], None] = silent, decode: Decode = decode
+) -> Examples:
     """As part of the mapped file of the whole set."""
     base, rows = examples.whole()
     store = Store(base)
@@ -121,18 +153,6 @@ def _kept(
     notes = (*notes, *left_out(examples, kept))
     labels = None if examples.labels is None else examples.labels[kept]
     return MemoryExamples(base, None, notes).at(rows[kept], labels)
-
-
-def decode(examples: OnDemandExamples, rows: Tensor) -> Iterator[tuple[Tensor, Batch]]:
-    """(indices, their batch) over `rows` (long [n]), in order; in processes once it is known to take a while."""
-    step = max(1, min(256, TRAVELS * len(examples) // max(1, examples.nbytes)))
-    parts, began = list(torch.split(rows, step)), time.perf_counter()
-    for done, part in enumerate(parts):
-        left = len(parts) - done
-        if done and cores() > 1 and (time.perf_counter() - began) / done * left > WORTH:
-            yield from zip(parts[done:], from_workers(examples, parts[done:], cores()), strict=True)
-            return
-        yield part, examples.take(part)
 
 
 def cores() -> int:

@@ -6,15 +6,16 @@ import signal
 import subprocess
 import sys
 import zlib
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from ptft.data.cache import memory_map, policy
+from ptft.data.cache import memory_map
 from ptft.data.cache.memory_map import PAGE, Store
-from ptft.data.cache.policy import onto_disk
+from ptft.data.cache.policy import decode, onto_disk, silent
 from ptft.data.image import folder as image_folder
 from ptft.data.image.folder import ImageFolder
 from ptft.errors import DataError, StorageError
@@ -90,22 +91,22 @@ def test_a_build_that_an_error_ended_goes_on(monkeypatch):
             return super().take(indices)
 
     monkeypatch.setattr(memory_map, "FLUSH", 1)
-    monkeypatch.setattr(policy, "TRAVELS", 12 * 16)
-    examples = Breaks(100)
+    examples, decoder = Breaks(100), partial(decode, at_a_time=12 * 16)
     with pytest.raises(DataError):
-        onto_disk(examples)
+        onto_disk(examples, silent, decoder)
     assert sorted(examples.read) == list(range(64))
     examples.read, examples.fail = [], False
-    assert values(onto_disk(examples)) == list(range(100))
+    assert values(onto_disk(examples, silent, decoder)) == list(range(100))
     assert sorted(examples.read) == list(range(64, 100))
 
 
 BUILD = """
 import sys, time, torch
+from functools import partial
 from pathlib import Path
 from ptft.data.cache import memory_map, policy
 from tests.data.cache.test_memory_map import Watched
-memory_map.FLUSH, policy.TRAVELS, policy.WORTH = 1, 12 * 16, float("inf")
+memory_map.FLUSH = 1
 
 class Slow(Watched):
     def take(self, indices):
@@ -116,7 +117,7 @@ class Slow(Watched):
 
 Slow.__qualname__ = "Watched"
 Slow.__module__ = "same"
-found = policy.onto_disk(Slow(200))
+found = policy.onto_disk(Slow(200), policy.silent, partial(policy.decode, at_a_time=12 * 16, worth=float("inf")))
 assert found.take(torch.arange(200))["input"][:, 0, 0, 0].tolist() == list(range(200))
 print("whole")
 """

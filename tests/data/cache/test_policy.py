@@ -3,33 +3,27 @@
 import multiprocessing
 import os
 import signal
+from functools import partial
 
 import pytest
 import torch
 
-from ptft.data.cache import policy
-from ptft.data.cache.policy import choose, into_memory, keep, onto_disk
+from ptft.data.cache.policy import choose, decode, free_memory, into_memory, keep, onto_disk, silent
 from ptft.data.examples import MemoryExamples
 from ptft.errors import DataError, ResourceError, StorageError
 from tests.data.test_examples import Counting
 
 
-def silent(done, total):
-    pass
-
-
 @pytest.fixture(params=["here", "processes"])
-def where(request, monkeypatch):
-    """Whether examples are read in this process or, from the second part on, in others."""
-    monkeypatch.setattr(policy, "WORTH", float("inf") if request.param == "here" else 0.0)
-    monkeypatch.setattr(policy, "TRAVELS", 12 * 16)
-    monkeypatch.setattr(policy, "cores", lambda: 2)
+def decoder(request):
+    """Reads 16 examples at a time, in this process or, from the second part on, in others."""
+    return partial(decode, worth=float("inf") if request.param == "here" else 0.0, at_a_time=12 * 16, workers=2)
 
 
 @pytest.mark.parametrize("mode", ["memory", "disk"])
-def test_every_example_is_read_once_in_order_and_progress_ends_at_the_total(where, mode):
+def test_every_example_is_read_once_in_order_and_progress_ends_at_the_total(decoder, mode):
     said, examples = [], Counting(200)
-    kept = keep(examples, mode, lambda done, total: said.append((done, total)))
+    kept = keep(examples, mode, lambda done, total: said.append((done, total)), decoder)
     assert kept.in_memory
     assert kept.notes == ()
     for indices in (torch.arange(200), torch.tensor([7, 199, 0])):
@@ -49,8 +43,8 @@ def test_what_is_off_or_in_memory_already_stays_as_it_is():
 
 
 @pytest.mark.parametrize("read", [into_memory, onto_disk])
-def test_unreadable_files_are_left_out_said_and_capped(where, read):
-    kept = read(Counting(100, broken=[3, 50]))
+def test_unreadable_files_are_left_out_said_and_capped(decoder, read):
+    kept = read(Counting(100, broken=[3, 50]), silent, decoder)
     assert len(kept) == 98
     batch = kept.take(torch.tensor([2, 3]))
     assert batch["input"][:, 0, 0, 0].tolist() == [2, 4]
@@ -78,16 +72,16 @@ class Deadly(Counting):
 
 
 @pytest.mark.parametrize("mode", ["memory", "disk"])
-def test_the_first_error_comes_through(where, mode):
+def test_the_first_error_comes_through(decoder, mode):
     with pytest.raises(DataError, match=r"file70\.png"):
-        keep(Broken(100), mode, silent)
+        keep(Broken(100), mode, silent, decoder)
     assert not multiprocessing.active_children()
 
 
-@pytest.mark.parametrize("where", ["processes"], indirect=True)
-def test_a_killed_process_is_named_with_its_signal(where):
+@pytest.mark.parametrize("decoder", ["processes"], indirect=True)
+def test_a_killed_process_is_named_with_its_signal(decoder):
     with pytest.raises(ResourceError, match="Killed"):
-        keep(Deadly(100), "memory", silent)
+        keep(Deadly(100), "memory", silent, decoder)
 
 
 @pytest.mark.parametrize("read", [into_memory, onto_disk])
@@ -140,4 +134,4 @@ def test_nothing_is_said_where_nothing_is_read():
 
 
 def test_free_memory_is_less_than_there_is():
-    assert 2**20 < policy.free_memory() < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 2**20 < free_memory() < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
