@@ -44,14 +44,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from ptft.data.examples import MemoryExamples
-from ptft.data.image.source import SplitSource
+from ptft.data.image.source import ImageSource
 from ptft.data.source import Keys
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class Newcomer(SplitSource):
+class Newcomer(ImageSource):
     def __init__(self, count: int = 40, **keys: Unpack[Keys]) -> None:
         super().__init__(**keys)
         self.count = count

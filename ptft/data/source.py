@@ -235,7 +235,7 @@ class Shared(TypedDict, total=False):
 
 
 class Keys(Shared, total=False):
-    """The keys of every dataset of images; `ptft.data.image.source.SplitSource` says what they mean."""
+    """The keys of every dataset of images; `ptft.data.image.source.ImageSource` says what they mean."""
 
     size: int | Sequence[int] | None
     channels: int | None

@@ -50,7 +50,7 @@ HOSTILE = [
     "ptft.core.Source",
     "ptft.core.Objective",
     "ptft.optim.schedules.Schedule",
-    "ptft.data.image.source.SplitSource",
+    "ptft.data.image.source.ImageSource",
     "torch.optim.Optimizer",
     "torch.optim.Optimizer.load_state_dict",
     "torch.optim.lr_scheduler.StepLR",

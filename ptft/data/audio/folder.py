@@ -12,7 +12,7 @@ from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
 from ptft.data.audio.filename_pattern import Pattern, Rule
-from ptft.data.audio.source import RECORDINGS, FileRecordings, RecordingKeys, RecordingSource
+from ptft.data.audio.source import RECORDINGS, AudioSource, FileRecordings, RecordingKeys
 from ptft.data.folders import Listing, divide, list_all, refused
 from ptft.data.source import unknown
 from ptft.errors import ConfigError, DataError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class AudioFolder(RecordingSource):
+class AudioFolder(AudioSource):
     """Recordings with one class each.
 
     root: a folder of `train/CLASS/recording.wav`, `val/CLASS/…` and perhaps `test/CLASS/…`; or of `CLASS/…`, divided

@@ -12,7 +12,7 @@ from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio import transcripts
 from ptft.data.audio.examples import Targets
-from ptft.data.audio.source import FileRecordings, RecordingKeys, RecordingSource, Span
+from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys, Span
 from ptft.data.records import read_records
 from ptft.errors import ConfigError, DataError
 
@@ -35,7 +35,7 @@ class Utterance(NamedTuple):
     where: str
 
 
-class AudioManifest(RecordingSource):
+class AudioManifest(AudioSource):
     """Recordings with transcripts (a column `text`) or classes (a column `label`).
 
     root: a CSV or JSONL file; paths are relative to its folder, rows without a split are "train". Or a folder of

@@ -28,7 +28,7 @@ Span = tuple[float, float]
 
 
 class RecordingKeys(Shared, total=False):
-    """The keys of every dataset of recordings; `RecordingSource` says what they mean."""
+    """The keys of every dataset of recordings; `AudioSource` says what they mean."""
 
     rate: int | None
     seconds: float | None
@@ -89,7 +89,7 @@ class FileRecordings(OnDemandRecordings):
         return digest.digest()
 
 
-class RecordingSource(DividedSource):
+class AudioSource(DividedSource):
     """A source of recordings with classes or transcripts. A subclass calls `describe`, and implements `load`.
 
     rate: samples a second; None is the checkpoint's, else the dataset's own.

@@ -10,7 +10,7 @@ import torch
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.examples import Targets
-from ptft.data.audio.source import FileRecordings, RecordingKeys, RecordingSource
+from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
 from ptft.data.folders import Listing
 from ptft.errors import ConfigError, DataError
 
@@ -22,7 +22,7 @@ RATE = 16_000
 EXPECTED = "expected root/WORD/*.wav with root/validation_list.txt and root/testing_list.txt, as they are unpacked"
 
 
-class SpeechCommands(RecordingSource):
+class SpeechCommands(AudioSource):
     """Recordings of single words: a folder a word, and two lists of those that are not trained on.
 
     Folders that begin with an underscore (background noise) are no words.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ptft.data.audio.examples import PAD, OnDemandRecordings, Targets
 from ptft.data.audio.reader import LOUDEST
-from ptft.data.audio.source import RecordingKeys, RecordingSource
+from ptft.data.audio.source import AudioSource, RecordingKeys
 from ptft.data.splitmix import key, mix, noise, uniform, within
 from ptft.errors import ConfigError
 
@@ -100,7 +100,7 @@ class ToneRecordings(OnDemandRecordings):
         return hashlib.sha256(first + self.keys.numpy().tobytes() + self.vowels.numpy().tobytes()).digest()
 
 
-class Tones(RecordingSource):
+class Tones(AudioSource):
     """Vowels, one a recording with its class, or strings of them with a transcript.
 
     count: how many recordings are in train; held_out: in val and in test each.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ptft.data.examples import MemoryExamples
-from ptft.data.image.source import SplitSource
+from ptft.data.image.source import ImageSource
 from ptft.data.source import Keys
 from ptft.data.stratify import stratified_order
 
@@ -23,7 +23,7 @@ _DIVISION = 1797
 """Seed of the division: a constant, so that no seed of a run moves an image from test to train."""
 
 
-class Digits(SplitSource):
+class Digits(ImageSource):
     """8 x 8 pixels, white on black, made 28 x 28 unless asked otherwise. Embedded: needs no files."""
 
     def __init__(self, **keys: Unpack[Keys]) -> None:

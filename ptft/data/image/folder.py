@@ -18,7 +18,7 @@ from ptft.data import files
 from ptft.data.examples import OnDemandExamples
 from ptft.data.folders import Listing, Media, list_all
 from ptft.data.image import reader as image_reader
-from ptft.data.image.source import NO_CLASS, SplitSource
+from ptft.data.image.source import NO_CLASS, ImageSource
 from ptft.data.source import Keys, pair, unknown
 from ptft.errors import ConfigError, DataError
 
@@ -94,7 +94,7 @@ class FileExamples(OnDemandExamples):
         return files.digests(self.paths, self.root)
 
 
-class ImageFolder(SplitSource):
+class ImageFolder(ImageSource):
     """Images of any kind and size, one folder a class.
 
     root: a folder of `train/CLASS/image.jpg`, `val/CLASS/…` and perhaps `test/CLASS/…`; or of `CLASS/image.jpg`,

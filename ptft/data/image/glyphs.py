@@ -20,7 +20,7 @@ from torch.nn import functional
 from ptft.core import Batch
 from ptft.data.examples import OnDemandExamples
 from ptft.data.image import reader as image_reader
-from ptft.data.image.source import SplitSource
+from ptft.data.image.source import ImageSource
 from ptft.data.ragged import starts_of
 from ptft.data.source import Keys
 from ptft.data.splitmix import key, mix, noise, uniform, within
@@ -137,7 +137,7 @@ def _coarsen(strokes: Tensor, chosen: Tensor) -> Tensor:
     return strokes.index_copy(0, rows, functional.interpolate(small, strokes.shape[1:], mode="bilinear").squeeze(1))
 
 
-class Glyphs(SplitSource):
+class Glyphs(ImageSource):
     """Distorted characters, white on black, 28 x 28 unless asked otherwise. Embedded: needs no files.
 
     images: how many in train; val and test have `held_out` each, and no image in common.

@@ -24,7 +24,7 @@ RESIZE_AT_ONCE = 2**30
 """Bytes up to which images in memory are resized once; beyond, a batch at a time."""
 
 
-class SplitSource(DividedSource):
+class ImageSource(DividedSource):
     """A source of labelled images. A subclass calls `describe` when it knows its classes, and implements `load`.
 
     size: height and width of the images, one number or two; None is the checkpoint's, else the dataset's own.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ptft.data.examples import MemoryExamples
 from ptft.data.image import cifar, idx
-from ptft.data.image.source import SplitSource
+from ptft.data.image.source import ImageSource
 from ptft.data.source import Keys, unknown
 from ptft.errors import ConfigError, DataError
 
@@ -53,7 +53,7 @@ KNOWN = {
 }
 
 
-class Torchvision(SplitSource):
+class Torchvision(ImageSource):
     """One of KNOWN, by `name`. Its own splits are train and test; val is a stratified tenth of train by default.
 
     root: the folder that torchvision calls root too; `download` fetches what is missing there, one process at a time.

@@ -10,7 +10,7 @@ from ptft.data.labels import to_labels
 from ptft.data.source import unknown
 from ptft.data.splits import divide, split_by_word, split_files
 from ptft.data.text.examples import NO_LABEL, TextExamples, in_a_row, room
-from ptft.data.text.source import LabelledTexts, TextKeys
+from ptft.data.text.source import TextKeys, TextSource
 from ptft.data.text.words import NO_WORD, cut_points, tokens, word_ids
 from ptft.errors import ConfigError, DataError
 from ptft.metrics.entities import tags_of
@@ -27,7 +27,7 @@ class Tagged(NamedTuple):
     where: str
 
 
-class Conll(LabelledTexts):
+class Conll(TextSource):
     """Sentences whose words have tags.
 
     root: a folder of files with train, dev (val, testa) and test (testb) in their names; or one file, divided 80/10/10.

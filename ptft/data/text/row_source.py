@@ -13,11 +13,11 @@ from ptft.data.records import Columns, TextRecord
 from ptft.data.source import unknown
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences
-from ptft.data.text.source import LabelledTexts
+from ptft.data.text.source import TextSource
 from ptft.errors import ConfigError, DataError
 
 
-class RowTexts(LabelledTexts):
+class RowTexts(TextSource):
     """Texts that come in rows. A subclass sets `columns` and calls `describe_rows`, and implements `read`.
 
     Raises DataError naming the place of a row whose label can't be used.

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class TextKeys(Shared, total=False):
-    """The keys of every dataset of labelled texts; `LabelledTexts` says what they mean."""
+    """The keys of every dataset of labelled texts; `TextSource` says what they mean."""
 
     tokenizer: str | None
     vocabulary: int
     length: int | None
 
 
-class LabelledTexts(DividedSource):
+class TextSource(DividedSource):
     """A source of texts and what is asked of them. A subclass calls `describe`, and implements `load`.
 
     tokenizer: bytes, bpe, wordpiece or unigram, trained on the training split, or the path of one; None is the

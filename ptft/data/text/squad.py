@@ -16,7 +16,7 @@ from ptft.data.source import Part, unknown
 from ptft.data.splits import divide, split_by_word, split_files
 from ptft.data.text.examples import TextExamples, in_a_row
 from ptft.data.text.questions import Question, Window, best_answers, parse, windows
-from ptft.data.text.source import LabelledTexts, TextKeys
+from ptft.data.text.source import TextKeys, TextSource
 from ptft.errors import ConfigError
 from ptft.metrics.squad import exact_match, f1
 
@@ -70,7 +70,7 @@ class QuestionExamples(TextExamples):
         return {"exact_match": exact, "f1": shared}
 
 
-class Squad(LabelledTexts):
+class Squad(TextSource):
     """JSON files in the layout of SQuAD 1.1 and 2.0 (Rajpurkar et al. 2016, 2018).
 
     root: a folder of files with train and dev (val) and perhaps test in their names; or one file, divided 80/10/10.

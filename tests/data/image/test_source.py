@@ -10,13 +10,13 @@ from ptft.data.examples import MemoryExamples, Resized
 from ptft.data.image import reader as image_reader
 from ptft.data.image import source as image_source
 from ptft.data.image.digits import Digits
-from ptft.data.image.source import SplitSource
+from ptft.data.image.source import ImageSource
 from ptft.errors import ConfigError, DataError
 
 NAMES = ("ant", "bee", "cat", "dog")
 
 
-class Numbered(SplitSource):
+class Numbered(ImageSource):
     """Image i of a split is filled with i, so that a batch says which examples it holds."""
 
     counts: ClassVar = {"train": 200, "val": 40, "test": 60}
