@@ -183,7 +183,10 @@ def _example(base: DictConfig) -> str:
         shown = str(newest.relative_to(Path.cwd()) / "checkpoints" / "best.pt")
     except (CheckpointError, ValueError):
         shown = "outputs/…/checkpoints/best.pt"
-    needed = "from_ckpt" in (base.names.dataset, base.names.objective) or "compare" in base
+    needed = (
+        "from_ckpt" in (base.names.dataset, base.names.objective)
+        or OmegaConf.select(base, "stage.reuses", default=None) is not None
+    )
     scratch = "" if needed else ", or ckpt=null to train from scratch"
     return f"stage={stage} starts from a checkpoint: type ckpt={shown}, or ckpt=latest for the newest one{scratch}"
 
