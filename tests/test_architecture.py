@@ -11,8 +11,8 @@ PACKAGE = ROOT / "ptft"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
-    {"core", "errors", "validators", "loggers"},
-    {"metrics", "runtime", "augment", "distributed", "runs", "optim"},
+    {"core", "errors", "validators"},
+    {"loggers", "metrics", "runtime", "augment", "distributed", "runs", "optim"},
     {"data", "checkpoint", "finetune"},
     {"models", "train", "config"},
     {"objectives", "builders", "launch"},

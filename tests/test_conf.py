@@ -18,6 +18,7 @@ KNOWN = {
     "model": """airbench audio_cnn audio_transformer bert_small bert_tiny cnn conformer_small convnet convnext_tiny
         efficientnet_b0 from_ckpt gpt_small gpt_tiny huggingface mobilenet_v3_small resnet18 resnet50 timm torchvision
         vit_b_16 vit_small vit_tiny""",
+    "logger": "tensorboard",
     "objective": """byol causal_lm classify ctc dino distill from_ckpt mae masked_lm regress replaced_token rotation
         simclr simclr_audio span spectrogram_mae tag wav2vec2""",
     "optimizer": "adam adamw muon sgd",
@@ -59,9 +60,10 @@ def one_of_each_class():
 
 @pytest.mark.parametrize("option", one_of_each_class())
 def test_a_step_with_an_option_of_every_class(option, ptft, tmp_path):
-    done = ptft(*overrides(option, tmp_path / "data"), "dry_run=true")
+    dry = not option.startswith("logger/")  # which hears of real steps only
+    done = ptft(*overrides(option, tmp_path / "data"), *(["dry_run=true"] if dry else ["hydra.run.dir=run"]))
     assert done.code == 0, done.text
-    assert "cost, from one step" in done.out or option.startswith("stage/")  # which may do something else
+    assert not dry or "cost, from one step" in done.out or option.startswith("stage/")  # which may do something else
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -70,7 +72,7 @@ def test_every_option_composes(option):
 
     group, name = option.split("/")
     cfg = compose([f"{group}={name}"])
-    assert cfg.names[group] == name
+    assert cfg.names[group] in (name, [name])  # of some groups several may be chosen
 
 
 @pytest.mark.parametrize("group", KNOWN)

@@ -134,12 +134,54 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     return {"examples": len(examples)}
 '''
 
+LOGGER = '''"""Logger of the lowest loss so far, in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ptft.loggers.logger import Logger
+
+
+class Newcomer(Logger):
+    def __init__(self, folder: Path, digits: int = 3) -> None:
+        self.path, self.digits = folder / "lowest.txt", digits
+        self.lowest = float("inf")
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        self.lowest = min(self.lowest, row["loss"])
+        self.path.write_text(f"{self.lowest:.{self.digits}f}")
+'''
+
+SCHEDULE = '''"""Cosine schedule that begins anew (SGDR: Loshchilov & Hutter 2017), in rounds of equal length."""
+
+from __future__ import annotations
+
+import math
+
+from ptft.optim.schedules import Schedule
+
+
+class Newcomer(Schedule):
+    def __init__(self, *, warmup: int | float = 0, rounds: int = 3) -> None:
+        super().__init__(warmup=warmup)
+        self.rounds = rounds
+
+    def fall(self, step: float, steps: float, warmup: float) -> float:
+        done = (step - warmup) / max(steps - warmup, 1) * self.rounds
+        return (1 + math.cos(math.pi * (done % 1))) / 2
+'''
+
 FILES = {
     "ptft/models/image/newcomer.py": MODEL,
     "ptft/data/image/newcomer.py": DATASET,
     "ptft/objectives/self_supervised/newcomer.py": OBJECTIVE,
     "ptft/metrics/newcomer.py": METRIC,
     "ptft/stages/newcomer.py": STAGE,
+    "ptft/loggers/newcomer.py": LOGGER,
+    "ptft/optim/newcomer.py": SCHEDULE,
     "conf/model/newcomer.yaml": """# One matrix.
 _target_: ptft.models.image.newcomer.Newcomer
 width: 8   # of the features
@@ -170,6 +212,20 @@ betas: [0.9, 0.999]
 
 _rules_: {lr: above 0, weight_decay: at least 0, betas: betas}
 """,
+    "conf/logger/newcomer.yaml": """# @package logger.newcomer
+# The lowest loss so far.
+_target_: ptft.loggers.newcomer.Newcomer
+digits: 3   # behind the point
+
+_rules_: {digits: count}
+""",
+    "conf/schedule/newcomer.yaml": """# Cosine that begins anew.
+_target_: ptft.optim.newcomer.Newcomer
+warmup: 0.0   # a whole number of steps, or a fraction of the run
+rounds: 3     # how often it falls
+
+_rules_: {warmup: at least 0, rounds: count}
+""",
     "conf/stage/newcomer.yaml": """# @package _global_
 # Say how many examples there are.
 stage:
@@ -191,6 +247,8 @@ BREAKS = {
     "ptft/objectives/self_supervised/newcomer.py": ("torch.cat([x, -x])", "x"),
     "conf/optimizer/newcomer.yaml": ("betas:", "bettas:"),
     "ptft/stages/newcomer.py": ("cfg.times", "cfg.multiple"),
+    "ptft/loggers/newcomer.py": ('row["loss"]', 'row["losses"]'),
+    "ptft/optim/newcomer.py": ("self.rounds = rounds", "self.round = rounds"),
 }
 """A mistake in each that composes."""
 

@@ -19,6 +19,7 @@ from ptft.data.loader import Loader
 from ptft.errors import ConfigError, shortened
 from ptft.finetune import lora
 from ptft.finetune.phases import Phases, planned
+from ptft.loggers.logger import Logger
 from ptft.optim.eager import without_dynamo
 from ptft.optim.param_groups import parameter_groups
 from ptft.optim.schedules import Schedule
@@ -91,6 +92,11 @@ def optimizer(
 
 def schedule(node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Schedule:
     return make("schedule", node, Schedule, trusted)  # type: ignore[type-abstract]
+
+
+def loggers(nodes: Mapping[str, Any], trusted: tuple[str, ...] = (), **about: Any) -> list[Logger]:
+    """Those that were chosen; about: `folder`, `config` and `step`, as `Logger` describes them."""
+    return [make(f"logger.{name}", node, Logger, trusted, **about) for name, node in nodes.items()]
 
 
 def budget(train: Mapping[str, Any], per_epoch: int) -> Budget:

@@ -24,7 +24,9 @@ from omegaconf.errors import OmegaConfBaseException
 from ptft.config.overrides import Overrides
 from ptft.errors import ConfigError, suggest
 
-GROUPS = ("model", "dataset", "objective", "optimizer", "schedule", "stage", "experiment")
+GROUPS = ("model", "dataset", "objective", "optimizer", "schedule", "stage", "experiment", "logger")
+SEVERAL = ("logger",)
+"""Groups of which any number of options can be chosen, each a node of its own below the group."""
 NOTES = ("_rules_", "_test_")
 """What a YAML file says beside its keys: what their values must be (ptft.config.rules), and what a test of it types."""
 VERSION: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__ < "1.4" else {}
@@ -105,7 +107,7 @@ def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
     _only_hydras_own(cfg.hydra)
     choices = cfg.hydra.runtime.choices
     OmegaConf.set_struct(cfg, False)
-    cfg.names = {group: choices.get(group) for group in GROUPS}
+    cfg.names = {group: list(cfg[group]) if group in SEVERAL else choices.get(group) for group in GROUPS}
     OmegaConf.set_struct(cfg, True)
     return cfg
 
@@ -218,4 +220,7 @@ def unknown_key(
 
 def _exists(loader: Any, override: Override) -> bool:
     value = override.value()
-    return value is None or override.is_sweep_override() or value in loader.get_group_options(override.key_or_group)
+    if value is None or override.is_sweep_override():
+        return True
+    asked = value if isinstance(value, list) else [value]
+    return set(map(str, asked)) <= set(loader.get_group_options(override.key_or_group))

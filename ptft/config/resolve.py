@@ -38,6 +38,7 @@ FREE_ON_RESUME = (
     "dataset.cache",
     "trusted",
     "resume",
+    "logger",
 )
 """Keys (and what is below them) that may change when a run is continued."""
 
@@ -218,6 +219,8 @@ def _continued(overrides: Overrides, opened: Opened) -> Job:
     _same_run(cfg, typed)
     if any(typed.get(f"train.{key}") is not None for key in BUDGET):
         cfg.train.update(dict.fromkeys(BUDGET))
+    if "logger" in typed:
+        cfg.logger = compose.compose(overrides.where(lambda key: key == "logger")).logger
     for override in overrides.parsed:
         if override.key_or_group not in compose.GROUPS:
             OmegaConf.update(cfg, override.key_or_group, override.value(), force_add=True)
@@ -233,6 +236,9 @@ def _stored(config: dict[str, Any]) -> DictConfig:
     cfg, known = OmegaConf.create(config), compose.compose([])
     for node in ("train", "finetune"):
         cfg[node] = OmegaConf.merge(known[node], cfg[node])
+    for key in known:
+        if key not in cfg and key != "hydra":
+            cfg[key] = known[key]
     return _known_stage(cfg)
 
 

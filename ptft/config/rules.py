@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,25 @@ def rules(config: Mapping[str, Any]) -> dict[str, Rule]:
     does not exist.
     """
     found: dict[str, Rule] = {}
-    for group in compose.GROUPS:
-        node, name = config.get(group), config.get("names", {}).get(group)
-        if not isinstance(node, Mapping) or "_target_" not in node:
-            continue
-        prefix = "" if group == "stage" else f"{group}."
-        for key, said in {**_of_class(group, current(str(node["_target_"]))), **_of_copy(group, name)}.items():
-            found[f"{prefix}{key}"] = _rule(group, key, said)
+    for group, prefix, name, node in _options(config):
+        said = {**_of_class(group, current(str(node["_target_"]))), **_of_copy(group, name)}
+        found |= {f"{prefix}{key}": _rule(group, key, rule) for key, rule in said.items()}
     return found
+
+
+def _options(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Mapping[str, Any]]]:
+    """Group, beginning of its keys' paths, name and node of every option that was chosen and names a class."""
+    for group in compose.GROUPS:
+        node = config.get(group)
+        if not isinstance(node, Mapping):
+            continue
+        if group in compose.SEVERAL:
+            chosen = [(f"{group}.{name}.", name, child) for name, child in node.items()]
+        else:
+            chosen = [("" if group == "stage" else f"{group}.", config.get("names", {}).get(group), node)]
+        for prefix, name, option in chosen:
+            if isinstance(option, Mapping) and "_target_" in option:
+                yield group, prefix, name, option
 
 
 def _rule(group: str, key: str, said: Any) -> Rule:

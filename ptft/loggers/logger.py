@@ -10,6 +10,10 @@ class Logger:
     """Told what a training does; each method does nothing unless a logger has a use for it.
 
     A row is plain data: `step`, `epoch`, `split`, `seconds` of training so far, and metrics by name.
+
+    One of the group `logger` is built where a training begins or continues. Of these, its `__init__` is passed those
+    that it takes: `folder` (a Path, the run's), `config` (plain dicts, of the run) and `step` (where the training
+    begins; not 0 where a run continues).
     """
 
     def step(self, step: int) -> None:
@@ -31,6 +35,9 @@ class Logger:
         self, name: str, split: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]
     ) -> None:
         """A matrix of the evaluation of a split at the end, e.g. "confusion", with names of rows and columns."""
+
+    def finished(self, summary: Mapping[str, Any]) -> None:
+        """The run's end, with what `summary.json` holds; not called where a run fails or is interrupted."""
 
     def close(self) -> None:
         """Called once, when the run ends or fails."""
@@ -63,6 +70,10 @@ class Loggers(Logger):
     ) -> None:
         for logger in self.loggers:
             logger.table(name, split, rows, columns, values)
+
+    def finished(self, summary: Mapping[str, Any]) -> None:
+        for logger in self.loggers:
+            logger.finished(summary)
 
     def close(self) -> None:
         for logger in self.loggers:

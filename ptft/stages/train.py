@@ -9,6 +9,7 @@ import time
 from functools import partial
 from typing import Any
 
+from ptft.builders import components
 from ptft.builders.inputs import eval_loader
 from ptft.builders.run import Run, build
 from ptft.checkpoint import file as checkpoint_file
@@ -57,7 +58,9 @@ def _loggers(r: Run, out: Console, folder: RunFolder) -> Loggers:
     t = r.training
     monitor = t.monitor["metric"].split("/")[-1]
     console_logger = ConsoleLogger(out, t.total, dataclasses.asdict(t.progress), monitor)
-    return Loggers(JsonlLogger(folder.path, out), console_logger)
+    about = {"folder": folder.path, "config": r.cfg.plain(), "step": t.progress.step}
+    chosen = components.loggers(r.cfg.logger, r.cfg.trusted, **about)
+    return Loggers(JsonlLogger(folder.path, out), console_logger, *chosen)
 
 
 def _one_step(r: Run) -> float:
@@ -165,5 +168,6 @@ def _finish(r: Run, out: Console, loggers: Loggers, folder: RunFolder, train: di
         loggers.log({**row, "seconds": round(t.progress.seconds, 3)})
     summary = summarise(r, "finished", metrics)
     write_json(folder.path / "summary.json", summary)
+    loggers.finished(summary)
     messages.closing(r, out, folder.path, summary)
     return metrics
