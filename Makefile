@@ -15,7 +15,7 @@ demo: $(VENV)/.installed
 
 # A process a core, and a thread a process: threads of two processes on the same cores wait for each other.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 bench: $(VENV)/.tools
 	$(BIN)/python -m tests.benchmarks $(BENCH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -56,14 +57,30 @@ class OptionFiles(FileConfigSource):
         return "ptft"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        result = super().load_config(config_path)
-        assert isinstance(result.config, DictConfig)
-        for note in NOTES:
-            result.config.pop(note, None)
-        return result
+        file = Path(self.path, self._normalize_file_name(config_path))
+        if not file.is_file():
+            return super().load_config(config_path)  # which says so
+        header, content = _read(file, file.stat().st_mtime_ns)
+        where = f"{self.scheme()}://{self.path}"
+        return ConfigResult(config=OmegaConf.create(content), path=where, provider=self.provider, header=dict(header))
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         return [name for name in super().list(config_path, results_filter) if not name.startswith("_")]
+
+
+@cache
+def _read(file: Path, changed: int) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """Header and content of a YAML file, without its notes; read once as long as it does not change."""
+    with file.open(encoding="utf-8") as opened:
+        header = ConfigSource._get_header_dict(opened.read(512))
+        opened.seek(0)
+        config = OmegaConf.load(opened)
+    assert isinstance(config, DictConfig)
+    for note in NOTES:
+        config.pop(note, None)
+    content = OmegaConf.to_container(config)
+    assert isinstance(content, dict)
+    return header, {str(key): value for key, value in content.items()}
 
 
 class OurConf(SearchPathPlugin):

@@ -26,14 +26,14 @@ from ptft.train.state import Budget, Every, Training
 from ptft.train.watch import FiniteCheck
 from tests.benchmarks.common import Options, fitted, in_turn, rates
 
-CPU, BATCH, STEPS = torch.device("cpu"), 64, 150
+CPU, BATCH = torch.device("cpu"), 64
 
 
-def prepared() -> Training:
-    """The cnn on random images, in the fastest way that this machine has."""
+def prepared(steps: int = 150) -> Training:
+    """The cnn on random images, an epoch of so many steps, in the fastest way that this machine has."""
     process.keep_freed_memory()
     spec = Spec("image", {"size": [28, 28], "channels": 1, "fit": "none"}, classes=tuple("0123456789"), mean=(0.5,))
-    images = torch.randint(256, (BATCH * STEPS, 1, 28, 28), dtype=torch.uint8)
+    images = torch.randint(256, (BATCH * steps, 1, 28, 28), dtype=torch.uint8)
     task = Classify(CNN(spec), spec)
     loader = Loader(MemoryExamples(images, torch.arange(len(images)) % 10), BATCH, shuffle=True)
     chosen = fastest(task, loader.first(), choices("auto", "auto", CPU, task), CPU, {"bench": 1})[0]
@@ -64,17 +64,17 @@ def bare(t: Training) -> float:
         clip_and_scale(t.parameters, step.count, t.clip)
         t.optimizer.step()
         t.optimizer.zero_grad()
-    return STEPS / (time.perf_counter() - began)
+    return len(t.loader) / (time.perf_counter() - began)
 
 
 def ours(t: Training, folder: Path) -> float:
     """Steps a second of `fit`, with everything that it logs and watches."""
-    return STEPS / fitted(t, folder, STEPS)
+    return len(t.loader) / fitted(t, folder, len(t.loader))
 
 
 def overhead(options: Options) -> str:
     """`fit` beside a bare loop over the same objects, in one process."""
-    t = prepared()
+    t = prepared(max(1, options.images // 100))
     bare(t)
     figures = in_turn(options.rounds, **{"bare loop": lambda: bare(t), "fit": lambda: ours(t, options.work / "loop")})
     return rates(figures, "bare loop", "steps/s")

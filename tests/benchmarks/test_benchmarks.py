@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 @pytest.mark.slow
 def test_each_side_runs_and_the_table_says_how_they_compare(tmp_path):
-    arguments = [sys.executable, "-m", "tests.benchmarks", "loop", "inputs", "--rounds", "1", "--images", "1000"]
+    arguments = [sys.executable, "-m", "tests.benchmarks", "loop", "inputs", "--rounds", "1", "--images", "200"]
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "| bare loop |" in done.stdout

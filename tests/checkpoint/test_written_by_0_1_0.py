@@ -168,13 +168,14 @@ def test_a_new_task_starts_from_it(ptft, tmp_path, name, task):
 @pytest.mark.parametrize(
     "typed",
     [
-        ["stage=pretrain", "model=cnn", "dataset=digits", "optimizer=muon"],
-        ["stage=finetune", "ckpt=null", "model=vit_tiny", "objective=dino"],
+        ["stage=pretrain", "model=cnn", "model.channels=[4,8]", "model.width=16", "dataset=digits", "optimizer=muon"],
+        ["stage=finetune", "ckpt=null", "model=vit_tiny", "model.depth=1", "model.width=48", "objective=dino"],
         ["stage=pretrain", "model=gpt_tiny", "dataset=grammar", "objective=causal_lm"],
         [
             "stage=pretrain",
             "model=conformer_small",
             "model.depth=1",
+            "model.width=32",
             "dataset=tones",
             "dataset.words=[1,2]",
             "objective=ctc",

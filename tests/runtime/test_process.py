@@ -14,13 +14,13 @@ from ptft.runtime import process
 kept = process.keep_freed_memory() if sys.argv[1] == "keep" else True
 import torch
 from torch import nn
-net, x = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU()), torch.randn(64, 1, 28, 28)
+net, x = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU()), torch.randn(32, 1, 28, 28)
 def step():
     net(x).sum().backward()
-for _ in range(20):
+for _ in range(8):
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(30):
+for _ in range(12):
     step()
 print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """

@@ -36,6 +36,7 @@ TOP = {
     "transfer",
     "versions",
 }
+SMALLER = ["model.channels=[8,16]", "model.width=64"]
 DIGITS = ["dataset.limit=64", "train.steps=6", "train.every.evaluate=3", "train.every.log=3"]
 
 
@@ -208,7 +209,7 @@ OPTIONS = [
 @pytest.mark.parametrize("option", ["train.every.save=2", *OPTIONS])
 def test_an_option_of_training_changes_what_is_trained(ptft, without, option):
     """To the bit, on a CPU; the first one changes nothing, so that what the others change is theirs."""
-    command = ("stage=pretrain", "dataset=digits", *DIGITS, "device=cpu", "precision=fp32")
+    command = ("stage=pretrain", "dataset=digits", *DIGITS, *SMALLER, "device=cpu", "precision=fp32")
     if not without.exists():
         assert ptft(*command, f"hydra.run.dir={without}").code == 0
     done = ptft(*command, option, "hydra.run.dir=run")
@@ -221,18 +222,26 @@ def test_an_option_of_training_changes_what_is_trained(ptft, without, option):
 @pytest.mark.slow
 def test_training_learns_and_pretraining_on_glyphs_transfers(ptft):
     """A linear probe on glyph features beats one on random features by far, on real digits."""
-    assert ptft("stage=pretrain", "dataset.images=4000", "train.epochs=2", "hydra.run.dir=pre").code == 0
+    images = ["dataset.images=2000", "dataset.held_out=300", "train.epochs=4"]
+    assert ptft("stage=pretrain", *images, *SMALLER, "hydra.run.dir=pre").code == 0
     assert read(Path("pre"), "summary.json")["metrics"]["test"]["accuracy"] > 0.7
-    probe = ["stage=finetune", "finetune.train=head", "dataset.per_class=10", "train.steps=150", "optimizer.lr=1e-3"]
+    probe = ["stage=finetune", "finetune.train=head", "dataset.per_class=10", "train.steps=100", "optimizer.lr=2e-3"]
     assert ptft(*probe, "ckpt=pre", "hydra.run.dir=glyphs").code == 0
-    assert ptft(*probe, "ckpt=null", "hydra.run.dir=random").code == 0
+    assert ptft(*probe, "ckpt=null", *SMALLER, "hydra.run.dir=random").code == 0
     gain = [read(Path(name), "summary.json")["metrics"]["test"]["accuracy"] for name in ("glyphs", "random")]
     assert gain[0] > gain[1] + 0.03
 
 
 def test_a_sweep_ends_in_its_table(ptft, tmp_path):
     done = ptft(
-        "-m", "stage=pretrain", "dataset=digits", *DIGITS, "optimizer.lr=1e-3,1e-9", "seed=0,1", "hydra.sweep.dir=sweep"
+        "-m",
+        "stage=pretrain",
+        "dataset=digits",
+        *DIGITS,
+        *SMALLER,
+        "optimizer.lr=1e-3,1e-9",
+        "seed=0,1",
+        "hydra.sweep.dir=sweep",
     )
     assert done.code == 0, done.text
     table = done.out.split("4 jobs, best first")[1]
