@@ -1,4 +1,4 @@
-# make demo: pretrain on glyphs, finetune on real digits, offline.   make test: all checks.   make bench: speed (BENCH='survey --root DIR').   make docs: the tables of conf/README.md.   All set themselves up.
+# make demo: pretrain on glyphs, finetune on real digits, offline.   make test: all checks.   make bench: speed (BENCH='survey --root DIR').   make docs: the tables of conf/README.md.   make fuzz: damaged files for every reader (FUZZ='--minutes 10 table').   make kills: runs killed at random moments.   All set themselves up.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ WORKERS ?= 2
 PRETRAINED := outputs/demo-pretrain
 FINETUNED := outputs/demo-finetune
 
-.PHONY: demo test bench docs lint format clean
+.PHONY: demo test bench docs fuzz kills lint format clean
 
 demo: $(VENV)/.installed
 	rm -rf $(PRETRAINED) $(FINETUNED)
@@ -22,6 +22,12 @@ bench: $(VENV)/.tools
 
 docs: $(VENV)/.tools
 	$(BIN)/python -m tests.helpers.conf_readme
+
+fuzz: $(VENV)/.tools
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.fuzzing $(FUZZ)
+
+kills: $(VENV)/.tools
+	$(BIN)/python -m tests.faults.random_kills $(KILLS)
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff check .
