@@ -123,68 +123,30 @@ def test_another_version_is_refused_by_its_number(path, monkeypatch):
 
 
 DIES = """
-import itertools, os, pathlib, sys
+import sys
+from pathlib import Path
 from ptft.checkpoint import file as checkpoint_file
+from tests.helpers.dying import deaths
 
-folder, call = pathlib.Path(sys.argv[1]), sys.argv[2]
-left = [0]
-
-
-def dies(operation, half=None):
-    def counted(*arguments, **options):
-        if left[0] == 0:
-            if half:
-                half(*arguments)
-            os._exit(9)
-        left[0] -= 1
-        return operation(*arguments, **options)
-    return counted
+folder, call = Path(sys.argv[1]), sys.argv[2]
 
 
-class File:
-    '''The real file, whose process dies before a write, in the middle of it, or before it is flushed or closed.'''
-
-    def __init__(self, file):
-        def half(data):
-            file.write(data[: len(data) // 2])
-            file.flush()
-
-        self.write, self.fileno = dies(dies(file.write), half), file.fileno
-        self.flush, self.close = dies(file.flush), dies(file.close)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.close()
-
-
-opened = pathlib.Path.open
-
-
-def patch():
-    pathlib.Path.open = dies(lambda *arguments, **options: File(opened(*arguments, **options)))
-    for name in ("replace", "fsync", "link", "unlink"):
-        setattr(os, name, dies(getattr(os, name)))
-
-
-for count in itertools.count():
-    place = folder / str(count)
+def prepare(number):
+    place = folder / str(number)
     place.mkdir()
-    checkpoint_file.write(place / "last.pt", {"weights": {"step": 1}})
-    checkpoint_file.write(place / "best.pt", {"weights": {"step": 1}})
-    child = os.fork()
-    if child == 0:
-        left[0] = count
-        patch()
-        if call == "write":
-            checkpoint_file.write(place / "last.pt", {"weights": {"step": 2}})
-        else:
-            checkpoint_file.link(place / "last.pt", place / "best.pt")
-        os._exit(0)
-    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
-        break
-print(count)
+    for name in ("last.pt", "best.pt"):
+        checkpoint_file.write(place / name, {"weights": {"step": 1}})
+    return place
+
+
+def work(place):
+    if call == "write":
+        checkpoint_file.write(place / "last.pt", {"weights": {"step": 2}})
+    else:
+        checkpoint_file.link(place / "last.pt", place / "best.pt")
+
+
+print(len(list(deaths(prepare, work))) - 1)
 """
 """Saves again and again in child processes of its own; the i-th one ends, without a goodbye, before operation i."""
 

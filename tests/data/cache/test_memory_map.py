@@ -149,6 +149,40 @@ def test_killed_builds_go_on_where_they_were_and_several_processes_read_each_exa
     assert before - 16 <= 200 - len(again) <= before, "at most the part that was being written is read again"
 
 
+DIES = """
+import os, sys
+from pathlib import Path
+from ptft.data.cache import memory_map
+from ptft.data.cache.policy import onto_disk
+from ptft.runtime.paths import cache_dir
+from tests.data.cache.test_memory_map import Watched, values
+from tests.helpers.dying import deaths
+
+memory_map.FLUSH = 1
+
+
+def prepare(number):
+    os.environ["PTFT_CACHE"] = str(Path(sys.argv[1], str(number)))
+    return cache_dir()
+
+
+count = 0
+for place in deaths(prepare, lambda place: onto_disk(Watched(24))):
+    assert values(onto_disk(Watched(24))) == list(range(24)), place
+    assert {path.suffix for path in place.iterdir()} <= {".examples", ".lock"}, sorted(place.iterdir())
+    count += 1
+print(count)
+"""
+
+
+def test_a_death_before_any_file_operation_of_a_build_leaves_a_cache_that_is_made_whole(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", DIES, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 10
+
+
 def damaged(change):
     onto_disk(Counting(100))
     path = Store(Counting(100)).path
