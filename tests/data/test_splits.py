@@ -33,8 +33,8 @@ def test_two_files_of_one_split_and_no_file_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"dev\.a and valid\.a are both the val split"):
         split_files(tmp_path, split_by_word, "some")
     (tmp_path / "dev.a").unlink()
-    assert split_files(tmp_path, split_by_word, "some") == {"val": tmp_path / "valid.a"}
-    assert split_files(tmp_path / "valid.a", split_by_word, "some") == {"": tmp_path / "valid.a"}
+    assert split_files(tmp_path, split_by_word, "some") == {"val": [tmp_path / "valid.a"]}
+    assert split_files(tmp_path / "valid.a", split_by_word, "some") == {"": [tmp_path / "valid.a"]}
 
 
 def test_a_division_is_eighty_ten_ten_by_class():
