@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ptft.data import files, splits
 from ptft.data.files import nfc
@@ -28,6 +28,16 @@ class Media(NamedTuple):
         )
 
 
+class Told(Protocol):
+    """Who is told what happens to the files, a source."""
+
+    def note(self, sentence: str) -> None:
+        """Of whatever a user may not expect."""
+
+    def leave_out(self, split: str, why: str) -> None:
+        """Of a split that is there and not used."""
+
+
 class Listing(NamedTuple):
     """One split: files, the name of each one's class ("" where there are none), and class folders without a file."""
 
@@ -45,33 +55,31 @@ def list_all(
     train: str,
     seed: int,
     media: Media,
+    told: Told,
     labelled: bool = True,
     on_error: str = "raise",
-    note: Callable[[str], None] = lambda sentence: None,
 ) -> tuple[dict[str, Listing], bool]:
     """(split -> files, whether the division is ours: by class, a function of `seed`).
 
     `train` is the split to train on, `labelled` says whether every image must have a class, `on_error` what becomes of
-    rows that can't be used; `note` is told what is left out. Raises DataError saying what is wrong with `root` and what
+    rows that can't be used; `told` is told what is left out. Raises DataError saying what is wrong with `root` and what
     is expected.
     """
     if not root.exists():
         raise refused(root, "does not exist", media)
     if root.is_file():
-        listings = _list_table(root, train, media, labelled, Unusable(on_error), note)
+        listings = _list_table(root, train, media, labelled, Unusable(on_error), told)
     else:
-        listings = _list_folder(root, train, media, labelled, note)
+        listings = _list_folder(root, train, media, labelled, told)
     if not any(listing.paths for listing in listings.values()):
         raise refused(root, f"has folders or rows, but no {media.noun} in them", media)
     names = set(listings.get(train, listings.get("", Listing([], []))).names)
     if example := fraction_among(names):
-        note(f"{len(names)} classes are all numbers, e.g. {example}; each is a class by itself")
+        told.note(f"{len(names)} classes are all numbers, e.g. {example}; each is a class by itself")
     return (divide(listings[""], seed), True) if "" in listings else (listings, False)
 
 
-def _list_folder(
-    root: Path, train: str, media: Media, labelled: bool, note: Callable[[str], None]
-) -> dict[str, Listing]:
+def _list_folder(root: Path, train: str, media: Media, labelled: bool, told: Told) -> dict[str, Listing]:
     """Undivided files stand under the name ""."""
     folders = _folders(root)
     if not folders:
@@ -90,7 +98,7 @@ def _list_folder(
         return {"": _list_classes(folders, media)}
     flat_ones = [f for f in folders if f.name != train and not _folders(f) and _holds(f, media)] if labelled else []
     for folder in flat_ones:
-        note(f"{folder} has no folders of classes and is not used; stage=predict answers it")
+        told.leave_out(folder.name, f"{folder} has no folders of classes")
     return {folder.name: _list_classes(_folders(folder), media) for folder in folders if folder not in flat_ones}
 
 
@@ -135,14 +143,18 @@ class _Row(NamedTuple):
 
 
 def _list_table(
-    file: Path, train: str, media: Media, labelled: bool, unusable: Unusable, note: Callable[[str], None]
+    file: Path, train: str, media: Media, labelled: bool, unusable: Unusable, told: Told
 ) -> dict[str, Listing]:
     """Paths are relative to the file's folder. Rows without a split are undivided, under the name ""."""
     try:
-        rows = _rows(file, list(records(file)), media, labelled, unusable)
-        kept = _with_label(rows, train, unusable, note) if labelled else rows
+        listed = list(records(file))
+    except DataError as error:
+        raise DataError(f"dataset.root: {error}; {media.layout}") from error
+    try:
+        rows = _rows(file, listed, media, labelled, unusable)
+        kept = _with_label(rows, train, unusable, told) if labelled else rows
         if said := unusable.note(len(kept), str(file)):
-            note(said)
+            told.note(said)
     except RowError as error:
         raise DataError(f"dataset.root: {error}") from error
     listings: dict[str, Listing] = {}
@@ -176,11 +188,11 @@ def _rows(
     return rows
 
 
-def _with_label(rows: list[_Row], train: str, unusable: Unusable, note: Callable[[str], None]) -> list[_Row]:
+def _with_label(rows: list[_Row], train: str, unusable: Unusable, told: Told) -> list[_Row]:
     """Without those that have none; of a split that is not trained on where none has, it is said."""
     empty = unlabelled(((row.split, row.label) for row in rows), train)
     for split in empty:
-        note(f"{split} has no labels and is not used; stage=predict answers it")
+        told.leave_out(split, f"{split} has no labels")
     kept = []
     for row in rows:
         if row.label and row.split not in empty:

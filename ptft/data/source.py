@@ -83,6 +83,7 @@ class DividedSource(Source):
         self.limit, self.fraction, self.per_class = limit, fraction, per_class
         self.classes = None if classes is None else tuple(classes)
         self.download, self.on_error, self.seed = download, on_error, seed
+        self.left_out: dict[str, str] = {}
         self._raw: dict[str, SplitExamples] = {}
         self._made: dict[str, Examples | None] = {}
         check_amounts(limit, fraction, per_class)
@@ -117,6 +118,11 @@ class DividedSource(Source):
     def note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes = (*self.notes, sentence)
+
+    def leave_out(self, split: str, why: str) -> None:
+        """Say that a split of the dataset is not used; it is an error where it is asked for as val."""
+        self.left_out[split] = why
+        self.note(f"{why} and is not used; stage=predict answers it")
 
     def loaded(self, split: str) -> SplitExamples:
         """What `load` gave, which is called once a split."""
@@ -208,6 +214,8 @@ class DividedSource(Source):
         for key, value in (("train", self.train), ("val", self.val), ("test", self.test)):
             if isinstance(value, str) and value not in self.splits:
                 hint = "; a fraction of train (dataset.val=0.1) or null works as well" if key == "val" else ""
+                if value in self.left_out:
+                    raise DataError(f"dataset.{key}={value}: {self.left_out[value]}{hint}")
                 raise ConfigError(unknown(f"dataset.{key}", value, self.splits) + hint)
 
     def _check_classes(self) -> None:

@@ -75,7 +75,7 @@ class AudioFolder(AudioSource):
         if self.pattern is None:
             for name in (name for name, rule in rules.items() if rule is not None):
                 raise ConfigError(f"dataset.{name}_rule={rules[name]}: needs dataset.pattern, which names the fields")
-            return list_all(self.root, self.train, seed, RECORDINGS, True, self.on_error, self.note)
+            return list_all(self.root, self.train, seed, RECORDINGS, self, True, self.on_error)
         paths = files.find(self.root, audio_reader.SUFFIXES)
         if not paths:
             raise refused(self.root, "holds no recordings" if self.root.exists() else "does not exist", RECORDINGS)

@@ -86,7 +86,7 @@ class AudioManifest(AudioSource):
         """Those that have a text or a label; of a split that is not trained on where none has, it is said."""
         empty = unlabelled(((row.split, row.text) for row in rows), self.train)
         for split in empty:
-            self.note(f"{split} has no {column} and is not used; stage=predict answers it")
+            self.leave_out(split, f"{split} has no {column}")
         kept = [row for row in rows if row.split not in empty]
         for row in kept:
             if not row.text:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from ptft.data.files import nfc
 from ptft.data.records import Column, Columns, RowError, TextRecord, Unusable
-from ptft.data.splits import parts_said, split_by_stem, split_files
-from ptft.data.text import table
+from ptft.data.splits import find_splits, parts_said, split_by_stem, split_files
 from ptft.data.text.row_source import RowTexts
 from ptft.data.text.source import TextKeys
+from ptft.data.text.table import split_of
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 PARQUET = ".parquet"
-MISSING = "holds no csv, tsv, json, jsonl or parquet files, nor what save_to_disk writes"
+MISSING = "holds no files of csv, tsv, json, jsonl or parquet, nor what save_to_disk writes"
 
 
 class HuggingFaceTexts(RowTexts):
@@ -114,10 +114,9 @@ def _files(root: Path) -> dict[str, list[Path]]:
     """Split -> its files, which stand in the folder or in one called `data`; a file by itself is train."""
     inner = root / "data"
     folder = inner if inner.is_dir() and not any(map(_split_of, root.iterdir())) else root
-    try:
-        files = split_files(folder, _split_of, "train and validation files of csv, json or parquet")
-    except DataError as error:
-        raise DataError(f"dataset.root={root}: {MISSING}") if "holds none" in str(error) else error from error
+    if folder.is_dir() and not find_splits(folder, _split_of):
+        raise DataError(f"dataset.root={root}: {MISSING}")
+    files = split_files(folder, _split_of, "a folder")
     kinds = {_is_parquet([file]) for parts in files.values() for file in parts}
     if len(kinds) > 1:
         raise DataError(f"dataset.root={root}: holds files of several formats (parquet, and csv or json)")
@@ -125,9 +124,9 @@ def _files(root: Path) -> dict[str, list[Path]]:
 
 
 def _split_of(file: Path) -> str | None:
-    kind = file.suffix.lower()
-    named = split_by_stem(file) if kind == PARQUET else table.split_of(file)
-    return None if file.name.endswith("_info.json") or file.name.endswith("_infos.json") else named
+    if file.suffix.lower() == PARQUET:
+        return split_by_stem(file)
+    return None if file.stem.endswith(("_info", "_infos")) else split_of(file)
 
 
 def _open(where: str, name: str | None, subset: str | None, root: Path | None, files: dict[str, list[Path]]) -> Any:

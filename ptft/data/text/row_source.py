@@ -96,11 +96,11 @@ class RowTexts(TextSource):
     def split(self, name: str) -> Examples | None:
         own = {"val": self.val, "test": self.test}.get(name)
         if isinstance(own, str) and name not in self._made and self._is_unlabelled(own):
-            said = f"{self.rows(own)[0].where.rpartition(':')[0].rpartition('/')[2] or own} has no labels"
-            if name == "val":
-                raise DataError(f"dataset.val={own}: {said}; a fraction of train (dataset.val=0.1) or null works")
-            self.note(f"{said} and is not used (dataset.test={own}); stage=predict answers it")
-            self.test = None
+            file = self.rows(own)[0].where.rpartition(":")[0]
+            self.leave_out(own, f"{Path(file).name or own} has no labels")
+            self.splits = tuple(split for split in self.splits if split != own)
+            self.test = None if name == "test" else self.test
+            self.check()
         return super().split(name)
 
     def load(self, split: str) -> TextExamples:
