@@ -1,14 +1,36 @@
-"""Files of one kind below a path, and what tells two sets of them apart. Nothing is decoded."""
+"""The layer between people's files and the rest: which files there are, their text, lines, cells, JSON and names.
+
+A line ends at \\n, \\r\\n or \\r and nowhere else; blanks are spaces and tabs; text is UTF-8, or has a byte order mark;
+names are compared in the Unicode form NFC, since a Mac and a Linux machine write them differently.
+"""
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from glob import glob
 from pathlib import Path
+from typing import Any
+from unicodedata import normalize
 
 from ptft.errors import DataError
+
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""Byte order marks and what they say; that of UTF-32 begins with that of UTF-16."""
+BLANKS = " \t"
+"""What stands between cells; other characters that look empty are part of a word."""
+NULS = 1 / 8
+"""From this share of zero bytes on a file is no UTF-8 text, though it can be decoded as such."""
 
 
 def find(path: Path | str, suffixes: frozenset[str]) -> list[Path]:
@@ -64,10 +86,123 @@ def digests(paths: Sequence[Path], root: Path) -> tuple[bytes, bytes]:
 
 
 def read_file(path: Path) -> str:
-    """Its text. Raises DataError naming the file where it can't be read or is not UTF-8."""
+    """Its text, every line ending with \\n. Raises DataError naming file and line where it can't be read as text."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror})") from error
+    encoding = next((name for mark, name in MARKS if raw.startswith(mark)), "utf-8")
+    try:
+        text = raw.decode(encoding)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text (byte {error.start} can't be decoded)") from error
+        line = unified(raw[: error.start].decode(encoding, "replace")).count("\n") + 1
+        said = "" if encoding.startswith("utf-8") else f", nor the {encoding.upper()} of its byte order mark"
+        raise DataError(
+            f"{path}:{line}: is not UTF-8 text{said} (byte {error.start} can't be decoded); save it as UTF-8"
+        ) from error
+    if text[:4096].count("\0") > NULS * len(text[:4096]):
+        raise DataError(f"{path}: is no text (it holds zero bytes); save it as UTF-8, or UTF-16 with a byte order mark")
+    return unified(text)
+
+
+def unified(text: str) -> str:
+    """The same with \\n for every end of a line."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a file of text, without their ends. Raises DataError as `read_file`."""
+    lines = read_file(path).split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def cells(line: str) -> list[str]:
+    """What stands between blanks, one or several of them."""
+    return [cell for cell in re.split(r"[ \t]+", line) if cell]
+
+
+def is_blank(line: str) -> bool:
+    """Whether a line holds nothing but blanks."""
+    return not line.strip(BLANKS)
+
+
+def nfc(name: str) -> str:
+    """A name in the form that names are compared in."""
+    return name if name.isascii() else normalize("NFC", name)
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError for what is none, is nested too deeply, or holds half a character."""
+    value, end = parse_json_at(text, len(text) - len(text.lstrip()))
+    if rest := text[end:].strip():
+        raise ValueError(f"after it follows {rest[:20]!r}")
+    return value
+
+
+def parse_json_at(text: str, place: int) -> tuple[Any, int]:
+    """The JSON value that begins at a place, and where it ends. Raises ValueError as `parse_json`."""
+    try:
+        value, end = _JSON.raw_decode(text, place)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if text.find("\\u", place, end) >= 0:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("it holds half a surrogate pair, which is no character") from error
+    return value, end
+
+
+_JSON = json.JSONDecoder()
+
+
+def json_values(text: str) -> Iterator[tuple[int, Any]]:
+    """(line, value) of a text with a JSON value a line, or a list of objects; a ValueError for a damaged one."""
+    return _elements(text) if re.match(r"\s*\[\s*[{\]]", text) else _json_lines(text)
+
+
+def _json_lines(text: str) -> Iterator[tuple[int, Any]]:
+    for line, content in enumerate(text.split("\n"), 1):
+        if content.strip():
+            try:
+                yield line, parse_json(content)
+            except ValueError as error:
+                yield line, error
+
+
+def _elements(text: str) -> Iterator[tuple[int, Any]]:
+    """Those of a list, each with the line on which it begins."""
+    between, line, counted = re.compile(r"[\s,]*"), 1, 0
+    place = text.index("[") + 1
+    while True:
+        place = _end(between, text, place)
+        line, counted = line + text.count("\n", counted, place), place
+        if text.startswith("]", place):
+            break
+        try:
+            value, place = parse_json_at(text, place)
+        except ValueError as error:
+            yield line, error
+            return
+        yield line, value
+    if text[place + 1 :].strip():
+        yield line, ValueError("more follows after the list")
+
+
+def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
+    found = pattern.match(text, place)
+    return place if found is None else found.end()
+
+
+def located(folder: Path, name: str) -> Path:
+    """The file that a list in `folder` calls `name`, though it may be written in another Unicode form on the disk."""
+    path = folder / name
+    if name.isascii() or path.exists():
+        return path
+    found = folder
+    for part in Path(name).parts:
+        step = found / part
+        if not step.exists() and found.is_dir():
+            step = next((entry for entry in found.iterdir() if nfc(entry.name) == nfc(part)), step)
+        found = step
+    return found

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ptft.data import files, splits
-from ptft.data.records import read_records
+from ptft.data.files import nfc
+from ptft.data.labels import fraction_among, unlabelled
+from ptft.data.records import RowError, Unusable, as_text, listed_path, records
 from ptft.errors import DataError
 
 
@@ -26,6 +28,16 @@ class Media(NamedTuple):
         )
 
 
+class Told(Protocol):
+    """Who is told what happens to the files, a source."""
+
+    def note(self, sentence: str) -> None:
+        """Of whatever a user may not expect."""
+
+    def leave_out(self, split: str, why: str) -> None:
+        """Of a split that is there and not used."""
+
+
 class Listing(NamedTuple):
     """One split: files, the name of each one's class ("" where there are none), and class folders without a file."""
 
@@ -38,21 +50,36 @@ class Listing(NamedTuple):
         return tuple(sorted(set(self.names)))
 
 
-def list_all(root: Path, train: str, seed: int, media: Media, labelled: bool = True) -> tuple[dict[str, Listing], bool]:
+def list_all(
+    root: Path,
+    train: str,
+    seed: int,
+    media: Media,
+    told: Told,
+    labelled: bool = True,
+    on_error: str = "raise",
+) -> tuple[dict[str, Listing], bool]:
     """(split -> files, whether the division is ours: by class, a function of `seed`).
 
-    `train` is the split to train on, `labelled` says whether every image must have a class. Raises DataError saying
-    what is wrong with `root` and what is expected.
+    `train` is the split to train on, `labelled` says whether every image must have a class, `on_error` what becomes of
+    rows that can't be used; `told` is told what is left out. Raises DataError saying what is wrong with `root` and what
+    is expected.
     """
     if not root.exists():
         raise refused(root, "does not exist", media)
-    listings = _list_table(root, media) if root.is_file() else _list_folder(root, train, media, labelled)
+    if root.is_file():
+        listings = _list_table(root, train, media, labelled, Unusable(on_error), told)
+    else:
+        listings = _list_folder(root, train, media, labelled, told)
     if not any(listing.paths for listing in listings.values()):
         raise refused(root, f"has folders or rows, but no {media.noun} in them", media)
+    names = set(listings.get(train, listings.get("", Listing([], []))).names)
+    if example := fraction_among(names):
+        told.note(f"{len(names)} classes are all numbers, e.g. {example}; each is a class by itself")
     return (divide(listings[""], seed), True) if "" in listings else (listings, False)
 
 
-def _list_folder(root: Path, train: str, media: Media, labelled: bool) -> dict[str, Listing]:
+def _list_folder(root: Path, train: str, media: Media, labelled: bool, told: Told) -> dict[str, Listing]:
     """Undivided files stand under the name ""."""
     folders = _folders(root)
     if not folders:
@@ -69,7 +96,10 @@ def _list_folder(root: Path, train: str, media: Media, labelled: bool) -> dict[s
                 return {folder.name: _list_flat(folder, media) for folder in folders}
             raise refused(root / train, f"holds {media.noun}, but no folder for each class", media)
         return {"": _list_classes(folders, media)}
-    return {folder.name: _list_classes(_folders(folder), media) for folder in folders}
+    flat_ones = [f for f in folders if f.name != train and not _folders(f) and _holds(f, media)] if labelled else []
+    for folder in flat_ones:
+        told.leave_out(folder.name, f"{folder} has no folders of classes")
+    return {folder.name: _list_classes(_folders(folder), media) for folder in folders if folder not in flat_ones}
 
 
 def _is_divided(root: Path, folders: list[Path], train: str, media: Media) -> bool:
@@ -85,9 +115,10 @@ def _list_classes(folders: Iterable[Path], media: Media) -> Listing:
     for folder in folders:
         paths = files.find(folder, media.suffixes)
         listing.paths.extend(paths)
-        listing.names.extend([folder.name] * len(paths))
+        name = nfc(folder.name)
+        listing.names.extend([name] * len(paths))
         if not paths:
-            blank.append(folder.name)
+            blank.append(name)
     return listing._replace(blank=tuple(blank))
 
 
@@ -104,24 +135,71 @@ def _holds(folder: Path, media: Media) -> bool:
     return any(files.counts(path.name, media.suffixes) for path in folder.iterdir())
 
 
-def _list_table(file: Path, media: Media) -> dict[str, Listing]:
+class _Row(NamedTuple):
+    split: str
+    path: Path
+    label: str
+    where: str
+
+
+def _list_table(
+    file: Path, train: str, media: Media, labelled: bool, unusable: Unusable, told: Told
+) -> dict[str, Listing]:
     """Paths are relative to the file's folder. Rows without a split are undivided, under the name ""."""
     try:
-        rows = list(read_records(file))
+        listed = list(records(file))
     except DataError as error:
         raise DataError(f"dataset.root: {error}; {media.layout}") from error
+    try:
+        rows = _rows(file, listed, media, labelled, unusable)
+        kept = _with_label(rows, train, unusable, told) if labelled else rows
+        if said := unusable.note(len(kept), str(file)):
+            told.note(said)
+    except RowError as error:
+        raise DataError(f"dataset.root: {error}") from error
     listings: dict[str, Listing] = {}
-    for line, row in rows:
-        if missing := {"path", "label"} - row.keys():
-            raise refused(file, f"has no column {' and no column '.join(sorted(missing))}", media)
-        if row["path"] in (None, "") or row["label"] in (None, ""):
-            raise refused(file, f"has no path or no label in line {line}", media)
-        listing = listings.setdefault(str(row.get("split") or ""), Listing([], []))
-        listing.paths.append(file.parent / str(row["path"]))
-        listing.names.append(str(row["label"]))
+    for row in kept:
+        listing = listings.setdefault(row.split, Listing([], []))
+        listing.paths.append(row.path)
+        listing.names.append(row.label)
     if "" in listings and len(listings) > 1:
         raise refused(file, "names the split of some rows only", media)
     return listings
+
+
+def _rows(
+    file: Path, listed: list[tuple[int, dict[str, Any] | RowError]], media: Media, labelled: bool, unusable: Unusable
+) -> list[_Row]:
+    rows = []
+    for line, fields in listed:
+        where = f"{file}:{line}"
+        if isinstance(fields, RowError):
+            unusable(fields)
+            continue
+        needed = {"path", "label"} if labelled else {"path"}
+        if missing := sorted(needed - fields.keys()):
+            raise refused(file, f"has no column {' and no column '.join(missing)} (line {line})", media)
+        try:
+            path = listed_path(file.parent, fields, where)
+        except RowError as error:
+            unusable(error)
+            continue
+        rows.append(_Row(as_text(fields.get("split")), path, nfc(as_text(fields.get("label"))), where))
+    return rows
+
+
+def _with_label(rows: list[_Row], train: str, unusable: Unusable, told: Told) -> list[_Row]:
+    """Without those that have none; of a split that is not trained on where none has, it is said."""
+    empty = unlabelled(((row.split, row.label) for row in rows), train)
+    for split in empty:
+        told.leave_out(split, f"{split} has no labels")
+    kept = []
+    for row in rows:
+        if row.label and row.split not in empty:
+            kept.append(row)
+        elif row.split not in empty:
+            unusable(RowError(row.where, "has no label"))
+    return kept
 
 
 def divide(listing: Listing, seed: int) -> dict[str, Listing]:

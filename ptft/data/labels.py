@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
+import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ptft.errors import DataError
+from ptft.data.files import nfc
+from ptft.errors import ConfigError, DataError
+
+NO_LABEL = ("-1", "-1.0")
+"""What GLUE's files have where a label is not known."""
+MANY = 10
+"""Above so many different numbers that are not all whole, labels are hardly classes."""
 
 
 def to_labels(
@@ -32,3 +41,54 @@ def to_labels(
         listed = ", ".join(classes[:8])
         raise DataError(f"{where(i)} has the {what} {names[i]!r}, which {train} has not ({listed}){hint}")
     return torch.tensor(labels, dtype=torch.long)
+
+
+def unlabelled(rows: Iterable[tuple[str, str]], train: str) -> list[str]:
+    """The splits whose labels are all empty, or the one that GLUE writes for that, given (split, label) of each row.
+
+    One that is trained on ("" where nothing is divided) is none of them.
+    """
+    labels: dict[str, set[str]] = {}
+    for split, label in rows:
+        labels.setdefault(split, set()).add(label)
+    unknown = {"", *NO_LABEL} - labels.get(train, set())
+    return [split for split, found in labels.items() if split not in (train, "") and found <= unknown]
+
+
+def number(text: str) -> float | None:
+    """The number that is written, None for any other word; it may be nan or infinite, also as a float of 32 bits."""
+    try:
+        value = float(text) if "_" not in text else None
+    except ValueError:
+        return None
+    return value if value is None or abs(value) < torch.finfo(torch.float32).max else value * math.inf
+
+
+def fraction_among(names: Iterable[str]) -> str | None:
+    """One of the names that is no whole number, where all of them are finite numbers and more than MANY."""
+    values = {name: number(name) for name in names}
+    if len(values) <= MANY or not all(value is not None and math.isfinite(value) for value in values.values()):
+        return None
+    return next((name for name, value in values.items() if value is not None and value != round(value)), None)
+
+
+def as_written(key: str, values: Sequence[Any], names: Sequence[str]) -> tuple[str, ...]:
+    """The names that `values` of a YAML file or a command line mean: [no, 1e3] may be the booleans and numbers there.
+
+    Raises ConfigError where one may mean two of the names.
+    """
+    found = []
+    for value in values:
+        same = [name for name in names if not isinstance(value, str) and _means(name, value)]
+        if len(same) > 1 and str(value) not in same:
+            raise ConfigError(f"{key}: {value} may be {' or '.join(map(repr, same))}; in YAML write it in quotes")
+        found.append(same[0] if len(same) == 1 else nfc(str(value)))
+    return tuple(found)
+
+
+def _means(name: str, value: Any) -> bool:
+    try:
+        read = yaml.safe_load(name)
+    except yaml.YAMLError:
+        return False
+    return type(read) is type(value) and bool(read == value)

@@ -8,16 +8,38 @@ something else for another Spec, and `finish(answered, spec)`, which makes rows 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypedDict, cast
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypedDict, TypeVar, cast
 
 from torch import Tensor
 
 from ptft.core import Batch, Spec
-from ptft.errors import ConfigError
+from ptft.data.records import RowError, records
+from ptft.errors import ConfigError, DataError
 
-Row = dict[str, str | float]
-"""What is written of an item: named columns."""
+T = TypeVar("T")
+
+Row = dict[str, Any]
+"""What is written of an item: named columns of text, numbers, or None where there is no answer."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands in the place of an item, or of a file of items, that can't be read."""
+
+    name: str
+    error: DataError
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Items(list[Any]):
+    """Items to predict for, in order; notes: sentences about how they were read."""
+
+    notes: tuple[str, ...] = ()
 
 
 class ImageShape(TypedDict):
@@ -36,6 +58,7 @@ class TextShape(TypedDict, total=False):
     keep: str  # "end": of longer running text the end counts
     reader: str  # the module that reads it, where that is not `reader`: sentences, words or questions
     columns: list[str | int]  # of tables: the columns of the texts
+    header: bool  # of tables, where columns have numbers: whether the first line is a header
     stride: int  # of questions: tokens from one window's start to the next one's
     impossible: bool  # of questions: whether one may have no answer
 
@@ -68,6 +91,32 @@ class Modality(Protocol):
 def of(spec: Spec) -> Modality:
     """The module that reads the Spec's examples."""
     return cast(Modality, importlib.import_module(f"ptft.data.{spec.modality}.{spec.shape.get('reader', 'reader')}"))
+
+
+def of_files(files: Iterable[Path], items_of: Callable[[Path], Iterable[T]]) -> list[T | Unreadable]:
+    """The items of all files; of one that can't be read (DataError) an Unreadable."""
+    found: list[T | Unreadable] = []
+    for file in files:
+        try:
+            found += items_of(file)
+        except DataError as error:
+            found.append(Unreadable(str(file), error))
+    return found
+
+
+def of_rows(file: Path, item_of: Callable[[dict[str, Any], str], T]) -> list[T | Unreadable]:
+    """An item for each row of a table, made of its fields and of its file and line; Unreadable where that fails."""
+    found: list[T | Unreadable] = []
+    try:
+        for line, fields in records(file):
+            where = f"{file}:{line}"
+            try:
+                found.append(Unreadable(where, fields) if isinstance(fields, RowError) else item_of(fields, where))
+            except DataError as error:
+                found.append(Unreadable(where, error))
+    except DataError as error:
+        found.append(Unreadable(str(file), error))
+    return found
 
 
 def find(spec: Spec, path: str, whole: bool) -> Sequence[Any]:

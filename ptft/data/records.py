@@ -1,6 +1,7 @@
-"""Reader of CSV, TSV and JSONL files: their rows with the number of the line, to name where one is wrong.
+"""Reader of CSV, TSV and JSON files: their rows with the number of the line, to name where one is wrong.
 
-UTF-8, with or without a byte order mark. In TSV files quotes mean nothing, as in GLUE's. Empty lines are no rows.
+In TSV files quotes mean nothing, as in GLUE's. A JSON file holds an object a line, or a list of objects, whatever its
+suffix. Empty lines are no rows. A cell without a character, null and NaN are missing values; words like NA are words.
 """
 
 from __future__ import annotations
@@ -8,18 +9,24 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
-from itertools import zip_longest
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ptft.data.files import read_file
+from ptft.data.examples import MOST_SKIPPED_FRACTION
+from ptft.data.files import json_values, located, nfc, read_file
 from ptft.data.source import unknown
 from ptft.errors import DataError
 
-SUFFIXES = (".csv", ".tsv", ".jsonl")
+JSON = frozenset({".jsonl", ".ndjson", ".json"})
+SUFFIXES = frozenset({".csv", ".tsv"}) | JSON
 Column = str | int
 """A name from the header (or a key of JSON objects), or a number from 0."""
+NUMBERED = "; dataset.text=0 dataset.label=1 number the columns of a file without a header"
+
+csv.field_size_limit(2**31 - 1)  # a text may be longer than Python's default of 131,072 characters
 
 
 class Columns(NamedTuple):
@@ -27,12 +34,16 @@ class Columns(NamedTuple):
 
     numbers: those of texts and label in a file whose first line does not hold the names; empty where it must.
     header: whether the first line is one; None: it is where a column has a name and stands in it.
+    alone: whether a file that has texts only, as many columns as there are, may name them as it likes or not at all.
+    hint: what to do where a column is missing, the end of a message.
     """
 
     text: tuple[Column, ...]
     label: Column | None
     numbers: tuple[int, ...] = ()
     header: bool | None = None
+    alone: bool = False
+    hint: str = NUMBERED
 
     @property
     def all(self) -> tuple[Column, ...]:
@@ -40,119 +51,189 @@ class Columns(NamedTuple):
 
 
 class TextRecord(NamedTuple):
-    """One example as text; `where` is its file and line."""
+    """One example as text; label: None where none is asked for or it is missing; `where` is its file and line."""
 
     texts: tuple[str, ...]
     label: str | None
     where: str
 
 
+def listed_path(folder: Path, fields: Mapping[str, Any], where: str) -> Path:
+    """The file that a row of a list in `folder` names as `path` (or `audio_filepath`, as NeMo calls it).
+
+    Raises DataError at `where` for a row that names none.
+    """
+    name = as_text(fields.get("path")) or as_text(fields.get("audio_filepath"))
+    if not name:
+        raise RowError(where, f"has no path ({', '.join(map(str, list(fields)[:8]))})")
+    return located(folder, name)
+
+
+class RowError(DataError):
+    """What is wrong with a row; `where` is its file and line."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(f"{where}: {what}")
+        self.where, self.what = where, what
+
+
+class Unusable:
+    """Lines that can't be used, as `dataset.on_error` says: the first one ends the run, or they are left out."""
+
+    def __init__(self, on_error: str) -> None:
+        self.skip, self.errors = on_error == "skip", list[RowError]()
+
+    def __call__(self, error: RowError) -> None:
+        if not self.skip:
+            raise RowError(error.where, f"{error.what}; dataset.on_error=skip leaves such lines out")
+        self.errors.append(error)
+
+    def note(self, used: int, where: str) -> str | None:
+        """What to say of those that are left out beside so many that are used. Raises DataError for too many."""
+        if not self.errors:
+            return None
+        count, first = len(self.errors), self.errors[0]
+        if count > MOST_SKIPPED_FRACTION * (used + count):
+            raise DataError(f"{where}: {count} of its lines can't be used, which is too many; {first}")
+        return f"{count} lines are left out, the first: {first}"
+
+
 def read_records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, the fields of a row by name); a file that is neither .jsonl, .json nor .tsv is read as CSV.
+    """(line, the fields of a row by name); a file that is neither JSON nor .tsv is read as CSV.
 
     In CSV and TSV files the names are the first row, and fields that a row is too short for are missing.
     Raises DataError naming file and line of what is no such row.
     """
-    rows = _objects(file) if file.suffix.lower() in (".jsonl", ".json") else _named_cells(file)
-    for line, fields in rows:
-        if isinstance(fields, DataError):
+    for line, fields in records(file):
+        if isinstance(fields, RowError):
             raise fields
         yield line, fields
 
 
-def read_texts(file: Path, columns: Columns, broken: Callable[[DataError], None]) -> list[TextRecord]:
+def records(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
+    """As `read_records`, with an error in place of a row that is none."""
+    return _objects(file) if file.suffix.lower() in JSON else _named_cells(file)
+
+
+def as_text(value: Any) -> str:
+    """A field without blanks around it; empty where the value is missing."""
+    if isinstance(value, str):
+        return value.strip()
+    return "" if value is None or value != value else json.dumps(value)
+
+
+def read_texts(
+    file: Path, columns: Columns, broken: Callable[[RowError], None], *, unlabelled: bool = False
+) -> list[TextRecord]:
     """Every row of a file, by the columns that are asked for.
 
     broken: gets an error naming file and line for each row that is none; it may raise it.
+    unlabelled: whether all labels may be missing, as where a file has no column for them.
     Raises DataError where the file can't be read or a column is missing in all of it.
     """
-    records = []
-    for line, fields in _text_fields(file, columns):
-        record = fields if isinstance(fields, DataError) else _text_record(f"{file}:{line}", fields, columns)
-        if isinstance(record, DataError):
-            broken(record)
+    found = []
+    for row in text_rows(file, columns, unlabelled=unlabelled):
+        if isinstance(row, RowError):
+            broken(row)
         else:
-            records.append(record)
-    return records
+            found.append(row)
+    return found
 
 
-def has_label(file: Path, columns: Columns) -> bool:
-    """Whether the first row of the file has the label's column."""
-    if file.suffix == ".jsonl":
-        fields = next(_objects(file), (0, DataError("")))[1]
-        return isinstance(fields, DataError) or columns.label in fields
-    first_line = next(_cells(file), (0, []))[1]
-    try:
-        return max(_numbers(file, first_line, columns)[0]) < len(first_line)
-    except DataError:
-        return not set(map(str, columns.text)) <= set(first_line)
+def text_rows(file: Path, columns: Columns, *, unlabelled: bool = False) -> Iterator[TextRecord | RowError]:
+    """As `read_texts`, with an error in place of a row that can't be used."""
+    rows = _texts_of_objects if file.suffix.lower() in JSON else _texts_of_cells
+    for row in rows(file, columns, unlabelled):
+        if isinstance(row, RowError) or all(row.texts):
+            yield row
+        else:
+            yield RowError(row.where, f"column {columns.text[row.texts.index('')]!r} holds no text")
 
 
-def _text_record(where: str, fields: dict[Column, str], columns: Columns) -> TextRecord | DataError:
-    missing = [name for name in columns.all if name not in fields]
-    if missing:
-        return DataError(f"{where}: has no {_named(missing[0])}")
-    texts = tuple(fields[name].strip() for name in columns.text)
-    if not all(texts):
-        return DataError(f"{where}: column {columns.text[texts.index('')]!r} holds no text")
-    label = None if columns.label is None else fields[columns.label].strip()
-    if label == "":
-        return DataError(f"{where}: has no label in column {columns.label!r}")
-    return TextRecord(texts, label, where)
+def first_cells(file: Path) -> list[str]:
+    """The first row of a CSV or TSV file, empty where there is none; of a JSON file nothing."""
+    return [] if file.suffix.lower() in JSON else next(_cells(file), (0, []))[1]
 
 
-def _text_fields(file: Path, columns: Columns) -> Iterator[tuple[int, dict[Column, str] | DataError]]:
-    """(line, the fields as text of at least the columns that are asked for)."""
-    if file.suffix != ".jsonl":
-        yield from _chosen_cells(file, columns)
-        return
+def _texts_of_objects(file: Path, columns: Columns, unlabelled: bool) -> Iterator[TextRecord | RowError]:
+    named = all(str(name).isascii() for name in columns.all)
     for line, fields in _objects(file):
-        if isinstance(fields, DataError):
-            yield line, fields
-        else:
-            yield line, {key: value if isinstance(value, str) else json.dumps(value) for key, value in fields.items()}
+        if isinstance(fields, RowError):
+            yield fields
+            continue
+        values: dict[Column, Any] = {key if named else nfc(key): value for key, value in fields.items()}
+        wanted = columns.text if unlabelled else columns.all
+        missing = [name for name in wanted if name not in values]
+        if missing:
+            keys = ", ".join(map(str, list(values)[:8]))
+            yield RowError(f"{file}:{line}", f"has no {_named(missing[0])} ({keys})")
+            continue
+        label = None if columns.label is None else nfc(as_text(values.get(columns.label))) or None
+        yield TextRecord(tuple(as_text(values[name]) for name in columns.text), label, f"{file}:{line}")
 
 
-def _chosen_cells(file: Path, columns: Columns) -> Iterator[tuple[int, dict[Column, str] | DataError]]:
+def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[TextRecord | RowError]:
     lines = _cells(file)
     number, first = next(lines, (0, []))
     if not first:
-        raise DataError(f"{file}: the file is empty")
-    places, is_header = _numbers(file, first, columns)
-    for line, cells in lines if is_header else ((number, first), *lines):
-        if len(cells) != len(first):
-            yield line, _uneven(f"{file}:{line}", cells, first, "the header" if is_header else "the first line")
-        else:
-            yield line, {name: cells[place] for name, place in zip(columns.all, places, strict=True)}
+        return
+    texts, label, is_header = _places(file, first, columns, unlabelled)
+    like, width = "the header" if is_header else "the first line", len(first)
+    one = texts[0] if len(texts) == 1 else None
+    for line, row in lines if is_header else ((number, first), *lines):
+        where = f"{file}:{line}"
+        if len(row) != width:
+            yield _uneven(where, row, first, like)
+            continue
+        found = (row[one].strip(),) if one is not None else tuple(row[place].strip() for place in texts)
+        yield TextRecord(found, None if label is None else nfc(row[label].strip()) or None, where)
 
 
-def _named_cells(file: Path) -> Iterator[tuple[int, dict[str, Any] | DataError]]:
+def _named_cells(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
     lines = _cells(file)
-    names = next(lines, (0, []))[1]
-    for line, cells in lines:
-        if any(cells[len(names) :]):
-            yield line, _uneven(f"{file}:{line}", cells, names, "the header")
+    names = _names(next(lines, (0, []))[1])
+    if twice := [name for name, count in Counter(names).items() if count > 1 and name]:
+        raise DataError(f"{file}:1: has two columns {twice[0]!r}")
+    for line, row in lines:
+        if any(row[len(names) :]):
+            yield line, _uneven(f"{file}:{line}", row, names, "the header")
         else:
-            yield line, dict(zip_longest(names, cells[: len(names)]))
+            yield line, dict(zip_longest(names, row[: len(names)]))
 
 
-def _uneven(where: str, cells: Sequence[str], first: Sequence[str], like: str) -> DataError:
-    return DataError(f"{where}: has {len(cells)} columns, {like} has {len(first)}")
+def _uneven(where: str, row: Sequence[str], first: Sequence[str], like: str) -> RowError:
+    return RowError(where, f"has {len(row)} columns, {like} has {len(first)}")
 
 
-def _numbers(file: Path, first: Sequence[str], columns: Columns) -> tuple[list[int], bool]:
-    """Where the columns stand, and whether the first line is a header. Raises DataError where one is missing."""
-    names = [name for name in columns.all if isinstance(name, str)]
-    absent = [name for name in names if name not in first]
-    if absent and columns.numbers and len(absent) == len(names):
-        return list(columns.numbers[: len(columns.all)]), False
+def _names(header: Sequence[str]) -> list[str]:
+    return [nfc(cell.strip()) for cell in header]
+
+
+def _places(file: Path, first: Sequence[str], columns: Columns, unlabelled: bool) -> tuple[list[int], int | None, bool]:
+    """Where texts and label stand, and whether the first line is a header. Raises DataError where one is missing."""
+    names, texts = _names(first), columns.text
+    is_header = any(isinstance(name, str) for name in columns.all) if columns.header is None else columns.header
+    absent = [name for name in columns.all if not _stands_in(name, names)]
+    if columns.alone and absent and len(first) == len(texts):
+        return list(range(len(texts))), None, bool(columns.header)
+    if columns.numbers and len(absent) == len(columns.all):
+        numbers = columns.numbers[: len(columns.all)]
+        return list(numbers[: len(texts)]), numbers[-1] if columns.label is not None else None, False
+    if unlabelled and absent == [columns.label]:
+        absent, columns = [], columns._replace(label=None)
+    if absent and isinstance(absent[0], int):
+        raise DataError(f"{file}:1: has no {_named(absent[0])}; the line has {len(first)} columns")
     if absent:
-        hint = "; dataset.text=0 dataset.label=1 number the columns of a file without a header"
-        raise DataError(f"{file}:1: {unknown('column', absent[0], first)}{hint}")
-    places = [name if isinstance(name, int) else list(first).index(name) for name in columns.all]
-    if max(places) >= len(first):
-        raise DataError(f"{file}:1: has no {_named(max(places))}; the line has {len(first)} columns")
-    return places, bool(names) if columns.header is None else columns.header
+        raise DataError(f"{file}:1: {unknown('column', str(absent[0]), names)}{columns.hint}")
+    for name in columns.all:
+        if isinstance(name, str) and names.count(name) > 1:
+            raise DataError(f"{file}:1: has two columns {name!r}; dataset.text and dataset.label may be numbers")
+    places = [name if isinstance(name, int) else names.index(name) for name in columns.all]
+    return places[: len(texts)], None if columns.label is None else places[-1], is_header
+
+
+def _stands_in(column: Column, names: Sequence[str]) -> bool:
+    return column < len(names) if isinstance(column, int) else column in names
 
 
 def _named(column: Column) -> str:
@@ -164,23 +245,47 @@ def _cells(file: Path) -> Iterator[tuple[int, list[str]]]:
     text = read_file(file)
     if file.suffix.lower() == ".tsv":
         split = ((number, line.split("\t")) for number, line in enumerate(text.split("\n"), 1))
-        yield from ((number, [cell.rstrip("\r") for cell in cells]) for number, cells in split if cells != [""])
+        yield from ((number, cells) for number, cells in split if cells != [""])
         return
-    reader = csv.reader(io.StringIO(text))
+    reader, before, quotes = csv.reader(io.StringIO(text)), 0, _Quotes(file, text)
     try:
-        yield from ((reader.line_num, cells) for cells in reader if cells)
+        for cells in reader:
+            if reader.line_num > before + 1:
+                quotes.check(before + 1, reader.line_num)
+            before = reader.line_num
+            if cells:
+                yield before, cells
     except csv.Error as error:
         raise DataError(f"{file}:{reader.line_num}: is not CSV ({error})") from error
 
 
-def _objects(file: Path) -> Iterator[tuple[int, dict[str, Any] | DataError]]:
-    """(line, the object that it holds)."""
-    for number, line in enumerate(read_file(file).split("\n"), 1):
-        if not line.strip():
-            continue
+class _Quotes:
+    """Looks at rows of several lines: whether they are one because of a quote that nothing closes."""
+
+    def __init__(self, file: Path, text: str) -> None:
+        self.file, self.text = file, text
+        self.passed = 0
+        self.rest: Iterator[str] = iter(())
+
+    def check(self, first: int, last: int) -> None:
+        """Raises DataError for such lines, numbers from 1; each call is about later ones."""
+        if not self.passed:
+            self.rest = iter(io.StringIO(self.text))
+        row = list(islice(self.rest, first - 1 - self.passed, last - self.passed))
+        self.passed = last
         try:
-            fields = json.loads(line)
-        except ValueError as error:
-            yield number, DataError(f"{file}:{number}: is not JSON ({error})")
-            continue
-        yield number, fields if isinstance(fields, dict) else DataError(f"{file}:{number}: is not a JSON object")
+            list(csv.reader(row, strict=True))
+        except csv.Error as error:
+            raise DataError(
+                f"{self.file}:{first}: a quote begins a cell of several lines and is not closed, or stands in it; "
+                'in a text it is written twice ("")'
+            ) from error
+
+
+def _objects(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
+    """(line, the object that it holds)."""
+    for line, value in json_values(read_file(file)):
+        if isinstance(value, ValueError):
+            yield line, RowError(f"{file}:{line}", f"is not JSON ({value})")
+        else:
+            yield line, value if isinstance(value, dict) else RowError(f"{file}:{line}", "is not a JSON object")

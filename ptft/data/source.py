@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ptft.core import Examples, Source, Spec
 from ptft.data.examples import SplitExamples
-from ptft.data.labels import to_labels
+from ptft.data.labels import as_written, to_labels
 from ptft.data.stratify import per_class, stratified_order
 from ptft.errors import ConfigError, DataError
 
@@ -56,6 +56,8 @@ class DividedSource(Source):
     modality: ClassVar[str]
     noun: ClassVar[str]
     """What its examples are called in messages, in the plural."""
+    skips: ClassVar[bool] = True
+    """Whether it has files or lines that `on_error="skip"` can leave out."""
     own_classes: tuple[str, ...]
     splits: tuple[str, ...]
 
@@ -79,12 +81,15 @@ class DividedSource(Source):
         self.like = like
         self.train, self.val, self.test = train, val, test
         self.limit, self.fraction, self.per_class = limit, fraction, per_class
-        self.classes = None if classes is None else tuple(str(name) for name in classes)
+        self.classes = None if classes is None else tuple(classes)
         self.download, self.on_error, self.seed = download, on_error, seed
+        self.left_out: dict[str, str] = {}
         self._raw: dict[str, SplitExamples] = {}
         self._made: dict[str, Examples | None] = {}
         check_amounts(limit, fraction, per_class)
         check_choices(val, on_error)
+        if on_error == "skip" and not self.skips:
+            raise ConfigError(f"dataset.on_error=skip: {type(self).__name__} can leave nothing out; raise works")
         if like is not None and like.modality != self.modality:
             raise ConfigError(f"the checkpoint was trained on {like.modality}, dataset= is one of {self.noun}")
 
@@ -113,6 +118,11 @@ class DividedSource(Source):
     def note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes = (*self.notes, sentence)
+
+    def leave_out(self, split: str, why: str) -> None:
+        """Say that a split of the dataset is not used; it is an error where it is asked for as val."""
+        self.left_out[split] = why
+        self.note(f"{why} and is not used; stage=predict answers it")
 
     def loaded(self, split: str) -> SplitExamples:
         """What `load` gave, which is called once a split."""
@@ -204,9 +214,13 @@ class DividedSource(Source):
         for key, value in (("train", self.train), ("val", self.val), ("test", self.test)):
             if isinstance(value, str) and value not in self.splits:
                 hint = "; a fraction of train (dataset.val=0.1) or null works as well" if key == "val" else ""
+                if value in self.left_out:
+                    raise DataError(f"dataset.{key}={value}: {self.left_out[value]}{hint}")
                 raise ConfigError(unknown(f"dataset.{key}", value, self.splits) + hint)
 
     def _check_classes(self) -> None:
+        if self.classes is not None:
+            self.classes = as_written("dataset.classes", self.classes, self.own_classes)
         for name in self.classes or ():
             if name not in self.own_classes:
                 raise ConfigError(unknown("dataset.classes", name, self.own_classes))

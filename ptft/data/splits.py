@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,11 +17,13 @@ T = TypeVar("T")
 
 SPLIT_NAMES = {
     "train": "train",
-    **dict.fromkeys(("val", "valid", "validation", "dev", "dev_matched", "testa"), "val"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "dev_matched", "validation_matched", "testa"), "val"),
     **dict.fromkeys(("test", "test_matched", "testb"), "test"),
 }
 """What published datasets call a split -> what it is called here. Those with an underscore are GLUE's, testa and testb
 CoNLL's."""
+SHARD = re.compile(r"(?P<name>.+?)[-_](?P<number>\d+)(?P<total>[-_]of[-_]\d+)?")
+"""What a part of a split is called, without its suffix: train-00000-of-00003, train_1."""
 
 
 def split_by_word(file: Path) -> str | None:
@@ -32,29 +34,76 @@ def split_by_word(file: Path) -> str | None:
 
 def split_by_stem(file: Path) -> str:
     """The split of a file that is called as one; another name is a split of its own."""
-    return SPLIT_NAMES.get(file.stem, file.stem)
+    return SPLIT_NAMES.get(file.stem.lower(), file.stem)
 
 
-def split_files(root: Path, split_of: Callable[[Path], str | None], expected: str) -> dict[str, Path]:
-    """Split -> its file in the folder `root`; or "" -> `root`, where that is one file which holds all.
+def split_files(root: Path, split_of: Callable[[Path], str | None], expected: str) -> dict[str, list[Path]]:
+    """Split -> its files in the folder `root`, in order; or "" -> `root`, where that is one file which holds all.
 
+    Several files of a split are its parts (train-00000-of-00003.csv, or whatever lies in a folder `train`).
     split_of: the split of a file, None for one that is no part of the dataset. Hidden files are none. Raises DataError
-    saying what is `expected` where there are no files, or for two files of one split.
+    saying what is `expected` where there are no files, for parts that are missing, and for two files of one split.
     """
     if root.is_file():
-        return {"": root}
-    files: dict[str, Path] = {}
-    for file in sorted(root.iterdir()) if root.is_dir() else ():
-        split = split_of(file) if file.is_file() and not file.name.startswith(".") else None
-        if split is None:
-            continue
-        if split in files:
-            raise DataError(f"dataset.root={root}: {files[split].name} and {file.name} are both the {split} split")
-        files[split] = file
-    if not files:
+        return {"": [root]}
+    found = find_splits(root, split_of)
+    if not found:
         what = "holds none" if root.exists() else "does not exist"
         raise DataError(f"dataset.root={root}: {what}; expected {expected}")
-    return files
+    return found
+
+
+def find_splits(root: Path, split_of: Callable[[Path], str | None]) -> dict[str, list[Path]]:
+    """As `split_files`, nothing where there are none."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(root.iterdir()) if root.is_dir() else ():
+        for file in _visible(path) if path.is_dir() and path.name.lower() in SPLIT_NAMES else [path]:
+            named = path.with_suffix(file.suffix) if file != path else file.with_name(whole_name(file))
+            split = split_of(named) if file.is_file() and not file.name.startswith(".") else None
+            if split is not None:
+                found.setdefault(split, []).append(file)
+    return {split: _parts(root, split, files) for split, files in found.items()}
+
+
+def whole_name(file: Path) -> str:
+    """The name of the file that this one is a part of, else its own."""
+    shard = SHARD.fullmatch(file.stem)
+    known = shard is not None and (shard["total"] or shard["name"].lower() in SPLIT_NAMES)
+    return f"{shard['name']}{file.suffix}" if shard is not None and known else file.name
+
+
+def parts_said(files: Mapping[str, Sequence[Path]]) -> list[str]:
+    """What to say of splits that are read from several files."""
+    return [
+        f"{split} is read from {len(parts)} files, {parts[0].name} to {parts[-1].name}"
+        for split, parts in files.items()
+        if len(parts) > 1
+    ]
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _parts(root: Path, split: str, files: list[Path]) -> list[Path]:
+    """The files of a split by the numbers of the parts that they are. Raises DataError for other ones, and gaps."""
+    shards = [shard for file in files if (shard := SHARD.fullmatch(file.stem)) is not None]
+    below = root not in {file.parent for file in files}
+    like = {(file.parent, file.suffix.lower(), "" if below else whole_name(file)) for file in files}
+    if len(files) > 1 and (len(like) > 1 or (not below and len(shards) < len(files))):
+        both = " and ".join(str(file.relative_to(root)) for file in files[:2])
+        raise DataError(f"dataset.root={root}: {both} are both the {split} split")
+    if len(shards) < len(files):
+        return files
+    numbers = [int(shard["number"]) for shard in shards]
+    expected = max(int(shard["total"].lower().split("of")[1][1:]) if shard["total"] else 0 for shard in shards)
+    first = int(expected in numbers)
+    if missing := [number for number in range(first, first + expected) if number not in numbers]:
+        raise DataError(
+            f"dataset.root={root}: {len(files)} of {expected} files of the {split} split are there, "
+            f"number {missing[0]} is missing"
+        )
+    return [file for _, file in sorted(zip(numbers, files, strict=True), key=lambda pair: pair[0])]
 
 
 def divide(items: Sequence[T], seed: int, names: Sequence[str] | None = None) -> dict[str, list[T]]:

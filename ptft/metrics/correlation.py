@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 
 def pearson(x: Tensor, y: Tensor) -> float:
-    """Correlation of two [N], -1 to 1; 0 where one of them is constant."""
+    """Correlation of two [N], -1 to 1; 0 where one of them is constant, NaN where a value is not finite."""
     x, y = x.double() - x.double().mean(), y.double() - y.double().mean()
     below = float(x.norm() * y.norm())
-    return float(x @ y) / below if below > 0 else 0.0
+    return float(x @ y) / below if below != 0 else 0.0
 
 
 def spearman(x: Tensor, y: Tensor) -> float:
-    """Pearson correlation of the ranks of two [N]; equal values share the mean of their ranks."""
+    """Pearson correlation of the ranks of two [N]; equal values share the mean of their ranks. NaN as above."""
+    if not bool(x.isfinite().all() and y.isfinite().all()):
+        return math.nan
     return pearson(average_ranks(x), average_ranks(y))
 
 

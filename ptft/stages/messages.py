@@ -45,7 +45,9 @@ def header(r: Run, out: Console, folder: Path | None) -> None:
 
 def examples_of(spec: Spec) -> str:
     """ "10 classes, 28×28×1", or the like of another modality."""
-    return f"{len(spec.classes)} classes, {shape_of(spec)}" if spec.classes else f"no labels, {shape_of(spec)}"
+    targets = {"number": "a number each", "span": "an answer each"}
+    labels = f"{len(spec.classes)} classes" if spec.classes else targets.get(spec.target, "no labels")
+    return f"{labels}, {shape_of(spec)}"
 
 
 def _budget(r: Run) -> str:

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,7 +36,7 @@ SHOWN = 10
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
-    """Read, predict, write. Unreadable files are said and left out; if none can be read, DataError."""
+    """Read, predict, write. What can't be read is said, and its row is empty; if nothing can be read, DataError."""
     cfg, checkpoint = job.config, job.checkpoint
     assert checkpoint
     device = find_device(cfg.device)
@@ -59,37 +60,59 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         "folder": str(folder.path) if folder else "none, this is a dry run",
     }
     out.block("ptft predict", header)
+    for note in getattr(items, "notes", ()):
+        out.say(note)
     if folder is None:
         return {}
-    found: list[tuple[Any, Row]] = []
+    found: list[tuple[Any, Row | None]] = []
     unreadable: list[str] = []
     options = {**cfg.generate.plain(), "seed": cfg.seed}
     with out.reading("predicting") as progress, torch.inference_mode(), autocast(chosen.precision, device)():
-        for readable, batch, failed in _batches(items, spec):
-            moved = next(on_device(iter([batch]), device)) if readable else {}
-            found += zip(readable, objective.predict(moved, **options) if readable else [], strict=True)
-            unreadable += failed
-            progress(len(found) + len(unreadable), len(items))
-    rows = readers.finish(spec, found)
-    for message in unreadable[:SHOWN]:
-        out.say(f"left out: {message}", "yellow")
-    if not rows:
+        for part, batch, errors in _batches(items, spec):
+            some = len(errors) < len(part)
+            answers = iter(objective.predict(next(on_device(iter([batch]), device)), **options) if some else [])
+            found += [(item, None if i in errors else next(answers)) for i, item in enumerate(part)]
+            unreadable += map(str, errors.values())
+            progress(len(found), len(items))
+    _say_unreadable(out, unreadable)
+    if len(unreadable) == len(items):
         raise DataError(f"input={cfg.input}: none of the {len(items)} items can be read; the first: {unreadable[0]}")
+    rows = _rows(spec, found)
     target = Path(os.path.expanduser(str(cfg.output))).absolute() if cfg.output else folder.path / "predictions.csv"
     _write(target, rows)
     _close(cfg, out, folder, checkpoint, rows, len(unreadable), target)
     return {}
 
 
+def _say_unreadable(out: Console, messages: list[str]) -> None:
+    for message in messages[:SHOWN]:
+        out.say(f"left out, its row is empty: {message}", "yellow")
+    if len(messages) > SHOWN:
+        out.say(f"left out, their rows are empty: {len(messages) - SHOWN:,} more", "yellow")
+
+
+def _rows(spec: Spec, found: Sequence[tuple[Any, Row | None]]) -> list[Row]:
+    """A row for each answer, in order; where there is none it has a path only, and None in the other columns."""
+    rows: list[Row] = []
+    for answered, group in groupby(found, lambda pair: pair[1] is not None):
+        pairs = list(group)
+        if answered:
+            rows += readers.finish(spec, [(item, row) for item, row in pairs if row is not None])
+        else:
+            rows += [{"path": str(item)} for item, _ in pairs]
+    names = max(rows, key=len)
+    return [{name: row.get(name) for name in names} for row in rows]
+
+
 def _close(
     cfg: Config, out: Console, folder: RunFolder, checkpoint: Checkpoint, rows: list[Row], unreadable: int, target: Path
 ) -> None:
     """The summary, the first rows, and the last lines."""
-    counts = Counter(row["class"] for row in rows if "class" in row)
+    counts = Counter(row["class"] for row in rows if row.get("class") is not None)
     summary = {
         **{key: cfg.names[key] for key in ("stage", "model", "objective")},
         "status": "finished",
-        "files": len(rows),
+        "files": len(rows) - unreadable,
         "unreadable": unreadable,
         **({"classes": counts} if counts else {}),
         "output": str(target),
@@ -99,24 +122,26 @@ def _close(
     write_json(folder.path / "summary.json", summary)
     title = "predictions" if len(rows) <= SHOWN else f"the first {SHOWN} predictions"
     out.table(title, list(rows[0]), [[_shown(value, 4) for value in row.values()] for row in rows[:SHOWN]])
-    done = {"items": f"{len(rows):,} predicted, {unreadable:,} unreadable", "written": str(target)}
+    done = {"items": f"{len(rows) - unreadable:,} predicted, {unreadable:,} unreadable", "written": str(target)}
     if counts:
         done["classes"] = ", ".join(f"{name} {count}" for name, count in counts.most_common(10))
     out.block("predict done", done, "green")
     messages.ending(out, folder.path, messages.next_command(cfg, short(checkpoint.path)))
 
 
-def _shown(value: str | float, digits: int) -> str:
+def _shown(value: str | float | None, digits: int) -> str:
+    if value is None:
+        return ""
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
-def _batches(items: Sequence[Any], spec: Spec) -> Iterator[tuple[list[Any], Batch, list[str]]]:
-    """Readable items, their batch and messages about unreadable items, BATCH at a time, read in threads."""
+def _batches(items: Sequence[Any], spec: Spec) -> Iterator[tuple[Sequence[Any], Batch, dict[int, DataError]]]:
+    """BATCH items, the batch of those that can be read, and why the others (by their place) can't; read in threads."""
     module = readers.of(spec)
 
     def read(item: Any) -> Tensor | DataError:
         try:
-            return module.read(item, spec)
+            return item.error if isinstance(item, readers.Unreadable) else module.read(item, spec)
         except DataError as error:
             return error
 
@@ -124,10 +149,10 @@ def _batches(items: Sequence[Any], spec: Spec) -> Iterator[tuple[list[Any], Batc
         for start in range(0, len(items), BATCH):
             part = items[start : start + BATCH]
             found = list(pool.map(read, part))
-            good = [(item, value) for item, value in zip(part, found, strict=True) if isinstance(value, Tensor)]
-            batch = module.collate([value for _, value in good], spec) if good else {}
-            batch["index"] = torch.arange(start, start + len(good))
-            yield [item for item, _ in good], batch, [str(error) for error in found if isinstance(error, DataError)]
+            values = [value for value in found if isinstance(value, Tensor)]
+            batch = module.collate(values, spec) if values else {}
+            batch["index"] = torch.arange(start, start + len(values))
+            yield part, batch, {i: value for i, value in enumerate(found) if isinstance(value, DataError)}
 
 
 def _write(target: Path, rows: list[Row]) -> None:

@@ -38,8 +38,7 @@ def test_a_row_may_be_shorter_than_the_header_but_not_longer(tmp_path):
     [
         ("list.jsonl", b'{"path": "a"}\n[1]', r"list\.jsonl:2: is not a JSON object"),
         ("list.json", b'{"path": "a"}\n{', r"list\.json:2: is not JSON \("),
-        ("list.csv", b"path,text\n\xff\xfe", r"list\.csv: is not UTF-8 text"),
-        ("list.csv", b"path,text\n" + b"x" * 200_000, r"list\.csv:2: is not CSV \("),
+        ("list.csv", b"path,text\n\xff\xfe", r"list\.csv:2: is not UTF-8 text"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_line(tmp_path, name, content, message):

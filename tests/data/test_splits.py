@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ptft.data.audio.folder import AudioFolder
 from ptft.data.folders import Media, list_all
 from ptft.data.labels import to_labels
 from ptft.data.splits import divide, split_by_stem, split_by_word, split_files
@@ -33,8 +34,8 @@ def test_two_files_of_one_split_and_no_file_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"dev\.a and valid\.a are both the val split"):
         split_files(tmp_path, split_by_word, "some")
     (tmp_path / "dev.a").unlink()
-    assert split_files(tmp_path, split_by_word, "some") == {"val": tmp_path / "valid.a"}
-    assert split_files(tmp_path / "valid.a", split_by_word, "some") == {"": tmp_path / "valid.a"}
+    assert split_files(tmp_path, split_by_word, "some") == {"val": [tmp_path / "valid.a"]}
+    assert split_files(tmp_path / "valid.a", split_by_word, "some") == {"": [tmp_path / "valid.a"]}
 
 
 def test_a_division_is_eighty_ten_ten_by_class():
@@ -56,7 +57,8 @@ def test_undivided_files_without_classes_are_of_the_media_asked_for(tmp_path):
     for i in range(10):
         (tmp_path / f"{i}.wav").touch()
         (tmp_path / f"{i}.jpg").touch()
-    listings, divided = list_all(tmp_path, "train", 0, Media("recordings", "a.wav", frozenset({".wav"})), False)
+    source = AudioFolder.__new__(AudioFolder)
+    listings, divided = list_all(tmp_path, "train", 0, Media("recordings", "a.wav", frozenset({".wav"})), source, False)
     assert divided
     assert {path.suffix for listing in listings.values() for path in listing.paths} == {".wav"}
 

@@ -30,9 +30,10 @@ def test_a_folder_becomes_a_csv(ptft, pretrained, photos):
     done = ptft("stage=predict", f"ckpt={pretrained}", f"input={photos}", "hydra.run.dir=run")
     assert done.code == 0, done.text
     rows = predictions("run/predictions.csv")
-    assert len(rows) == 70
+    assert len(rows) == 71
     assert rows[0].keys() == {"path", "class", "probability"}
-    assert all(row["class"] in "0123456789" and 0.1 <= float(row["probability"]) <= 1 for row in rows)
+    assert rows[0] == {"path": str(photos / "broken.jpg"), "class": "", "probability": ""}
+    assert all(row["class"] in "0123456789" and 0.1 <= float(row["probability"]) <= 1 for row in rows[1:])
     assert "left out" in done.out
     assert "broken.jpg" in done.out
 

@@ -13,9 +13,10 @@ from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
 from ptft.data.audio.filename_pattern import Pattern, Rule
 from ptft.data.audio.source import RECORDINGS, AudioSource, FileRecordings, RecordingKeys
+from ptft.data.files import nfc
 from ptft.data.folders import Listing, divide, list_all, refused
 from ptft.data.source import unknown
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -53,18 +54,8 @@ class AudioFolder(AudioSource):
             self.note(f"{self.root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={split_seed})")
         if self.train not in self.listings:
             raise ConfigError(unknown("dataset.train", self.train, self.listings))
-        self.describe(self.listings[self.train].classes, tuple(self.listings), self.own_rate(), self.units)
-
-    def own_rate(self) -> int:
-        """Of the first recording that can be read."""
         paths = [path for listing in self.listings.values() for path in listing.paths]
-        for path in paths:
-            try:
-                return audio_reader.info(path)[1]
-            except DataError:
-                if self.on_error != "skip":
-                    raise
-        raise DataError(f"{self._where()}: none of {len(paths)} files is readable as a recording")
+        self.describe(self.listings[self.train].classes, tuple(self.listings), self.own_rate(paths), self.units)
 
     def load(self, split: str) -> OnDemandRecordings | MemoryRecordings:
         return self.recordings(split, self.own_classes)
@@ -84,7 +75,7 @@ class AudioFolder(AudioSource):
         if self.pattern is None:
             for name in (name for name, rule in rules.items() if rule is not None):
                 raise ConfigError(f"dataset.{name}_rule={rules[name]}: needs dataset.pattern, which names the fields")
-            return list_all(self.root, self.train, seed, RECORDINGS)
+            return list_all(self.root, self.train, seed, RECORDINGS, self, True, self.on_error)
         paths = files.find(self.root, audio_reader.SUFFIXES)
         if not paths:
             raise refused(self.root, "holds no recordings" if self.root.exists() else "does not exist", RECORDINGS)
@@ -102,7 +93,7 @@ def _by_rules(
         fields = pattern.read(path)
         split = next((name for name, rule in parsed.items() if rule.holds(fields)), "train")
         listings[split].paths.append(path)
-        listings[split].names.append(fields["label"])
+        listings[split].names.append(nfc(fields["label"]))
     return (listings, False) if parsed else (divide(listings["train"], seed), True)
 
 

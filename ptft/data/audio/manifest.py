@@ -11,27 +11,29 @@ import torch
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio import transcripts
+from ptft.data.audio.clips import Clip, clip_of
 from ptft.data.audio.examples import Targets
-from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys, Span
-from ptft.data.records import read_records
+from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
+from ptft.data.files import nfc
+from ptft.data.labels import unlabelled
+from ptft.data.records import RowError, Unusable, as_text, records
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 EXPECTED = (
-    "expected a CSV or JSONL file with path and text (or label), and perhaps start, end (seconds) and split; "
+    "expected a CSV or JSONL file with path and text (or label), perhaps start, end (or offset, duration) and split; "
     "or a folder in LibriSpeech's layout"
 )
 
 
 class Utterance(NamedTuple):
-    """A recording, or its `span` in seconds; `text` is its transcript or class, `where` the line that lists it."""
+    """A recording; `text` is its transcript or class, `where` the line that lists it."""
 
-    path: Path
+    clip: Clip
     text: str
     split: str
-    span: Span | None
     where: str
 
 
@@ -61,7 +63,11 @@ class AudioManifest(AudioSource):
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {EXPECTED}")
-        rows, column = _rows(self.root)
+        unusable = Unusable(self.on_error)
+        rows, column = _rows(self.root, unusable)
+        rows = self._labelled(rows, column, unusable)
+        if said := unusable.note(len(rows), str(self.root)):
+            self.note(said)
         if not rows:
             raise DataError(f"dataset.root={self.root}: lists no recordings; {EXPECTED}")
         self.units = units if column == "text" else None
@@ -74,13 +80,24 @@ class AudioManifest(AudioSource):
         classes, tokenizer = tuple(sorted(set(known))), None
         if self.units:
             classes, tokenizer = transcripts.vocabulary(known, self.units, self.like, symbols, vocabulary)
-        self.describe(classes, tuple(self.rows), audio_reader.info(rows[0].path)[1], self.units, tokenizer)
+        self.describe(classes, tuple(self.rows), self.own_rate([row.clip.path for row in rows]), self.units, tokenizer)
+
+    def _labelled(self, rows: list[Utterance], column: str, unusable: Unusable) -> list[Utterance]:
+        """Those that have a text or a label; of a split that is not trained on where none has, it is said."""
+        empty = unlabelled(((row.split, row.text) for row in rows), self.train)
+        for split in empty:
+            self.leave_out(split, f"{split} has no {column}")
+        kept = [row for row in rows if row.split not in empty]
+        for row in kept:
+            if not row.text:
+                unusable(RowError(row.where, f"has no {column}"))
+        return [row for row in kept if row.text]
 
     def load(self, split: str) -> FileRecordings:
         rows = self.rows[split]
         if self.units and self.spec.shape["seconds"] is not None:
             rows = self._short(rows, split)
-        paths, spans = [row.path for row in rows], [row.span for row in rows]
+        paths, spans = [row.clip.path for row in rows], [row.clip.span for row in rows]
         assert self.root is not None
         base = self.root if self.root.is_dir() else self.root.parent
         return FileRecordings(paths, self._targets(rows, split), self.spec, base, self.on_error, spans)
@@ -88,65 +105,77 @@ class AudioManifest(AudioSource):
     def _targets(self, rows: list[Utterance], split: str) -> Targets:
         values = [row.text for row in rows]
         if self.units:
-            return transcripts.encode(values, [f"{row.where} ({row.path.name})" for row in rows], self.spec)
+            return transcripts.encode(values, [f"{row.where} ({row.clip.path.name})" for row in rows], self.spec)
         return Targets(len(rows), self.to_labels(values, lambda i: f"{rows[i].where}: {split}"))
 
     def _short(self, rows: list[Utterance], split: str) -> list[Utterance]:
         longest = self.spec.shape["seconds"]
-        short = [row for row in rows if _seconds(row) <= longest]
+        short = [row for row in rows if self._seconds(row) <= longest]
         if len(short) < len(rows):
             self.note(
                 f"{split}: {len(rows) - len(short)} recordings are longer than dataset.seconds={longest:g}, left out"
             )
         return short
 
+    def _seconds(self, row: Utterance) -> float:
+        """Its length; 0 where it can't be read, which is skipped later."""
+        begin, end = row.clip.span or (0.0, None)
+        if end is None:
+            try:
+                samples, rate = audio_reader.info(row.clip.path)
+            except DataError:
+                if self.on_error != "skip":
+                    raise
+                return 0.0
+            end = samples / rate
+        return end - begin
 
-def _seconds(row: Utterance) -> float:
-    if row.span is not None:
-        return row.span[1] - row.span[0]
-    samples, rate = audio_reader.info(row.path)
-    return samples / rate
 
-
-def _rows(root: Path) -> tuple[list[Utterance], str]:
+def _rows(root: Path, unusable: Unusable) -> tuple[list[Utterance], str]:
     """(the rows, "text" or "label")."""
     if root.is_dir():
         return list(_librispeech(root)), "text"
     if not root.exists():
         raise DataError(f"dataset.root={root}: does not exist; {EXPECTED}")
+    rows: list[Utterance] = []
+    column = ""
     try:
-        listed = list(read_records(root))
+        for line, fields in records(root):
+            where = f"{root}:{line}"
+            if isinstance(fields, RowError):
+                unusable(fields)
+                continue
+            column = column or ("text" if "text" in fields else "label")
+            if column not in fields and not rows:
+                raise DataError(f"{where}: has no text and no label ({', '.join(map(str, list(fields)[:8]))})")
+            try:
+                rows.append(_row(root.parent, fields, column, where))
+            except RowError as error:
+                unusable(error)
+    except RowError:
+        raise
     except DataError as error:
         raise DataError(f"{error}; {EXPECTED}") from error
-    column = "text" if listed and "text" in listed[0][1] else "label"
-    return [_row(root, line, fields, column) for line, fields in listed], column
+    return rows, column
 
 
-def _row(file: Path, line: int, fields: dict[str, Any], column: str) -> Utterance:
-    text, path = fields.get(column), fields.get("path")
-    where = f"{file}:{line}"
-    if not path or text in (None, ""):
-        raise DataError(f"{where}: has no path or no {column}; {EXPECTED}")
-    begin, end = (fields.get(name) for name in ("start", "end"))
-    try:
-        span = (float(begin or 0), float(end)) if end not in (None, "") else None
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: start and end are seconds") from error
-    if span and not 0 <= span[0] < span[1]:
-        raise DataError(f"{where}: from {span[0]:g} to {span[1]:g} s is no part of a recording")
-    return Utterance(file.parent / str(path), str(text), str(fields.get("split") or "train"), span, where)
+def _row(folder: Path, fields: dict[str, Any], column: str, where: str) -> Utterance:
+    return Utterance(
+        clip_of(folder, fields, where), nfc(as_text(fields.get(column))), as_text(fields.get("split")) or "train", where
+    )
 
 
 def _librispeech(root: Path) -> Iterator[Utterance]:
     """Each `*.trans.txt` holds lines of a recording's name and its transcript."""
     for listing in files.find(root, frozenset({".txt"})):
-        if not listing.name.endswith(".trans.txt"):
+        if not listing.name.lower().endswith(".trans.txt"):
             continue
         split = listing.relative_to(root).parts[0]
-        for number, line in enumerate(files.read_file(listing).splitlines(), 1):
-            name, _, text = line.partition(" ")
+        for number, line in enumerate(files.read_lines(listing), 1):
+            name, _, text = line.strip(files.BLANKS).replace("\t", " ").partition(" ")
             if text:
-                yield Utterance(listing.parent / f"{name}.flac", text, split, None, f"{listing}:{number}")
+                clip = Clip(files.located(listing.parent, f"{name}.flac"), None)
+                yield Utterance(clip, nfc(text.strip(files.BLANKS)), split, f"{listing}:{number}")
 
 
 def sample(root: Path, count: int = 4) -> None:

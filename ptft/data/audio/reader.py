@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 
 from ptft.core import Batch, Spec
-from ptft.data import files
+from ptft.data import files, records
+from ptft.data.audio.clips import Clip, Span, clip_of, shown
 from ptft.data.ragged import pad
+from ptft.data.readers import Unreadable, of_rows
 from ptft.errors import ConfigError, DataError
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
@@ -33,6 +35,14 @@ STREAM = 2**31 - 2**12
 def find(path: Path | str) -> list[Path]:
     """The recordings at `path` (a file, a folder with everything below it, or a glob), sorted; as `files.find`."""
     return files.find(path, SUFFIXES)
+
+
+def items(path: str, spec: Spec) -> Sequence[Path | Clip | Unreadable]:
+    """As `find`; of a table (path, and perhaps start and end) the recordings that it lists."""
+    file = Path(path).expanduser()
+    if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
+        return find(path)
+    return of_rows(file, lambda fields, where: clip_of(file.parent, fields, where))
 
 
 def shape(rate: int, seconds: float | None) -> dict[str, object]:
@@ -53,17 +63,20 @@ def info(path: Path | str) -> tuple[int, int]:
     return int(header.frames), int(header.samplerate)
 
 
-def read(path: Path | str, spec: Spec, span: tuple[float, float] | None = None) -> Tensor:
+def read(path: Path | str | Clip, spec: Spec, span: Span | None = None) -> Tensor:
     """The recording at `path` as int16 [n], at the rate and no longer than `spec.shape` says.
 
-    span: its part from one second to another; None is all of it.
+    span: its part from one second to another, or to the end; None is all of it.
     Raises DataError naming the file if it is missing, empty, truncated or no recording.
     """
+    if isinstance(path, Clip):
+        path, span = path
     try:
         with _soundfile().SoundFile(str(path)) as file:
             rate, begin, end, cut = file.samplerate, 0, file.frames, _is_cut(file.extra_info)
             if span is not None:
-                begin, end = (min(end, max(0, round(second * rate))) for second in span)
+                whole, (first, last) = end, span
+                begin, end = min(whole, round(first * rate)), whole if last is None else min(whole, round(last * rate))
             file.seek(begin)
             values = file.read(end - begin, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
@@ -71,7 +84,7 @@ def read(path: Path | str, spec: Spec, span: tuple[float, float] | None = None) 
     if cut or len(values) < end - begin:
         raise DataError(f"{path}: is truncated")
     if len(values) == 0:
-        where = "" if span is None else f" from {span[0]:g} to {span[1]:g} s"
+        where = "" if span is None else f" {shown(span)}"
         raise DataError(f"{path}: holds no sound{where}")
     return fit(resampled(torch.from_numpy(values.mean(1)), rate, spec.shape["rate"]), spec)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from ptft.core import Spec
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
+from ptft.data.audio.clips import Span
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
 from ptft.data.folders import Media
 from ptft.data.source import DividedSource, Shared
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 RECORDINGS = Media("recordings", "recording.wav", audio_reader.SUFFIXES)
-Span = tuple[float, float]
 
 
 class RecordingKeys(Shared, total=False):
@@ -76,8 +76,10 @@ class FileRecordings(OnDemandRecordings):
             samples, rate = audio_reader.info(path)
         except DataError:
             return 0  # reading it raises, or leaves it out
-        seconds = samples / rate if span is None else span[1] - span[0]
-        return min(round(seconds * int(self.spec.shape["rate"])), audio_reader.max_samples(self.spec) or sys.maxsize)
+        begin, end = span or (0.0, None)
+        seconds = (samples / rate if end is None else end) - begin
+        count = max(0, round(seconds * int(self.spec.shape["rate"])))
+        return min(count, audio_reader.max_samples(self.spec) or sys.maxsize)
 
     def name(self, index: int) -> str:
         return str(self.paths[index])
@@ -130,6 +132,16 @@ class AudioSource(DividedSource):
         else:
             cut = {} if tokenizer is None else {"tokenizer": tokenizer}
             self.spec = Spec("audio", {**shape, "units": units, **cut}, "transcript", kept)
+
+    def own_rate(self, paths: Sequence[Path]) -> int:
+        """Samples a second of the first recording that can be read."""
+        for path in paths:
+            try:
+                return audio_reader.info(path)[1]
+            except DataError as error:
+                if self.on_error != "skip":
+                    raise DataError(f"{error}; dataset.on_error=skip leaves such files out") from error
+        raise DataError(f"{self._where()}: none of {len(paths)} files is readable as a recording")
 
     def groups(self, split: str) -> Tensor:
         """Classes; 0 for everything that has none."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -106,6 +106,8 @@ class Tones(AudioSource):
     count: how many recordings are in train; held_out: in val and in test each.
     words: null for one vowel with its class; or [from, to], how many vowels a string with a transcript has.
     """
+
+    skips: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -12,6 +12,8 @@ from typing import Any
 
 from ptft.core import Spec
 from ptft.data.audio.examples import Targets
+from ptft.data.files import nfc
+from ptft.data.labels import as_written
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import ConfigError, DataError
 
@@ -26,7 +28,7 @@ def symbols_of(text: str, units: str) -> list[str]:
     """
     if units not in UNITS:
         raise ConfigError(f"dataset.units={units}: one of {', '.join(UNITS)}")
-    return text.split() if units == "words" else list(_spaced(text))
+    return nfc(text).split() if units == "words" else list(_spaced(text))
 
 
 def vocabulary(
@@ -38,7 +40,7 @@ def vocabulary(
     Raises ConfigError for given tokens that can't be, and for a size below the number of characters.
     """
     if given is not None:
-        return _given(given, units), None
+        return _given(given, units, {symbol for text in texts for symbol in symbols_of(text, units)}), None
     texts = list(texts)
     found = sorted({symbol for text in texts for symbol in symbols_of(text, units)})
     if like is not None and like.shape.get("units") == units and set(found) <= set(like.classes):
@@ -71,15 +73,16 @@ def join(tokens: Iterable[int], spec: Spec) -> str:
 
 
 def _spaced(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(nfc(text).split())
 
 
-def _given(tokens: Sequence[str], units: str) -> tuple[str, ...]:
+def _given(tokens: Sequence[str], units: str, found: Iterable[str]) -> tuple[str, ...]:
+    """As the texts have them: `found` are theirs."""
     if units == "bpe":
         raise ConfigError(f"dataset.symbols={list(tokens)}: dataset.units=bpe finds its own; leave it null")
     if len(set(tokens)) < len(tokens) or not tokens:
         raise ConfigError(f"dataset.symbols={list(tokens)}: at least one token, and none twice")
-    return tuple(str(token) for token in tokens)
+    return as_written("dataset.symbols", tokens, sorted(found))
 
 
 def _train_bpe(texts: Sequence[str], size: int) -> tuple[tuple[str, ...], dict[str, Any]]:

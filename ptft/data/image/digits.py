@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ _DIVISION = 1797
 
 class Digits(ImageSource):
     """8 x 8 pixels, white on black, made 28 x 28 unless asked otherwise. Embedded: needs no files."""
+
+    skips: ClassVar[bool] = False
 
     def __init__(self, **keys: Unpack[Keys]) -> None:
         super().__init__(**keys)

@@ -122,7 +122,7 @@ class ImageFolder(ImageSource):
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {IMAGES.layout}")
-        self.listings, divided = list_all(self.root, self.train, split_seed, IMAGES, labelled)
+        self.listings, divided = list_all(self.root, self.train, split_seed, IMAGES, self, labelled, self.on_error)
         if divided:
             self.note(f"{self.root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={split_seed})")
         if self.train not in self.listings:

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import lru_cache, reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -145,6 +145,8 @@ class Glyphs(ImageSource):
         characters, each a class of its own.
     Raises ConfigError for a character that no font has.
     """
+
+    skips: ClassVar[bool] = False
 
     def __init__(
         self, *, images: int = 20_000, held_out: int = 2_000, charset: str = "digits", **keys: Unpack[Keys]

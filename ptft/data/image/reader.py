@@ -18,7 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ptft.core import Batch, Spec
-from ptft.data import files
+from ptft.data import files, records
+from ptft.data.readers import Unreadable, of_rows
+from ptft.data.records import listed_path
 from ptft.errors import ConfigError, DataError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -40,6 +42,14 @@ class SizeError(DataError):
 def find(path: Path | str) -> list[Path]:
     """The images at `path` (a file, a folder with everything below it, or a glob), sorted; as `files.find`."""
     return files.find(path, SUFFIXES)
+
+
+def items(path: str, spec: Spec) -> list[Path | Unreadable]:
+    """As `find`; of a table with a column `path` the images that it lists."""
+    file = Path(path).expanduser()
+    if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
+        return list(find(path))
+    return of_rows(file, lambda fields, where: listed_path(file.parent, fields, where))
 
 
 def shape(size: tuple[int, int], channels: int, fit: str) -> dict[str, object]:

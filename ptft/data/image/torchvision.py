@@ -10,7 +10,7 @@ import io
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,6 +59,8 @@ class Torchvision(ImageSource):
     root: the folder that torchvision calls root too; `download` fetches what is missing there, one process at a time.
     Raises ConfigError for another name, DataError where files are missing and can't be fetched, or are broken.
     """
+
+    skips: ClassVar[bool] = False
 
     def __init__(self, *, name: str, **keys: Unpack[Keys]) -> None:
         if name not in KNOWN:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from ptft.data.files import read_file
+from ptft.data.files import BLANKS, is_blank, nfc, read_lines
+from ptft.data.files import cells as cells_of
 from ptft.data.labels import to_labels
 from ptft.data.source import unknown
 from ptft.data.splits import divide, split_by_word, split_files
@@ -38,6 +39,7 @@ class Conll(TextSource):
     Sentences that are too long are cut into pieces between words. Raises DataError naming file and line.
     """
 
+    skips: ClassVar[bool] = False
     noun = "sentences"
 
     def __init__(
@@ -78,16 +80,16 @@ class Conll(TextSource):
     def _training_texts(self) -> list[str]:
         return [" ".join(sentence.words) for sentence in self.sentences[self.train]]
 
-    def _read(self, files: dict[str, Path], seed: int) -> dict[str, list[Tagged]]:
-        sentences = {split: self._parse(file) for split, file in files.items()}
+    def _read(self, files: dict[str, list[Path]], seed: int) -> dict[str, list[Tagged]]:
+        sentences = {split: [found for file in parts for found in self._parse(file)] for split, parts in files.items()}
         return divide(sentences[""], seed) if "" in sentences else sentences
 
     def _parse(self, file: Path) -> list[Tagged]:
         sentences: list[Tagged] = []
         words: list[str] = []
         tags: list[str] = []
-        for number, line in enumerate([*read_file(file).split("\n"), ""], 1):
-            if line.strip():
+        for number, line in enumerate([*read_lines(file), ""], 1):
+            if not is_blank(line):
                 word, tag = self._cells(line, f"{file}:{number}")
                 words.append(word)
                 tags.append(tag)
@@ -95,15 +97,13 @@ class Conll(TextSource):
                 if words != ["-DOCSTART-"]:
                     sentences.append(Tagged(words, tags, f"{file}:{number - len(words)}"))
                 words, tags = [], []
-        if not sentences:
-            raise DataError(f"{file}: holds no sentences")
         return sentences
 
     def _cells(self, line: str, where: str) -> tuple[str, str]:
         """The word and the tag in a line."""
-        cells = line.rstrip("\r").split("\t") if "\t" in line else line.split()
+        cells = line.split("\t") if "\t" in line else cells_of(line)
         try:
-            word, tag = cells[self.token].strip(), cells[self.tag].strip()
+            word, tag = cells[self.token].strip(BLANKS), nfc(cells[self.tag].strip(BLANKS))
         except IndexError as error:
             raise DataError(
                 f"{where}: has {len(cells)} columns; dataset.token={self.token}, .tag={self.tag}"

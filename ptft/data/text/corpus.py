@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypedDict
 from ptft.core import Source, Spec
 from ptft.data.files import read_file
 from ptft.data.source import check_amounts
+from ptft.data.splits import SPLIT_NAMES, find_splits, split_by_stem
 from ptft.data.text import reader as text_reader
 from ptft.data.text.blocks import Blocks, chunks, row_of, shared_out
 from ptft.errors import ConfigError, DataError
@@ -140,9 +141,9 @@ def _check_shares(val: str | float | None, test: str | float | None) -> None:
 class Text(CorpusSource):
     """Files of plain UTF-8 text: `root` is a file, or a folder with everything below it.
 
-    A folder that holds `train`, `val` or `test` (folders, or files of that name with a suffix of text) has these
-    splits; else all of it is "train". documents: what is one document: a "file", a "line", or a "paragraph" (between
-    empty lines).
+    A folder that holds `train`, `val` or `test` (folders, or files of that name with a suffix of text; dev, valid and
+    validation are val) has these splits; else all of it is "train".
+    documents: what is one document: a "file", a "line", or a "paragraph" (between empty lines).
     """
 
     def __init__(self, *, root: str | Path | None = None, documents: str = "file", **keys: Unpack[CorpusKeys]) -> None:
@@ -154,23 +155,37 @@ class Text(CorpusSource):
         super().__init__(root=root, **keys)
 
     def documents(self, split: str) -> list[str]:
-        files = text_reader.text_files(self._place(split))
+        files = self._files(split)
         if not files:
             raise DataError(
                 f"{self._where()}: no text for the split {split} there ({', '.join(sorted(text_reader.SUFFIXES))})"
             )
         return [part for file in files for part in self._divided(read_file(file))]
 
-    def _place(self, split: str) -> Path:
+    def _files(self, split: str) -> list[Path]:
+        """Those of the folder of that name, or those that are called as the split; all others are "train"."""
         assert self.root is not None
-        places = [self.root / split, *(self.root / f"{split}{suffix}" for suffix in sorted(text_reader.SUFFIXES))]
-        whole = self.root if split == "train" else places[0]
-        return next((place for place in places if place.exists()), whole)
+        if not self.root.is_dir():
+            return text_reader.text_files(self.root) if split == "train" else []
+        wanted = {name for name in self.names.values() if isinstance(name, str)} | {split}
+
+        def split_of(file: Path) -> str | None:
+            named = split_by_stem(file) if file.suffix.lower() in text_reader.SUFFIXES else None
+            return named if named in wanted else None
+
+        named = find_splits(self.root, split_of)
+        for folder in sorted(path for path in self.root.iterdir() if path.is_dir()):
+            if (own := SPLIT_NAMES.get(folder.name.lower(), folder.name)) in wanted:
+                named[own] = text_reader.text_files(folder)
+        if split in named or split != "train":
+            return named.get(split, [])
+        others = {file for files in named.values() for file in files}
+        return [file for file in text_reader.text_files(self.root) if file not in others]
 
     def _divided(self, content: str) -> list[str]:
         if self.unit == "file":
             return [content] if content else []
-        parts = content.splitlines() if self.unit == "line" else content.split("\n\n")
+        parts = content.split("\n") if self.unit == "line" else content.split("\n\n")
         return [part.strip("\n") for part in parts if part.strip()]
 
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from ptft.core import Batch, Spec
-from ptft.data.files import read_file
+from ptft.data.files import parse_json, read_file
 from ptft.data.ragged import padded
-from ptft.data.readers import Row
+from ptft.data.readers import Row, Unreadable, of_files
 from ptft.data.text import reader as text_reader
 from ptft.data.text.examples import room
 from ptft.data.tokenizer import Offsets, Tokenizer
@@ -79,7 +79,7 @@ def parse(file: Path) -> list[Question]:
     Raises DataError naming the file, and the question where one is broken.
     """
     try:
-        articles = json.loads(read_file(file))["data"]
+        articles = parse_json(read_file(file))["data"]
         return [question for article in articles for question in _of_article(file, article)]
     except (ValueError, KeyError, TypeError) as error:
         what = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else f"no {error}"
@@ -136,10 +136,16 @@ def best_answers(answered: Sequence[tuple[Window, Row]], impossible: bool) -> di
     return best
 
 
-def items(path: str, spec: Spec) -> list[Window]:
-    """The windows of all questions in the JSON files at `path`. Raises DataError naming a file in another layout."""
-    questions = [question for file in text_reader.text_files(path, SUFFIXES) for question in parse(file)]
-    return windows(text_reader.tokenizer_of(spec), questions, spec.shape["length"], spec.shape["stride"])
+def items(path: str, spec: Spec) -> list[Window | Unreadable]:
+    """The windows of all questions in the JSON files at `path`; of a file in another layout an Unreadable."""
+    found = of_files(text_reader.text_files(path, SUFFIXES), parse)
+    questions = [question for question in found if not isinstance(question, Unreadable)]
+    all_windows = windows(text_reader.tokenizer_of(spec), questions, spec.shape["length"], spec.shape["stride"])
+    of_question = (list(group) for _, group in groupby(all_windows, lambda window: window.number))
+    parts: list[Window | Unreadable] = []
+    for item in found:
+        parts += [item] if isinstance(item, Unreadable) else next(of_question)
+    return parts
 
 
 def read(item: Window, spec: Spec) -> Tensor:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from ptft.core import Batch, Spec
-from ptft.data.files import read_file
+from ptft.data.files import read_file, read_lines
 from ptft.data.ragged import padded
+from ptft.data.readers import Unreadable, of_files
 from ptft.data.tokenizer import KINDS, Tokenizer
 from ptft.errors import ConfigError, DataError
 
@@ -35,18 +36,20 @@ class Item:
         return self.name
 
 
-def find(path: Path | str) -> list[Item]:
-    """The lines of the texts at `path` (a file, a folder with everything below it, or a glob) that are not empty.
-
-    Raises DataError for an unreadable file.
-    """
-    numbered = ((file, enumerate(read_file(file).splitlines(), 1)) for file in text_files(path))
-    return [Item(f"{file}:{number}", line) for file, lines in numbered for number, line in lines if line.strip()]
+def find(path: Path | str) -> list[Item | Unreadable]:
+    """The lines of the texts at `path` (a file, a folder with everything below it, or a glob) that are not empty."""
+    return of_files(text_files(path), lines_of)
 
 
-def find_whole(path: Path | str) -> list[Item]:
+def lines_of(file: Path) -> list[Item]:
+    """The lines of a text that are not empty. Raises DataError for an unreadable file."""
+    numbered = enumerate(read_lines(file), 1)
+    return [Item(f"{file}:{number}", line) for number, line in numbered if line.strip()]
+
+
+def find_whole(path: Path | str) -> list[Item | Unreadable]:
     """As `find`, each file as one item."""
-    return [Item(str(file), read_file(file)) for file in text_files(path)]
+    return of_files(text_files(path), lambda file: [Item(str(file), read_file(file))])
 
 
 def text_files(path: Path | str, suffixes: frozenset[str] = SUFFIXES) -> list[Path]:

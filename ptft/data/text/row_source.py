@@ -2,53 +2,106 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ptft.data.records import Columns, TextRecord
+from ptft.core import Examples
+from ptft.data.labels import NO_LABEL, fraction_among, number
+from ptft.data.records import Columns, RowError, TextRecord, Unusable, first_cells, read_texts
 from ptft.data.source import unknown
+from ptft.data.splits import parts_said
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences
 from ptft.data.text.source import TextSource
 from ptft.errors import ConfigError, DataError
 
+HEADERS = frozenset(("label", "labels", "class", "target", "category", "score", "text", "sentence", "sentence1"))
+"""What columns are often called."""
+
 
 class RowTexts(TextSource):
     """Texts that come in rows. A subclass sets `columns` and calls `describe_rows`, and implements `read`.
 
-    Raises DataError naming the place of a row whose label can't be used.
+    A split whose labels are all missing is left out where it is the test split. Raises DataError naming the place of a
+    row that can't be used; with `on_error="skip"` it is left out.
     """
 
     columns: Columns
 
     @abstractmethod
-    def read(self, split: str) -> list[TextRecord]:
-        """The rows of one of the dataset's own splits."""
+    def read(self, split: str, unusable: Unusable) -> list[TextRecord]:
+        """The rows of one of the dataset's own splits; those that are none go to `unusable`."""
 
-    def describe_rows(self, splits: Iterable[str], target: str) -> None:
-        """As `describe`, with the classes that the rows of the training split have."""
+    def describe_rows(self, splits: Iterable[str], target: str | None) -> None:
+        """As `describe`, with the classes that the rows of the training split have. target: None is "class", unless
+        labels look like numbers to predict, which is asked about.
+        """
         splits, target = tuple(splits), "none" if self.columns.label is None else target
-        if target not in ("class", "number", "none"):
+        if target not in ("class", "number", "none", None):
             raise ConfigError(f"dataset.target={target}: class or number")
         if self.train not in splits:
             raise ConfigError(unknown("dataset.train", self.train, splits))
-        names = {str(row.label) for row in self.rows(self.train)} if target == "class" else set()
-        shape = {"reader": "sentences", "columns": list(self.columns.text)}
-        self.describe(sorted(names, key=_order), splits, target, self._training_texts, **shape)
+        rows = self.rows(self.train)
+        names = {str(row.label) for row in rows} if target in ("class", None) else set()
+        if target is None and (example := fraction_among(names)) is not None:
+            raise ConfigError(
+                f"dataset.target: {self.train} has {len(names)} labels that are all numbers, e.g. {example}; "
+                "dataset.target=number objective=regress predicts the number, dataset.target=class makes them classes"
+            )
+        shape: dict[str, object] = {"reader": "sentences", "columns": list(self.columns.text)}
+        if self.columns.header and all(isinstance(name, int) for name in self.columns.text):
+            shape["header"] = True
+        self.describe(sorted(names, key=_order), splits, target or "class", self._training_texts, **shape)
 
     def rows(self, split: str) -> list[TextRecord]:
-        """What `read` gave, which is called once a split."""
+        """What `read` gave, which is called once a split, without those that lack a label."""
         if split not in self._rows:
-            self._rows[split] = self.read(split)
+            unusable = Unusable(self.on_error)
+            rows = self._with_label(split, self.read(split, unusable), unusable)
+            if said := unusable.note(len(rows), f"{self._where()}: {split}"):
+                self.note(said)
+            self._rows[split] = rows
         return self._rows[split]
 
     @cached_property
     def _rows(self) -> dict[str, list[TextRecord]]:
         return {}
+
+    def of_files(self, split: str, files: Sequence[Path], unusable: Unusable) -> list[TextRecord]:
+        """The rows of the files of a split; the labels of a split that is not trained on may be missing."""
+        unlabelled = split not in (self.train, "")
+        rows = [row for file in files for row in read_texts(file, self.columns, unusable, unlabelled=unlabelled)]
+        for sentence in parts_said({split: files}):
+            self.note(sentence)
+        return rows
+
+    def say_headers(self, files: Mapping[str, Sequence[Path]]) -> None:
+        """Note a header that is read as an example, because columns have numbers and nobody said that there is one."""
+        if self.columns.header is not None or any(isinstance(name, str) for name in self.columns.all):
+            return
+        first = {file: tuple(first_cells(file)) for parts in files.values() for file in parts}
+        for file, cells in first.items():
+            alike = list(first.values()).count(cells) > 1
+            if cells and (alike or HEADERS & {cell.strip().lower() for cell in cells}):
+                said = f"the first line of {file.name} ({', '.join(cells)[:60]}) is read as an example"
+                self.note(f"{said}; dataset.header=true leaves it out")
+                return
+
+    def split(self, name: str) -> Examples | None:
+        own = {"val": self.val, "test": self.test}.get(name)
+        if isinstance(own, str) and name not in self._made and self._is_unlabelled(own):
+            file = self.rows(own)[0].where.rpartition(":")[0]
+            self.leave_out(own, f"{Path(file).name or own} has no labels")
+            self.splits = tuple(split for split in self.splits if split != own)
+            self.test = None if name == "test" else self.test
+            self.check()
+        return super().split(name)
 
     def load(self, split: str) -> TextExamples:
         rows = self.rows(split)
@@ -59,9 +112,32 @@ class RowTexts(TextSource):
     def _training_texts(self) -> Iterator[str]:
         return (text for row in self.rows(self.train) for text in row.texts)
 
+    def _with_label(self, split: str, rows: list[TextRecord], unusable: Unusable) -> list[TextRecord]:
+        """Those that have one; all where none has, in a split that is not trained on."""
+        if self.columns.label is None:
+            return rows
+        known = [row for row in rows if row.label is not None]
+        trained_on = split in (self.train, "")
+        if rows and not known and trained_on:
+            raise DataError(f"{rows[0].where}: has no label, nor has any other row; dataset.label=null trains without")
+        if len(known) == len(rows) or not (known or trained_on):
+            return rows
+        for row in rows:
+            if row.label is None:
+                unusable(RowError(row.where, f"has no label in column {self.columns.label!r}"))
+        return known
+
+    def _is_unlabelled(self, split: str) -> bool:
+        """Whether it has rows, all without a label, or with the one that GLUE writes for that."""
+        if self.columns.label is None or split == self.train or split not in self.splits:
+            return False
+        labels = {row.label for row in self.rows(split)}
+        missing = {None, *NO_LABEL} - {row.label for row in self.rows(self.train)}
+        return bool(labels) and labels <= missing
+
     def _labels(self, rows: list[TextRecord], split: str) -> Tensor:
         if self.target == "number":
-            return torch.tensor([_number(row) for row in rows])
+            return torch.tensor([_number(row) for row in rows], dtype=torch.float32)
         names = [str(row.label) for row in rows]
         labels = self.to_labels(names, lambda i: f"{rows[i].where}: {split}")
         if absent := [name for name in self.own_classes if name not in set(names)]:
@@ -70,12 +146,14 @@ class RowTexts(TextSource):
 
 
 def _number(row: TextRecord) -> float:
-    try:
-        return float(str(row.label))
-    except ValueError as error:
-        raise DataError(f"{row.where}: the label {row.label!r} is no number") from error
+    value = number(str(row.label))
+    if value is None:
+        raise DataError(f"{row.where}: the label {row.label!r} is no number")
+    if not math.isfinite(value):
+        raise DataError(f"{row.where}: the label {row.label!r} is no finite number")
+    return value
 
 
 def _order(name: str) -> tuple[int, str]:
     """Numbers by their value, before names."""
-    return (int(name), "") if name.isdecimal() else (10**18, name)
+    return (int(name), "") if name.isdecimal() and len(name) < 18 else (10**18, name)

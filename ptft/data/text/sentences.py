@@ -10,15 +10,20 @@ from torch import Tensor
 
 from ptft.core import Batch, Spec
 from ptft.data.ragged import Ragged
-from ptft.data.records import SUFFIXES, Columns, read_texts
+from ptft.data.readers import Items, Unreadable, of_files
+from ptft.data.records import SUFFIXES, Columns, RowError, first_cells, text_rows
 from ptft.data.text import reader as text_reader
-from ptft.data.text.examples import encoded, fitted, joined, room
+from ptft.data.text.examples import encoded, fitted, in_a_row, joined, room
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import DataError
+
+HINT = "; name the column as it was called in training, or give a file of texts alone"
 
 
 def sentences(tokenizer: Tokenizer, texts: Sequence[Sequence[str]], length: int) -> Ragged:
     """One text or a pair each -> their ids with special ones around them, `length` at most."""
+    if not texts:
+        return in_a_row([])
     columns = [encoded(tokenizer, column) for column in zip(*texts, strict=True)]
     fit = fitted(columns, room(tokenizer, len(columns), length))
     return joined(fit, tokenizer.cls, tokenizer.sep)
@@ -35,38 +40,51 @@ class Sentences:
         return self.name
 
 
-def items(path: str, spec: Spec) -> list[Sentences]:
-    """The rows of tables at `path`, by the columns that were trained on; of other files the lines, pairs with a tab.
-
-    Raises DataError naming file and line of what is none.
-    """
-    sentences: list[Sentences] = []
-    for file in text_reader.text_files(path, text_reader.SUFFIXES | set(SUFFIXES)):
-        columns = spec.shape["columns"]
-        if file.suffix in SUFFIXES:
-            numbered = Columns(tuple(columns), None, numbers=tuple(range(len(columns))))
-            sentences += [Sentences(row.where, row.texts) for row in read_texts(file, numbered, _refuse)]
-        else:
-            sentences += [_line(item, len(columns)) for item in text_reader.find(file)]
-    return sentences
+def items(path: str, spec: Spec) -> Items:
+    """The rows of tables at `path`, by the columns that were trained on; of other files the lines, pairs with a tab."""
+    columns = Columns(tuple(spec.shape["columns"]), None, header=spec.shape.get("header"), alone=True, hint=HINT)
+    files = text_reader.text_files(path, text_reader.SUFFIXES | SUFFIXES)
+    found = Items(of_files(files, lambda file: _of_file(file, columns)))
+    found.notes = tuple(filter(None, (_header_said(file, columns) for file in files)))
+    return found
 
 
-def _refuse(error: DataError) -> None:
-    raise error
+def _of_file(file: Path, columns: Columns) -> list[Sentences | Unreadable]:
+    if file.suffix.lower() in SUFFIXES:
+        rows = text_rows(file, columns)
+        return [
+            Unreadable(row.where, row) if isinstance(row, RowError) else Sentences(row.where, row.texts) for row in rows
+        ]
+    return [_line(item, len(columns.text)) for item in text_reader.lines_of(file)]
 
 
-def _line(item: text_reader.Item, columns: int) -> Sentences:
+def _header_said(file: Path, columns: Columns) -> str | None:
+    """What to say of a first line that may be a header of other names than those that were trained on."""
+    if file.suffix.lower() not in SUFFIXES or not all(isinstance(name, str) for name in columns.text):
+        return None
+    try:
+        first = first_cells(file)
+    except DataError:
+        return None
+    if len(first) != len(columns.text) or set(columns.text) & set(first):
+        return None
+    return (
+        f"the first line of {file.name} ({', '.join(first)[:60]}) is answered as well; no column is {columns.text[0]!r}"
+    )
+
+
+def _line(item: text_reader.Item, columns: int) -> Sentences | Unreadable:
     texts = tuple(item.text.split("\t")) if columns > 1 else (item.text,)
-    if len(texts) != columns:
-        raise DataError(
-            f"{item}: holds {len(texts)} texts, the checkpoint was trained on {columns}, with a tab between"
-        )
-    return Sentences(item.name, texts)
+    if len(texts) == columns:
+        return Sentences(item.name, texts)
+    what = f"holds {len(texts)} texts, the checkpoint was trained on {columns}, with a tab between"
+    return Unreadable(item.name, DataError(f"{item}: {what}"))
 
 
-def find_whole(path: Path | str) -> list[Sentences]:
+def find_whole(path: Path | str) -> list[Sentences | Unreadable]:
     """The texts at `path`, each file as one."""
-    return [Sentences(item.name, (item.text,)) for item in text_reader.find_whole(path)]
+    whole = text_reader.find_whole(path)
+    return [item if isinstance(item, Unreadable) else Sentences(item.name, (item.text,)) for item in whole]
 
 
 def read(item: Sentences, spec: Spec) -> Tensor:

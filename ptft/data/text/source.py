@@ -14,7 +14,7 @@ from torch import Tensor
 from ptft.data.source import DividedSource, Shared
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.reader import choose_tokenizer, text_spec
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -69,6 +69,8 @@ class TextSource(DividedSource):
         """
         self.own_classes, self.splits, self.target = tuple(classes), tuple(splits), target
         self.check()
+        if next(iter(texts()), None) is None:
+            raise DataError(f"{self._where()}: the train split ({self.train}) holds no {self.noun}; see dataset.train")
         self.tokenizer = choose_tokenizer(self.wanted, self.vocabulary, texts, self.like, default="bpe")
         self.spec = text_spec(self.tokenizer, self.length, target, self.classes or self.own_classes, **shape)
 

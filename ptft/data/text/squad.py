@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -81,6 +81,7 @@ class Squad(TextSource):
     Raises DataError naming the file and the question's id.
     """
 
+    skips: ClassVar[bool] = False
     noun, own_length = "questions", 384
 
     def __init__(self, *, stride: int = 128, split_seed: int = 0, **keys: Unpack[TextKeys]) -> None:
@@ -127,12 +128,12 @@ class Squad(TextSource):
 
 def _read(root: Path, seed: int) -> dict[str, list[Question]]:
     files = split_files(root, _split_of, "files like train-v1.1.json and dev-v1.1.json")
-    questions = {split: parse(file) for split, file in files.items()}
+    questions = {split: [question for file in parts for question in parse(file)] for split, parts in files.items()}
     return divide(questions[""], seed) if "" in questions else questions
 
 
 def _split_of(file: Path) -> str | None:
-    return split_by_word(file) if file.suffix == ".json" else None
+    return split_by_word(file) if file.suffix.lower() == ".json" else None
 
 
 def sample(root: Path, count: int = 8) -> None:

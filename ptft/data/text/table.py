@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ptft.data.examples import MOST_SKIPPED_FRACTION
-from ptft.data.records import SUFFIXES, Column, Columns, TextRecord, has_label, read_texts
+from ptft.data.records import SUFFIXES, Column, Columns, TextRecord, Unusable
 from ptft.data.source import unknown
 from ptft.data.splits import divide, split_by_stem, split_files
 from ptft.data.text.row_source import RowTexts
 from ptft.data.text.source import TextKeys
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -44,14 +43,15 @@ LAYOUTS = {
 
 
 class TableTexts(RowTexts):
-    """Rows of CSV, TSV or JSONL files.
+    """Rows of CSV, TSV or JSON files.
 
-    root: a folder of train, val (dev, validation) and test files; or one file, which is divided 80/10/10 by class.
+    root: a folder of train, val (dev, validation) and test files, or several of each (train-00000-of-00003.csv); or one
+        file, which is divided 80/10/10 by class.
     layout: columns and target of a published dataset, one of LAYOUTS, in place of those that follow; label=None leaves
         its labels out.
     text: the column of the text, by name or number, or two of them.
     label: the column of the label; None for texts alone.
-    target: "class" or "number".
+    target: "class" or "number"; None is "class", unless labels are many numbers that are not whole.
     header: whether the first line is one; None: it is where columns have names.
     split_seed: divides one file; not the run's seed.
 
@@ -64,7 +64,7 @@ class TableTexts(RowTexts):
         layout: str | None = None,
         text: Column | Sequence[Column] = "text",
         label: Column | None = "label",
-        target: str = "class",
+        target: str | None = None,
         header: bool | None = None,
         split_seed: int = 0,
         **keys: Unpack[TextKeys],
@@ -74,45 +74,21 @@ class TableTexts(RowTexts):
             raise ConfigError("dataset.root is not set; name a folder of train.tsv, dev.tsv … or one file")
         self.columns, target = _chosen(layout, text, label, target, header)
         expected = "train.csv, .tsv or .jsonl with dev and test, or a file"
-        self.files, self.split_seed = split_files(self.root, _split_of, expected), split_seed
-        whole = "" in self.files
-        if not whole:
-            self._leave_out_unlabelled()
-        self.describe_rows(("train", "val", "test") if whole else self.files, target)
+        self.files = split_files(self.root, split_of, expected)
+        if "" in self.files:
+            rows = self.rows("")
+            self._rows |= divide(rows, split_seed, [str(row.label) for row in rows])
+        if layout is None:
+            self.say_headers(self.files)
+        self.describe_rows(("train", "val", "test") if "" in self.files else self.files, target)
 
-    def read(self, split: str) -> list[TextRecord]:
-        """The rows of a split's file; of one file for all, those that fall to it."""
-        if split in self.files:
-            return self._read(self.files[split])
-        rows = self._read(self.files[""])
-        self._rows |= divide(rows, self.split_seed, [str(row.label) for row in rows])
-        return self._rows[split]
-
-    def _read(self, file: Path) -> list[TextRecord]:
-        broken: list[DataError] = []
-
-        def refuse(error: DataError) -> None:
-            if self.on_error == "raise":
-                raise DataError(f"{error}; dataset.on_error=skip leaves such lines out")
-            broken.append(error)
-
-        rows = read_texts(file, self.columns, refuse)
-        if len(broken) > MOST_SKIPPED_FRACTION * (len(rows) + len(broken)):
-            raise DataError(f"{file}: {len(broken)} of its lines can't be used, which is too many; {broken[0]}")
-        if broken:
-            self.note(f"{len(broken)} lines are left out, the first: {broken[0]}")
-        return rows
-
-    def _leave_out_unlabelled(self) -> None:
-        for split, file in list(self.files.items()):
-            if self.columns.label is not None and split != self.train and not has_label(file, self.columns):
-                self.note(f"{file.name} has no labels and is not used; stage=predict input={file} answers it")
-                del self.files[split]
+    def read(self, split: str, unusable: Unusable) -> list[TextRecord]:
+        return self.of_files(split, self.files[split], unusable)
 
 
 def _chosen(
-    layout: str | None, text: Column | Sequence[Column], label: Column | None, target: str, header: bool | None
-) -> tuple[Columns, str]:
+    layout: str | None, text: Column | Sequence[Column], label: Column | None, target: str | None, header: bool | None
+) -> tuple[Columns, str | None]:
     if layout is not None:
         if layout not in LAYOUTS:
             raise ConfigError(unknown("dataset.layout", layout, LAYOUTS))
@@ -121,13 +97,12 @@ def _chosen(
     names = (text,) if isinstance(text, str | int) else tuple(text)
     if len(names) not in (1, 2):
         raise ConfigError(f"dataset.text={list(names)}: one column, or two for pairs")
-    if target not in ("class", "number"):
-        raise ConfigError(f"dataset.target={target}: class or number")
     return Columns(names, label, header=header), target
 
 
-def _split_of(file: Path) -> str | None:
-    return split_by_stem(file) if file.suffix in SUFFIXES else None
+def split_of(file: Path) -> str | None:
+    """The split of a table, None for other files."""
+    return split_by_stem(file) if file.suffix.lower() in SUFFIXES else None
 
 
 def sample(root: Path, count: int = 12) -> None:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from ptft.core import Batch, Spec
-from ptft.data.files import read_file
+from ptft.data.files import cells, is_blank, read_file
 from ptft.data.ragged import padded
-from ptft.data.readers import Row
+from ptft.data.readers import Row, Unreadable, of_files
 from ptft.data.text import reader as text_reader
 from ptft.data.text.examples import room
 from ptft.data.tokenizer import Tokenizer
@@ -82,30 +82,39 @@ class SentencePart:
         return self.sentence[1]
 
 
-def items(path: str, spec: Spec) -> list[SentencePart]:
+def items(path: str, spec: Spec) -> list[SentencePart | Unreadable]:
     """The sentences at `path`: of .conll files the first column, empty lines between; of others a sentence a line."""
-    named: list[tuple[str, list[str]]] = []
-    for file in text_reader.text_files(path, text_reader.SUFFIXES | SUFFIXES):
-        content = read_file(file)
-        named += _from_columns(file, content) if file.suffix.lower() in SUFFIXES else _from_lines(file, content)
+    found = of_files(text_reader.text_files(path, text_reader.SUFFIXES | SUFFIXES), _sentences)
     tokenizer = text_reader.tokenizer_of(spec)
-    budget, parts = room(tokenizer, 1, spec.shape["length"]), []
-    for number, ((name, words), ids) in enumerate(zip(named, word_ids(tokenizer, [w for _, w in named]), strict=True)):
-        parts += [SentencePart((number, name), tuple(words[a:b]), ids[a:b]) for a, b in cut_points(ids, budget)]
+    ids_of = iter(word_ids(tokenizer, [pair[1] for pair in found if not isinstance(pair, Unreadable)]))
+    budget = room(tokenizer, 1, spec.shape["length"])
+    parts: list[SentencePart | Unreadable] = []
+    for number, pair in enumerate(found):
+        if isinstance(pair, Unreadable):
+            parts.append(pair)
+        else:
+            (name, words), ids = pair, next(ids_of)
+            parts += [SentencePart((number, name), tuple(words[a:b]), ids[a:b]) for a, b in cut_points(ids, budget)]
     return parts
 
 
+def _sentences(file: Path) -> list[tuple[str, list[str]]]:
+    """The name and the words of each."""
+    content = read_file(file)
+    return _from_columns(file, content) if file.suffix.lower() in SUFFIXES else _from_lines(file, content)
+
+
 def _from_lines(file: Path, content: str) -> list[tuple[str, list[str]]]:
-    lines = ((f"{file}:{number}", WORDS.findall(line)) for number, line in enumerate(content.splitlines(), 1))
+    lines = ((f"{file}:{number}", WORDS.findall(line)) for number, line in enumerate(content.split("\n"), 1))
     return [(name, words) for name, words in lines if words]
 
 
 def _from_columns(file: Path, content: str) -> list[tuple[str, list[str]]]:
     sentences: list[tuple[str, list[str]]] = []
     words: list[str] = []
-    for number, line in enumerate([*content.splitlines(), ""], 1):
-        if line.strip():
-            words.append(line.split()[0])
+    for number, line in enumerate([*content.split("\n"), ""], 1):
+        if not is_blank(line):
+            words.append(cells(line)[0])
         elif words:
             sentences.append((f"{file}:{number - len(words)}", words))
             words = []

@@ -50,6 +50,8 @@ class Classify(Objective):
         super().__init__()
         self.monitor = {"metric": "val/accuracy", "mode": "max"}
         self.classes = list(spec.classes)
+        if spec.target == "number":
+            raise ConfigError("objective=classify: dataset.target=number leaves no classes; choose objective=regress")
         if len(self.classes) < 2:
             raise ConfigError(f"objective=classify: the dataset has {len(self.classes)} classes; at least 2 are needed")
         if num_classes not in (None, len(self.classes)):

@@ -29,7 +29,9 @@ class Regress(Objective):
     def __init__(self, backbone: Backbone, spec: Spec, *, dropout: float = 0.0, labels: Tensor | None = None) -> None:
         super().__init__()
         if spec.target != "number":
-            raise ConfigError(f"objective=regress: needs a number per example, the dataset has a {spec.target}")
+            raise ConfigError(
+                f"objective=regress: needs a number per example, the dataset has a {spec.target}; dataset.target=number"
+            )
         self.monitor = {"metric": "val/pearson", "mode": "max"}
         self.backbone = backbone
         self.head = nn.Linear(backbone.width, 1)

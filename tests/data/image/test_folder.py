@@ -73,7 +73,7 @@ def test_a_csv_of_paths_and_labels(tmp_path):
     ("text", "said"),
     [
         ("file,label\na.png,cat\n", "no column path"),
-        ("path,label\na.png,\n", "line 2"),
+        ("path,label\na.png,\n", ":2: has no label"),
         ("path,label,split\na.png,cat,train\nb.png,cat,\n", "some rows only"),
         ("path,label\n", "no images"),
         (b"\xff\xfe\x00", "is not UTF-8 text"),

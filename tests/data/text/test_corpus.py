@@ -93,7 +93,7 @@ def test_what_is_wrong_is_said(books, tmp_path):
     with pytest.raises(DataError, match=r"train text has 181 tokens, a block has 999"):
         Text(root=books, length=999).split("train")
     (books / "bad.txt").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(DataError, match=r"bad\.txt: is not UTF-8"):
+    with pytest.raises(DataError, match=r"bad\.txt:1: is not UTF-8"):
         Text(root=books).split("train")
 
 

@@ -28,9 +28,10 @@ def test_files_are_read_and_what_is_missing_is_named(tmp_path):
     source = HuggingFaceTexts(root=tmp_path / "data", tokenizer="bytes")
     assert source.spec.classes == ("bad", "good")
     assert len(source.split("train")) == 24
-    with pytest.raises(DataError, match=r"train has no column 'sentence' \(text, label\)"):
+    with pytest.raises(DataError, match=r"train\.csv:1: column: there is no 'sentence' \(choices: text, label\)"):
         HuggingFaceTexts(root=tmp_path / "data", text="sentence")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no files"):
-        HuggingFaceTexts(root=tmp_path)
+        HuggingFaceTexts(root=tmp_path / "empty")
     with pytest.raises(ConfigError, match="set one of them"):
         HuggingFaceTexts()
