@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ptft.data.labels import to_labels
-from ptft.data.source import unknown
 from ptft.data.splits import divide, split_by_word, split_files
 from ptft.data.text.examples import NO_LABEL, TextExamples, in_a_row, room
 from ptft.data.text.source import TextKeys, TextSource
@@ -50,11 +49,10 @@ class Conll(TextSource):
         if scheme not in ("iob", "any"):
             raise ConfigError(f"dataset.scheme={scheme}: iob or any")
         self.token, self.tag, self.scheme = token, tag, scheme
-        files = split_files(self.root, split_by_word, "files like train.conll, dev.conll and test.conll")
+        files = split_files(self.root, split_by_word, "files like train.conll, dev.conll and test.conll", self.whole)
         self.sentences = self._read(files, split_seed)
-        if self.train not in self.sentences:
-            raise ConfigError(unknown("dataset.train", self.train, self.sentences))
-        names = {tag for sentence in self.sentences[self.train] for tag in sentence.tags}
+        leading = self.leading(self.sentences)
+        names = {tag for sentence in self.sentences[leading] for tag in sentence.tags}
         shape: dict[str, Any] = {} if (token, tag) == (0, -1) else {"token": token, "tag": tag}
         if scheme == "iob":
             shape |= self._to_iob()

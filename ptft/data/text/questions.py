@@ -142,7 +142,9 @@ def _answers(given: _Part) -> Iterator[tuple[str, int]]:
     listed = given.value.get("answers")
     if isinstance(listed, dict):
         columns = [_Part(listed, f"{given.place}.answers", given.file).get(key, list, "a list") for key in ANSWER]
-        listed = [dict(zip(ANSWER, row, strict=False)) for row in zip(*columns, strict=False)]
+        if len(columns[0]) != len(columns[1]):
+            raise given.refused("answers", "as many texts as starts")
+        listed = [dict(zip(ANSWER, row, strict=True)) for row in zip(*columns, strict=True)]
     if listed is None:
         return
     if not isinstance(listed, list):

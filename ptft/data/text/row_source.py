@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ptft.data.records import Columns, TextRecord
-from ptft.data.source import unknown
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences
 from ptft.data.text.source import TextSource
@@ -34,9 +33,8 @@ class RowTexts(TextSource):
         splits, target = tuple(splits), "none" if self.columns.label is None else target
         if target not in ("class", "number", "none"):
             raise ConfigError(f"dataset.target={target}: class or number")
-        if self.train not in splits:
-            raise ConfigError(unknown("dataset.train", self.train, splits))
-        names = {str(row.label) for row in self.rows(self.train)} if target == "class" else set()
+        leading = self.leading(splits)
+        names = {str(row.label) for row in self.rows(leading)} if target == "class" else set()
         shape = {"reader": "sentences", "columns": list(self.columns.text)}
         self.describe(sorted(names, key=_order), splits, target, self._training_texts, **shape)
 

@@ -74,11 +74,11 @@ class TableTexts(RowTexts):
             raise ConfigError("dataset.root is not set; name a folder of train.tsv, dev.tsv … or one file")
         self.columns, target = _chosen(layout, text, label, target, header)
         expected = "train.csv, .tsv or .jsonl with dev and test, or a file"
-        self.files, self.split_seed = split_files(self.root, _split_of, expected), split_seed
-        whole = "" in self.files
-        if not whole:
+        self.files, self.split_seed = split_files(self.root, _split_of, expected, self.whole), split_seed
+        undivided = "" in self.files
+        if not undivided and not self.root.is_file():
             self._leave_out_unlabelled()
-        self.describe_rows(("train", "val", "test") if whole else self.files, target)
+        self.describe_rows(("train", "val", "test") if undivided else self.files, target)
 
     def read(self, split: str) -> list[TextRecord]:
         """The rows of a split's file; of one file for all, those that fall to it."""
