@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ptft.config.instantiate import construct, find, make
+from ptft.config.instantiate import construct, find, make, option_names
 from ptft.core import Backbone, Examples, Objective, Source, Spec
 from ptft.data.cache import policy
 from ptft.data.loader import Loader
@@ -31,15 +31,27 @@ def needs(task: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> frozenset[s
     return find("objective", task, Objective, trusted).needs  # type: ignore[type-abstract]
 
 
+def compares(task: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> bool:
+    """Whether the objective measures examples by training examples, which it needs beside them."""
+    return "reference" in option_names(find("objective", task, Objective, trusted))  # type: ignore[type-abstract]
+
+
 def source(
-    node: Mapping[str, Any], like: Spec | None, trusted: tuple[str, ...] = (), *, labelled: bool = True
+    node: Mapping[str, Any],
+    like: Spec | None,
+    trusted: tuple[str, ...] = (),
+    *,
+    labelled: bool = True,
+    whole: bool = False,
 ) -> Source:
     """The dataset; where the configuration leaves size, channels and normalisation open they come from `like`.
 
-    labelled: whether labels are needed; without, a source may be one that has none.
+    labelled: whether labels are needed; without, a source may be one that has none. whole: whether all of it is only
+        measured, so that there need not be a training split.
     """
     node = {key: value for key, value in node.items() if key not in ("views", "cache")}
-    return make("dataset", node, Source, trusted, like=like, labelled=labelled)  # type: ignore[type-abstract]
+    known = {"like": like, "labelled": labelled, "whole": whole}
+    return make("dataset", node, Source, trusted, **known)  # type: ignore[type-abstract]
 
 
 def objective(

@@ -151,9 +151,17 @@ def _from_checkpoint(
         if group not in stored:
             raise CheckpointError(f"ckpt={ckpt}: holds no {group}; type {group}=NAME")
         cfg[group] = OmegaConf.create(stored[group])
+        if group == "dataset":
+            _forget_tokenizer(cfg, checkpoint)
         cfg.names[group] = stored["names"][group]
         compose.apply(cfg, group, held)
     return cfg, checkpoint
+
+
+def _forget_tokenizer(cfg: DictConfig, checkpoint: Checkpoint) -> None:
+    """A run's tokenizer comes from its checkpoint and not from the file that was typed once, which may be gone."""
+    if checkpoint.spec is not None and "tokenizer" in checkpoint.spec.shape and "tokenizer" in cfg.dataset:
+        cfg.dataset.tokenizer = None
 
 
 def _open(ckpt: str, key: str, opened: Opened, stages: tuple[str, ...] = ()) -> Checkpoint:
@@ -221,6 +229,7 @@ def _continued(overrides: Overrides, opened: Opened) -> Job:
         cfg.train.update(dict.fromkeys(BUDGET))
     if "logger" in typed:
         cfg.logger = compose.compose(overrides.where(lambda key: key == "logger")).logger
+    _forget_tokenizer(cfg, checkpoint)
     for override in overrides.parsed:
         if override.key_or_group not in compose.GROUPS:
             OmegaConf.update(cfg, override.key_or_group, override.value(), force_add=True)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -60,10 +60,20 @@ def _walk(folder: Path, suffixes: frozenset[str], above: frozenset[str]) -> Iter
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            if not entry.is_symlink() or os.path.realpath(entry.path) not in above:
+            if not entry.is_symlink() or not _holds_any(os.path.realpath(entry.path), above):
                 yield from _walk(Path(entry.path), suffixes, above)
         elif counts(entry.name, suffixes) and entry.is_file():
             yield Path(entry.path)
+
+
+def leads_back(path: Path) -> bool:
+    """Whether a path is a link to a folder that it lies in itself, so that all below it would count again."""
+    return path.is_symlink() and _holds_any(os.path.realpath(path), {os.path.realpath(path.parent)})
+
+
+def _holds_any(folder: str, inside: Iterable[str]) -> bool:
+    """Whether one of `inside` is the folder or lies in it; real paths all."""
+    return any(path == folder or path.startswith(folder.rstrip(os.sep) + os.sep) for path in inside)
 
 
 def digests(paths: Sequence[Path], root: Path) -> tuple[bytes, bytes]:

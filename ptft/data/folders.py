@@ -58,12 +58,14 @@ def list_all(
     told: Told,
     labelled: bool = True,
     on_error: str = "raise",
-) -> tuple[dict[str, Listing], bool]:
-    """(split -> files, whether the division is ours: by class, a function of `seed`).
+    whole: bool = False,
+) -> dict[str, Listing]:
+    """Split -> files.
 
     `train` is the split to train on, `labelled` says whether every image must have a class, `on_error` what becomes of
-    rows that can't be used; `told` is told what is left out. Raises DataError saying what is wrong with `root` and what
-    is expected.
+    rows that can't be used; `told` is told what is left out, and what is decided. What is not divided is divided by
+    class, a function of `seed`; with `whole` all of it is "test". Raises DataError saying what is wrong with `root` and
+    what is expected.
     """
     if not root.exists():
         raise refused(root, "does not exist", media)
@@ -76,7 +78,17 @@ def list_all(
     names = set(listings.get(train, listings.get("", Listing([], []))).names)
     if example := fraction_among(names):
         told.note(f"{len(names)} classes are all numbers, e.g. {example}; each is a class by itself")
-    return (divide(listings[""], seed), True) if "" in listings else (listings, False)
+    for sentence in [] if root.is_file() else [*_nested(root, listings), *_left_out(root, listings)]:
+        told.note(sentence)
+    return divided(root, listings[""], seed, told, whole) if "" in listings else listings
+
+
+def divided(root: Path, listing: Listing, seed: int, told: Told, whole: bool) -> dict[str, Listing]:
+    """Files that nobody divided: 80, 10 and 10 percent of each class, which is told, or with `whole` all as "test"."""
+    if whole:
+        return {"test": listing}
+    told.note(f"{root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={seed})")
+    return divide(listing, seed)
 
 
 def _list_folder(root: Path, train: str, media: Media, labelled: bool, told: Told) -> dict[str, Listing]:
@@ -90,7 +102,7 @@ def _list_folder(root: Path, train: str, media: Media, labelled: bool, told: Tol
         named = f"holds {media.noun}, but no folder for each class"
         raise refused(root, named if flat else "is empty" if empty else f"holds no {media.noun}", media)
     names = {folder.name for folder in folders}
-    if not _is_divided(root, folders, train, media):
+    if not _is_divided(root, folders, train):
         if train in names and names <= splits.SPLIT_NAMES.keys() and any(_holds(folder, media) for folder in folders):
             if not labelled:
                 return {folder.name: _list_flat(folder, media) for folder in folders}
@@ -102,11 +114,40 @@ def _list_folder(root: Path, train: str, media: Media, labelled: bool, told: Tol
     return {folder.name: _list_classes(_folders(folder), media) for folder in folders if folder not in flat_ones}
 
 
-def _is_divided(root: Path, folders: list[Path], train: str, media: Media) -> bool:
-    """Whether the folders of `root` are splits: the one to train on holds folders, or none holds files itself."""
+def _is_divided(root: Path, folders: list[Path], train: str) -> bool:
+    """Whether the folders of `root` are splits: one that is called so holds folders. All other folders are classes."""
     if (root / train).is_dir() and _folders(root / train):
         return True
-    return any(_folders(folder) for folder in folders) and not any(_holds(folder, media) for folder in folders)
+    called = [folder for folder in folders if folder.name.lower() in splits.SPLIT_NAMES]
+    if not called and all(splits.names_a_split(folder.name) for folder in folders):
+        called = folders
+    return any(_folders(folder) for folder in called)
+
+
+def _nested(root: Path, listings: dict[str, Listing]) -> list[str]:
+    """What to say of folders of classes that hold folders themselves, where the level of the classes was not named."""
+    listing = listings.get("")
+    if listing is None:
+        return []
+    deep: dict[str, Path] = {}
+    for path, name in zip(listing.paths, listing.names, strict=True):
+        if name and name not in deep and path.parent != root / name:
+            deep[name] = path.parent
+    if not deep:
+        return []
+    first, inside = next(iter(deep.items()))
+    return [
+        f"{len(deep)} folders of {root} hold folders; each is a class with all below it, e.g. {first} with "
+        f"{inside.relative_to(root)}"
+    ]
+
+
+def _left_out(root: Path, listings: dict[str, Listing]) -> list[str]:
+    levels = [root, *(root / split for split in listings if split and (root / split).is_dir())]
+    found = [path for level in levels for path in sorted(level.iterdir()) if files.leads_back(path)]
+    if not found:
+        return []
+    return [f"{len(found)} linked folders lead back into a folder they lie in and are left out, the first: {found[0]}"]
 
 
 def _list_classes(folders: Iterable[Path], media: Media) -> Listing:
@@ -128,7 +169,9 @@ def _list_flat(folder: Path, media: Media) -> Listing:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """Those in it, without hidden ones and links back into a folder that they lie in."""
+    found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in found if not files.leads_back(path))
 
 
 def _holds(folder: Path, media: Media) -> bool:

@@ -59,6 +59,9 @@ class TextShape(TypedDict, total=False):
     reader: str  # the module that reads it, where that is not `reader`: sentences, words or questions
     columns: list[str | int]  # of tables: the columns of the texts
     header: bool  # of tables, where columns have numbers: whether the first line is a header
+    token: int  # of words in columns: that of the words, where it is not the first
+    tag: int  # and that of their tags
+    scheme: str  # of tags: as `metrics/chunk_tags.py` writes it, where it is not IOB2
     stride: int  # of questions: tokens from one window's start to the next one's
     impossible: bool  # of questions: whether one may have no answer
 

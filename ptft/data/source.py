@@ -15,7 +15,7 @@ from torch import Tensor
 from ptft.core import Examples, Source, Spec
 from ptft.data.examples import SplitExamples
 from ptft.data.labels import as_written, to_labels
-from ptft.data.stratify import per_class, stratified_order
+from ptft.data.stratify import check_amounts, check_enough, per_class, stratified_order
 from ptft.errors import ConfigError, DataError
 
 OTHER_CLASS = -1
@@ -49,6 +49,8 @@ class DividedSource(Source):
     on_error: "raise" or "skip" unreadable files.
     seed: decides what is random about the choice of examples.
     like: the Spec of the checkpoint that a run starts from.
+    whole: whether nothing is trained on and all that there is is measured: no training split is needed, and what comes
+        undivided is the test split.
 
     Raises ConfigError for values that can't work together.
     """
@@ -76,10 +78,10 @@ class DividedSource(Source):
         on_error: str = "raise",
         seed: int = 0,
         like: Spec | None = None,
+        whole: bool = False,
     ) -> None:
         self.root = None if root is None else Path(os.path.expanduser(root))
-        self.like = like
-        self.train, self.val, self.test = train, val, test
+        self.like, self.whole, self.train, self.val, self.test = like, whole, train, val, test
         self.limit, self.fraction, self.per_class = limit, fraction, per_class
         self.classes = None if classes is None else tuple(classes)
         self.download, self.on_error, self.seed = download, on_error, seed
@@ -142,9 +144,32 @@ class DividedSource(Source):
         other = None if self.classes is None else OTHER_CLASS
         return to_labels(names, classes, where, train=self.train, other=other)
 
+    def leading(self, splits: Iterable[str]) -> str:
+        """Which of `splits` says what the dataset is: the one to train on, or with `whole` the one that is measured.
+
+        Raises ConfigError where there is none.
+        """
+        names = tuple(splits)
+        if not self.whole:
+            if self.train in names:
+                return self.train
+            raise ConfigError(unknown("dataset.train", self.train, names))
+        chosen = next((name for name in (self.test, self.val, self.train) if name in names), None)
+        if chosen is None and len(names) != 1:
+            raise ConfigError(unknown("dataset.test", str(self.test), names))
+        split = names[0] if chosen is None else str(chosen)
+        if split not in (self.test, self.val):
+            self.note(f"there is no test and no val split, so all of {split} is measured")
+        self.train = split
+        self.val, self.test = (split, None) if split == self.val else (None, split)
+        return split
+
     def check(self) -> None:
         """Raises ConfigError for splits or classes that the dataset does not have; call it when it is known."""
-        self._check_splits()
+        if self.whole:
+            self.leading(self.splits)
+        else:
+            self._check_splits()
         self._check_classes()
 
     def _make(self, name: str) -> Examples | None:
@@ -201,6 +226,8 @@ class DividedSource(Source):
         new = torch.full((total + 1,), OTHER_CLASS)  # the last one is where OTHER_CLASS itself points
         new[[self.own_classes.index(name) for name in self.classes]] = torch.arange(len(self.classes))
         rows = (new[labels] >= 0).nonzero().flatten()
+        if self.whole and len(rows) < len(labels):
+            self.note(f"{len(labels) - len(rows)} of {len(labels)} {self.noun} are of classes not in dataset.classes")
         return Part(split, rows, new[labels[rows]])
 
     def _check_splits(self) -> None:
@@ -220,7 +247,10 @@ class DividedSource(Source):
 
     def _check_classes(self) -> None:
         if self.classes is not None:
-            self.classes = as_written("dataset.classes", self.classes, self.own_classes)
+            known = self.like.classes if self.whole and self.like is not None else ()
+            self.classes = as_written("dataset.classes", self.classes, [*dict.fromkeys((*self.own_classes, *known))])
+            absent = set(known) - set(self.own_classes)  # what is measured need not have all that it may have
+            self.classes = tuple(name for name in self.classes if name not in absent)
         for name in self.classes or ():
             if name not in self.own_classes:
                 raise ConfigError(unknown("dataset.classes", name, self.own_classes))
@@ -246,6 +276,7 @@ class Shared(TypedDict, total=False):
     on_error: str
     seed: int
     like: Spec | None
+    whole: bool
 
 
 class Keys(Shared, total=False):
@@ -253,18 +284,6 @@ class Keys(Shared, total=False):
 
     size: int | Sequence[int] | None
     channels: int | None
-
-
-def check_amounts(limit: int | None, fraction: float | None, per_class: int | None) -> None:
-    """Raises ConfigError for amounts that are out of range, or more than one."""
-    amounts = {"limit": limit, "fraction": fraction, "per_class": per_class}
-    typed = {key: value for key, value in amounts.items() if value is not None}
-    if len(typed) > 1:
-        named = " and ".join(f"dataset.{key}={value}" for key, value in typed.items())
-        raise ConfigError(f"{named}: at most one of them can be set")
-    for key, value in typed.items():
-        if value <= 0 or (key == "fraction" and value > 1):
-            raise ConfigError(f"dataset.{key}={value}: must be more than 0" + ", at most 1" * (key == "fraction"))
 
 
 def check_choices(val: str | float | None, on_error: str) -> None:
@@ -275,26 +294,9 @@ def check_choices(val: str | float | None, on_error: str) -> None:
         raise ConfigError(f"dataset.on_error={on_error}: raise or skip")
 
 
-def check_enough(labels: Tensor, names: Sequence[str], count: int, noun: str = "images") -> None:
-    """Raises DataError if a class has fewer than `count` of the `labels` (long [N]) of so many `noun`."""
-    counts = labels.bincount(minlength=len(names))
-    least = int(counts.argmin())
-    if counts[least] < count:
-        has = f"class {names[least]} has only {int(counts[least])} {noun} to train on"
-        raise DataError(f"dataset.per_class={count}: {has}")
-
-
 def unknown(key: str, value: str, choices: Iterable[str], most: int = 20) -> str:
     """One line for a name that does not exist: the nearest that do, and the choices."""
     names = list(choices)
     near = ", ".join(difflib.get_close_matches(value, names, 3, 0.5))
     listed = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
     return f"{key}: there is no {value!r}{f', nearest: {near}' if near else ''} (choices: {listed})"
-
-
-def pair(size: int | Sequence[int]) -> tuple[int, int]:
-    """(height, width) of `dataset.size`. Raises ConfigError for anything but one or two whole numbers."""
-    values = [size, size] if isinstance(size, int) else list(size)
-    if len(values) != 2 or not all(isinstance(value, int) and value > 0 for value in values):
-        raise ConfigError(f"dataset.size={size}: one whole number of pixels, or two ([height, width])")
-    return values[0], values[1]

@@ -26,6 +26,12 @@ SHARD = re.compile(r"(?P<name>.+?)[-_](?P<number>\d+)(?P<total>[-_]of[-_]\d+)?")
 """What a part of a split is called, without its suffix: train-00000-of-00003, train_1."""
 
 
+def names_a_split(name: str) -> bool:
+    """Whether one of the words of a folder's name says that it is a split, e.g. `training` or `val2017`."""
+    words = re.split(r"[^a-z]+", name.lower())
+    return any(word in SPLIT_NAMES or word in ("training", "testing", "eval", "evaluation") for word in words)
+
+
 def split_by_word(file: Path) -> str | None:
     """The split of a file that has the name of one among the words of its own, e.g. `eng.testa` or `dev-v1.1.json`."""
     words = re.split(r"[^a-z]+", file.name.lower())
@@ -37,16 +43,21 @@ def split_by_stem(file: Path) -> str:
     return SPLIT_NAMES.get(file.stem.lower(), file.stem)
 
 
-def split_files(root: Path, split_of: Callable[[Path], str | None], expected: str) -> dict[str, list[Path]]:
+def split_files(
+    root: Path, split_of: Callable[[Path], str | None], expected: str, whole: bool = False
+) -> dict[str, list[Path]]:
     """Split -> its files in the folder `root`, in order; or "" -> `root`, where that is one file which holds all.
 
     Several files of a split are its parts (train-00000-of-00003.csv, or whatever lies in a folder `train`).
-    split_of: the split of a file, None for one that is no part of the dataset. Hidden files are none. Raises DataError
-    saying what is `expected` where there are no files, for parts that are missing, and for two files of one split.
+    split_of: the split of a file, None for one that is no part of the dataset. Hidden files are none. whole: whether
+    all that there is is measured, so that one file is the test split. Raises DataError saying what is `expected` where
+    there are no files, for parts that are missing, and for two files of one split.
     """
     if root.is_file():
-        return {"": [root]}
+        return {"test" if whole else "": [root]}
     found = find_splits(root, split_of)
+    if not found and whole and root.is_dir() and len(only := [path for path in _visible(root) if path.is_file()]) == 1:
+        return {"test": only}
     if not found:
         what = "holds none" if root.exists() else "does not exist"
         raise DataError(f"dataset.root={root}: {what}; expected {expected}")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from ptft.data.ragged import starts_of
+from ptft.errors import ConfigError, DataError
 
 
 def ranks(labels: Tensor) -> Tensor:
@@ -44,3 +47,24 @@ def train_val_test(labels: Tensor, seed: int, held_out: float = 0.1) -> dict[str
     held = max(1, round(held_out * len(labels)))
     parts = stratified_order(labels, seed).tensor_split((held, 2 * held))
     return {name: part.sort().values for name, part in zip(("test", "val", "train"), parts, strict=True)}
+
+
+def check_enough(labels: Tensor, names: Sequence[str], count: int, noun: str = "images") -> None:
+    """Raises DataError if a class has fewer than `count` of the `labels` (long [N]) of so many `noun`."""
+    counts = labels.bincount(minlength=len(names))
+    least = int(counts.argmin())
+    if counts[least] < count:
+        has = f"class {names[least]} has only {int(counts[least])} {noun} to train on"
+        raise DataError(f"dataset.per_class={count}: {has}")
+
+
+def check_amounts(limit: int | None, fraction: float | None, per_class: int | None) -> None:
+    """Raises ConfigError for amounts that are out of range, or more than one."""
+    amounts = {"limit": limit, "fraction": fraction, "per_class": per_class}
+    typed = {key: value for key, value in amounts.items() if value is not None}
+    if len(typed) > 1:
+        named = " and ".join(f"dataset.{key}={value}" for key, value in typed.items())
+        raise ConfigError(f"{named}: at most one of them can be set")
+    for key, value in typed.items():
+        if value <= 0 or (key == "fraction" and value > 1):
+            raise ConfigError(f"dataset.{key}={value}: must be more than 0" + ", at most 1" * (key == "fraction"))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, DataError
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -31,6 +31,100 @@ def library() -> Any:
             "pip install 'ptft[text]'"
         ) from error
     return tokenizers
+
+
+BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, DataError)
+"""What reading a tokenizer's files raises where they are missing or damaged."""
+SPARSEST = 16
+"""A vocabulary may have so many times more ids than tokens; a file can name any number, and a model is as large."""
+
+
+class Unusable(DataError):
+    """A tokenizer.json that the library, or a model, can do nothing with. The message is the reason alone."""
+
+
+def parsed(text: str) -> Any:
+    """The library's tokenizer of a tokenizer.json, which cuts and fills up nothing. Raises Unusable."""
+    made = _guarded(library().Tokenizer.from_str, text)
+    made.no_padding()  # which some files ask for
+    made.no_truncation()
+    vocabulary = made.get_vocab()
+    highest = max(vocabulary.values(), default=-1)
+    if not vocabulary or highest >= SPARSEST * len(vocabulary) + 1024:
+        raise Unusable(f"it has {len(vocabulary):,} tokens and ids up to {highest:,}")
+    return made
+
+
+def kind_of(text: str) -> str:
+    """The kind of the tokenizer in a tokenizer.json. Raises one of BROKEN."""
+    model = json.loads(text)["model"]["type"]
+    kinds = {"BPE": "bpe", "WordPiece": "wordpiece", "Unigram": "unigram"}
+    if model not in kinds:
+        raise Unusable(f"a model of type {model!r}, one of {', '.join(kinds)} is known")
+    return kinds[model]
+
+
+def encoder(made: Any, text: str, special: Mapping[str, int]) -> Any:
+    """What encodes a user's text with the tokenizer `made` of the tokenizer.json `text`: nothing in it is special.
+
+    special: role -> id. Where the vocabulary itself holds the name of a special token as a piece, and so would find it
+    in a text, it is renamed in a copy; ids are the same. Raises Unusable.
+    """
+    made.encode_special_tokens = True
+    reserved = {special[role] for role in ("pad", "cls", "sep", "mask")} - {special["unk"], -1}
+    names = {made.id_to_token(index): index for index in reserved}
+    samples = [text for name in names for text in (name, f"a {name} b", f"a{name}b")]
+    found = _guarded(made.encode_batch, samples, add_special_tokens=False) if samples else []
+    if reserved.isdisjoint(index for encoding in found for index in encoding.ids):
+        return made
+    copy = parsed(json.dumps(_hidden(json.loads(text), names.keys())))
+    if any(copy.token_to_id(_unreachable(name)) != index for name, index in names.items()):
+        raise Unusable("its special tokens can't be told from text")
+    copy.encode_special_tokens = True
+    return copy
+
+
+def encoded(made: Any, texts: Sequence[str], fast: bool = False) -> list[Any]:
+    """The library's encodings of texts, without special tokens around them; `fast` ones have no offsets.
+
+    Raises DataError where the tokenizer has no answer (to an unknown character, say).
+    """
+    try:
+        return list(_guarded(made.encode_batch_fast if fast else made.encode_batch, texts, add_special_tokens=False))
+    except Unusable as error:
+        raise DataError(f"dataset.tokenizer: can't encode the texts ({error})") from error
+
+
+def _guarded(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """What the library returns. Of a broken file it raises plain exceptions, and what its language calls a panic."""
+    try:
+        return call(*arguments, **options)
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise Unusable(str(error).strip().split("\n")[0][:200] or type(error).__name__) from error
+
+
+def _hidden(plain: dict[str, Any], names: Set[str]) -> dict[str, Any]:
+    """A tokenizer.json in which the tokens `names` are called something that no text holds."""
+    model, pieces = plain["model"], plain["model"]["vocab"]
+    if isinstance(pieces, dict):
+        pieces = {_unreachable(piece) if piece in names else piece: index for piece, index in pieces.items()}
+    else:
+        pieces = [[_unreachable(piece) if piece in names else piece, score] for piece, score in pieces]
+    model = {**model, "vocab": pieces}
+    if "merges" in model:
+        pairs = ((pair.split(" ") if isinstance(pair, str) else pair, pair) for pair in model["merges"])
+        model["merges"] = [pair for (a, b), pair in pairs if not {a, b, a + b} & names]
+    added = [
+        {**token, "content": _unreachable(token["content"])} if token["content"] in names else token
+        for token in plain.get("added_tokens") or ()
+    ]
+    return {**plain, "model": model, "added_tokens": added}
+
+
+def _unreachable(name: str) -> str:
+    return f"\uffff{name}\uffff"
 
 
 def untrained(kind: str, size: int) -> tuple[Any, Any]:
@@ -70,7 +164,7 @@ def bert(folder: Path) -> str:
     package, config = library(), folder / "tokenizer_config.json"
     lowercase = json.loads(config.read_text(encoding="utf-8")).get("do_lower_case", True) if config.is_file() else True
     made = untrained("wordpiece", 0)[0]
-    made.model = package.models.WordPiece.from_file(str(folder / "vocab.txt"), unk_token="[UNK]")
+    made.model = _guarded(package.models.WordPiece.from_file, str(folder / "vocab.txt"), unk_token="[UNK]")
     made.normalizer = package.normalizers.BertNormalizer(lowercase=lowercase)
     made.add_special_tokens([token for token in SPECIALS if made.token_to_id(token) is not None])
     text: str = made.to_str()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ptft.data import subwords
 from ptft.data.subwords import SPECIALS
-from ptft.errors import ConfigError, DataError
+from ptft.errors import CheckpointError, ConfigError, DataError
 
 KINDS = ("bytes", "bpe", "wordpiece", "unigram")
 ROLES = ("pad", "unk", "cls", "sep", "mask")
@@ -42,14 +42,14 @@ class Tokenizer:
             raise ConfigError(f"dataset.tokenizer={kind}: one of {', '.join(KINDS)}, or the path of a tokenizer.json")
         assert (text is None) == (kind == "bytes")
         self.kind, self.text = kind, text
-        self._library = None if text is None else subwords.library().Tokenizer.from_str(text)
+        self._library = None if text is None else subwords.parsed(text)
         if self._library is None:
             self.size, found = 256 + len(SPECIALS), {role: 256 + i for i, role in enumerate(ROLES)}
         else:
-            self._library.no_padding()  # which some files ask for
-            self._library.no_truncation()
+            assert text is not None
             self.size = max(self._library.get_vocab().values()) + 1
             found = special or subwords.special(self._library.get_vocab())
+            self._encoder = subwords.encoder(self._library, text, found)
         self.pad, self.unk, self.cls, self.sep, self.mask = (found[role] for role in ROLES)
         self._tokens = self._vocabulary()
         self._opens, self._closes = self._boundaries()
@@ -82,14 +82,13 @@ class Tokenizer:
         """
         path = Path(path).expanduser()
         file = path / "tokenizer.json" if path.is_dir() else path
-        if not file.is_file() and (path / "vocab.txt").is_file():
-            return cls("wordpiece", subwords.bert(path))
         try:
+            if not file.is_file() and (path / "vocab.txt").is_file():
+                return cls("wordpiece", subwords.bert(path))
             text = file.read_text(encoding="utf-8")
-            kind = {"BPE": "bpe", "WordPiece": "wordpiece", "Unigram": "unigram"}[json.loads(text)["model"]["type"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return cls(subwords.kind_of(text), text)
+        except subwords.BROKEN as error:
             raise DataError(f"dataset.tokenizer={path}: no tokenizer.json can be read there ({error})") from error
-        return cls(kind, text)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` makes the same tokenizer of; size and special ids are there to be read."""
@@ -98,13 +97,22 @@ class Tokenizer:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Tokenizer:
-        return cls(plain["kind"], plain["json"], {role: plain[role] for role in ROLES})
+        """Raises CheckpointError for what `to_dict` never gave."""
+        try:
+            special = {role: plain[role] for role in ROLES}
+            if not all(type(index) is int and -1 <= index < plain["size"] for index in special.values()):
+                raise ValueError("special ids that it has not")
+            if plain["kind"] not in KINDS:
+                raise ValueError(f"its kind is {plain['kind']!r}")
+            return cls(plain["kind"], plain["json"], special)
+        except (*subwords.BROKEN, AssertionError) as error:
+            raise CheckpointError(f"the checkpoint's tokenizer is damaged ({error})") from error
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of every text, without special ones around them."""
+        """The ids of every text, without special ones around or in it: `[SEP]` in a text is five characters."""
         if self._library is None:
             return [list(text.encode("utf-8", "replace")) for text in texts]
-        return [found.ids for found in self._library.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return [found.ids for found in subwords.encoded(self._encoder, list(texts), fast=True)]
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """All ids in a row, int32 [sum of n], and how many each text has, long [len(texts)]."""
@@ -121,7 +129,7 @@ class Tokenizer:
         if self._library is None:
             ids = self.encode(texts)
             return ids, [_byte_offsets(row) for row in ids]
-        encodings = self._library.encode_batch(list(texts), add_special_tokens=False)
+        encodings = subwords.encoded(self._encoder, list(texts))
         return [encoding.ids for encoding in encodings], [encoding.offsets for encoding in encodings]
 
     def encode_words(self, words: Sequence[Sequence[str]]) -> tuple[list[list[int]], list[list[int]]]:

@@ -1,7 +1,8 @@
-"""Measure a checkpoint on a split of its own dataset, or of another one with the same classes."""
+"""Measure a checkpoint on a split of its own dataset, or on all of another one that has no more classes."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ptft.builders import components
@@ -10,8 +11,9 @@ from ptft.builders.restore import restored, trained_in
 from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import Config
 from ptft.config.resolve import Job
-from ptft.core import Source, Table
-from ptft.errors import DataError
+from ptft.core import Examples, Source, Table
+from ptft.data.labels import Renumbered
+from ptft.errors import DataError, shortened
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, find_device, peak_memory, tf32, versions
@@ -33,13 +35,14 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     chosen = trained_in(cfg, checkpoint, device)
     tf32(cfg.train.tf32, device)
     labelled = "label" in components.needs(cfg.objective, cfg.trusted)
-    source = components.source(cfg.dataset, checkpoint.spec, cfg.trusted, labelled=labelled)
+    whole = _is_other_data(job) and not components.compares(cfg.objective, cfg.trusted)
+    source = components.source(cfg.dataset, checkpoint.spec, cfg.trusted, labelled=labelled, whole=whole)
     same_channels(checkpoint, source)
     reference = None if labelled else source.split("train")
     objective = place(restored(cfg, checkpoint, source.spec.shape, reference).to(device), chosen)
-    _same_classes(checkpoint, source)
+    _check_classes(checkpoint, source)
     split = _split(cfg, source)
-    examples = read_splits(source, (split,), cfg, device, out)[split]
+    examples = _by_checkpoint(checkpoint, source, read_splits(source, (split,), cfg, device, out)[split])
     _header(cfg, out, folder, checkpoint, source, f"{len(examples):,} {split}", device_name(device, chosen))
     if folder is None:
         return {}
@@ -65,17 +68,40 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     return {"metrics": {split: metrics}}
 
 
-def _same_classes(checkpoint: Checkpoint, source: Source) -> None:
+def _is_other_data(job: Job) -> bool:
+    """Whether a root is named that is not the one of training, and no split of it: then all there is is measured."""
+    root, typed, checkpoint = job.config.dataset.get("root"), job.overrides.typed, job.checkpoint
+    if root is None or job.config.split or not (typed.get("dataset.root") or typed.get("dataset")):
+        return False
+    stored = checkpoint.config["dataset"].get("root") if checkpoint and checkpoint.config else None
+    return stored is None or os.path.realpath(os.path.expanduser(str(stored))) != os.path.realpath(str(root))
+
+
+def _check_classes(checkpoint: Checkpoint, source: Source) -> None:
+    """Raises DataError where the dataset asks for something else, or has a class that the checkpoint has not."""
     assert checkpoint.spec
-    here, there = list(source.spec.classes), list(checkpoint.spec.classes)
-    if here != there:
-        only_here = [name for name in here if name not in there]
-        only_there = [name for name in there if name not in here]
+    here, there, target = source.spec.classes, checkpoint.spec.classes, checkpoint.spec.target
+    if source.spec.target != target and "none" not in (source.spec.target, target):
+        raise DataError(f"the dataset has a {source.spec.target} for each example, the checkpoint learned a {target}")
+    if strange := [name for name in here if name not in there]:
         raise DataError(
-            f"the dataset's classes are not the checkpoint's: only in the dataset {only_here[:8]}, "
-            f"only in the checkpoint {only_there[:8]}; "
+            f"the dataset has classes that the checkpoint has not: {shortened(strange)}; it has {shortened(there)}; "
             "choose dataset= or dataset.classes=, or finetune first"
         )
+
+
+def _by_checkpoint(checkpoint: Checkpoint, source: Source, examples: Examples) -> Examples:
+    """The examples with the checkpoint's numbers of their classes; of classes without an example a note is made."""
+    assert checkpoint.spec
+    here, there = source.spec.classes, checkpoint.spec.classes
+    if not here or here == there:
+        return examples
+    if absent := [name for name in there if name not in here]:
+        source.notes = (
+            *source.notes,
+            f"{len(absent)} of the checkpoint's {len(there)} classes have no example here: {shortened(absent)}",
+        )
+    return Renumbered(examples, here, there)
 
 
 def _split(cfg: Config, source: Source) -> str:

@@ -72,3 +72,71 @@ def test_classes_of_val_alone_are_refused_or_left_out_where_some_are_kept(tmp_pa
         TableTexts(root=tmp_path, tokenizer="bytes").split("val")
     source = TableTexts(root=tmp_path, tokenizer="bytes", classes=["c", "a"])
     assert source.split("val").take(torch.arange(2))["label"].tolist() == [1, 0]
+
+
+PICTURES = Media("images", "a.jpg", frozenset({".jpg"}))
+
+
+def listed(root, train="train"):
+    listings, notes = list_all(root, train, 0, PICTURES)
+    found = {
+        name: sorted((path.relative_to(root).as_posix(), label) for path, label in zip(*listing[:2], strict=True))
+        for name, listing in listings.items()
+    }
+    return found, notes
+
+
+def fill(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_folders_in_folders_are_classes_where_none_is_called_a_split(tmp_path):
+    fill(
+        tmp_path,
+        *(f"{kind}/{i}.jpg" for kind in ("cats/tabby", "cats/old/siamese", "dogs/pug", "dogs") for i in range(5)),
+    )
+    found, notes = listed(tmp_path)
+    assert {label for part in found.values() for _, label in part} == {"cats", "dogs"}
+    assert sum(map(len, found.values())) == 20
+    assert set(found) == {"train", "val", "test"}
+    assert notes[0].startswith(f"2 folders of {tmp_path} hold folders; each is a class with all below it, e.g. cats")
+    assert "is not divided" in notes[1]
+
+
+@pytest.mark.parametrize("names", [("train", "val"), ("train", "extra"), ("Train", "Test"), ("training", "testing")])
+def test_folders_in_folders_are_splits_where_they_are_called_so(tmp_path, names):
+    fill(tmp_path, *(f"{split}/{kind}/deep/{i}.jpg" for split in names for kind in ("a", "b") for i in range(2)))
+    found, notes = listed(tmp_path)
+    assert set(found) == set(names)
+    assert {label for part in found.values() for _, label in part} == {"a", "b"}
+    assert notes == []
+
+
+def test_a_class_may_have_a_split_in_its_name(tmp_path):
+    fill(tmp_path, "test tube/old/1.jpg", "flask/new/1.jpg")
+    assert {label for part in listed(tmp_path)[0].values() for _, label in part} == {"test tube", "flask"}
+
+
+def test_a_linked_folder_that_leads_back_is_no_class_and_holds_nothing_again(tmp_path):
+    fill(tmp_path, *(f"train/{kind}/{i}.jpg" for kind in ("a", "b") for i in range(4)), "elsewhere/c/1.jpg")
+    root, links = tmp_path / "train", {"loop": ".", "self": tmp_path / "train", "above": "..", "c": "../elsewhere/c"}
+    for name, target in links.items():
+        (root / name).symlink_to(target)
+    (root / "a" / "back").symlink_to(tmp_path)
+    (tmp_path / "again").symlink_to(".")
+    (tmp_path / "elsewhere").rename(tmp_path / ".hidden")
+    (root / "c").unlink()
+    (root / "c").symlink_to("../.hidden/c")
+    found, notes = listed(tmp_path)
+    assert [label for _, label in found["train"]] == ["a"] * 4 + ["b"] * 4 + ["c"]
+    assert notes == [
+        f"4 linked folders lead back into a folder they lie in and are left out, the first: {tmp_path / 'again'}"
+    ]
+
+
+def test_what_is_only_measured_is_not_divided(tmp_path):
+    fill(tmp_path, "a/1.jpg", "b/2.jpg")
+    listings, notes = list_all(tmp_path, "train", 0, PICTURES, whole=True)
+    assert (listings["test"].names, notes) == (["a", "b"], [])

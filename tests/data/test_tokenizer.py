@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ptft.data.tokenizer import KINDS, ROLES, Tokenizer
-from ptft.errors import ConfigError, DataError
+from ptft.errors import CheckpointError, ConfigError, DataError
 
 TEXTS = [
     "The cat sat on the mat, and the dog sat too.",
@@ -123,3 +123,94 @@ def test_without_the_package_bytes_work_and_others_name_the_extra(monkeypatch):
     assert Tokenizer().encode(["a"]) == [[97]]
     with pytest.raises(ConfigError, match=r"pip install 'ptft\[text\]'"):
         Tokenizer.train("bpe", TEXTS, 300)
+
+
+def test_names_of_special_tokens_in_a_text_are_text(tokenizer):
+    texts = ["a [SEP] b", "[MASK]", "x[PAD]y", "[CLS] [SEP]"]
+    reserved = {tokenizer.pad, tokenizer.cls, tokenizer.sep, tokenizer.mask}
+    found = [
+        *tokenizer.encode(texts),
+        *tokenizer.encode_with_offsets(texts)[0],
+        tokenizer.encode_flat(texts)[0].tolist(),
+    ]
+    assert not [ids for ids in found if reserved & set(ids)]
+    if tokenizer.kind != "wordpiece":
+        assert [tokenizer.decode(ids) for ids in tokenizer.encode(texts)] == texts
+
+
+@pytest.mark.parametrize("model", ["Unigram", "WordPiece", "BPE"])
+def test_a_loaded_vocabulary_that_holds_its_special_tokens_as_pieces_does_not_find_them_in_a_text(tmp_path, model):
+    names, letters = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"], [" ", "a", "b", "s", "/", "<", ">"]
+    plain = {
+        "Unigram": {"unk_id": 3, "vocab": [[piece, -2.0 * (i > 4)] for i, piece in enumerate(names + letters)]},
+        "WordPiece": {
+            "unk_token": "<unk>",
+            "continuing_subword_prefix": "",
+            "max_input_chars_per_word": 99,
+            "vocab": {piece: i for i, piece in enumerate(names + letters)},
+        },
+        "BPE": {
+            "merges": ["/ s", "< /s", "</s >"],
+            "vocab": {piece: i for i, piece in enumerate([*names, *letters, "/s", "</s"])},
+        },
+    }[model]
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": {"type": model, **plain}}))
+    loaded = Tokenizer.load(file)
+    assert (loaded.cls, loaded.sep) == (0, 2)
+    again = Tokenizer.from_dict(loaded.to_dict())
+    for made in (loaded, again):
+        ids = made.encode(["a</s>b"])[0]
+        assert 2 not in ids
+        assert made.encode(["ab"]) == [[6, 7]]
+        assert made.decode(ids).replace(" ", "") == "a</s>b"
+
+
+def damaged(plain, path=()):
+    """Every version of a plain structure in which one value is gone, or is of another kind."""
+    for key in list(plain) if isinstance(plain, dict) else range(min(len(plain), 2)):
+        for value in (None, "x", -1, 1.5, [], {}, 2**31, "gone"):
+            copy = plain.copy()
+            if value == "gone":
+                del copy[key]
+            else:
+                copy[key] = value
+            yield copy
+        if isinstance(plain[key], dict | list):
+            for inner in damaged(plain[key]):
+                copy = plain.copy()
+                copy[key] = inner
+                yield copy
+
+
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram"])
+def test_a_damaged_tokenizer_is_refused_in_one_line_or_works(tmp_path, kind):
+    made = Tokenizer.train(kind, ["a fine day"], 262)
+    file, typed = tmp_path / "tokenizer.json", []
+    for plain in list(damaged(json.loads(made.text)))[::16]:
+        text = json.dumps(plain)
+        file.write_text(text)
+        typed.append(complaint(lambda: Tokenizer.load(file)))
+        kept = {**made.to_dict(), "json": text}
+        assert "\n" not in complaint(lambda kept=kept: Tokenizer.from_dict(kept))
+    assert sum(map(bool, typed)) > 10
+    assert all("dataset.tokenizer" in said and "\n" not in said for said in typed if said)
+    for plain in damaged(made.to_dict()):
+        assert "\n" not in complaint(lambda plain=plain: Tokenizer.from_dict(plain))
+
+
+def complaint(make) -> str:
+    """What is said of a tokenizer that can't be made or used, nothing of one that can."""
+    try:
+        make().encode(["a \u4e2d [SEP] day"])
+    except (CheckpointError, DataError) as error:
+        return str(error)
+    return ""
+
+
+def test_a_number_in_a_tokenizer_costs_no_memory(tmp_path):
+    plain = json.loads(Tokenizer.train("bpe", TEXTS, 300).text)
+    plain["model"]["vocab"]["odd"] = 2**31
+    (tmp_path / "tokenizer.json").write_text(json.dumps(plain))
+    with pytest.raises(DataError, match=r"301 tokens and ids up to 2,147,483,648"):
+        Tokenizer.load(tmp_path)

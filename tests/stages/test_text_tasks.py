@@ -9,6 +9,7 @@ import torch
 
 from ptft.checkpoint import file as checkpoint_file
 from ptft.data.text import conll, squad, table
+from ptft.data.tokenizer import Tokenizer
 from tests.conftest import refused, rows, summary
 
 TINY = ("model=bert_tiny", "model.width=16", "model.depth=1", "model.heads=2", "device=cpu", "precision=fp32")
@@ -174,3 +175,15 @@ def test_what_does_not_fit_together_is_refused(typed, said, ptft, tmp_path):
     numbers(tmp_path / "data")
     data = ("dataset=table", f"dataset.root={tmp_path / 'data'}")
     refused(ptft("stage=pretrain", *SHORT, *data, *typed, "train.steps=1", "hydra.run.dir=run"), 2, said)
+
+
+def test_a_tokenizer_that_was_typed_is_needed_once(ptft, tmp_path):
+    table.sample(tmp_path / "data")
+    (tmp_path / "tokenizer.json").write_text(Tokenizer.train("bpe", ["a fine day"] * 5, 300).text)
+    texts = ("dataset=table", f"dataset.root={tmp_path / 'data'}", "dataset.tokenizer=tokenizer.json")
+    run = ptft("stage=pretrain", *SHORT, *texts, "train.steps=2", "hydra.run.dir=run")
+    assert run.code == 0, run.text
+    (tmp_path / "tokenizer.json").unlink()
+    for again in (("stage=evaluate", "ckpt=run"), ("resume=run", "train.steps=3"), ("resume=run", "train.steps=4")):
+        found = ptft(*again)
+        assert found.code == 0, found.text

@@ -14,8 +14,7 @@ from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targe
 from ptft.data.audio.filename_pattern import Pattern, Rule
 from ptft.data.audio.source import RECORDINGS, AudioSource, FileRecordings, RecordingKeys
 from ptft.data.files import nfc
-from ptft.data.folders import Listing, divide, list_all, refused
-from ptft.data.source import unknown
+from ptft.data.folders import Listing, divided, list_all, refused
 from ptft.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,13 +48,10 @@ class AudioFolder(AudioSource):
     ) -> None:
         super().__init__(**keys)
         self.pattern = None if pattern is None else Pattern(pattern)
-        self.listings, divided = self._listed({"test": test_rule, "val": val_rule}, split_seed)
-        if divided:
-            self.note(f"{self.root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={split_seed})")
-        if self.train not in self.listings:
-            raise ConfigError(unknown("dataset.train", self.train, self.listings))
+        self.listings = self._listed({"test": test_rule, "val": val_rule}, split_seed)
+        leading = self.leading(self.listings)
         paths = [path for listing in self.listings.values() for path in listing.paths]
-        self.describe(self.listings[self.train].classes, tuple(self.listings), self.own_rate(paths), self.units)
+        self.describe(self.listings[leading].classes, tuple(self.listings), self.own_rate(paths), self.units)
 
     def load(self, split: str) -> OnDemandRecordings | MemoryRecordings:
         return self.recordings(split, self.own_classes)
@@ -68,23 +64,24 @@ class AudioFolder(AudioSource):
         base = self.root if self.root.is_dir() else self.root.parent
         return FileRecordings(listing.paths, Targets(len(labels), labels), self.spec, base, self.on_error)
 
-    def _listed(self, rules: dict[str, str | None], seed: int) -> tuple[dict[str, Listing], bool]:
-        """(split -> files and their classes, whether the division is ours)."""
+    def _listed(self, rules: dict[str, str | None], seed: int) -> dict[str, Listing]:
+        """Split -> files and their classes."""
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {RECORDINGS.layout}")
         if self.pattern is None:
             for name in (name for name, rule in rules.items() if rule is not None):
                 raise ConfigError(f"dataset.{name}_rule={rules[name]}: needs dataset.pattern, which names the fields")
-            return list_all(self.root, self.train, seed, RECORDINGS, self, True, self.on_error)
+            return list_all(self.root, self.train, seed, RECORDINGS, self, on_error=self.on_error, whole=self.whole)
         paths = files.find(self.root, audio_reader.SUFFIXES)
         if not paths:
             raise refused(self.root, "holds no recordings" if self.root.exists() else "does not exist", RECORDINGS)
-        return _by_rules(self.pattern, paths, rules, seed)
+        listings = _by_rules(self.pattern, paths, rules)
+        if any(rules.values()):
+            return listings
+        return divided(self.root, listings["train"], seed, self, self.whole)
 
 
-def _by_rules(
-    pattern: Pattern, paths: list[Path], rules: dict[str, str | None], seed: int
-) -> tuple[dict[str, Listing], bool]:
+def _by_rules(pattern: Pattern, paths: list[Path], rules: dict[str, str | None]) -> dict[str, Listing]:
     parsed = {
         split: Rule(f"dataset.{split}_rule", text, pattern.fields) for split, text in rules.items() if text is not None
     }
@@ -94,7 +91,7 @@ def _by_rules(
         split = next((name for name, rule in parsed.items() if rule.holds(fields)), "train")
         listings[split].paths.append(path)
         listings[split].names.append(nfc(fields["label"]))
-    return (listings, False) if parsed else (divide(listings["train"], seed), True)
+    return listings
 
 
 def sample(root: Path, count: int = 6) -> None:

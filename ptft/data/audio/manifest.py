@@ -76,7 +76,8 @@ class AudioManifest(AudioSource):
         self.rows: dict[str, list[Utterance]] = {}
         for row in rows:
             self.rows.setdefault(row.split, []).append(row)
-        known = [row.text for row in self.rows.get(self.train, rows)]
+        leading = self.leading(self.rows)
+        known = [row.text for row in self.rows[leading]]
         classes, tokenizer = tuple(sorted(set(known))), None
         if self.units:
             classes, tokenizer = transcripts.vocabulary(known, self.units, self.like, symbols, vocabulary)

@@ -18,8 +18,8 @@ from ptft.data import files
 from ptft.data.examples import OnDemandExamples
 from ptft.data.folders import Listing, Media, list_all
 from ptft.data.image import reader as image_reader
-from ptft.data.image.source import NO_CLASS, ImageSource
-from ptft.data.source import Keys, pair, unknown
+from ptft.data.image.source import NO_CLASS, ImageSource, pair
+from ptft.data.source import Keys
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -122,12 +122,10 @@ class ImageFolder(ImageSource):
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {IMAGES.layout}")
-        self.listings, divided = list_all(self.root, self.train, split_seed, IMAGES, self, labelled, self.on_error)
-        if divided:
-            self.note(f"{self.root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={split_seed})")
-        if self.train not in self.listings:
-            raise ConfigError(unknown("dataset.train", self.train, self.listings))
-        self._describe(self.listings[self.train], fit, None if own_size is None else pair(own_size))
+        self.listings = list_all(
+            self.root, self.train, split_seed, IMAGES, self, labelled, on_error=self.on_error, whole=self.whole
+        )
+        self._describe(self.listings[self.leading(self.listings)], fit, None if own_size is None else pair(own_size))
 
     def _describe(self, listing: Listing, fit: str, size: tuple[int, int] | None) -> None:
         if not listing.paths:

@@ -13,7 +13,8 @@ import torch
 from ptft.core import Examples, Spec
 from ptft.data.examples import MemoryExamples, OnDemandExamples, Resized
 from ptft.data.image import reader as image_reader
-from ptft.data.source import DividedSource, Part, Shared, pair
+from ptft.data.source import DividedSource, Part, Shared
+from ptft.errors import ConfigError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -115,3 +116,11 @@ class ImageSource(DividedSource):
             what = "grey images become three channels" if channels == 3 else "colour images become grey"
             self.note(f"{what}, as in the checkpoint; dataset.channels=… changes it")
         return channels
+
+
+def pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of `dataset.size`. Raises ConfigError for anything but one or two whole numbers."""
+    values = [size, size] if isinstance(size, int) else list(size)
+    if len(values) != 2 or not all(isinstance(value, int) and value > 0 for value in values):
+        raise ConfigError(f"dataset.size={size}: one whole number of pixels, or two ([height, width])")
+    return values[0], values[1]

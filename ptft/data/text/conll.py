@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ptft.data.files import BLANKS, is_blank, nfc, read_lines
-from ptft.data.files import cells as cells_of
+from ptft.data.files import nfc
 from ptft.data.labels import to_labels
-from ptft.data.source import unknown
 from ptft.data.splits import divide, split_by_word, split_files
 from ptft.data.text.examples import NO_LABEL, TextExamples, in_a_row, room
 from ptft.data.text.source import TextKeys, TextSource
-from ptft.data.text.words import NO_WORD, cut_points, tokens, word_ids
+from ptft.data.text.words import NO_WORD, cut_points, read_columns, tokens, word_ids
 from ptft.errors import ConfigError, DataError
-from ptft.metrics.entities import tags_of
+from ptft.metrics.chunk_tags import IOB, is_chunk_tag, scheme_of, to_iob
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
 class Tagged(NamedTuple):
-    """A sentence; `where` is the file and line of its first word."""
+    """A sentence, and the file and lines of its words."""
 
     words: list[str]
     tags: list[str]
-    where: str
+    file: Path
+    lines: list[int]
 
 
 class Conll(TextSource):
@@ -33,7 +32,8 @@ class Conll(TextSource):
 
     root: a folder of files with train, dev (val, testa) and test (testb) in their names; or one file, divided 80/10/10.
     token, tag: numbers of the columns, from 0; negative ones count from the end.
-    scheme: "iob": tags are O, B-TYPE and I-TYPE, and every type may begin and go on; "any": just names.
+    scheme: "iob": tags are O, B-TYPE and I-TYPE, or say the same as BIOES, BILOU, BMES or BMEOW, and every type may
+        begin and go on; the classes are those of IOB2. "any": just names.
     split_seed: divides one file; not the run's seed.
 
     Sentences that are too long are cut into pieces between words. Raises DataError naming file and line.
@@ -51,15 +51,29 @@ class Conll(TextSource):
         if scheme not in ("iob", "any"):
             raise ConfigError(f"dataset.scheme={scheme}: iob or any")
         self.token, self.tag, self.scheme = token, tag, scheme
-        files = split_files(self.root, split_by_word, "files like train.conll, dev.conll and test.conll")
+        files = split_files(self.root, split_by_word, "files like train.conll, dev.conll and test.conll", self.whole)
         self.sentences = self._read(files, split_seed)
-        if self.train not in self.sentences:
-            raise ConfigError(unknown("dataset.train", self.train, self.sentences))
-        names = {tag for sentence in self.sentences[self.train] for tag in sentence.tags}
+        leading = self.leading(self.sentences)
+        names = {tag for sentence in self.sentences[leading] for tag in sentence.tags}
+        shape: dict[str, Any] = {} if (token, tag) == (0, -1) else {"token": token, "tag": tag}
         if scheme == "iob":
+            shape |= self._to_iob()
             kinds = sorted({name[2:] for name in names if name != "O"})
             names = {"O", *(f"{part}-{kind}" for part in "BI" for kind in kinds)}
-        self.describe(sorted(names), self.sentences, "tags", self._training_texts, reader="words")
+        self.describe(sorted(names), self.sentences, "tags", self._training_texts, reader="words", **shape)
+
+    def _to_iob(self) -> dict[str, str]:
+        """Every tag in IOB2; the scheme that they were in, for the Spec, where it is another."""
+        every = [sentence for part in self.sentences.values() for sentence in part]
+        found = scheme_of({tag for sentence in every for tag in sentence.tags}, self._where())
+        if found == IOB:
+            return {}
+        self.note(
+            f"the tags are read as IOB2 ({found[2]}- as I-, {found[3]}- as B-), and predicted as they are written"
+        )
+        for sentence in every:
+            sentence.tags[:] = map(to_iob, sentence.tags)
+        return {"scheme": found}
 
     def load(self, split: str) -> TextExamples:
         sentences = self.sentences[split]
@@ -85,40 +99,37 @@ class Conll(TextSource):
         return divide(sentences[""], seed) if "" in sentences else sentences
 
     def _parse(self, file: Path) -> list[Tagged]:
-        sentences: list[Tagged] = []
-        words: list[str] = []
-        tags: list[str] = []
-        for number, line in enumerate([*read_lines(file), ""], 1):
-            if not is_blank(line):
-                word, tag = self._cells(line, f"{file}:{number}")
-                words.append(word)
-                tags.append(tag)
-            elif words:
-                if words != ["-DOCSTART-"]:
-                    sentences.append(Tagged(words, tags, f"{file}:{number - len(words)}"))
-                words, tags = [], []
+        found = read_columns(file, self.token)
+        if found.comments:
+            count = f"{len(found.comments)} lines that begin with # are comments"
+            self.note(f"{count}, the first: {file}:{found.comments[0]}")
+        sentences = []
+        for rows, lines in found.sentences:
+            cells = [self._cells(row, f"{file}:{line}") for row, line in zip(rows, lines, strict=True)]
+            sentences.append(Tagged([word for word, _ in cells], [tag for _, tag in cells], file, lines))
         return sentences
 
-    def _cells(self, line: str, where: str) -> tuple[str, str]:
-        """The word and the tag in a line."""
-        cells = line.split("\t") if "\t" in line else cells_of(line)
+    def _cells(self, cells: list[str], where: str) -> tuple[str, str]:
+        """The word and the tag in the columns of a line."""
         try:
-            word, tag = cells[self.token].strip(BLANKS), nfc(cells[self.tag].strip(BLANKS))
+            word, tag = cells[self.token], nfc(cells[self.tag])
         except IndexError as error:
             raise DataError(
                 f"{where}: has {len(cells)} columns; dataset.token={self.token}, .tag={self.tag}"
             ) from error
         if len(cells) < 2 or not word or not tag:
-            raise DataError(f"{where}: has a word or a tag only ({line.strip()!r}); both are needed, in two columns")
-        if self.scheme == "iob" and tags_of([tag]) is None:
-            raise DataError(f"{where}: the tag {tag!r} is none of O, B-TYPE, I-TYPE; dataset.scheme=any takes any name")
+            shown = " ".join(cells)
+            raise DataError(f"{where}: has a word or a tag only ({shown!r}); both are needed, in two columns")
+        if self.scheme == "iob" and not is_chunk_tag(tag):
+            raise DataError(
+                f"{where}: the tag {tag!r} is none of O, B-TYPE, I-TYPE (nor of BIOES, BILOU, BMES); "
+                "dataset.scheme=any takes any name, and counts no entities"
+            )
         return word, tag
 
     def _tag_numbers(self, sentence: Tagged, split: str) -> list[int]:
-        file, _, line = sentence.where.rpartition(":")
-
         def where(place: int) -> str:
-            return f"{file}:{int(line) + place}: {split}"
+            return f"{sentence.file}:{sentence.lines[place]}: {split}"
 
         return to_labels(sentence.tags, self.own_classes, where, what="tag", train=self.train).tolist()
 

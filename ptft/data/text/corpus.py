@@ -42,6 +42,7 @@ class CorpusKeys(TypedDict, total=False):
     fraction: float | None
     seed: int
     like: Spec | None
+    whole: bool
 
 
 class CorpusSource(Source):
@@ -54,6 +55,7 @@ class CorpusSource(Source):
         before them val, because random blocks of the same text would leak), or None.
     fraction: use only this share of the training text, its beginning.
     like: the Spec of the checkpoint that a run starts from.
+    whole: whether nothing is trained on, and the test text is all that there is.
     """
 
     def __init__(
@@ -69,9 +71,12 @@ class CorpusSource(Source):
         fraction: float | None = None,
         seed: int = 0,
         like: Spec | None = None,
+        whole: bool = False,
     ) -> None:
         self.root = None if root is None else Path(os.path.expanduser(root))
         self.names: dict[str, str | float | None] = {"train": train, "val": val, "test": test}
+        if whole:
+            self.names |= {"val": None, "test": self.measured(train)}
         self.fraction, self.seed = fraction, seed
         self._parts: dict[str, list[str]] = {}
         check_amounts(None, fraction, None)
@@ -82,6 +87,10 @@ class CorpusSource(Source):
             raise ConfigError(f"dataset.length={length}: at least 2 tokens, one to read and one to predict")
         self.spec = text_reader.text_spec(self.tokenizer, length, "none", keep="end")
         self._made: dict[str, Blocks | None] = {}
+
+    def measured(self, train: str) -> str:
+        """The split that is measured where nothing is trained on: all of the text where none is for that."""
+        return train
 
     @abstractmethod
     def documents(self, split: str) -> list[str]:
@@ -161,6 +170,9 @@ class Text(CorpusSource):
                 f"{self._where()}: no text for the split {split} there ({', '.join(sorted(text_reader.SUFFIXES))})"
             )
         return [part for file in files for part in self._divided(read_file(file))]
+
+    def measured(self, train: str) -> str:
+        return next((split for split in ("test", "val") if self._files(split)), train)
 
     def _files(self, split: str) -> list[Path]:
         """Those of the folder of that name, or those that are called as the split; all others are "train"."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +29,8 @@ from ptft.errors import DataError
 SUFFIXES = frozenset({".json"})
 LONGEST_QUESTION = 64
 """Tokens of a question at most."""
+ANSWER = ("text", "answer_start")
+"""What is said of an answer."""
 
 
 @dataclass(frozen=True)
@@ -76,29 +78,82 @@ class Window:
 def parse(file: Path) -> list[Question]:
     """The questions of a JSON file in the layout of SQuAD 1.1 or 2.0, with or without answers.
 
-    Raises DataError naming the file, and the question where one is broken.
+    An empty answer means that there is none, as no answers do. Raises DataError naming the file, and the place or the
+    question where one is broken.
     """
     try:
-        articles = parse_json(read_file(file))["data"]
-        return [question for article in articles for question in _of_article(file, article)]
-    except (ValueError, KeyError, TypeError) as error:
-        what = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else f"no {error}"
+        content = parse_json(read_file(file))
+    except ValueError as error:
+        what = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
         raise DataError(f"{file}: is not in SQuAD's layout, data/paragraphs/qas ({what})") from error
+    whole = _Part(content, "", file)
+    paragraphs = (part for article in whole.parts("data") for part in article.parts("paragraphs"))
+    return [question for paragraph in paragraphs for question in _of_paragraph(paragraph)]
 
 
-def _of_article(file: Path, article: dict[str, Any]) -> Iterator[Question]:
-    for paragraph in article["paragraphs"]:
-        context = paragraph["context"]
-        for given in paragraph["qas"]:
-            answers = () if given.get("is_impossible") else tuple(_answers(given))
-            for answer, first in answers:
-                if context[first : first + len(answer)] != answer:
-                    raise DataError(f"{file}: question {given['id']}: the answer {answer!r} does not stand at {first}")
-            yield Question(str(given["id"]), given["question"].strip(), context, answers)
+class _Part(NamedTuple):
+    """A value in a file and its place there, e.g. `data[0].paragraphs[3]`."""
+
+    value: Any
+    place: str
+    file: Path
+
+    def get(self, key: str, kinds: type | tuple[type, ...], noun: str) -> Any:
+        """What stands under the key. Raises DataError where it is not of these kinds."""
+        if not isinstance(self.value, dict):
+            raise self.refused("", "an object")
+        found = self.value.get(key)
+        if not isinstance(found, kinds) or isinstance(found, bool):
+            raise self.refused(key, noun)
+        return found
+
+    def parts(self, key: str) -> list[_Part]:
+        return self.of(self.get(key, list, "a list"), key)
+
+    def of(self, values: Sequence[Any], key: str) -> list[_Part]:
+        dot = "." if self.place else ""
+        return [_Part(value, f"{self.place}{dot}{key}[{i}]", self.file) for i, value in enumerate(values)]
+
+    def refused(self, key: str, noun: str) -> DataError:
+        place = f"{self.place}.{key}" if self.place and key else self.place or key or "the file"
+        return DataError(f"{self.file}: is not in SQuAD's layout, data/paragraphs/qas ({place} is not {noun})")
 
 
-def _answers(given: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    return ((answer["text"], int(answer["answer_start"])) for answer in given.get("answers", ()))
+def _of_paragraph(paragraph: _Part) -> Iterator[Question]:
+    context = paragraph.get("context", str, "a text")
+    for given in paragraph.parts("qas"):
+        name = str(given.get("id", (str, int), "a text"))
+        answers = () if _impossible(given) else tuple(_answers(given))
+        for answer, first in answers:
+            if first < 0 or not context.startswith(answer, first):
+                raise DataError(f"{given.file}: question {name}: the answer {answer!r} does not stand at {first}")
+        yield Question(name, given.get("question", str, "a text").strip(), context, answers)
+
+
+def _impossible(given: _Part) -> bool:
+    found = given.value.get("is_impossible")
+    if found not in (None, False, True):
+        raise given.refused("is_impossible", "true or false")
+    return bool(found)
+
+
+def _answers(given: _Part) -> Iterator[tuple[str, int]]:
+    """Those that are not empty; a list of objects, or one object of lists, as Hugging Face has them."""
+    listed = given.value.get("answers")
+    if isinstance(listed, dict):
+        columns = [_Part(listed, f"{given.place}.answers", given.file).get(key, list, "a list") for key in ANSWER]
+        if len(columns[0]) != len(columns[1]):
+            raise given.refused("answers", "as many texts as starts")
+        listed = [dict(zip(ANSWER, row, strict=True)) for row in zip(*columns, strict=True)]
+    if listed is None:
+        return
+    if not isinstance(listed, list):
+        raise given.refused("answers", "a list")
+    for answer in given.of(listed, "answers"):
+        if isinstance(answer.value, dict) and answer.value.get("text") is None:
+            continue
+        if (text := answer.get("text", str, "a text")) and text.strip():
+            yield text, int(answer.get("answer_start", int, "a whole number"))
 
 
 def windows(tokenizer: Tokenizer, questions: Sequence[Question], length: int, stride: int) -> list[Window]:

@@ -14,7 +14,6 @@ from torch import Tensor
 from ptft.core import Examples
 from ptft.data.labels import NO_LABEL, fraction_among, number
 from ptft.data.records import Columns, RowError, TextRecord, Unusable, first_cells, read_texts
-from ptft.data.source import unknown
 from ptft.data.splits import parts_said
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences
@@ -45,13 +44,12 @@ class RowTexts(TextSource):
         splits, target = tuple(splits), "none" if self.columns.label is None else target
         if target not in ("class", "number", "none", None):
             raise ConfigError(f"dataset.target={target}: class or number")
-        if self.train not in splits:
-            raise ConfigError(unknown("dataset.train", self.train, splits))
-        rows = self.rows(self.train)
+        leading = self.leading(splits)
+        rows = self.rows(leading)
         names = {str(row.label) for row in rows} if target in ("class", None) else set()
         if target is None and (example := fraction_among(names)) is not None:
             raise ConfigError(
-                f"dataset.target: {self.train} has {len(names)} labels that are all numbers, e.g. {example}; "
+                f"dataset.target: {leading} has {len(names)} labels that are all numbers, e.g. {example}; "
                 "dataset.target=number objective=regress predicts the number, dataset.target=class makes them classes"
             )
         shape: dict[str, object] = {"reader": "sentences", "columns": list(self.columns.text)}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Examples
 from ptft.data.ragged import Ragged
-from ptft.data.source import Part, unknown
+from ptft.data.source import Part
 from ptft.data.splits import divide, split_by_word, split_files
 from ptft.data.text.examples import TextExamples, in_a_row
 from ptft.data.text.questions import Question, Window, best_answers, parse, windows
@@ -91,10 +91,11 @@ class Squad(TextSource):
         if stride < 1:
             raise ConfigError(f"dataset.stride={stride}: must be at least 1")
         self.stride = stride
-        self.questions = _read(self.root, split_seed)
-        if self.train not in self.questions:
-            raise ConfigError(unknown("dataset.train", self.train, self.questions))
-        self.impossible = any(not question.answers for question in self.questions[self.train])
+        self.questions = _read(self.root, split_seed, self.whole)
+        leading = self.questions[self.leading(self.questions)]
+        self.impossible = any(not question.answers for question in leading)
+        if self.whole and self.like is not None:
+            self.impossible = bool(self.like.shape.get("impossible", self.impossible))
         shape = {"reader": "questions", "stride": stride, "impossible": self.impossible}
         self.describe((), self.questions, "span", self._training_texts, **shape)
 
@@ -126,8 +127,8 @@ class Squad(TextSource):
         yield from (question.question for question in questions)
 
 
-def _read(root: Path, seed: int) -> dict[str, list[Question]]:
-    files = split_files(root, _split_of, "files like train-v1.1.json and dev-v1.1.json")
+def _read(root: Path, seed: int, whole: bool) -> dict[str, list[Question]]:
+    files = split_files(root, _split_of, "files like train-v1.1.json and dev-v1.1.json", whole)
     questions = {split: [question for file in parts for question in parse(file)] for split, parts in files.items()}
     return divide(questions[""], seed) if "" in questions else questions
 

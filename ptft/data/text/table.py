@@ -74,7 +74,7 @@ class TableTexts(RowTexts):
             raise ConfigError("dataset.root is not set; name a folder of train.tsv, dev.tsv … or one file")
         self.columns, target = _chosen(layout, text, label, target, header)
         expected = "train.csv, .tsv or .jsonl with dev and test, or a file"
-        self.files = split_files(self.root, split_of, expected)
+        self.files = split_files(self.root, split_of, expected, self.whole)
         if "" in self.files:
             rows = self.rows("")
             self._rows |= divide(rows, split_seed, [str(row.label) for row in rows])

@@ -1,6 +1,6 @@
-"""Sentences as words: their tokens, cut into parts where they are long, and which token begins each word.
+"""Sentences as words, from files with a word a line or a sentence a line: their tokens, and which begins each word.
 
-Axes: T tokens. Sources and `stage=predict` read through the same functions; an item is such a part.
+Axes: T tokens. Sources and `stage=predict` read through the same functions; an item is a part of a sentence that fits.
 """
 
 from __future__ import annotations
@@ -10,24 +10,109 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ptft.core import Batch, Spec
-from ptft.data.files import cells, is_blank, read_file
+from ptft.data.files import BLANKS, cells, is_blank, nfc, read_lines
 from ptft.data.ragged import padded
 from ptft.data.readers import Row, Unreadable, of_files
 from ptft.data.text import reader as text_reader
 from ptft.data.text.examples import room
 from ptft.data.tokenizer import Tokenizer
+from ptft.errors import DataError
+from ptft.metrics.chunk_tags import IOB, from_iob
 
 SUFFIXES = frozenset({".conll", ".bio", ".iob", ".iob2", ".conllu"})
-"""Of files with a word a line; in others a line is a sentence."""
+"""Of files with a word a line; in others a line is a sentence, unless its columns show that it is a word."""
 WORDS = re.compile(r"\w+(?:[-'’]\w+)*|[^\w\s]")
 """What counts as a word where a sentence is plain text."""
 NO_WORD = -1
 """Stands where a token begins no word."""
+DOCUMENT = "-DOCSTART-"
+"""Stands in the place of a word where a document begins (Tjong Kim Sang & De Meulder 2003)."""
+NUMBER = re.compile(r"\d+")
+"""What counts the words of a sentence in CoNLL-U."""
+UNSPOKEN = re.compile(r"\d+-\d+|\d+\.\d+")
+"""CoNLL-U's numbers of a range of words that are written as one, and of a word that is not written."""
+
+
+class Block(NamedTuple):
+    """A sentence: the columns of its words, and their lines in the file."""
+
+    rows: list[list[str]]
+    lines: list[int]
+
+
+class ColumnFile(NamedTuple):
+    """The sentences of a file, and the lines before sentences that were taken for comments."""
+
+    sentences: list[Block]
+    comments: list[int]
+
+
+def read_columns(file: Path, token: int) -> ColumnFile:
+    """The sentences in a file whose words stand in the column `token`.
+
+    Not among them are marks of documents; comments, which begin with # before a sentence; and where the first column
+    counts the words, ranges of words and words that are not written. Raises DataError naming the file.
+    """
+    universal = file.suffix.lower() == ".conllu"
+    sentences: list[Block] = []
+    comments: list[int] = []
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    for number, line in enumerate([*read_lines(file), ""], 1):
+        if not is_blank(line):
+            rows.append(_cells(line))
+            lines.append(number)
+            continue
+        skipped = _comments(rows, universal)
+        comments += lines[:skipped]
+        sentences += _parts(Block(rows[skipped:], lines[skipped:]), token, universal)
+        rows, lines = [], []
+    if universal and sentences and all(_counts(block.rows, token) for block in sentences):
+        raise DataError(f"{file}: column {token} counts the words; dataset.token=1 is the column that holds them")
+    return ColumnFile(sentences, [] if universal else comments)
+
+
+def _cells(line: str) -> list[str]:
+    """The columns of a line: between tabs where there are some, else between blanks."""
+    return [cell.strip(BLANKS) for cell in line.split("\t")] if "\t" in line else cells(line)
+
+
+def _comments(rows: Sequence[list[str]], universal: bool) -> int:
+    """How many lines before the words of a sentence are comments: they begin with #, and have other columns or a =."""
+    count = 0
+    while count < len(rows) and rows[count][0].startswith("#"):
+        count += 1
+    if universal:
+        return count
+    width = len(rows[-1]) if rows else 0
+    while count and len(rows[count - 1]) == width and not any("=" in cell for cell in rows[count - 1]):
+        count -= 1
+    return count
+
+
+def _parts(block: Block, token: int, universal: bool) -> list[Block]:
+    """The sentence without what is no word of it; several where a mark of a document stands between."""
+    rows, lines = block
+    plain = [row[0] for row in rows if not UNSPOKEN.fullmatch(row[0])]
+    counted = universal or (token != 0 and plain == [str(i + 1) for i in range(len(plain))])
+    parts: list[Block] = [Block([], [])]
+    for row, line in zip(rows, lines, strict=True):
+        if -len(row) <= token < len(row) and row[token] == DOCUMENT:
+            parts.append(Block([], []))
+        elif not (counted and UNSPOKEN.fullmatch(row[0])):
+            parts[-1].rows.append(row)
+            parts[-1].lines.append(line)
+    return [part for part in parts if part.rows]
+
+
+def _counts(rows: Sequence[list[str]], token: int) -> bool:
+    return all(-len(row) <= token < len(row) and NUMBER.fullmatch(row[token]) for row in rows)
 
 
 def word_ids(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
@@ -83,8 +168,12 @@ class SentencePart:
 
 
 def items(path: str, spec: Spec) -> list[SentencePart | Unreadable]:
-    """The sentences at `path`: of .conll files the first column, empty lines between; of others a sentence a line."""
-    found = of_files(text_reader.text_files(path, text_reader.SUFFIXES | SUFFIXES), _sentences)
+    """The sentences at `path`: of files with a word a line the column that was trained on, else a sentence a line."""
+
+    def sentences(file: Path) -> list[tuple[str, list[str]]]:
+        return _from_columns(file, spec) or _from_lines(file)
+
+    found = of_files(text_reader.text_files(path, text_reader.SUFFIXES | SUFFIXES), sentences)
     tokenizer = text_reader.tokenizer_of(spec)
     ids_of = iter(word_ids(tokenizer, [pair[1] for pair in found if not isinstance(pair, Unreadable)]))
     budget = room(tokenizer, 1, spec.shape["length"])
@@ -98,27 +187,37 @@ def items(path: str, spec: Spec) -> list[SentencePart | Unreadable]:
     return parts
 
 
-def _sentences(file: Path) -> list[tuple[str, list[str]]]:
-    """The name and the words of each."""
-    content = read_file(file)
-    return _from_columns(file, content) if file.suffix.lower() in SUFFIXES else _from_lines(file, content)
-
-
-def _from_lines(file: Path, content: str) -> list[tuple[str, list[str]]]:
-    lines = ((f"{file}:{number}", WORDS.findall(line)) for number, line in enumerate(content.split("\n"), 1))
+def _from_lines(file: Path) -> list[tuple[str, list[str]]]:
+    lines = ((f"{file}:{number}", WORDS.findall(line)) for number, line in enumerate(read_lines(file), 1))
     return [(name, words) for name, words in lines if words]
 
 
-def _from_columns(file: Path, content: str) -> list[tuple[str, list[str]]]:
-    sentences: list[tuple[str, list[str]]] = []
-    words: list[str] = []
-    for number, line in enumerate([*content.split("\n"), ""], 1):
-        if not is_blank(line):
-            words.append(cells(line)[0])
-        elif words:
-            sentences.append((f"{file}:{number - len(words)}", words))
-            words = []
-    return sentences
+def _from_columns(file: Path, spec: Spec) -> list[tuple[str, list[str]]]:
+    """Nothing of a file that is not in columns."""
+    token = spec.shape.get("token", 0)
+    found = read_columns(file, token).sentences
+    if file.suffix.lower() not in SUFFIXES and not _are_tagged(found, spec):
+        return []
+    if all(len(row) == 1 for block in found for row in block.rows):
+        token = 0
+    for rows, lines in found:
+        for row, line in zip(rows, lines, strict=True):
+            if not -len(row) <= token < len(row):
+                raise DataError(f"{file}:{line}: has {len(row)} columns; the words were in dataset.token={token}")
+    return [(f"{file}:{lines[0]}", [row[token] for row in rows]) for rows, lines in found]
+
+
+def _are_tagged(blocks: Sequence[Block], spec: Spec) -> bool:
+    """Whether every line has several columns, with a tab between or one of the known tags at its place."""
+    token, tag = spec.shape.get("token", 0), spec.shape.get("tag", -1)
+    rows = [row for block in blocks for row in block.rows]
+    if not rows or any(len(row) < 2 or not -len(row) <= min(tag, token) <= max(tag, token) < len(row) for row in rows):
+        return False
+    known = {
+        *spec.classes,
+        *(f"{letter}-{name[2:]}" for name in spec.classes for letter in spec.shape.get("scheme", "")),
+    }
+    return all(nfc(row[tag]) in known for row in rows)
 
 
 def read(item: SentencePart, spec: Spec) -> Tensor:
@@ -140,10 +239,12 @@ def describe(spec: Spec) -> str:
 
 
 def finish(answered: Sequence[tuple[SentencePart, Row]], spec: Spec) -> list[Row]:
-    """A row for each sentence: its words and their tags, with spaces between."""
+    """A row for each sentence: its words and their tags in the scheme of the training data, with spaces between."""
     rows: list[Row] = []
+    scheme = spec.shape.get("scheme", IOB)
     for _, group in groupby(answered, lambda pair: pair[0].sentence):
         parts = list(group)
         words = " ".join(word for part, _ in parts for word in part.words)
-        rows.append({"path": str(parts[0][0]), "text": words, "tags": " ".join(str(row["tags"]) for _, row in parts)})
+        tags = " ".join(str(row["tags"]) for _, row in parts).split(" ")
+        rows.append({"path": str(parts[0][0]), "text": words, "tags": " ".join(from_iob(tags, scheme))})
     return rows

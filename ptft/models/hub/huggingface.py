@@ -20,7 +20,7 @@ from ptft.checkpoint.hub import check_reachable
 from ptft.core import Backbone, Batch, Features, Spec
 from ptft.data.text.reader import text_spec
 from ptft.data.tokenizer import Tokenizer
-from ptft.errors import CheckpointError, ConfigError, PtftError
+from ptft.errors import CheckpointError, ConfigError, DataError, PtftError
 from ptft.models.hub import huggingface_audio as sound
 from ptft.models.hub.huggingface_text import Texts
 
@@ -261,7 +261,12 @@ def _tokenizer(library: Any, name: str) -> Tokenizer:
     found = library.AutoTokenizer.from_pretrained(name, local_files_only=True)
     with tempfile.TemporaryDirectory() as folder:
         found.save_pretrained(folder)
-        return Tokenizer.load(folder)
+        try:
+            return Tokenizer.load(folder)
+        except DataError as error:  # which names a folder that is gone
+            raise CheckpointError(
+                f"ckpt=huggingface:{name}: its tokenizer can't be used ({error.__cause__})"
+            ) from error
 
 
 def _blocks(net: nn.Module) -> list[nn.Module]:

@@ -1,0 +1,111 @@
+"""Files of questions: what counts as no answer, and that a file which is wrong inside is refused in one line."""
+
+import json
+
+import pytest
+import torch
+
+from ptft.data.text.squad import Squad
+from ptft.errors import DataError
+from tests.conftest import refused
+
+
+def write(folder, questions) -> None:
+    """Train and dev with a paragraph for each (id, answers, more of the question)."""
+    folder.mkdir(exist_ok=True)
+    paragraphs = [
+        {
+            "context": f"The fair of {1900 + i} was in Leiden.",
+            "qas": [{"id": name, "question": "Where?", "answers": answers, **more}],
+        }
+        for i, (name, answers, more) in enumerate(questions)
+    ]
+    for split in ("train", "dev"):
+        (folder / f"{split}.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+
+
+LEIDEN = {"text": "Leiden", "answer_start": 24}
+NONE = {
+    "no list": None,
+    "an empty list": [],
+    "an empty text at the start": [{"text": "", "answer_start": 0}],
+    "an empty text nowhere": [{"text": "", "answer_start": -1}],
+    "blanks": [{"text": "  ", "answer_start": 3}],
+    "no text": [{"text": None, "answer_start": None}],
+    "empty columns": {"text": [], "answer_start": []},
+}
+
+
+@pytest.mark.parametrize("none", NONE)
+def test_whatever_says_that_there_is_no_answer_is_no_answer(tmp_path, none):
+    write(tmp_path, [("a", [LEIDEN], {}), ("b", NONE[none], {}), ("c", {"text": ["Leiden"], "answer_start": [24]}, {})])
+    source = Squad(root=tmp_path, tokenizer="bytes")
+    assert source.spec.shape["impossible"] is True
+    examples = source.split("train")
+    spans = examples.take(torch.arange(3))["span"]
+    assert spans[1].tolist() == [0, 0]
+    assert [examples.windows[i].text_of(*spans[i].tolist()) for i in (0, 2)] == ["Leiden", "Leiden"]
+
+
+def test_of_answers_that_are_partly_empty_the_others_count(tmp_path):
+    write(tmp_path, [("a", [{"text": "", "answer_start": 0}, LEIDEN], {})])
+    source = Squad(root=tmp_path, tokenizer="bytes")
+    assert source.spec.shape["impossible"] is False
+    assert source.questions["train"][0].answers == (("Leiden", 24),)
+
+
+def test_a_question_that_is_said_to_be_impossible_is(tmp_path):
+    write(tmp_path, [("a", [LEIDEN], {"is_impossible": True}), ("b", [LEIDEN], {"is_impossible": False})])
+    found = Squad(root=tmp_path, tokenizer="bytes").questions["train"]
+    assert [question.answers for question in found] == [(), (("Leiden", 24),)]
+
+
+GOOD = {"data": [{"paragraphs": [{"context": "x Leiden", "qas": [
+    {"id": "1", "question": "Where?", "answers": [{"text": "Leiden", "answer_start": 2}]}]}]}]}  # fmt: skip
+
+
+def damaged(plain):
+    """Every version of a plain structure in which one value is of another kind."""
+    yield from (None, "what?", -7, 2.5, [], {}, ["x"], True)
+    for key in plain if isinstance(plain, dict) else range(len(plain)) if isinstance(plain, list) else ():
+        for inner in damaged(plain[key]):
+            copy = plain.copy()
+            copy[key] = inner
+            yield copy
+        if isinstance(plain, dict):
+            yield {other: value for other, value in plain.items() if other != key}
+
+
+def test_any_damage_is_one_line_that_names_the_file(tmp_path):
+    refusals = 0
+    for plain in damaged(GOOD):
+        for split in ("train", "dev"):
+            (tmp_path / f"{split}.json").write_text(json.dumps(plain))
+        try:
+            Squad(root=tmp_path, tokenizer="bytes").split("train")
+        except DataError as error:
+            refusals += 1
+            said = str(error)
+            assert said.startswith((f"{tmp_path}", f"dataset.root={tmp_path}"))
+            assert "\n" not in said
+    assert refusals > 40
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"data": [{"paragraphs": [{"context": "x", "qas": [{"id": "1", "question": null}]}]}]}',
+         "data[0].paragraphs[0].qas[0].question is not a text"),
+        ('{"data": [{"paragraphs": [{"context": "x", "qas": ["what?"]}]}]}',
+         "data[0].paragraphs[0].qas[0] is not an object"),
+        ("[" * 100_000, "is not in SQuAD's layout"),
+        ('{"data": [\n{"paragraphs": }]}', "line 2"),
+        ('{"version": 2}', "data is not a list"),
+        ("[]", "the file is not an object"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_wrong_inside_ends_with_the_place(ptft, tmp_path, content, said):
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.json").write_text(content)
+    options = ("model=bert_tiny", "dataset=squad", "objective=span", "dataset.tokenizer=bytes", "train.steps=1")
+    refused(ptft("stage=pretrain", *options, f"dataset.root={tmp_path}"), 3, f"{tmp_path}", "dev.json", said)
