@@ -5,12 +5,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from ptft.data.audio.folder import AudioFolder
 from ptft.data.folders import Media, list_all
 from ptft.data.labels import to_labels
 from ptft.data.splits import divide, split_by_stem, split_by_word, split_files
 from ptft.data.text.table import TableTexts
 from ptft.errors import DataError
+
+
+class Heard:
+    """Who is told what happens to files."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, sentence):
+        self.notes.append(sentence)
+
+    def leave_out(self, split, why):
+        self.notes.append(why)
 
 
 @pytest.mark.parametrize(
@@ -57,9 +69,9 @@ def test_undivided_files_without_classes_are_of_the_media_asked_for(tmp_path):
     for i in range(10):
         (tmp_path / f"{i}.wav").touch()
         (tmp_path / f"{i}.jpg").touch()
-    source = AudioFolder.__new__(AudioFolder)
-    listings, divided = list_all(tmp_path, "train", 0, Media("recordings", "a.wav", frozenset({".wav"})), source, False)
-    assert divided
+    heard = Heard()
+    listings = list_all(tmp_path, "train", 0, Media("recordings", "a.wav", frozenset({".wav"})), heard, labelled=False)
+    assert heard.notes == [f"{tmp_path} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed=0)"]
     assert {path.suffix for listing in listings.values() for path in listing.paths} == {".wav"}
 
 
@@ -78,12 +90,13 @@ PICTURES = Media("images", "a.jpg", frozenset({".jpg"}))
 
 
 def listed(root, train="train"):
-    listings, notes = list_all(root, train, 0, PICTURES)
+    heard = Heard()
+    listings = list_all(root, train, 0, PICTURES, heard)
     found = {
         name: sorted((path.relative_to(root).as_posix(), label) for path, label in zip(*listing[:2], strict=True))
         for name, listing in listings.items()
     }
-    return found, notes
+    return found, heard.notes
 
 
 def fill(root, *names):
@@ -138,5 +151,6 @@ def test_a_linked_folder_that_leads_back_is_no_class_and_holds_nothing_again(tmp
 
 def test_what_is_only_measured_is_not_divided(tmp_path):
     fill(tmp_path, "a/1.jpg", "b/2.jpg")
-    listings, notes = list_all(tmp_path, "train", 0, PICTURES, whole=True)
-    assert (listings["test"].names, notes) == (["a", "b"], [])
+    heard = Heard()
+    listings = list_all(tmp_path, "train", 0, PICTURES, heard, whole=True)
+    assert (listings["test"].names, heard.notes) == (["a", "b"], [])
