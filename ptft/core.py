@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from unicodedata import normalize
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,8 @@ class Spec:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Spec:
         fields: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in plain.items()}
+        if fields.get("target", "class") == "class":  # datasets give the form NFC, those of older versions gave any
+            fields["classes"] = tuple(normalize("NFC", name) for name in fields.get("classes", ()))
         return cls(**fields)
 
 

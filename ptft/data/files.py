@@ -143,27 +143,34 @@ def nfc(name: str) -> str:
 
 def parse_json(text: str) -> Any:
     """The value of a JSON text. Raises ValueError for what is none, is nested too deeply, or holds half a character."""
-    value, end = parse_json_at(text, len(text) - len(text.lstrip()))
-    if rest := text[end:].strip():
-        raise ValueError(f"after it follows {rest[:20]!r}")
-    return value
+    try:
+        value = _JSON.decode(text)
+    except RecursionError as error:
+        raise ValueError(TOO_DEEP) from error
+    return _whole(value) if _SURROGATE.search(text) else value
 
 
-def parse_json_at(text: str, place: int) -> tuple[Any, int]:
+def _parse_json_at(text: str, place: int) -> tuple[Any, int]:
     """The JSON value that begins at a place, and where it ends. Raises ValueError as `parse_json`."""
     try:
         value, end = _JSON.raw_decode(text, place)
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    if text.find("\\u", place, end) >= 0:
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise ValueError("it holds half a surrogate pair, which is no character") from error
-    return value, end
+        raise ValueError(TOO_DEEP) from error
+    return _whole(value) if _SURROGATE.search(text, place, end) else value, end
+
+
+def _whole(value: Any) -> Any:
+    """The same; ValueError for a text with a surrogate that is not one of a pair."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("it holds half a surrogate pair, which is no character") from error
+    return value
 
 
 _JSON = json.JSONDecoder()
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+TOO_DEEP = "it is nested too deeply"
 
 
 def json_values(text: str) -> Iterator[tuple[int, Any]]:
@@ -190,7 +197,7 @@ def _elements(text: str) -> Iterator[tuple[int, Any]]:
         if text.startswith("]", place):
             break
         try:
-            value, place = parse_json_at(text, place)
+            value, place = _parse_json_at(text, place)
         except ValueError as error:
             yield line, error
             return

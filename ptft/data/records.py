@@ -161,7 +161,7 @@ def _texts_of_objects(file: Path, columns: Columns, unlabelled: bool) -> Iterato
         if isinstance(fields, RowError):
             yield fields
             continue
-        values: dict[Column, Any] = {key if named else nfc(key): value for key, value in fields.items()}
+        values: Mapping[Any, Any] = fields if named else {nfc(key): value for key, value in fields.items()}
         wanted = columns.text if unlabelled else columns.all
         missing = [name for name in wanted if name not in values]
         if missing:

@@ -177,7 +177,8 @@ class DividedSource(Source):
         if part is None:
             return None
         if len(part.rows) == 0:
-            hint = "; dataset.val=null trains without one" if name == "val" else f"; see dataset.{name}"
+            hints = {"val": "; dataset.val=null trains without one", "test": "; dataset.test=null leaves it out"}
+            hint = hints.get(name, "; see dataset.train")
             raise DataError(f"{self._where()}: the {name} split ({part.split}) holds no {self.noun}{hint}")
         return self.choose(part)
 

@@ -1,8 +1,10 @@
 """Rows of CSV, TSV and JSONL files, and what names them where they are wrong."""
 
+import json
+
 import pytest
 
-from ptft.data.records import read_records
+from ptft.data.records import Columns, read_records, read_texts
 from ptft.errors import DataError
 
 ROWS = [(2, {"path": "a.wav", "text": "one"}), (4, {"path": "b.wav", "text": "two\u2028lines"})]
@@ -45,3 +47,98 @@ def test_what_is_wrong_is_named_with_file_and_line(tmp_path, name, content, mess
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         list(read_records(tmp_path / name))
+
+
+TEXT = Columns(("text",), "label")
+
+
+def texts(file, columns=TEXT, **options):
+    broken = []
+    rows = read_texts(file, columns, broken.append, **options)
+    return [(row.texts[0], row.label) for row in rows], [str(error).rpartition(f"{file.name}:")[2] for error in broken]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.TSV", "a.jsonl"])
+def test_a_text_of_any_length_is_a_cell(tmp_path, name):
+    long = "word " * 60_000
+    rows = {"a.csv": f'text,label\n"{long}",x\n', "a.TSV": f"text\tlabel\n{long}\tx\n"}
+    (tmp_path / name).write_text(rows.get(name, json.dumps({"text": long, "label": "x"})))
+    assert texts(tmp_path / name) == ([(long.strip(), "x")], [])
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.JSON", "a.jsonl", "a.ndjson"])
+def test_json_is_told_by_what_a_file_holds(tmp_path, name):
+    rows = [{"text": "a", "label": "x"}, {"text": "b", "label": 1}]
+    for content in (json.dumps(rows, indent=1), "\n".join(map(json.dumps, rows))):
+        (tmp_path / name).write_text(content)
+        assert texts(tmp_path / name) == ([("a", "x"), ("b", "1")], [])
+
+
+def test_empty_cells_and_null_are_missing_and_words_are_words(tmp_path):
+    (tmp_path / "a.csv").write_text('text,label\nNA,None\nnull,nan\n,x\n" ",x\nb,\n')
+    assert texts(tmp_path / "a.csv") == (
+        [("NA", "None"), ("null", "nan"), ("b", None)],
+        ["4: column 'text' holds no text", "5: column 'text' holds no text"],
+    )
+    lines = ['{"text": null, "label": "x"}', '{"text": "a", "label": null}', '{"text": "null", "label": NaN}']
+    (tmp_path / "a.jsonl").write_text("\n".join([*lines, '{"text": false, "label": "NaN"}', "[]", "{"]))
+    found, broken = texts(tmp_path / "a.jsonl")
+    assert found == [("a", None), ("null", None), ("false", "NaN")]
+    assert broken[:2] == ["1: column 'text' holds no text", "5: is not a JSON object"]
+    assert broken[2].startswith("6: is not JSON")
+
+
+def test_names_and_labels_are_compared_in_one_unicode_form(tmp_path):
+    for name, content in (
+        ("a.csv", "te\u0301xt, label \nz,cafe\u0301\n"),
+        ("a.jsonl", '{"te\u0301xt": "z", "label": "cafe\u0301"}'),
+    ):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        assert texts(tmp_path / name, Columns(("t\u00e9xt",), "label")) == ([("z", "caf\u00e9")], [])
+
+
+def test_a_column_of_labels_may_be_missing_where_that_is_allowed(tmp_path):
+    (tmp_path / "a.csv").write_text("text\na\n")
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
+    for name in ("a.csv", "a.jsonl"):
+        assert texts(tmp_path / name, unlabelled=True) == ([("a", None)], [])
+    assert texts(tmp_path / "a.jsonl")[1] == ["1: has no column 'label' (text)"]
+    with pytest.raises(DataError, match=r"a\.csv:1: column: there is no 'label' \(choices: text\)"):
+        texts(tmp_path / "a.csv")
+
+
+def test_a_file_of_texts_alone_may_call_them_otherwise(tmp_path):
+    (tmp_path / "a.csv").write_text("review\na\n")
+    alone = Columns(("text",), None, alone=True, hint="; so rename it")
+    assert texts(tmp_path / "a.csv", alone) == ([("review", None), ("a", None)], [])
+    (tmp_path / "a.csv").write_text("id,review\n1,a\n")
+    with pytest.raises(DataError, match=r"there is no 'text' \(choices: id, review\); so rename it"):
+        texts(tmp_path / "a.csv", alone)
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        (['"a quote that opens,x', "b,x", "c,x"], 3),
+        (['"a quote,x', '"b,x', "c,x"], 3),
+        (['"two', 'lines",x', '"open,x', "b,x"], 5),
+    ],
+)
+def test_a_quote_that_is_not_closed_swallows_no_rows(tmp_path, rows, line):
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", "first,x", *rows]) + "\n")
+    with pytest.raises(DataError, match=rf"a\.csv:{line}: a quote begins a cell of several lines"):
+        texts(tmp_path / "a.csv")
+
+
+def test_cells_of_several_lines_are_read(tmp_path):
+    (tmp_path / "a.csv").write_text('text,label\n"one\n\ntwo",x\nb,x\n"say ""hi""\nthere",x\n')
+    assert texts(tmp_path / "a.csv")[0] == [("one\n\ntwo", "x"), ("b", "x"), ('say "hi"\nthere', "x")]
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("text,text,label\na,b,x\n")
+    with pytest.raises(DataError, match=r"a\.csv:1: has two columns 'text'"):
+        texts(tmp_path / "a.csv")
+    assert texts(tmp_path / "a.csv", Columns((1,), 2, header=True))[0] == [("b", "x")]
+    with pytest.raises(DataError, match=r"a\.csv:1: has two columns 'text'"):
+        list(read_records(tmp_path / "a.csv"))

@@ -8,7 +8,7 @@ import torch
 from ptft.data.folders import Media, list_all
 from ptft.data.labels import to_labels
 from ptft.data.splits import divide, split_by_stem, split_by_word, split_files
-from ptft.data.text.table import TableTexts
+from ptft.data.text.table import TableTexts, split_of
 from ptft.errors import DataError
 
 
@@ -154,3 +154,55 @@ def test_what_is_only_measured_is_not_divided(tmp_path):
     heard = Heard()
     listings = list_all(tmp_path, "train", 0, PICTURES, heard, whole=True)
     assert (listings["test"].names, heard.notes) == (["a", "b"], [])
+
+
+def found(folder):
+    return {
+        split: [str(file.relative_to(folder)) for file in files]
+        for split, files in split_files(folder, split_of, "tables").items()
+    }
+
+
+def test_the_parts_of_a_split_are_all_read_in_the_order_of_their_numbers(tmp_path):
+    fill(tmp_path, *(f"train_{i}.CSV" for i in (10, 2, 1)), "validation-00000-of-00001.csv", "test.csv")
+    assert found(tmp_path) == {
+        "train": ["train_1.CSV", "train_2.CSV", "train_10.CSV"],
+        "val": ["validation-00000-of-00001.csv"],
+        "test": ["test.csv"],
+    }
+
+
+def test_the_files_of_a_folder_called_as_a_split_are_its_parts(tmp_path):
+    fill(tmp_path, *(f"train/part-{i}.jsonl" for i in (10, 9)), "train/_SUCCESS", "dev/x.jsonl", "notes/a.jsonl")
+    assert found(tmp_path) == {"train": ["train/part-9.jsonl", "train/part-10.jsonl"], "val": ["dev/x.jsonl"]}
+
+
+def test_a_part_that_is_missing_is_named(tmp_path):
+    fill(tmp_path, "train-00000-of-00003.csv", "train-00002-of-00003.csv")
+    with pytest.raises(DataError, match="2 of 3 files of the train split are there, number 1 is missing"):
+        found(tmp_path)
+    fill(tmp_path, "train-00001-of-00003.csv")
+    assert len(found(tmp_path)["train"]) == 3
+    for i in (2, 1, 0):
+        (tmp_path / f"train-0000{i}-of-00003.csv").rename(tmp_path / f"train-0000{i + 1}-of-00003.csv")
+    assert len(found(tmp_path)["train"]) == 3
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train.csv", "train-1.csv"),
+        ("train.csv", "train.jsonl"),
+        ("train.csv", "train/a.csv"),
+        ("train/a.csv", "train/a.tsv"),
+    ],
+)
+def test_files_that_are_not_parts_of_each_other_are_refused(tmp_path, names):
+    fill(tmp_path, *names)
+    with pytest.raises(DataError, match=" are both the train split"):
+        found(tmp_path)
+
+
+def test_a_number_at_the_end_of_another_name_is_no_part(tmp_path):
+    fill(tmp_path, "news_2019.csv", "news_2020.csv", "train.csv")
+    assert sorted(found(tmp_path)) == ["news_2019", "news_2020", "train"]

@@ -1,5 +1,6 @@
 """Metrics against definitions written out one example at a time, and against scipy and scikit-learn."""
 
+import math
 import random
 
 import pytest
@@ -73,6 +74,11 @@ def test_correlations_with_ties_agree_with_scipy():
     assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
     assert pearson(x, y) == pytest.approx(stats.pearsonr(x, y).statistic)
     assert pearson(x, torch.ones(50)) == spearman(x, torch.ones(50)) == 0
+    for wrong in (math.nan, math.inf, -math.inf):
+        broken = torch.cat([x[1:], torch.tensor([wrong])])
+        for pair in ((broken, y), (y, broken), (broken, torch.ones(50))):
+            assert math.isnan(pearson(*pair))
+            assert math.isnan(spearman(*pair))
 
 
 @pytest.mark.parametrize("classes", [2, 5])

@@ -77,7 +77,7 @@ class FileRecordings(OnDemandRecordings):
         except DataError:
             return 0  # reading it raises, or leaves it out
         begin, end = span or (0.0, None)
-        seconds = (samples / rate if end is None else end) - begin
+        seconds = (samples / rate if end is None else min(end, samples / rate)) - begin
         count = max(0, round(seconds * int(self.spec.shape["rate"])))
         return min(count, audio_reader.max_samples(self.spec) or sys.maxsize)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +129,9 @@ def _split_of(file: Path) -> str | None:
     return None if file.stem.endswith(("_info", "_infos")) else split_of(file)
 
 
-def _open(where: str, name: str | None, subset: str | None, root: Path | None, files: dict[str, list[Path]]) -> Any:
+def _open(
+    where: str, name: str | None, subset: str | None, root: Path | None, files: Mapping[str, Sequence[Path]]
+) -> Any:
     """Split -> table."""
     library = _library()
     try:

@@ -32,6 +32,7 @@ class RowTexts(TextSource):
     """
 
     columns: Columns
+    files: Mapping[str, Sequence[Path]]
 
     @abstractmethod
     def read(self, split: str, unusable: Unusable) -> list[TextRecord]:
@@ -94,8 +95,7 @@ class RowTexts(TextSource):
     def split(self, name: str) -> Examples | None:
         own = {"val": self.val, "test": self.test}.get(name)
         if isinstance(own, str) and name not in self._made and self._is_unlabelled(own):
-            file = self.rows(own)[0].where.rpartition(":")[0]
-            self.leave_out(own, f"{Path(file).name or own} has no labels")
+            self.leave_out(own, f"{self.files[own][0].name if own in self.files else own} has no labels")
             self.splits = tuple(split for split in self.splits if split != own)
             self.test = None if name == "test" else self.test
             self.check()

@@ -107,9 +107,11 @@ def test_what_can_not_be_cut_is_named_with_its_line(units, tmp_path):
     assert len(source.split("train")) == 1
     with pytest.raises(DataError, match=rf"list\.csv:4 \(a\.wav\): 'x' is not in the vocabulary.*units={units}"):
         source.split("val")
-    source = AudioManifest(root=manifest(tmp_path, ("ab ba", "train"), ("  ", "val")), units=units)
     with pytest.raises(DataError, match=r"dataset\.val=val: val has no text; .*dataset\.val=0\.1.* or null works"):
-        source.split("val")
+        AudioManifest(root=manifest(tmp_path, ("ab ba", "train"), ("  ", "val")), units=units)
+    some = manifest(tmp_path, ("ab ba", "train"), ("  ", "val"), ("ab", "val"))
+    with pytest.raises(DataError, match=r"list\.csv:3: has no text; dataset\.on_error=skip leaves such lines out"):
+        AudioManifest(root=some, units=units)
 
 
 def test_keys_that_can_not_be(tmp_path, monkeypatch):

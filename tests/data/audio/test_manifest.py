@@ -1,0 +1,128 @@
+"""Manifests as people have them: parts of recordings, marks, missing values, files that can't be read."""
+
+import json
+import unicodedata
+
+import pytest
+import torch
+
+from ptft.data.audio import reader as audio_reader
+from ptft.data.audio.manifest import AudioManifest
+from ptft.errors import ConfigError, DataError
+
+BASE = [
+    {"path": f"{i}.wav", "text": "ab ba" if i % 2 else "bba", "split": "train" if i < 12 else "val"} for i in range(16)
+]
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """`listed(rows)` is a manifest of them beside their recordings: 0.wav … of 0.1 s, long.wav of 1 s, broken.wav."""
+    for i in range(16):
+        audio_reader.write(tmp_path / f"{i}.wav", torch.full((800,), i + 1, dtype=torch.int16), 8000)
+    audio_reader.write(tmp_path / "long.wav", torch.arange(8000, dtype=torch.int16), 8000)
+    (tmp_path / "broken.wav").write_text("junk")
+
+    def write(*rows, name="list.jsonl", encoding="utf-8", base=BASE):
+        content = "\n".join(json.dumps(row, ensure_ascii=False) for row in (*rows, *base))
+        (tmp_path / name).write_text(content, encoding=encoding)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("given", "begin", "end"),
+    [
+        ({"start": 0.75}, 6000, 8000),
+        ({"start": "0.75", "end": ""}, 6000, 8000),
+        ({"end": 0.5}, 0, 4000),
+        ({"start": 0.25, "end": 0.5}, 2000, 4000),
+        ({"start": 0.25, "end": 9}, 2000, 8000),
+        ({"offset": 0.25, "duration": 0.5}, 2000, 6000),
+        ({"offset": 0.75}, 6000, 8000),
+        ({"duration": 0.5}, 0, 4000),
+        ({"start": 0.25, "end": 0.5, "duration": 0.25}, 2000, 4000),
+        ({"start": 0.5, "duration": None}, 4000, 8000),
+    ],
+)
+@pytest.mark.parametrize("key", ["path", "audio_filepath"])
+def test_a_row_may_be_a_part_of_a_recording(listed, given, begin, end, key):
+    source = AudioManifest(root=listed({key: "long.wav", "text": "ab", "split": "train", **given}))
+    train = source.split("train")
+    assert train.lengths[0] == end - begin
+    assert train.take(torch.tensor([0]))["input"][0].tolist() == list(range(begin, end))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"start": 2}, "holds no sound from 2 s on"),
+        ({"start": 0.5, "end": 0.5}, "from 0.5 to 0.5 s is no part of a recording"),
+        ({"start": -1}, "from -1 s on is no part"),
+        ({"start": "nan"}, "start is nan, no number of seconds"),
+        ({"end": "1e999"}, "end is 1e999, no number of seconds"),
+        ({"offset": "soon"}, "start and end are seconds, offset is 'soon'"),
+    ],
+)
+def test_a_part_that_is_none_is_named(listed, given, said):
+    file = listed({"path": "long.wav", "text": "ab", "split": "train", **given})
+    with pytest.raises(DataError, match=said):
+        AudioManifest(root=file).split("train").take(torch.tensor([0]))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("name", ["list.jsonl", "list.JSON"])
+def test_a_manifest_may_have_a_byte_order_mark_and_any_character(listed, encoding, name):
+    row = {"path": "0.wav", "text": "ab", "split": "train", "note": "a\u2028b"}
+    assert len(AudioManifest(root=listed(row, encoding=encoding, name=name)).split("train")) == 13
+
+
+def test_what_can_not_be_used_is_left_out_and_counted_where_that_is_asked(listed):
+    rows = [{"path": "broken.wav", "text": "ab", "split": "train"}]
+    with pytest.raises(DataError, match=r"broken\.wav: not readable.*dataset\.on_error=skip leaves such files out"):
+        AudioManifest(root=listed(*rows))
+    train = AudioManifest(root=listed(*rows), on_error="skip", seconds=5).split("train")
+    assert len(train) == 13
+    assert "1 of 13 files are unreadable and left out" in train.to_memory(lambda done, total: None).notes[0]
+    rows = [{"path": "0.wav", "text": None, "split": "train"}]
+    with pytest.raises(DataError, match=r"list\.jsonl:1: has no text; dataset\.on_error=skip leaves such lines out"):
+        AudioManifest(root=listed(*rows))
+    source = AudioManifest(root=listed(*rows), on_error="skip")
+    assert len(source.split("train")) == 12
+    assert source.notes[0].startswith("1 lines are left out, the first:")
+
+
+def test_a_test_split_without_transcripts_is_left_out_with_a_word(listed):
+    source = AudioManifest(root=listed({"path": "0.wav", "text": "", "split": "test"}))
+    assert source.split("test") is None
+    assert "test has no text and is not used; stage=predict answers it" in source.notes
+
+
+def test_transcripts_and_classes_have_one_unicode_form(listed):
+    both = [unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD")]
+    rows = [{"path": f"{i}.wav", "text": word, "split": "train"} for i, word in enumerate(both)]
+    source = AudioManifest(root=listed(*rows, base=[]), val=None)
+    assert source.spec.classes == ("a", "c", "f", "\u00e9")
+    rows = [{"path": f"{i}.wav", "label": word, "split": "train"} for i, word in enumerate(both)]
+    assert AudioManifest(root=listed(*rows, base=[]), val=None).spec.classes == ("caf\u00e9",)
+
+
+def test_symbols_that_yaml_took_for_something_else_are_found(listed):
+    rows = [{"path": "0.wav", "text": text, "split": "train"} for text in ("yes no", "no on")]
+    source = AudioManifest(root=listed(*rows, base=[]), val=None, units="words", symbols=["on", False, "yes"])
+    assert source.spec.classes == ("on", "no", "yes")
+    with pytest.raises(ConfigError, match=r"dataset\.symbols: True may be 'on' or 'yes'"):
+        AudioManifest(root=listed(*rows, base=[]), val=None, units="words", symbols=[True])
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "  \t"])
+def test_librispeech_lines_end_and_divide_as_lines_of_text_do(tmp_path, blank):
+    folder = tmp_path / "train" / "1" / "2"
+    audio_reader.write(folder / "1-2-0.flac", torch.ones(800, dtype=torch.int16), 8000)
+    (folder / "1-2.trans.txt").write_bytes(f"\ufeff1-2-0{blank}CAF\u00c9\u2028B\r\n".encode())
+    source = AudioManifest(root=tmp_path, val=None, units="words")
+    assert source.spec.classes == ("b", "caf\u00e9")
+    (folder / "1-2.trans.txt").write_bytes("1-2-0 A\n1-2-1 CAF\u00c9\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"1-2\.trans\.txt:2: is not UTF-8 text"):
+        AudioManifest(root=tmp_path)

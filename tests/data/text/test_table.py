@@ -1,0 +1,141 @@
+"""Tables as people have them: labels that are numbers or missing, headers, parts of a split, empty files."""
+
+import json
+
+import pytest
+import torch
+
+from ptft.data.text.table import TableTexts
+from ptft.errors import ConfigError, DataError
+
+ROWS = [(f"a {name} day {i}", name) for i in range(12) for name in ("good", "bad")]
+
+
+def table(folder, header="text,label", **splits):
+    folder.mkdir(exist_ok=True)
+    for split, rows in splits.items():
+        (folder / f"{split}.csv").write_text("\n".join([header, *(",".join(row) for row in rows)]) + "\n")
+    return folder
+
+
+def source(root, **keys):
+    return TableTexts(root=root, tokenizer="bytes", **keys)
+
+
+def test_labels_that_are_many_numbers_are_asked_about(tmp_path):
+    tenths = [(text, f"{i % 26 / 5:.1f}") for i, (text, _) in enumerate(ROWS)]
+    root = table(tmp_path, train=tenths, dev=tenths[:4])
+    with pytest.raises(ConfigError, match=r"24 labels that are all numbers, e\.g\. \d\.\d; dataset\.target=number obj"):
+        source(root)
+    assert len(source(root, target="class").spec.classes) == 24
+    assert source(root, target="number").split("val").labels.tolist() == pytest.approx([0, 0.2, 0.4, 0.6])
+
+
+@pytest.mark.parametrize("label", ["nan", "-inf", "1e400", "1e39", "Infinity"])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_number_that_is_not_finite_is_named_where_it_enters(tmp_path, split, label):
+    numbers = [(text, str(i % 5)) for i, (text, _) in enumerate(ROWS)]
+    parts = {name: list(numbers) for name in ("train", "val", "test")}
+    parts[split][3] = ("a bad one", label)
+    with pytest.raises(DataError, match=rf"{split}\.csv:5: the label '{label}' is no finite number"):
+        source(table(tmp_path, **parts), target="number").split(split)
+
+
+@pytest.mark.parametrize("empty", ["", "text,label\n", "\ufeff", "\n\n"], ids=["bytes", "header", "mark", "lines"])
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ("train", r"the train split \(train\) holds no texts"),
+        ("val", "holds no texts; dataset.val=null trains without one"),
+        ("test", "holds no texts; dataset.test=null leaves it out"),
+    ],
+)
+def test_an_empty_split_says_what_to_do(tmp_path, split, said, empty):
+    root = table(tmp_path, train=ROWS, val=ROWS, test=ROWS)
+    (root / f"{split}.csv").write_text(empty, encoding="utf-8")
+    with pytest.raises(DataError, match=said):
+        source(root).split(split)
+    if split != "train":
+        assert source(root, **{split: None}).split(split) is None
+
+
+def test_one_row_is_too_few_to_divide(tmp_path):
+    root = table(tmp_path, train=ROWS[:1])
+    with pytest.raises(DataError, match="holds no texts, or too few"):
+        source(root / "train.csv").split("train")
+
+
+@pytest.mark.parametrize("label", ["-1", "", "-1.0"])
+@pytest.mark.parametrize("target", ["class", "number"])
+def test_a_test_split_without_labels_is_left_out_with_a_word(tmp_path, label, target):
+    rows = [(text, str(i % 2)) for i, (text, _) in enumerate(ROWS)]
+    root = table(tmp_path, train=rows, val=rows, test=[(text, label) for text, _ in rows])
+    found = source(root, target=target)
+    assert found.split("test") is None
+    assert found.notes == ("test.csv has no labels and is not used; stage=predict answers it",)
+    (root / "test.csv").rename(root / "val.csv")
+    with pytest.raises(DataError, match=r"dataset\.val=val: val\.csv has no labels; .*dataset\.val=0\.1.* or null"):
+        source(root, target=target).split("val")
+    assert source(root, target=target, val=0.1).split("val") is not None
+
+
+def test_minus_one_may_be_a_class(tmp_path):
+    rows = [(text, "-1" if i % 2 else "1") for i, (text, _) in enumerate(ROWS)]
+    found = source(table(tmp_path, train=rows, val=rows, test=[row for row in rows if row[1] == "-1"]))
+    assert found.split("test").labels.tolist() == [1] * 12
+
+
+def test_rows_without_a_label_are_named_or_left_out_and_counted(tmp_path):
+    root = table(tmp_path, train=[*ROWS, ("no label", "")], val=ROWS)
+    with pytest.raises(DataError, match=r"train\.csv:26: has no label in column 'label'; dataset\.on_error=skip"):
+        source(root)
+    found = source(root, on_error="skip")
+    assert len(found.split("train")) == 24
+    assert "1 lines are left out, the first:" in found.notes[0]
+    with pytest.raises(DataError, match="3 of its lines can't be used, which is too many"):
+        source(table(root, train=[*ROWS, *[("no label", "")] * 3]), on_error="skip")
+    with pytest.raises(DataError, match=r"has no label, nor has any other row; dataset\.label=null trains without"):
+        source(table(root, train=[("no label", "")] * 3))
+    assert source(root, label=None).spec.target == "none"
+
+
+def test_a_header_that_became_an_example_is_told(tmp_path):
+    root = table(tmp_path, train=ROWS, val=ROWS)
+    told = "the first line of train.csv (text, label) is read as an example; dataset.header=true leaves it out"
+    first = source(root, text=0, label=1)
+    assert [note.replace("val.csv", "train.csv") for note in first.notes[:1]] == [told]
+    assert len(source(root, text=0, label=1, header=True).split("train")) == 24
+    assert not source(root, text=0, label=1, header=True).notes
+    assert not source(root).notes
+    alike = table(tmp_path / "alike", "words,kind", train=ROWS, val=ROWS)
+    assert "(words, kind) is read as an example" in source(alike, text=0, label=1).notes[0]
+    bare = table(tmp_path / "bare", "some words,good", train=ROWS, val=[("b", "bad")])
+    (bare / "val.csv").write_text("b,bad\n")
+    assert not [note for note in source(bare, text=0, label=1).notes if "example" in note]
+
+
+def test_parts_of_a_split_are_read_and_said(tmp_path):
+    table(tmp_path, **{f"train-0000{i}-of-00003": ROWS[8 * i : 8 * i + 8] for i in range(3)}, val=ROWS)
+    found = source(tmp_path)
+    assert len(found.split("train")) == 24
+    assert found.notes[0] == "train is read from 3 files, train-00000-of-00003.csv to train-00002-of-00003.csv"
+
+
+@pytest.mark.parametrize("name", ["TRAIN.CSV", "train.JSON", "Train.ndjson"])
+def test_suffixes_and_names_of_splits_may_be_in_capitals(tmp_path, name):
+    lines = [json.dumps({"text": text, "label": label}) for text, label in ROWS]
+    table(tmp_path, val=ROWS)
+    csv = name.endswith("CSV")
+    (tmp_path / name).write_text((tmp_path / "val.csv").read_text() if csv else "\n".join(lines))
+    assert len(source(tmp_path).split("train")) == 24
+
+
+def test_classes_of_every_split_are_kept_or_refused(tmp_path):
+    root = table(
+        tmp_path, train=[*ROWS, ("rare", "odd")], val=[*ROWS, ("other", "new")], test=[("x", "new"), ("y", "bad")]
+    )
+    kept = source(root, classes=["bad", "good"])
+    assert [len(kept.split(split)) for split in ("train", "val", "test")] == [24, 24, 1]
+    assert kept.split("test").take(torch.arange(1))["label"].tolist() == [0]
+    with pytest.raises(DataError, match=r"val\.csv:26: val has the class 'new'"):
+        source(root).split("val")
