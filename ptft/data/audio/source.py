@@ -131,6 +131,11 @@ class AudioSource(DividedSource):
             cut = {} if tokenizer is None else {"tokenizer": tokenizer}
             self.spec = Spec("audio", {**shape, "units": units, **cut}, "transcript", kept)
 
+    def note_scaling(self, paths: Sequence[Path]) -> None:
+        """Say it where one of some recordings is beyond the usual amplitudes."""
+        if scaled := audio_reader.scale_note(paths):
+            self.note(scaled)
+
     def groups(self, split: str) -> Tensor:
         """Classes; 0 for everything that has none."""
         examples = self.loaded(split)
