@@ -195,6 +195,14 @@ class Backbone(nn.Module, ABC):
         """
         return weights, []
 
+    def adapt_from(self, weights: dict[str, Tensor], spec: Spec | None) -> tuple[dict[str, Tensor], list[str]]:
+        """As `adapt`, of weights that were made for the examples of a Spec, where it is known.
+
+        The default asks `adapt`; a model whose tensors alone do not say what they are of (a grid that is not square)
+        looks at the Spec.
+        """
+        return self.adapt(weights)
+
 
 class TokenBackbone(Backbone):
     """A backbone in two steps, `embed` and `encode`; between them tokens may be left out or replaced.

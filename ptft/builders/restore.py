@@ -48,7 +48,7 @@ def rebuilt(path: str, key: str, trusted: tuple[str, ...] = ()) -> tuple[Objecti
 
 
 def _loaded(built: Objective, checkpoint: Checkpoint) -> Objective:
-    load_pretrained(built, checkpoint.weights, head=True, why="", source=checkpoint.path)
+    load_pretrained(built, checkpoint.weights, head=True, why="", source=checkpoint.path, spec=checkpoint.spec)
     return built
 
 

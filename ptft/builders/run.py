@@ -205,7 +205,7 @@ def _hand_over(cfg: Config, built: Objective, checkpoint: Checkpoint, source: So
             if old
             else "the checkpoint names no classes"
         )
-    return load_pretrained(built, checkpoint.weights, head=keep, why=why, source=checkpoint.path)
+    return load_pretrained(built, checkpoint.weights, head=keep, why=why, source=checkpoint.path, spec=checkpoint.spec)
 
 
 def _classes(names: list[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ptft.checkpoint.state_dict import AVERAGED
-from ptft.core import Objective
+from ptft.core import Objective, Spec
 from ptft.errors import CheckpointError, shortened
 
 PREFIX = "backbone."
@@ -54,14 +54,17 @@ def _total(sizes: dict[str, int]) -> str:
     return f"{sum(sizes.values()):,} values in {len(sizes)} {tensors}"
 
 
-def load_pretrained(objective: Objective, weights: dict[str, Tensor], *, head: bool, why: str, source: str) -> Transfer:
+def load_pretrained(
+    objective: Objective, weights: dict[str, Tensor], *, head: bool, why: str, source: str, spec: Spec | None = None
+) -> Transfer:
     """Load the backbone (and with `head` the rest of the objective) from `weights`, in place.
 
-    Every tensor of the backbone must be there and fit, else CheckpointError: a partly loaded backbone is no start.
+    spec: what the weights' examples looked like, where it is known. Every tensor of the backbone must be there and fit,
+    else CheckpointError: a partly loaded backbone is no start.
     """
     match = _match(objective.backbone.state_dict(), weights, source)
     rest = match.rest
-    backbone, resized = objective.backbone.adapt(match.backbone)
+    backbone, resized = objective.backbone.adapt_from(match.backbone, spec)
     _fits(objective.backbone.state_dict(), backbone, source)
     own = objective.backbone.state_dict()
     objective.backbone.load_state_dict({name: backbone[name] for name in own})

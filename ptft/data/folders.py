@@ -49,6 +49,16 @@ class Listing(NamedTuple):
     def classes(self) -> tuple[str, ...]:
         return tuple(sorted(set(self.names)))
 
+    def firsts(self, most: int = 20) -> list[Path]:
+        """The first file of each of the first classes."""
+        found: dict[str, Path] = {}
+        for path, name in zip(self.paths, self.names, strict=True):
+            if name not in found:
+                found[name] = path
+                if len(found) == most:
+                    break
+        return list(found.values())
+
 
 def list_all(
     root: Path,

@@ -15,7 +15,7 @@ from torch import Tensor
 from ptft.core import Examples, Source, Spec
 from ptft.data.examples import SplitExamples
 from ptft.data.labels import as_written, to_labels
-from ptft.data.stratify import check_amounts, check_enough, per_class, stratified_order
+from ptft.data.stratify import check_amounts, check_choices, check_enough, per_class, stratified_order
 from ptft.errors import ConfigError, DataError
 
 OTHER_CLASS = -1
@@ -285,14 +285,6 @@ class Keys(Shared, total=False):
 
     size: int | Sequence[int] | None
     channels: int | None
-
-
-def check_choices(val: str | float | None, on_error: str) -> None:
-    """Raises ConfigError for values that no dataset can follow."""
-    if val is not None and not isinstance(val, str) and not 0 < val < 1:
-        raise ConfigError(f"dataset.val={val}: the name of a split, a fraction between 0 and 1, or null")
-    if on_error not in ("raise", "skip"):
-        raise ConfigError(f"dataset.on_error={on_error}: raise or skip")
 
 
 def unknown(key: str, value: str, choices: Iterable[str], most: int = 20) -> str:

@@ -68,3 +68,11 @@ def check_amounts(limit: int | None, fraction: float | None, per_class: int | No
     for key, value in typed.items():
         if value <= 0 or (key == "fraction" and value > 1):
             raise ConfigError(f"dataset.{key}={value}: must be more than 0" + ", at most 1" * (key == "fraction"))
+
+
+def check_choices(val: str | float | None, on_error: str) -> None:
+    """Raises ConfigError for values that no dataset can follow."""
+    if val is not None and not isinstance(val, str) and not 0 < val < 1:
+        raise ConfigError(f"dataset.val={val}: the name of a split, a fraction between 0 and 1, or null")
+    if on_error not in ("raise", "skip"):
+        raise ConfigError(f"dataset.on_error={on_error}: raise or skip")

@@ -51,6 +51,7 @@ class AudioFolder(AudioSource):
         self.listings = self._listed({"test": test_rule, "val": val_rule}, split_seed)
         leading = self.leading(self.listings)
         paths = [path for listing in self.listings.values() for path in listing.paths]
+        self.note_scaling(self.listings[leading].paths[:20])
         self.describe(self.listings[leading].classes, tuple(self.listings), self.own_rate(paths), self.units)
 
     def load(self, split: str) -> OnDemandRecordings | MemoryRecordings:

@@ -78,6 +78,7 @@ class AudioManifest(AudioSource):
             self.rows.setdefault(row.split, []).append(row)
         leading = self.leading(self.rows)
         known = [row.text for row in self.rows[leading]]
+        self.note_scaling([row.clip.path for row in self.rows[leading][:20]])
         classes, tokenizer = tuple(sorted(set(known))), None
         if self.units:
             classes, tokenizer = transcripts.vocabulary(known, self.units, self.like, symbols, vocabulary)

@@ -1,14 +1,16 @@
 """The audio modality: from a path to int16 [n], mono. Sources and `stage=predict` read through the same functions.
 
 `Spec.shape` is `{"rate": samples a second, "seconds": the longest clip or None}`. Channels are mixed, other rates are
-resampled, and of a longer clip the middle is taken. WAV, FLAC, OGG and what else libsndfile reads.
+resampled, and of a longer clip the middle is taken. WAV, FLAC, OGG and what else libsndfile reads. Floats beyond -1..1
+are scaled by their peak.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,16 @@ LOUDEST = FULL_SCALE - 1
 """The largest int16 value; an amplitude of 1 is one more."""
 STREAM = 2**31 - 2**12
 """Bytes from which on the length in a WAV header means that nobody knew it."""
+
+
+UNKNOWN = 2**62
+"""Samples from which on a header says that it does not know how many there are."""
+BLOCK = 2**22
+"""Values that are read at a time where a header promises more: it may promise what the file does not hold."""
+FLOATS = ("FLOAT", "DOUBLE")
+"""Kinds of samples that may be beyond -1..1, or be no number."""
+SLOWEST = 256
+"""How many times lower than the wanted rate that of a file may be."""
 
 
 def find(path: Path | str) -> list[Path]:
@@ -55,38 +67,97 @@ def shape(rate: int, seconds: float | None) -> dict[str, object]:
 
 
 def info(path: Path | str) -> tuple[int, int]:
-    """(samples, samples a second) as the file's header says. Raises DataError naming the file."""
+    """(samples, samples a second) as the file's header says; counted where it does not know.
+
+    Raises DataError naming the file.
+    """
     try:
         header = _soundfile().info(str(path))
+        samples = int(header.frames)
+        if samples >= UNKNOWN:
+            with _opened(path) as file:
+                samples = sum(len(block) for block in _blocks(file, samples))
     except (OSError, RuntimeError) as error:
         raise DataError(_unreadable(path, error)) from error
-    return int(header.frames), int(header.samplerate)
+    return samples, int(header.samplerate)
 
 
 def read(path: Path | str | Clip, spec: Spec, span: Span | None = None) -> Tensor:
     """The recording at `path` as int16 [n], at the rate and no longer than `spec.shape` says.
 
     span: its part from one second to another, or to the end; None is all of it.
-    Raises DataError naming the file if it is missing, empty, truncated or no recording.
+    Raises DataError naming the file if it is missing, empty, truncated or no recording, or holds what is no number.
     """
     if isinstance(path, Clip):
         path, span = path
+    wanted = spec.shape["rate"]
     try:
-        with _soundfile().SoundFile(str(path)) as file:
+        with _opened(path) as file:
             rate, begin, end, cut = file.samplerate, 0, file.frames, _is_cut(file.extra_info)
+            unknown, floats = end >= UNKNOWN, file.subtype in FLOATS
             if span is not None:
                 whole, (first, last) = end, span
-                begin, end = min(whole, round(first * rate)), whole if last is None else min(whole, round(last * rate))
-            file.seek(begin)
-            values = file.read(end - begin, dtype="float32", always_2d=True)
+                begin = min(whole, max(0, round(first * rate)))
+                end = whole if last is None else min(whole, round(last * rate))
+            values = _read(file, begin, end, unknown)
     except (OSError, RuntimeError) as error:
         raise DataError(_unreadable(path, error)) from error
-    if cut or len(values) < end - begin:
+    if cut or (len(values) < end - begin and not unknown):
         raise DataError(f"{path}: is truncated")
     if len(values) == 0:
         where = "" if span is None else f" {shown(span)}"
         raise DataError(f"{path}: holds no sound{where}")
-    return fit(resampled(torch.from_numpy(values.mean(1)), rate, spec.shape["rate"]), spec)
+    if wanted > SLOWEST * rate:
+        raise DataError(
+            f"{path}: says that it has {rate} samples a second, which dataset.rate={wanted} is too far from"
+        )
+    mixed = values.mean(1)
+    if floats:
+        mixed = _scaled(path, mixed)
+    return fit(resampled(torch.from_numpy(mixed), rate, wanted), spec)
+
+
+def _read(file: Any, begin: int, end: int, unknown: bool) -> np.ndarray:
+    """Float32 [n, channels]: the samples from `begin` to `end`, or to where they really end."""
+    if unknown:  # and no place in it can be found
+        values = np.concatenate([np.empty((0, file.channels), np.float32), *_blocks(file, end)])
+        return values[begin:]
+    if begin:
+        file.seek(begin)
+    if (end - begin) * file.channels <= BLOCK:
+        return np.asarray(file.read(end - begin, dtype="float32", always_2d=True))
+    return np.concatenate([np.empty((0, file.channels), np.float32), *_blocks(file, end - begin)])
+
+
+def _blocks(file: Any, count: int) -> Iterator[np.ndarray]:
+    """Up to `count` samples from where the file stands, some at a time."""
+    size = max(1, BLOCK // file.channels)
+    while count > 0 and len(block := file.read(min(size, count), dtype="float32", always_2d=True)):
+        yield block
+        count -= len(block)
+
+
+def _scaled(path: Path | str, values: np.ndarray) -> np.ndarray:
+    """Amplitudes [n] within -1..1, by their peak where it is beyond. Raises DataError for what is no number."""
+    peak = np.abs(values).max()
+    if not np.isfinite(peak):
+        place = int((~np.isfinite(values)).argmax())
+        raise DataError(f"{path}: sample {place} is {values[place]}, which is no finite number")
+    return values / peak if peak > 1 else values
+
+
+def scale_note(paths: Sequence[Path]) -> str | None:
+    """What to say of the first of the recordings whose floats are beyond -1..1."""
+    for path in paths:
+        try:
+            if _soundfile().info(str(path)).subtype in FLOATS:
+                with _opened(path) as file:
+                    peak = max((float(np.abs(block).max()) for block in _blocks(file, file.frames)), default=0.0)
+                if peak > 1:
+                    return f"{path} has amplitudes up to {peak:g}; recordings beyond -1..1 are scaled by their peak"
+        except (OSError, RuntimeError):
+            continue  # reading it says so, or leaves it out
+    return None
 
 
 def resampled(values: Tensor, rate: int, wanted: int) -> Tensor:
@@ -127,6 +198,17 @@ def write(path: Path, values: Tensor, rate: int) -> None:
     """int16 [n] as a file of the kind that the name's suffix says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _soundfile().write(str(path), values.numpy(), rate)
+
+
+def _opened(path: Path | str) -> Any:
+    """The file, to be read from where it stands."""
+    return _forward()(str(path))
+
+
+@cache
+def _forward() -> Any:
+    """A SoundFile that does not look for its place after every part, which fails where a header knows no length."""
+    return type("Forward", (_soundfile().SoundFile,), {"seekable": lambda self: False})
 
 
 def _soundfile() -> Any:

@@ -143,6 +143,11 @@ class AudioSource(DividedSource):
                     raise DataError(f"{error}; dataset.on_error=skip leaves such files out") from error
         raise DataError(f"{self._where()}: none of {len(paths)} files is readable as a recording")
 
+    def note_scaling(self, paths: Sequence[Path]) -> None:
+        """Say it where one of some recordings is beyond the usual amplitudes."""
+        if scaled := audio_reader.scale_note(paths):
+            self.note(scaled)
+
     def groups(self, split: str) -> Tensor:
         """Classes; 0 for everything that has none."""
         examples = self.loaded(split)

@@ -86,7 +86,7 @@ class FileExamples(OnDemandExamples):
 
     def cache_digest(self) -> bytes:
         """Of times of change, too, and of all else that decides the pixels."""
-        decoder = f"Pillow {PIL.__version__}, {sorted(self.spec.shape.items())}"
+        decoder = f"Pillow {PIL.__version__}, {image_reader.DECODING}, {sorted(self.spec.shape.items())}"
         return self._digests[1] + decoder.encode()
 
     @cached_property
@@ -134,6 +134,8 @@ class ImageFolder(ImageSource):
             )
         if listing.blank:
             self.note(f"folders without an image are left out: {', '.join(listing.blank)}")
+        if scaled := image_reader.range_note(listing.firsts()):
+            self.note(scaled)
         self.first: Path | None = None
         if self.size is None and self.like is None and size is None:
             fit = "none"

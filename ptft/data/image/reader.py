@@ -1,7 +1,10 @@
 """The image modality: from a path to uint8 [C, H, W]. Sources and `stage=predict` read through the same functions.
 
 `Spec.shape` is `{"size": [H, W], "channels": 1 or 3, "fit": "crop" | "stretch" | "none"}`. Transparent pixels become
-white, 16-bit values are scaled to 8 bit, EXIF orientation is applied.
+white, deeper values are scaled to 8 bit, EXIF orientation is applied.
+
+16-bit integers count by the bits that an image uses: 8, 12 or 16. Floats are 0 to 1. Floats beyond, and integers of 32
+bits, have no range of their own, so they are scaled from the image's least value to its largest.
 """
 
 from __future__ import annotations
@@ -30,6 +33,11 @@ GREY = (0.299, 0.587, 0.114)
 
 # Pillow warns of odd metadata and large photos; what can't be decoded raises. For good: threads share the filters.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+DECODING = "ranges of 8, 12 and 16 bits"
+"""Differs when the same file is read as other pixels than before, so that what was cached is read again."""
+DEPTHS = (255, 4095, 65535)
+"""The largest values that 16-bit files of integers are made for."""
 
 _ORIENTATION = 0x0112
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
@@ -134,10 +142,40 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Integers count as 16 bit (0..65535), floats as 0..1: scaled, where Pillow's own conversion clips."""
-    top = 1.0 if image.mode == "F" else 65535.0
-    values = np.asarray(image).astype(np.float32) * (255 / top)
-    return Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+    """Integers and floats scaled to 0..255, where Pillow's own conversion clips. Raises ValueError for NaN or Inf."""
+    values = np.asarray(image).astype(np.float64 if image.mode == "I" else np.float32)
+    least, most = _range(image.mode, values)
+    return Image.fromarray(((values - least) * (255 / (most - least))).round().clip(0, 255).astype(np.uint8))
+
+
+def _range(mode: str, values: np.ndarray) -> tuple[float, float]:
+    """The values that are black and white in an image of integers ("I", "I;16…") or floats ("F")."""
+    least, most = float(values.min()), float(values.max())
+    if not np.isfinite([least, most]).all():
+        raise ValueError("it holds values that are not finite")
+    if mode.startswith("I;"):
+        return 0, next(depth for depth in DEPTHS if most <= depth)
+    if mode == "F" and least >= 0 and most <= 1:
+        return 0, 1
+    return (least, most) if most > least else (min(least, 0), max(most, 1))
+
+
+def range_note(paths: Sequence[Path]) -> str | None:
+    """What to say of the first of the files whose values have another range than its kind of file usually has."""
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                if image.mode != "F" and not image.mode.startswith("I"):
+                    continue
+                mode, values = image.mode, np.asarray(image)
+                black, white = _range(mode, values)
+        except _BROKEN:
+            continue  # reading it says so, or leaves it out
+        if (black, white) not in ((0, 1), (0, 65535)):
+            return (
+                f"{path} holds values up to {values.max():g}; such images are scaled, {black:g} black, {white:g} white"
+            )
+    return None
 
 
 def _fit(image: Image.Image, size: tuple[int, int], fit: str) -> Image.Image:

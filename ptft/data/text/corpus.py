@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ptft.core import Source, Spec
 from ptft.data.files import read_file
-from ptft.data.stratify import check_amounts
 from ptft.data.splits import SPLIT_NAMES, find_splits, split_by_stem
+from ptft.data.stratify import check_amounts
 from ptft.data.text import reader as text_reader
 from ptft.data.text.blocks import Blocks, chunks, row_of, shared_out
 from ptft.errors import ConfigError, DataError

@@ -22,7 +22,7 @@ from ptft.data.text.reader import text_spec
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import CheckpointError, ConfigError, DataError, PtftError
 from ptft.models.hub import huggingface_audio as sound
-from ptft.models.hub.huggingface_text import Texts
+from ptft.models.hub.huggingface_text import Texts, longest
 
 BACKBONE = "HuggingFace"
 """The class that public weights are for."""
@@ -130,10 +130,7 @@ def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
     weights = {f"net.{key}": value.detach().clone() for key, value in net.state_dict().items()}
     if tokenizer is None:
         return weights, sound.spec(made)
-    length = min(int(getattr(made, "max_position_embeddings", LONGEST)), LONGEST)
-    if made.model_type in ("roberta", "xlm-roberta", "camembert"):
-        length = min(length, made.max_position_embeddings - 2)  # positions count from the padding's id on
-    return weights, text_spec(tokenizer, length, "none")
+    return weights, text_spec(tokenizer, min(longest(net, made) or LONGEST, LONGEST), "none")
 
 
 def public_options(name: str) -> dict[str, Any]:

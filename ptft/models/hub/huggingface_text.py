@@ -19,7 +19,7 @@ class Texts(nn.Module):
 
     def __init__(self, net: nn.Module, config: Any, spec: Spec, name: str) -> None:
         super().__init__()
-        _check(config, name, int(spec.shape["tokenizer"]["size"]), int(spec.shape["length"]))
+        _check(net, config, name, int(spec.shape["tokenizer"]["size"]), int(spec.shape["length"]))
         self.separator = int(spec.shape["tokenizer"]["sep"])
         takes = inspect.signature(net.forward).parameters
         self.has_types = "token_type_ids" in takes and getattr(config, "type_vocab_size", 0) > 1
@@ -41,11 +41,23 @@ def second(ids: Tensor, separator: int) -> Tensor:
     return ((ends.cumsum(1) - ends) > 0).long()
 
 
-def _check(config: Any, name: str, size: int, length: int) -> None:
+def longest(net: nn.Module, config: Any) -> int | None:
+    """The most tokens of an example; None where a model has no table of positions.
+
+    In models of RoBERTa's kind the table has a place for padding, and positions count from behind it.
+    """
+    for name, module in net.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    places = getattr(config, "max_position_embeddings", None)
+    return places if isinstance(places, int) and places > 0 else None
+
+
+def _check(net: nn.Module, config: Any, name: str, size: int, length: int) -> None:
     if config.vocab_size < size:
         raise ConfigError(
             f"model.name={name}: has {config.vocab_size} ids, the tokenizer {size}; dataset.tokenizer=null"
         )
-    longest = getattr(config, "max_position_embeddings", None)
-    if longest is not None and length > longest:
-        raise ConfigError(f"dataset.length={length}: {name} takes {longest} tokens at most")
+    most = longest(net, config)
+    if most is not None and length > most:
+        raise ConfigError(f"dataset.length={length}: {name} takes {most} tokens at most")

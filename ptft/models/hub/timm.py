@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from ptft.checkpoint import hub, state_dict
 from ptft.core import Features, Spec
 from ptft.errors import CheckpointError, ConfigError
+from ptft.models.hub.timm_grids import grids, regridded
 from ptft.models.image.base import ImageBackbone, is_small
-from ptft.models.layers.positions import resize_positions
 
 BACKBONE = "TimmBackbone"
 """The class that public weights are for."""
@@ -49,6 +49,7 @@ class TimmBackbone(ImageBackbone):
     ) -> None:
         super().__init__(spec)
         _known(name, "model.name=")
+        self.name, self.stem = name, stem
         small = is_small(stem, self.size)
         rates = {"model.drop_path": ("drop_path_rate", drop_path), "model.dropout": ("drop_rate", dropout)}
         where = f"model.name={name}: timm can't make it for images of {self.size[0]}×{self.size[1]}×{self.channels}"
@@ -108,21 +109,35 @@ class TimmBackbone(ImageBackbone):
         return [name for name in found if isinstance(known.get(name), nn.Conv2d)] or super().first_convolutions()
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Interpolates learned positions, absolute or relative in windows, to this instance's grid."""
+        """Interpolates learned positions, absolute or relative in windows, from a square grid to this instance's."""
+        return self.adapt_from(weights, None)
+
+    def adapt_from(self, weights: dict[str, Tensor], spec: Spec | None) -> tuple[dict[str, Tensor], list[str]]:
+        """As `adapt`, from the grid that images of the Spec's size have in this network, whatever its shape."""
         weights, fitted = super().adapt(weights)
+        before = {} if spec is None else self._grids_at(spec)
         resized = {}
-        for name, own in self.named_parameters():
-            old = weights.get(name)
-            if old is not None and old.shape != own.shape:
-                module: Any = self.get_submodule(name.rpartition(".")[0])
-                if name.endswith("relative_position_bias_table") and hasattr(module, "window_size"):
-                    grid = tuple(2 * side - 1 for side in module.window_size)
-                    resized[name] = _regridded(old, own, grid, first=0)
-                elif name.endswith("pos_embed") and old.ndim == own.ndim == 3 and hasattr(module, "patch_embed"):
-                    grid = tuple(module.patch_embed.grid_size)
-                    prefix = own.shape[1] - grid[0] * grid[1]
-                    resized[name] = _regridded(old[0], own[0], grid, first=prefix).unsqueeze(0)
+        for name, (grid, own) in grids(self.net).items():
+            old = weights.get(f"net.{name}")
+            if old is None or old.ndim != own.ndim or (old.shape == own.shape and before.get(name, grid) == grid):
+                continue
+            flat, like = (old, own) if own.ndim == 2 else (old[0], own[0])
+            first = 0 if own.ndim == 2 else own.shape[1] - grid[0] * grid[1]
+            moved = regridded(flat, like, grid, first, before.get(name))
+            resized[f"net.{name}"] = moved if own.ndim == 2 else moved.unsqueeze(0)
         return {**weights, **resized}, [*fitted, *resized]
+
+    def _grids_at(self, spec: Spec) -> dict[str, tuple[int, int]]:
+        """The grids of this network's positions at the Spec's size of images; none where it can't be made for it."""
+        size = (int(spec.shape["size"][0]), int(spec.shape["size"][1])) if "size" in spec.shape else self.size
+        if size == self.size:
+            return {}
+        try:
+            with torch.device("meta"):
+                net = _network(self.name, size, self.channels, is_small(self.stem, size), {})
+        except (ConfigError, TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError):
+            return {}
+        return {name: grid for name, (grid, _) in grids(net).items()}
 
 
 def _timm() -> Any:
@@ -230,19 +245,6 @@ def _collect(module: nn.Module, path: str, numbered: dict[str, int], groups: dic
     elif found:
         for name, child in module.named_children():
             _collect(child, f"{path}{name}.", numbered, groups)
-
-
-def _regridded(old: Tensor, own: Tensor, grid: tuple[int, int], first: int) -> Tensor:
-    """[N, D] of a square grid and some rows besides, on another grid, [M, D]: these rows stay, `first` of them first.
-
-    Returns the same tensor where that can't be.
-    """
-    besides = own.shape[0] - grid[0] * grid[1]
-    side = round(max(0, old.shape[0] - besides) ** 0.5)
-    if besides < 0 or side**2 != old.shape[0] - besides:
-        return old
-    cells = old[first : first + side**2].view(side, side, -1)
-    return torch.cat([old[:first], resize_positions(cells, grid).flatten(0, 1), old[first + side**2 :]])
 
 
 def public_options(name: str) -> dict[str, str | None]:

@@ -1,6 +1,10 @@
 """Reading recordings: kinds of files, rates, channels, parts, and what is wrong with a file."""
 
+import tracemalloc
+
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from ptft.core import Spec
@@ -70,3 +74,66 @@ def test_rates_and_lengths_that_can_not_be():
         audio_reader.shape(10, None)
     with pytest.raises(ConfigError, match=r"dataset\.seconds=0"):
         audio_reader.shape(8000, 0)
+
+
+def floats(path, values, subtype="FLOAT"):
+    soundfile.write(str(path), np.asarray(values, dtype=np.float64), 8000, subtype=subtype)
+    return path
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_floats_beyond_the_usual_amplitudes_keep_their_shape(tmp_path, subtype):
+    wave = np.sin(np.arange(2400) / 5)
+    path = floats(tmp_path / "a.wav", 3000 * wave, subtype)
+    read = audio_reader.read(path, spec()).double()
+    assert (read - torch.from_numpy(wave / np.abs(wave).max()) * 32768).abs().max() <= 1.5
+    assert audio_reader.scale_note([path]).startswith(f"{path} has amplitudes up to 3000; recordings beyond -1..1")
+    usual = floats(tmp_path / "b.wav", 0.5 * wave, subtype)
+    assert audio_reader.read(usual, spec()).tolist() == (torch.from_numpy(wave) * 16384).round().tolist()
+    assert audio_reader.scale_note([tmp_path / "none.wav", usual]) is None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_sample_that_is_no_number_is_named(tmp_path, value):
+    wave = np.zeros(800)
+    wave[7] = value
+    with pytest.raises(DataError, match=r"a\.wav: sample 7 is -?(nan|inf), which is no finite number"):
+        audio_reader.read(floats(tmp_path / "a.wav", wave), spec())
+
+
+def flac(path, count=20_000, said=0):
+    """A FLAC whose header says that it has `said` samples; 0 is what a recorder writes that does not know."""
+    audio_reader.write(path, torch.arange(count).remainder(997).to(torch.int16), 8000)
+    raw = bytearray(path.read_bytes())
+    raw[21] = (raw[21] & 0xF0) | (said >> 32)
+    raw[22:26] = (said & 0xFFFFFFFF).to_bytes(4, "big")
+    path.write_bytes(raw)
+    return path
+
+
+def test_a_flac_that_does_not_know_its_length_is_read_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio_reader, "BLOCK", 3000)
+    path = flac(tmp_path / "a.flac")
+    assert audio_reader.info(path) == (20_000, 8000)
+    whole = torch.arange(20_000).remainder(997).tolist()
+    assert audio_reader.read(path, spec()).tolist() == whole
+    assert audio_reader.read(path, spec(), (0.5, 1.0)).tolist() == whole[4000:8000]
+    assert audio_reader.read(path, spec(), (2.0, 9.0)).tolist() == whole[16_000:]
+
+
+def test_a_header_that_promises_more_than_the_file_holds_costs_no_memory(tmp_path):
+    path = flac(tmp_path / "a.flac", said=2**36 - 1)
+    tracemalloc.start()
+    with pytest.raises(DataError, match="is truncated"):
+        audio_reader.read(path, spec())
+    assert tracemalloc.get_traced_memory()[1] < 2**28
+    tracemalloc.stop()
+
+
+def test_a_rate_that_would_make_a_recording_enormous_is_refused(tmp_path):
+    audio_reader.write(tmp_path / "a.wav", tone(), 8000)
+    raw = bytearray((tmp_path / "a.wav").read_bytes())
+    raw[24:28] = (1).to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(raw)
+    with pytest.raises(DataError, match=r"says that it has 1 samples a second, which dataset\.rate=8000"):
+        audio_reader.read(tmp_path / "a.wav", spec())

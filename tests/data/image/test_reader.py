@@ -178,3 +178,46 @@ def test_impossible_shapes_are_refused():
         image_reader.shape((8, 8), 4, "crop")
     with pytest.raises(ConfigError, match=r"dataset\.fit=pad"):
         image_reader.shape((8, 8), 3, "pad")
+
+
+RANGES = {
+    "12 bits in 16": (np.uint16, 0, 4095),
+    "8 bits in 16": (np.uint16, 0, 255),
+    "16 bits": (np.uint16, 0, 65535),
+    "integers up to 255": (np.int32, 0, 255),
+    "integers of 16 bits": (np.int32, 0, 65535),
+    "integers of 32 bits": (np.int32, 0, 2**31 - 1),
+    "integers below 0": (np.int32, -1000, 3000),
+    "floats up to 1": (np.float32, 0, 1),
+    "floats up to 255": (np.float32, 0, 255),
+    "floats below 0": (np.float32, -1, 1),
+}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_a_ramp_over_the_range_that_a_file_uses_is_a_ramp_from_black_to_white(tmp_path, name):
+    kind, least, most = RANGES[name]
+    ramp = np.tile(np.linspace(least, most, 32), (32, 1)).astype(kind)
+    path = tmp_path / "a.tif"
+    Image.fromarray(ramp).save(path)
+    pixels = image_reader.read(path, spec((32, 32), 1))[0, 0].double()
+    assert (pixels - torch.linspace(0, 255, 32)).abs().max() <= 1
+    assert abs(pixels.mean() - 127.5) < 0.6
+    said = image_reader.range_note([tmp_path / "none.tif", path])
+    assert (said is None) == (name in ("16 bits", "integers of 16 bits", "floats up to 1"))
+    assert said is None or said.startswith(f"{path} holds values up to {most:g}; such images are scaled")
+
+
+def test_images_of_one_value_stay_what_they_are(tmp_path):
+    for value, wanted in ((0.0, 0), (1.0, 255), (7.0, 255)):
+        Image.fromarray(np.full((8, 8), value, np.float32)).save(tmp_path / "a.tif")
+        assert image_reader.read(tmp_path / "a.tif", spec((8, 8), 1)).unique().tolist() == [wanted]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_image_with_a_value_that_is_no_number_is_named(tmp_path, value):
+    values = np.ones((8, 8), np.float32)
+    values[2, 3] = value
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif: not readable as an image \(it holds values that are not finite\)"):
+        image_reader.read(tmp_path / "a.tif", spec((8, 8), 1))

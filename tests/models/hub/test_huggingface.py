@@ -109,3 +109,27 @@ def test_a_model_by_folder_has_fresh_weights_and_the_datas_vocabulary(folder, pt
                                    ["stage=pretrain", "model=huggingface", "model.name=nobody/nothing"]])  # fmt: skip
 def test_without_a_network_it_is_said_in_a_line(typed, ptft, tmp_path):
     refused(ptft(*typed, *data(tmp_path / "data"), "device=cpu"), 4, "nobody/nothing", "can't be downloaded")
+
+
+def test_a_model_that_counts_positions_from_its_padding_takes_as_many_tokens_as_are_left(ptft, folder, tmp_path):
+    root = tmp_path / "tiny-roberta"
+    config = transformers.RobertaConfig(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24,
+        max_position_embeddings=34, pad_token_id=1,
+    )  # fmt: skip
+    transformers.RobertaModel(config).save_pretrained(root)
+    (root / "vocab.txt").write_text("\n".join(["[UNK]", "[PAD]", *WORDS[2:]]) + "\n")
+    transformers.BertTokenizerFast(vocab=str(root / "vocab.txt")).save_pretrained(root)
+    assert public_weights(str(root))[1].shape["length"] == 32
+    data = tmp_path / "data"
+    data.mkdir()
+    lines = [f"{'a fine day ' * 30},{'yn'[i % 2]}" for i in range(8)]
+    for split in ("train", "val"):
+        (data / f"{split}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    common = ("dataset=table", f"dataset.root={data}", "train.steps=1", "train.batch_size=4", "device=cpu")
+    for start in (("stage=finetune", f"ckpt=huggingface:{root}"),
+                  ("stage=pretrain", "model=huggingface", f"model.name={root}",
+                   f"dataset.tokenizer={root}")):  # fmt: skip
+        refused(ptft(*start, *common, "dataset.length=33"), 2, "dataset.length=33", "takes 32 tokens at most")
+        done = ptft(*start, *common, "dataset.length=32")
+        assert done.code == 0, done.text

@@ -10,14 +10,17 @@ import huggingface_hub
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
+from ptft.checkpoint.load import open_checkpoint
 from ptft.checkpoint.transfer import load_pretrained
 from ptft.core import Spec
 from ptft.errors import CheckpointError, ConfigError
 from ptft.finetune.phases import Phase, Phases
 from ptft.models.hub.timm import TimmBackbone, public_weights
+from ptft.models.layers.positions import resize_positions
 from ptft.objectives.supervised.classify import Classify
 from ptft.optim.param_groups import parameter_groups
 from tests.conftest import refused, summary
@@ -270,3 +273,41 @@ def test_a_file_of_timms_names_starts_a_finetune(ptft, tmp_path: Path) -> None:
     result = ptft("stage=finetune", "ckpt=own.pth", *model, *TINY, "hydra.run.dir=run")
     assert result.code == 0, result.text
     assert set(summary(tmp_path / "run")["transfer"]["ignored"]["tensors"]) == {"fc.weight", "fc.bias"}
+
+
+@pytest.mark.parametrize(("size", "grid"), [((64, 64), (4, 4)), ((64, 256), (4, 16)), ((32, 128), (2, 8))])
+def test_positions_follow_from_the_grid_that_the_spec_says_whatever_its_shape(size: tuple[int, int], grid) -> None:
+    def sized(high: int, wide: int) -> Spec:
+        return Spec("image", {"size": [high, wide], "channels": 3, "fit": "crop"}, classes=("a", "b"))
+
+    before = sized(32, 128)
+    old, new = (TimmBackbone(each, "test_vit", stem="original") for each in (before, sized(*size)))
+    nn.init.normal_(old.net.pos_embed)
+    prefix = old.net.num_prefix_tokens
+    cells = old.net.pos_embed.detach()[0, prefix:].view(2, 8, -1)
+    weights = {f"backbone.{name}": value for name, value in old.state_dict().items()}
+    task = Classify(new, sized(*size))
+    report = load_pretrained(task, weights, head=False, why="", source="some.pt", spec=before)
+    wanted = resize_positions(cells, grid).flatten(0, 1)
+    torch.testing.assert_close(new.net.pos_embed.detach()[0, prefix:], wanted)
+    assert torch.equal(new.net.pos_embed[:, :prefix], old.net.pos_embed[:, :prefix])
+    assert set(report.resized) == (set() if grid == (2, 8) else {"backbone.net.pos_embed"})
+
+
+def test_a_finetune_knows_the_grid_of_the_run_before(ptft, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for k, name in enumerate("ab"):
+            folder = tmp_path / "data" / split / name
+            folder.mkdir(parents=True)
+            for i in range(4):
+                Image.new("RGB", (128, 32), (99 * k, 9 * i, 9)).save(folder / f"{i}.png")
+    common = ("model=timm", "model.name=test_vit", "model.stem=original", "dataset=image_folder", "train.steps=1")
+    common += (f"dataset.root={tmp_path / 'data'}", "train.batch_size=2", "optimizer.lr=1e-12")
+    done = ptft("stage=pretrain", *common, "dataset.size=[32,128]", "hydra.run.dir=wide")
+    assert done.code == 0, done.text
+    done = ptft("stage=finetune", "ckpt=wide", *common[3:], "dataset.size=[64,64]", "hydra.run.dir=square")
+    assert done.code == 0, done.text
+    assert set(summary(Path("square"))["transfer"]["resized"]["tensors"]) == {"backbone.net.pos_embed"}
+    old, new = (open_checkpoint(run, "ckpt").weights["backbone.net.pos_embed"] for run in ("wide", "square"))
+    wanted = resize_positions(old[0, 1:].view(2, 8, -1), (4, 4)).flatten(0, 1)
+    torch.testing.assert_close(new[0, 1:], wanted, atol=1e-5, rtol=0)

@@ -1,0 +1,38 @@
+"""Positions on grids in networks of timm, and those of one grid on another. Axes: N, M positions, D width."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptft.models.layers.positions import resize_positions
+
+
+def grids(net: Any) -> dict[str, tuple[tuple[int, int], Tensor]]:
+    """Name of each parameter that holds positions on a grid -> the grid, and the parameter: [1, N, D] or [N, heads]."""
+    found: dict[str, tuple[tuple[int, int], Tensor]] = {}
+    for name, own in net.named_parameters():
+        module: Any = net.get_submodule(name.rpartition(".")[0])
+        if name.endswith("relative_position_bias_table") and hasattr(module, "window_size"):
+            high, wide = module.window_size
+            found[name] = (2 * high - 1, 2 * wide - 1), own
+        elif name.endswith("pos_embed") and own.ndim == 3 and hasattr(module, "patch_embed"):
+            high, wide = module.patch_embed.grid_size
+            found[name] = (high, wide), own
+    return found
+
+
+def regridded(old: Tensor, own: Tensor, grid: tuple[int, int], first: int, before: tuple[int, int] | None) -> Tensor:
+    """[N, D] of a grid and some rows besides, on another grid, [M, D]: these rows stay, `first` of them first.
+
+    before: the old grid; None takes it for square. Returns the same tensor where that can't be.
+    """
+    besides = own.shape[0] - grid[0] * grid[1]
+    side = round(max(0, old.shape[0] - besides) ** 0.5)
+    high, wide = before or (side, side)
+    if besides < 0 or high * wide != old.shape[0] - besides:
+        return old
+    cells = old[first : first + high * wide].view(high, wide, -1)
+    return torch.cat([old[:first], resize_positions(cells, grid).flatten(0, 1), old[first + high * wide :]])
