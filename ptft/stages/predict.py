@@ -134,7 +134,7 @@ def _write(target: Path, rows: list[Row]) -> None:
     """As CSV, or as one JSON object a line where the name ends with .jsonl."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("w", newline="", encoding="utf-8") as file:
+        with target.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             if target.suffix == ".jsonl":
                 file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             else:
