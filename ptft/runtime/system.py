@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
+import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ptft.errors import CheckpointError, ConfigError, DataError, PtftError, ResourceError, StorageError
@@ -19,6 +21,12 @@ HANDLES = (errno.EMFILE, errno.ENFILE)
 MEMORY = ("can't allocate memory", "Cannot allocate memory", "failed to map segment", "bad_alloc")
 """Words for too little memory, of torch, of the C library, of the loader of shared libraries and of C++."""
 PROCESSES = ("can't start new thread", "pthread_create")
+TOO_MANY_FILES = (
+    "too many open files; raise the limit (ulimit -n), or lower train.workers and compare.processes "
+    "(train.workers=0 needs the fewest)"
+)
+UNSENT = 75
+"""Exit code of a reading process that can't send what it read, for lack of handles."""
 READERS: dict[str, tuple[type[PtftError], str]] = {
     "data": (DataError, "check dataset.root or input"),
     "builders": (DataError, "check dataset.root or input"),
@@ -62,7 +70,7 @@ def understood(error: BaseException, ours: tuple[Path, ...] = ()) -> PtftError |
     ours: folders that this process writes in; what it can't use there is a matter of storage.
     """
     if isinstance(error, PtftError):
-        return error
+        return (_of_machine(error.__cause__) if error.__cause__ else None) or error
     if known := _of_machine(error):
         return known
     if not isinstance(error, OSError) or error.errno is None:
@@ -77,22 +85,46 @@ def understood(error: BaseException, ours: tuple[Path, ...] = ()) -> PtftError |
     return kind(f"{where or 'a file'}: can't be read ({error.strerror}); {remedy}")
 
 
+def worker_failure(error: BaseException, exit_codes: Iterable[int] = ()) -> ResourceError | None:
+    """What DataLoader says of a lost worker, in our words; None where the error is another.
+
+    exit_codes: of the workers, where they are known: DataLoader does not always say which signal it was.
+
+    A dead worker interrupts the main process wherever it is.
+    """
+    text, codes = str(error), list(exit_codes)
+    killed = [code for code in codes if code < 0]
+    if UNSENT in codes or f"exit code {UNSENT}." in text:
+        return ResourceError(TOO_MANY_FILES)
+    if timed := re.search(r"DataLoader timed out after (\d+)", text):
+        said = f"a reading process gave no batch for {timed[1]} s; train.workers=0 shows where it hangs"
+        return ResourceError(said)
+    if not re.search(r"DataLoader (worker \(pid|lost)", text) and not killed:
+        return None
+    named = re.search(r"by signal: (.+?)\.", text)
+    names = [named[1]] if named else [signal.strsignal(-code) for code in killed]
+    how = f"was ended by a signal ({names[0]})" if names else "died"
+    return ResourceError(f"a reading process {how}, perhaps for lack of memory; try fewer train.workers (0 reads here)")
+
+
 def _of_machine(error: BaseException) -> ResourceError | None:
-    """Limits of the machine or of the process: memory, handles, threads."""
+    """Limits of the machine or of the process: memory, handles, threads, processes that were ended."""
     text, name = str(error), type(error).__name__
     number = error.errno if isinstance(error, OSError) else None
-    if number in HANDLES or "Too many open files" in text:
+    if "shared memory" in text and "No space left" in text:
         return ResourceError(
-            "too many open files; raise the limit (ulimit -n), or lower train.workers and compare.processes "
-            "(train.workers=0 needs the fewest)"
+            "too little shared memory (/dev/shm) for what reading processes hand on; lower train.workers "
+            "(0 reads here, and needs none) or train.batch_size, or give the container more (--shm-size)"
         )
+    if number in HANDLES or any(words in text for words in ("Too many open files", "ancdata")):
+        return ResourceError(TOO_MANY_FILES)
     if number == errno.EAGAIN or any(words in text for words in PROCESSES):
         return ResourceError("no further process or thread can be started (ulimit -u); lower train.workers")
     if number == errno.ENOMEM or isinstance(error, MemoryError) or name == "OutOfMemoryError":
         return ResourceError(_out_of_memory())
     if isinstance(error, RuntimeError | ImportError) and any(words in text for words in MEMORY):
         return ResourceError(_out_of_memory())
-    return None
+    return worker_failure(error) if isinstance(error, RuntimeError) else None
 
 
 def _out_of_memory() -> str:

@@ -20,7 +20,6 @@ from ptft.config.config import Config
 from ptft.config.resolve import Job
 from ptft.core import Batch, Objective, Spec
 from ptft.data import readers
-from ptft.data.loader import on_device
 from ptft.data.readers import Row
 from ptft.errors import ConfigError, DataError, StorageError
 from ptft.loggers.console import Console
@@ -28,6 +27,7 @@ from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, find_device, tf32, versions
 from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
+from ptft.runtime.prefetch import on_device
 from ptft.stages import messages
 
 BATCH = 64

@@ -16,7 +16,7 @@ from torch import Tensor
 from ptft.core import Batch, Examples
 from ptft.data.cache.memory_map import Decode, Store, free, needs
 from ptft.data.examples import MemoryExamples, OnDemandExamples, left_out
-from ptft.data.loader import from_workers, worker_failure
+from ptft.data.loader import from_workers
 from ptft.errors import ConfigError, ResourceError, StorageError
 from ptft.runtime.paths import cache_dir
 
@@ -107,10 +107,7 @@ def keep(
     """
     if mode == "off" or not isinstance(examples, OnDemandExamples):
         return examples
-    try:
-        return (into_memory if mode == "memory" else onto_disk)(examples, progress, decode)
-    except RuntimeError as error:
-        raise worker_failure(error) or error from error
+    return (into_memory if mode == "memory" else onto_disk)(examples, progress, decode)
 
 
 def into_memory(
