@@ -94,7 +94,7 @@ def cut_metrics(path: Path, step: int) -> None:
 
     Raises StorageError.
     """
-    if not path.exists():
+    if not path.is_file():
         return
     kept = []
     with writing(path):

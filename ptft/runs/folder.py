@@ -10,6 +10,7 @@ import secrets
 import socket
 import time
 import unicodedata
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -110,8 +111,8 @@ class RunFolder:
         try:
             write_json(path, content)
         except StorageError:
-            _write_over(path, content)
-            raise
+            if not _write_over(path, content):
+                raise
 
     def release(self) -> None:
         if self._lock:
@@ -152,8 +153,27 @@ def _json(content: Any) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def _write_over(path: Path, content: Any) -> None:
-    """Into the file that is there, which takes no further room; in vain where that can't be either."""
-    with contextlib.suppress(OSError), path.open("r+b", buffering=0) as file:
-        file.write(_json(content).encode(errors="backslashreplace"))
+def _write_over(path: Path, content: dict[str, Any]) -> bool:
+    """Into the file that is there, which takes no further room; whether that was possible. If not all, the least."""
+    least = {key: content[key] for key in ("stage", "status", "exit_code", "message", "pid", "host") if key in content}
+    try:
+        with path.open("r+b", buffering=0) as file:
+            before = file.read()
+            if any(_put(file, _json(each).encode(errors="backslashreplace")) for each in (content, least)):
+                return True
+            _put(file, before)
+            return False
+    except OSError:
+        return False
+
+
+def _put(file: FileIO, data: bytes) -> bool:
+    """Whether the file could be made to hold `data` and nothing else."""
+    file.seek(0)
+    try:
+        whole = file.write(data) == len(data)
+    except OSError:
+        whole = False
+    if whole:
         file.truncate()
+    return whole
