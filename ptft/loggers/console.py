@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.table import Table as RichTable
 
 from ptft.loggers.logger import Logger
+from ptft.loggers.rarer import Rarer
 from ptft.runtime.terminal import Writer, safe, visible
 
 SHARES = ("accuracy", "top5", "macro_f1", "precision", "recall", "f1", "exact_match", "knn")
@@ -183,6 +184,8 @@ class Bar:
 class ConsoleLogger(Logger):
     """Logger of a training on the console: the bar or a line a log, and a row of the table of epochs an evaluation.
 
+    Lines become rarer the longer it trains; metrics.jsonl has every row.
+
     total: optimizer steps of the run, None where only time limits it.
     progress: `step`, `samples` and `seconds` where the training begins, not 0 where a run continues.
     monitor: name of the metric that decides which evaluation is the best.
@@ -196,6 +199,8 @@ class ConsoleLogger(Logger):
         self.columns: list[str] = []
         self.warned: set[str] = set()
 
+        self.trains, self.evaluates = Rarer(), Rarer()
+
     def step(self, step: int) -> None:
         self.latest = step
         if self.console.bar:
@@ -203,7 +208,7 @@ class ConsoleLogger(Logger):
 
     def log(self, row: Mapping[str, Any]) -> None:
         """The bar's text, or a plain line; nothing of the test split, which the end of the run shows."""
-        if row["split"] != "train":
+        if row["split"] != "train" or not (self.console.live or self.trains.due()):
             return
         numbers = "  ".join([*_numbers(row, SHOWN), f"{self._rate(row):,.0f} examples/s"])
         if self.console.bar:
@@ -224,6 +229,8 @@ class ConsoleLogger(Logger):
             self.console.say(f"val {self.monitor} is not finite at step {row['step']}: never the best", "yellow")
         if not self.columns:
             self._begin_table({**train, **(row or {})})
+        if not self.evaluates.due():
+            return
         if self.console.live:
             self._add_to_table(train, row or {}, best)
         elif row is not None:

@@ -59,7 +59,7 @@ def _loggers(r: Run, out: Console, folder: RunFolder) -> Loggers:
     console_logger = ConsoleLogger(out, t.total, dataclasses.asdict(t.progress), monitor)
     about = {"folder": folder.path, "config": r.cfg.plain(), "step": t.progress.step}
     chosen = components.loggers(r.cfg.logger, r.cfg.trusted, **about)
-    return Loggers(JsonlLogger(folder.path, out), console_logger, *chosen)
+    return Loggers(JsonlLogger(folder.path, out), console_logger, others=chosen)
 
 
 def _one_step(r: Run) -> float:
