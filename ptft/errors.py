@@ -49,8 +49,11 @@ class ResourceError(PtftError):
     exit_code = 7
 
 
-class Interrupted(PtftError):
-    """SIGINT (130) or SIGTERM (143) ended the run after its state was saved."""
+class Interrupted(KeyboardInterrupt):
+    """SIGINT (130), SIGTERM or SIGHUP (143) ended the run after its state was saved.
+
+    No PtftError and no Exception: nobody who handles errors may take it for one, and go on.
+    """
 
     def __init__(self, message: str, exit_code: int = 130) -> None:
         super().__init__(message)

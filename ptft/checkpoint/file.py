@@ -171,6 +171,9 @@ def load(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unusual pickle protocols: what can't be read raises
+            if not _is_utf8(path):  # torch maps no file of such a name
+                with path.open("rb") as file:
+                    return torch.load(file, map_location="cpu", weights_only=True)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         name = re.search(r"(?:GLOBAL|class|function) ([\w.]+)", str(error))
@@ -183,6 +186,14 @@ def load(path: Path) -> Any:
         raise CheckpointError(
             f"{path}: not a checkpoint that can be read ({str(error).splitlines()[0][:100]})"
         ) from error
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _older(path: Path) -> str:

@@ -9,23 +9,25 @@ from omegaconf import OmegaConf
 
 from ptft.config import compose
 from ptft.errors import ConfigError, suggest
+from ptft.runtime.system import write_text, writing
+from ptft.runtime.terminal import say
 
 
 def show_help() -> int:
     """`ptft --help`. Hydra's own page reads every config, twice; this one reads their names."""
     text = OmegaConf.load(compose.conf_dir() / "config.yaml").hydra.help
     groups = "\n".join(f"  {group:<10} {', '.join(names)}" for group, names in compose.listing().items())
-    print(f"{text.header}\nGroups (GROUP=NAME):\n\n{groups}\n\n{text.footer}", end="")
+    say(f"{text.header}\nGroups (GROUP=NAME):\n\n{groups}\n\n{text.footer}".removesuffix("\n"))
     return 0
 
 
 def ls(words: list[str]) -> int:
     """`ptft ls [GROUP]`: what there is to choose from."""
     if words:
-        print("\n".join(name for group in words for name in compose.options(group)))
+        say("\n".join(name for group in words for name in compose.options(group)))
         return 0
     for group, names in compose.listing().items():
-        print(f"{group:<10} {', '.join(names)}")
+        say(f"{group:<10} {', '.join(names)}")
     return 0
 
 
@@ -40,10 +42,11 @@ def cp(words: list[str]) -> int:
     target = Path(os.path.expanduser(words[1]) if len(words) > 1 else "conf") / group / f"{name}.yaml"
     if target.exists():
         raise ConfigError(f"{target}: is there already; edit it, or remove it first")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target, "choose another DIR"):
+        target.parent.mkdir(parents=True, exist_ok=True)
     text = own.read_text(encoding="utf-8").partition("\n_test_:")[0]  # which is the last and says nothing to users
-    target.write_text(f"{text.rstrip()}\n", encoding="utf-8")
-    print(target)
+    write_text(target, f"{text.rstrip()}\n", "choose another DIR")
+    say(str(target))
     return 0
 
 

@@ -6,7 +6,6 @@ No torch is imported here before a stage starts or a checkpoint is read, and ric
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -21,10 +20,11 @@ from ptft.cli.commands import WORDS, show_help
 from ptft.config import compose
 from ptft.config.overrides import Arguments, Overrides, parse, quote
 from ptft.config.resolve import Job, Opened, again, complete, resolve
-from ptft.errors import ConfigError, Interrupted, PtftError, suggest
+from ptft.errors import ConfigError, Interrupted, suggest
 from ptft.launch import job, sweep
 from ptft.runs.folder import RunFolder, new_name
-from ptft.runtime import process
+from ptft.runtime import process, signals, terminal
+from ptft.runtime.system import understood
 
 
 def entry() -> NoReturn:
@@ -35,35 +35,35 @@ def entry() -> NoReturn:
         main()
     except SystemExit as ended:
         code = ended.code
-    process.leave(code if isinstance(code, int) else 0)
+    process.leave(code if isinstance(code, int) else int(code is not None))
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The `ptft` command. Ends the process with the exit codes that README lists."""
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
-        code = run(sys.argv[1:] if argv is None else argv)
-    except PtftError as error:
-        code = _failed(error)
-    except KeyboardInterrupt:
-        print("ptft: interrupted; nothing had to be saved", file=sys.stderr)
-        code = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    """The `ptft` command. Ends the process with the exit codes that README lists, whatever becomes of its output."""
+    with terminal.guarded():
+        try:
+            with signals.interrupting():
+                code = run(sys.argv[1:] if argv is None else argv)
+        except KeyboardInterrupt as error:
+            code = _interrupted(error)
+        except Exception as error:
+            code = _failed(error)
     sys.exit(code)
 
 
-def _terminated(number: int, frame: object) -> None:
-    raise Interrupted("terminated outside of training; what was saved before is whole", 143)
+def _interrupted(error: KeyboardInterrupt) -> int:
+    terminal.say(f"ptft: {str(error) or job.INTERRUPTED}", error=True)
+    return error.exit_code if isinstance(error, Interrupted) else 130
 
 
-def _failed(error: PtftError) -> int:
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":
-        traceback.print_exception(error)
-    for line in str(error).splitlines():
-        print(f"ptft: {line}", file=sys.stderr)
-    return error.exit_code
+def _failed(error: Exception) -> int:
+    """Say it in one line where it is understood; else it is a bug, and its traceback helps."""
+    known = understood(error)
+    if known is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+        terminal.say("".join(traceback.format_exception(error)).rstrip(), error=True)
+    for line in str(known or "").splitlines():
+        terminal.say(f"ptft: {line}", error=True)
+    return known.exit_code if known else 1
 
 
 def run(argv: list[str]) -> int:
@@ -76,7 +76,7 @@ def run(argv: list[str]) -> int:
     if args.flags in (["--help"], ["-h"]):
         return show_help()
     if "--version" in args.flags:
-        print(f"ptft {__version__}")
+        terminal.say(f"ptft {__version__}")
         return 0
     if args.shows:
         return _show(args)
@@ -118,7 +118,7 @@ def _run_one(planned: Job) -> int:
     cfg, folder = planned.config, None
     if cfg.resume:
         if sentence := complete(planned):
-            print(sentence)
+            terminal.say(sentence)
             return 0
         folder = RunFolder.reopen(Path(cfg.resume).parent.parent)
     elif not cfg.dry_run:
@@ -151,7 +151,7 @@ def _run_sweep(overrides: Overrides, planned: list[Job]) -> int:
     code = 0
     try:
         hydra.main(config_path=str(compose.conf_dir()), config_name="config", **compose.VERSION)(launched)()
-    except (KeyboardInterrupt, Interrupted) as error:
+    except KeyboardInterrupt as error:
         code = getattr(error, "exit_code", 130)
     return sweep.finish(folder, planned, overrides.swept) or code
 
@@ -160,9 +160,9 @@ def _job(planned: list[Job]) -> dict[str, Any]:
     """One job of a sweep, as Hydra launches it; what was resolved before is what counts, not its own composition."""
     launched = HydraConfig.get()
     number = int(launched.job.num)
-    print(f"\n[{number + 1}/{len(planned)}] {' '.join(planned[number].overrides.texts)}", flush=True)
+    terminal.say(f"\n[{number + 1}/{len(planned)}] {' '.join(planned[number].overrides.texts)}")
     folder = RunFolder.claim(Path(launched.runtime.output_dir))
     status = job.execute(planned[number], folder)
-    if status["exit_code"] in (130, 143):
-        raise KeyboardInterrupt
+    if status["exit_code"] in signals.CODES.values():
+        raise Interrupted("stopped", status["exit_code"])
     return status

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ptft.config.overrides import Overrides
 from ptft.errors import ConfigError, suggest
+from ptft.runtime.system import write_text
 
 GROUPS = ("model", "dataset", "objective", "optimizer", "schedule", "stage", "experiment", "logger")
 SEVERAL = ("logger",)
@@ -197,8 +198,8 @@ def plain(cfg: DictConfig) -> Any:
 
 
 def save(content: Any, path: Path) -> None:
-    """Plain values as YAML, in the form that Hydra itself writes and reads."""
-    OmegaConf.save(OmegaConf.create(content), path)
+    """Plain values as YAML, in the form that Hydra itself writes and reads. Raises StorageError."""
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create(content)))
 
 
 def _explain(overrides: Overrides, error: Exception) -> ConfigError:

@@ -95,7 +95,7 @@ def again(overrides: Overrides) -> Overrides:
         return overrides
     folder = Path(os.path.expanduser(str(resume))).absolute()
     stored = folder / ".hydra" / "config.yaml"
-    if not stored.is_file() or OmegaConf.select(OmegaConf.load(stored), "stage.reuses", default=None) is None:
+    if not os.path.isfile(stored) or OmegaConf.select(OmegaConf.load(stored), "stage.reuses", default=None) is None:
         return overrides
     before = Overrides.parse(str(text) for text in OmegaConf.load(folder / ".hydra" / "overrides.yaml"))
     ckpt = OmegaConf.load(stored).ckpt

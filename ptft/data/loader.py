@@ -7,22 +7,34 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
-import re
+import os
+import pickle
 import signal
-from collections.abc import Iterable, Iterator
+import sys
+import traceback
+from collections.abc import Iterator
 from functools import partial
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
+from multiprocessing.util import Finalize
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ptft.core import Batch, Examples
 from ptft.data.examples import check_skipped
 from ptft.data.ragged import cut, grouped
-from ptft.errors import ConfigError, DataError, PtftError, ResourceError
+from ptft.errors import ConfigError, DataError, PtftError
+from ptft.runtime.prefetch import on_device
+from ptft.runtime.signals import CODES
+from ptft.runtime.system import UNSENT, understood, worker_failure, writing
+from ptft.runtime.terminal import Writer
 
 TIMEOUT = 300
 """Seconds that one batch may take a worker."""
@@ -140,17 +152,39 @@ def _sizes(examples: Examples, batch_size: int, tokens: int | None) -> tuple[Ten
     return lengths.cpu(), batch_size, tokens
 
 
-class _Batches(Dataset[Batch | PtftError]):
+class _Sent:
+    """A batch as a worker sends it: packed where it was read, so that what fails in packing is an error of its own.
+
+    Left to the queue, it would fail in a thread of the worker, and the training would wait for it.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self.packed = bytes(ForkingPickler.dumps(batch))
+
+    def unpacked(self) -> Batch:
+        batch: Batch = pickle.loads(self.packed)
+        return batch
+
+    def pin_memory(self) -> Batch:
+        """What DataLoader's pinning thread calls."""
+        return {name: value.pin_memory() for name, value in self.unpacked().items()}
+
+
+class _Batches(Dataset[_Sent | PtftError]):
     """What a worker runs. Errors travel as values, so that they arrive as they were."""
 
     def __init__(self, examples: Examples) -> None:
         self.examples = examples
 
-    def __getitem__(self, indices: Tensor) -> Batch | PtftError:
+    def __getitem__(self, indices: NDArray[np.int64]) -> _Sent | PtftError:
         try:
-            return self.examples.take(indices)
-        except PtftError as error:
-            return type(error)(str(error))
+            return _Sent(self.examples.take(torch.from_numpy(indices)))
+        except Exception as error:
+            if known := understood(error):
+                return type(known)(str(known))
+            if "<locals>" in type(error).__qualname__:  # which can't be sent
+                raise RuntimeError("".join(traceback.format_exception(error))) from None
+            raise
 
 
 def from_workers(examples: Examples, indices: list[Tensor], workers: int, pin: bool = False) -> Iterator[Batch]:
@@ -159,19 +193,25 @@ def from_workers(examples: Examples, indices: list[Tensor], workers: int, pin: b
     Raises what `take` raises, and ResourceError for a worker that died or hangs.
     """
     before = set(multiprocessing.active_children())
-    batches = iter(
-        DataLoader(
-            _Batches(examples),
-            batch_size=None,
-            sampler=indices,
-            num_workers=min(workers, len(indices)),
-            collate_fn=_as_is,
-            worker_init_fn=_begin,
-            generator=torch.Generator().manual_seed(0),  # without it, making the iterator draws from the global state
-            pin_memory=pin,
-            timeout=TIMEOUT,
-        )
+    workers = min(workers, len(indices))
+    with writing(Path(os.devnull)):
+        _need_handles(4 * workers + 8)  # DataLoader can't be taken apart where it fails half-built
+    loader = DataLoader(
+        _Batches(examples),
+        batch_size=None,
+        sampler=[part.numpy() for part in indices],  # tensors would go through shared memory, and take handles
+        num_workers=workers,
+        collate_fn=_as_is,
+        worker_init_fn=_begin,
+        generator=torch.Generator().manual_seed(0),  # without it, making the iterator draws from the global state
+        pin_memory=pin,
+        timeout=TIMEOUT,
     )
+    try:
+        batches = iter(loader)
+    except (OSError, RuntimeError) as error:  # of handles, threads or processes that can't be had
+        _end(set(multiprocessing.active_children()) - before)
+        raise understood(error) or error from error
     processes = set(multiprocessing.active_children()) - before
     stop = partial(_stop, batches, processes)
     atexit.register(stop)  # of an epoch that an error left behind: Python would wait for its workers forever
@@ -183,21 +223,37 @@ def from_workers(examples: Examples, indices: list[Tensor], workers: int, pin: b
         stop()
 
 
+def _need_handles(count: int) -> None:
+    """Raises OSError where no `count` files can be opened."""
+    opened: list[int] = []
+    try:
+        while len(opened) < count:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    finally:
+        for handle in opened:
+            os.close(handle)
+
+
 def _stop(batches: Any, workers: set[BaseProcess]) -> None:
     """Ask the workers to end, then make them: they ignore SIGTERM, and one that hangs hears nothing else."""
     batches._shutdown_workers()
+    _end(workers)
+
+
+def _end(workers: set[BaseProcess]) -> None:
     while workers:  # once: when Python ends, this is called again without the modules that it takes
         process = workers.pop()
         process.kill()
         process.join()
 
 
-def _next(batches: Iterator[Batch | PtftError], workers: set[BaseProcess]) -> Batch:
+def _next(batches: Iterator[Batch | _Sent | PtftError], workers: set[BaseProcess]) -> Batch:
     try:
         batch = next(batches)
+        batch = batch.unpacked() if isinstance(batch, _Sent) else batch
     except (RuntimeError, OSError, EOFError) as error:  # a tensor of a worker that just died is a broken connection
         connection.wait([process.sentinel for process in workers], timeout=1)
-        failure = worker_failure(error, [process.exitcode or 0 for process in workers])
+        failure = worker_failure(error, [process.exitcode or 0 for process in workers]) or understood(error)
         if failure is None and isinstance(error, EOFError | ConnectionError):
             failure = worker_failure(RuntimeError("DataLoader lost a worker"))  # whose exit code nobody could read
         if failure is None:
@@ -208,61 +264,23 @@ def _next(batches: Iterator[Batch | PtftError], workers: set[BaseProcess]) -> Ba
     return batch
 
 
-def worker_failure(error: Exception, exit_codes: Iterable[int] = ()) -> ResourceError | None:
-    """What DataLoader says of a lost worker, in our words; None where the error is another.
-
-    exit_codes: of the workers, where they are known: DataLoader does not always say which signal it was.
-
-    A dead worker interrupts the main process wherever it is, so the training loop needs this as well.
-    """
-    text, killed = str(error), [code for code in exit_codes if code < 0]
-    if "DataLoader" not in text and not killed:
-        return None
-    if "timed out" in text:
-        return ResourceError(f"a reading process gave no batch for {TIMEOUT} s; train.workers=0 shows where it hangs")
-    named = re.search(r"by signal: (.+?)\.", text)
-    names = [named[1]] if named else [signal.strsignal(-code) for code in killed]
-    how = f"was ended by a signal ({names[0]})" if names else "died"
-    return ResourceError(f"a reading process {how}, perhaps for lack of memory; try fewer train.workers (0 reads here)")
-
-
 def _as_is(batch: Any) -> Any:
     return batch
 
 
 def _begin(worker: int) -> None:
-    """Ctrl-C and SIGTERM reach the whole process group; the main process saves first, and needs its workers for it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """Signals reach the whole process group; the main process saves first, and needs its workers for it."""
+    for name in CODES:
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    sys.excepthook = _unsent
+    Finalize(None, _hush, exitpriority=1)
 
 
-def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """The batches on `device`, in their order; on a CPU they are passed on as they are.
-
-    On cuda they are copied from pinned memory over a stream of their own. The loop never waits for the device, so it
-    asks for a batch while the device still computes the one before: the copy then runs beside it, and no batch is read
-    before it is asked for, so an unreadable example is an error at its own step. What is there already is not copied.
-    Not yet measured on a GPU.
-    """
-    if device.type != "cuda":
-        for batch in batches:
-            yield {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        return
-    copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    for batch in batches:
-        yield _copied(batch, device, copying)
+def _hush() -> None:
+    """What a worker says while it ends is of no use to anybody: it may have no handle left to tidy up with."""
+    sys.stderr = Writer(None)
 
 
-def _copied(batch: Batch, device: torch.device, copying: torch.cuda.Stream) -> Batch:
-    """The batch on `device`, ready for whatever its current stream does next."""
-    absent = {name: value for name, value in batch.items() if not value.is_cuda}
-    if not absent:
-        return batch
-    with torch.cuda.stream(copying):
-        moved = {name: value.pin_memory().to(device, non_blocking=True) for name, value in absent.items()}
-    computing = torch.cuda.current_stream(device)
-    computing.wait_stream(copying)
-    for value in moved.values():
-        # Its memory belongs to the copying stream, which must not reuse it before the computing one is done with it.
-        value.record_stream(computing)
-    return {**batch, **moved}
+def _unsent(*error: object) -> None:
+    """End a worker whose thread that hands out shared memory failed: it would fail on and on, and be waited for."""
+    os._exit(UNSENT)

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any
 from ptft.config import compose
 from ptft.config.overrides import quote
 from ptft.config.resolve import Job, resolve
-from ptft.errors import CheckpointError, ConfigError, DataError, Interrupted, PtftError, ResourceError
+from ptft.errors import CheckpointError, ConfigError, DataError, Interrupted, PtftError
 from ptft.runs.folder import RunFolder, read_json, write_json
-from ptft.runtime import process
+from ptft.runtime import process, signals
+from ptft.runtime.paths import cache_dir
+from ptft.runtime.system import understood, writing
+from ptft.runtime.terminal import say
 
 if TYPE_CHECKING:
-    from ptft.config.config import Config
     from ptft.loggers.console import Console
 
 REFUSED = (ConfigError.exit_code, DataError.exit_code, CheckpointError.exit_code)
 """Exit codes of what fails before any training."""
+INTERRUPTED = "interrupted outside of training; what was saved before is whole"
 DESCRIPTION = "cell.json"
 """The file in a run's folder that says which of many runs it is."""
 
@@ -36,24 +39,32 @@ def execute(job: Job, folder: RunFolder | None, *, quiet: bool = False) -> dict[
     from ptft.loggers.console import Console
 
     report = Console(folder.path if folder else None, quiet=quiet)
-    cfg, typed = job.config, list(job.overrides.texts)
-    if folder and not cfg.resume:
-        _write_config(folder.path, cfg, typed)
-    base = {"stage": cfg.names.stage, "overrides": typed}
-    before = read_json(folder.path / "status.json") if folder and cfg.resume else {}
+    base = {"stage": job.config.names.stage, "overrides": list(job.overrides.texts)}
+    before = read_json(folder.path / "status.json") if folder and job.config.resume else {}
     began = time.perf_counter()
-    if folder:
-        folder.status(**base, status="running")
-    status = {**base, **_outcome(job, report, folder)}
+    status = {**base, **_outcome(job, report, folder, base)}
     status["seconds"] = round(time.perf_counter() - began, 3)
     if folder:
-        folder.status(**(before if before and status["exit_code"] in REFUSED else _without_trace(status)))
-        folder.release()
+        status |= _stored(folder, before if before and status["exit_code"] in REFUSED else _without_trace(status))
     _write_failure(status, report)
     if not quiet:
         _print_failure(status, folder)
     report.close()
     return _without_trace(status)
+
+
+def _stored(folder: RunFolder, status: dict[str, Any]) -> dict[str, Any]:
+    """Write the final status and let the folder go; what is to be added to the status where that was impossible."""
+    try:
+        folder.status(**status)
+    except PtftError as error:
+        failure = _failure(error, error.exit_code)
+        if status["exit_code"]:  # what went wrong first counts
+            return {"message": f"{status.get('message', '')}\n{error}"}
+        return failure
+    finally:
+        folder.release()
+    return {}
 
 
 def run_or_continue(overrides: list[str], description: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -63,8 +74,11 @@ def run_or_continue(overrides: list[str], description: dict[str, Any], path: Pat
     """
     try:
         folder, job = _begin(overrides, description, path)
-    except PtftError as error:
-        return {"status": "failed", "exit_code": error.exit_code, "message": str(error)}
+    except Exception as error:
+        known = understood(error, (path,))
+        if known is None:
+            raise
+        return {"status": "failed", "exit_code": known.exit_code, "message": str(known)}
     return execute(job, folder, quiet=True)
 
 
@@ -85,16 +99,21 @@ def _without_trace(status: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in status.items() if key != "trace"}
 
 
-def _outcome(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any]:
+def _outcome(job: Job, report: Console, folder: RunFolder | None, base: dict[str, Any]) -> dict[str, Any]:
     """What the stage returned, or how it failed."""
     try:
+        if folder:
+            if not job.config.resume:
+                _write_config(folder.path, job)
+            folder.status(**base, status="running")
+        signals.check()
         return _stage(job, report, folder)
-    except PtftError as error:
-        return _failure(error, error.exit_code)
-    except KeyboardInterrupt:
-        return _failure(Interrupted("interrupted outside of training; what was saved before is whole"), 130)
-    except Exception as error:  # a bug of ours or the user's own code: the traceback is what helps
-        return _failure(*_understood(error))
+    except KeyboardInterrupt as error:
+        ended = error if isinstance(error, Interrupted) else Interrupted(INTERRUPTED)
+        return _failure(ended, ended.exit_code)
+    except Exception as error:  # what nobody understands is a bug of ours or the user's own: its traceback helps
+        known = _understood(error, folder)
+        return _failure(known or error, known.exit_code if known else 1)
 
 
 def _stage(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any]:
@@ -115,20 +134,15 @@ def _failure(error: BaseException, code: int) -> dict[str, Any]:
     return {"status": kind, "exit_code": code, "error": type(error).__name__, "message": str(error), "trace": trace}
 
 
-def _understood(error: Exception) -> tuple[BaseException, int]:
-    """Limits of the machine and of batch statistics, which torch says in its own words; everything else is a bug."""
-    text, name = str(error), type(error).__name__
-    known: PtftError | None = None
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text:
-        message = "out of memory; lower train.batch_size, or raise train.accumulate to cut each batch into parts"
-        known = ResourceError(message)
-    elif "more than 1 value per channel when training" in text:
+def _understood(error: Exception, folder: RunFolder | None) -> PtftError | None:
+    """Limits of the system, the machine and batch statistics, said in ptft's words; None for everything else."""
+    known = understood(error, (cache_dir(), *([folder.path] if folder else [])))
+    if known is None and "more than 1 value per channel when training" in str(error):
         message = "a batch of one image has no batch statistics; raise train.batch_size or lower train.accumulate"
         known = ConfigError(message)
-    if known is None:
-        return error, 1
-    known.__cause__ = error
-    return known, known.exit_code
+    if known is not None and known is not error:
+        known.__cause__ = error
+    return known
 
 
 def _write_failure(status: dict[str, Any], report: Console) -> None:
@@ -142,18 +156,17 @@ def _print_failure(status: dict[str, Any], folder: RunFolder | None) -> None:
     if status["exit_code"] == 0 or "message" not in status:
         return
     if "trace" in status and (status["exit_code"] == 1 or os.environ.get("HYDRA_FULL_ERROR") == "1"):
-        print(status["trace"], file=sys.stderr)
+        say(status["trace"], error=True)
     for line in str(status["message"]).splitlines():
-        print(f"ptft: {line}", file=sys.stderr)
+        say(f"ptft: {line}", error=True)
     if folder and status["exit_code"] != ConfigError.exit_code:
-        print(
-            f"ptft: {status['status']} after {status['seconds']:.1f} s; its log is {folder.path / 'run.log'}",
-            file=sys.stderr,
-        )
+        log = folder.path / "run.log"
+        say(f"ptft: {status['status']} after {status['seconds']:.1f} s; its log is {log}", error=True)
 
 
-def _write_config(folder: Path, cfg: Config, overrides: list[str]) -> None:
+def _write_config(folder: Path, job: Job) -> None:
     hidden = folder / ".hydra"
-    hidden.mkdir(exist_ok=True)
-    compose.save(cfg.plain(), hidden / "config.yaml")
-    compose.save(overrides, hidden / "overrides.yaml")
+    with writing(hidden):
+        hidden.mkdir(exist_ok=True)
+    compose.save(job.config.plain(), hidden / "config.yaml")
+    compose.save(list(job.overrides.texts), hidden / "overrides.yaml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import statistics
 import time
 from collections import defaultdict
@@ -14,6 +15,7 @@ from ptft.config.overrides import Overrides
 from ptft.config.resolve import Job
 from ptft.errors import StorageError
 from ptft.runs.folder import read_json, write_json
+from ptft.runtime.system import write_text, writing
 
 if TYPE_CHECKING:
     from ptft.loggers.console import Console
@@ -26,14 +28,10 @@ def new_folder(base: Path) -> Path:
 
 def claim(folder: Path) -> None:
     """Make a sweep's folder. Raises StorageError where that fails or it holds a sweep already."""
-    try:
+    with writing(folder.absolute(), "choose another hydra.sweep.dir"):
         folder.mkdir(parents=True, exist_ok=True)
         taken = any(folder.iterdir())
         (folder / "results.json").touch()
-    except OSError as error:
-        raise StorageError(
-            f"{folder.absolute()}: can't be made or written ({error.strerror}); choose another hydra.sweep.dir"
-        ) from error
     if taken:
         raise StorageError(f"{folder.absolute()}: holds something already; choose another hydra.sweep.dir")
 
@@ -150,13 +148,11 @@ def _spread(values: list[float]) -> str:
 
 def _write(folder: Path, jobs: list[dict[str, Any]]) -> None:
     names = sorted({name for job in jobs for name in job["metrics"]})
-    try:
-        with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["number", "status", "overrides", *names, "folder"])
-            for job in jobs:
-                metrics = [job["metrics"].get(name, "") for name in names]
-                writer.writerow([job["number"], job["status"], " ".join(job["overrides"]), *metrics, job["folder"]])
-    except OSError as error:
-        raise StorageError(f"{folder / 'results.csv'}: can't be written ({error.strerror}); free some space") from error
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["number", "status", "overrides", *names, "folder"])
+    for job in jobs:
+        metrics = [job["metrics"].get(name, "") for name in names]
+        writer.writerow([job["number"], job["status"], " ".join(job["overrides"]), *metrics, job["folder"]])
+    write_text(folder / "results.csv", table.getvalue(), "choose another hydra.sweep.dir")
     write_json(folder / "results.json", jobs)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.runtime import process
+from ptft.runtime.terminal import Writer, guarded
 
 AGAIN = 0.2
 """Seconds between signals to a run that has to stop: it hears them only once it trains."""
@@ -23,7 +24,7 @@ AGAIN = 0.2
 def main() -> None:
     """Serve until the input ends. Only replies go to standard output; what a job prints goes to standard error."""
     process.start()
-    replies = os.fdopen(os.dup(1), "w")
+    replies = Writer(os.fdopen(os.dup(1), "w"))  # nobody may be there any more to read them
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     tasks: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -31,10 +32,11 @@ def main() -> None:
     threading.Thread(target=_read, args=(tasks, done), daemon=True).start()
     from ptft.launch.job import run_or_continue
 
-    while (task := tasks.get()) is not None:
-        status = run_or_continue(task["overrides"], task["description"], Path(task["folder"]))
-        replies.write(json.dumps(status) + "\n")
-        replies.flush()
+    with guarded():
+        while (task := tasks.get()) is not None:
+            status = run_or_continue(task["overrides"], task["description"], Path(task["folder"]))
+            replies.write(json.dumps(status) + "\n")
+            replies.flush()
     done.set()
     process.leave(0)
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.console import Console as RichConsole
 from rich.markup import escape
@@ -25,53 +25,63 @@ from rich.progress import (
 from rich.table import Table as RichTable
 
 from ptft.loggers.logger import Logger
+from ptft.loggers.rarer import Rarer
+from ptft.runtime.terminal import Writer, safe, visible
 
 SHARES = ("accuracy", "top5", "macro_f1", "precision", "recall", "f1", "exact_match", "knn")
 SHOWN = ("loss", "accuracy")
 """Metrics with a column of their own in the table of epochs; the others go to metrics.jsonl and the summary."""
 
 
-class Terminal(RichConsole):
-    """A console that goes on when nobody reads it any more (`ptft … | head`), where rich would end the process."""
-
-    def on_broken_pipe(self) -> None:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
-
-
 class Console:
     """The terminal and `run.log` of one run; without a folder only the terminal.
+
+    What can't be written there, or only in part, is lost: neither a terminal that is gone nor a full disk ends a run.
+    Control characters are shown and not obeyed.
 
     quiet: nothing goes to the terminal.
     """
 
     def __init__(self, folder: Path | None = None, *, quiet: bool = False) -> None:
-        if not sys.stdout.isatty() and hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors="replace")
-        self.terminal = Terminal(highlight=False, soft_wrap=True, quiet=quiet)
+        output = cast("IO[str]", safe(sys.stdout))
+        self.terminal = RichConsole(file=output, highlight=False, emoji=False, soft_wrap=True, quiet=quiet)
         self.live = not quiet and self.terminal.is_terminal and os.environ.get("TERM") != "dumb"
-        self.file = open(folder / "run.log", "a", encoding="utf-8") if folder else None  # noqa: SIM115  # open for the run
+        self.path = folder / "run.log" if folder else None
+        self.file = Writer(None)
+        self.incomplete = False
         self.bar: Bar | None = None
+        if self.path:
+            try:
+                self.file = Writer(self.path.open("a", encoding="utf-8"))
+            except OSError as error:
+                self._without_log(error)
 
     def close(self) -> None:
-        if self.file:
-            self.file.close()
+        self.file.close()
 
     def write(self, text: str) -> None:
         """A line (or several) into run.log only."""
-        if self.file:
-            with contextlib.suppress(OSError):
-                self.file.write(text + "\n")
-                self.file.flush()
+        self.file.write(visible(text) + "\n")
+        self.file.flush()
+        if self.file.failed and not self.incomplete:
+            self._without_log(self.file.failed)
+
+    def _without_log(self, error: Exception) -> None:
+        self.incomplete = True
+        self._print(f"{self.path}: can't be written ({getattr(error, 'strerror', error)}); the run goes on without it")
+
+    def _print(self, text: str, style: str = "") -> None:
+        shown = escape(visible(text))
+        self.terminal.print(f"[{style}]{shown}[/]" if style else shown)
 
     def say(self, text: str, style: str = "") -> None:
         """A line on the terminal and in run.log."""
         self.write(text)
-        self.terminal.print(f"[{style}]{escape(text)}[/]" if style else escape(text))
+        self._print(text, style)
 
     def block(self, title: str, rows: Mapping[str, str], style: str = "cyan") -> None:
         """A panel of names and values on a terminal, a line for each elsewhere."""
+        title, rows = visible(title), {name: visible(value, lines=False) for name, value in rows.items()}
         lines = [f"{name:<10} {value}" for name, value in rows.items() if value]
         self.write("\n".join([title, *lines]))
         if self.live:
@@ -80,30 +90,35 @@ class Console:
                 if value:
                     grid.add_row(f"[dim]{escape(name)}[/]", escape(value))
             self.terminal.print(
-                Panel(grid, title=f"[bold]{escape(title)}[/]", title_align="left", border_style=style, expand=False)
+                Panel(
+                    grid,
+                    title=f"[bold]{escape(title)}[/]",
+                    title_align="left",
+                    border_style=style,
+                    expand=False,
+                )
             )
         else:
             for line in [title, *(f"  {line}" for line in lines)]:
-                self.terminal.print(escape(line))
+                self._print(line)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table: drawn on a terminal, aligned plain columns elsewhere."""
-        widths = [max(len(str(cell)) for cell in column) for column in zip(header, *rows, strict=True)]
-        lines = [
-            "  ".join(str(cell).rjust(width) for cell, width in zip(row, widths, strict=True))
-            for row in [header, *rows]
-        ]
+        title = visible(title)
+        header, *rows = ([visible(str(cell), lines=False) for cell in row] for row in [header, *rows])
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        lines = ["  ".join(map(str.rjust, row, widths)) for row in [header, *rows]]
         self.write("\n".join([title, *lines]))
         if self.live:
             drawn = RichTable(title=escape(title), title_justify="left", title_style="bold", header_style="dim")
             for name in header:
                 drawn.add_column(escape(name), justify="right")
             for row in rows:
-                drawn.add_row(*(escape(str(cell)) for cell in row))
+                drawn.add_row(*map(escape, row))
             self.terminal.print(drawn)
         else:
             for line in [title, *lines]:
-                self.terminal.print(escape(line.rstrip()))
+                self._print(line.rstrip())
 
     @contextlib.contextmanager
     def training(self, total: int | None, done: int) -> Iterator[None]:
@@ -169,6 +184,8 @@ class Bar:
 class ConsoleLogger(Logger):
     """Logger of a training on the console: the bar or a line a log, and a row of the table of epochs an evaluation.
 
+    Lines become rarer the longer it trains; metrics.jsonl has every row.
+
     total: optimizer steps of the run, None where only time limits it.
     progress: `step`, `samples` and `seconds` where the training begins, not 0 where a run continues.
     monitor: name of the metric that decides which evaluation is the best.
@@ -182,6 +199,8 @@ class ConsoleLogger(Logger):
         self.columns: list[str] = []
         self.warned: set[str] = set()
 
+        self.trains, self.evaluates = Rarer(), Rarer()
+
     def step(self, step: int) -> None:
         self.latest = step
         if self.console.bar:
@@ -189,7 +208,7 @@ class ConsoleLogger(Logger):
 
     def log(self, row: Mapping[str, Any]) -> None:
         """The bar's text, or a plain line; nothing of the test split, which the end of the run shows."""
-        if row["split"] != "train":
+        if row["split"] != "train" or not (self.console.live or self.trains.due()):
             return
         numbers = "  ".join([*_numbers(row, SHOWN), f"{self._rate(row):,.0f} examples/s"])
         if self.console.bar:
@@ -210,6 +229,8 @@ class ConsoleLogger(Logger):
             self.console.say(f"val {self.monitor} is not finite at step {row['step']}: never the best", "yellow")
         if not self.columns:
             self._begin_table({**train, **(row or {})})
+        if not self.evaluates.due():
+            return
         if self.console.live:
             self._add_to_table(train, row or {}, best)
         elif row is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -10,19 +11,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from ptft.errors import PtftError
 from ptft.loggers.console import Console
 from ptft.loggers.logger import Logger
+from ptft.runtime.system import write_text, writing
 
 
 class JsonlLogger(Logger):
     """Appends every row to `metrics.jsonl` in a run's folder, NaN and infinity as null.
 
-    A disk that is full costs the rows and not the run: it is said once on the console.
+    A disk that is full costs the rows and not the run: it is said once on the console. No row is written in part.
     """
 
     def __init__(self, folder: Path, console: Console) -> None:
         self.folder, self.console = folder, console
-        self.file: IO[str] | None = None
+        self.file: IO[bytes] | None = None
         self.failed = False
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -35,23 +38,38 @@ class JsonlLogger(Logger):
     def table(
         self, name: str, split: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]
     ) -> None:
-        write_table(self.folder, name, split, rows, columns, values)
+        try:
+            write_table(self.folder, name, split, rows, columns, values)
+        except PtftError as error:
+            self.console.say(f"{error}; the run goes on without it", "yellow")
 
     def close(self) -> None:
         if self.file:
-            self.file.close()
+            with contextlib.suppress(OSError):
+                self.file.close()
 
     def _write(self, row: Mapping[str, Any]) -> None:
-        if self.failed:
-            return
         path = self.folder / "metrics.jsonl"
+        line = json.dumps({key: _finite(value) for key, value in row.items()}) + "\n"
         try:
-            self.file = self.file or path.open("a", encoding="utf-8")
-            self.file.write(json.dumps({key: _finite(value) for key, value in row.items()}) + "\n")
-            self.file.flush()
+            self.file = self.file or path.open("ab", buffering=0)
+            _append(self.file, line.encode())
         except OSError as error:
+            if not self.failed:
+                self.console.say(f"{path}: can't be written ({error.strerror}); the run goes on without it", "yellow")
             self.failed = True
-            self.console.say(f"{path}: can't be written ({error.strerror}); the run goes on without it", "yellow")
+
+
+def _append(file: IO[bytes], line: bytes) -> None:
+    """All of the line or nothing of it. Raises OSError."""
+    end = os.fstat(file.fileno()).st_size
+    try:
+        if file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.truncate(end)
+        raise
 
 
 def _finite(value: Any) -> Any:
@@ -66,21 +84,24 @@ def write_table(
     columns: Sequence[str],
     values: Sequence[Sequence[float]],
 ) -> None:
-    """`confusion_test.json` and the like: names of rows and columns, and the values."""
+    """`confusion_test.json` and the like: names of rows and columns, and the values. Raises StorageError."""
     content = {"rows": rows, "columns": columns, "values": values}
-    (folder / f"{name}_{split}.json").write_text(json.dumps(content), encoding="utf-8")
+    write_text(folder / f"{name}_{split}.json", json.dumps(content))
 
 
 def cut_metrics(path: Path, step: int) -> None:
-    """Drop the rows of metrics.jsonl that are newer than `step`, the end's (test), and a last line that was cut."""
-    if not path.exists():
+    """Drop the rows of metrics.jsonl that are newer than `step`, the end's (test), and a last line that was cut.
+
+    Raises StorageError.
+    """
+    if not path.is_file():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    with writing(path):
+        text = path.read_text(encoding="utf-8", errors="replace")
+    for line in text.splitlines():
         with contextlib.suppress(ValueError):
             row = json.loads(line)
             if row.get("step", 0) <= step and row.get("split") != "test":
                 kept.append(line + "\n")
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text("".join(kept), encoding="utf-8")
-    os.replace(aside, path)
+    write_text(path, "".join(kept))

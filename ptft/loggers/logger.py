@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
@@ -44,37 +44,48 @@ class Logger:
 
 
 class Loggers(Logger):
-    """Several loggers as one: each is told everything, in order."""
+    """Several loggers as one: each is told everything, in order.
 
-    def __init__(self, *loggers: Logger) -> None:
-        self.loggers = loggers
+    others: of those that the user chose, a service may be gone or a disk be full; one that fails is told no more, and
+    the run goes on without it. What it raised is a warning to all that are left.
+    """
+
+    def __init__(self, *loggers: Logger, others: Sequence[Logger] = ()) -> None:
+        self.loggers, self.others = [*loggers, *others], list(others)
 
     def step(self, step: int) -> None:
-        for logger in self.loggers:
-            logger.step(step)
+        self._tell(lambda logger: logger.step(step))
 
     def log(self, row: Mapping[str, Any]) -> None:
-        for logger in self.loggers:
-            logger.log(row)
+        self._tell(lambda logger: logger.log(row))
 
     def evaluated(self, train: Mapping[str, float], row: Mapping[str, Any] | None, best: bool) -> None:
-        for logger in self.loggers:
-            logger.evaluated(train, row, best)
+        self._tell(lambda logger: logger.evaluated(train, row, best))
 
     def warn(self, text: str) -> None:
-        for logger in self.loggers:
-            logger.warn(text)
+        self._tell(lambda logger: logger.warn(text))
 
     def table(
         self, name: str, split: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]
     ) -> None:
-        for logger in self.loggers:
-            logger.table(name, split, rows, columns, values)
+        self._tell(lambda logger: logger.table(name, split, rows, columns, values))
 
     def finished(self, summary: Mapping[str, Any]) -> None:
-        for logger in self.loggers:
-            logger.finished(summary)
+        self._tell(lambda logger: logger.finished(summary))
 
     def close(self) -> None:
+        self._tell(lambda logger: logger.close())
+
+    def _tell(self, what: Callable[[Logger], None]) -> None:
         for logger in self.loggers:
-            logger.close()
+            try:
+                what(logger)
+            except Exception as error:
+                if logger not in self.others:
+                    raise
+                self._without(logger, error)
+
+    def _without(self, logger: Logger, error: Exception) -> None:
+        self.loggers = [other for other in self.loggers if other is not logger]
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        self.warn(f"{type(logger).__name__} failed ({said}); the run goes on without it")

@@ -10,10 +10,12 @@ import secrets
 import socket
 import time
 import unicodedata
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
 from ptft.errors import StorageError
+from ptft.runtime.system import write_text
 
 try:
     import fcntl
@@ -65,7 +67,13 @@ class RunFolder:
             raise StorageError(
                 f"{folder.path}: holds a run already; continue it with resume=… or choose another hydra.run.dir"
             )
-        folder.status(status="running", **({"stage": goes_on} if goes_on else {}))
+        try:
+            folder.status(status="running", **({"stage": goes_on} if goes_on else {}))
+        except StorageError:
+            folder.release()
+            if not folder.goes_on:
+                folder.discard()
+            raise
         return folder
 
     @classmethod
@@ -94,9 +102,17 @@ class RunFolder:
             ) from error
 
     def status(self, **fields: Any) -> None:
-        """Write status.json: the fields, this process and the time."""
+        """Write status.json: the fields, this process and the time. Raises StorageError.
+
+        A full disk has room for it where the one before lies.
+        """
         stamp = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        write_json(self.path / "status.json", {**fields, **stamp})
+        path, content = self.path / "status.json", {**fields, **stamp}
+        try:
+            write_json(path, content)
+        except StorageError:
+            if not _write_over(path, content):
+                raise
 
     def release(self) -> None:
         if self._lock:
@@ -105,9 +121,9 @@ class RunFolder:
 
     def discard(self) -> None:
         """Undo the claim of a run that never began: its files, and the folders that were made for it."""
-        for name in ("run.log", ".hydra/config.yaml", ".hydra/overrides.yaml", ".lock", "status.json"):
-            (self.path / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # something of the user's is in them
+        with contextlib.suppress(OSError):  # something of the user's is in them, or they can't be written any more
+            for name in ("run.log", ".hydra/config.yaml", ".hydra/overrides.yaml", ".lock", "status.json"):
+                (self.path / name).unlink(missing_ok=True)
             for folder in (self.path / ".hydra", *self._made):
                 folder.rmdir()
 
@@ -126,14 +142,38 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write aside and rename, so that a reader never sees half a file. Raises StorageError."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write aside and rename, so that a reader never sees half a file. Raises StorageError.
+
+    A name that is not UTF-8 is escaped as JSON escapes it, and is read again as it was.
+    """
+    write_text(path, _json(content))
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _write_over(path: Path, content: dict[str, Any]) -> bool:
+    """Into the file that is there, which takes no further room; whether that was possible. If not all, the least."""
+    least = {key: content[key] for key in ("stage", "status", "exit_code", "message", "pid", "host") if key in content}
     try:
-        aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(aside, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise StorageError(
-            f"{path}: can't be written ({error.strerror}); free some space or choose another hydra.run.dir"
-        ) from error
+        with path.open("r+b", buffering=0) as file:
+            before = file.read()
+            if any(_put(file, _json(each).encode(errors="backslashreplace")) for each in (content, least)):
+                return True
+            _put(file, before)
+            return False
+    except OSError:
+        return False
+
+
+def _put(file: FileIO, data: bytes) -> bool:
+    """Whether the file could be made to hold `data` and nothing else."""
+    file.seek(0)
+    try:
+        whole = file.write(data) == len(data)
+    except OSError:
+        whole = False
+    if whole:
+        file.truncate()
+    return whole

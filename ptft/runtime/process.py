@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import ctypes
 import gc
 import os
 import sys
 from typing import NoReturn
+
+from ptft.runtime.terminal import keep_standard_handles, safe
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """glibc's names for what mallopt(3) sets."""
@@ -24,8 +25,9 @@ GNU's own choice is much longer, and then two processes on the same cores wait f
 def start() -> None:
     """Collect nothing while modules are imported: they make many objects and no garbage, and looking takes a third.
 
-    Must come before torch, whose threads read their settings once.
+    Must come before torch, whose threads read their settings once. Standard handles that are closed lead nowhere.
     """
+    keep_standard_handles()
     gc.disable()
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
@@ -58,6 +60,5 @@ def leave(code: int) -> NoReturn:
     """End the process with `code`, its exit handlers run and its output flushed, without taking every object apart."""
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
+        safe(stream).flush()
     os._exit(code)

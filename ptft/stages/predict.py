@@ -21,7 +21,6 @@ from ptft.config.config import Config
 from ptft.config.resolve import Job
 from ptft.core import Batch, Objective, Spec
 from ptft.data import readers
-from ptft.data.loader import on_device
 from ptft.data.readers import Row
 from ptft.errors import ConfigError, DataError, StorageError
 from ptft.loggers.console import Console
@@ -29,6 +28,7 @@ from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, find_device, tf32, versions
 from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
+from ptft.runtime.prefetch import on_device
 from ptft.stages import messages
 
 BATCH = 64
@@ -159,7 +159,7 @@ def _write(target: Path, rows: list[Row]) -> None:
     """As CSV, or as one JSON object a line where the name ends with .jsonl."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("w", newline="", encoding="utf-8") as file:
+        with target.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             if target.suffix == ".jsonl":
                 file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             else:

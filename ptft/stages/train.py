@@ -14,7 +14,6 @@ from ptft.builders.inputs import eval_loader
 from ptft.builders.run import Run, build
 from ptft.checkpoint import file as checkpoint_file
 from ptft.config.resolve import Job
-from ptft.data.loader import worker_failure
 from ptft.errors import DataError, Interrupted
 from ptft.loggers.console import Console, ConsoleLogger
 from ptft.loggers.jsonl import JsonlLogger, cut_metrics
@@ -60,7 +59,7 @@ def _loggers(r: Run, out: Console, folder: RunFolder) -> Loggers:
     console_logger = ConsoleLogger(out, t.total, dataclasses.asdict(t.progress), monitor)
     about = {"folder": folder.path, "config": r.cfg.plain(), "step": t.progress.step}
     chosen = components.loggers(r.cfg.logger, r.cfg.trusted, **about)
-    return Loggers(JsonlLogger(folder.path, out), console_logger, *chosen)
+    return Loggers(JsonlLogger(folder.path, out), console_logger, others=chosen)
 
 
 def _one_step(r: Run) -> float:
@@ -105,11 +104,8 @@ def _train(
     def stop(name: str) -> None:
         t.stop = name
 
-    try:
-        with out.training(t.total, t.progress.step), on_signal(stop):
-            train = fit(t, loggers, lambda better: _save(r, folder, writer, better=better))
-    except RuntimeError as error:
-        raise worker_failure(error) or error from error
+    with out.training(t.total, t.progress.step), on_signal(stop):
+        train = fit(t, loggers, lambda better: _save(r, folder, writer, better=better))
     if skipped := len(r.execution.loader.skipped):
         out.say(f"{skipped} unreadable files were left out of the batches (dataset.on_error=skip)", "yellow")
     return train

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import DictConfig
 
 from ptft import __version__
 from ptft.checkpoint import file as checkpoint_file
+from tests.conftest import refused
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["stage=pretrain", "dataset.images=100", "dataset.held_out=20", "train.steps=4", "train.every.log=2"]
@@ -228,3 +231,17 @@ def test_a_refused_continuation_leaves_the_status_of_the_run(ptft, pretrained, t
     assert done.code == 3
     assert "the dataset changed" in done.err
     assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "finished"
+
+
+def test_a_signal_while_the_configuration_is_read_keeps_its_code(ptft, tmp_path, monkeypatch):
+    """OmegaConf turns every error that is raised inside of it into one of its own."""
+    read = DictConfig.__getitem__
+
+    def interrupted(self, key):
+        monkeypatch.setattr(DictConfig, "__getitem__", read)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return read(self, key)
+
+    monkeypatch.setattr(DictConfig, "__getitem__", interrupted)
+    refused(ptft(*QUICK), 143, "terminated outside of training (SIGTERM)")
+    assert not list(tmp_path.glob("outputs/*"))

@@ -170,7 +170,13 @@ def pictures(root):
 
 @pytest.mark.parametrize(
     ("signal", "code", "moment"),
-    [("SIGTERM", 143, "step 1"), ("SIGINT", 130, "step 8"), ("SIGTERM", 143, "evaluate 8"), ("SIGINT", 130, "step 30")],
+    [
+        ("SIGTERM", 143, "step 1"),
+        ("SIGINT", 130, "step 8"),
+        ("SIGTERM", 143, "evaluate 8"),
+        ("SIGHUP", 143, "step 9"),
+        ("SIGINT", 130, "step 30"),
+    ],
 )
 def test_a_signal_saves_the_state_and_the_run_goes_on_as_if_nothing_was(
     ptft, whole, tmp_path, monkeypatch, signal, code, moment

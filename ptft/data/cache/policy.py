@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,8 +15,9 @@ from torch import Tensor
 from ptft.core import Batch, Examples
 from ptft.data.cache.memory_map import Decode, Store, free, needs
 from ptft.data.examples import MemoryExamples, OnDemandExamples, left_out
-from ptft.data.loader import from_workers, worker_failure
+from ptft.data.loader import from_workers
 from ptft.errors import ConfigError, ResourceError, StorageError
+from ptft.runtime.memory import free_memory
 from ptft.runtime.paths import cache_dir
 
 MODES = ("auto", "memory", "disk", "off")
@@ -107,10 +107,7 @@ def keep(
     """
     if mode == "off" or not isinstance(examples, OnDemandExamples):
         return examples
-    try:
-        return (into_memory if mode == "memory" else onto_disk)(examples, progress, decode)
-    except RuntimeError as error:
-        raise worker_failure(error) or error from error
+    return (into_memory if mode == "memory" else onto_disk)(examples, progress, decode)
 
 
 def into_memory(
@@ -158,27 +155,6 @@ def _kept(
 def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def free_memory() -> int:
-    """Bytes that can be taken without swapping: of the machine, or of the container (cgroup v2) where it has less."""
-    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**30
-    available = _number("/proc/meminfo", "MemAvailable:")
-    limit, used = _number("/sys/fs/cgroup/memory.max"), _number("/sys/fs/cgroup/memory.current")
-    machine = pages if available is None else available * 1024
-    if limit is None or used is None:
-        return machine
-    return max(0, min(machine, limit - used + (_number("/sys/fs/cgroup/memory.stat", "inactive_file") or 0)))
-
-
-def _number(path: str, name: str = "") -> int | None:
-    """The first number of the file, or of its line that begins with `name`; None where there is none."""
-    try:
-        lines = Path(path).read_text().splitlines()
-    except OSError:
-        return None
-    words = next((line.split() for line in lines if line.startswith(name)), [])
-    return next((int(word) for word in words if word.isdigit()), None)
 
 
 def _show(count: int) -> str:

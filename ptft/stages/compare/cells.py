@@ -22,7 +22,7 @@ def finished(cell: Cell, base: Path | None) -> Path | None:
     """The folder of a finished run that is this cell: below `base`, or of an earlier comparison elsewhere."""
     places = [] if base is None else [cell.folder(base)]
     with contextlib.suppress(OSError, ValueError):
-        places.append(Path(_pointer(cell.identity).read_text(encoding="utf-8")))
+        places.append(Path(_pointer(cell.identity).read_text(encoding="utf-8", errors="surrogateescape")))
     for place in places:
         if _is(cell.identity, place) and read_json(place / "status.json").get("status") == "finished":
             return place
@@ -45,7 +45,7 @@ def run_cell(cell: Cell, base: Path, run: Callable[..., dict[str, Any]] = run_or
         with contextlib.suppress(OSError):  # a cache that can't be written is no reason to stop
             pointer = _pointer(cell.identity)
             pointer.parent.mkdir(parents=True, exist_ok=True)
-            pointer.write_text(str(folder), encoding="utf-8")
+            pointer.write_text(str(folder), encoding="utf-8", errors="surrogateescape")
     return status
 
 

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptft.errors import StorageError
+from ptft.runtime.system import writing
 from ptft.stages.compare.design import Design
 from ptft.stages.compare.results import Measure, Row
 from ptft.stages.compare.table import amount_text, share
@@ -80,9 +80,7 @@ def save(figure: Figure, folder: Path) -> None:
     """compare.png and compare.svg. Raises StorageError."""
     from matplotlib import rc_context
 
-    try:
+    with writing(folder / "compare.png"):
         figure.savefig(folder / "compare.png", dpi=160)
         with rc_context({"svg.fonttype": "none", "svg.hashsalt": "ptft"}):
             figure.savefig(folder / "compare.svg", metadata={"Date": None})
-    except OSError as error:
-        raise StorageError(f"{folder / 'compare.png'}: can't be written ({error.strerror}); free some space") from error

@@ -46,7 +46,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     records = {cell: results.record(cell, path, {"status": "finished"}, reused=True) for cell, path in reused.items()}
     try:
         _train(out, design, missing, records, base, cfg.compare.processes)
-    except (KeyboardInterrupt, Interrupted) as error:
+    except KeyboardInterrupt as error:
         left = f"{len(every) - len(records)} of {len(every)} runs are left; what was trained is kept"
         command = f"ptft resume={short(base)}"
         raise Interrupted(f"{left}, continue with: {command}", getattr(error, "exit_code", STOPPED[0])) from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptft.errors import StorageError
 from ptft.loggers.console import SHARES
 from ptft.metrics.statistics import Estimate
+from ptft.runtime.system import write_text
 from ptft.stages.compare.design import Design
 from ptft.stages.compare.results import LEAST_SEEDS, LEVEL, Measure, Row
 
@@ -145,11 +146,9 @@ def _listed(words: Sequence[str]) -> str:
 def write_csv(path: Path, key: str, records: list[dict[str, Any]]) -> None:
     """A line a run: what it was, how it ended, what it gave. Raises StorageError."""
     columns = ("arm", "amount", "seed", "lr", "status", "split", "metric", "value", "val", "steps", "seconds", "folder")
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([key if name == "amount" else name for name in columns])
-            for each in records:
-                writer.writerow(["" if each.get(name) is None else each[name] for name in columns])
-    except OSError as error:
-        raise StorageError(f"{path}: can't be written ({error.strerror}); free some space") from error
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow([key if name == "amount" else name for name in columns])
+    for each in records:
+        writer.writerow(["" if each.get(name) is None else each[name] for name in columns])
+    write_text(path, table.getvalue())

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from ptft.data.examples import MemoryExamples
-from ptft.data.loader import Loader, on_device
+from ptft.data.loader import Loader
 from ptft.errors import DataError
+from ptft.runtime.prefetch import on_device
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 CPU = torch.device("cpu")
