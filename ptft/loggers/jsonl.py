@@ -67,7 +67,7 @@ def write_table(
     values: Sequence[Sequence[float]],
 ) -> None:
     """`confusion_test.json` and the like: names of rows and columns, and the values."""
-    content = {"rows": rows, "columns": columns, "values": values}
+    content = {"rows": rows, "columns": columns, "values": [[_finite(value) for value in row] for row in values]}
     (folder / f"{name}_{split}.json").write_text(json.dumps(content), encoding="utf-8")
 
 
