@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from ptft import __version__
 from ptft.cli.commands import WORDS, show_help
-from ptft.config import compose
+from ptft.config import compose, yaml_files
 from ptft.config.overrides import Arguments, Overrides, parse, quote
 from ptft.config.resolve import Job, Opened, resolve
 from ptft.config.resume import again, complete
@@ -103,10 +103,10 @@ def _refuse_sweep(overrides: Overrides) -> None:
 
 def _show(args: Arguments) -> int:
     """Hydra's own: help, the composed configuration, completion. What can't be composed is said in ptft's words."""
-    if (args.overrides or compose.user_conf()) and not args.completes:
+    if (args.overrides or yaml_files.user_conf()) and not args.completes:
         compose.compose(args.overrides)
     sys.argv = ["ptft", *args.flags, *args.words, *args.overrides]
-    hydra.main(config_path=str(compose.conf_dir()), config_name="config", **compose.VERSION)(_nothing)()
+    hydra.main(config_path=str(yaml_files.conf_dir()), config_name="config", **compose.VERSION)(_nothing)()
     return 0
 
 
@@ -149,7 +149,7 @@ def _run_sweep(overrides: Overrides) -> int:
         sys.argv = ["ptft", "--multirun", *typed, quote(f"hydra.sweep.dir={folder.absolute()}")]
         code = 0
         try:
-            hydra.main(config_path=str(compose.conf_dir()), config_name="config", **compose.VERSION)(
+            hydra.main(config_path=str(yaml_files.conf_dir()), config_name="config", **compose.VERSION)(
                 lambda cfg: _job(planned)
             )()
         except (KeyboardInterrupt, Interrupted) as error:
@@ -159,7 +159,7 @@ def _run_sweep(overrides: Overrides) -> int:
 
 def _folder_of_sweep(overrides: Overrides) -> Path:
     """What `hydra.sweep.dir` means, where it was said. What Hydra composes for the whole is checked, too."""
-    if compose.user_conf() is None and not any(key.startswith("hydra") for key in overrides.keys):
+    if yaml_files.user_conf() is None and not any(key.startswith("hydra") for key in overrides.keys):
         return sweep.new_folder(Path(compose.SWEEPS))
     swept = overrides.swept
     cfg = compose.compose(overrides.where(lambda key: key not in swept))
