@@ -55,7 +55,8 @@ def _next(best: Result, planned: list[Job]) -> str | None:
     following = planned[best["number"]].config.stage.get("next")
     if best["status"] != "finished" or not following or not best["monitor"]:
         return None
-    return f"ptft {following.replace('CKPT', str(Path(best['folder']) / 'checkpoints' / 'best.pt'))}"
+    ckpt = shlex.quote(str(Path(best["folder"]) / "checkpoints" / "best.pt"))
+    return f"ptft {following.replace('CKPT', ckpt)}"
 
 
 def _job(folder: Path, number: int) -> Result:
