@@ -25,6 +25,9 @@ from ptft.runs.registry import latest
 WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 """Suffixes that files of weights have, for near names only; any file is read."""
 
+SIZES = ("size", "channels", "rate", "length", "stride")
+"""Keys of `Spec.shape` whose values are numbers above 0."""
+
 PUBLIC = ("torchvision", "timm", "huggingface")
 """Prefixes of public weights; `ptft.models.hub.PREFIX` has `public_weights(name)` and `public_options(name)`."""
 
@@ -125,7 +128,7 @@ def open_checkpoint(ckpt: str, key: str = "ckpt", stages: tuple[str, ...] = ()) 
         training=_state(content.pop("training", None), path),
         run=str(run) if (run / "status.json").exists() else None,
         latest=sentence,
-        meta=content,
+        meta=_meta(content, path),
     )
 
 
@@ -170,12 +173,29 @@ def _spec(found: Any, path: Path) -> Spec:
     try:
         spec = Spec.from_dict(found)
         numbers, texts = [*spec.mean, *spec.std], [spec.modality, spec.target, *spec.classes, *spec.shape]
-        good = all(isinstance(n, int | float) for n in numbers) and all(isinstance(text, str) for text in texts)
+        sizes = [size for key in SIZES if key in spec.shape for size in _listed(spec.shape[key])]
+        good = all(isinstance(text, str) for text in texts) and all(map(_is_number, numbers))
+        good = good and all(_is_number(size) and size > 0 for size in sizes)
     except (TypeError, AttributeError):
         good = False
     if not good:
         raise CheckpointError(f"{path}: holds no spec of its inputs that can be read")
     return spec
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _meta(found: dict[str, Any], path: Path) -> dict[str, Any]:
+    progress = found.get("progress", {})
+    if not isinstance(progress, dict) or not all(value is None or _is_number(value) for value in progress.values()):
+        raise CheckpointError(f"{path}: does not say where its run stood")
+    return found
 
 
 def _state(found: Any, path: Path) -> dict[str, Any] | None:

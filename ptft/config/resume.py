@@ -130,7 +130,7 @@ def complete(job: Job) -> str | None:
     folder = Path(job.config.resume).parent.parent
     if read_json(folder / "status.json").get("status") != "finished":
         return None
-    step, epoch, worse, seconds = (checkpoint.progress.get(key, 0) for key in ("step", "epoch", "worse", "seconds"))
+    step, epoch, worse, seconds = (checkpoint.progress.get(key) or 0 for key in ("step", "epoch", "worse", "seconds"))
     limits = {"epochs": epoch, "steps": step, "minutes": seconds / 60}
     if train.patience is not None and worse >= train.patience:
         return (
