@@ -60,6 +60,12 @@ class Interrupted(KeyboardInterrupt):
         self.exit_code = exit_code
 
 
+def first_line(error: object, limit: int = 200) -> str:
+    """The first line of an error's text, or its class where it has none."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip()[:limit] if lines else type(error).__name__
+
+
 def suggest(name: str, choices: Iterable[str]) -> str:
     """ "; did you mean a or b?" for the choices nearest to `name`, or nothing."""
     near = nearest(name, choices)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from ptft.builders import components
-from ptft.checkpoint.load import Checkpoint, open_checkpoint
+from ptft.checkpoint.load import Checkpoint, held_by, open_checkpoint
 from ptft.checkpoint.transfer import load_pretrained
 from ptft.config.config import Config
 from ptft.core import Examples, Objective, Spec
+from ptft.data import readers
 from ptft.errors import CheckpointError, ConfigError
 from ptft.runtime.precision import ComputeFormat, ruled
 
@@ -29,7 +31,9 @@ def restored(
         raise ConfigError(f"ckpt={checkpoint.path}: holds a backbone and no task; finetune it first")
     assert checkpoint.spec
     spec = replace(checkpoint.spec, shape=shape or checkpoint.spec.shape)
-    built = components.objective(cfg.model, cfg.objective, spec, None, cfg.trusted, reference)
+    with nullcontext() if cfg.trusted else held_by(checkpoint.path):
+        readers.of(spec).describe(spec)
+        built = components.objective(cfg.model, cfg.objective, spec, None, cfg.trusted, reference)
     return _loaded(built, checkpoint)
 
 
@@ -44,7 +48,9 @@ def rebuilt(path: str, key: str, trusted: tuple[str, ...] = ()) -> tuple[Objecti
     assert checkpoint.spec
     assert checkpoint.config
     model, task = checkpoint.config["model"], checkpoint.config["objective"]
-    return _loaded(components.objective(model, task, checkpoint.spec, None, trusted), checkpoint), checkpoint.spec
+    with nullcontext() if trusted else held_by(checkpoint.path):
+        built = components.objective(model, task, checkpoint.spec, None, trusted)
+    return _loaded(built, checkpoint), checkpoint.spec
 
 
 def _loaded(built: Objective, checkpoint: Checkpoint) -> Objective:

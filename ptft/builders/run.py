@@ -6,6 +6,7 @@ precision it computes, and all of them what is trained.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from ptft.builders import acceleration, components
 from ptft.builders.inputs import Inputs, eval_loader, inputs, train_loader
 from ptft.builders.restore import rebuilt
-from ptft.checkpoint.load import Checkpoint
+from ptft.checkpoint.load import Checkpoint, held_by
 from ptft.checkpoint.transfer import Transfer, load_pretrained
 from ptft.config.config import Config
 from ptft.config.resolve import Job
@@ -105,7 +106,8 @@ def objective(cfg: Config, given: Inputs) -> Task:
     """The objective on its device, with the checkpoint's backbone in it, and what of it learns when."""
     train = given.splits["train"]
     rebuild = partial(rebuilt, trusted=cfg.trusted)
-    built = components.objective(cfg.model, cfg.objective, given.source.spec, train, cfg.trusted, rebuild=rebuild)
+    with _built_from(cfg, given.start):
+        built = components.objective(cfg.model, cfg.objective, given.source.spec, train, cfg.trusted, rebuild=rebuild)
     _check_objective(cfg, built)
     transfer = _hand_over(cfg, built, given.start, given.source) if given.start and not cfg.resume else None
     phases, notes = components.phases(built, cfg.finetune.plain())
@@ -115,6 +117,11 @@ def objective(cfg: Config, given: Inputs) -> Task:
     if not cfg.resume:
         built.begin()
     return Task(built, phases, transfer, notes)
+
+
+def _built_from(cfg: Config, start: Checkpoint | None) -> AbstractContextManager[None]:
+    """Inside, what the plain data of the checkpoint can't build is its fault, unless the user's own code has a part."""
+    return held_by(start.path) if start and start.config and not cfg.trusted else nullcontext()
 
 
 def executed(cfg: Config, given: Inputs, task: Task) -> Execution:
@@ -146,7 +153,7 @@ def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Tr
         val=eval_loader(cfg, val, device) if val is not None else None,
         budget=components.budget(options, per_epoch),
         every=Every.of(options.every.log, options.every.evaluate, options.every.save, per_epoch),
-        monitor=options.monitor.plain() if options.monitor else built.monitor,
+        monitor=_monitor(options.monitor.plain()) if options.monitor else built.monitor,
         autocast=autocast(precision, device),
         scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
         ema=Ema(built, options.ema) if options.ema else None,
@@ -231,6 +238,11 @@ def _compute_format(cfg: Config, built: Objective, train: Loader) -> tuple[Compu
         chosen, timings = fastest(built, train.first(cfg.train.accumulate), among, device, what)
     place(built, chosen)
     return chosen, timings
+
+
+def _monitor(typed: dict[str, str]) -> dict[str, str]:
+    """What decides, as it is called everywhere: metrics of the validation split need not be typed with `val/`."""
+    return {**typed, "metric": f"val/{typed['metric'].removeprefix('val/')}"}
 
 
 def _check_monitor(t: Training) -> None:

@@ -15,14 +15,14 @@ import re
 import shutil
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ptft.errors import CheckpointError, StorageError
+from ptft.errors import CheckpointError, StorageError, first_line
 
 FORMAT = "ptft"
 VERSION = 1
@@ -42,9 +42,9 @@ def write(path: Path, state: Mapping[str, Any]) -> str:
     body = data[:-2]
     digest = hashlib.sha256(body).hexdigest()
     comment = MARK + digest.encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = _aside(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         aside.unlink(missing_ok=True)
         with aside.open("wb") as file:
             for part in (body, len(comment).to_bytes(2, "little"), comment):
@@ -56,12 +56,19 @@ def write(path: Path, state: Mapping[str, Any]) -> str:
     except OSError as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
-        free = shutil.disk_usage(path.parent).free
         raise StorageError(
-            f"{path}: can't be written ({error.strerror}); it needs {len(data):,} bytes and {free:,} are free; "
+            f"{path}: can't be written ({error.strerror}); it needs {len(data):,} bytes and {_free(path)} are free; "
             "the checkpoint before it is whole; free some space or choose another hydra.run.dir"
         ) from error
     return digest
+
+
+def _free(path: Path) -> str:
+    """Bytes left on the disk of a file, as far as that can be told."""
+    try:
+        return f"{shutil.disk_usage(path.parent).free:,}"
+    except OSError:
+        return "an unknown number"
 
 
 class Writer:
@@ -134,25 +141,33 @@ def content(path: Path) -> dict[str, Any]:
 
 def verify(path: Path) -> str | None:
     """The digest of a whole ptft checkpoint, None for another kind of file; raises CheckpointError if broken."""
+    digest, broken = _judged(path)
+    if broken:
+        raise CheckpointError(f"{path}: {broken}{_whole_beside(path)}")
+    return digest
+
+
+def _judged(path: Path) -> tuple[str | None, str]:
+    """The digest of a whole ptft checkpoint, None for another kind of file; and what is wrong with a broken one."""
     size = path.stat().st_size
     if size == 0:
-        raise CheckpointError(f"{path}: the file is empty{_older(path)}")
+        return None, "the file is empty"
     with path.open("rb") as file:
         head = file.read(4)
         file.seek(max(0, size - 22 - 65535))
         tail = file.read()
     if not head.startswith(b"PK"):
-        return None
+        return None, ""
     at = tail.rfind(END)
     if at < 0 or len(tail) - at - 22 != int.from_bytes(tail[at + 20 : at + 22], "little"):
-        raise CheckpointError(f"{path}: the file is incomplete; its end is missing{_older(path)}")
+        return None, "the file is incomplete; its end is missing"
     comment = tail[at + 22 :]
     if not re.fullmatch(re.escape(MARK) + rb"[0-9a-f]{64}", comment):
-        return None
+        return None, ""
     stored = comment[len(MARK) :].decode()
     if file_digest(path, size - len(comment) - 2) != stored:
-        raise CheckpointError(f"{path}: the digest differs, so the file was changed or damaged{_older(path)}")
-    return stored
+        return None, "the digest differs, so the file was changed or damaged"
+    return stored, ""
 
 
 def file_digest(path: Path, size: int | None = None) -> str:
@@ -166,25 +181,28 @@ def file_digest(path: Path, size: int | None = None) -> str:
     return digest.hexdigest()
 
 
-def load(path: Path) -> Any:
-    """What `torch.save` wrote, on the CPU and mapped from the file until used; no code. Raises CheckpointError."""
+def load(path: Path, records: Sequence[Any] = ()) -> Any:
+    """What `torch.save` wrote, on the CPU and mapped from the file until used; no code.
+
+    records: what may stand beside tensors and plain values, as `torch.serialization.safe_globals` takes it. Raises
+    CheckpointError.
+    """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals([*records]):
             warnings.simplefilter("ignore")  # of unusual pickle protocols: what can't be read raises
             if not _is_utf8(path):  # torch maps no file of such a name
                 with path.open("rb") as file:
                     return torch.load(file, map_location="cpu", weights_only=True)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # damaged bytes make the unpickler raise anything at all
+        if not isinstance(error, pickle.UnpicklingError):
+            raise CheckpointError(f"{path}: not a checkpoint that can be read ({first_line(error, 100)})") from error
         name = re.search(r"(?:GLOBAL|class|function) ([\w.]+)", str(error))
         what = f" ({name[1]})" if name else ""
         raise CheckpointError(
-            f"{path}: refused, because it holds code{what} and not only weights; "
-            "ask its author for a state dict or safetensors"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: not a checkpoint that can be read ({str(error).splitlines()[0][:100]})"
+            f"{path}: refused, because it holds code{what} and not only weights; ask its author for safetensors, or "
+            "for what these two lines save where the model was made: `import torch` and "
+            '`torch.save(model.state_dict(), "weights.pt")`'
         ) from error
 
 
@@ -196,15 +214,13 @@ def _is_utf8(path: Path) -> bool:
     return True
 
 
-def _older(path: Path) -> str:
-    """ "; PATH is whole" for another checkpoint beside a broken one, or nothing."""
-    for other in sorted(path.parent.glob("*.pt"), key=lambda file: -file.stat().st_mtime):
-        if other != path and other.stat().st_size:
-            try:
-                if verify(other):
+def _whole_beside(path: Path) -> str:
+    """ "; PATH is whole" for the newest whole checkpoint beside a broken one, or nothing; whatever else is there."""
+    with contextlib.suppress(OSError):
+        for other in sorted(path.parent.glob("*.pt"), key=lambda file: -file.stat().st_mtime):
+            with contextlib.suppress(OSError):
+                if other != path and _judged(other)[0]:
                     return f"; {other} is whole"
-            except CheckpointError:
-                continue
     return ""
 
 

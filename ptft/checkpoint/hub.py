@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptft.errors import CheckpointError
+from ptft.errors import CheckpointError, first_line
 
 TIMEOUT = 10  # seconds to wait for an answer before a download
 
@@ -60,7 +60,7 @@ def of_hub(name: str, repository: str, file: str | None = None) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"ckpt: the weights {name} are not in {hub.constants.HF_HUB_CACHE} and can't be downloaded "
-            f"({str(error).splitlines()[0][:100]}); put {names[0]} of {repository} on the Hugging Face hub at {here[0]}"
+            f"({first_line(error, 100)}); put {names[0]} of {repository} on the Hugging Face hub at {here[0]}"
         ) from error
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,14 @@ from torch import Tensor
 from ptft.checkpoint import file as checkpoint_file
 from ptft.checkpoint import state_dict
 from ptft.core import Spec
-from ptft.errors import CheckpointError
+from ptft.errors import CheckpointError, PtftError, first_line
 from ptft.runs.registry import latest
 
 WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 """Suffixes that files of weights have, for near names only; any file is read."""
+
+SIZES = ("size", "channels", "rate", "length", "stride")
+"""Keys of `Spec.shape` whose values are numbers above 0."""
 
 PUBLIC = ("torchvision", "timm", "huggingface")
 """Prefixes of public weights; `ptft.models.hub.PREFIX` has `public_weights(name)` and `public_options(name)`."""
@@ -54,6 +59,12 @@ class Checkpoint:
     def parent(self) -> dict[str, Any]:
         """How a run that starts from it names it."""
         return {"path": self.path, "sha256": self.sha256, "run": self.run}
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """Where the run that wrote it stood."""
+        found = self.meta.get("progress")
+        return found if isinstance(found, dict) else {}
 
     @property
     def has_task(self) -> bool:
@@ -111,14 +122,86 @@ def open_checkpoint(ckpt: str, key: str = "ckpt", stages: tuple[str, ...] = ()) 
     return Checkpoint(
         str(path),
         digest,
-        content.pop("weights"),
-        config=content.pop("config"),
-        spec=Spec.from_dict(content.pop("spec")),
-        training=content.pop("training", None),
+        _weights(content.pop("weights", None), path),
+        config=_config(content.pop("config", None), path),
+        spec=_spec(content.pop("spec", None), path),
+        training=_state(content.pop("training", None), path),
         run=str(run) if (run / "status.json").exists() else None,
         latest=sentence,
-        meta=content,
+        meta=_meta(content, path),
     )
+
+
+@contextmanager
+def held_by(path: str) -> Iterator[None]:
+    """Inside, objects are made from what the checkpoint at `path` holds; what that raises becomes a CheckpointError.
+
+    Its digest is right, so it was written as it is: by another program, or by a ptft that knew other values.
+    """
+    try:
+        yield
+    except (PtftError, OSError, MemoryError):
+        raise
+    except Exception as error:  # of plain data that can be anything, and what is built from them
+        raise CheckpointError(
+            f"{path}: what it holds can't be used ({type(error).__name__}: {first_line(error)}); "
+            "type other values for the keys that it gives, or choose another file"
+        ) from error
+
+
+def _weights(found: Any, path: Path) -> dict[str, Tensor]:
+    if not isinstance(found, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()):
+        raise CheckpointError(f"{path}: holds no weights by name")
+    return found
+
+
+def _config(found: Any, path: Path) -> dict[str, Any]:
+    names = found.get("names") if isinstance(found, dict) else None
+    if not isinstance(names, dict) or not all(isinstance(key, str) for key in found):
+        raise CheckpointError(f"{path}: holds no configuration with the names of its options")
+    for group, name in names.items():
+        listed = name if isinstance(name, list) else [name]
+        if not all(each is None or (isinstance(each, str) and "/" not in each) for each in listed):
+            raise CheckpointError(f"{path}: its configuration calls its {group} {name!r}, which is no name")
+    for group in ("model", "objective", "dataset", "optimizer", "schedule", "stage"):
+        if group in found and not isinstance(found[group], dict):
+            raise CheckpointError(f"{path}: its configuration holds no {group}")
+    return dict(found)
+
+
+def _spec(found: Any, path: Path) -> Spec:
+    try:
+        spec = Spec.from_dict(found)
+        numbers, texts = [*spec.mean, *spec.std], [spec.modality, spec.target, *spec.classes, *spec.shape]
+        sizes = [size for key in SIZES if key in spec.shape for size in _listed(spec.shape[key])]
+        good = all(isinstance(text, str) for text in texts) and all(map(_is_number, numbers))
+        good = good and all(_is_number(size) and size > 0 for size in sizes)
+    except (TypeError, AttributeError):
+        good = False
+    if not good:
+        raise CheckpointError(f"{path}: holds no spec of its inputs that can be read")
+    return spec
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _meta(found: dict[str, Any], path: Path) -> dict[str, Any]:
+    progress = found.get("progress", {})
+    if not isinstance(progress, dict) or not all(value is None or _is_number(value) for value in progress.values()):
+        raise CheckpointError(f"{path}: does not say where its run stood")
+    return found
+
+
+def _state(found: Any, path: Path) -> dict[str, Any] | None:
+    if found is not None and not isinstance(found, dict):
+        raise CheckpointError(f"{path}: its state of training can't be read")
+    return found
 
 
 def _latest(stages: tuple[str, ...]) -> tuple[str, str]:

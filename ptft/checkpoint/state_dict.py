@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ptft.checkpoint import file as checkpoint_file
@@ -19,6 +17,63 @@ AVERAGED = re.compile(r"(^|[._])(ema|swa|averaged?|teacher)([._]|$)", re.IGNOREC
 
 DEEPEST = 3
 """How far into a file's dicts weights are looked for."""
+
+
+RECORDS = (
+    "argparse.Namespace",
+    "types.SimpleNamespace",
+    *(f"builtins.{name}" for name in ("list", "dict", "set", "frozenset", "tuple", "int", "float", "str", "bool")),
+    *(f"builtins.{name}" for name in ("complex", "bytes", "bytearray", "slice", "range", "object")),
+    *(f"__builtin__.{name}" for name in ("list", "dict", "set", "frozenset", "int", "long", "float", "str", "unicode")),
+    *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
+    *(f"{module}.{kind}Path" for module in ("pathlib", "pathlib._local") for kind in ("", "Posix", "Windows")),
+    *(f"pathlib.Pure{kind}Path" for kind in ("", "Posix", "Windows")),
+    *(f"pathlib._local.Pure{kind}Path" for kind in ("", "Posix", "Windows")),
+    *(f"{core}.multiarray.{name}" for core in ("numpy.core", "numpy._core") for name in ("scalar", "_reconstruct")),
+    *(f"{core}.numeric._frombuffer" for core in ("numpy.core", "numpy._core")),
+    *(
+        "numpy.dtype",
+        "numpy.ndarray",
+        "_codecs.encode",
+        "typing.Any",
+        "decimal.Decimal",
+        "fractions.Fraction",
+        "uuid.UUID",
+    ),
+    *("omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig", "omegaconf.base.ContainerMetadata"),
+    *("omegaconf.base.Metadata", "omegaconf.base.Node", "omegaconf.nodes.ValueNode"),
+    *(f"omegaconf.nodes.{kind}Node" for kind in ("Any", "Integer", "Float", "String", "Boolean", "Bytes", "Path")),
+)
+"""Classes of plain records that scripts store beside weights: settings, times, scalars, paths. None of them is used;
+a `Record` takes the place of each, so nothing of theirs runs."""
+
+
+class Record(dict[Any, Any]):
+    """What stands for a record in a file: it takes whatever it is made from, and knows nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Record:
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: Any) -> None: ...
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return id(self)
+
+
+def _dict(*args: Any) -> dict[Any, Any]:
+    """What stands for a `defaultdict`, which is filled afterwards."""
+    return {}
+
+
+def _list(*args: Any) -> list[Any]:
+    """What stands for a `deque`."""
+    return []
+
+
+PLAIN = [(_dict, "collections.defaultdict"), (_list, "collections.deque"), *((Record, name) for name in RECORDS)]
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], str]:
@@ -62,9 +117,7 @@ def _content(path: Path) -> Any:
     if path.suffix == ".safetensors" or head[8:9] == b"{":
         return _safetensors(path)
     if head.startswith((b"PK", b"\x80")):
-        # Many scripts store their parsed arguments beside the weights: a plain record, in which no code can hide.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return checkpoint_file.load(path)
+        return checkpoint_file.load(path, PLAIN)
     raise CheckpointError(f"{path}: not a ptft checkpoint, nor a file of weights")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -65,8 +66,9 @@ def load_pretrained(
     match = _match(objective.backbone.state_dict(), weights, source)
     rest = match.rest
     backbone, resized = objective.backbone.adapt_from(match.backbone, spec)
-    _fits(objective.backbone.state_dict(), backbone, source)
     own = objective.backbone.state_dict()
+    _fits(own, backbone, source)
+    check_finite(own, backbone, source, PREFIX)
     objective.backbone.load_state_dict({name: backbone[name] for name in own})
     heads = {name: value for name, value in objective.state_dict().items() if not name.startswith(PREFIX)}
     taken = {name: rest[name] for name in heads if head and name in rest and rest[name].shape == heads[name].shape}
@@ -74,6 +76,7 @@ def load_pretrained(
         raise CheckpointError(
             f"{source}: its head does not fit ({', '.join(heads.keys() - taken.keys())}); use finetune.head=new"
         )
+    check_finite(heads, taken, source)
     objective.load_state_dict({**objective.state_dict(), **taken})
     ignored = {
         **{match.name(n): v for n, v in backbone.items() if n not in own},
@@ -164,6 +167,26 @@ def _fits(own: dict[str, Tensor], given: dict[str, Tensor], source: str) -> None
                 f"{source}: {PREFIX}{name} is {_shape(given[name])} there and {_shape(tensor)} here; "
                 "drop model=, dataset.size= and dataset.channels=, or choose those it was trained with"
             )
+
+
+def check_finite(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str, prefix: str = "") -> None:
+    """Raises CheckpointError for a tensor that holds NaN or infinity where a fresh one does not.
+
+    own: the fresh tensors by name; a mask of -inf is one of those that do.
+    """
+    for name, fresh in own.items():
+        tensor = given.get(name)
+        if tensor is not None and tensor.is_floating_point() and not _finite(tensor) and _finite(fresh):
+            bad = int((~tensor.isfinite()).sum())
+            raise CheckpointError(
+                f"{source}: {prefix}{name} is not finite in {bad:,} of {tensor.numel():,} values; the run that "
+                "wrote it had failed by then: choose an earlier checkpoint"
+            )
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether all values are; one pass, and nothing of the tensor's size is made."""
+    return tensor.numel() == 0 or all(bool(edge.isfinite()) for edge in tensor.aminmax())
 
 
 def _shape(tensor: Tensor) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from ptft.config import compose
+from ptft.config import compose, yaml_files
 from ptft.errors import ConfigError, suggest
 from ptft.runtime.system import write_text, writing
 from ptft.runtime.terminal import say
@@ -15,7 +15,7 @@ from ptft.runtime.terminal import say
 
 def show_help() -> int:
     """`ptft --help`. Hydra's own page reads every config, twice; this one reads their names."""
-    text = OmegaConf.load(compose.conf_dir() / "config.yaml").hydra.help
+    text = OmegaConf.load(yaml_files.conf_dir() / "config.yaml").hydra.help
     groups = "\n".join(f"  {group:<10} {', '.join(names)}" for group, names in compose.listing().items())
     say(f"{text.header}\nGroups (GROUP=NAME):\n\n{groups}\n\n{text.footer}".removesuffix("\n"))
     return 0
@@ -36,7 +36,7 @@ def cp(words: list[str]) -> int:
     if not words or len(words) > 2 or words[0].count("/") != 1:
         raise ConfigError("ptft cp GROUP/NAME [DIR]: name one config, e.g. ptft cp model/cnn")
     group, name = words[0].split("/")
-    names, own = compose.options(group), compose.conf_dir() / group / f"{name}.yaml"
+    names, own = compose.options(group), yaml_files.conf_dir() / group / f"{name}.yaml"
     if not own.is_file():  # one whose name begins with _ is no option, but may be copied
         raise ConfigError(f"{words[0]}: there is no such config{suggest(name, names)}")
     target = Path(os.path.expanduser(words[1]) if len(words) > 1 else "conf") / group / f"{name}.yaml"

@@ -17,11 +17,12 @@ from omegaconf import DictConfig
 
 from ptft import __version__
 from ptft.cli.commands import WORDS, show_help
-from ptft.config import compose
+from ptft.config import compose, yaml_files
 from ptft.config.overrides import Arguments, Overrides, parse, quote
-from ptft.config.resolve import Job, Opened, again, complete, resolve
+from ptft.config.resolve import Job, Opened, resolve
+from ptft.config.resume import again, complete
 from ptft.errors import ConfigError, Interrupted, suggest
-from ptft.launch import job, sweep
+from ptft.launch import job, ranking, sweep
 from ptft.runs.folder import RunFolder, new_name
 from ptft.runtime import process, signals, terminal
 from ptft.runtime.system import understood
@@ -80,12 +81,11 @@ def run(argv: list[str]) -> int:
         return 0
     if args.shows:
         return _show(args)
-    overrides = again(Overrides.parse(args.overrides))
+    overrides, continues = again(Overrides.parse(args.overrides))
     if not args.multirun:
         _refuse_sweep(overrides)
-        return _run_one(resolve(overrides))
-    opened: Opened = {}
-    return _run_sweep(overrides, [resolve(each, opened) for each in overrides.jobs()])
+        return _run_one(resolve(overrides), continues)
+    return _run_sweep(overrides)
 
 
 def _hint(word: str) -> str:
@@ -103,10 +103,10 @@ def _refuse_sweep(overrides: Overrides) -> None:
 
 def _show(args: Arguments) -> int:
     """Hydra's own: help, the composed configuration, completion. What can't be composed is said in ptft's words."""
-    if args.overrides and not args.completes:
+    if (args.overrides or yaml_files.user_conf()) and not args.completes:
         compose.compose(args.overrides)
     sys.argv = ["ptft", *args.flags, *args.words, *args.overrides]
-    hydra.main(config_path=str(compose.conf_dir()), config_name="config", **compose.VERSION)(_nothing)()
+    hydra.main(config_path=str(yaml_files.conf_dir()), config_name="config", **compose.VERSION)(_nothing)()
     return 0
 
 
@@ -114,7 +114,8 @@ def _nothing(cfg: DictConfig) -> None:
     """What Hydra would call if its flags did not end the matter."""
 
 
-def _run_one(planned: Job) -> int:
+def _run_one(planned: Job, continues: bool) -> int:
+    """continues: whether its folder holds what of it was done before."""
     cfg, folder = planned.config, None
     if cfg.resume:
         if sentence := complete(planned):
@@ -122,7 +123,8 @@ def _run_one(planned: Job) -> int:
             return 0
         folder = RunFolder.reopen(Path(cfg.resume).parent.parent)
     elif not cfg.dry_run:
-        folder = RunFolder.claim(_folder_of(planned), cfg.names.stage if cfg.stage.get("reuses") else None)
+        goes_on = continues or cfg.stage.get("reuses")
+        folder = RunFolder.claim(_folder_of(planned), cfg.names.stage if goes_on else None)
     code = int(job.execute(planned, folder)["exit_code"])
     if folder and code == ConfigError.exit_code and not (folder.checkpoints.exists() or folder.goes_on):
         folder.discard()
@@ -130,30 +132,40 @@ def _run_one(planned: Job) -> int:
 
 
 def _folder_of(planned: Job) -> Path:
-    typed = planned.overrides.typed.get("hydra.run.dir")
-    if typed is not None:
-        return Path(os.path.expanduser(str(typed)))
     names = planned.config.names
-    return new_name(Path("outputs"), names.stage, names.model, names.dataset)
+    if planned.folder is not None:
+        return Path(planned.folder)
+    return new_name(Path(compose.RUNS["dir"]), names.stage, names.model, names.dataset)
 
 
-def _run_sweep(overrides: Overrides, planned: list[Job]) -> int:
+def _run_sweep(overrides: Overrides) -> int:
     """All jobs through Hydra's launcher, then the table; 0 if every job finished."""
-    typed = overrides.typed.get("hydra.sweep.dir")
-    folder = Path(os.path.expanduser(str(typed))) if typed else sweep.new_folder(Path("outputs/sweeps"))
-    sweep.claim(folder)
-    rest = overrides.where(lambda key: key != "hydra.sweep.dir").texts
-    sys.argv = ["ptft", "--multirun", *rest, quote(f"hydra.sweep.dir={folder.absolute()}")]
+    folder = _folder_of_sweep(overrides)
+    opened: Opened = {}
+    jobs = overrides.jobs()
+    typed = overrides.where(lambda key: key != "hydra.sweep.dir").texts
+    planned = [resolve(each, opened) for each in sweep.pinned(folder, jobs)]
+    with sweep.claimed(folder, typed, planned):
+        sys.argv = ["ptft", "--multirun", *typed, quote(f"hydra.sweep.dir={folder.absolute()}")]
+        code = 0
+        try:
+            hydra.main(config_path=str(yaml_files.conf_dir()), config_name="config", **compose.VERSION)(
+                lambda cfg: _job(planned)
+            )()
+        except KeyboardInterrupt as error:
+            code = getattr(error, "exit_code", 130)
+        return code or ranking.finish(folder, planned, overrides.swept, typed)
 
-    def launched(cfg: DictConfig) -> dict[str, Any]:
-        return _job(planned)
 
-    code = 0
-    try:
-        hydra.main(config_path=str(compose.conf_dir()), config_name="config", **compose.VERSION)(launched)()
-    except KeyboardInterrupt as error:
-        code = getattr(error, "exit_code", 130)
-    return sweep.finish(folder, planned, overrides.swept) or code
+def _folder_of_sweep(overrides: Overrides) -> Path:
+    """What `hydra.sweep.dir` means, where it was said. What Hydra composes for the whole is checked, too."""
+    if yaml_files.user_conf() is None and not any(key.startswith("hydra") for key in overrides.keys):
+        return sweep.new_folder(Path(compose.SWEEPS))
+    swept = overrides.swept
+    cfg = compose.compose(overrides.where(lambda key: key not in swept))
+    if "hydra.sweep.dir" in overrides.typed or compose.raw(cfg, "hydra.sweep")["dir"] != compose.SWEEPS:
+        return Path(compose.place(cfg, "hydra.sweep.dir"))
+    return sweep.new_folder(Path(compose.SWEEPS))
 
 
 def _job(planned: list[Job]) -> dict[str, Any]:
@@ -161,8 +173,7 @@ def _job(planned: list[Job]) -> dict[str, Any]:
     launched = HydraConfig.get()
     number = int(launched.job.num)
     terminal.say(f"\n[{number + 1}/{len(planned)}] {' '.join(planned[number].overrides.texts)}")
-    folder = RunFolder.claim(Path(launched.runtime.output_dir))
-    status = job.execute(planned[number], folder)
+    status = sweep.run_job(Path(launched.sweep.dir), number, planned[number], Path(launched.runtime.output_dir))
     if status["exit_code"] in signals.CODES.values():
         raise Interrupted("stopped", status["exit_code"])
     return status

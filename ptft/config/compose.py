@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -10,93 +11,31 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra.core.config_search_path import ConfigSearchPath
+import yaml  # type: ignore[import-untyped]
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.plugins.config_source import ConfigResult, ConfigSource
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.errors import OmegaConfBaseException
 
+from ptft.config import hydra_keys
 from ptft.config.overrides import Overrides
-from ptft.errors import ConfigError, suggest
+from ptft.config.yaml_files import conf_dir
+from ptft.errors import ConfigError, first_line, suggest
 from ptft.runtime.system import write_text
 
 GROUPS = ("model", "dataset", "objective", "optimizer", "schedule", "stage", "experiment", "logger")
+NEEDED = ("model", "dataset", "objective", "optimizer", "schedule", "stage")
+"""Groups of which an option must be chosen."""
 SEVERAL = ("logger",)
 """Groups of which any number of options can be chosen, each a node of its own below the group."""
-NOTES = ("_rules_", "_test_")
-"""What a YAML file says beside its keys: what their values must be (ptft.config.rules), and what a test of it types."""
+RUNS = {"dir": "outputs"}
+"""`hydra.run` of ptft's own `config.yaml`: where runs that nobody names get folders of their own."""
+SWEEPS = "outputs/sweeps"
+"""`hydra.sweep.dir` there, the same of sweeps."""
 VERSION: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__ < "1.4" else {}
-
-
-def conf_dir() -> Path:
-    """`conf/` inside an installed ptft, else the one at the top of the repository."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
-def user_conf() -> Path | None:
-    """`./conf` of the folder the user stands in, when it is not ptft's own."""
-    folder = Path.cwd() / "conf"
-    return folder if folder.is_dir() and folder.resolve() != conf_dir().resolve() else None
-
-
-class OptionFiles(FileConfigSource):
-    """Reads the YAML files of a `conf/` for Hydra, which sees neither their notes nor files that begin with `_`.
-
-    Notes are for ptft and its tests and belong to no run; such a file holds keys that options share, and is none.
-    """
-
-    @staticmethod
-    def scheme() -> str:
-        return "ptft"
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        file = Path(self.path, self._normalize_file_name(config_path))
-        if not file.is_file():
-            return super().load_config(config_path)  # which says so
-        header, content = _read(file, file.stat().st_mtime_ns)
-        where = f"{self.scheme()}://{self.path}"
-        return ConfigResult(config=OmegaConf.create(content), path=where, provider=self.provider, header=dict(header))
-
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        return [name for name in super().list(config_path, results_filter) if not name.startswith("_")]
-
-
-@cache
-def _read(file: Path, changed: int) -> tuple[dict[str, str | None], dict[str, Any]]:
-    """Header and content of a YAML file, without its notes; read once as long as it does not change."""
-    with file.open(encoding="utf-8") as opened:
-        header = ConfigSource._get_header_dict(opened.read(512))
-        opened.seek(0)
-        config = OmegaConf.load(opened)
-    assert isinstance(config, DictConfig)
-    for note in NOTES:
-        config.pop(note, None)
-    content = OmegaConf.to_container(config)
-    assert isinstance(content, dict)
-    return header, {str(key): value for key, value in content.items()}
-
-
-class OurConf(SearchPathPlugin):
-    """Has ptft's `conf/` read by OptionFiles, and puts the user's `./conf` before it, so that an edited copy wins."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        for element in search_path.get_path():
-            if element.provider == "main":
-                element.path = f"ptft://{conf_dir()}"
-        if folder := user_conf():
-            search_path.prepend("user", f"ptft://{folder}")
-
-
-Plugins.instance().register(OptionFiles)
-Plugins.instance().register(OurConf)
 
 
 @contextmanager
@@ -117,27 +56,27 @@ def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
     Raises ConfigError naming the key or option that does not exist and the nearest that does.
     """
     overrides = Overrides.of(overrides)
+    hydra_keys.check_typed(overrides.parsed)
     with _session():
         try:
             cfg = hydra.compose("config", list(overrides.texts), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise _explain(overrides, error) from error
-    _only_hydras_own(cfg.hydra)
+    hydra_keys.check_composed(cfg.hydra, overrides.where(lambda key: re.match(r"hydra[./]", key) is not None).texts)
     choices = cfg.hydra.runtime.choices
     OmegaConf.set_struct(cfg, False)
-    cfg.names = {group: list(cfg[group]) if group in SEVERAL else choices.get(group) for group in GROUPS}
+    for group in NEEDED:
+        if not isinstance(cfg.get(group), DictConfig):
+            raise ConfigError(f"{group}: needs an option; type {group}=NAME, one of {', '.join(options(group))}")
+    for group in SEVERAL:
+        cfg[group] = cfg.get(group) or {}
+    cfg.names = {group: _names(cfg, choices, group) for group in GROUPS}
     OmegaConf.set_struct(cfg, True)
     return cfg
 
 
-def _only_hydras_own(node: DictConfig) -> None:
-    """Raises ConfigError for a launcher, sweeper or callback that is no plugin: Hydra would build it unasked."""
-    parts = {"launcher": node.launcher, "sweeper": node.sweeper}
-    parts |= {f"callbacks.{name}": callback for name, callback in (node.callbacks or {}).items()}
-    for name, part in parts.items():
-        target = str((part or {}).get("_target_"))
-        if not target.startswith(("hydra._internal.core_plugins.", "hydra_plugins.")):
-            raise ConfigError(f"hydra.{name}._target_={target}: refused, it is not a plugin of Hydra's")
+def _names(cfg: DictConfig, choices: DictConfig, group: str) -> Any:
+    return list(cfg[group]) if group in SEVERAL else choices.get(group)
 
 
 def options(group: str) -> list[str]:
@@ -194,12 +133,84 @@ def plain(cfg: DictConfig) -> Any:
         return OmegaConf.to_container(bare, resolve=True, throw_on_missing=True)
     except (OmegaConfBaseException, RecursionError) as error:
         key = getattr(error, "full_key", None) or "the configuration"
-        raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{key}: {first_line(error)}") from error
+
+
+def known_stage(cfg: DictConfig) -> DictConfig:
+    """The same with what is known of the stage of that name, for a copy or a run of an earlier version too."""
+    file = conf_dir() / "stage" / f"{cfg.names.stage}.yaml"
+    if file.is_file():
+        OmegaConf.set_struct(cfg, False)
+        cfg.stage = OmegaConf.merge(OmegaConf.load(file).stage, cfg.stage)
+        OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def selected(cfg: DictConfig, key: str) -> Any:
+    """The value of a key with its interpolations resolved. Raises ConfigError where that fails, or it has none."""
+    known: Any = HydraConfig.instance()
+    before, known.cfg = known.cfg, cfg  # which `${hydra:…}` asks
+    try:
+        return OmegaConf.select(cfg, key, throw_on_missing=True, throw_on_resolution_failure=True)
+    except (OmegaConfBaseException, ValueError, RecursionError) as error:
+        raise ConfigError(f"{key}: {first_line(error)}") from error
+    finally:
+        known.cfg = before
+
+
+def raw(cfg: DictConfig, key: str) -> Any:
+    """A node as plain values, not resolved."""
+    return OmegaConf.to_container(OmegaConf.select(cfg, key), resolve=False)
+
+
+def place(cfg: DictConfig, key: str) -> str:
+    """The folder that `hydra.run.dir` or the like means in a composition. Raises ConfigError where it means none."""
+    found = selected(cfg, key)
+    if not isinstance(found, str | int | float) or found == "":
+        raise ConfigError(f"{key}={'null' if found is None else found}: must name a folder")
+    return os.path.expanduser(str(found))
+
+
+def data(content: dict[str, Any]) -> DictConfig:
+    """A configuration that was resolved before and stored: its texts are data, and `${` in them means nothing."""
+    made: DictConfig = OmegaConf.create(literal(content))
+    return made
+
+
+def literal(value: Any) -> Any:
+    """The same texts, in dicts and lists, written so that OmegaConf reads them as they are."""
+    if isinstance(value, dict):
+        return {key: literal(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [literal(inner) for inner in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
+
+
+@cache
+def own() -> dict[str, Any]:
+    """What ptft's own `config.yaml` says, not resolved, without `hydra` and the choice of options."""
+    tree = OmegaConf.to_container(OmegaConf.load(conf_dir() / "config.yaml"), resolve=False)
+    assert isinstance(tree, dict)
+    return {str(key): value for key, value in tree.items() if key not in ("defaults", "hydra")}
 
 
 def save(content: Any, path: Path) -> None:
     """Plain values as YAML, in the form that Hydra itself writes and reads. Raises StorageError."""
-    write_text(path, OmegaConf.to_yaml(OmegaConf.create(content)))
+    dumper = get_omega_conf_dumper()
+    text = yaml.dump(content, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=dumper)
+    write_text(path, text)
+
+
+def read(path: Path) -> Any:
+    """What a YAML file holds that `save` wrote, or a stranger: plain values, of which nothing is resolved.
+
+    Raises ConfigError for what is no YAML.
+    """
+    try:
+        loaded = OmegaConf.load(path)
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError) as error:
+        raise ConfigError(f"{path}: can't be read ({first_line(error)})") from error
+    return OmegaConf.to_container(loaded, resolve=False)
 
 
 def _explain(overrides: Overrides, error: Exception) -> ConfigError:
@@ -217,10 +228,14 @@ def _explain(overrides: Overrides, error: Exception) -> ConfigError:
                 f"{key}={value}: there is no {key} of that name{suggest(value, choices)} "
                 f"({key} is one of {', '.join(choices)})"
             )
-    if unknown := unknown_key(parsed, hydra.compose("config", chosen), known_groups):
-        return unknown
     text = " ".join(str(error.__cause__ or error).split())
-    return ConfigError(f"{os.linesep.join(overrides.texts) or 'config'}: {text}")
+    try:
+        base = hydra.compose("config", chosen)
+    except (HydraException, OmegaConfBaseException):
+        return ConfigError(f"{' '.join(overrides.texts) or 'config'}: {text}")
+    if unknown := unknown_key(parsed, base, known_groups):
+        return unknown
+    return ConfigError(f"{' '.join(overrides.texts) or 'config'}: {text}")
 
 
 def unknown_key(

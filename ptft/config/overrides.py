@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException, OverrideParseException
 
-from ptft.errors import ConfigError, suggest
+from ptft.errors import ConfigError, first_line, suggest
 
 PATH_KEYS = frozenset(
     {"ckpt", "resume", "input", "output", "dataset.root", "objective.teacher", "hydra.run.dir", "hydra.sweep.dir"}
@@ -29,6 +31,9 @@ SHOW = frozenset(
 """Hydra's own flags that print something and run nothing."""
 
 QUOTES = "'\""
+LARGEST = 10_000
+"""Jobs of a sweep at the most; each is composed and checked before the first of them starts."""
+
 TAKES_VALUE = frozenset({"--cfg", "-c", "--package", "-p"})
 PASSED_ON = SHOW | TAKES_VALUE | {"--resolve"}
 
@@ -78,14 +83,15 @@ def parse(argv: list[str]) -> Arguments:
 def quote(override: str, *, multirun: bool = False) -> str:
     """`ckpt=runs/a b,(1)=2.pt` -> the same with the path quoted for Hydra's grammar; other overrides unchanged.
 
-    `null`, `???`, `${…}` and values that are quoted already keep Hydra's meaning. Under `multirun` commas separate.
+    `null`, `???`, `${…}` and values that are quoted already keep Hydra's meaning. Under `multirun` commas separate, but
+    not in Hydra's own folders, of which there is one.
     """
     key, value = override.split("=", 1) if "=" in override else (override, "")
     if key.lstrip("+").startswith(ARMS):
         return f"++{key.lstrip('+')}={_arm(value)}"
     if key.lstrip("+") not in PATH_KEYS or _is_hydra(value):
         return override
-    parts = value.split(",") if multirun else [value]
+    parts = value.split(",") if multirun and not key.startswith("hydra.") else [value]
     return f"{key}={','.join(part if _is_hydra(part) else _quoted(part) for part in parts)}"
 
 
@@ -160,7 +166,16 @@ class Overrides:
         return Overrides((*self.texts, *more.texts), (*self.parsed, *more.parsed))
 
     def jobs(self) -> list[Overrides]:
-        """Every combination of a sweep's values, the last key fastest, as Hydra's sweeper orders them."""
+        """Every combination of a sweep's values, the last key fastest, as Hydra's sweeper orders them.
+
+        Raises ConfigError for more than `LARGEST`.
+        """
+        count = math.prod(map(_count, self.parsed))
+        if count > LARGEST:
+            most = max(zip(self.texts, self.parsed, strict=True), key=lambda pair: _count(pair[1]))[0]
+            raise ConfigError(
+                f"{most}: makes a sweep of {count:,} jobs; at most {LARGEST:,} can be run: sweep fewer values"
+            )
         choices = [_values(text, override) for text, override in zip(self.texts, self.parsed, strict=True)]
         return [
             Overrides(tuple(text for text, _ in job), tuple(override for _, override in job))
@@ -179,10 +194,23 @@ def _parsed(parser: Any, text: str) -> Override:
     return override
 
 
+def _count(override: Override) -> int:
+    """How many values an override has, without making them; a sweep without end has more than any number."""
+    value = override.value()
+    if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None and value.step:
+        steps = (value.stop - value.start) / value.step
+        return max(0, math.ceil(steps)) if math.isfinite(steps) else sys.maxsize
+    return len(value.list) if isinstance(value, ChoiceSweep) else 1
+
+
 def _values(text: str, override: Override) -> list[tuple[str, Override]]:
     """The override itself, or one for each of its values."""
     if not override.is_sweep_override():
         return [(text, override)]
     key = override.get_key_element()
-    single = Overrides.parse(f"{key}={value}" for value in override.sweep_string_iterator())
+    try:
+        values = list(override.sweep_string_iterator())
+    except (HydraException, ValueError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(f"{text}: can't be swept ({first_line(error)}); type the values, with commas") from error
+    single = Overrides.parse(f"{key}={value}" for value in values)
     return list(zip(single.texts, single.parsed, strict=True))

@@ -11,12 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from ptft.config import compose
 from ptft.config.config import Config
-from ptft.config.overrides import PATH_KEYS, Overrides, quote
+from ptft.config.overrides import PATH_KEYS, Overrides
 from ptft.config.renamed import renamed
+from ptft.config.resume import BUDGET, same_run, stored_run
 from ptft.config.validate import check
-from ptft.errors import CheckpointError, ConfigError, suggest
+from ptft.errors import CheckpointError, ConfigError
 from ptft.runs import registry
-from ptft.runs.folder import read_json
 
 if TYPE_CHECKING:
     from ptft.checkpoint.load import Checkpoint
@@ -24,37 +24,21 @@ if TYPE_CHECKING:
 FROM_CHECKPOINT = ("model", "dataset", "objective")
 """Groups that can be taken from a checkpoint."""
 
-FREE_ON_RESUME = (
-    "train.epochs",
-    "train.steps",
-    "train.minutes",
-    "train.every",
-    "train.workers",
-    "train.cuda_graph",
-    "train.checkpoint_activations",
-    "device",
-    "dataset.root",
-    "objective.teacher",
-    "dataset.cache",
-    "trusted",
-    "resume",
-    "logger",
-)
-"""Keys (and what is below them) that may change when a run is continued."""
-
-BUDGET = ("epochs", "steps", "minutes")
-
 Opened = dict[tuple[str, str], "Checkpoint"]
 """Checkpoints by what names them and the key that does, so that several jobs read one once."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to do: the configuration, what was typed for it, and the checkpoint it starts from or continues."""
+    """One thing to do: the configuration, what was typed for it, and the checkpoint it starts from or continues.
+
+    folder: what `hydra.run.dir` means, where it was said: the run's own folder.
+    """
 
     config: Config
     overrides: Overrides
     checkpoint: Checkpoint | None = None
+    folder: str | None = None
 
 
 def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> Job:
@@ -65,15 +49,19 @@ def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> J
         return _continued(overrides, opened)
     if "stage" not in typed:
         raise ConfigError(f"which stage? type stage=NAME, one of {', '.join(compose.options('stage'))}")
-    base = _known_stage(compose.compose(overrides.where(lambda key: key in compose.GROUPS)))
+    base = compose.known_stage(compose.compose(overrides.where(lambda key: key in compose.GROUPS)))
     later = {group for group in FROM_CHECKPOINT if base.names[group] == "from_ckpt" or typed.get("ckpt") is not None}
     ours = overrides.where(lambda key: key.split(".")[0] not in later)
     if unknown := compose.unknown_key(ours.parsed, base):
         raise unknown
     cfg, checkpoint = _filled(overrides, base, opened)
-    config = _absolute(compose.plain(_known_stage(cfg)))
+    config = _absolute(compose.plain(compose.known_stage(cfg)))
     check(config, _defaults(base))
-    return Job(Config(config), overrides, checkpoint)
+    if config["trusted"] and "trusted" not in typed:
+        said = f"trusted=[{','.join(config['trusted'])}]"
+        raise ConfigError(f"{said}: a file can't say what is trusted; type '{said}' on the command line")
+    own = "hydra.run.dir" in typed or compose.raw(cfg, "hydra.run") != compose.RUNS
+    return Job(Config(config), overrides, checkpoint, compose.place(cfg, "hydra.run.dir") if own else None)
 
 
 def _defaults(base: DictConfig) -> dict[str, Any]:
@@ -85,30 +73,14 @@ def _defaults(base: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in defaults.items() if key != "hydra"}
 
 
-def again(overrides: Overrides) -> Overrides:
-    """`resume=` of a comparison is its command once more, in its folder: the runs that are finished are not repeated.
-
-    Anything else is returned as it is.
-    """
-    resume = overrides.typed.get("resume")
-    if resume is None:
-        return overrides
-    folder = Path(os.path.expanduser(str(resume))).absolute()
-    stored = folder / ".hydra" / "config.yaml"
-    if not os.path.isfile(stored) or OmegaConf.select(OmegaConf.load(stored), "stage.reuses", default=None) is None:
-        return overrides
-    before = Overrides.parse(str(text) for text in OmegaConf.load(folder / ".hydra" / "overrides.yaml"))
-    ckpt = OmegaConf.load(stored).ckpt
-    where = [f"hydra.run.dir={folder}", *([f"ckpt={ckpt}"] if ckpt else [])]
-    rest = overrides.where(lambda key: key != "resume")
-    return before.with_(*rest.texts, *map(quote, where))
-
-
 def _filled(overrides: Overrides, base: DictConfig, opened: Opened) -> tuple[DictConfig, Checkpoint | None]:
     """The composition with everything that comes from the checkpoint in its place, and the checkpoint."""
     typed = overrides.typed
     wants = [group for group in FROM_CHECKPOINT if base.names[group] == "from_ckpt"]
     ckpt = typed.get("ckpt", None if OmegaConf.is_missing(base, "ckpt") else base.ckpt)
+    if isinstance(ckpt, str) and "${" in ckpt:
+        others = overrides.where(lambda key: key.split(".")[0] not in FROM_CHECKPOINT)
+        ckpt = compose.selected(compose.compose(others), "ckpt")
     if "ckpt" not in typed and OmegaConf.is_missing(base, "ckpt"):
         raise ConfigError(_example(base))
     if ckpt is None:
@@ -133,7 +105,7 @@ def _from_checkpoint(
     held = overrides.where(lambda key: key.split(".")[0] in wants)
     cfg = compose.compose(overrides.where(lambda key: key.split(".")[0] not in wants))
     OmegaConf.set_struct(cfg, False)
-    cfg.ckpt = checkpoint.path
+    cfg.ckpt = compose.literal(checkpoint.path)
     if checkpoint.config is None:
         if "model" in wants:
             raise CheckpointError(
@@ -143,17 +115,17 @@ def _from_checkpoint(
         if wants:
             raise CheckpointError(f"ckpt={ckpt}: plain weights hold no {' and no '.join(wants)}; finetune them first")
         return cfg, checkpoint
-    stored = renamed(checkpoint.config)
+    stored = _stored(checkpoint, wants)
     if "model" not in wants:
         model = compose.plain(OmegaConf.create({"model": cfg.model}))["model"]
         _same_model(stored, model, cfg.names.model, checkpoint.path)
     for group in wants:
         if group not in stored:
             raise CheckpointError(f"ckpt={ckpt}: holds no {group}; type {group}=NAME")
-        cfg[group] = OmegaConf.create(stored[group])
+        cfg[group] = compose.data(stored[group])
         if group == "dataset":
             _forget_tokenizer(cfg, checkpoint)
-        cfg.names[group] = stored["names"][group]
+        cfg.names[group] = compose.literal(stored["names"].get(group))
         compose.apply(cfg, group, held)
     return cfg, checkpoint
 
@@ -162,6 +134,17 @@ def _forget_tokenizer(cfg: DictConfig, checkpoint: Checkpoint) -> None:
     """A run's tokenizer comes from its checkpoint and not from the file that was typed once, which may be gone."""
     if checkpoint.spec is not None and "tokenizer" in checkpoint.spec.shape and "tokenizer" in cfg.dataset:
         cfg.dataset.tokenizer = None
+
+
+def _stored(checkpoint: Checkpoint, wants: list[str]) -> dict[str, Any]:
+    """Its configuration by today's names. Raises CheckpointError where what is wanted of it can't be one."""
+    stored: dict[str, Any] = renamed(checkpoint.config)
+    held = {group: stored[group] for group in wants if group in stored}
+    try:
+        check({**held, "names": stored["names"]}, {})
+    except ConfigError as error:
+        raise CheckpointError(f"{checkpoint.path}: its configuration can't be used: {error}") from error
+    return stored
 
 
 def _open(ckpt: str, key: str, opened: Opened, stages: tuple[str, ...] = ()) -> Checkpoint:
@@ -212,7 +195,7 @@ def _absolute(config: dict[str, Any]) -> dict[str, Any]:
 def _continued(overrides: Overrides, opened: Opened) -> Job:
     """The stored configuration of a run, with what may be typed on a resume."""
     typed = overrides.typed
-    resume = str(typed["resume"])
+    resume = str(compose.selected(OmegaConf.create({"resume": typed["resume"]}), "resume"))
     if typed.get("ckpt") is not None:
         raise ConfigError("resume= continues a run and ckpt= starts a new one: type one of them")
     checkpoint = _open(resume, "resume", opened)
@@ -223,8 +206,8 @@ def _continued(overrides: Overrides, opened: Opened) -> Job:
         )
     if checkpoint.run is None:
         raise CheckpointError(f"resume={resume}: {checkpoint.path} is not in the folder of a run; resume=RUN names one")
-    cfg = _stored(renamed(checkpoint.config))
-    _same_run(cfg, typed)
+    cfg = stored_run(renamed(checkpoint.config), checkpoint.path)
+    same_run(cfg, typed)
     if any(typed.get(f"train.{key}") is not None for key in BUDGET):
         cfg.train.update(dict.fromkeys(BUDGET))
     if "logger" in typed:
@@ -233,57 +216,8 @@ def _continued(overrides: Overrides, opened: Opened) -> Job:
     for override in overrides.parsed:
         if override.key_or_group not in compose.GROUPS:
             OmegaConf.update(cfg, override.key_or_group, override.value(), force_add=True)
-    cfg.resume = checkpoint.path
+    cfg.resume = compose.literal(checkpoint.path)
     cfg.trusted = typed.get("trusted") or []
     config = _absolute(compose.plain(cfg))
     check({**config, "ckpt": None}, {})
     return Job(Config(config), overrides, checkpoint)
-
-
-def _stored(config: dict[str, Any]) -> DictConfig:
-    """A run's configuration; a ptft that wrote it may have known fewer keys, and its values win."""
-    cfg, known = OmegaConf.create(config), compose.compose([])
-    for node in ("train", "finetune"):
-        cfg[node] = OmegaConf.merge(known[node], cfg[node])
-    for key in known:
-        if key not in cfg and key != "hydra":
-            cfg[key] = known[key]
-    return _known_stage(cfg)
-
-
-def _known_stage(cfg: DictConfig) -> DictConfig:
-    """What is known of the stage of that name goes for a copy of an earlier version too."""
-    own = compose.conf_dir() / "stage" / f"{cfg.names.stage}.yaml"
-    if own.is_file():
-        OmegaConf.set_struct(cfg, False)
-        cfg.stage = OmegaConf.merge(OmegaConf.load(own).stage, cfg.stage)
-        OmegaConf.set_struct(cfg, True)
-    return cfg
-
-
-def _same_run(cfg: DictConfig, typed: dict[str, Any]) -> None:
-    """Raises ConfigError with a table where what was typed would make it another run."""
-    differences = []
-    for key, value in typed.items():
-        old = cfg.names.get(key) if key in compose.GROUPS else OmegaConf.select(cfg, key, default=KeyError)
-        if old is KeyError and key not in FREE_ON_RESUME:
-            raise ConfigError(f"{key}: there is no such key{suggest(key, compose.flat_keys(cfg))}")
-        if not any(key == free or key.startswith(f"{free}.") for free in FREE_ON_RESUME) and old != value:
-            differences.append(f"{key}: the run has {old}, you typed {value}")
-    if differences:
-        raise ConfigError(
-            "\n".join([*differences, "a run is continued as it is; start a new one with ckpt= to change these"])
-        )
-
-
-def complete(job: Job) -> str | None:
-    """What to say of a finished run whose continuation has nothing to do; None where there is something."""
-    folder, typed = Path(job.config.resume).parent.parent, job.overrides.typed
-    if read_json(folder / "status.json").get("status") != "finished":
-        return None
-    done = read_json(folder / "summary.json")
-    limits = {"epochs": done["epochs"], "steps": done["steps"], "minutes": done["seconds"] / 60}
-    raised = {key: typed[f"train.{key}"] for key in limits if typed.get(f"train.{key}") is not None}
-    if raised and all(value > limits[key] for key, value in raised.items()):
-        return None
-    return f"{folder}: complete at step {done['steps']:,}, epoch {done['epochs']:,}; raise train.epochs to go on"

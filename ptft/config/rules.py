@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from ptft.config import compose
+from ptft.config import compose, yaml_files
 from ptft.config.renamed import current
 from ptft.errors import ConfigError, suggest
 from ptft.validators import RULES, Rule, rule_named
@@ -57,14 +57,14 @@ def _rule(group: str, key: str, said: Any) -> Rule:
 def _of_class(group: str, target: str) -> dict[str, Any]:
     """What ptft's own options of that class say of their keys."""
     names = re.compile(rf"^ *_target_: {re.escape(target)}$", re.MULTILINE)
-    files = sorted((compose.conf_dir() / group).glob("*.yaml"))
+    files = sorted((yaml_files.conf_dir() / group).glob("*.yaml"))
     found = [_said(file) for file in files if names.search(file.read_text(encoding="utf-8"))]
     return {key: said for each in found for key, said in each.items()}
 
 
 def _of_copy(group: str, name: Any) -> dict[str, Any]:
     """What the user's own file of that name says."""
-    folder = compose.user_conf()
+    folder = yaml_files.user_conf()
     file = folder / group / f"{name}.yaml" if folder else None
     return _said(file) if file and file.is_file() else {}
 
@@ -76,6 +76,6 @@ def _said(file: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in shared:
         beside = file.with_name(f"{name}.yaml")
-        found |= _said(beside if beside.is_file() else compose.conf_dir() / file.parent.name / f"{name}.yaml")
+        found |= _said(beside if beside.is_file() else yaml_files.conf_dir() / file.parent.name / f"{name}.yaml")
     own: dict[str, Any] = node.get("_rules_", {})
     return found | own

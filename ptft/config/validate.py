@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ptft.config import compose
 from ptft.config.rules import rules
 from ptft.errors import ConfigError
 from ptft.validators import (
@@ -87,14 +88,60 @@ def check(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     cfg: the resolved configuration; defaults: the same composition without typed values, whose types count for keys
     that have no rule of their own.
     """
+    check_shape(cfg, {**compose.own(), **defaults} if defaults else {})
     known = RULES | rules(cfg)
     problems = [
+        *_groups(cfg, known),
         *_values(cfg, dict(_leaves(defaults, known)), known),
         *_contradictions(cfg),
         *finetune_contradictions(cfg),
     ]
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def check_shape(cfg: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Raises one ConfigError for every group of keys of `known` that is none in `cfg`, and for values that became one.
+
+    Keys of ptft's own `config.yaml` must all be there.
+    """
+    if problems := [*_shape(cfg, known, compose.own())]:
+        raise ConfigError("\n".join(problems))
+
+
+def _shape(
+    cfg: Mapping[str, Any], known: Mapping[str, Any], needed: Mapping[str, Any], above: str = ""
+) -> Iterator[str]:
+    for key, there in known.items():
+        path, group = f"{above}{key}", isinstance(there, Mapping) and f"{above}{key}" not in RULES
+        if key not in cfg:
+            if key in needed:
+                yield f"{path}: can't be left out; " + (
+                    "it is a group of keys" if group else f"type {path}={_text(there)}"
+                )
+        elif isinstance(cfg[key], Mapping):
+            if group:
+                yield from _shape(cfg[key], there, needed.get(key) or {}, f"{path}.")
+            elif isinstance(there, str | int | float) and "${" not in str(there) and path not in RULES:
+                yield f"{path}: is a value like {_text(there)}, not a group of keys"
+        elif group:
+            keys = f" ({', '.join(map(str, there))})" if there else ""
+            yield f"{path}={_text(cfg[key])}: is a group of keys{keys}, not a value"
+
+
+def _groups(cfg: Mapping[str, Any], known: Mapping[str, Rule]) -> Iterator[str]:
+    """Values where keys are meant, as a rule speaks of one below; null goes for none of them."""
+    for path in dict.fromkeys(key.rpartition(".")[0] for key in known):
+        node: Any = cfg
+        for part in path.split(".") if path and path not in known else ():
+            node = node.get(part) if isinstance(node, Mapping) else None
+        if node is not None and not isinstance(node, Mapping):
+            keys = ", ".join(key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == path)
+            yield f"{path}={_text(node)}: is a group of keys ({keys}), not a value"
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _values(cfg: Mapping[str, Any], defaults: Mapping[str, Any], known: Mapping[str, Rule]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptft.config import compose
-from ptft.config.overrides import quote
+from ptft.config.overrides import Overrides, quote
 from ptft.config.resolve import Job, resolve
 from ptft.errors import CheckpointError, ConfigError, DataError, Interrupted, PtftError
 from ptft.runs.folder import RunFolder, read_json, write_json
@@ -83,16 +83,29 @@ def run_or_continue(overrides: list[str], description: dict[str, Any], path: Pat
 
 
 def _begin(overrides: list[str], description: dict[str, Any], path: Path) -> tuple[RunFolder, Job]:
-    status, held = read_json(path / "status.json").get("status"), read_json(path / DESCRIPTION).get("identity")
-    cut = status in ("running", "interrupted") and held == description["identity"]
-    if cut and (path / "checkpoints" / "last.pt").exists():
-        return RunFolder.reopen(path), resolve([quote(f"resume={path}")])
-    if path.exists():  # a failed run, or one without a checkpoint yet
-        RunFolder.reopen(path).release()
-        shutil.rmtree(path)
+    ours = read_json(path / DESCRIPTION).get("identity") == description["identity"]
+    if path.exists() and (cut := take_up(path, Overrides.parse(overrides), ours=ours)):
+        return cut
     job, folder = resolve(overrides), RunFolder.claim(path)
     write_json(path / DESCRIPTION, description)
     return folder, job
+
+
+def take_up(path: Path, typed: Overrides, *, ours: bool) -> tuple[RunFolder, Job] | None:
+    """The folder and continuation of a run that was cut in `path`; None where it begins anew, the folder gone.
+
+    typed: what was typed for it, of which only `trusted` counts again. ours: whether the run there is this one.
+    """
+    cut = ours and read_json(path / "status.json").get("status") in ("running", "interrupted")
+    if cut and (path / "checkpoints" / "last.pt").exists():
+        trusted = typed.where(lambda key: key == "trusted").texts
+        return RunFolder.reopen(path), resolve([quote(f"resume={path}"), *trusted])
+    if path.is_symlink():
+        path.unlink()
+    else:  # a failed run, or one without a checkpoint yet
+        RunFolder.reopen(path).release()
+        shutil.rmtree(path)
+    return None
 
 
 def _without_trace(status: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,15 @@ STOPPED = (130, 143)
 """Exit codes of a run that a signal ended."""
 
 
+START = """
+import sys
+sys.path = [entry for entry in sys.path if entry]
+from ptft.launch.worker import main
+main()
+"""
+"""A worker's program. Python looks in the folder that the user stands in first, and nothing there is to be imported."""
+
+
 class Worker:
     """A process that does jobs, one at a time, with `threads` of the machine's."""
 
@@ -29,7 +38,7 @@ class Worker:
 
     def _start(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ptft.launch.worker"],
+            [sys.executable, "-c", START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

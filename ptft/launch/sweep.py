@@ -1,24 +1,25 @@
-"""Sweeps: a folder for the jobs, and at the end a table, means over seeds, results.csv and results.json."""
+"""Sweeps: a folder for the jobs, in which a sweep that was cut goes on where it is started again."""
 
 from __future__ import annotations
 
-import csv
-import io
-import statistics
+import contextlib
+import os
 import time
-from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ptft.config.overrides import Overrides
+from ptft.config.overrides import Overrides, quote
 from ptft.config.resolve import Job
-from ptft.errors import StorageError
-from ptft.runs.folder import read_json, write_json
-from ptft.runtime.system import write_text, writing
+from ptft.errors import ConfigError, PtftError, StorageError
+from ptft.launch.job import execute, take_up
+from ptft.runs.folder import RunFolder, read_json, write_json
+from ptft.runtime import terminal
+from ptft.runtime.system import writing
 
-if TYPE_CHECKING:
-    from ptft.loggers.console import Console
+RECORDS = ".sweep"
+"""The folder in a sweep's own that holds its command and, a file each, where its jobs are."""
 
 
 def new_folder(base: Path) -> Path:
@@ -26,133 +27,94 @@ def new_folder(base: Path) -> Path:
     return base / time.strftime("%Y-%m-%d") / f"{time.strftime('%H-%M-%S')}-{token_hex(2)}"
 
 
-def claim(folder: Path) -> None:
-    """Make a sweep's folder. Raises StorageError where that fails or it holds a sweep already."""
+def pinned(folder: Path, jobs: Sequence[Overrides]) -> list[Overrides]:
+    """The jobs of a sweep, whose `ckpt=latest` means what it meant when the sweep in that folder was first started."""
+    meant = read_json(folder / RECORDS / "command.json").get("latest")
+    return [_with_latest(job, meant.get(str(n))) if isinstance(meant, dict) else job for n, job in enumerate(jobs)]
+
+
+def _with_latest(job: Overrides, path: Any) -> Overrides:
+    if job.typed.get("ckpt") != "latest" or not isinstance(path, str) or "${" in path:
+        return job
+    return Overrides.parse(
+        quote(f"ckpt={path}") if key == "ckpt" else text for text, key in zip(job.texts, job.keys, strict=True)
+    )
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, typed: Sequence[str], planned: Sequence[Job]) -> Iterator[None]:
+    """Inside, the folder is this process's. typed: the sweep's command, without the folder.
+
+    Raises StorageError where it can't be written, is in use, or holds anything but a sweep of the same command.
+    """
+    command = folder / RECORDS / "command.json"
+    before = read_json(command).get("overrides")
     with writing(folder.absolute(), "choose another hydra.sweep.dir"):
         folder.mkdir(parents=True, exist_ok=True)
-        taken = any(folder.iterdir())
-        (folder / "results.json").touch()
+        taken = before is None and any(folder.iterdir())
+        if not taken and before is None:
+            command.parent.mkdir()
     if taken:
         raise StorageError(f"{folder.absolute()}: holds something already; choose another hydra.sweep.dir")
+    if before is not None and before != list(typed):
+        raise StorageError(
+            f"{folder.absolute()}: holds the sweep {' '.join(map(str, before))}; type the same to go on with it, "
+            "or choose another hydra.sweep.dir"
+        )
+    held = RunFolder.reopen(folder)
+    try:
+        if before is None:
+            latest = {
+                n: job.config.ckpt for n, job in enumerate(planned) if job.overrides.typed.get("ckpt") == "latest"
+            }
+            write_json(command, {"overrides": list(typed), "latest": latest})
+        yield
+    finally:
+        held.release()
 
 
-def finish(folder: Path, planned: list[Job], swept: list[str]) -> int:
-    """Collect the results of the planned jobs, print and store them; 0 if all of them finished, else 1.
+def run_job(folder: Path, number: int, job: Job, path: Path) -> dict[str, Any]:
+    """Do the job of that number in `path`, or on from where it was cut when the sweep was started before.
 
-    swept: the keys that were given several values.
+    Its status, failures included. One that was finished stays as it is.
     """
-    jobs = [_job(folder / str(number), number) for number in range(len(planned))]
-    ranked = _ranked(jobs)
-    _write(folder, jobs)
-    from ptft.loggers.console import Console
-
-    report = Console()
-    header, rows = _rows(ranked, swept)
-    report.table(f"\n{len(jobs)} jobs, best first", header, rows)
-    if "seed" in swept:
-        _over_seeds(report, ranked, [key for key in swept if key != "seed"])
-    for job in jobs:
-        if job["message"]:
-            report.say(f"job {job['number']} {job['status']}: {job['message'].splitlines()[0]}", "red")
-    report.say(f"results   {folder.absolute() / 'results.csv'}")
-    best = ranked[0]
-    following = planned[best["number"]].config.stage.get("next")
-    if best["status"] == "finished" and following and best["monitor"]:
-        ckpt = Path(best["folder"]) / "checkpoints" / "best.pt"
-        report.say(f"next      ptft {following.replace('CKPT', str(ckpt))}")
-    return 0 if all(job["status"] == "finished" for job in jobs) else 1
+    before = place(folder, number)
+    status = read_json(before / "status.json") if before else {}
+    if status.get("status") == "finished":
+        terminal.say(f"finished before, in {before}")
+        return {"exit_code": 0, **status}
+    try:
+        held, job = _begin(folder, number, job, before, path)
+    except PtftError as error:
+        failed = {"status": "failed", "exit_code": error.exit_code, "message": str(error)}
+        write_json(_record(folder, number), {"overrides": list(job.overrides.texts), **failed})
+        terminal.say(f"ptft: {error}", error=True)
+        return failed
+    return execute(job, held)
 
 
-def _job(folder: Path, number: int) -> dict[str, Any]:
-    status, summary = read_json(folder / "status.json"), read_json(folder / "summary.json")
-    metrics = {
-        f"{split}/{name}": value for split, found in summary.get("metrics", {}).items() for name, value in found.items()
-    }
-    return {
-        "number": number,
-        "stage": status.get("stage"),
-        "status": status.get("status", "not started"),
-        "overrides": status.get("overrides", []),
-        "metrics": metrics,
-        "monitor": summary.get("best", {}),
-        "message": status.get("message", ""),
-        "folder": str(folder.absolute()),
-    }
+def _begin(folder: Path, number: int, job: Job, before: Path | None, path: Path) -> tuple[RunFolder, Job]:
+    if before and before.exists() and (cut := take_up(before, job.overrides, ours=True)):
+        return cut
+    inside = os.path.relpath(path, folder)
+    if inside.split(os.sep)[0] in ("..", ".", RECORDS):
+        raise ConfigError(f"hydra.sweep.subdir: {path} is no folder for a job below {folder}; name one for each job")
+    held = RunFolder.claim(path)
+    write_json(_record(folder, number), {"folder": inside})
+    return held, job
 
 
-def _ranked(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Best monitored value first; jobs without one last."""
-    sign = -1 if any(job["monitor"].get("mode") == "max" for job in jobs) else 1
-
-    def key(job: dict[str, Any]) -> tuple[bool, float]:
-        value = job["monitor"].get("value")
-        return value is None, 0.0 if value is None else sign * value
-
-    return sorted(jobs, key=key)
+def place(folder: Path, number: int) -> Path | None:
+    """Where the job of that number began; None where it did not, or that is not below the sweep's folder."""
+    said = read_json(_record(folder, number)).get("folder")
+    found = folder / said if isinstance(said, str) else None
+    return found if found and found.resolve().is_relative_to(folder.resolve()) else None
 
 
-def _typed(job: dict[str, Any]) -> dict[str, str]:
-    typed = Overrides.parse(job["overrides"]).typed
-    return {key: "null" if value is None else str(value) for key, value in typed.items()}
+def refusal(folder: Path, number: int) -> dict[str, Any]:
+    """The status of a job that could not begin; empty for any other."""
+    return read_json(_record(folder, number)) if place(folder, number) is None else {}
 
 
-def _rows(jobs: list[dict[str, Any]], swept: list[str]) -> tuple[list[str], list[list[str]]]:
-    names = _shown(jobs)
-    rows = [
-        [
-            str(job["number"]),
-            *(_typed(job).get(key, "") for key in swept),
-            job["status"],
-            *(_number(job["metrics"].get(name)) for name in names),
-        ]
-        for job in jobs
-    ]
-    return ["job", *swept, "status", *names], rows
-
-
-def _shown(jobs: list[dict[str, Any]]) -> list[str]:
-    """Loss and the monitored metric, on the held-out splits."""
-    found = [name for job in jobs for name in job["metrics"]]
-    monitored = {str(job["monitor"].get("metric", "/")).split("/", 1)[1] for job in jobs} - {""}
-    wanted = [f"{split}/{name}" for name in [*sorted(monitored - {"loss"}), "loss"] for split in ("val", "test")]
-    return [name for name in wanted if name in found]
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _over_seeds(report: Console, jobs: list[dict[str, Any]], keys: list[str]) -> None:
-    """Mean ± standard deviation over the seeds of every setting, best first as the jobs are."""
-    names = _shown(jobs)
-    settings: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    for job in jobs:
-        if job["status"] == "finished":
-            settings[tuple(_typed(job).get(key, "") for key in keys)].append(job)
-    rows = []
-    for setting, members in settings.items():
-        values = [[job["metrics"][name] for job in members if job["metrics"].get(name) is not None] for name in names]
-        rows.append([*setting, str(len(members)), *map(_spread, values)])
-    if names and rows:
-        sign = -1 if any(job["monitor"].get("mode") == "max" for job in jobs) else 1
-        rows.sort(key=lambda row: sign * float(row[len(keys) + 1].split()[0] or "nan"))
-        report.table("\nmean ± standard deviation over seeds", [*keys, "seeds", *names], rows)
-
-
-def _spread(values: list[float]) -> str:
-    if not values:
-        return ""
-    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.4f}{deviation}"
-
-
-def _write(folder: Path, jobs: list[dict[str, Any]]) -> None:
-    names = sorted({name for job in jobs for name in job["metrics"]})
-    table = io.StringIO(newline="")
-    writer = csv.writer(table)
-    writer.writerow(["number", "status", "overrides", *names, "folder"])
-    for job in jobs:
-        metrics = [job["metrics"].get(name, "") for name in names]
-        writer.writerow([job["number"], job["status"], " ".join(job["overrides"]), *metrics, job["folder"]])
-    write_text(folder / "results.csv", table.getvalue(), "choose another hydra.sweep.dir")
-    write_json(folder / "results.json", jobs)
+def _record(folder: Path, number: int) -> Path:
+    return folder / RECORDS / f"{number}.json"

@@ -47,7 +47,3 @@ def _read(tasks: queue.SimpleQueue[dict[str, Any] | None], done: threading.Event
     tasks.put(None)
     while not done.wait(AGAIN):
         os.kill(os.getpid(), signal.SIGINT)
-
-
-if __name__ == "__main__":
-    main()

@@ -85,7 +85,7 @@ def write_table(
     values: Sequence[Sequence[float]],
 ) -> None:
     """`confusion_test.json` and the like: names of rows and columns, and the values. Raises StorageError."""
-    content = {"rows": rows, "columns": columns, "values": values}
+    content = {"rows": rows, "columns": columns, "values": [[_finite(value) for value in row] for row in values]}
     write_text(folder / f"{name}_{split}.json", json.dumps(content))
 
 

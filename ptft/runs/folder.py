@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import secrets
@@ -35,6 +36,27 @@ def new_name(base: Path, *names: str | None) -> Path:
     return base / time.strftime("%Y-%m-%d") / "-".join(parts)
 
 
+WRITTEN = (
+    "status.json",
+    "checkpoints",
+    "metrics.jsonl",
+    "run.log",
+    "summary.json",
+    ".hydra",
+    "predictions.csv",
+    "compare.json",
+    "compare.png",
+    "compare.svg",
+    "results.csv",
+    "results.json",
+    "cells",
+    "cell.json",
+    "tensorboard",
+)
+"""What runs write by these names, beside tables of evaluations; a folder that holds one of them is not free."""
+TABLE = re.compile(r"\w+_(train|val|test)\.json")
+
+
 class RunFolder:
     """One run's folder, held by this process until it is released. Raises StorageError where that is impossible."""
 
@@ -59,13 +81,19 @@ class RunFolder:
             raise StorageError(
                 f"{folder.path}: can't be made or written ({reason}); choose another hydra.run.dir"
             ) from error
+        lock = folder.path / ".lock"
+        new = not os.path.lexists(lock)
         folder._hold()
-        before = folder.path / "status.json"
-        folder.goes_on = goes_on is not None and read_json(before).get("stage") == goes_on
-        if before.exists() and not folder.goes_on:
+        folder.goes_on = goes_on is not None and read_json(folder.path / "status.json").get("stage") == goes_on
+        if not folder.goes_on and (taken := folder._taken()):
             folder.release()
+            if new:
+                lock.unlink()
+            run = "status.json" in taken
             raise StorageError(
                 f"{folder.path}: holds a run already; continue it with resume=… or choose another hydra.run.dir"
+                if run
+                else f"{folder.path}: holds {taken[0]} already, which a run writes; choose another hydra.run.dir"
             )
         try:
             folder.status(status="running", **({"stage": goes_on} if goes_on else {}))
@@ -83,9 +111,21 @@ class RunFolder:
         folder._hold()
         return folder
 
+    def _taken(self) -> list[str]:
+        """What of a run's is there; folders that hold nothing are not counted."""
+        found = [entry for entry in self.path.iterdir() if entry.name != ".lock" and self._writes(entry.name)]
+        return [entry.name for entry in found if entry.is_symlink() or not entry.is_dir() or any(entry.iterdir())]
+
     def _hold(self) -> None:
+        """Raises StorageError where it can't, and where what is written goes elsewhere, through a link."""
         try:
-            self._lock = (self.path / ".lock").open("w")
+            links = [entry for entry in self.path.iterdir() if entry.is_symlink() and self._writes(entry.name)]
+            if links:
+                raise StorageError(
+                    f"{links[0]}: is a link to {os.readlink(links[0])}, and a run writes in its own folder only; "
+                    "put what it points at in its place"
+                )
+            self._lock = (self.path / ".lock").open("a")  # which keeps what a user's file of that name holds
             if fcntl:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -100,6 +140,10 @@ class RunFolder:
             raise StorageError(
                 f"{self.path}: can't be written ({error.strerror}); choose another hydra.run.dir"
             ) from error
+
+    @staticmethod
+    def _writes(name: str) -> bool:
+        return name in WRITTEN or name == ".lock" or TABLE.fullmatch(name) is not None
 
     def status(self, **fields: Any) -> None:
         """Write status.json: the fields, this process and the time. Raises StorageError.
@@ -122,7 +166,10 @@ class RunFolder:
     def discard(self) -> None:
         """Undo the claim of a run that never began: its files, and the folders that were made for it."""
         with contextlib.suppress(OSError):  # something of the user's is in them, or they can't be written any more
-            for name in ("run.log", ".hydra/config.yaml", ".hydra/overrides.yaml", ".lock", "status.json"):
+            lock = self.path / ".lock"
+            if lock.stat().st_size == 0:
+                lock.unlink()
+            for name in ("run.log", ".hydra/config.yaml", ".hydra/overrides.yaml", "status.json"):
                 (self.path / name).unlink(missing_ok=True)
             for folder in (self.path / ".hydra", *self._made):
                 folder.rmdir()
@@ -141,8 +188,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def finite(content: Any) -> Any:
+    """The same dicts and lists with None for numbers that are not finite, which JSON does not have."""
+    if isinstance(content, dict):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
 def write_json(path: Path, content: Any) -> None:
-    """Write aside and rename, so that a reader never sees half a file. Raises StorageError.
+    """Write aside and rename, so that a reader never sees half a file; NaN becomes null. Raises StorageError.
 
     A name that is not UTF-8 is escaped as JSON escapes it, and is read again as it was.
     """
@@ -150,7 +206,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def _json(content: Any) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _write_over(path: Path, content: dict[str, Any]) -> bool:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from ptft.builders.run import Run
-from ptft.config.compose import user_conf
 from ptft.config.config import Config
+from ptft.config.yaml_files import user_conf
 from ptft.core import Spec
 from ptft.data import readers
 from ptft.errors import shortened

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ptft.builders.restore import restored, trained_in
-from ptft.checkpoint.load import Checkpoint
+from ptft.checkpoint.load import WEIGHTS, Checkpoint
 from ptft.config.config import Config
 from ptft.config.resolve import Job
 from ptft.core import Batch, Objective, Spec
@@ -24,7 +25,7 @@ from ptft.data import readers
 from ptft.data.readers import Row
 from ptft.errors import ConfigError, DataError, StorageError
 from ptft.loggers.console import Console
-from ptft.runs.folder import RunFolder, write_json
+from ptft.runs.folder import RunFolder, finite, write_json
 from ptft.runtime.device import device_name, find_device, tf32, versions
 from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
@@ -50,6 +51,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     spec = checkpoint.spec
     assert spec
     items = readers.find(spec, str(cfg.input), bool(cfg.whole))
+    target = _target(cfg, folder, checkpoint, items)
     if not items:
         raise DataError(f"input={cfg.input}: no {spec.modality} files there; name a file, a folder or a glob")
     header = {
@@ -77,8 +79,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     _say_unreadable(out, unreadable)
     if len(unreadable) == len(items):
         raise DataError(f"input={cfg.input}: none of the {len(items)} items can be read; the first: {unreadable[0]}")
+    assert target
     rows = _rows(spec, found)
-    target = Path(os.path.expanduser(str(cfg.output))).absolute() if cfg.output else folder.path / "predictions.csv"
     _write(target, rows)
     _close(cfg, out, folder, checkpoint, rows, len(unreadable), target)
     return {}
@@ -102,6 +104,30 @@ def _rows(spec: Spec, found: Sequence[tuple[Any, Row | None]]) -> list[Row]:
             rows += [{"path": str(item)} for item, _ in pairs]
     names = max(rows, key=len)
     return [{name: row.get(name) for name in names} for row in rows]
+
+
+def _target(cfg: Config, folder: RunFolder | None, checkpoint: Checkpoint, items: Sequence[Any]) -> Path | None:
+    """Where the answers go; None in a dry run. Raises ConfigError for a file that is read, or that a run left there."""
+    if not cfg.output:
+        return folder.path / "predictions.csv" if folder else None
+    target = Path(os.path.expanduser(str(cfg.output))).absolute()
+    if not target.exists():
+        return target
+    names = dict.fromkeys(
+        name for item in items for name in (str(item), str(item).rpartition(":")[0])
+    )  # of a line, too
+    if any(_is(target, name) for name in [str(cfg.input), checkpoint.path, *names]):
+        raise ConfigError(f"output={cfg.output}: is read in this run and would be overwritten; name another file")
+    if target.suffix in WEIGHTS or target.name in ("status.json", "summary.json", "metrics.jsonl", "run.log"):
+        raise ConfigError(f"output={cfg.output}: holds weights or belongs to a run; name another file")
+    return target
+
+
+def _is(target: Path, name: str) -> bool:
+    try:
+        return target.samefile(os.path.expanduser(name))
+    except (OSError, ValueError):  # no path
+        return False
 
 
 def _close(
@@ -156,15 +182,22 @@ def _batches(items: Sequence[Any], spec: Spec) -> Iterator[tuple[Sequence[Any], 
 
 
 def _write(target: Path, rows: list[Row]) -> None:
-    """As CSV, or as one JSON object a line where the name ends with .jsonl."""
+    """As CSV, or as one JSON object a line where the name ends with .jsonl; aside first, so that it is always whole."""
+    special = target.exists() and not target.is_file()  # /dev/stdout, say
+    aside = target if special else target.with_name(f".{target.name[:200]}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        with aside.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             if target.suffix == ".jsonl":
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+                file.writelines(json.dumps(finite(row), ensure_ascii=False) + "\n" for row in rows)
             else:
                 _write_csv(file, rows)
+        if not special:
+            os.replace(aside, target)
     except OSError as error:
+        if not special:
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
         raise StorageError(f"{target}: can't be written ({error.strerror}); choose another output") from error
 
 

@@ -13,6 +13,8 @@ from ptft.builders import components
 from ptft.builders.inputs import eval_loader
 from ptft.builders.run import Run, build
 from ptft.checkpoint import file as checkpoint_file
+from ptft.checkpoint.load import held_by
+from ptft.checkpoint.transfer import check_finite
 from ptft.config.resolve import Job
 from ptft.errors import DataError, Interrupted
 from ptft.loggers.console import Console, ConsoleLogger
@@ -81,12 +83,14 @@ def _restore(r: Run, out: Console, folder: RunFolder) -> None:
     start = r.inputs.start
     assert start
     assert start.training
-    if start.meta["fingerprint"] != r.inputs.fingerprint:
+    check_finite(r.objective.state_dict(), start.weights, start.path)
+    if start.meta.get("fingerprint") != r.inputs.fingerprint:
         raise DataError(
             f"{start.path}: the dataset changed since this was saved (its fingerprint differs); "
             "start a new run with ckpt="
         )
-    r.training.load_state_dict(start.weights, start.training)
+    with held_by(start.path):
+        r.training.load_state_dict(start.weights, start.training)
     p = r.training.progress
     cut_metrics(folder.path / "metrics.jsonl", p.step)
     out.say(

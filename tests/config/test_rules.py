@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ptft.config import compose
+from ptft.config import compose, yaml_files
 from ptft.config.validate import check
 from ptft.errors import ConfigError
 from ptft.validators import RULES, rule_named
 from tests.conftest import refused
 
-FILES = sorted(compose.conf_dir().glob("*/*.yaml"))
+FILES = sorted(yaml_files.conf_dir().glob("*/*.yaml"))
 
 
 def composed(*typed):
@@ -97,7 +97,7 @@ def test_a_rule_that_does_not_exist_is_named_with_the_nearest(ptft):
 
 def test_notes_and_shared_files_are_seen_by_nobody(ptft, process):
     shown = ptft("--cfg", "job", "dataset=mnist", "objective=simclr").out
-    assert not [note for note in compose.NOTES if note in shown]
+    assert not [note for note in yaml_files.NOTES if note in shown]
     listed = ptft("ls").out + ptft("ls", "dataset").out + ptft("--help").out
     assert "_image" not in listed
     assert "_views" not in listed

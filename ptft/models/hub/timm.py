@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ptft.checkpoint import hub, state_dict
 from ptft.core import Features, Spec
-from ptft.errors import CheckpointError, ConfigError
+from ptft.errors import CheckpointError, ConfigError, first_line
 from ptft.models.hub.timm_grids import grids, regridded
 from ptft.models.image.base import ImageBackbone, is_small
 
@@ -57,7 +57,7 @@ class TimmBackbone(ImageBackbone):
             self.net: Any = _network(name, self.size, self.channels, small, rates)
             found = _dry(self.net.eval(), (1, self.channels, *self.size))
         except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError) as error:
-            first = str(error).splitlines()[0][:150] if str(error) else type(error).__name__
+            first = first_line(error, 150)
             raise ConfigError(f"{where} ({first}); change dataset.size or model.stem") from error
         if not isinstance(found, Tensor) or found.ndim not in (3, 4) or not hasattr(self.net, "forward_head"):
             raise ConfigError(f"model.name={name}: it gives no single grid of features; choose another")

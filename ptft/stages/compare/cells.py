@@ -18,11 +18,12 @@ from ptft.runtime.paths import cache_dir
 from ptft.stages.compare.design import Cell
 
 
-def finished(cell: Cell, base: Path | None) -> Path | None:
-    """The folder of a finished run that is this cell: below `base`, or of an earlier comparison elsewhere."""
+def finished(cell: Cell, base: Path | None, *, elsewhere: bool) -> Path | None:
+    """The folder of a finished run that is this cell: below `base`, or `elsewhere` of an earlier comparison."""
     places = [] if base is None else [cell.folder(base)]
     with contextlib.suppress(OSError, ValueError):
-        places.append(Path(_pointer(cell.identity).read_text(encoding="utf-8", errors="surrogateescape")))
+        if elsewhere:
+            places.append(Path(_pointer(cell.identity).read_text(encoding="utf-8", errors="surrogateescape")))
     for place in places:
         if _is(cell.identity, place) and read_json(place / "status.json").get("status") == "finished":
             return place

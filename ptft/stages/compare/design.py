@@ -106,8 +106,10 @@ def _arm(name: str, typed: list[str]) -> list[str]:
     """An arm's own overrides, quoted; what is the same for all arms is refused."""
     own = Overrides.parse(quote(text) for text in typed)
     for text, key in zip(own.texts, own.keys, strict=True):
-        if key in (*OWN, "stage", "dataset", "dry_run", "resume"):
+        if key in (*OWN, "stage", "dataset", "dry_run", "resume") or key.split(".")[0].split("/")[0] == "hydra":
             raise ConfigError(f"compare.arms.{name}: {text}: is the same for all arms of a comparison")
+        if key.split(".")[0] == "trusted":
+            raise ConfigError(f"compare.arms.{name}: {text}: type it for the whole comparison, not for an arm")
     return list(own.texts)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.config.resolve import Job
+from ptft.errors import first_line
 from ptft.loggers.console import Console, duration
 from ptft.stages.compare.design import Cell, Design
 from ptft.stages.compare.preflight import Trial
@@ -49,7 +50,7 @@ def progress(out: Console, cell: Cell, record: dict[str, Any], number_of: str, l
     rate = "" if cell.rate is None else f", lr {cell.rate:g}"
     what = f"{number_of}  {cell.arm}, {cell.amount:g}, seed {cell.seed}{rate}"
     if record["value"] is None:
-        out.say(f"{what}: {record['status']}, {record['message'].splitlines()[0]}", "red")
+        out.say(f"{what}: {record['status']}, {first_line(record['message'])}", "red")
         return
     by = Measure(record["metric"], record["mode"], record["split"])
     value = f"{by.split} {by.metric} {number(record['value'], by)}{' %' if share(by) else ''}"

@@ -76,7 +76,9 @@ def record(cell: Cell, folder: Path, status: Mapping[str, Any], *, reused: bool)
         value = None
     measure = {"metric": name, "mode": best["mode"], "split": split}
     cost = {key: summary[key] for key in ("steps", "samples", "seconds", "parameters", "trainable_parameters")}
-    return {**entry, "value": value, "val": metrics.get("val", {}).get(name), **measure, **cost, "reused": reused}
+    val = metrics.get("val", {}).get(name)
+    val = val if val is not None and math.isfinite(val) else None
+    return {**entry, "value": value, "val": val, **measure, **cost, "reused": reused}
 
 
 def measure(records: Iterable[Mapping[str, Any]]) -> Measure | None:

@@ -33,8 +33,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     design, trials = _pinned(read_design(cfg, job.overrides), cfg, folder)
     arms = preflight.arms(design)
     every, base = cells(design, {name: arm.identity for name, arm in arms.items()}), folder.path if folder else None
-    reuse = cfg.compare.reuse
-    reused = {cell: place for cell in every if reuse and (place := finished(cell, base))}
+    reused = {cell: place for cell in every if (place := finished(cell, base, elsewhere=cfg.compare.reuse))}
     missing = [cell for cell in every if cell not in reused]
     _try(design, missing, trials)
     messages.header(out, job, design, len(every), len(reused), base)

@@ -1,0 +1,147 @@
+"""Resuming: what a run or a comparison holds of its command, and what may be typed anew. What it holds is data."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ptft.config import compose
+from ptft.config.overrides import Overrides, quote
+from ptft.config.validate import check_shape
+from ptft.errors import CheckpointError, ConfigError, suggest
+from ptft.runs.folder import read_json
+
+if TYPE_CHECKING:
+    from ptft.config.resolve import Job
+
+FREE_ON_RESUME = (
+    "train.epochs",
+    "train.steps",
+    "train.minutes",
+    "train.patience",
+    "train.every",
+    "train.workers",
+    "train.cuda_graph",
+    "train.checkpoint_activations",
+    "device",
+    "dataset.root",
+    "objective.teacher",
+    "dataset.cache",
+    "trusted",
+    "resume",
+    "logger",
+)
+"""Keys (and what is below them) that may change when a run is continued."""
+
+BUDGET = ("epochs", "steps", "minutes")
+
+
+def again(overrides: Overrides) -> tuple[Overrides, bool]:
+    """`resume=` of a comparison is its command once more, in its folder: the runs that are finished are not repeated.
+
+    Anything else is returned as it is; and whether it was one. The folder may be a stranger's: it does not say what is
+    trusted, where Hydra writes, or what an environment holds. Raises ConfigError naming what has to be typed again.
+    """
+    resume = overrides.typed.get("resume")
+    if resume is None:
+        return overrides, False
+    folder = Path(os.path.expanduser(str(resume))).absolute()
+    stored = folder / ".hydra" / "config.yaml"
+    config = compose.read(stored) if stored.is_file() else None
+    if not isinstance(config, dict) or "reuses" not in _node(config, "stage"):
+        return overrides, False
+    before, ckpt = _command(folder, overrides.typed), config.get("ckpt")
+    if ckpt is not None and (not isinstance(ckpt, str) or "${" in ckpt):
+        raise ConfigError(f"{stored}: ckpt={ckpt}: can't be used; type ckpt=… again")
+    stage = before.typed.get("stage")
+    if not isinstance(stage, str) or "reuses" not in compose.compose([f"stage={stage}"]).stage:
+        raise ConfigError(f"{folder / '.hydra' / 'overrides.yaml'}: stage={stage}: is no comparison")
+    where = [f"hydra.run.dir={folder}", *([f"ckpt={ckpt}"] if ckpt and "ckpt" not in overrides.typed else [])]
+    rest = overrides.where(lambda key: key != "resume")
+    return before.with_(*rest.texts, *map(quote, where)), True
+
+
+def _command(folder: Path, typed: Mapping[str, Any]) -> Overrides:
+    """What was typed for a comparison, without what only a command line may say."""
+    file = folder / ".hydra" / "overrides.yaml"
+    texts = compose.read(file) if file.is_file() else None
+    if not isinstance(texts, list):
+        raise ConfigError(f"{file}: is missing or no list; the comparison can't be continued")
+    stored = Overrides.parse(str(text) for text in texts)
+    kept = stored.where(lambda key: key not in typed and not re.match(r"hydra[./]|trusted\b|resume$", key))
+    if stored.typed.get("trusted") and "trusted" not in typed:
+        said = next(text for text, key in zip(stored.texts, stored.keys, strict=True) if key == "trusted")
+        raise ConfigError(f"resume={folder}: a folder can't say what is trusted; type '{said}' again to continue it")
+    for text, key in zip(kept.texts, kept.keys, strict=True):
+        if re.search(r"\$\{[^}]*:", text):
+            raise ConfigError(f"{file}: {text}: a folder can't ask for what lies outside of it; type {key}=… again")
+    return kept
+
+
+def _node(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = config.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def stored_run(config: dict[str, Any], path: str) -> DictConfig:
+    """A run's configuration; a ptft that wrote it may have known fewer keys, and its values win.
+
+    Raises CheckpointError, naming the file at `path`, for what is no configuration.
+    """
+    known = compose.own()
+    whole = {**known, **config, **{node: {**known[node], **_node(config, node)} for node in ("train", "finetune")}}
+    for node, key in (("train", "every"), ("train", "budget"), ("finetune", "lora")):
+        whole[node][key] = {**known[node][key], **_node(whole[node], key)}
+    try:
+        check_shape(whole, known)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: its configuration can't be used: {error}") from error
+    for group in compose.NEEDED:
+        if not _node(config, group).get("_target_"):
+            raise CheckpointError(f"{path}: its configuration can't be used: it has no {group}")
+    whole["stage"] = {key: value for key, value in config["stage"].items() if key != "next"}  # ptft's own is proposed
+    return compose.known_stage(compose.data(whole))
+
+
+def same_run(cfg: DictConfig, typed: dict[str, Any]) -> None:
+    """Raises ConfigError with a table where what was typed would make it another run."""
+    differences = []
+    for key, value in typed.items():
+        old = cfg.names.get(key) if key in compose.GROUPS else OmegaConf.select(cfg, key, default=KeyError)
+        if old is KeyError and key not in FREE_ON_RESUME:
+            raise ConfigError(f"{key}: there is no such key{suggest(key, compose.flat_keys(cfg))}")
+        if not any(key == free or key.startswith(f"{free}.") for free in FREE_ON_RESUME) and old != value:
+            differences.append(f"{key}: the run has {old}, you typed {value}")
+    if differences:
+        raise ConfigError(
+            "\n".join([*differences, "a run is continued as it is; start a new one with ckpt= to change these"])
+        )
+
+
+def complete(job: Job) -> str | None:
+    """What to say of a finished run whose continuation has nothing to do; None where there is something."""
+    checkpoint, train = job.checkpoint, job.config.train
+    assert checkpoint
+    folder = Path(job.config.resume).parent.parent
+    if read_json(folder / "status.json").get("status") != "finished":
+        return None
+    step, epoch, worse, seconds = (checkpoint.progress.get(key) or 0 for key in ("step", "epoch", "worse", "seconds"))
+    limits = {"epochs": epoch, "steps": step, "minutes": seconds / 60}
+    if train.patience is not None and worse >= train.patience:
+        return (
+            f"{folder}: train.patience={train.patience} ended it at step {step:,}, after {worse} evaluations "
+            "without a better one; type a larger train.patience, or null, to go on"
+        )
+    before = (checkpoint.config or {}).get("train", {}).get("patience")
+    ended_by_patience = before is not None and worse >= before
+    typed = job.overrides.typed
+    raised = {key: typed[f"train.{key}"] for key in limits if typed.get(f"train.{key}") is not None}
+    budget = raised or {key: train[key] for key in limits if train[key] is not None}
+    if all(value > limits[key] for key, value in budget.items()) and (raised or ended_by_patience):
+        return None
+    return f"{folder}: complete at step {step:,}, epoch {epoch:,}; raise train.epochs to go on"

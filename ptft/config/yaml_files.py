@@ -1,0 +1,119 @@
+"""The YAML files of `conf/`: ptft's own and the user's `./conf` before them, as Hydra gets to see them."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from ptft.config import hydra_keys
+
+NOTES = ("_rules_", "_test_")
+"""What a YAML file says beside its keys: what their values must be (ptft.config.rules), and what a test of it types."""
+
+
+def conf_dir() -> Path:
+    """`conf/` inside an installed ptft, else the one at the top of the repository."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def user_conf() -> Path | None:
+    """`./conf` of the folder the user stands in, when it is not ptft's own."""
+    folder = Path.cwd() / "conf"
+    return folder if folder.is_dir() and folder.resolve() != conf_dir().resolve() else None
+
+
+class OptionFiles(FileConfigSource):
+    """Reads the YAML files of a `conf/` for Hydra, which sees neither their notes nor files that begin with `_`.
+
+    Notes are for ptft and its tests and belong to no run; such a file holds keys that options share, and is none.
+    What the user's own files say of Hydra is checked before Hydra sees it, and their `config.yaml`, which may be a copy
+    of an older one, has the keys and groups of ptft's own where it lacks them.
+    """
+
+    @staticmethod
+    def scheme() -> str:
+        return "ptft"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        file = Path(self.path, self._normalize_file_name(config_path))
+        if not file.is_file():
+            return super().load_config(config_path)  # which says so
+        header, content = _read(file, file.stat().st_mtime_ns)
+        where, header = f"{self.scheme()}://{self.path}", dict(header)
+        result = ConfigResult(config=OmegaConf.create(content), path=where, provider=self.provider, header=header)
+        assert isinstance(result.config, DictConfig)
+        if Path(self.path).resolve() != conf_dir().resolve():
+            place = f"{Path(self.path) / config_path}".removesuffix(".yaml") + ".yaml"
+            hydra_keys.check_file(place, result.config, result.header)
+            if place == str(Path(self.path) / "config.yaml"):
+                result.config = _completed(result.config)
+        return result
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        return [name for name in super().list(config_path, results_filter) if not name.startswith("_")]
+
+
+@cache
+def _read(file: Path, changed: int) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """Header and content of a YAML file, without its notes; read once as long as it does not change."""
+    with file.open(encoding="utf-8") as opened:
+        header = ConfigSource._get_header_dict(opened.read(512))
+        opened.seek(0)
+        config = OmegaConf.load(opened)
+    assert isinstance(config, DictConfig)
+    for note in NOTES:
+        config.pop(note, None)
+    content = OmegaConf.to_container(config)
+    assert isinstance(content, dict)
+    return header, {str(key): value for key, value in content.items()}
+
+
+def _completed(theirs: DictConfig) -> DictConfig:
+    """A user's `config.yaml` with what ptft's own says where it is silent; groups in the order of ptft's."""
+    own = OmegaConf.load(conf_dir() / "config.yaml")
+    assert isinstance(own, DictConfig)
+    ours, listed = list(own.pop("defaults")), list(theirs.pop("defaults", None) or [])
+    there = {_chosen(entry) for entry in listed}
+    for at in reversed(range(len(ours))):
+        if _chosen(ours[at]) not in there:
+            later = {_chosen(entry) for entry in ours[at + 1 :]}
+            before = next((i for i, entry in enumerate(listed) if _chosen(entry) in later), len(listed))
+            listed.insert(before, ours[at])
+    merged = OmegaConf.merge(own, theirs)
+    assert isinstance(merged, DictConfig)
+    merged.defaults = ListConfig(listed)
+    return merged
+
+
+def _chosen(entry: Any) -> str:
+    """The group that an entry of a list of defaults chooses in, or its own text."""
+    if not isinstance(entry, DictConfig):
+        return str(entry)
+    return re.sub(r"^(optional |override )*/?", "", str(next(iter(entry), "")))
+
+
+class OurConf(SearchPathPlugin):
+    """Has ptft's `conf/` read by OptionFiles, and puts the user's `./conf` before it, so that an edited copy wins."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for element in search_path.get_path():
+            if element.provider == "main":
+                element.path = f"ptft://{conf_dir()}"
+        if folder := user_conf():
+            search_path.prepend("user", f"ptft://{folder}")
+
+
+Plugins.instance().register(OptionFiles)
+Plugins.instance().register(OurConf)

@@ -1,0 +1,190 @@
+"""What a sweep found: a ranking for each metric that jobs were judged by, means over seeds, results.csv and .json."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import shlex
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptft.config.overrides import Overrides
+from ptft.config.resolve import Job
+from ptft.errors import first_line
+from ptft.launch import sweep
+from ptft.runs.folder import read_json, write_json
+from ptft.runtime.system import write_text
+
+if TYPE_CHECKING:
+    from ptft.loggers.console import Console
+
+Result = dict[str, Any]
+"""What is known of a job, as results.json holds it."""
+
+
+def finish(folder: Path, planned: list[Job], swept: list[str], typed: Sequence[str]) -> int:
+    """Collect the results of the planned jobs, print and store them; 0 if all of them finished, else 1.
+
+    swept: the keys that were given several values; typed: the sweep's command.
+    """
+    jobs = [_job(folder, number) for number in range(len(planned))]
+    _write(folder, jobs)
+    from ptft.loggers.console import Console
+
+    report = Console()
+    rankings = ranked(jobs)
+    for members in rankings:
+        _table(report, members, swept, len(jobs), apart=len(rankings) > 1)
+    for job in jobs:
+        if job["message"]:
+            report.say(f"job {job['number']} {job['status']}: {first_line(job['message'])}", "red")
+    report.say(f"results   {folder.absolute() / 'results.csv'}")
+    left = [job for job in jobs if job["status"] not in ("finished", "failed")]
+    if left:
+        command = shlex.join(["ptft", "-m", *typed, f"hydra.sweep.dir={folder}"])
+        report.say(f"continue  {command}")
+    for members in rankings:
+        if following := _next(members[0], planned):
+            report.say(f"next      {following}")
+    return 0 if all(job["status"] == "finished" for job in jobs) else 1
+
+
+def _next(best: Result, planned: list[Job]) -> str | None:
+    following = planned[best["number"]].config.stage.get("next")
+    if best["status"] != "finished" or not following or not best["monitor"]:
+        return None
+    ckpt = shlex.quote(str(Path(best["folder"]) / "checkpoints" / "best.pt"))
+    return f"ptft {following.replace('CKPT', ckpt)}"
+
+
+def _job(folder: Path, number: int) -> Result:
+    where = sweep.place(folder, number) or folder / str(number)
+    status = sweep.refusal(folder, number) or read_json(where / "status.json")
+    summary = read_json(where / "summary.json")
+    metrics = {
+        f"{split}/{name}": _finite(value)
+        for split, found in summary.get("metrics", {}).items()
+        for name, value in found.items()
+    }
+    monitor = summary.get("best", {})
+    return {
+        "number": number,
+        "stage": status.get("stage"),
+        "status": status.get("status", "not started"),
+        "overrides": status.get("overrides", []),
+        "objective": summary.get("objective"),
+        "metrics": metrics,
+        "monitor": {**monitor, "value": _finite(monitor.get("value"))} if monitor else {},
+        "message": status.get("message", ""),
+        "folder": str(where.absolute()),
+    }
+
+
+def _finite(value: Any) -> Any:
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def ranked(jobs: list[Result]) -> list[list[Result]]:
+    """Jobs that can be compared, each list best first; those without a value are the last of the last list.
+
+    What was judged by another metric, the other way round, or by the loss of another objective is in another list.
+    """
+    judged: dict[Any, list[Result]] = defaultdict(list)
+    for job in jobs:
+        if job["monitor"].get("value") is not None:
+            judged[_measure(job)].append(job)
+    lists = [sorted(members, key=_merit) for members in judged.values()]
+    rest = [job for job in jobs if job["monitor"].get("value") is None]
+    return [*lists[:-1], [*lists[-1], *rest]] if lists else [rest]
+
+
+def _measure(job: Result) -> tuple[Any, ...]:
+    metric = job["monitor"].get("metric")
+    return metric, job["monitor"].get("mode"), job["objective"] if metric == "val/loss" else None
+
+
+def _merit(job: Result) -> float:
+    sign = -1 if job["monitor"].get("mode") == "max" else 1
+    return float(sign * job["monitor"]["value"])
+
+
+def _table(report: Console, jobs: list[Result], swept: list[str], total: int, *, apart: bool) -> None:
+    header, rows = _rows(jobs, swept)
+    measure, mode, objective = _measure(jobs[0])
+    title = f"{total} jobs, best first"
+    if apart:
+        of = f" of {objective}" if objective else ""
+        title = f"{len(jobs)} of {total} jobs, best {measure}{of} first ({mode})"
+    report.table(f"\n{title}", header, rows)
+    if "seed" in swept:
+        _over_seeds(report, jobs, [key for key in swept if key != "seed"])
+
+
+def _typed(job: Result) -> dict[str, str]:
+    typed = Overrides.parse(job["overrides"]).typed
+    return {key: "null" if value is None else str(value) for key, value in typed.items()}
+
+
+def _rows(jobs: list[Result], swept: list[str]) -> tuple[list[str], list[list[str]]]:
+    names = _shown(jobs)
+    rows = [
+        [
+            str(job["number"]),
+            *(_typed(job).get(key, "") for key in swept),
+            job["status"],
+            *(_number(job["metrics"].get(name)) for name in names),
+        ]
+        for job in jobs
+    ]
+    return ["job", *swept, "status", *names], rows
+
+
+def _shown(jobs: list[Result]) -> list[str]:
+    """Loss and the monitored metric, on the held-out splits."""
+    found = [name for job in jobs for name in job["metrics"]]
+    monitored = {str(job["monitor"].get("metric", "")).removeprefix("val/") for job in jobs} - {""}
+    wanted = [f"{split}/{name}" for name in [*sorted(monitored - {"loss"}), "loss"] for split in ("val", "test")]
+    return [name for name in wanted if name in found]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _over_seeds(report: Console, jobs: list[Result], keys: list[str]) -> None:
+    """Mean ± standard deviation over the seeds of every setting, the best mean of what they are judged by first."""
+    names = _shown(jobs)
+    settings: dict[tuple[str, ...], list[Result]] = defaultdict(list)
+    for job in jobs:
+        if job["status"] == "finished" and job["monitor"].get("value") is not None:
+            settings[tuple(_typed(job).get(key, "") for key in keys)].append(job)
+    best_first = sorted(settings.items(), key=lambda setting: statistics.mean(map(_merit, setting[1])))
+    rows = []
+    for setting, members in best_first:
+        values = [[job["metrics"][name] for job in members if job["metrics"].get(name) is not None] for name in names]
+        rows.append([*setting, str(len(members)), *map(_spread, values)])
+    if names and rows:
+        report.table("\nmean ± standard deviation over seeds", [*keys, "seeds", *names], rows)
+
+
+def _spread(values: list[float]) -> str:
+    if not values:
+        return ""
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.4f}{deviation}"
+
+
+def _write(folder: Path, jobs: list[dict[str, Any]]) -> None:
+    names = sorted({name for job in jobs for name in job["metrics"]})
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["number", "status", "overrides", *names, "folder"])
+    for job in jobs:
+        metrics = [job["metrics"].get(name, "") for name in names]
+        writer.writerow([job["number"], job["status"], " ".join(job["overrides"]), *metrics, job["folder"]])
+    write_text(folder / "results.csv", table.getvalue(), "choose another hydra.sweep.dir")
+    write_json(folder / "results.json", jobs)
