@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 from collections import Counter
@@ -14,7 +15,8 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from ptft.builders.restore import restored, trained_in
+from ptft.builders.inputs import step_examples
+from ptft.builders.restore import restored, trained_in, trained_with
 from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import Config
 from ptft.config.resolve import Job
@@ -65,7 +67,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     unreadable: list[str] = []
     options = {**cfg.generate.plain(), "seed": cfg.seed}
     with out.reading("predicting") as progress, torch.inference_mode(), autocast(chosen.precision, device)():
-        for readable, batch, failed in _batches(items, spec):
+        for readable, batch, failed in _batches(items, spec, step_examples(trained_with(job))):
             moved = next(on_device(iter([batch]), device)) if readable else {}
             found += zip(readable, objective.predict(moved, **options) if readable else [], strict=True)
             unreadable += failed
@@ -110,8 +112,11 @@ def _shown(value: str | float, digits: int) -> str:
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
-def _batches(items: Sequence[Any], spec: Spec) -> Iterator[tuple[list[Any], Batch, list[str]]]:
-    """Readable items, their batch and messages about unreadable items, BATCH at a time, read in threads."""
+def _batches(items: Sequence[Any], spec: Spec, rows: int) -> Iterator[tuple[list[Any], Batch, list[str]]]:
+    """Readable items, their batch and messages about unreadable items, BATCH at a time, read in threads.
+
+    A batch is no larger than `rows` of its longest item.
+    """
     module = readers.of(spec)
 
     def read(item: Any) -> Tensor | DataError:
@@ -125,9 +130,23 @@ def _batches(items: Sequence[Any], spec: Spec) -> Iterator[tuple[list[Any], Batc
             part = items[start : start + BATCH]
             found = list(pool.map(read, part))
             good = [(item, value) for item, value in zip(part, found, strict=True) if isinstance(value, Tensor)]
-            batch = module.collate([value for _, value in good], spec) if good else {}
-            batch["index"] = torch.arange(start, start + len(good))
-            yield [item for item, _ in good], batch, [str(error) for error in found if isinstance(error, DataError)]
+            failed = [str(error) for error in found if isinstance(error, DataError)]
+            ends = [*_ends([len(value) for _, value in good], rows), len(good)]
+            for begin, end in itertools.pairwise([0, *ends]):
+                batch = module.collate([value for _, value in good[begin:end]], spec) if end > begin else {}
+                batch["index"] = torch.arange(start + begin, start + end)
+                yield [item for item, _ in good[begin:end]], batch, failed if end == len(good) else []
+
+
+def _ends(lengths: Sequence[int], rows: int) -> list[int]:
+    """Where to cut items of these lengths, in their order, so that padded batches hold no more than `rows` longest."""
+    most, ends, begin, longest = rows * max(lengths, default=0), [], 0, 0
+    for i, length in enumerate(lengths):
+        longest = max(longest, length)
+        if i > begin and longest * (i + 1 - begin) > most:
+            ends.append(i)
+            begin, longest = i, length
+    return ends
 
 
 def _write(target: Path, rows: list[Row]) -> None:
