@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -113,9 +114,21 @@ def train_loader(cfg: Config, examples: Examples, device: torch.device) -> Loade
     )
 
 
-def eval_loader(cfg: Config, examples: Examples, device: torch.device) -> Loader:
-    """Batches for measuring, larger than in training: there is no backward pass to keep activations for."""
-    size, tokens = max(4 * cfg.train.batch_size, 256), cfg.train.get("tokens")
-    return components.loader(
-        examples, size, cfg.seed, device, cfg.train.workers, shuffle=False, tokens=4 * tokens if tokens else None
-    )
+def eval_loader(
+    cfg: Config, examples: Examples, device: torch.device, trained: Mapping[str, Any] | None = None
+) -> Loader:
+    """Batches for measuring, larger than in training: there is no backward pass to keep activations for.
+
+    Examples that have lengths are no more tokens than a training step holds: their longest ones alone may take more
+    memory than all that is kept for a backward pass. trained: how they were trained, `cfg.train` unless it is given.
+    """
+    train = cfg.train if trained is None else trained
+    size, tokens = max(4 * train["batch_size"], 256), train.get("tokens")
+    if examples.lengths is not None and tokens is None:
+        tokens = step_examples(train) * max(1, int(examples.lengths.max()))
+    return components.loader(examples, size, cfg.seed, device, cfg.train.workers, shuffle=False, tokens=tokens)
+
+
+def step_examples(train: Mapping[str, Any]) -> int:
+    """How many examples are computed at once in training: a batch, or a part of one."""
+    return -(-int(train["batch_size"]) // int(train.get("accumulate") or 1))

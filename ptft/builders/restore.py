@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from ptft.builders import components
 from ptft.checkpoint.load import Checkpoint, held_by, open_checkpoint
 from ptft.checkpoint.transfer import load_pretrained
 from ptft.config.config import Config
+from ptft.config.resolve import Job
 from ptft.core import Examples, Objective, Spec
 from ptft.data import readers
 from ptft.errors import CheckpointError, ConfigError
@@ -67,3 +69,11 @@ def trained_in(cfg: Config, checkpoint: Checkpoint, device: torch.device) -> Com
     if layout == "auto":
         layout = stored.get("train", {}).get("layout", "auto")
     return ruled(precision, layout, device)
+
+
+def trained_with(job: Job) -> Mapping[str, Any]:
+    """The batches that the checkpoint was trained with, under what is typed of `train`."""
+    stored = (job.checkpoint.config or {}).get("train", {}) if job.checkpoint else {}
+    known = {key: stored[key] for key in ("batch_size", "tokens", "accumulate") if key in stored}
+    typed = {key.removeprefix("train."): value for key, value in job.overrides.typed.items()}
+    return {**job.config.train.plain(), **known, **{key: typed[key] for key in known if key in typed}}

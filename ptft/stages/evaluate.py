@@ -7,7 +7,7 @@ from typing import Any
 
 from ptft.builders import components
 from ptft.builders.inputs import eval_loader, read_splits, same_channels
-from ptft.builders.restore import restored, trained_in
+from ptft.builders.restore import restored, trained_in, trained_with
 from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import Config
 from ptft.config.resolve import Job
@@ -46,7 +46,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     _header(cfg, out, folder, checkpoint, source, f"{len(examples):,} {split}", device_name(device, chosen))
     if folder is None:
         return {}
-    metrics, tables = evaluate(objective, eval_loader(cfg, examples, device), autocast(chosen.precision, device))
+    batches = eval_loader(cfg, examples, device, trained_with(job))
+    metrics, tables = evaluate(objective, batches, autocast(chosen.precision, device))
     write_tables(folder.path, split, tables)
     for name, table in tables.items():
         _show(out, f"{name}, {split} (rows: true, columns: predicted)", table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 import json
 import os
 from collections import Counter
@@ -16,7 +17,8 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from ptft.builders.restore import restored, trained_in
+from ptft.builders.inputs import step_examples
+from ptft.builders.restore import restored, trained_in, trained_with
 from ptft.checkpoint.load import WEIGHTS, Checkpoint
 from ptft.config.config import Config
 from ptft.config.resolve import Job
@@ -70,7 +72,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     unreadable: list[str] = []
     options = {**cfg.generate.plain(), "seed": cfg.seed}
     with out.reading("predicting") as progress, torch.inference_mode(), autocast(chosen.precision, device)():
-        for part, batch, errors in _batches(items, spec):
+        for part, batch, errors in _batches(items, spec, step_examples(trained_with(job))):
             some = len(errors) < len(part)
             answers = iter(objective.predict(next(on_device(iter([batch]), device)), **options) if some else [])
             found += [(item, None if i in errors else next(answers)) for i, item in enumerate(part)]
@@ -161,8 +163,13 @@ def _shown(value: str | float | None, digits: int) -> str:
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
-def _batches(items: Sequence[Any], spec: Spec) -> Iterator[tuple[Sequence[Any], Batch, dict[int, DataError]]]:
-    """BATCH items, the batch of those that can be read, and why the others (by their place) can't; read in threads."""
+def _batches(
+    items: Sequence[Any], spec: Spec, rows: int
+) -> Iterator[tuple[Sequence[Any], Batch, dict[int, DataError]]]:
+    """Items, the batch of those that can be read, and why the others (by their place) can't; read in threads.
+
+    BATCH of them at the most, and no more than `rows` of the longest.
+    """
     module = readers.of(spec)
 
     def read(item: Any) -> Tensor | DataError:
@@ -175,10 +182,24 @@ def _batches(items: Sequence[Any], spec: Spec) -> Iterator[tuple[Sequence[Any], 
         for start in range(0, len(items), BATCH):
             part = items[start : start + BATCH]
             found = list(pool.map(read, part))
-            values = [value for value in found if isinstance(value, Tensor)]
-            batch = module.collate(values, spec) if values else {}
-            batch["index"] = torch.arange(start, start + len(values))
-            yield part, batch, {i: value for i, value in enumerate(found) if isinstance(value, DataError)}
+            lengths = [len(value) if isinstance(value, Tensor) else 0 for value in found]
+            for begin, end in itertools.pairwise([0, *_ends(lengths, rows), len(part)]):
+                values = [value for value in found[begin:end] if isinstance(value, Tensor)]
+                batch = module.collate(values, spec) if values else {}
+                batch["index"] = torch.arange(start + begin, start + begin + len(values))
+                errors = {i: value for i, value in enumerate(found[begin:end]) if isinstance(value, DataError)}
+                yield part[begin:end], batch, errors
+
+
+def _ends(lengths: Sequence[int], rows: int) -> list[int]:
+    """Where to cut items of these lengths, in their order, so that padded batches hold no more than `rows` longest."""
+    most, ends, begin, longest = rows * max(lengths, default=0), [], 0, 0
+    for i, length in enumerate(lengths):
+        longest = max(longest, length)
+        if i > begin and longest * (i + 1 - begin) > most:
+            ends.append(i)
+            begin, longest = i, length
+    return ends
 
 
 def _write(target: Path, rows: list[Row]) -> None:

@@ -149,3 +149,36 @@ def test_one_file_of_words_questions_or_running_text_is_measured_whole(ptft, kin
     samples = [json.loads(Path(f"run{i}/summary.json").read_text())["samples"] for i in range(2)]
     wanted = {"conll": 12, "squad": 16, "text": -(-len(file.read_bytes()) // 31)}[kind]
     assert samples == [wanted, wanted]
+
+
+@pytest.mark.parametrize("even", [False, True])
+def test_measuring_and_predicting_compute_no_more_tokens_at_once_than_a_training_step(ptft, even):
+    Path("data").mkdir()
+    for split, count in (("train", 16), ("dev", 70)):
+        lines = [f"{'word ' * (9 if even else 1 + i % 9)},{'ab'[i % 2]}" for i in range(count)]
+        Path(f"data/{split}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    sizes: list[int] = []
+
+    def computed(module, given):
+        if isinstance(module, torch.nn.Embedding):
+            sizes.append(given[0].numel())
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(computed)
+    try:
+        model = ("model=bert_tiny", "model.width=16", "model.depth=1", "dataset.tokenizer=bytes", "precision=fp32")
+        batch = ("train.batch_size=8", "train.accumulate=2", "train.steps=2", "dataset.val=null")
+        done = ptft("stage=pretrain", *model, *batch, "dataset=table", "dataset.root=data", "hydra.run.dir=run")
+        assert done.code == 0, done.text
+        most = 4 * 47
+        assert max(sizes) <= most
+        sizes.clear()
+        done = ptft("stage=evaluate", "ckpt=run", "dataset.val=val", "split=val", "hydra.run.dir=measured")
+        assert done.code == 0, done.text
+        assert max(sizes) <= most
+        sizes.clear()
+        done = ptft("stage=predict", "ckpt=run", "input=data/dev.csv", "output=out.csv")
+        assert done.code == 0, done.text
+        assert max(sizes) <= most
+    finally:
+        hook.remove()
+    assert len(Path("out.csv").read_text().splitlines()) == 71
