@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from ptft.core import Batch, Spec
 from ptft.data import files, records
+from ptft.data.folders import listed_path
 from ptft.data.readers import Unreadable, of_rows
-from ptft.data.records import listed_path
 from ptft.errors import ConfigError, DataError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
