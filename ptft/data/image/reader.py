@@ -6,6 +6,7 @@ white, 16-bit values are scaled to 8 bit, EXIF orientation is applied.
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ def find(path: Path | str) -> list[Path]:
 
 def items(path: str, spec: Spec) -> list[Path | Unreadable]:
     """As `find`; of a table with a column `path` the images that it lists."""
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
         return list(find(path))
     return of_rows(file, lambda fields, where: listed_path(file.parent, fields, where))
