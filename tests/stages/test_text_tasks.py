@@ -174,3 +174,18 @@ def test_what_does_not_fit_together_is_refused(typed, said, ptft, tmp_path):
     numbers(tmp_path / "data")
     data = ("dataset=table", f"dataset.root={tmp_path / 'data'}")
     refused(ptft("stage=pretrain", *SHORT, *data, *typed, "train.steps=1", "hydra.run.dir=run"), 2, said)
+
+
+def test_a_number_each_is_said_and_no_task_for_classes(ptft, tmp_path):
+    numbers(tmp_path)
+    typed = (
+        "stage=pretrain",
+        *SHORT,
+        "dataset=table",
+        f"dataset.root={tmp_path}",
+        "dataset.target=number",
+        "dry_run=true",
+    )
+    refused(ptft(*typed), 2, "objective=classify: dataset.target=number", "objective=regress")
+    done = ptft(*typed, "objective=regress")
+    assert "24 train, 24 val; a number each" in done.out
