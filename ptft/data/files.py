@@ -214,12 +214,12 @@ def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
 def located(folder: Path, name: str) -> Path:
     """The file that a list in `folder` calls `name`, though it may be written in another Unicode form on the disk."""
     path = folder / name
-    if name.isascii() or path.exists():
+    if name.isascii() or os.path.exists(path):
         return path
     found = folder
     for part in Path(name).parts:
         step = found / part
-        if not step.exists() and found.is_dir():
+        if not os.path.exists(step) and os.path.isdir(found):
             step = next((entry for entry in found.iterdir() if nfc(entry.name) == nfc(part)), step)
         found = step
     return found

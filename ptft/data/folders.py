@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ptft.data import files, splits
-from ptft.data.files import nfc
+from ptft.data.files import located, nfc
 from ptft.data.labels import fraction_among, unlabelled
-from ptft.data.records import RowError, Unusable, as_text, listed_path, records
+from ptft.data.records import RowError, Unusable, as_text, records
 from ptft.errors import DataError
+
+
+def listed_path(folder: Path, fields: Mapping[str, Any], where: str) -> Path:
+    """The file that a row of a list in `folder` names as `path` (or `audio_filepath`, as NeMo calls it).
+
+    Raises DataError at `where` for a row that names none.
+    """
+    name = as_text(fields.get("path")) or as_text(fields.get("audio_filepath"))
+    if "\0" in name:
+        raise RowError(where, "has a zero byte in its path")
+    if not name:
+        raise RowError(where, f"has no path ({', '.join(map(str, list(fields)[:8]))})")
+    return located(folder, name)
 
 
 class Media(NamedTuple):
@@ -118,10 +131,10 @@ def _list_folder(root: Path, train: str, media: Media, labelled: bool, told: Tol
                 return {folder.name: _list_flat(folder, media) for folder in folders}
             raise refused(root / train, f"holds {media.noun}, but no folder for each class", media)
         return {"": _list_classes(folders, media)}
-    flat_ones = [f for f in folders if f.name != train and not _folders(f) and _holds(f, media)] if labelled else []
-    for folder in flat_ones:
-        told.leave_out(folder.name, f"{folder} has no folders of classes")
-    return {folder.name: _list_classes(_folders(folder), media) for folder in folders if folder not in flat_ones}
+    for folder in folders if labelled else ():
+        if folder.name != train and not _folders(folder) and _holds(folder, media):
+            told.leave_out(folder.name, f"{folder} has no folders of classes")
+    return {folder.name: _list_classes(_folders(folder), media) for folder in folders}
 
 
 def _is_divided(root: Path, folders: list[Path], train: str) -> bool:
@@ -210,9 +223,9 @@ def _list_table(
             told.note(said)
     except RowError as error:
         raise DataError(f"dataset.root: {error}") from error
-    listings: dict[str, Listing] = {}
+    listings = {row.split: Listing([], []) for row in rows}
     for row in kept:
-        listing = listings.setdefault(row.split, Listing([], []))
+        listing = listings[row.split]
         listing.paths.append(row.path)
         listing.names.append(row.label)
     if "" in listings and len(listings) > 1:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ptft.data.examples import MOST_SKIPPED_FRACTION
-from ptft.data.files import json_values, located, nfc, read_file
+from ptft.data.files import json_values, nfc, read_file
 from ptft.data.source import unknown
 from ptft.errors import DataError
 
@@ -56,17 +56,6 @@ class TextRecord(NamedTuple):
     texts: tuple[str, ...]
     label: str | None
     where: str
-
-
-def listed_path(folder: Path, fields: Mapping[str, Any], where: str) -> Path:
-    """The file that a row of a list in `folder` names as `path` (or `audio_filepath`, as NeMo calls it).
-
-    Raises DataError at `where` for a row that names none.
-    """
-    name = as_text(fields.get("path")) or as_text(fields.get("audio_filepath"))
-    if not name:
-        raise RowError(where, f"has no path ({', '.join(map(str, list(fields)[:8]))})")
-    return located(folder, name)
 
 
 class RowError(DataError):
@@ -153,6 +142,20 @@ def text_rows(file: Path, columns: Columns, *, unlabelled: bool = False) -> Iter
 def first_cells(file: Path) -> list[str]:
     """The first row of a CSV or TSV file, empty where there is none; of a JSON file nothing."""
     return [] if file.suffix.lower() in JSON else next(_cells(file), (0, []))[1]
+
+
+def has_label(file: Path, columns: Columns) -> bool:
+    """Whether the first row of the file has the label's column, if one is asked for; an empty file is told later."""
+    if columns.label is None:
+        return True
+    if file.suffix.lower() in JSON:
+        fields = next(_objects(file), (0, None))[1]
+        return not isinstance(fields, dict) or columns.label in [nfc(key) for key in fields]
+    first = first_cells(file)
+    try:
+        return not first or _places(file, first, columns, True)[1] is not None
+    except DataError:
+        return True
 
 
 def _texts_of_objects(file: Path, columns: Columns, unlabelled: bool) -> Iterator[TextRecord | RowError]:

@@ -97,10 +97,7 @@ class DividedSource(Source):
 
     @abstractmethod
     def load(self, split: str) -> SplitExamples:
-        """All examples of one of the dataset's own splits: `labels` count its own classes.
-
-        Raises DataError if it is missing or broken.
-        """
+        """All examples of one of the dataset's own splits: `labels` count its own classes. Raises DataError."""
 
     def choose(self, part: Part) -> Examples:
         """The examples of `part`, with its labels if they are classes, as batches are to be made of them."""
@@ -122,7 +119,7 @@ class DividedSource(Source):
             self.notes = (*self.notes, sentence)
 
     def leave_out(self, split: str, why: str) -> None:
-        """Say that a split of the dataset is not used; it is an error where it is asked for as val."""
+        """Say that a split is not used; it is an error where it is asked for as val."""
         self.left_out[split] = why
         self.note(f"{why} and is not used; stage=predict answers it")
 
@@ -235,15 +232,15 @@ class DividedSource(Source):
         if self.test == self.train:
             self.test = None
             self.note(f"trained on the {self.train} split (dataset.train), so there is no test split")
-        if self.test == "test" and "test" not in self.splits:
+        if self.test in self.left_out or (self.test == "test" and "test" not in self.splits):
             self.test = None
         if self.val == self.train:
             raise ConfigError(f"dataset.val={self.val}: is the split to train on; a fraction of it (0.1) or null works")
         for key, value in (("train", self.train), ("val", self.val), ("test", self.test)):
+            hint = "; a fraction of train (dataset.val=0.1) or null works as well" if key == "val" else ""
+            if value in self.left_out:
+                raise DataError(f"dataset.{key}={value}: {self.left_out[value]}{hint}")
             if isinstance(value, str) and value not in self.splits:
-                hint = "; a fraction of train (dataset.val=0.1) or null works as well" if key == "val" else ""
-                if value in self.left_out:
-                    raise DataError(f"dataset.{key}={value}: {self.left_out[value]}{hint}")
                 raise ConfigError(unknown(f"dataset.{key}", value, self.splits) + hint)
 
     def _check_classes(self) -> None:

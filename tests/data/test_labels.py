@@ -19,7 +19,6 @@ def test_a_number_is_finite_as_a_float_of_32_bits_or_none():
 def test_many_numbers_that_are_not_whole_are_told():
     tenths = [f"{i / 10:.1f}" for i in range(30)]
     assert fraction_among(tenths) == "0.1"
-    assert fraction_among(tenths[:10]) is None
     assert fraction_among([*tenths, "none"]) is None
     assert fraction_among([f"{i}.0" for i in range(30)]) is None
     assert fraction_among([f"v{name}" for name in tenths]) is None

@@ -187,3 +187,18 @@ def test_a_tokenizer_that_was_typed_is_needed_once(ptft, tmp_path):
     for again in (("stage=evaluate", "ckpt=run"), ("resume=run", "train.steps=3"), ("resume=run", "train.steps=4")):
         found = ptft(*again)
         assert found.code == 0, found.text
+
+
+def test_a_number_each_is_said_and_no_task_for_classes(ptft, tmp_path):
+    numbers(tmp_path)
+    typed = (
+        "stage=pretrain",
+        *SHORT,
+        "dataset=table",
+        f"dataset.root={tmp_path}",
+        "dataset.target=number",
+        "dry_run=true",
+    )
+    refused(ptft(*typed), 2, "objective=classify: dataset.target=number", "objective=regress")
+    done = ptft(*typed, "objective=regress")
+    assert "24 train, 24 val; a number each" in done.out

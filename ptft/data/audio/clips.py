@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ptft.data.records import RowError, as_text, listed_path
+from ptft.data.folders import listed_path
+from ptft.data.records import RowError, as_text
 
 Span = tuple[float, float | None]
 """From one second to another, or to the end."""

@@ -65,6 +65,7 @@ class AudioManifest(AudioSource):
             raise ConfigError(f"dataset.root is not set; {EXPECTED}")
         unusable = Unusable(self.on_error)
         rows, column = _rows(self.root, unusable)
+        self.rows: dict[str, list[Utterance]] = {row.split: [] for row in rows}
         rows = self._labelled(rows, column, unusable)
         if said := unusable.note(len(rows), str(self.root)):
             self.note(said)
@@ -73,10 +74,9 @@ class AudioManifest(AudioSource):
         self.units = units if column == "text" else None
         if self.units and lowercase:
             rows = [row._replace(text=row.text.lower()) for row in rows]
-        self.rows: dict[str, list[Utterance]] = {}
         for row in rows:
-            self.rows.setdefault(row.split, []).append(row)
-        leading = self.leading(self.rows)
+            self.rows[row.split].append(row)
+        leading = self.leading(split for split, found in self.rows.items() if found)
         known = [row.text for row in self.rows[leading]]
         self.note_scaling([row.clip.path for row in self.rows[leading][:20]])
         classes, tokenizer = tuple(sorted(set(known))), None

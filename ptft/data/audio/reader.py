@@ -51,7 +51,7 @@ def find(path: Path | str) -> list[Path]:
 
 def items(path: str, spec: Spec) -> Sequence[Path | Clip | Unreadable]:
     """As `find`; of a table (path, and perhaps start and end) the recordings that it lists."""
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
         return find(path)
     return of_rows(file, lambda fields, where: clip_of(file.parent, fields, where))

@@ -60,9 +60,9 @@ def _listed(root: Path) -> dict[str, Listing]:
 
 def _held(file: Path) -> frozenset[str]:
     try:
-        return frozenset(file.read_text(encoding="utf-8").split())
-    except OSError as error:
-        raise DataError(f"{file}: can't be read ({error.strerror}); {EXPECTED}") from error
+        return frozenset(files.read_file(file).split())
+    except DataError as error:
+        raise DataError(f"{error}; {EXPECTED}") from error
 
 
 def sample(root: Path, count: int = 6) -> None:

@@ -9,6 +9,7 @@ bits, have no range of their own, so they are scaled from the image's least valu
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 from collections.abc import Sequence
@@ -22,8 +23,8 @@ from torch.nn import functional
 
 from ptft.core import Batch, Spec
 from ptft.data import files, records
+from ptft.data.folders import listed_path
 from ptft.data.readers import Unreadable, of_rows
-from ptft.data.records import listed_path
 from ptft.errors import ConfigError, DataError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -54,7 +55,7 @@ def find(path: Path | str) -> list[Path]:
 
 def items(path: str, spec: Spec) -> list[Path | Unreadable]:
     """As `find`; of a table with a column `path` the images that it lists."""
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
         return list(find(path))
     return of_rows(file, lambda fields, where: listed_path(file.parent, fields, where))

@@ -6,6 +6,7 @@ beginning counts, or with `"keep": "end"` the end; a source with more than one c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from glob import glob
@@ -54,7 +55,7 @@ def find_whole(path: Path | str) -> list[Item | Unreadable]:
 
 def text_files(path: Path | str, suffixes: frozenset[str] = SUFFIXES) -> list[Path]:
     """A file whatever its suffix; in a folder all below it with one of `suffixes`, not hidden; or a glob. Sorted."""
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if path.is_file():
         return [path]
     if path.is_dir():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Examples
-from ptft.data.labels import NO_LABEL, fraction_among, number
+from ptft.data.labels import MANY, NO_LABEL, fraction_among, number
 from ptft.data.records import Columns, RowError, TextRecord, Unusable, first_cells, read_texts
 from ptft.data.splits import parts_said
 from ptft.data.text.examples import TextExamples
@@ -49,10 +49,11 @@ class RowTexts(TextSource):
         rows = self.rows(leading)
         names = {str(row.label) for row in rows} if target in ("class", None) else set()
         if target is None and (example := fraction_among(names)) is not None:
-            raise ConfigError(
-                f"dataset.target: {leading} has {len(names)} labels that are all numbers, e.g. {example}; "
-                "dataset.target=number objective=regress predicts the number, dataset.target=class makes them classes"
-            )
+            said = f"{leading} has {len(names)} labels that are all numbers, e.g. {example}"
+            regress = "dataset.target=number objective=regress predicts the number"
+            if len(names) > MANY:
+                raise ConfigError(f"dataset.target: {said}; {regress}, dataset.target=class makes them classes")
+            self.note(f"{said}, and each is a class; {regress}")
         shape: dict[str, object] = {"reader": "sentences", "columns": list(self.columns.text)}
         if self.columns.header and all(isinstance(name, int) for name in self.columns.text):
             shape["header"] = True
@@ -96,8 +97,6 @@ class RowTexts(TextSource):
         own = {"val": self.val, "test": self.test}.get(name)
         if isinstance(own, str) and name not in self._made and self._is_unlabelled(own):
             self.leave_out(own, f"{self.files[own][0].name if own in self.files else own} has no labels")
-            self.splits = tuple(split for split in self.splits if split != own)
-            self.test = None if name == "test" else self.test
             self.check()
         return super().split(name)
 

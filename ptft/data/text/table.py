@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ptft.data.records import SUFFIXES, Column, Columns, TextRecord, Unusable
+from ptft.data.records import SUFFIXES, Column, Columns, TextRecord, Unusable, has_label
 from ptft.data.source import unknown
 from ptft.data.splits import divide, split_by_stem, split_files
 from ptft.data.text.row_source import RowTexts
@@ -78,6 +78,9 @@ class TableTexts(RowTexts):
         if "" in self.files:
             rows = self.rows("")
             self._rows |= divide(rows, split_seed, [str(row.label) for row in rows])
+        for split in [split for split in self.files if split not in (self.train, "")]:
+            if not has_label(self.files[split][0], self.columns):
+                self.leave_out(split, f"{self.files.pop(split)[0].name} has no labels")
         if layout is None:
             self.say_headers(self.files)
         self.describe_rows(("train", "val", "test") if "" in self.files else self.files, target)

@@ -215,3 +215,11 @@ def test_tones_are_functions_of_their_number():
     assert source.split("train").labels.bincount().tolist() == [8, 8, 8, 8, 7, 7, 7, 7]
     strings = Tones(count=30, held_out=8, words=[2, 3]).split("train").take(torch.arange(30))
     assert set(strings["target_length"].tolist()) == {2, 3}
+
+
+def test_classes_of_val_alone_are_left_out_where_some_are_kept(tmp_path):
+    audio_folder.sample(tmp_path)
+    audio_reader.write(tmp_path / "val" / "new" / "0.wav", torch.ones(800, dtype=torch.int16), 8000)
+    with pytest.raises(DataError, match="val has the class 'new', which train has not"):
+        AudioFolder(root=tmp_path).split("val")
+    assert len(AudioFolder(root=tmp_path, classes=["low", "high"]).split("val")) == 12

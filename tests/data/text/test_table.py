@@ -28,6 +28,10 @@ def test_labels_that_are_many_numbers_are_asked_about(tmp_path):
     with pytest.raises(ConfigError, match=r"24 labels that are all numbers, e\.g\. \d\.\d; dataset\.target=number obj"):
         source(root)
     assert len(source(root, target="class").spec.classes) == 24
+    halves = [(text, str(i % 5 / 2)) for i, (text, _) in enumerate(ROWS)]
+    few = source(table(tmp_path / "few", train=halves, dev=halves))
+    assert few.notes[0].startswith("train has 5 labels that are all numbers, e.g. 0.5, and each is a class; ")
+    assert not source(table(tmp_path / "whole", train=[(t, f"{v[0]}.0") for t, v in halves], dev=halves[:2])).notes
     assert source(root, target="number").split("val").labels.tolist() == pytest.approx([0, 0.2, 0.4, 0.6])
 
 
