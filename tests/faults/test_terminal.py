@@ -155,7 +155,7 @@ def test_control_characters_are_shown_and_lines_stay():
     ("module", "typed", "extra"),
     [
         ("torch.utils.tensorboard.writer", ["logger=tensorboard"], "pip install 'ptft[tensorboard]'"),
-        ("timm", ["model=timm"], "pip install 'ptft[timm]'"),
+        ("timm", ["model=timm", "model.name=resnet10t"], "pip install 'ptft[timm]'"),
     ],
 )
 def test_row_64_a_missing_extra_is_named_with_how_to_install_it(ptft, monkeypatch, module, typed, extra):
