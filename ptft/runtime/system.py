@@ -104,7 +104,10 @@ def worker_failure(error: BaseException, exit_codes: Iterable[int] = ()) -> Reso
     named = re.search(r"by signal: (.+?)\.", text)
     names = [named[1]] if named else [signal.strsignal(-code) for code in killed]
     how = f"was ended by a signal ({names[0]})" if names else "died"
-    return ResourceError(f"a reading process {how}, perhaps for lack of memory; try fewer train.workers (0 reads here)")
+    lack = "memory" if names else "memory or of open files (ulimit -n)"
+    return ResourceError(
+        f"a reading process {how}, perhaps for lack of {lack}; try fewer train.workers (train.workers=0 reads here)"
+    )
 
 
 def _of_machine(error: BaseException) -> ResourceError | None:

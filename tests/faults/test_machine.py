@@ -75,16 +75,18 @@ def batches(examples, workers=2):
     return sum(1 for _ in from_workers(examples, list(torch.arange(len(examples)).split(4)), workers))
 
 
-@pytest.mark.parametrize("spare", [1, 3, 5, 8, 11, 14, 16, 18])
+@pytest.mark.parametrize("spare", [1, 5, 10, 15, 16, 17, 18, 19, 20])
 def test_row_50_few_handles_are_named_at_once_and_nobody_is_left(limited, capfd, spare):
     """Wherever they run out: here, in a worker, or in its thread that hands out shared memory."""
     gc.collect()
     limited(len(os.listdir("/proc/self/fd")) - 1 + spare)
     try:
         assert batches(Ones(64, 4)) == 16
-    except ResourceError as error:
-        assert "too many open files" in str(error)  # noqa: PT017  # either is right
-        assert "train.workers=0" in str(error)  # noqa: PT017
+    except (ResourceError, RuntimeError) as error:  # the latter where the death of a worker interrupts this process
+        known = understood(error)
+        assert isinstance(known, ResourceError)
+        assert "open files" in str(known)
+        assert "train.workers=0" in str(known)
     assert not multiprocessing.active_children()
     assert capfd.readouterr() == ("", "")
 

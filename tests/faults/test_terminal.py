@@ -149,3 +149,15 @@ def test_a_name_of_another_encoding_is_escaped_and_read_again(ptft, tmp_path):
 def test_control_characters_are_shown_and_lines_stay():
     assert visible("a\nb\tc\x1b\r\x85\u2028é данные") == "a\nb\tc" r"\x1b\r\x85\u2028" "é данные"
     assert visible("a\nb\tc", lines=False) == r"a\nb\tc"
+
+
+@pytest.mark.parametrize(
+    ("module", "typed", "extra"),
+    [
+        ("torch.utils.tensorboard.writer", ["logger=tensorboard"], "pip install 'ptft[tensorboard]'"),
+        ("timm", ["model=timm", "model.name=resnet10t"], "pip install 'ptft[timm]'"),
+    ],
+)
+def test_row_64_a_missing_extra_is_named_with_how_to_install_it(ptft, monkeypatch, module, typed, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    refused(ptft("stage=pretrain", "train.steps=1", "device=cpu", *typed), 2, extra)
