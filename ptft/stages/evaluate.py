@@ -6,7 +6,7 @@ from typing import Any
 
 from ptft.builders import components
 from ptft.builders.inputs import eval_loader, read_splits, same_channels
-from ptft.builders.restore import restored, trained_in
+from ptft.builders.restore import check_spec, restored, trained_in
 from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import Config
 from ptft.config.resolve import Job
@@ -32,6 +32,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     device = find_device(cfg.device)
     chosen = trained_in(cfg, checkpoint, device)
     tf32(cfg.train.tf32, device)
+    check_spec(checkpoint)
     labelled = "label" in components.needs(cfg.objective, cfg.trusted)
     source = components.source(cfg.dataset, checkpoint.spec, cfg.trusted, labelled=labelled)
     same_channels(checkpoint, source)

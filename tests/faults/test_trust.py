@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from ptft.checkpoint import file as checkpoint_file
+from ptft.launch.pool import Worker
 from tests.conftest import SMALL, contents, refused, summary
 
 RUN = ("stage=pretrain", *SMALL, "dataset.held_out=20")
@@ -81,7 +82,7 @@ def stored_comparison(folder, ckpt, *typed, config=None):
     """The folder of a comparison that a stranger wrote by hand."""
     written(folder / "status.json", json.dumps({"stage": "compare", "status": "interrupted"}))
     written(folder / ".hydra" / "config.yaml", yaml.dump({"stage": {"reuses": True}, "ckpt": ckpt, **(config or {})}))
-    small = ["compare.seeds=1", "compare.per_class=[1]", "compare.only=finetune", "train.steps=2", "dataset.limit=40"]
+    small = ["compare.seeds=1", "compare.per_class=[1]", "compare.only=finetune", "train.steps=2"]
     written(folder / ".hydra" / "overrides.yaml", yaml.dump(["stage=compare", *small, *typed]))
 
 
@@ -96,9 +97,8 @@ def test_the_folder_of_a_comparison_does_not_say_what_is_trusted(ptft, evil, pre
     stored_comparison(evil / "theirs", str(pretrained), "trusted=[evilpkg]", "model._target_=evilpkg.Net")
     refused(ptft("resume=theirs"), 2, "trusted=[evilpkg]", "again")
     refused(ptft("resume=theirs", "trusted=[other]"), 2, "evilpkg.Net", "refused")
-    stored_comparison(
-        evil / "theirs", str(pretrained), "compare.arms.x=['trusted=[evilpkg]','model._target_=evilpkg.N']"
-    )
+    arm = "compare.arms.x=['trusted=[evilpkg]','model._target_=evilpkg.Net']"
+    stored_comparison(evil / "theirs", str(pretrained), arm)
     refused(ptft("resume=theirs"), 2, "compare.arms.x", "trusted=[evilpkg]")
     assert not (evil / "marker").exists()
 
@@ -169,17 +169,13 @@ def test_a_run_writes_through_no_link_out_of_its_folder(ptft, tmp_path, pretrain
     assert after == before
 
 
-def test_a_process_that_is_started_imports_nothing_from_the_users_folder(tmp_path, process, pretrained):
-    for name in ("queue", "json", "hydra_plugins/theirs", "sitecustom"):
+def test_a_process_that_is_started_imports_nothing_from_the_users_folder(tmp_path, process):
+    for name in ("queue", "json", "hydra_plugins/theirs"):
         written(tmp_path / f"{name}.py", f"open({str(tmp_path / 'marker')!r}, 'w')\n")
-    few = (
-        "compare.only=finetune",
-        "compare.per_class=[1]",
-        "compare.seeds=1",
-        "train.steps=2",
-        "train.layout=contiguous",
-    )
-    typed = ("stage=compare", f"ckpt={pretrained}", *few, "precision=fp32", "hydra.run.dir=compared")
-    result = process(*typed, "compare.processes=2", cwd=tmp_path)
-    assert result.code == 0, result.text
+    assert process("stage=pretrain", "seed=x", cwd=tmp_path).code == 2
+    worker = Worker(1)
+    status = worker.run(["stage=pretrain", "seed=x"], {"identity": "a"}, tmp_path / "cell")
+    worker.close()
+    worker.end()
+    assert status["exit_code"] == 2
     assert not (tmp_path / "marker").exists()
