@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ptft.builders import components
+from ptft.builders.restore import check_spec
 from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import Config
 from ptft.config.resolve import Job
@@ -53,6 +54,7 @@ def inputs(job: Job, out: Console) -> Inputs:
     if cfg.train.keep_memory and device.type == "cpu":
         process.keep_freed_memory()
     seed_everything(cfg.seed)
+    check_spec(checkpoint)
     labelled = "label" in components.needs(cfg.objective, cfg.trusted)
     source = components.source(cfg.dataset, checkpoint.spec if checkpoint else None, cfg.trusted, labelled=labelled)
     splits = read_splits(source, SPLITS, cfg, device, out)

@@ -32,11 +32,18 @@ def restored(
     if not checkpoint.has_task:
         raise ConfigError(f"ckpt={checkpoint.path}: holds a backbone and no task; finetune it first")
     assert checkpoint.spec
+    check_spec(checkpoint)
     spec = replace(checkpoint.spec, shape=shape or checkpoint.spec.shape)
     with nullcontext() if cfg.trusted else held_by(checkpoint.path):
-        readers.of(spec).describe(spec)
         built = components.objective(cfg.model, cfg.objective, spec, None, cfg.trusted, reference)
     return _loaded(built, checkpoint)
+
+
+def check_spec(checkpoint: Checkpoint | None) -> None:
+    """Raises CheckpointError where a checkpoint's Spec does not say what its modality needs."""
+    if checkpoint and checkpoint.spec:
+        with held_by(checkpoint.path):
+            readers.of(checkpoint.spec).describe(checkpoint.spec)
 
 
 def rebuilt(path: str, key: str, trusted: tuple[str, ...] = ()) -> tuple[Objective, Spec]:

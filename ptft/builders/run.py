@@ -140,7 +140,8 @@ def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Tr
     """All that moves while the run trains, at its start."""
     options, device, l2sp = cfg.train, given.device, cfg.finetune.l2sp
     built, phases, precision = task.objective, task.phases, execution.compute_format.precision
-    optimizer = components.optimizer(cfg.optimizer, built, phases, l2sp is not None, cfg.trusted)
+    with _built_from(cfg, given.start if cfg.resume else None):
+        optimizer = components.optimizer(cfg.optimizer, built, phases, l2sp is not None, cfg.trusted)
     backbone = {name: p for name, p in built.backbone.named_parameters() if p in phases.scales}
     per_epoch, val = len(execution.loader), given.splits.get("val")
     if options.compile:

@@ -31,6 +31,8 @@ NEEDED = ("model", "dataset", "objective", "optimizer", "schedule", "stage")
 """Groups of which an option must be chosen."""
 SEVERAL = ("logger",)
 """Groups of which any number of options can be chosen, each a node of its own below the group."""
+UNREADABLE = (HydraException, OmegaConfBaseException, ValueError, RecursionError)
+"""What a composition raises for what was typed, or stands in a YAML."""
 RUNS = {"dir": "outputs"}
 """`hydra.run` of ptft's own `config.yaml`: where runs that nobody names get folders of their own."""
 SWEEPS = "outputs/sweeps"
@@ -60,7 +62,7 @@ def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
     with _session():
         try:
             cfg = hydra.compose("config", list(overrides.texts), return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException) as error:
+        except UNREADABLE as error:
             raise _explain(overrides, error) from error
     hydra_keys.check_composed(cfg.hydra, overrides.where(lambda key: re.match(r"hydra[./]", key) is not None).texts)
     choices = cfg.hydra.runtime.choices
@@ -221,8 +223,10 @@ def _explain(overrides: Overrides, error: Exception) -> ConfigError:
     chosen = [str(o.input_line) for o in parsed if o.key_or_group in known_groups and _exists(loader, o)]
     for override in parsed:
         key = override.key_or_group
-        if key in known_groups and not _exists(loader, override):
-            choices = sorted(loader.get_group_options(key))
+        choices = sorted(loader.get_group_options(key)) if key in known_groups else []
+        if choices and override.value() is None and not override.is_delete():
+            return ConfigError(f"{key}=null: needs a name, {key} is one of {', '.join(choices)}")
+        if choices and not _exists(loader, override):
             value = override.get_value_element_as_str()
             return ConfigError(
                 f"{key}={value}: there is no {key} of that name{suggest(value, choices)} "
@@ -231,7 +235,7 @@ def _explain(overrides: Overrides, error: Exception) -> ConfigError:
     text = " ".join(str(error.__cause__ or error).split())
     try:
         base = hydra.compose("config", chosen)
-    except (HydraException, OmegaConfBaseException):
+    except UNREADABLE:
         return ConfigError(f"{' '.join(overrides.texts) or 'config'}: {text}")
     if unknown := unknown_key(parsed, base, known_groups):
         return unknown

@@ -40,16 +40,20 @@ def check_typed(parsed: Iterable[Override]) -> None:
             raise ConfigError(f"{_said(key, override.value())}: refused; of Hydra's keys {', '.join(TYPED)} are free")
 
 
-def check_file(place: str, content: DictConfig, header: Mapping[str, str | None]) -> None:
-    """Raises ConfigError, naming the file, for what a YAML of the user's says of Hydra and may not."""
+def check_file(place: str, content: DictConfig, header: Mapping[str, str | None], usual: DictConfig) -> None:
+    """Raises ConfigError, naming the file, for what a YAML of the user's says of Hydra and may not.
+
+    usual: the node `hydra` of ptft's own `config.yaml`, of which the user's may be a copy.
+    """
     package = str(header.get("package") or "")
     if package.split(".")[0] == "hydra":
         raise ConfigError(f"{place}: refused, as it is put into {package}; a file may set {', '.join(PLACES)}")
     if "hydra" in content:
         plain = OmegaConf.to_container(content, resolve=False)
         assert isinstance(plain, dict)
+        known = [*_leaves(OmegaConf.to_container(usual, resolve=False), "hydra")]
         for key, value in _leaves(plain["hydra"], "hydra"):
-            if not _below(key, PLACES):
+            if not _below(key, (*PLACES, "hydra.help")) and (key, value) not in known:
                 raise ConfigError(f"{place}: {_said(key, value)}: refused; a file may set {', '.join(PLACES)}")
 
 

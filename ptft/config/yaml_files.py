@@ -56,7 +56,8 @@ class OptionFiles(FileConfigSource):
         assert isinstance(result.config, DictConfig)
         if Path(self.path).resolve() != conf_dir().resolve():
             place = f"{Path(self.path) / config_path}".removesuffix(".yaml") + ".yaml"
-            hydra_keys.check_file(place, result.config, result.header)
+            usual = OmegaConf.load(conf_dir() / "config.yaml").hydra
+            hydra_keys.check_file(place, result.config, result.header, usual)
             if place == str(Path(self.path) / "config.yaml"):
                 result.config = _completed(result.config)
         return result

@@ -7,7 +7,7 @@ from typing import Any
 
 from ptft.builders import components
 from ptft.builders.inputs import eval_loader, read_splits, same_channels
-from ptft.builders.restore import restored, trained_in, trained_with
+from ptft.builders.restore import check_spec, restored, trained_in, trained_with
 from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import Config
 from ptft.config.resolve import Job
@@ -34,6 +34,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     device = find_device(cfg.device)
     chosen = trained_in(cfg, checkpoint, device)
     tf32(cfg.train.tf32, device)
+    check_spec(checkpoint)
     labelled = "label" in components.needs(cfg.objective, cfg.trusted)
     whole = _is_other_data(job) and not components.compares(cfg.objective, cfg.trusted)
     source = components.source(cfg.dataset, checkpoint.spec, cfg.trusted, labelled=labelled, whole=whole)

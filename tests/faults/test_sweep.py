@@ -1,0 +1,153 @@
+"""Sweeps that are cut, odd, absurd or of several kinds: rows of the table of faults, each injected for real."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ptft.checkpoint import file as checkpoint_file
+from ptft.config.overrides import Overrides
+from tests.conftest import ROOT, command, contents, refused, status
+
+DATA = ("stage=pretrain", "dataset=digits", "dataset.limit=60", "train.batch_size=16")
+TINY = (*DATA, "model.width=8", "model.channels=[4,8]")
+
+
+def weights(folder):
+    return checkpoint_file.read(folder / "checkpoints" / "last.pt")[0]["weights"]
+
+
+def progress(checkpoint):
+    return checkpoint_file.read(checkpoint)[0]["progress"]
+
+
+def test_row_52_a_sweep_that_was_cut_goes_on_where_it_is_started_again(ptft, tmp_path):
+    """The second of three is killed in its training; the first is not repeated, the second ends as if nothing was."""
+    long = (*TINY, "train.every.save=20", "train.every.evaluate=1000", "train.layout=contiguous", "precision=fp32")
+    sweep = ("-m", *long, "train.steps=30,3000,31")
+    folder, environment = tmp_path / "all", {**os.environ, "PYTHONPATH": str(ROOT)}
+    typed = command(*sweep, "hydra.sweep.dir=all")
+    with subprocess.Popen(typed, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        last, until = folder / "1" / "checkpoints" / "last.pt", time.monotonic() + 120
+        while time.monotonic() < until and not (last.exists() and progress(last)["step"] > 0):
+            time.sleep(0.02)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(60) == 130
+    assert [status(folder / str(n))["status"] for n in (0, 1)] == ["finished", "interrupted"]
+    assert not (folder / "2").exists()
+    cut = progress(last)["step"]
+    assert 0 < cut < 3000
+    before = contents(folder / "0")
+    refused(
+        ptft(*sweep[:-1], "train.steps=30,3000,32", "hydra.sweep.dir=all"), 5, str(folder), "train.steps=30,3000,31"
+    )
+    done = ptft(*sweep, "hydra.sweep.dir=all")
+    assert done.code == 0, done.text
+    assert contents(folder / "0") == before
+    assert f"continues at step {cut}:" in done.out
+    assert "finished before, in" in done.out
+    with (folder / "results.csv").open(newline="") as file:
+        assert [line["status"] for line in csv.DictReader(file)] == ["finished"] * 3
+    assert ptft(*long, "train.steps=3000", "hydra.run.dir=whole").code == 0
+    assert all(torch.equal(value, weights(folder / "1")[name]) for name, value in weights(tmp_path / "whole").items())
+
+
+def test_row_52_a_job_that_failed_runs_again(ptft, tmp_path):
+    sweep = ("-m", *TINY, "train.steps=2", "optimizer.lr=1e-3,1e20", "hydra.sweep.dir=all")
+    assert ptft(*sweep).code == 1
+    (tmp_path / "all" / "1" / "left").touch()
+    done = ptft(*sweep)
+    assert done.code == 1
+    assert done.out.count("finished before, in") == 1
+    assert not (tmp_path / "all" / "1" / "left").exists()
+    assert status(tmp_path / "all" / "1")["exit_code"] == 6
+
+
+def test_row_52_latest_means_what_it_meant_when_the_sweep_began(ptft, tmp_path):
+    pretrain = (*TINY, "train.steps=2")
+    assert ptft(*pretrain, "hydra.run.dir=outputs/a/first").code == 0
+    sweep = ("-m", "stage=finetune", "ckpt=latest", "train.steps=2", "optimizer.lr=1e-3,1e20", "hydra.sweep.dir=all")
+    assert ptft(*sweep).code == 1
+    assert ptft(*pretrain, "hydra.run.dir=outputs/a/second").code == 0
+    assert ptft(*sweep).code == 1
+    assert "outputs/a/first" in status(tmp_path / "all" / "1")["overrides"][1]
+
+
+def test_row_53_many_and_odd_overrides_make_short_plain_folders(ptft, tmp_path):
+    root = tmp_path / "данные a,b (1)=#[2]"
+    root.mkdir()
+    odd = [f"dataset.root='{root}'", *(f"train.every.{name}=1" for name in ("log", "save", "evaluate"))]
+    more = [
+        "optimizer.weight_decay=0.01,0.02",
+        "train.clip=0.5",
+        "schedule.warmup=0.1",
+        "device=cpu",
+        "train.workers=0",
+    ]
+    result = ptft("-m", *TINY, "train.steps=1", *odd, *more, "hydra.sweep.dir=all")
+    assert result.code == 0, result.text
+    assert sorted(path.name for path in (tmp_path / "all").iterdir() if path.is_dir()) == [".sweep", "0", "1"]
+    stored = status(tmp_path / "all" / "1")["overrides"]
+    assert Overrides.parse(stored).typed["dataset.root"] == str(root)
+    assert Overrides.parse(stored).typed["optimizer.weight_decay"] == 0.02
+    assert (tmp_path / "all" / "1" / ".hydra" / "overrides.yaml").exists()
+
+
+@pytest.mark.parametrize("subdir", ["${hydra.job.override_dirname}", "lr/${optimizer.lr}"])
+def test_a_folder_that_hydra_was_told_is_where_a_job_is_looked_for(ptft, tmp_path, subdir):
+    sweep = (
+        "-m",
+        *TINY,
+        "train.steps=1",
+        "optimizer.lr=1e-3,1e-4",
+        "hydra.sweep.dir=a,b",
+        f"hydra.sweep.subdir={subdir}",
+    )
+    result = ptft(*sweep)
+    assert result.code == 0, result.text
+    found = json.loads((tmp_path / "a,b" / "results.json").read_text())
+    assert [job["status"] for job in found] == ["finished"] * 2
+    assert all((Path(job["folder"]) / "summary.json").exists() for job in found)
+
+
+@pytest.mark.parametrize(("subdir", "finished"), [("same", 1), ("../out", 0), (".", 0)])
+def test_a_folder_that_is_none_of_a_job_costs_that_job_only(ptft, tmp_path, subdir, finished):
+    sweep = ("-m", *TINY, "train.steps=1", "seed=0,1", "hydra.sweep.dir=all", f"hydra.sweep.subdir={subdir}")
+    refused(ptft(*sweep), 1, "job 1 failed: ")
+    found = json.loads((tmp_path / "all" / "results.json").read_text())
+    assert [job["status"] for job in found].count("finished") == finished
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("typed", ["seed=range(0,99999999)", "model.dropout=range(0,1,1e-9)", "seed=glob(*)"])
+def test_a_sweep_that_can_not_be_meant_is_refused_before_it_is_made(ptft, tmp_path, typed):
+    refused(ptft("-m", *TINY, typed), 2, typed)
+    assert not list(tmp_path.iterdir())
+
+
+def test_jobs_that_are_judged_by_different_metrics_are_ranked_apart(ptft, tmp_path):
+    models = ("model=vit_tiny", "model.depth=1", "model.width=16", "model.heads=2")
+    sweep = ("objective=classify,mae", "optimizer.lr=3e-3,1e-9", "hydra.sweep.dir=all")
+    result = ptft("-m", *DATA, "train.steps=3", *models, *sweep)
+    assert result.code == 0, result.text
+    jobs = json.loads((tmp_path / "all" / "results.json").read_text())
+    shown = result.out[result.out.index("2 of 4 jobs") :]
+    order = [int(line.split()[0]) for line in shown.splitlines() if line.split()[3:4] == ["finished"]]
+    best = {}
+    for numbers in (order[:2], order[2:]):
+        values = [jobs[n]["monitor"]["value"] for n in numbers]
+        mode = jobs[numbers[0]]["monitor"]["mode"]
+        assert values == sorted(values, reverse=mode == "max")
+        assert len({jobs[n]["monitor"]["metric"] for n in numbers}) == 1
+        best[numbers[0]] = mode
+    assert set(best.values()) == {"max", "min"}
+    following = [line for line in result.out.splitlines() if line.startswith("next")]
+    assert [f"all/{number}/checkpoints/best.pt" in line for number, line in zip(best, following[-2:], strict=True)] == [
+        True
+    ] * 2
