@@ -69,8 +69,10 @@ def understood(error: BaseException, ours: tuple[Path, ...] = ()) -> PtftError |
 
     ours: folders that this process writes in; what it can't use there is a matter of storage.
     """
+    if isinstance(error, DataError | CheckpointError) and error.__cause__:  # a file that is well, but could not be read
+        return _of_machine(error.__cause__) or error
     if isinstance(error, PtftError):
-        return (_of_machine(error.__cause__) if error.__cause__ else None) or error
+        return error
     if known := _of_machine(error):
         return known
     if not isinstance(error, OSError) or error.errno is None:

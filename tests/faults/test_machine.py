@@ -14,7 +14,7 @@ from ptft.checkpoint import file as checkpoint_file
 from ptft.data.examples import OnDemandExamples
 from ptft.data.image import folder as image_folder
 from ptft.data.loader import from_workers
-from ptft.errors import ResourceError
+from ptft.errors import DataError, ResourceError, StorageError
 from ptft.objectives.supervised.classify import Classify
 from ptft.runtime.system import understood
 from tests.conftest import ROOT, command, refused, status
@@ -105,7 +105,7 @@ def test_row_50_a_run_with_few_handles(ptft, limited, tmp_path):
 SMALL = """
 import torch
 from tests.faults.test_machine import Ones, batches
-from ptft.errors import ResourceError
+from ptft.errors import DataError, ResourceError, StorageError
 try:
     batches(Ones(64, 256))
 except ResourceError as error:
@@ -180,3 +180,12 @@ def test_limits_of_the_machine_are_no_bugs(error):
     known = understood(error)
     assert known is not None
     assert known.exit_code == 7
+
+
+def test_a_good_file_is_not_blamed_for_a_limit_and_a_held_folder_is_none():
+    """Readers and locks say in their own words what the system refused; only the former may be wrong about it."""
+    unread, held = DataError("a.png: can't be read"), StorageError("run: in use by process 7")
+    unread.__cause__ = OSError(24, "Too many open files", "a.png")
+    held.__cause__ = BlockingIOError(11, "Resource temporarily unavailable")
+    assert isinstance(understood(unread), ResourceError)
+    assert understood(held) is held
