@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,6 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+for name, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if signal.getsignal(number := getattr(signal, name)) is signal.SIG_IGN:
+        signal.signal(
+            number, usual
+        )  # a shell's background and nohup have it ignored, also in processes that tests start
 
 
 @dataclass
@@ -35,8 +41,6 @@ def _alone(tmp_path, monkeypatch):
 @pytest.fixture
 def ptft(capfd, monkeypatch):
     """`ptft(*arguments)` runs the command in this process: exit code and what was printed."""
-    import signal
-
     from ptft.cli.main import main
 
     before = signal.getsignal(signal.SIGTERM)

@@ -23,6 +23,8 @@ from ptft.runtime.device import find_device
 from ptft.runtime.rng import seed_everything
 
 SPLITS = ("train", "val", "test")
+FREE = 2048
+"""So many tokens a batch for measuring may always hold, whatever a training step takes."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def eval_loader(
     train = cfg.train if trained is None else trained
     size, tokens = max(4 * train["batch_size"], 256), train.get("tokens")
     if examples.lengths is not None and tokens is None:
-        tokens = step_examples(train) * max(1, int(examples.lengths.max()))
+        tokens = max(FREE, step_examples(train) * max(1, int(examples.lengths.max())))
     return components.loader(examples, size, cfg.seed, device, cfg.train.workers, shuffle=False, tokens=tokens)
 
 

@@ -52,7 +52,7 @@ def again(overrides: Overrides) -> tuple[Overrides, bool]:
         return overrides, False
     folder = Path(os.path.expanduser(str(resume))).absolute()
     stored = folder / ".hydra" / "config.yaml"
-    config = compose.read(stored) if stored.is_file() else None
+    config = compose.read(stored) if os.path.isfile(stored) else None
     if not isinstance(config, dict) or "reuses" not in _node(config, "stage"):
         return overrides, False
     before, ckpt = _command(folder, overrides.typed), config.get("ckpt")
@@ -69,7 +69,7 @@ def again(overrides: Overrides) -> tuple[Overrides, bool]:
 def _command(folder: Path, typed: Mapping[str, Any]) -> Overrides:
     """What was typed for a comparison, without what only a command line may say."""
     file = folder / ".hydra" / "overrides.yaml"
-    texts = compose.read(file) if file.is_file() else None
+    texts = compose.read(file) if os.path.isfile(file) else None
     if not isinstance(texts, list):
         raise ConfigError(f"{file}: is missing or no list; the comparison can't be continued")
     stored = Overrides.parse(str(text) for text in texts)

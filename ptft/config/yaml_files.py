@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
@@ -14,8 +15,10 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ptft.config import hydra_keys
+from ptft.errors import ConfigError, first_line
 
 NOTES = ("_rules_", "_test_")
 """What a YAML file says beside its keys: what their values must be (ptft.config.rules), and what a test of it types."""
@@ -68,12 +71,19 @@ class OptionFiles(FileConfigSource):
 
 @cache
 def _read(file: Path, changed: int) -> tuple[dict[str, str | None], dict[str, Any]]:
-    """Header and content of a YAML file, without its notes; read once as long as it does not change."""
-    with file.open(encoding="utf-8") as opened:
-        header = ConfigSource._get_header_dict(opened.read(512))
-        opened.seek(0)
-        config = OmegaConf.load(opened)
-    assert isinstance(config, DictConfig)
+    """Header and content of a YAML file, without its notes; read once as long as it does not change.
+
+    Raises ConfigError.
+    """
+    try:
+        with file.open(encoding="utf-8") as opened:
+            header = ConfigSource._get_header_dict(opened.read(512))
+            opened.seek(0)
+            config = OmegaConf.load(opened)
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError) as error:
+        raise ConfigError(f"{file}: is no YAML that can be read ({first_line(error)})") from error
+    if not isinstance(config, DictConfig):
+        raise ConfigError(f"{file}: holds no keys with values")
     for note in NOTES:
         config.pop(note, None)
     content = OmegaConf.to_container(config)

@@ -114,12 +114,14 @@ class RunFolder:
     def _taken(self) -> list[str]:
         """What of a run's is there; folders that hold nothing are not counted."""
         found = [entry for entry in self.path.iterdir() if entry.name != ".lock" and self._writes(entry.name)]
+        found = [entry for entry in found if not entry.is_char_device()]
         return [entry.name for entry in found if entry.is_symlink() or not entry.is_dir() or any(entry.iterdir())]
 
     def _hold(self) -> None:
         """Raises StorageError where it can't, and where what is written goes elsewhere, through a link."""
         try:
             links = [entry for entry in self.path.iterdir() if entry.is_symlink() and self._writes(entry.name)]
+            links = [entry for entry in links if not entry.is_char_device()]  # /dev/null holds nothing of anybody's
             if links:
                 raise StorageError(
                     f"{links[0]}: is a link to {os.readlink(links[0])}, and a run writes in its own folder only; "

@@ -170,10 +170,9 @@ def inputs(name: str, suffix: str) -> Format:
         spec = specs["spec"]
         module = readers.of(spec)
         for item in list(readers.find(spec, str(root), whole=False))[:8]:
-            try:
-                module.collate([module.read(item, spec)], spec)
-            except PtftError:
-                continue
+            with contextlib.suppress(PtftError):
+                if not isinstance(item, readers.Unreadable):
+                    module.collate([module.read(item, spec)], spec)
 
     return Format(write, read, f"**/*{suffix}")
 
@@ -249,8 +248,8 @@ def formats() -> dict[str, Callable[[], Format]]:
     predicted = {
         "predict_image": ("image_folder", ".jpg"),
         "predict_audio": ("audio_folder", ".wav"),
-        "predict_table": ("table", ".csv"),
-        "predict_words": ("conll", ".txt"),
+        "predict_table": ("table", ".tsv"),
+        "predict_words": ("conll", ".conll"),
         "predict_text": ("text", ".txt"),
         "predict_questions": ("squad", ".json"),
     }

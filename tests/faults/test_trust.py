@@ -97,7 +97,7 @@ def test_the_folder_of_a_comparison_does_not_say_what_is_trusted(ptft, evil, pre
     stored_comparison(evil / "theirs", str(pretrained), "trusted=[evilpkg]", "model._target_=evilpkg.Net")
     refused(ptft("resume=theirs"), 2, "trusted=[evilpkg]", "again")
     refused(ptft("resume=theirs", "trusted=[other]"), 2, "evilpkg.Net", "refused")
-    arm = "compare.arms.x=['trusted=[evilpkg]','model._target_=evilpkg.Net']"
+    arm = "++compare.arms.x=['trusted=[evilpkg]','model._target_=evilpkg.Net']"
     stored_comparison(evil / "theirs", str(pretrained), arm)
     refused(ptft("resume=theirs"), 2, "compare.arms.x", "trusted=[evilpkg]")
     assert not (evil / "marker").exists()

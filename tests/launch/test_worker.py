@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+from ptft.launch.pool import START
 from tests.conftest import ROOT, status
 
 TINY = ["stage=pretrain", "dataset.images=60", "dataset.held_out=20", "model.width=4", "model.channels=[2,2]"]
@@ -15,7 +16,7 @@ def test_a_worker_whose_owner_was_killed_saves_and_ends_without_a_word(tmp_path)
     """Its output has no reader and its input ends, as after `kill -9` of a comparison."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    worker = [sys.executable, "-m", "ptft.launch.worker"]
+    worker = [sys.executable, "-c", START]
     with subprocess.Popen(worker, cwd=tmp_path, env=environment, text=True, **pipes) as running:
         overrides = [*TINY, "train.steps=1000000", "train.every.log=1"]
         task = {"overrides": overrides, "description": {"identity": "1"}, "folder": str(tmp_path / "run")}

@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from ptft.config.compose import NOTES
+from ptft.config.yaml_files import NOTES
 from ptft.core import Backbone, Spec
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import ConfigError
