@@ -13,9 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 for name, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
     if signal.getsignal(number := getattr(signal, name)) is signal.SIG_IGN:
-        signal.signal(
-            number, usual
-        )  # a shell's background and nohup have it ignored, also in processes that tests start
+        signal.signal(number, usual)  # nohup and a shell's background have it ignored, and processes inherit that
 
 
 @dataclass

@@ -98,7 +98,7 @@ def test_the_folder_of_a_comparison_does_not_say_what_is_trusted(ptft, evil, pre
     refused(ptft("resume=theirs"), 2, "trusted=[evilpkg]", "again")
     refused(ptft("resume=theirs", "trusted=[other]"), 2, "evilpkg.Net", "refused")
     arm = "++compare.arms.x=['trusted=[evilpkg]','model._target_=evilpkg.Net']"
-    stored_comparison(evil / "theirs", str(pretrained), arm)
+    stored_comparison(evil / "theirs", str(pretrained), arm, "compare.only=x")
     refused(ptft("resume=theirs"), 2, "compare.arms.x", "trusted=[evilpkg]")
     assert not (evil / "marker").exists()
 
