@@ -6,6 +6,7 @@ Axes: B batch, N all examples.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import pickle
@@ -252,7 +253,8 @@ def _next(batches: Iterator[Batch | _Sent | PtftError], workers: set[BaseProcess
         batch = next(batches)
         batch = batch.unpacked() if isinstance(batch, _Sent) else batch
     except (RuntimeError, OSError, EOFError) as error:  # a tensor of a worker that just died is a broken connection
-        connection.wait([process.sentinel for process in workers], timeout=1)
+        with contextlib.suppress(RuntimeError):  # which torch raises where a worker's end is noticed: right here
+            connection.wait([process.sentinel for process in workers], timeout=1)
         failure = worker_failure(error, [process.exitcode or 0 for process in workers]) or understood(error)
         if failure is None and isinstance(error, EOFError | ConnectionError):
             failure = worker_failure(RuntimeError("DataLoader lost a worker"))  # whose exit code nobody could read
