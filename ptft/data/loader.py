@@ -6,7 +6,6 @@ Axes: B batch, N all examples.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import multiprocessing
 import os
 import pickle
@@ -250,11 +249,17 @@ def _end(workers: set[BaseProcess]) -> None:
 
 def _next(batches: Iterator[Batch | _Sent | PtftError], workers: set[BaseProcess]) -> Batch:
     try:
+        return _received(batches, workers)
+    except RuntimeError as error:  # torch's handler of a worker's end raises wherever this process stands
+        raise worker_failure(error) or error from error
+
+
+def _received(batches: Iterator[Batch | _Sent | PtftError], workers: set[BaseProcess]) -> Batch:
+    try:
         batch = next(batches)
         batch = batch.unpacked() if isinstance(batch, _Sent) else batch
     except (RuntimeError, OSError, EOFError) as error:  # a tensor of a worker that just died is a broken connection
-        with contextlib.suppress(RuntimeError):  # which torch raises where a worker's end is noticed: right here
-            connection.wait([process.sentinel for process in workers], timeout=1)
+        connection.wait([process.sentinel for process in workers], timeout=1)
         failure = worker_failure(error, [process.exitcode or 0 for process in workers]) or understood(error)
         if failure is None and isinstance(error, EOFError | ConnectionError):
             failure = worker_failure(RuntimeError("DataLoader lost a worker"))  # whose exit code nobody could read
