@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -149,35 +149,40 @@ def verify(path: Path) -> str | None:
 
 def _judged(path: Path) -> tuple[str | None, str]:
     """The digest of a whole ptft checkpoint, None for another kind of file; and what is wrong with a broken one."""
-    size = path.stat().st_size
-    if size == 0:
-        return None, "the file is empty"
-    with path.open("rb") as file:
+    with path.open("rb") as file:  # once: a run that trains may put another in its place at any time
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            return None, "the file is empty"
         head = file.read(4)
         file.seek(max(0, size - 22 - 65535))
         tail = file.read()
-    if not head.startswith(b"PK"):
-        return None, ""
-    at = tail.rfind(END)
-    if at < 0 or len(tail) - at - 22 != int.from_bytes(tail[at + 20 : at + 22], "little"):
-        return None, "the file is incomplete; its end is missing"
-    comment = tail[at + 22 :]
-    if not re.fullmatch(re.escape(MARK) + rb"[0-9a-f]{64}", comment):
-        return None, ""
-    stored = comment[len(MARK) :].decode()
-    if file_digest(path, size - len(comment) - 2) != stored:
-        return None, "the digest differs, so the file was changed or damaged"
+        if not head.startswith(b"PK"):
+            return None, ""
+        at = tail.rfind(END)
+        if at < 0 or len(tail) - at - 22 != int.from_bytes(tail[at + 20 : at + 22], "little"):
+            return None, "the file is incomplete; its end is missing"
+        comment = tail[at + 22 :]
+        if not re.fullmatch(re.escape(MARK) + rb"[0-9a-f]{64}", comment):
+            return None, ""
+        stored = comment[len(MARK) :].decode()
+        if _digest(file, size - len(comment) - 2) != stored:
+            return None, "the digest differs, so the file was changed or damaged"
     return stored, ""
 
 
-def file_digest(path: Path, size: int | None = None) -> str:
-    """sha256 of the first `size` bytes of a file, or of all of it."""
-    left = path.stat().st_size if size is None else size
-    digest = hashlib.sha256()
+def file_digest(path: Path) -> str:
+    """sha256 of a file."""
     with path.open("rb") as file:
-        while left and (chunk := file.read(min(left, 1 << 22))):
-            digest.update(chunk)
-            left -= len(chunk)
+        return _digest(file, os.fstat(file.fileno()).st_size)
+
+
+def _digest(file: IO[bytes], left: int) -> str:
+    """sha256 of so many bytes of an open file, from its beginning."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while left and (chunk := file.read(min(left, 1 << 22))):
+        digest.update(chunk)
+        left -= len(chunk)
     return digest.hexdigest()
 
 

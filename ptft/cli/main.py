@@ -154,7 +154,8 @@ def _run_sweep(overrides: Overrides) -> int:
             )()
         except KeyboardInterrupt as error:
             code = getattr(error, "exit_code", 130)
-        return code or ranking.finish(folder, planned, overrides.swept, typed)
+        failed = ranking.finish(folder, planned, overrides.swept, typed)
+        return code or failed
 
 
 def _folder_of_sweep(overrides: Overrides) -> Path:

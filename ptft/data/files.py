@@ -29,6 +29,8 @@ MARKS = (
 """Byte order marks and what they say; that of UTF-32 begins with that of UTF-16."""
 BLANKS = " \t"
 """What stands between cells; other characters that look empty are part of a word."""
+UNSEEN = "\u200b\u200e\u200f\u2060\ufeff"
+"""Spaces and joiners without a width, and marks of direction: around a name they are left from copying it."""
 NULS = 1 / 8
 """From this share of zero bytes on a file is no UTF-8 text, though it can be decoded as such."""
 
@@ -137,8 +139,8 @@ def is_blank(line: str) -> bool:
 
 
 def nfc(name: str) -> str:
-    """A name in the form that names are compared in."""
-    return name if name.isascii() else normalize("NFC", name)
+    """A name in the form that names are compared in, without marks around it that nobody sees."""
+    return name if name.isascii() else normalize("NFC", name).strip(UNSEEN + BLANKS)
 
 
 def parse_json(text: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from ptft.data import files, splits
 from ptft.data.files import located, nfc
 from ptft.data.labels import fraction_among, unlabelled
-from ptft.data.records import RowError, Unusable, as_text, records
+from ptft.data.records import RowError, Unusable, records, text_of
 from ptft.errors import DataError
 
 
@@ -18,7 +18,7 @@ def listed_path(folder: Path, fields: Mapping[str, Any], where: str) -> Path:
 
     Raises DataError at `where` for a row that names none.
     """
-    name = as_text(fields.get("path")) or as_text(fields.get("audio_filepath"))
+    name = text_of(fields, "path", where) or text_of(fields, "audio_filepath", where)
     if "\0" in name:
         raise RowError(where, "has a zero byte in its path")
     if not name:
@@ -247,10 +247,9 @@ def _rows(
             raise refused(file, f"has no column {' and no column '.join(missing)} (line {line})", media)
         try:
             path = listed_path(file.parent, fields, where)
+            rows.append(_Row(text_of(fields, "split", where), path, nfc(text_of(fields, "label", where)), where))
         except RowError as error:
             unusable(error)
-            continue
-        rows.append(_Row(as_text(fields.get("split")), path, nfc(as_text(fields.get("label"))), where))
     return rows
 
 

@@ -66,8 +66,8 @@ def number(text: str) -> float | None:
 
 
 def fraction_among(names: Iterable[str]) -> str | None:
-    """One of the names that is no whole number, where all of them are finite numbers."""
-    values = {name: number(name) for name in sorted(names)}
+    """One of the names that is no whole number, where all of them are finite numbers; a comma may be the point."""
+    values = {name: number(name.replace(",", ".")) for name in sorted(names)}
     if not all(value is not None and math.isfinite(value) for value in values.values()):
         return None
     return next((name for name, value in values.items() if value is not None and value != round(value)), None)

@@ -11,7 +11,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,8 @@ JSON = frozenset({".jsonl", ".ndjson", ".json"})
 SUFFIXES = frozenset({".csv", ".tsv"}) | JSON
 Column = str | int
 """A name from the header (or a key of JSON objects), or a number from 0."""
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+QUOTED = 'in a quoted cell a quote is written twice ("")'
 NUMBERED = "; dataset.text=0 dataset.label=1 number the columns of a file without a header"
 
 csv.field_size_limit(2**31 - 1)  # a text may be longer than Python's default of 131,072 characters
@@ -87,27 +89,28 @@ class Unusable:
         return f"{count} lines are left out, the first: {first}"
 
 
-def read_records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, the fields of a row by name); a file that is neither JSON nor .tsv is read as CSV.
+def records(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
+    """(line, the fields of a row by name, or what is wrong with it); what is neither JSON nor .tsv is read as CSV.
 
     In CSV and TSV files the names are the first row, and fields that a row is too short for are missing.
-    Raises DataError naming file and line of what is no such row.
+    Raises DataError naming file and line where no further row can be read.
     """
-    for line, fields in records(file):
-        if isinstance(fields, RowError):
-            raise fields
-        yield line, fields
-
-
-def records(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
-    """As `read_records`, with an error in place of a row that is none."""
     return _objects(file) if file.suffix.lower() in JSON else _named_cells(file)
 
 
-def as_text(value: Any) -> str:
-    """A field without blanks around it; empty where the value is missing."""
+def check_single(value: Any, name: Column, where: str) -> None:
+    """Raises RowError for a list or an object, whose text would be Python's or JSON's and nobody's."""
+    if isinstance(value, list | dict):
+        kind = "a list" if isinstance(value, list) else "an object"
+        raise RowError(where, f"column {name!r} holds {kind} and not one value")
+
+
+def text_of(fields: Mapping[Any, Any], name: Column, where: str) -> str:
+    """A field without blanks around it; empty where it is missing. Raises RowError for a list or an object."""
+    value = fields.get(name)
     if isinstance(value, str):
         return value.strip()
+    check_single(value, name, where)
     return "" if value is None or value != value else json.dumps(value)
 
 
@@ -141,7 +144,7 @@ def text_rows(file: Path, columns: Columns, *, unlabelled: bool = False) -> Iter
 
 def first_cells(file: Path) -> list[str]:
     """The first row of a CSV or TSV file, empty where there is none; of a JSON file nothing."""
-    return [] if file.suffix.lower() in JSON else next(_cells(file), (0, []))[1]
+    return [] if file.suffix.lower() in JSON else _first(_cells(file))[1]
 
 
 def has_label(file: Path, columns: Columns) -> bool:
@@ -165,19 +168,24 @@ def _texts_of_objects(file: Path, columns: Columns, unlabelled: bool) -> Iterato
             yield fields
             continue
         values: Mapping[Any, Any] = fields if named else {nfc(key): value for key, value in fields.items()}
-        wanted = columns.text if unlabelled else columns.all
-        missing = [name for name in wanted if name not in values]
+        missing = [name for name in (columns.text if unlabelled else columns.all) if name not in values]
         if missing:
             keys = ", ".join(map(str, list(values)[:8]))
             yield RowError(f"{file}:{line}", f"has no {_named(missing[0])} ({keys})")
             continue
-        label = None if columns.label is None else nfc(as_text(values.get(columns.label))) or None
-        yield TextRecord(tuple(as_text(values[name]) for name in columns.text), label, f"{file}:{line}")
+        where = f"{file}:{line}"
+        try:
+            texts = tuple(text_of(values, name, where) for name in columns.text)
+            label = None if columns.label is None else nfc(text_of(values, columns.label, where)) or None
+        except RowError as error:
+            yield error
+            continue
+        yield TextRecord(texts, label, where)
 
 
 def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[TextRecord | RowError]:
     lines = _cells(file)
-    number, first = next(lines, (0, []))
+    number, first = _first(lines)
     if not first:
         return
     texts, label, is_header = _places(file, first, columns, unlabelled)
@@ -185,20 +193,24 @@ def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[
     one = texts[0] if len(texts) == 1 else None
     for line, row in lines if is_header else ((number, first), *lines):
         where = f"{file}:{line}"
-        if len(row) != width:
+        if isinstance(row, RowError):
+            yield row
+        elif len(row) != width:
             yield _uneven(where, row, first, like)
-            continue
-        found = (row[one].strip(),) if one is not None else tuple(row[place].strip() for place in texts)
-        yield TextRecord(found, None if label is None else nfc(row[label].strip()) or None, where)
+        else:
+            found = (row[one].strip(),) if one is not None else tuple(row[place].strip() for place in texts)
+            yield TextRecord(found, None if label is None else nfc(row[label].strip()) or None, where)
 
 
 def _named_cells(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
     lines = _cells(file)
-    names = _names(next(lines, (0, []))[1])
+    names = _names(_first(lines)[1])
     if twice := [name for name, count in Counter(names).items() if count > 1 and name]:
         raise DataError(f"{file}:1: has two columns {twice[0]!r}")
     for line, row in lines:
-        if any(row[len(names) :]):
+        if isinstance(row, RowError):
+            yield line, row
+        elif any(row[len(names) :]):
             yield line, _uneven(f"{file}:{line}", row, names, "the header")
         else:
             yield line, dict(zip_longest(names, row[: len(names)]))
@@ -217,6 +229,9 @@ def _places(file: Path, first: Sequence[str], columns: Columns, unlabelled: bool
     names, texts = _names(first), columns.text
     is_header = any(isinstance(name, str) for name in columns.all) if columns.header is None else columns.header
     absent = [name for name in columns.all if not _stands_in(name, names)]
+    for mark, noun in SEPARATORS.items() if texts[0] in absent and len(first) == 1 else ():
+        if texts[0] in [name.strip() for name in names[0].split(mark)]:
+            raise DataError(f"{file}:1: columns are separated by {noun}; save it with commas, or with tabs as .tsv")
     if columns.alone and absent and len(first) == len(texts):
         return list(range(len(texts))), None, bool(columns.header)
     if columns.numbers and len(absent) == len(columns.all):
@@ -243,46 +258,37 @@ def _named(column: Column) -> str:
     return f"column number {column} (they count from 0)" if isinstance(column, int) else f"column {column!r}"
 
 
-def _cells(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line, the cells of a row)."""
+def _cells(file: Path) -> Iterator[tuple[int, list[str] | RowError]]:
+    """(the line on which a row begins, its cells)."""
     text = read_file(file)
     if file.suffix.lower() == ".tsv":
         split = ((number, line.split("\t")) for number, line in enumerate(text.split("\n"), 1))
         yield from ((number, cells) for number, cells in split if cells != [""])
         return
-    reader, before, quotes = csv.reader(io.StringIO(text)), 0, _Quotes(file, text)
-    try:
-        for cells in reader:
-            if reader.line_num > before + 1:
-                quotes.check(before + 1, reader.line_num)
-            before = reader.line_num
-            if cells:
-                yield before, cells
-    except csv.Error as error:
-        raise DataError(f"{file}:{reader.line_num}: is not CSV ({error})") from error
-
-
-class _Quotes:
-    """Looks at rows of several lines: whether they are one because of a quote that nothing closes."""
-
-    def __init__(self, file: Path, text: str) -> None:
-        self.file, self.text = file, text
-        self.passed = 0
-        self.rest: Iterator[str] = iter(())
-
-    def check(self, first: int, last: int) -> None:
-        """Raises DataError for such lines, numbers from 1; each call is about later ones."""
-        if not self.passed:
-            self.rest = iter(io.StringIO(self.text))
-        row = list(islice(self.rest, first - 1 - self.passed, last - self.passed))
-        self.passed = last
+    reader, before = csv.reader(io.StringIO(text), strict=True), 0
+    while True:
         try:
-            list(csv.reader(row, strict=True))
+            for cells in reader:
+                line, before = before + 1, reader.line_num
+                if cells:
+                    yield line, cells
+            return
         except csv.Error as error:
-            raise DataError(
-                f"{self.file}:{first}: a quote begins a cell of several lines and is not closed, or stands in it; "
-                'in a text it is written twice ("")'
-            ) from error
+            several = reader.line_num > before + 1
+            if not several and "expected after" in str(error):
+                before = reader.line_num
+                yield before, RowError(f"{file}:{before}", f"goes on behind a closing quote; {QUOTED}")
+                continue
+            what = f"a quote begins a cell of several lines and is not closed, or stands in it ({error})"
+            raise DataError(f"{file}:{before + 1}: {what}; {QUOTED}") from error
+
+
+def _first(lines: Iterator[tuple[int, list[str] | RowError]]) -> tuple[int, list[str]]:
+    """The first row and its line, no cells where there is none. Raises RowError where it is none."""
+    line, cells = next(lines, (0, []))
+    if isinstance(cells, RowError):
+        raise cells
+    return line, cells
 
 
 def _objects(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import shlex
 import statistics
 from collections import defaultdict
@@ -17,7 +16,7 @@ from ptft.config.resolve import Job
 from ptft.errors import first_line
 from ptft.launch import sweep
 from ptft.runs.folder import read_json, write_json
-from ptft.runtime.system import write_text
+from ptft.runtime.system import finite, write_text
 
 if TYPE_CHECKING:
     from ptft.loggers.console import Console
@@ -66,7 +65,7 @@ def _job(folder: Path, number: int) -> Result:
     status = sweep.refusal(folder, number) or read_json(where / "status.json")
     summary = read_json(where / "summary.json")
     metrics = {
-        f"{split}/{name}": _finite(value)
+        f"{split}/{name}": finite(value)
         for split, found in summary.get("metrics", {}).items()
         for name, value in found.items()
     }
@@ -78,14 +77,10 @@ def _job(folder: Path, number: int) -> Result:
         "overrides": status.get("overrides", []),
         "objective": summary.get("objective"),
         "metrics": metrics,
-        "monitor": {**monitor, "value": _finite(monitor.get("value"))} if monitor else {},
+        "monitor": finite(monitor),
         "message": status.get("message", ""),
         "folder": str(where.absolute()),
     }
-
-
-def _finite(value: Any) -> Any:
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def ranked(jobs: list[Result]) -> list[list[Result]]:

@@ -198,8 +198,8 @@ class ConsoleLogger(Logger):
         self.seconds: float = progress["seconds"]
         self.columns: list[str] = []
         self.warned: set[str] = set()
-
         self.trains, self.evaluates = Rarer(), Rarer()
+        self.said_rarer = False
 
     def step(self, step: int) -> None:
         self.latest = step
@@ -208,7 +208,7 @@ class ConsoleLogger(Logger):
 
     def log(self, row: Mapping[str, Any]) -> None:
         """The bar's text, or a plain line; nothing of the test split, which the end of the run shows."""
-        if row["split"] != "train" or not (self.console.live or self.trains.due()):
+        if row["split"] != "train" or not (self.console.live or self._due(self.trains)):
             return
         numbers = "  ".join([*_numbers(row, SHOWN), f"{self._rate(row):,.0f} examples/s"])
         if self.console.bar:
@@ -216,6 +216,14 @@ class ConsoleLogger(Logger):
         elif not self.console.live:
             of = f"/{self.total}" if self.total else ""
             self.console.say(f"step {row['step']}{of}  epoch {row['epoch']}  train {numbers}  lr {row['lr']:.3g}")
+
+    def _due(self, lines: Rarer) -> bool:
+        """Whether the next line of a kind is due; that some are left out is said with the first one that is."""
+        due = lines.due()
+        if not due and not self.said_rarer:
+            self.said_rarer = True
+            self.console.say("lines become rarer from here on; metrics.jsonl has every one", "dim")
+        return due
 
     def _rate(self, row: Mapping[str, Any]) -> float:
         """Examples a second since the last row."""
@@ -229,7 +237,7 @@ class ConsoleLogger(Logger):
             self.console.say(f"val {self.monitor} is not finite at step {row['step']}: never the best", "yellow")
         if not self.columns:
             self._begin_table({**train, **(row or {})})
-        if not self.evaluates.due():
+        if not self._due(self.evaluates):
             return
         if self.console.live:
             self._add_to_table(train, row or {}, best)

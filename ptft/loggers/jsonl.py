@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import IO, Any
 from ptft.errors import PtftError
 from ptft.loggers.console import Console
 from ptft.loggers.logger import Logger
-from ptft.runtime.system import write_text, writing
+from ptft.runtime.system import finite, write_text, writing
 
 
 class JsonlLogger(Logger):
@@ -50,7 +49,7 @@ class JsonlLogger(Logger):
 
     def _write(self, row: Mapping[str, Any]) -> None:
         path = self.folder / "metrics.jsonl"
-        line = json.dumps({key: _finite(value) for key, value in row.items()}) + "\n"
+        line = json.dumps(finite(dict(row))) + "\n"
         try:
             self.file = self.file or path.open("ab", buffering=0)
             _append(self.file, line.encode())
@@ -72,10 +71,6 @@ def _append(file: IO[bytes], line: bytes) -> None:
         raise
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def write_table(
     folder: Path,
     name: str,
@@ -85,7 +80,7 @@ def write_table(
     values: Sequence[Sequence[float]],
 ) -> None:
     """`confusion_test.json` and the like: names of rows and columns, and the values. Raises StorageError."""
-    content = {"rows": rows, "columns": columns, "values": [[_finite(value) for value in row] for row in values]}
+    content = {"rows": rows, "columns": columns, "values": finite(values)}
     write_text(folder / f"{name}_{split}.json", json.dumps(content))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ptft.errors import first_line
+
 
 class Logger:
     """Told what a training does; each method does nothing unless a logger has a use for it.
@@ -87,5 +89,5 @@ class Loggers(Logger):
 
     def _without(self, logger: Logger, error: Exception) -> None:
         self.loggers = [other for other in self.loggers if other is not logger]
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        said = f"{type(error).__name__}: {first_line(error)}"
         self.warn(f"{type(logger).__name__} failed ({said}); the run goes on without it")

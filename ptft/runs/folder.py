@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import re
 import secrets
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ptft.errors import StorageError
-from ptft.runtime.system import write_text
+from ptft.runtime.system import finite, write_text
 
 try:
     import fcntl
@@ -188,15 +187,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def finite(content: Any) -> Any:
-    """The same dicts and lists with None for numbers that are not finite, which JSON does not have."""
-    if isinstance(content, dict):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import re
 import signal
 import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ptft.errors import CheckpointError, ConfigError, DataError, PtftError, ResourceError, StorageError
 
@@ -62,6 +64,15 @@ def write_text(path: Path, text: str, remedy: str = "choose another hydra.run.di
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
         raise
+
+
+def finite(content: Any) -> Any:
+    """The same dicts and lists with None for numbers that are not finite, which JSON does not have."""
+    if isinstance(content, dict):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def understood(error: BaseException, ours: tuple[Path, ...] = ()) -> PtftError | None:

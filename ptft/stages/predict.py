@@ -27,11 +27,12 @@ from ptft.data import readers
 from ptft.data.readers import Row
 from ptft.errors import ConfigError, DataError, StorageError
 from ptft.loggers.console import Console
-from ptft.runs.folder import RunFolder, finite, write_json
+from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, find_device, tf32, versions
 from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
 from ptft.runtime.prefetch import on_device
+from ptft.runtime.system import finite
 from ptft.stages import messages
 
 BATCH = 64

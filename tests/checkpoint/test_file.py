@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -120,6 +121,23 @@ def test_another_version_is_refused_by_its_number(path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="format 7; this ptft reads format 1"):
         checkpoint_file.read(path)
+
+
+def test_a_file_that_is_replaced_while_it_is_verified_is_the_one_that_was_opened(path, monkeypatch):
+    newer = path.with_name("newer.pt")
+    digest = checkpoint_file.write(path, CONTENT)
+    checkpoint_file.write(newer, {**CONTENT, "weights": {"other": torch.ones(3)}})
+    opened = Path.open
+
+    def then_replaced(self, *arguments, **options):
+        file = opened(self, *arguments, **options)
+        if self == path and newer.exists():
+            newer.replace(path)
+        return file
+
+    monkeypatch.setattr(Path, "open", then_replaced)
+    assert checkpoint_file.verify(path) == digest
+    assert not newer.exists()
 
 
 DIES = """

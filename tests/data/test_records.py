@@ -4,10 +4,18 @@ import json
 
 import pytest
 
-from ptft.data.records import Columns, read_records, read_texts
+from ptft.data.records import Columns, RowError, read_texts, records
 from ptft.errors import DataError
 
 ROWS = [(2, {"path": "a.wav", "text": "one"}), (4, {"path": "b.wav", "text": "two\u2028lines"})]
+
+
+def read_records(file):
+    """Every row; raises what is wrong with one."""
+    for line, fields in records(file):
+        if isinstance(fields, RowError):
+            raise fields
+        yield line, fields
 
 
 @pytest.mark.parametrize("start", ["", "\ufeff"], ids=["plain", "byte order mark"])
@@ -142,3 +150,41 @@ def test_two_columns_of_one_name_are_refused(tmp_path):
     assert texts(tmp_path / "a.csv", Columns((1,), 2, header=True))[0] == [("b", "x")]
     with pytest.raises(DataError, match=r"a\.csv:1: has two columns 'text'"):
         list(read_records(tmp_path / "a.csv"))
+
+
+def test_text_behind_a_closing_quote_costs_its_row_and_no_other(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text('text,label\n"a \\"good\\" day",pos\n"a ""bad"" day",neg\na 5" pipe,neg\n')
+    found, broken = texts(file)
+    assert found == [('a "bad" day', "neg"), ('a 5" pipe', "neg")]
+    assert broken == ['2: goes on behind a closing quote; in a quoted cell a quote is written twice ("")']
+    assert [line for line, _ in records(file)] == [2, 3, 4]
+
+
+def test_a_row_of_several_lines_is_named_by_its_first(tmp_path):
+    (tmp_path / "a.csv").write_text('text,label\n"two\nlines",pos\n\none,neg\n')
+    assert [row.where.rpartition(":")[2] for row in read_texts(tmp_path / "a.csv", TEXT, [].append)] == ["2", "5"]
+
+
+@pytest.mark.parametrize("value", [["one", "two"], {"en": "one"}, []])
+@pytest.mark.parametrize("column", ["text", "label"])
+def test_a_list_or_an_object_is_no_text_and_no_label(tmp_path, column, value):
+    rows = [{"text": "a", "label": "x", column: value}, {"text": "b", "label": "y", "more": [1]}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found, broken = texts(tmp_path / "a.jsonl")
+    assert found == [("b", "y")]
+    assert broken[0].startswith(f"1: column '{column}' holds a")
+
+
+@pytest.mark.parametrize(("mark", "said"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+@pytest.mark.parametrize("alone", [False, True])
+def test_other_separators_than_commas_are_named(tmp_path, mark, said, alone):
+    (tmp_path / "a.csv").write_text(f"\ufefftext{mark}label\nx{mark}pos\n", encoding="utf-8")
+    with pytest.raises(DataError, match=rf"a\.csv:1: columns are separated by {said}; save it with commas"):
+        texts(tmp_path / "a.csv", Columns(("text",), None if alone else "label", alone=alone))
+
+
+@pytest.mark.parametrize("mark", ["\u200b", "\ufeff", "\u200e", " \u2060"])
+def test_marks_that_nobody_sees_make_no_other_label(tmp_path, mark):
+    (tmp_path / "a.csv").write_text(f"text,label\na,pos\nb,pos{mark}\nc,{mark}pos\nd,p\u200cos\n", encoding="utf-8")
+    assert [label for _, label in texts(tmp_path / "a.csv")[0]] == ["pos", "pos", "pos", "p\u200cos"]

@@ -33,12 +33,17 @@ def test_row_52_a_sweep_that_was_cut_goes_on_where_it_is_started_again(ptft, tmp
     sweep = ("-m", *long, "train.steps=30,3000,31")
     folder, environment = tmp_path / "all", {**os.environ, "PYTHONPATH": str(ROOT)}
     typed = command(*sweep, "hydra.sweep.dir=all")
-    with subprocess.Popen(typed, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+    said = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(typed, env=environment, **said) as running:
         last, until = folder / "1" / "checkpoints" / "last.pt", time.monotonic() + 120
         while time.monotonic() < until and not (last.exists() and progress(last)["step"] > 0):
             time.sleep(0.02)
         running.send_signal(signal.SIGINT)
-        assert running.wait(60) == 130
+        out = running.communicate(timeout=60)[0]
+        assert running.returncode == 130
+    assert "continue  ptft -m" in out, out
+    with (folder / "results.csv").open(newline="") as file:
+        assert [line["status"] for line in csv.DictReader(file)] == ["finished", "interrupted", "not started"]
     assert [status(folder / str(n))["status"] for n in (0, 1)] == ["finished", "interrupted"]
     assert not (folder / "2").exists()
     cut = progress(last)["step"]

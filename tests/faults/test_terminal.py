@@ -95,31 +95,24 @@ def test_words_and_help_end_well_whoever_reads_them(said_on, make, arguments):
     assert said_on(make, *arguments) == 0
 
 
+def in_shell(line, folder):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
 @pytest.mark.parametrize(("closes", "arguments", "code"), [(">&-", RUN, 0), (">&- 2>&-", ["modle=1"], 2)])
 def test_standard_handles_that_are_closed_are_no_files_of_the_run(tmp_path, closes, arguments, code):
     """The lowest free number goes to the next file that is opened, and into that everything would be printed."""
     line = " ".join(f"'{word}'" for word in command(*arguments))
-    done = subprocess.run(
-        ["bash", "-c", f"{line} {closes}"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = in_shell(f"{line} {closes}", tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
 
 def test_a_failed_run_whose_errors_nobody_reads_ends_with_its_code(tmp_path):
     line = " ".join(f"'{word}'" for word in command(*RUN, "optimizer.lr=1e20"))
-    done = subprocess.run(
-        ["bash", "-c", f"{{ sleep 0.2; exec {line}; }} 2>&1 | true; exit ${{PIPESTATUS[0]}}"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = in_shell(f"{{ sleep 0.2; exec {line}; }} 2>&1 | true; exit ${{PIPESTATUS[0]}}", tmp_path)
     assert done.returncode == 6
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ptft.loggers.logger import Logger, Loggers
-from tests.conftest import ROOT, SMALL, rows, status
+from tests.conftest import ROOT, SMALL, refused, rows, status
 
 
 class Remembers(Logger):
@@ -56,3 +56,27 @@ def test_a_run_goes_on_without_a_service_that_is_gone(ptft, tmp_path, monkeypatc
     assert result.out.count("Leaves failed (ConnectionError: nobody); the run goes on without it") == 1
     assert status(tmp_path / "run")["status"] == "finished"
     assert [row["step"] for row in rows(tmp_path / "run") if row["split"] == "train"] == [5, 10, 15, 20]
+
+
+NOTES = """
+from ptft.loggers.logger import Logger
+
+class Notes(Logger):
+    def __init__(self, folder, name="notes"):
+        self.path = folder / name
+
+    def log(self, row):
+        self.path.touch()
+"""
+
+
+def test_options_of_a_logger_that_is_chosen_on_a_resume_are_heeded(ptft, tmp_path):
+    (tmp_path / "notes_of_mine.py").write_text(NOTES)
+    (tmp_path / "conf" / "logger").mkdir(parents=True)
+    lines = ["# @package logger.notes", "_target_: notes_of_mine.Notes", "name: notes", ""]
+    (tmp_path / "conf" / "logger" / "notes.yaml").write_text("\n".join(lines))
+    assert ptft("stage=pretrain", *SMALL, "hydra.run.dir=run").code == 0
+    chosen = ("resume=run", "train.steps=22", "trusted=[notes_of_mine]", "logger=notes")
+    refused(ptft(*chosen, "logger.notes.nam=other"), 2, "logger.notes.nam: there is no such key")
+    assert ptft(*chosen, "logger.notes.name=other").code == 0
+    assert (tmp_path / "run" / "other").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ptft.data.folders import listed_path
-from ptft.data.records import RowError, as_text
+from ptft.data.records import RowError, text_of
 
 Span = tuple[float, float | None]
 """From one second to another, or to the end."""
@@ -49,7 +49,7 @@ def clip_of(folder: Path, fields: Mapping[str, Any], where: str) -> Clip:
 
 
 def _seconds(fields: Mapping[str, Any], name: str, where: str) -> float | None:
-    text = as_text(fields.get(name))
+    text = text_of(fields, name, where)
     try:
         value = float(text) if text else None
     except ValueError as error:

@@ -16,7 +16,7 @@ from ptft.data.audio.examples import Targets
 from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
 from ptft.data.files import nfc
 from ptft.data.labels import unlabelled
-from ptft.data.records import RowError, Unusable, as_text, records
+from ptft.data.records import RowError, Unusable, records, text_of
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -162,9 +162,8 @@ def _rows(root: Path, unusable: Unusable) -> tuple[list[Utterance], str]:
 
 
 def _row(folder: Path, fields: dict[str, Any], column: str, where: str) -> Utterance:
-    return Utterance(
-        clip_of(folder, fields, where), nfc(as_text(fields.get(column))), as_text(fields.get("split")) or "train", where
-    )
+    text, split = nfc(text_of(fields, column, where)), text_of(fields, "split", where) or "train"
+    return Utterance(clip_of(folder, fields, where), text, split, where)
 
 
 def _librispeech(root: Path) -> Iterator[Utterance]:

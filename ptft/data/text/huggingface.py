@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptft.data.files import nfc
-from ptft.data.records import Column, Columns, RowError, TextRecord, Unusable
+from ptft.data.records import Column, Columns, RowError, TextRecord, Unusable, check_single
 from ptft.data.splits import find_splits, parts_said, split_by_stem, split_files
 from ptft.data.text.row_source import RowTexts
 from ptft.data.text.source import TextKeys
 from ptft.data.text.table import split_of
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, first_line
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -81,6 +81,11 @@ class HuggingFaceTexts(RowTexts):
         return rows
 
     def _row(self, where: str, values: Sequence[Any], names: Sequence[str] | None) -> TextRecord | RowError:
+        try:
+            for name, value in zip(self.columns.all, values, strict=True):
+                check_single(value, name, where)
+        except RowError as error:
+            return error
         texts = tuple(_text(value) for value in values[: len(self.columns.text)])
         if not all(texts):
             return RowError(where, f"column {self.columns.text[texts.index('')]!r} holds no text")
@@ -144,8 +149,7 @@ def _open(
             return dict(library.load_from_disk(str(root)))
         return {"train": library.load_from_disk(str(root))}
     except (OSError, ValueError, library.exceptions.DatasetsError) as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise DataError(f"{where}: can't be read ({reason})") from error
+        raise DataError(f"{where}: can't be read ({first_line(error)})") from error
 
 
 def _library() -> Any:

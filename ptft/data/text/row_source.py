@@ -51,6 +51,7 @@ class RowTexts(TextSource):
         if target is None and (example := fraction_among(names)) is not None:
             said = f"{leading} has {len(names)} labels that are all numbers, e.g. {example}"
             regress = "dataset.target=number objective=regress predicts the number"
+            regress += ", once it is written with a point" * ("," in example)
             if len(names) > MANY:
                 raise ConfigError(f"dataset.target: {said}; {regress}, dataset.target=class makes them classes")
             self.note(f"{said}, and each is a class; {regress}")
@@ -145,7 +146,8 @@ class RowTexts(TextSource):
 def _number(row: TextRecord) -> float:
     value = number(str(row.label))
     if value is None:
-        raise DataError(f"{row.where}: the label {row.label!r} is no number")
+        point = "; a number is written with a point" if "," in str(row.label) else ""
+        raise DataError(f"{row.where}: the label {row.label!r} is no number{point}")
     if not math.isfinite(value):
         raise DataError(f"{row.where}: the label {row.label!r} is no finite number")
     return value

@@ -37,6 +37,13 @@ def test_files_are_read_and_what_is_missing_is_named(tmp_path):
         HuggingFaceTexts()
 
 
+def test_a_list_in_the_place_of_a_text_is_named(tmp_path):
+    rows = {"text": [["a", "b"], ["c"]], "label": ["x", "y"]}
+    datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows)}).save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(DataError, match=r"train row 0: column 'text' holds a list and not one value"):
+        HuggingFaceTexts(root=tmp_path / "saved", tokenizer="bytes")
+
+
 def test_words_that_other_readers_take_for_missing_are_classes(tmp_path):
     for split in ("train", "validation"):
         rows = [f"null number {i},{word}" for i in range(4) for word in ("None", "NA", "nan", "007")]

@@ -28,6 +28,11 @@ def test_labels_that_are_many_numbers_are_asked_about(tmp_path):
     with pytest.raises(ConfigError, match=r"24 labels that are all numbers, e\.g\. \d\.\d; dataset\.target=number obj"):
         source(root)
     assert len(source(root, target="class").spec.classes) == 24
+    commas = [(text, f'"{number.replace(".", ",")}"') for text, number in tenths]
+    with pytest.raises(ConfigError, match=r"e\.g\. \d,\d; .* predicts the number, once it is written with a point"):
+        source(table(tmp_path / "commas", train=commas, dev=commas[:4]))
+    with pytest.raises(DataError, match=r"the label '0,0' is no number; a number is written with a point"):
+        source(tmp_path / "commas", target="number").split("val")
     halves = [(text, str(i % 5 / 2)) for i, (text, _) in enumerate(ROWS)]
     few = source(table(tmp_path / "few", train=halves, dev=halves))
     assert few.notes[0].startswith("train has 5 labels that are all numbers, e.g. 0.5, and each is a class; ")
