@@ -208,7 +208,7 @@ def _continued(overrides: Overrides, opened: Opened) -> Job:
         raise CheckpointError(f"resume={resume}: {checkpoint.path} is not in the folder of a run; resume=RUN names one")
     cfg = stored_run(renamed(checkpoint.config), checkpoint.path)
     if "logger" in typed:
-        cfg.logger = compose.compose(overrides.where(lambda key: key.split(".")[0] == "logger")).logger
+        cfg.logger = compose.compose(overrides.where(lambda key: key == "logger")).logger
         cfg.names.logger = list(cfg.logger)
     same_run(cfg, typed)
     if any(typed.get(f"train.{key}") is not None for key in BUDGET):
