@@ -20,9 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.errors import OmegaConfBaseException
 
-from ptft.config import hydra_keys
+from ptft.config import hydra_keys, yaml_files
 from ptft.config.overrides import Overrides
-from ptft.config.yaml_files import conf_dir
 from ptft.errors import ConfigError, first_line, suggest
 from ptft.runtime.system import write_text
 
@@ -46,7 +45,7 @@ def _session() -> Iterator[Any]:
     instance = GlobalHydra.instance()
     outer, instance.hydra = instance.hydra, None
     try:
-        with hydra.initialize_config_dir(str(conf_dir()), job_name="ptft", **VERSION):
+        with hydra.initialize_config_dir(str(yaml_files.conf_dir()), job_name="ptft", **VERSION):
             yield instance.config_loader()
     finally:
         instance.hydra = outer
@@ -140,7 +139,7 @@ def plain(cfg: DictConfig) -> Any:
 
 def known_stage(cfg: DictConfig) -> DictConfig:
     """The same with what is known of the stage of that name, for a copy or a run of an earlier version too."""
-    file = conf_dir() / "stage" / f"{cfg.names.stage}.yaml"
+    file = yaml_files.conf_dir() / "stage" / f"{cfg.names.stage}.yaml"
     if file.is_file():
         OmegaConf.set_struct(cfg, False)
         cfg.stage = OmegaConf.merge(OmegaConf.load(file).stage, cfg.stage)
@@ -191,7 +190,7 @@ def literal(value: Any) -> Any:
 @cache
 def own() -> dict[str, Any]:
     """What ptft's own `config.yaml` says, not resolved, without `hydra` and the choice of options."""
-    tree = OmegaConf.to_container(OmegaConf.load(conf_dir() / "config.yaml"), resolve=False)
+    tree = OmegaConf.to_container(OmegaConf.load(yaml_files.conf_dir() / "config.yaml"), resolve=False)
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items() if key not in ("defaults", "hydra")}
 
@@ -208,11 +207,7 @@ def read(path: Path) -> Any:
 
     Raises ConfigError for what is no YAML.
     """
-    try:
-        loaded = OmegaConf.load(path)
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError) as error:
-        raise ConfigError(f"{path}: can't be read ({first_line(error)})") from error
-    return OmegaConf.to_container(loaded, resolve=False)
+    return OmegaConf.to_container(yaml_files.load(path)[1], resolve=False)
 
 
 def _explain(overrides: Overrides, error: Exception) -> ConfigError:

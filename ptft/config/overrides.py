@@ -31,6 +31,8 @@ SHOW = frozenset(
 """Hydra's own flags that print something and run nothing."""
 
 QUOTES = "'\""
+QUOTED = {"[": '["…","…"]', "{": '{…: "…"}', "$": '"…"'}
+"""How a value that begins so is typed when a part of it needs quotes."""
 LARGEST = 10_000
 """Jobs of a sweep at the most; each is composed and checked before the first of them starts."""
 
@@ -187,9 +189,10 @@ def _parsed(parser: Any, text: str) -> Override:
     try:
         override: Override = parser.parse_override(text)
     except (HydraException, OverrideParseException) as error:
+        key, _, value = text.partition("=")
+        shape = next((shape for first, shape in QUOTED.items() if value.startswith(first)), '"…"')
         raise ConfigError(
-            f"{text}: can't be read as key=value; put values with special characters in quotes, "
-            f"e.g. '{text.split('=')[0]}=\"…\"'"
+            f"{text}: can't be read as key=value; put values with special characters in quotes, e.g. '{key}={shape}'"
         ) from error
     return override
 

@@ -71,7 +71,7 @@ def _of_copy(group: str, name: Any) -> dict[str, Any]:
 
 def _said(file: Path) -> dict[str, Any]:
     """`_rules_` of a file, and of those that its `defaults` name beside it, whose keys it shares."""
-    node: Any = OmegaConf.to_container(OmegaConf.load(file))
+    node: Any = OmegaConf.to_container(yaml_files.load(file)[1])
     shared = [entry for entry in node.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
     found: dict[str, Any] = {}
     for name in shared:

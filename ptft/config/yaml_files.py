@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 from ptft.config import hydra_keys
 from ptft.errors import ConfigError, first_line
 
+LARGEST = 100_000
+"""Keys and values that a file may hold; ten lines of aliases of aliases stand for billions."""
 NOTES = ("_rules_", "_test_")
 """What a YAML file says beside its keys: what their values must be (ptft.config.rules), and what a test of it types."""
 
@@ -69,19 +72,36 @@ class OptionFiles(FileConfigSource):
         return [name for name in super().list(config_path, results_filter) if not name.startswith("_")]
 
 
+def load(file: Path) -> tuple[str, DictConfig | ListConfig]:
+    """The text of a YAML file, and what it says, of which nothing is resolved. Raises ConfigError."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        if "*" in text and (size := _size(yaml.compose(text, Loader=yaml.SafeLoader), {})) > LARGEST:
+            raise ConfigError(f"{file}: its aliases stand for {size:,} keys and values; at most {LARGEST:,} are read")
+        return text, OmegaConf.load(StringIO(text))
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError) as error:
+        raise ConfigError(f"{file}: is no YAML that can be read ({first_line(error)})") from error
+
+
+def _size(node: Any, known: dict[int, int]) -> int:
+    """How many keys and values a node of a YAML text is, each alias counted as what it stands for."""
+    if id(node) not in known:
+        known[id(node)] = 1  # of an alias inside of what it names
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        known[id(node)] += sum(
+            _size(each, known) for part in parts for each in (part if isinstance(part, tuple) else (part,))
+        )
+    return known[id(node)]
+
+
 @cache
 def _read(file: Path, changed: int) -> tuple[dict[str, str | None], dict[str, Any]]:
     """Header and content of a YAML file, without its notes; read once as long as it does not change.
 
     Raises ConfigError.
     """
-    try:
-        with file.open(encoding="utf-8") as opened:
-            header = ConfigSource._get_header_dict(opened.read(512))
-            opened.seek(0)
-            config = OmegaConf.load(opened)
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError) as error:
-        raise ConfigError(f"{file}: is no YAML that can be read ({first_line(error)})") from error
+    text, config = load(file)
+    header = ConfigSource._get_header_dict(text[:512])
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{file}: holds no keys with values")
     for note in NOTES:

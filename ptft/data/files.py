@@ -31,6 +31,17 @@ BLANKS = " \t"
 """What stands between cells; other characters that look empty are part of a word."""
 UNSEEN = "\u200b\u200e\u200f\u2060\ufeff"
 """Spaces and joiners without a width, and marks of direction: around a name they are left from copying it."""
+PACKED = (
+    (b"PK\x03\x04", "a ZIP archive or a spreadsheet, e.g. of Excel: unpack it, or save it as CSV"),
+    (b"\x1f\x8b", "compressed (gzip): unpack it first"),
+    (b"BZh", "compressed (bzip2): unpack it first"),
+    (b"\xfd7zXZ\x00", "compressed (xz): unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "compressed (zstd): unpack it first"),
+    (b"PAR1", "Parquet, which dataset=huggingface reads"),
+    (b"\xd0\xcf\x11\xe0", "an old Office document: save it as CSV"),
+    (b"%PDF", "a PDF"),
+)
+"""First bytes of files that people take for text, and what to say of them."""
 NULS = 1 / 8
 """From this share of zero bytes on a file is no UTF-8 text, though it can be decoded as such."""
 
@@ -103,6 +114,8 @@ def read_file(path: Path) -> str:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror})") from error
+    if kind := next((kind for first, kind in PACKED if raw.startswith(first)), None):
+        raise DataError(f"{path}: is not text but {kind}")
     encoding = next((name for mark, name in MARKS if raw.startswith(mark)), "utf-8")
     try:
         text = raw.decode(encoding)
@@ -176,8 +189,13 @@ TOO_DEEP = "it is nested too deeply"
 
 
 def json_values(text: str) -> Iterator[tuple[int, Any]]:
-    """(line, value) of a text with a JSON value a line, or a list of objects; a ValueError for a damaged one."""
-    return _elements(text) if re.match(r"\s*\[\s*[{\]]", text) else _json_lines(text)
+    """(line, value) of a text with a JSON value a line, a list of objects, or objects that each take several lines.
+
+    A ValueError stands for a damaged one.
+    """
+    if re.match(r"\s*\[\s*[{\]]", text):
+        return _elements(text, text.index("[") + 1, "]")
+    return _elements(text, 0, "") if re.match(r"\s*\{[ \t]*\n", text) else _json_lines(text)
 
 
 def _json_lines(text: str) -> Iterator[tuple[int, Any]]:
@@ -189,14 +207,15 @@ def _json_lines(text: str) -> Iterator[tuple[int, Any]]:
                 yield line, error
 
 
-def _elements(text: str) -> Iterator[tuple[int, Any]]:
-    """Those of a list, each with the line on which it begins."""
+def _elements(text: str, place: int, closing: str) -> Iterator[tuple[int, Any]]:
+    """Those from a place on, each with the line on which it begins; `closing` ends them, or the end of the text."""
     between, line, counted = re.compile(r"[\s,]*"), 1, 0
-    place = text.index("[") + 1
     while True:
         place = _end(between, text, place)
         line, counted = line + text.count("\n", counted, place), place
-        if text.startswith("]", place):
+        if place == len(text) and not closing:
+            return
+        if closing and text.startswith(closing, place):
             break
         try:
             value, place = _parse_json_at(text, place)

@@ -38,10 +38,17 @@ def to_labels(
     labels = [number.get(name, other) for name in names]
     if None in labels:
         i = labels.index(None)
+        alike = next((known for known in classes if _looks_like(known, names[i])), None)
         hint = "; dataset.classes keeps some" if what == "class" else ""
+        hint = hint if alike is None else f"; {train} writes it {alike!r}: write both alike"
         listed = ", ".join(classes[:8])
         raise DataError(f"{where(i)} has the {what} {names[i]!r}, which {train} has not ({listed}){hint}")
     return torch.tensor(labels, dtype=torch.long)
+
+
+def _looks_like(name: str, other: str) -> bool:
+    """Whether two different names may mean the same: 1 and 1.0, True and true."""
+    return name.casefold() == other.casefold() or (number(name) is not None and number(name) == number(other))
 
 
 def unlabelled(rows: Iterable[tuple[str, str]], train: str) -> list[str]:

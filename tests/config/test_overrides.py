@@ -1,6 +1,7 @@
 """What the shell gave: paths of any name reach Hydra's own parser unharmed; names that don't exist get near ones."""
 
 import random
+import re
 
 import pytest
 
@@ -74,6 +75,19 @@ def test_other_keys_are_hydras_own(override):
 
 def test_a_path_key_that_is_added_is_a_path_too():
     assert Overrides.parse([quote("+dataset.root=a, b")]).typed == {"dataset.root": "a, b"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "remedy"),
+    [
+        ('dataset.classes=["a","b (c"],d]', 'dataset.classes=["…","…"]'),
+        ("dataset.label=a(b", 'dataset.label="…"'),
+    ],
+)
+def test_what_can_not_be_read_is_shown_in_the_form_that_can(typed, remedy):
+    with pytest.raises(ConfigError, match=re.escape(f"e.g. '{remedy}'")):
+        Overrides.parse([typed])
+    assert remedy.split("=")[0] in Overrides.parse([remedy.replace("…", "b (c")]).typed
 
 
 def test_the_command_line_is_sorted():

@@ -1,6 +1,7 @@
 """What every reader of people's files shares: text, lines, cells, JSON values and names."""
 
 import codecs
+import gzip
 import json
 import unicodedata
 
@@ -31,6 +32,9 @@ def test_a_byte_order_mark_says_how_a_text_is_read(tmp_path, encoding):
         ("fine\ncafé".encode("latin-1"), r"text:2: is not UTF-8 text \(byte 8 can't be decoded\); save it as UTF-8"),
         ("a\rb\rcafé".encode("latin-1"), r"text:3: is not UTF-8 text"),
         ("abc".encode("utf-16-le"), r"text: is no text \(it holds zero bytes\)"),
+        (b"PK\x03\x04" + b"\0" * 40, r"text: is not text but a ZIP archive or a spreadsheet.* save it as CSV"),
+        (gzip.compress(b"text,label\na,b\n"), r"text: is not text but compressed \(gzip\): unpack it first"),
+        (b"PAR1" + b"\0" * 40, r"text: is not text but Parquet, which dataset=huggingface reads"),
         (codecs.BOM_UTF16_LE + b"a", r"text:1: is not UTF-8 text, nor the UTF-16 of its byte order mark"),
     ],
 )
@@ -56,8 +60,9 @@ ROWS = [{"text": "a\u2028b", "n": [1]}, {"text": "[{"}]
         ("\n\n" + "\n \n".join(map(json.dumps, ROWS)) + "\n", [3, 5]),
         (json.dumps(ROWS), [1, 1]),
         ("[\n" + ",\n".join(map(json.dumps, ROWS)) + "\n]\n", [2, 3]),
+        ("\n".join(json.dumps(row, indent=1) for row in ROWS) + "\n", [1, 7]),
     ],
-    ids=["lines", "with empty lines", "list", "list on lines"],
+    ids=["lines", "with empty lines", "list", "list on lines", "objects of several lines"],
 )
 def test_json_lines_and_a_json_list_are_told_by_what_they_hold(content, lines):
     assert list(files.json_values(content)) == list(zip(lines, ROWS, strict=True))
@@ -73,6 +78,7 @@ def test_json_lines_and_a_json_list_are_told_by_what_they_hold(content, lines):
         ('[{},\n{"a": 1', 2, "Expecting"),
         ("[{}]\n[{}]", 1, "more follows"),
         ("{}\n{} {}", 2, "Extra data"),
+        ('{\n"a": 1\n}\n{\n"a":', 4, "Expecting"),
         ('{"n": ' + "9" * 5000 + "}", 1, "4300"),
     ],
 )

@@ -5,8 +5,8 @@ import math
 import pytest
 import yaml
 
-from ptft.data.labels import as_written, fraction_among, number, unlabelled
-from ptft.errors import ConfigError
+from ptft.data.labels import as_written, fraction_among, number, to_labels, unlabelled
+from ptft.errors import ConfigError, DataError
 
 
 def test_a_number_is_finite_as_a_float_of_32_bits_or_none():
@@ -45,6 +45,14 @@ def test_a_split_is_unlabelled_where_all_its_labels_are_missing():
 )
 def test_what_yaml_made_of_a_name_finds_the_name(typed, names):
     assert as_written("dataset.classes", yaml.safe_load(typed), (*names, "other")) == names
+
+
+@pytest.mark.parametrize(("name", "known"), [("1", "1.0"), ("2.0", "2"), ("true", "True"), ("Dog", "dog")])
+def test_a_name_that_is_written_otherwise_is_told_how(name, known):
+    with pytest.raises(DataError, match=rf"the class '{name}'.*; train writes it '{known}': write both alike"):
+        to_labels([known, name], ["0", known])
+    with pytest.raises(DataError, match="dataset.classes keeps some"):
+        to_labels([known, "3"], ["0", known])
 
 
 def test_what_may_be_two_names_is_asked_about():

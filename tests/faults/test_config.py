@@ -59,6 +59,16 @@ def test_row_1_an_option_that_was_added_by_force_is_named_too(ptft, tmp_path, ty
     assert nothing_written(tmp_path)
 
 
+def test_row_1_a_yaml_of_aliases_of_aliases_is_not_unfolded(ptft, tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
+    (file := tmp_path / "conf/experiment/bomb.yaml").parent.mkdir(parents=True)
+    file.write_text("# @package _global_\n" + "\n".join(lines))
+    refused(ptft("stage=pretrain", "experiment=bomb"), 2, f"{file}: its aliases stand for 490,", "at most 100,000")
+    file.write_text("# @package _global_\nseed: &n 3\ntrain: {steps: *n}\n")
+    assert "3 steps" in ptft("stage=pretrain", "experiment=bomb", "dry_run=true").out
+
+
 @pytest.mark.parametrize("rate", ["1e", "nan"])
 def test_row_2_all_wrong_values_are_said_at_once_before_data_are_read(ptft, tmp_path, rate):
     wrong = [f"optimizer.lr={rate}", "train.epochs=-1", "train.batch_size=0", "precision=fp8", "dataset.val=1.5"]

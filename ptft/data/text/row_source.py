@@ -117,7 +117,8 @@ class RowTexts(TextSource):
         known = [row for row in rows if row.label is not None]
         trained_on = split in (self.train, "")
         if rows and not known and trained_on:
-            raise DataError(f"{rows[0].where}: has no label, nor has any other row; dataset.label=null trains without")
+            remedy = "stage=predict answers rows without" if self.whole else "dataset.label=null trains without"
+            raise DataError(f"{rows[0].where}: has no label, nor has any other row; {remedy}")
         if len(known) == len(rows) or not (known or trained_on):
             return rows
         for row in rows:

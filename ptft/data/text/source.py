@@ -70,7 +70,8 @@ class TextSource(DividedSource):
         self.own_classes, self.splits, self.target = tuple(classes), tuple(splits), target
         self.check()
         if next(iter(texts()), None) is None:
-            raise DataError(f"{self._where()}: the train split ({self.train}) holds no {self.noun}, or too few")
+            split = f"{self.train} split" if self.whole else f"train split ({self.train})"
+            raise DataError(f"{self._where()}: the {split} holds no {self.noun}, or too few")
         self.tokenizer = choose_tokenizer(self.wanted, self.vocabulary, texts, self.like, default="bpe")
         self.spec = text_spec(self.tokenizer, self.length, target, self.classes or self.own_classes, **shape)
 

@@ -124,7 +124,7 @@ def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
     library, made = _library(), _found(name, "ckpt=huggingface:")
     is_audio = made.model_type in sound.KINDS
     with _read(name, "ckpt=huggingface:"):
-        found = library.AutoModel.from_pretrained(_place(name), config=made, local_files_only=_is_local(name))
+        found = library.AutoModel.from_pretrained(_place(name), config=made, **_options(name))
         net = _stripped(found)
         tokenizer = None if is_audio else _tokenizer(library, _place(name))
     weights = {f"net.{key}": value.detach().clone() for key, value in net.state_dict().items()}
@@ -163,7 +163,7 @@ def _found(name: str, key: str) -> Any:
     with _read(name, key):
         if not _is_local(name):
             _ask(name, key)
-        made = library.AutoConfig.from_pretrained(_place(name), local_files_only=_is_local(name))
+        made = library.AutoConfig.from_pretrained(_place(name), **_options(name))
         return sound.prepared(made) if made.model_type in sound.KINDS else made
 
 
@@ -188,6 +188,11 @@ def _place(name: str) -> str:
     """A folder with ~ resolved, or the name as it is."""
     folder = Path(name).expanduser()
     return str(folder) if folder.is_dir() else name
+
+
+def _options(name: str) -> dict[str, bool]:
+    """How a library may read it: never with code that lies beside the weights, and never asking whether to."""
+    return {"local_files_only": _is_local(name), "trust_remote_code": False}
 
 
 def _is_local(name: str) -> bool:
@@ -233,7 +238,7 @@ def _configuration(text: str) -> Any:
 
 
 def _network(config: Any) -> Any:
-    return _stripped(_library().AutoModel.from_config(config))
+    return _stripped(_library().AutoModel.from_config(config, trust_remote_code=False))
 
 
 def _stripped(net: Any) -> Any:
@@ -255,7 +260,7 @@ def _sees_both(config: Any) -> bool:
 
 def _tokenizer(library: Any, name: str) -> Tokenizer:
     """The model's own, as ptft keeps one."""
-    found = library.AutoTokenizer.from_pretrained(name, local_files_only=True)
+    found = library.AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
     with tempfile.TemporaryDirectory() as folder:
         found.save_pretrained(folder)
         try:

@@ -105,6 +105,8 @@ def test_rows_without_a_label_are_named_or_left_out_and_counted(tmp_path):
         source(table(root, train=[*ROWS, *[("no label", "")] * 3]), on_error="skip")
     with pytest.raises(DataError, match=r"has no label, nor has any other row; dataset\.label=null trains without"):
         source(table(root, train=[("no label", "")] * 3))
+    with pytest.raises(DataError, match=r"has no label, nor has any other row; stage=predict answers rows without"):
+        source(table(root, new=[("no label", "")] * 3), like=found.spec, whole=True, test="new")
     assert source(root, label=None).spec.target == "none"
 
 
