@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import pickle
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from typing import Any
 
 import hydra
 import yaml  # type: ignore[import-untyped]
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
@@ -58,9 +61,9 @@ def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
     """
     overrides = Overrides.of(overrides)
     hydra_keys.check_typed(overrides.parsed)
-    with _session():
+    with _session() as loader:
         try:
-            cfg = hydra.compose("config", list(overrides.texts), return_hydra_config=True)
+            cfg = _composed(overrides, {"hydra", *groups_of(loader)})
         except UNREADABLE as error:
             raise _explain(overrides, error) from error
     hydra_keys.check_composed(cfg.hydra, overrides.where(lambda key: re.match(r"hydra[./]", key) is not None).texts)
@@ -74,6 +77,36 @@ def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
     cfg.names = {group: _names(cfg, choices, group) for group in GROUPS}
     OmegaConf.set_struct(cfg, True)
     return cfg
+
+
+def _composed(overrides: Overrides, groups: set[str]) -> DictConfig:
+    """What `hydra.compose` gives with its own node, though files are merged once for each choice of options.
+
+    A run composes several times, a sweep for each job: with the same options, only with other values.
+    """
+    chooses = [_chooses(override, groups) for override in overrides.parsed]
+    cfg: DictConfig = pickle.loads(_merged(tuple(itertools.compress(overrides.texts, chooses)), yaml_files.changed()))
+    values = [override for override, is_choice in zip(overrides.parsed, chooses, strict=True) if not is_choice]
+    ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
+    typed = [override for override in overrides.parsed if not override.is_hydra_override()]
+    own, runtime, names = cfg.hydra.overrides, cfg.hydra.runtime, cfg.hydra.job.config.override_dirname
+    own.task = [override.input_line for override in typed]
+    own.hydra = [override.input_line for override in overrides.parsed if override.is_hydra_override()]
+    cfg.hydra.job.override_dirname = get_overrides_dirname(typed, names.exclude_keys, names.item_sep, names.kv_sep)
+    runtime.cwd = os.getcwd()
+    return cfg
+
+
+def _chooses(override: Override, groups: set[str]) -> bool:
+    """Whether an override chooses an option, or is one that Hydra refuses as such."""
+    key = override.key_or_group
+    return override.package is not None or ("." not in key and key.split("/")[0] in groups)
+
+
+@cache
+def _merged(chosen: tuple[str, ...], changed: int) -> bytes:
+    """The configuration of these options, pickled, as long as the YAML files are the same."""
+    return pickle.dumps(hydra.compose("config", list(chosen), return_hydra_config=True))
 
 
 def _names(cfg: DictConfig, choices: DictConfig, group: str) -> Any:

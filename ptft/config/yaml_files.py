@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
+from glob import glob
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,13 @@ def user_conf() -> Path | None:
     """`./conf` of the folder the user stands in, when it is not ptft's own."""
     folder = Path.cwd() / "conf"
     return folder if folder.is_dir() and folder.resolve() != conf_dir().resolve() else None
+
+
+def changed() -> int:
+    """Differs when a YAML file of `conf/` or the user's own was changed, added or removed, or another folder counts."""
+    folders = [folder for folder in (conf_dir(), user_conf()) if folder is not None]
+    files = [file for folder in folders for file in sorted(glob(f"{folder}/**/*.yaml", recursive=True))]
+    return hash(tuple((file, os.stat(file).st_mtime_ns) for file in files))
 
 
 class OptionFiles(FileConfigSource):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -38,6 +39,7 @@ class Digits(ImageSource):
         return MemoryExamples(images[rows], labels[rows])
 
 
+@cache
 def _read() -> tuple[Tensor, Tensor]:
     """(uint8 [1797, 1, 8, 8], long [1797]); the file holds grey values 0..16."""
     from sklearn.datasets import load_digits
