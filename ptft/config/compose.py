@@ -61,9 +61,9 @@ def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
     """
     overrides = Overrides.of(overrides)
     hydra_keys.check_typed(overrides.parsed)
-    with _session() as loader:
+    with _session():
         try:
-            cfg = _composed(overrides, {"hydra", *groups_of(loader)})
+            cfg = _composed(overrides)
         except UNREADABLE as error:
             raise _explain(overrides, error) from error
     hydra_keys.check_composed(cfg.hydra, overrides.where(lambda key: re.match(r"hydra[./]", key) is not None).texts)
@@ -79,13 +79,15 @@ def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
     return cfg
 
 
-def _composed(overrides: Overrides, groups: set[str]) -> DictConfig:
+def _composed(overrides: Overrides) -> DictConfig:
     """What `hydra.compose` gives with its own node, though files are merged once for each choice of options.
 
     A run composes several times, a sweep for each job: with the same options, only with other values.
     """
+    changed = yaml_files.changed()
+    groups = _groups(changed)
     chooses = [_chooses(override, groups) for override in overrides.parsed]
-    cfg: DictConfig = pickle.loads(_merged(tuple(itertools.compress(overrides.texts, chooses)), yaml_files.changed()))
+    cfg: DictConfig = pickle.loads(_merged(tuple(itertools.compress(overrides.texts, chooses)), changed))
     values = [override for override, is_choice in zip(overrides.parsed, chooses, strict=True) if not is_choice]
     ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
     typed = [override for override in overrides.parsed if not override.is_hydra_override()]
@@ -97,10 +99,15 @@ def _composed(overrides: Overrides, groups: set[str]) -> DictConfig:
     return cfg
 
 
-def _chooses(override: Override, groups: set[str]) -> bool:
+def _chooses(override: Override, groups: frozenset[str]) -> bool:
     """Whether an override chooses an option, or is one that Hydra refuses as such."""
     key = override.key_or_group
     return override.package is not None or ("." not in key and key.split("/")[0] in groups)
+
+
+@cache
+def _groups(changed: int) -> frozenset[str]:
+    return frozenset(("hydra", *groups_of(GlobalHydra.instance().config_loader())))
 
 
 @cache
