@@ -33,7 +33,7 @@ def test_a_byte_order_mark_says_how_a_text_is_read(tmp_path, encoding):
         ("a\rb\rcafé".encode("latin-1"), r"text:3: is not UTF-8 text"),
         ("abc".encode("utf-16-le"), r"text: is no text \(it holds zero bytes\)"),
         (b"PK\x03\x04" + b"\0" * 40, r"text: is not text but a ZIP archive or a spreadsheet.* save it as CSV"),
-        (gzip.compress(b"text,label\na,b\n"), r"text: is not text but compressed \(gzip\): unpack it first"),
+        (gzip.compress(b"text,label\na,b\n", mtime=0), r"text: is not text but compressed \(gzip\): unpack it first"),
         (b"PAR1" + b"\0" * 40, r"text: is not text but Parquet, which dataset=huggingface reads"),
         (codecs.BOM_UTF16_LE + b"a", r"text:1: is not UTF-8 text, nor the UTF-16 of its byte order mark"),
     ],
