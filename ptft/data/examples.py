@@ -35,6 +35,10 @@ class SplitExamples(Examples):
     def digest(self) -> bytes:
         """Differs when the examples or their order do; must not read all files."""
 
+    def known_by(self) -> list[str] | None:
+        """What each is known by whatever else is there: its file's place below the root. None where nothing says it."""
+        return None
+
 
 class MemoryExamples(SplitExamples):
     """`base` uint8 [N, C, H, W] and `labels` long [n] or None, together on one device. A batch is one gather.

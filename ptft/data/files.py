@@ -89,6 +89,13 @@ def _holds_any(folder: str, inside: Iterable[str]) -> bool:
     return any(path == folder or path.startswith(folder.rstrip(os.sep) + os.sep) for path in inside)
 
 
+def relative(path: Path | str, root: Path | str) -> str:
+    """A path as it is seen from `root`, the same on every machine: with slashes, in the form NFC."""
+    name, above = str(path), f"{root}{os.sep}"
+    plain = name.startswith(above) and ".." not in name
+    return nfc((name[len(above) :] if plain else os.path.relpath(name, root)).replace(os.sep, "/"))
+
+
 def digests(paths: Sequence[Path], root: Path) -> tuple[bytes, bytes]:
     """Of names (relative to `root`) and sizes in bytes; of names, sizes and times of change.
 

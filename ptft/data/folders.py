@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -42,7 +42,16 @@ class Media(NamedTuple):
 
 
 class Told(Protocol):
-    """Who is told what happens to the files, a source."""
+    """A source: what it asks for, and who is told what happens to the files.
+
+    train: the split to train on. on_error: what becomes of rows that can't be used. whole: whether all that is not
+    divided is "test"; else it is divided by the names or the order of the files, as `divide_by` says.
+    """
+
+    train: str
+    on_error: str
+    whole: bool
+    divide_by: str
 
     def note(self, sentence: str) -> None:
         """Of whatever a user may not expect."""
@@ -73,50 +82,42 @@ class Listing(NamedTuple):
         return list(found.values())
 
 
-def list_all(
-    root: Path,
-    train: str,
-    seed: int,
-    media: Media,
-    told: Told,
-    labelled: bool = True,
-    on_error: str = "raise",
-    whole: bool = False,
-) -> dict[str, Listing]:
+def list_all(told: Told, root: Path, seed: int, media: Media, labelled: bool = True) -> dict[str, Listing]:
     """Split -> files.
 
-    `train` is the split to train on, `labelled` says whether every image must have a class, `on_error` what becomes of
-    rows that can't be used; `told` is told what is left out, and what is decided. What is not divided is divided by
-    class, a function of `seed`; with `whole` all of it is "test". Raises DataError saying what is wrong with `root` and
-    what is expected.
+    `labelled` says whether every image must have a class; `told` is told what is left out, and what is decided. What is
+    not divided is divided by class, a function of `seed`. Raises DataError saying what is wrong with `root` and what is
+    expected.
     """
     if not root.exists():
         raise refused(root, "does not exist", media)
     if root.is_file():
-        listings = _list_table(root, train, media, labelled, Unusable(on_error), told)
+        listings = _list_table(root, media, labelled, Unusable(told.on_error), told)
     else:
-        listings = _list_folder(root, train, media, labelled, told)
+        listings = _list_folder(root, media, labelled, told)
     if not any(listing.paths for listing in listings.values()):
         raise refused(root, f"has folders or rows, but no {media.noun} in them", media)
-    names = set(listings.get(train, listings.get("", Listing([], []))).names)
+    names = set(listings.get(told.train, listings.get("", Listing([], []))).names)
     if example := fraction_among(names):
         told.note(f"{len(names)} classes are all numbers, e.g. {example}; each is a class by itself")
     for sentence in [] if root.is_file() else [*_nested(root, listings), *_left_out(root, listings)]:
         told.note(sentence)
-    return divided(root, listings[""], seed, told, whole) if "" in listings else listings
+    return divided(told, root, listings[""], seed) if "" in listings else listings
 
 
-def divided(root: Path, listing: Listing, seed: int, told: Told, whole: bool) -> dict[str, Listing]:
-    """Files that nobody divided: 80, 10 and 10 percent of each class, which is told, or with `whole` all as "test"."""
-    if whole:
+def divided(told: Told, root: Path, listing: Listing, seed: int) -> dict[str, Listing]:
+    """Files that nobody divided: 80, 10 and 10 percent of each class, which is told, or all as "test"."""
+    if told.whole:
         return {"test": listing}
     told.note(f"{root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={seed})")
-    return divide(listing, seed)
+    base = root if root.is_dir() else root.parent
+    keys = [files.relative(path, base) for path in listing.paths] if told.divide_by == "name" else None
+    return divide(listing, seed, keys)
 
 
-def _list_folder(root: Path, train: str, media: Media, labelled: bool, told: Told) -> dict[str, Listing]:
+def _list_folder(root: Path, media: Media, labelled: bool, told: Told) -> dict[str, Listing]:
     """Undivided files stand under the name ""."""
-    folders = _folders(root)
+    train, folders = told.train, _folders(root)
     if not folders:
         flat = _holds(root, media)
         if flat and not labelled:
@@ -208,9 +209,7 @@ class _Row(NamedTuple):
     where: str
 
 
-def _list_table(
-    file: Path, train: str, media: Media, labelled: bool, unusable: Unusable, told: Told
-) -> dict[str, Listing]:
+def _list_table(file: Path, media: Media, labelled: bool, unusable: Unusable, told: Told) -> dict[str, Listing]:
     """Paths are relative to the file's folder. Rows without a split are undivided, under the name ""."""
     try:
         listed = list(records(file))
@@ -218,7 +217,7 @@ def _list_table(
         raise DataError(f"dataset.root: {error}; {media.layout}") from error
     try:
         rows = _rows(file, listed, media, labelled, unusable)
-        kept = _with_label(rows, train, unusable, told) if labelled else rows
+        kept = _with_label(rows, unusable, told) if labelled else rows
         if said := unusable.note(len(kept), str(file)):
             told.note(said)
     except RowError as error:
@@ -253,9 +252,9 @@ def _rows(
     return rows
 
 
-def _with_label(rows: list[_Row], train: str, unusable: Unusable, told: Told) -> list[_Row]:
+def _with_label(rows: list[_Row], unusable: Unusable, told: Told) -> list[_Row]:
     """Without those that have none; of a split that is not trained on where none has, it is said."""
-    empty = unlabelled(((row.split, row.label) for row in rows), train)
+    empty = unlabelled(((row.split, row.label) for row in rows), told.train)
     for split in empty:
         told.leave_out(split, f"{split} has no labels")
     kept = []
@@ -267,10 +266,10 @@ def _with_label(rows: list[_Row], train: str, unusable: Unusable, told: Told) ->
     return kept
 
 
-def divide(listing: Listing, seed: int) -> dict[str, Listing]:
-    """80, 10 and 10 percent of the files as train, val and test, by class."""
+def divide(listing: Listing, seed: int, keys: Sequence[str] | None = None) -> dict[str, Listing]:
+    """80, 10 and 10 percent of the files as train, val and test, by class; by `keys` if they are given."""
     pairs = list(zip(listing.paths, listing.names, strict=True))
-    parts = splits.divide(pairs, seed, listing.names)
+    parts = splits.divide(pairs, seed, listing.names, keys)
     return {
         split: Listing([path for path, _ in part], [name for _, name in part], listing.blank)
         for split, part in parts.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -15,8 +14,8 @@ from torch import Tensor
 from ptft.core import Examples, Source, Spec
 from ptft.data.examples import SplitExamples
 from ptft.data.labels import as_written, to_labels
-from ptft.data.stratify import check_amounts, check_choices, check_enough, per_class, stratified_order
-from ptft.errors import ConfigError, DataError
+from ptft.data.stratify import check_amounts, check_choices, check_enough, per_class, stratified_order, without_share
+from ptft.errors import ConfigError, DataError, unknown
 
 OTHER_CLASS = -1
 """The label of an example whose class is none of the training split's, where `dataset.classes` says which to keep."""
@@ -47,6 +46,9 @@ class DividedSource(Source):
     classes: names of the classes to keep, in the order of the labels they get.
     download: whether missing files are fetched.
     on_error: "raise" or "skip" unreadable files.
+    divide_by: what says where an example goes in a dataset, or a split, that is to be divided: "name", what the example
+        is known by alone, so that others that come or go do not move it; or "order", all of them, as in runs whose
+        configuration has not the key.
     seed: decides what is random about the choice of examples.
     like: the Spec of the checkpoint that a run starts from.
     whole: whether nothing is trained on and all that there is is measured: no training split is needed, and what comes
@@ -76,6 +78,7 @@ class DividedSource(Source):
         classes: Sequence[str] | None = None,
         download: bool = True,
         on_error: str = "raise",
+        divide_by: str = "order",
         seed: int = 0,
         like: Spec | None = None,
         whole: bool = False,
@@ -84,12 +87,12 @@ class DividedSource(Source):
         self.like, self.whole, self.train, self.val, self.test = like, whole, train, val, test
         self.limit, self.fraction, self.per_class = limit, fraction, per_class
         self.classes = None if classes is None else tuple(classes)
-        self.download, self.on_error, self.seed = download, on_error, seed
+        self.download, self.on_error, self.divide_by, self.seed = download, on_error, divide_by, seed
         self.left_out: dict[str, str] = {}
         self._raw: dict[str, SplitExamples] = {}
         self._made: dict[str, Examples | None] = {}
         check_amounts(limit, fraction, per_class)
-        check_choices(val, on_error)
+        check_choices(val, on_error, divide_by)
         if on_error == "skip" and not self.skips:
             raise ConfigError(f"dataset.on_error=skip: {type(self).__name__} can leave nothing out; raise works")
         if like is not None and like.modality != self.modality:
@@ -108,6 +111,12 @@ class DividedSource(Source):
         labels = self.loaded(split).labels
         assert labels is not None
         return labels
+
+    def known_by(self, split: str) -> Sequence[str] | None:
+        """What each example of one of the dataset's own splits is known by, whatever else is there: its file's place
+        below the root, or its text. None where the examples are a published set, which nobody adds to.
+        """
+        return self.loaded(split).known_by()
 
     def split(self, name: str) -> Examples | None:
         if name not in self._made:
@@ -191,9 +200,11 @@ class DividedSource(Source):
     def _divided(self) -> tuple[Part, Part]:
         """The split to train on without the fraction that is val, and that fraction; they share no example."""
         whole = self._all(self.train)
-        count = 0 if self.val is None or isinstance(self.val, str) else round(self.val * len(whole.rows))
-        order = stratified_order(whole.labels, self.seed)
-        return whole.at(order[count:].sort().values), whole.at(order[:count].sort().values)
+        share = self.val if isinstance(self.val, float) else 0.0
+        keys = self.known_by(self.train) if share and self.divide_by == "name" else None
+        known_by = None if keys is None else [keys[i] for i in whole.rows.tolist()]
+        rest, val = without_share(whole.labels, share, self.seed, known_by)
+        return whole.at(rest), whole.at(val)
 
     def _reduced(self, part: Part) -> Part:
         seed = self.seed + 2**32  # another order than the one that chose val
@@ -272,6 +283,7 @@ class Shared(TypedDict, total=False):
     classes: Sequence[str] | None
     download: bool
     on_error: str
+    divide_by: str
     seed: int
     like: Spec | None
     whole: bool
@@ -282,11 +294,3 @@ class Keys(Shared, total=False):
 
     size: int | Sequence[int] | None
     channels: int | None
-
-
-def unknown(key: str, value: str, choices: Iterable[str], most: int = 20) -> str:
-    """One line for a name that does not exist: the nearest that do, and the choices."""
-    names = list(choices)
-    near = ", ".join(difflib.get_close_matches(value, names, 3, 0.5))
-    listed = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-    return f"{key}: there is no {value!r}{f', nearest: {near}' if near else ''} (choices: {listed})"

@@ -117,7 +117,12 @@ def _parts(root: Path, split: str, files: list[Path]) -> list[Path]:
     return [file for _, file in sorted(zip(numbers, files, strict=True), key=lambda pair: pair[0])]
 
 
-def divide(items: Sequence[T], seed: int, names: Sequence[str] | None = None) -> dict[str, list[T]]:
-    """80, 10 and 10 percent of the items as train, val and test; in proportion by the `names` of their classes."""
+def divide(
+    items: Sequence[T], seed: int, names: Sequence[str] | None = None, keys: Sequence[str] | None = None
+) -> dict[str, list[T]]:
+    """80, 10 and 10 percent of the items as train, val and test.
+
+    names: of their classes. keys: what each is known by, which alone decides where it is; None: all of them do.
+    """
     labels = torch.zeros(len(items), dtype=torch.long) if names is None else to_labels(names, sorted(set(names)))
-    return {split: [items[i] for i in rows.tolist()] for split, rows in train_val_test(labels, seed).items()}
+    return {split: [items[i] for i in rows.tolist()] for split, rows in train_val_test(labels, seed, keys).items()}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ptft.data.ragged import starts_of
 from ptft.errors import ConfigError, DataError
+
+_OF_TRAIN = 2**33
+"""Added to the seed where a share of a split is drawn: other numbers than those that divided a whole dataset."""
 
 
 def ranks(labels: Tensor) -> Tensor:
@@ -42,11 +47,73 @@ def _shuffle(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63))
 
 
-def train_val_test(labels: Tensor, seed: int, held_out: float = 0.1) -> dict[str, Tensor]:
-    """Sorted rows of train, val and test where data come undivided; the last two get the share `held_out` each."""
-    held = max(1, round(held_out * len(labels)))
+def draws(keys: Iterable[str], seed: int) -> Tensor:
+    """A number from 0 to 1 for every key, float64 [N]: a function of the key and the seed alone, on every machine."""
+    salt = (seed % 2**64).to_bytes(8, "little")
+    digests = (blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8, salt=salt).digest() for key in keys)
+    numbers = np.frombuffer(b"".join(digests), dtype="<u8")
+    return torch.from_numpy((numbers >> 11).astype(np.float64) / 2**53)
+
+
+def held_out(draw: Tensor, labels: Tensor, shares: Sequence[float]) -> Tensor:
+    """Which part each example is in, long [N]: 0, 1, … for the shares that are held out, len(shares) for the rest.
+
+    draw: a number from 0 to 1 each, float64 [N]; equal ones stay together. labels: long [N], not negative. Each
+    example's own number says where it is, so that others that come or go do not move it, with two exceptions: a class
+    that had nothing in the rest gives it the example of the largest number, and a part without an example gets that of
+    the smallest number which the rest, or else another part, can spare.
+    """
+    ends = torch.tensor(shares, dtype=torch.float64).cumsum(0)
+    part, rest = torch.bucketize(draw, ends, right=True), len(shares)
+    for label in (_counts(labels, part == rest) == 0).nonzero().flatten().tolist():
+        if len(own := draw[labels == label]):
+            part[draw == own.max()] = rest
+    for number in (number for number in range(rest) if not (part == number).any()):
+        spare = _spare(draw, labels, part == rest)
+        others = [set(draw[part == other].tolist()) for other in range(rest)]
+        if spare is None and len(most := max(others, key=len)) > 1:
+            spare = min(most)
+        if spare is not None:
+            part[draw == spare] = number
+    return part
+
+
+def _spare(draw: Tensor, labels: Tensor, rest: Tensor) -> float | None:
+    """The smallest number of those in `rest` (bool [N]) without which every class has an example left there."""
+    counts = _counts(labels, rest)
+    for value in sorted(set(draw[rest].tolist())):
+        chosen = rest & (draw == value)
+        if ((counts > _counts(labels, chosen)) | (counts == 0)).all():
+            return float(value)
+    return None
+
+
+def _counts(labels: Tensor, chosen: Tensor) -> Tensor:
+    """How many of each label are `chosen` (bool [N]), long [K]."""
+    return labels[chosen].bincount(minlength=int(labels.max()) + 1 if len(labels) else 0)
+
+
+def train_val_test(labels: Tensor, seed: int, keys: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """Sorted rows of train, val and test, about 80, 10 and 10 percent, where data come undivided.
+
+    keys: what each example is known by; its place depends on that alone. Without them it depends on all examples.
+    """
+    if keys is not None:
+        part = held_out(draws(keys, seed), labels, (0.1, 0.1))
+        return {name: (part == number).nonzero().flatten() for number, name in enumerate(("test", "val", "train"))}
+    held = max(1, round(0.1 * len(labels)))
     parts = stratified_order(labels, seed).tensor_split((held, 2 * held))
     return {name: part.sort().values for name, part in zip(("test", "val", "train"), parts, strict=True)}
+
+
+def without_share(labels: Tensor, share: float, seed: int, keys: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:
+    """(sorted rows of the rest, sorted rows of a share that is held out). keys: as in `train_val_test`."""
+    if keys is not None:
+        part = held_out(draws(keys, seed + _OF_TRAIN), labels, (share,))
+        return (part == 1).nonzero().flatten(), (part == 0).nonzero().flatten()
+    order = stratified_order(labels, seed)
+    held = round(share * len(labels))
+    return order[held:].sort().values, order[:held].sort().values
 
 
 def check_enough(labels: Tensor, names: Sequence[str], count: int, noun: str = "images") -> None:
@@ -70,9 +137,11 @@ def check_amounts(limit: int | None, fraction: float | None, per_class: int | No
             raise ConfigError(f"dataset.{key}={value}: must be more than 0" + ", at most 1" * (key == "fraction"))
 
 
-def check_choices(val: str | float | None, on_error: str) -> None:
+def check_choices(val: str | float | None, on_error: str, divide_by: str) -> None:
     """Raises ConfigError for values that no dataset can follow."""
     if val is not None and not isinstance(val, str) and not 0 < val < 1:
         raise ConfigError(f"dataset.val={val}: the name of a split, a fraction between 0 and 1, or null")
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"dataset.on_error={on_error}: raise or skip")
+    if divide_by not in ("name", "order"):
+        raise ConfigError(f"dataset.divide_by={divide_by}: name or order")

@@ -15,8 +15,10 @@ from ptft.errors import DataError
 class Heard:
     """Who is told what happens to files."""
 
-    def __init__(self):
-        self.notes = []
+    train, on_error, divide_by = "train", "raise", "order"
+
+    def __init__(self, train="train", whole=False):
+        self.notes, self.train, self.whole = [], train, whole
 
     def note(self, sentence):
         self.notes.append(sentence)
@@ -70,7 +72,7 @@ def test_undivided_files_without_classes_are_of_the_media_asked_for(tmp_path):
         (tmp_path / f"{i}.wav").touch()
         (tmp_path / f"{i}.jpg").touch()
     heard = Heard()
-    listings = list_all(tmp_path, "train", 0, Media("recordings", "a.wav", frozenset({".wav"})), heard, labelled=False)
+    listings = list_all(heard, tmp_path, 0, Media("recordings", "a.wav", frozenset({".wav"})), labelled=False)
     assert heard.notes == [f"{tmp_path} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed=0)"]
     assert {path.suffix for listing in listings.values() for path in listing.paths} == {".wav"}
 
@@ -90,8 +92,8 @@ PICTURES = Media("images", "a.jpg", frozenset({".jpg"}))
 
 
 def listed(root, train="train"):
-    heard = Heard()
-    listings = list_all(root, train, 0, PICTURES, heard)
+    heard = Heard(train)
+    listings = list_all(heard, root, 0, PICTURES)
     found = {
         name: sorted((path.relative_to(root).as_posix(), label) for path, label in zip(*listing[:2], strict=True))
         for name, listing in listings.items()
@@ -151,8 +153,8 @@ def test_a_linked_folder_that_leads_back_is_no_class_and_holds_nothing_again(tmp
 
 def test_what_is_only_measured_is_not_divided(tmp_path):
     fill(tmp_path, "a/1.jpg", "b/2.jpg")
-    heard = Heard()
-    listings = list_all(tmp_path, "train", 0, PICTURES, heard, whole=True)
+    heard = Heard(whole=True)
+    listings = list_all(heard, tmp_path, 0, PICTURES)
     assert (listings["test"].names, heard.notes) == (["a", "b"], [])
 
 

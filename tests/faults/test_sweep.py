@@ -49,9 +49,7 @@ def test_row_52_a_sweep_that_was_cut_goes_on_where_it_is_started_again(ptft, tmp
     cut = progress(last)["step"]
     assert 0 < cut < 600
     before = contents(folder / "0")
-    refused(
-        ptft(*sweep[:-1], "train.steps=30,600,32", "hydra.sweep.dir=all"), 5, str(folder), "train.steps=30,600,31"
-    )
+    refused(ptft(*sweep[:-1], "train.steps=30,600,32", "hydra.sweep.dir=all"), 5, str(folder), "train.steps=30,600,31")
     done = ptft(*sweep, "hydra.sweep.dir=all")
     assert done.code == 0, done.text
     assert contents(folder / "0") == before

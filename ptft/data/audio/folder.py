@@ -72,14 +72,14 @@ class AudioFolder(AudioSource):
         if self.pattern is None:
             for name in (name for name, rule in rules.items() if rule is not None):
                 raise ConfigError(f"dataset.{name}_rule={rules[name]}: needs dataset.pattern, which names the fields")
-            return list_all(self.root, self.train, seed, RECORDINGS, self, on_error=self.on_error, whole=self.whole)
+            return list_all(self, self.root, seed, RECORDINGS)
         paths = files.find(self.root, audio_reader.SUFFIXES)
         if not paths:
             raise refused(self.root, "holds no recordings" if self.root.exists() else "does not exist", RECORDINGS)
         listings = _by_rules(self.pattern, paths, rules)
         if any(rules.values()):
             return listings
-        return divided(self.root, listings["train"], seed, self, self.whole)
+        return divided(self, self.root, listings["train"], seed)
 
 
 def _by_rules(pattern: Pattern, paths: list[Path], rules: dict[str, str | None]) -> dict[str, Listing]:
@@ -95,7 +95,7 @@ def _by_rules(pattern: Pattern, paths: list[Path], rules: dict[str, str | None])
     return listings
 
 
-def sample(root: Path, count: int = 6) -> None:
+def sample(root: Path, count: int = 8) -> None:
     """Write `count` short recordings a class and split, two classes, below `root`: low and high tones."""
     for split in ("train", "val"):
         for name, pitch in (("low", 200), ("high", 900)):

@@ -15,7 +15,7 @@ from torch import Tensor
 from ptft.core import Spec
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
-from ptft.data.audio.clips import Span
+from ptft.data.audio.clips import Span, shown
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
 from ptft.data.folders import Media
 from ptft.data.source import DividedSource, Shared
@@ -83,6 +83,11 @@ class FileRecordings(OnDemandRecordings):
 
     def name(self, index: int) -> str:
         return str(self.paths[index])
+
+    def known_by(self) -> list[str]:
+        names = [files.relative(path, self.root) for path in self.paths]
+        pairs = zip(names, self.spans, strict=True)
+        return [name if span is None else f"{name} {shown(span)}" for name, span in pairs]
 
     def digest(self) -> bytes:
         """Of names and sizes in bytes: a recording that was deleted, added or replaced shows."""

@@ -80,6 +80,9 @@ class FileExamples(OnDemandExamples):
     def name(self, index: int) -> str:
         return str(self.paths[index])
 
+    def known_by(self) -> list[str]:
+        return [files.relative(path, self.root) for path in self.paths]
+
     def digest(self) -> bytes:
         """Of names and sizes in bytes: an image that was deleted, added or replaced shows."""
         return self._digests[0]
@@ -122,9 +125,7 @@ class ImageFolder(ImageSource):
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {IMAGES.layout}")
-        self.listings = list_all(
-            self.root, self.train, split_seed, IMAGES, self, labelled, on_error=self.on_error, whole=self.whole
-        )
+        self.listings = list_all(self, self.root, split_seed, IMAGES, labelled)
         self._describe(self.listings[self.leading(self.listings)], fit, None if own_size is None else pair(own_size))
 
     def _describe(self, listing: Listing, fit: str, size: tuple[int, int] | None) -> None:

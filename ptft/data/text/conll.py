@@ -51,6 +51,7 @@ class Conll(TextSource):
         if scheme not in ("iob", "any"):
             raise ConfigError(f"dataset.scheme={scheme}: iob or any")
         self.token, self.tag, self.scheme = token, tag, scheme
+        self.pieces: dict[str, list[int]] = {}
         files = split_files(self.root, split_by_word, "files like train.conll, dev.conll and test.conll", self.whole)
         self.sentences = self._read(files, split_seed)
         leading = self.leading(self.sentences)
@@ -80,9 +81,11 @@ class Conll(TextSource):
         budget = room(self.tokenizer, 1, self.length)
         ids: list[list[int]] = []
         labels: list[list[int]] = []
+        pieces = self.pieces[split] = list[int]()
         for sentence, words in zip(sentences, word_ids(self.tokenizer, [s.words for s in sentences]), strict=True):
-            numbers = self._tag_numbers(sentence, split)
-            for first, last in cut_points(words, budget):
+            numbers, cuts = self._tag_numbers(sentence, split), list(cut_points(words, budget))
+            pieces.append(len(cuts))
+            for first, last in cuts:
                 row, begins = tokens(self.tokenizer, words[first:last], budget)
                 ids.append(row)
                 labels.append([numbers[first + place] if place != NO_WORD else NO_LABEL for place in begins])
@@ -91,12 +94,23 @@ class Conll(TextSource):
             self.note(f"{split}: sentences of more than {self.length} tokens are cut, into {more} pieces more")
         return TextExamples(in_a_row(ids), self.tokenizer.pad, tags=in_a_row(labels))
 
+    def known_by(self, split: str) -> list[str]:
+        """Of the pieces that sentences are cut into: that of their sentence, so that they stay together."""
+        self.loaded(split)
+        return [
+            key
+            for key, pieces in zip(_keys(self.sentences[split]), self.pieces[split], strict=True)
+            for _ in range(pieces)
+        ]
+
     def _training_texts(self) -> list[str]:
         return [" ".join(sentence.words) for sentence in self.sentences[self.train]]
 
     def _read(self, files: dict[str, list[Path]], seed: int) -> dict[str, list[Tagged]]:
         sentences = {split: [found for file in parts for found in self._parse(file)] for split, parts in files.items()}
-        return divide(sentences[""], seed) if "" in sentences else sentences
+        if "" not in sentences:
+            return sentences
+        return divide(sentences[""], seed, keys=_keys(sentences[""]) if self.divide_by == "name" else None)
 
     def _parse(self, file: Path) -> list[Tagged]:
         found = read_columns(file, self.token)
@@ -132,6 +146,10 @@ class Conll(TextSource):
             return f"{sentence.file}:{sentence.lines[place]}: {split}"
 
         return to_labels(sentence.tags, self.own_classes, where, what="tag", train=self.train).tolist()
+
+
+def _keys(sentences: list[Tagged]) -> list[str]:
+    return [" ".join(sentence.words) for sentence in sentences]
 
 
 def sample(root: Path, count: int = 12) -> None:

@@ -101,6 +101,9 @@ class RowTexts(TextSource):
             self.check()
         return super().split(name)
 
+    def known_by(self, split: str) -> list[str]:
+        return text_keys(self.rows(split))
+
     def load(self, split: str) -> TextExamples:
         rows = self.rows(split)
         ids = sentences(self.tokenizer, [row.texts for row in rows], self.length)
@@ -142,6 +145,11 @@ class RowTexts(TextSource):
         if absent := [name for name in self.own_classes if name not in set(names)]:
             self.note(f"{split} has not all the classes; only in {self.train}: {', '.join(absent[:8])}")
         return labels
+
+
+def text_keys(rows: Iterable[TextRecord]) -> list[str]:
+    """What rows are known by, their texts: a row may move in its file, and its label may be corrected."""
+    return ["\0".join(row.texts) for row in rows]
 
 
 def _number(row: TextRecord) -> float:

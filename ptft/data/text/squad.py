@@ -91,7 +91,7 @@ class Squad(TextSource):
         if stride < 1:
             raise ConfigError(f"dataset.stride={stride}: must be at least 1")
         self.stride = stride
-        self.questions = _read(self.root, split_seed, self.whole)
+        self.questions = _read(self.root, split_seed, self.whole, self.divide_by)
         leading = self.questions[self.leading(self.questions)]
         self.impossible = any(not question.answers for question in leading)
         if self.whole and self.like is not None:
@@ -116,6 +116,9 @@ class Squad(TextSource):
     def groups(self, split: str) -> Tensor:
         return torch.zeros(len(self.questions[split]), dtype=torch.long)
 
+    def known_by(self, split: str) -> list[str]:
+        return [question.name for question in self.questions[split]]
+
     def choose(self, part: Part) -> Examples:
         examples = self.loaded(part.split)
         assert isinstance(examples, QuestionExamples)
@@ -127,10 +130,13 @@ class Squad(TextSource):
         yield from (question.question for question in questions)
 
 
-def _read(root: Path, seed: int, whole: bool) -> dict[str, list[Question]]:
+def _read(root: Path, seed: int, whole: bool, divide_by: str) -> dict[str, list[Question]]:
     files = split_files(root, _split_of, "files like train-v1.1.json and dev-v1.1.json", whole)
     questions = {split: [question for file in parts for question in parse(file)] for split, parts in files.items()}
-    return divide(questions[""], seed) if "" in questions else questions
+    if "" not in questions:
+        return questions
+    keys = [question.name for question in questions[""]] if divide_by == "name" else None
+    return divide(questions[""], seed, keys=keys)
 
 
 def _split_of(file: Path) -> str | None:

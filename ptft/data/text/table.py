@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ptft.data.records import SUFFIXES, Column, Columns, TextRecord, Unusable, has_label
-from ptft.data.source import unknown
 from ptft.data.splits import divide, split_by_stem, split_files
-from ptft.data.text.row_source import RowTexts
+from ptft.data.text.row_source import RowTexts, text_keys
 from ptft.data.text.source import TextKeys
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, unknown
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -77,7 +76,8 @@ class TableTexts(RowTexts):
         self.files = split_files(self.root, split_of, expected, self.whole)
         if "" in self.files:
             rows = self.rows("")
-            self._rows |= divide(rows, split_seed, [str(row.label) for row in rows])
+            known_by = text_keys(rows) if self.divide_by == "name" else None
+            self._rows |= divide(rows, split_seed, [str(row.label) for row in rows], known_by)
         for split in [split for split in self.files if split not in (self.train, "")]:
             if not has_label(self.files[split][0], self.columns):
                 self.leave_out(split, f"{self.files.pop(split)[0].name} has no labels")
