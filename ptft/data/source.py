@@ -18,6 +18,8 @@ from ptft.data.labels import as_written, to_labels
 from ptft.data.stratify import check_amounts, check_choices, check_enough, per_class, stratified_order
 from ptft.errors import ConfigError, DataError
 
+FOLDERS = {"image": "image_folder", "audio": "audio_folder", "text": "table"}
+"""Modality -> the dataset that reads a user's own files."""
 OTHER_CLASS = -1
 """The label of an example whose class is none of the training split's, where `dataset.classes` says which to keep."""
 
@@ -60,6 +62,8 @@ class DividedSource(Source):
     """What its examples are called in messages, in the plural."""
     skips: ClassVar[bool] = True
     """Whether it has files or lines that `on_error="skip"` can leave out."""
+    embedded: ClassVar[bool] = False
+    """Whether it reads no files, so that a root could not be heeded."""
     own_classes: tuple[str, ...]
     splits: tuple[str, ...]
 
@@ -90,6 +94,8 @@ class DividedSource(Source):
         self._made: dict[str, Examples | None] = {}
         check_amounts(limit, fraction, per_class)
         check_choices(val, on_error)
+        if self.embedded and root is not None:
+            raise reads_no_files(type(self), root, FOLDERS[self.modality])
         if on_error == "skip" and not self.skips:
             raise ConfigError(f"dataset.on_error=skip: {type(self).__name__} can leave nothing out; raise works")
         if like is not None and like.modality != self.modality:
@@ -282,6 +288,12 @@ class Keys(Shared, total=False):
 
     size: int | Sequence[int] | None
     channels: int | None
+
+
+def reads_no_files(source: type[Source], root: str | Path, other: str) -> ConfigError:
+    """What to say of a root that is typed for a dataset which has none."""
+    what = f"{source.__name__} needs no files and reads none; dataset={other} reads yours"
+    return ConfigError(f"dataset.root={root}: {what}")
 
 
 def unknown(key: str, value: str, choices: Iterable[str], most: int = 20) -> str:
