@@ -91,3 +91,11 @@ def shortened(names: Iterable[str], limit: int = 4, *, last: bool = False) -> st
     if len(names) <= limit:
         return ", ".join(names)
     return ", ".join([*names[:3], *(["…", names[-1]] if last else [f"… {len(names) - 3} more"])])
+
+
+def unknown(key: str, value: str, choices: Iterable[str], most: int = 20) -> str:
+    """One line for a name that does not exist: the nearest that do, and the choices."""
+    names = list(choices)
+    near = ", ".join(difflib.get_close_matches(value, names, 3, 0.5))
+    listed = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return f"{key}: there is no {value!r}{f', nearest: {near}' if near else ''} (choices: {listed})"

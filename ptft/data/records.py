@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 from ptft.data.examples import MOST_SKIPPED_FRACTION
 from ptft.data.files import json_values, nfc, read_file
-from ptft.data.source import unknown
-from ptft.errors import DataError
+from ptft.errors import DataError, unknown
 
 JSON = frozenset({".jsonl", ".ndjson", ".json"})
 SUFFIXES = frozenset({".csv", ".tsv"}) | JSON

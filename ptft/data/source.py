@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +15,7 @@ from ptft.core import Examples, Source, Spec
 from ptft.data.examples import SplitExamples
 from ptft.data.labels import as_written, to_labels
 from ptft.data.stratify import check_amounts, check_choices, check_enough, per_class, stratified_order
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, unknown
 
 FOLDERS = {"image": "image_folder", "audio": "audio_folder", "text": "table"}
 """Modality -> the dataset that reads a user's own files."""
@@ -294,11 +293,3 @@ def reads_no_files(source: type[Source], root: str | Path, other: str) -> Config
     """What to say of a root that is typed for a dataset which has none."""
     what = f"{source.__name__} needs no files and reads none; dataset={other} reads yours"
     return ConfigError(f"dataset.root={root}: {what}")
-
-
-def unknown(key: str, value: str, choices: Iterable[str], most: int = 20) -> str:
-    """One line for a name that does not exist: the nearest that do, and the choices."""
-    names = list(choices)
-    near = ", ".join(difflib.get_close_matches(value, names, 3, 0.5))
-    listed = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-    return f"{key}: there is no {value!r}{f', nearest: {near}' if near else ''} (choices: {listed})"

@@ -18,8 +18,8 @@ from torch import Tensor
 from ptft.data.examples import MemoryExamples
 from ptft.data.image import cifar, idx
 from ptft.data.image.source import ImageSource
-from ptft.data.source import Keys, unknown
-from ptft.errors import ConfigError, DataError
+from ptft.data.source import Keys
+from ptft.errors import ConfigError, DataError, unknown
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

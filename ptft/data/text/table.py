@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ptft.data.records import SUFFIXES, Column, Columns, TextRecord, Unusable, has_label
-from ptft.data.source import unknown
 from ptft.data.splits import divide, split_by_stem, split_files
 from ptft.data.text.row_source import RowTexts
 from ptft.data.text.source import TextKeys
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, unknown
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
