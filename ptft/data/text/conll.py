@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from ptft.data import records
 from ptft.data.files import nfc
 from ptft.data.labels import to_labels
 from ptft.data.splits import divide, split_by_word, split_files
@@ -103,6 +104,11 @@ class Conll(TextSource):
         if found.comments:
             count = f"{len(found.comments)} lines that begin with # are comments"
             self.note(f"{count}, the first: {file}:{found.comments[0]}")
+        table = file.suffix.lower() in records.SUFFIXES - {".tsv"}
+        if table and any("," in cell for rows, _ in found.sentences[:1] for cell in rows[0]):
+            raise DataError(
+                f"{file}: is a table with commas or JSON; write a word a line, its tag after a blank or a tab"
+            )
         sentences = []
         for rows, lines in found.sentences:
             cells = [self._cells(row, f"{file}:{line}") for row, line in zip(rows, lines, strict=True)]
@@ -117,7 +123,10 @@ class Conll(TextSource):
             raise DataError(
                 f"{where}: has {len(cells)} columns; dataset.token={self.token}, .tag={self.tag}"
             ) from error
-        if len(cells) < 2 or not word or not tag:
+        if len(cells) > 1 and not (word and tag):
+            key, column = ("tag", self.tag) if word else ("token", self.token)
+            raise DataError(f"{where}: column {column} (dataset.{key}) is empty, of {len(cells)} ({' | '.join(cells)})")
+        if len(cells) < 2:
             shown = " ".join(cells)
             raise DataError(f"{where}: has a word or a tag only ({shown!r}); both are needed, in two columns")
         if self.scheme == "iob" and not is_chunk_tag(tag):
