@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Batch, Spec
-from ptft.data import records
+from ptft.data import files, records
 from ptft.data.files import read_file, read_lines
 from ptft.data.ragged import padded
 from ptft.data.readers import Unreadable, of_files
@@ -71,8 +71,7 @@ def text_files(path: Path | str, suffixes: frozenset[str] = SUFFIXES) -> list[Pa
     if path.is_file():
         return [path]
     if path.is_dir():
-        files = (file for file in path.rglob("*") if file.suffix.lower() in suffixes)
-        return sorted(f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts))
+        return files.find(path, suffixes)
     return sorted(match for match in map(Path, glob(str(path), recursive=True)) if match.is_file())
 
 
