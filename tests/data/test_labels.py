@@ -51,7 +51,7 @@ def test_what_yaml_made_of_a_name_finds_the_name(typed, names):
 def test_a_name_that_is_written_otherwise_is_told_how(name, known):
     with pytest.raises(DataError, match=rf"the class '{name}'.*; train writes it '{known}': write both alike"):
         to_labels([known, name], ["0", known])
-    with pytest.raises(DataError, match="dataset.classes keeps some"):
+    with pytest.raises(DataError, match=r"dataset\.classes keeps some"):
         to_labels([known, "3"], ["0", known])
 
 

@@ -11,7 +11,7 @@ from ptft.data.labels import to_labels
 from ptft.data.splits import divide, split_by_word, split_files
 from ptft.data.text.examples import NO_LABEL, TextExamples, in_a_row, room
 from ptft.data.text.source import TextKeys, TextSource
-from ptft.data.text.words import NO_WORD, cut_points, read_columns, tokens, word_ids
+from ptft.data.text.words import FORM, NO_WORD, cut_points, read_columns, tokens, word_ids
 from ptft.errors import ConfigError, DataError
 from ptft.metrics.chunk_tags import IOB, is_chunk_tag, scheme_of, to_iob
 
@@ -101,6 +101,9 @@ class Conll(TextSource):
 
     def _parse(self, file: Path) -> list[Tagged]:
         found = read_columns(file, self.token)
+        if found.counts:
+            what = f"column {self.token} counts the words; dataset.token={FORM} is the column that holds them"
+            raise DataError(f"{file}: {what}")
         if found.comments:
             count = f"{len(found.comments)} lines that begin with # are comments"
             self.note(f"{count}, the first: {file}:{found.comments[0]}")

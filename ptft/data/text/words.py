@@ -37,6 +37,8 @@ MOST_STRANGE = 1 / 2
 """The share of lines with a tag that training had not, up to which a file still shows that it is in columns."""
 NUMBER = re.compile(r"\d+")
 """What counts the words of a sentence in CoNLL-U."""
+FORM = 1
+"""The column of the words in CoNLL-U."""
 UNSPOKEN = re.compile(r"\d+-\d+|\d+\.\d+")
 """CoNLL-U's numbers of a range of words that are written as one, and of a word that is not written."""
 
@@ -49,17 +51,21 @@ class Block(NamedTuple):
 
 
 class ColumnFile(NamedTuple):
-    """The sentences of a file, and the lines before sentences that were taken for comments."""
+    """The sentences of a file, and the lines before sentences that were taken for comments.
+
+    counts: whether the column of the words holds CoNLL-U's numbers of them.
+    """
 
     sentences: list[Block]
     comments: list[int]
+    counts: bool
 
 
 def read_columns(file: Path, token: int) -> ColumnFile:
     """The sentences in a file whose words stand in the column `token`.
 
     Not among them are marks of documents; comments, which begin with # before a sentence; and where the first column
-    counts the words, ranges of words and words that are not written. Raises DataError naming the file.
+    counts the words, ranges of words and words that are not written. Raises DataError for an unreadable file.
     """
     universal = file.suffix.lower() == ".conllu"
     sentences: list[Block] = []
@@ -75,9 +81,8 @@ def read_columns(file: Path, token: int) -> ColumnFile:
         comments += lines[:skipped]
         sentences += _parts(Block(rows[skipped:], lines[skipped:]), token, universal)
         rows, lines = [], []
-    if universal and sentences and all(_counts(block.rows, token) for block in sentences):
-        raise DataError(f"{file}: column {token} counts the words; dataset.token=1 is the column that holds them")
-    return ColumnFile(sentences, [] if universal else comments)
+    counts = universal and bool(sentences) and all(_counts(block.rows, token) for block in sentences)
+    return ColumnFile(sentences, [] if universal else comments, counts)
 
 
 def _cells(line: str) -> list[str]:
@@ -198,7 +203,9 @@ def _from_lines(file: Path) -> list[tuple[str, list[str]] | Unreadable]:
 def _from_columns(file: Path, spec: Spec) -> list[tuple[str, list[str]]]:
     """Nothing of a file that is not in columns."""
     token = spec.shape.get("token", 0)
-    found = read_columns(file, token).sentences
+    if (read := read_columns(file, token)).counts:
+        token, read = FORM, read_columns(file, FORM)
+    found = read.sentences
     if file.suffix.lower() not in SUFFIXES and not _are_tagged(found, spec):
         return []
     if all(len(row) == 1 for block in found for row in block.rows):

@@ -78,6 +78,14 @@ def test_the_column_that_counts_words_is_not_trained_on(ptft, tmp_path):
     assert ptft(*common, "dataset.token=1").code == 0
 
 
+def test_prediction_finds_the_words_of_universal_dependencies_whatever_column_was_trained_on(ptft, tmp_path):
+    root = write(tmp_path / "data", "Ada B-PER\nsaw O\n\n" * 4)
+    assert ptft(*SMALL, f"dataset.root={root}", "train.steps=1", f"hydra.run.dir={tmp_path / 'run'}").code == 0
+    (tmp_path / "new.conllu").write_text(UNIVERSAL)
+    rows = predicted(ptft, tmp_path / "run", tmp_path / "new.conllu", tmp_path / "out.csv")
+    assert [row["text"] for row in rows] == ["He can not go"]
+
+
 @pytest.mark.parametrize("comment", ["# id 17 domain=en", "#\thttp://example.org [2009-10-17]", "# id 17\tdomain=en"])
 def test_comments_before_a_sentence_are_no_words(tmp_path, comment):
     source = Conll(root=write(tmp_path, f"{comment}\nAda _ _ B-PER\nsaw _ _ O\n\n" * 4), tokenizer="bytes")
