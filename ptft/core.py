@@ -175,6 +175,10 @@ class Backbone(nn.Module, ABC):
         """Whether it takes images of another size (H, W) than the Spec's as well, as smaller views of them."""
         return False
 
+    def token_counts(self, lengths: Tensor) -> Tensor | None:
+        """How many tokens raw examples of these lengths (long [B]) become, long [B]; None where it can't say."""
+        return None
+
     def calibrate(self, sample: Tensor) -> None:
         """Take from data what is not learned by gradients: prepared training examples, the first axis is theirs.
 
@@ -318,6 +322,10 @@ class Objective(nn.Module, ABC):
         options: those of `generate` in the configuration, for objectives that generate text; others ignore them.
         """
         raise NotImplementedError(f"{type(self).__name__} predicts nothing")
+
+    def examine(self, splits: Mapping[str, Examples]) -> list[str]:
+        """What a user must know of the examples before a training, a sentence each: that some can't be learned, say."""
+        return []
 
     def warnings(self, metrics: dict[str, float]) -> list[str]:
         """What a user must know of an evaluation's metrics, a sentence each: that features collapsed, say."""

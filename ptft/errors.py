@@ -99,3 +99,9 @@ def unknown(key: str, value: str, choices: Iterable[str], most: int = 20) -> str
     near = ", ".join(difflib.get_close_matches(value, names, 3, 0.5))
     listed = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
     return f"{key}: there is no {value!r}{f', nearest: {near}' if near else ''} (choices: {listed})"
+
+
+def reads_no_files(source: str, root: object, other: str) -> ConfigError:
+    """What to say of a root that is typed for a dataset which has none."""
+    what = f"{source} needs no files and reads none; dataset={other} reads yours"
+    return ConfigError(f"dataset.root={root}: {what}")

@@ -112,6 +112,7 @@ def objective(cfg: Config, given: Inputs) -> Task:
     transfer = _hand_over(cfg, built, given.start, given.source) if given.start and not cfg.resume else None
     phases, notes = components.phases(built, cfg.finetune.plain())
     built.to(given.device)
+    notes += built.examine(given.splits)
     if given.start is None:
         notes += components.calibrate(built, train, given.device)
     if not cfg.resume:

@@ -68,23 +68,43 @@ def make(group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str,
 
 
 def construct(group: str, node: Mapping[str, Any], cls: type[T], *given: Any, **known: Any) -> T:
-    takes = option_names(cls)
+    kinds = _options(cls)
+    takes = list(kinds)
     options = {str(key): value for key, value in plain(node).items() if key != "_target_"}
     for key, value in options.items():
         if key not in takes:
             raise ConfigError(f"{group}.{key}: {cls.__name__} has no such option{suggest(key, takes)}")
         if isinstance(value, Mapping) and "_target_" in value:
             raise ConfigError(f"{group}.{key}._target_: refused; only a group itself names a class")
+        if must := _misfit(value, kinds[key]):
+            raise ConfigError(f"{group}.{key}={'null' if value is None else value}: must be {must}")
     return cls(*given, **options, **{key: value for key, value in known.items() if key in takes})
+
+
+def _misfit(value: Any, kind: Any) -> str | None:
+    """What an option that is a number by its annotation must be, if `value` is none; None for all other options."""
+    kinds = set(str(getattr(kind, "__name__", kind)).split(" | "))
+    if not kinds & {"int", "float"} or not kinds <= {"int", "float", "None"}:
+        return None
+    fits = isinstance(value, int if "float" not in kinds else int | float) and not isinstance(value, bool)
+    if fits or (value is None and "None" in kinds):
+        return None
+    return ("a number" if "float" in kinds else "a whole number") + (", or null" if "None" in kinds else "")
 
 
 def option_names(cls: type) -> list[str]:
     """What a class can be built with; its bases' too as long as `**` hands options up to them."""
-    names: list[str] = []
+    return list(_options(cls))
+
+
+def _options(cls: type) -> dict[str, Any]:
+    """As `option_names`, with their annotations."""
+    found: dict[str, Any] = {}
     for base in cls.__mro__:
         if "__init__" in vars(base):
             parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-            names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+            kept = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+            found |= {p.name: p.annotation for p in kept if p.name not in found}
             if not any(p.kind is p.VAR_KEYWORD for p in parameters):
                 break
-    return names
+    return found

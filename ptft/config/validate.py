@@ -24,6 +24,7 @@ from ptft.validators import (
     WHOLE,
     Rule,
     auto,
+    is_number,
     is_plan,
     is_whole,
     one_of,
@@ -157,6 +158,10 @@ def _rule_of(default: Any) -> Rule | None:
         return FLAG
     if isinstance(default, int | float):
         return NUMBER
+    if isinstance(default, list) and default and all(map(is_number, default)):
+        whole = all(map(is_whole, default))
+        kind, fits = ("whole numbers", is_whole) if whole else ("numbers", is_number)
+        return f"a list of {kind}, e.g. {default}", lambda value: isinstance(value, list) and all(map(fits, value))
     return None
 
 

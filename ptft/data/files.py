@@ -46,17 +46,18 @@ NULS = 1 / 8
 """From this share of zero bytes on a file is no UTF-8 text, though it can be decoded as such."""
 
 
-def find(path: Path | str, suffixes: frozenset[str]) -> list[Path]:
+def find(path: Path | str, suffixes: frozenset[str], others: list[Path] | None = None) -> list[Path]:
     """The files with one of `suffixes` at `path` (a file, a folder with everything below it, or a glob), sorted.
 
     A file named directly counts whatever its suffix. Hidden files and folders are ignored; links are followed unless
-    they lead back into a folder they lie in. Empty where there is nothing.
+    they lead back into a folder they lie in. Empty where there is nothing. others: gets the files of a folder that have
+    another suffix, in no order.
     """
     path = Path(os.path.expanduser(path))
     if path.is_file():
         return [path]
     if path.is_dir():
-        return sorted(_walk(path, suffixes, frozenset()))
+        return sorted(_walk(path, suffixes, frozenset(), [] if others is None else others))
     matches = map(Path, glob(str(path), recursive=True))
     return sorted(match for match in matches if counts(match.name, suffixes) and match.is_file())
 
@@ -66,7 +67,7 @@ def counts(name: str, suffixes: frozenset[str]) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
 
 
-def _walk(folder: Path, suffixes: frozenset[str], above: frozenset[str]) -> Iterator[Path]:
+def _walk(folder: Path, suffixes: frozenset[str], above: frozenset[str], others: list[Path]) -> Iterator[Path]:
     """Files below `folder`; `above` holds the real paths of the folders it lies in."""
     above |= {os.path.realpath(folder)}
     for entry in os.scandir(folder):
@@ -74,8 +75,10 @@ def _walk(folder: Path, suffixes: frozenset[str], above: frozenset[str]) -> Iter
             continue
         if entry.is_dir():
             if not entry.is_symlink() or not _holds_any(os.path.realpath(entry.path), above):
-                yield from _walk(Path(entry.path), suffixes, above)
-        elif counts(entry.name, suffixes) and entry.is_file():
+                yield from _walk(Path(entry.path), suffixes, above, others)
+        elif not counts(entry.name, suffixes):
+            others.append(Path(entry.path))
+        elif entry.is_file():
             yield Path(entry.path)
 
 
@@ -240,8 +243,12 @@ def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
 
 
 def located(folder: Path, name: str) -> Path:
-    """The file that a list in `folder` calls `name`, though it may be written in another Unicode form on the disk."""
+    """The file that a list in `folder` calls `name`, though it may be written in another Unicode form on the disk, or
+    with the other slash in the list.
+    """
     path = folder / name
+    if "\\" in name and not os.path.exists(path):
+        return located(folder, name.replace("\\", "/"))
     if name.isascii() or os.path.exists(path):
         return path
     found = folder

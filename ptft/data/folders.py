@@ -61,11 +61,14 @@ class Told(Protocol):
 
 
 class Listing(NamedTuple):
-    """One split: files, the name of each one's class ("" where there are none), and class folders without a file."""
+    """One split: files, the name of each one's class ("" where there are none), class folders without a file, and files
+    of another kind in folders of classes.
+    """
 
     paths: list[Path]
     names: list[str]
     blank: tuple[str, ...] = ()
+    others: tuple[Path, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -100,7 +103,7 @@ def list_all(told: Told, root: Path, seed: int, media: Media, labelled: bool = T
     names = set(listings.get(told.train, listings.get("", Listing([], []))).names)
     if example := fraction_among(names):
         told.note(f"{len(names)} classes are all numbers, e.g. {example}; each is a class by itself")
-    for sentence in [] if root.is_file() else [*_nested(root, listings), *_left_out(root, listings)]:
+    for sentence in [] if root.is_file() else [*_nested(root, listings), *_left_out(root, listings, media)]:
         told.note(sentence)
     return divided(told, root, listings[""], seed) if "" in listings else listings
 
@@ -166,25 +169,32 @@ def _nested(root: Path, listings: dict[str, Listing]) -> list[str]:
     ]
 
 
-def _left_out(root: Path, listings: dict[str, Listing]) -> list[str]:
+def _left_out(root: Path, listings: dict[str, Listing], media: Media) -> list[str]:
+    """What to say of links, of files beside the folders of classes, and of files of another kind in them."""
     levels = [root, *(root / split for split in listings if split and (root / split).is_dir())]
-    found = [path for level in levels for path in sorted(level.iterdir()) if files.leads_back(path)]
-    if not found:
-        return []
-    return [f"{len(found)} linked folders lead back into a folder they lie in and are left out, the first: {found[0]}"]
+    inside = [path for level in levels for path in sorted(level.iterdir())]
+    flat = any(not name for listing in listings.values() for name in listing.names[:1])
+    found = {
+        "linked folders lead back into a folder they lie in": [path for path in inside if files.leads_back(path)],
+        f"{media.noun} lie in no folder of a class": []
+        if flat
+        else [path for path in inside if files.counts(path.name, media.suffixes) and path.is_file()],
+        f"files are no {media.noun} by their suffix": sorted(x for listed in listings.values() for x in listed.others),
+    }
+    return [f"{len(paths):,} {what} and are left out, the first: {paths[0]}" for what, paths in found.items() if paths]
 
 
 def _list_classes(folders: Iterable[Path], media: Media) -> Listing:
     listing = Listing([], [])
-    blank = []
+    blank, others = [], list[Path]()
     for folder in folders:
-        paths = files.find(folder, media.suffixes)
+        paths = files.find(folder, media.suffixes, others)
         listing.paths.extend(paths)
         name = nfc(folder.name)
         listing.names.extend([name] * len(paths))
         if not paths:
             blank.append(name)
-    return listing._replace(blank=tuple(blank))
+    return listing._replace(blank=tuple(blank), others=tuple(others))
 
 
 def _list_flat(folder: Path, media: Media) -> Listing:

@@ -56,7 +56,7 @@ class TextShape(TypedDict, total=False):
     tokenizer: dict[str, Any]  # Tokenizer.to_dict()
     length: int  # tokens of an example at the most, special ones included
     keep: str  # "end": of longer running text the end counts
-    reader: str  # the module that reads it, where that is not `reader`: sentences, words or questions
+    reader: str  # the module that reads it: reader, sentences, huggingface, words or questions
     columns: list[str | int]  # of tables: the columns of the texts
     header: bool  # of tables, where columns have numbers: whether the first line is a header
     token: int  # of words in columns: that of the words, where it is not the first

@@ -24,8 +24,8 @@ SUFFIXES = frozenset({".csv", ".tsv"}) | JSON
 Column = str | int
 """A name from the header (or a key of JSON objects), or a number from 0."""
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+SEPARATED = "columns are separated by {}; save it with commas, or with tabs as .tsv"
 QUOTED = 'in a quoted cell a quote is written twice ("")'
-NUMBERED = "; dataset.text=0 dataset.label=1 number the columns of a file without a header"
 
 csv.field_size_limit(2**31 - 1)  # a text may be longer than Python's default of 131,072 characters
 
@@ -44,7 +44,7 @@ class Columns(NamedTuple):
     numbers: tuple[int, ...] = ()
     header: bool | None = None
     alone: bool = False
-    hint: str = NUMBERED
+    hint: str = "; dataset.text=0 dataset.label=1 number the columns of a file without a header"
 
     @property
     def all(self) -> tuple[Column, ...]:
@@ -176,10 +176,9 @@ def _texts_of_objects(file: Path, columns: Columns, unlabelled: bool) -> Iterato
         try:
             texts = tuple(text_of(values, name, where) for name in columns.text)
             label = None if columns.label is None else nfc(text_of(values, columns.label, where)) or None
+            yield TextRecord(texts, label, where)
         except RowError as error:
             yield error
-            continue
-        yield TextRecord(texts, label, where)
 
 
 def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[TextRecord | RowError]:
@@ -204,6 +203,8 @@ def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[
 def _named_cells(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
     lines = _cells(file)
     names = _names(_first(lines)[1])
+    if len(names) == 1 and (mark := next((mark for mark in SEPARATORS if mark in names[0]), "")):
+        raise DataError(f"{file}:1: {SEPARATED.format(SEPARATORS[mark])}")
     if twice := [name for name, count in Counter(names).items() if count > 1 and name]:
         raise DataError(f"{file}:1: has two columns {twice[0]!r}")
     for line, row in lines:
@@ -230,7 +231,7 @@ def _places(file: Path, first: Sequence[str], columns: Columns, unlabelled: bool
     absent = [name for name in columns.all if not _stands_in(name, names)]
     for mark, noun in SEPARATORS.items() if texts[0] in absent and len(first) == 1 else ():
         if texts[0] in [name.strip() for name in names[0].split(mark)]:
-            raise DataError(f"{file}:1: columns are separated by {noun}; save it with commas, or with tabs as .tsv")
+            raise DataError(f"{file}:1: {SEPARATED.format(noun)}")
     if columns.alone and absent and len(first) == len(texts):
         return list(range(len(texts))), None, bool(columns.header)
     if columns.numbers and len(absent) == len(columns.all):

@@ -15,8 +15,10 @@ from ptft.core import Examples, Source, Spec
 from ptft.data.examples import SplitExamples
 from ptft.data.labels import as_written, to_labels
 from ptft.data.stratify import check_amounts, check_choices, check_enough, per_class, stratified_order, without_share
-from ptft.errors import ConfigError, DataError, unknown
+from ptft.errors import ConfigError, DataError, reads_no_files, unknown
 
+FOLDERS = {"image": "image_folder", "audio": "audio_folder", "text": "table"}
+"""Modality -> the dataset that reads a user's own files."""
 OTHER_CLASS = -1
 """The label of an example whose class is none of the training split's, where `dataset.classes` says which to keep."""
 
@@ -62,6 +64,8 @@ class DividedSource(Source):
     """What its examples are called in messages, in the plural."""
     skips: ClassVar[bool] = True
     """Whether it has files or lines that `on_error="skip"` can leave out."""
+    embedded: ClassVar[bool] = False
+    """Whether it reads no files, so that a root could not be heeded."""
     own_classes: tuple[str, ...]
     splits: tuple[str, ...]
 
@@ -93,6 +97,8 @@ class DividedSource(Source):
         self._made: dict[str, Examples | None] = {}
         check_amounts(limit, fraction, per_class)
         check_choices(val, on_error, divide_by)
+        if self.embedded and root is not None:
+            raise reads_no_files(type(self).__name__, root, FOLDERS[self.modality])
         if on_error == "skip" and not self.skips:
             raise ConfigError(f"dataset.on_error=skip: {type(self).__name__} can leave nothing out; raise works")
         if like is not None and like.modality != self.modality:

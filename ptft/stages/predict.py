@@ -56,7 +56,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     items = readers.find(spec, str(cfg.input), bool(cfg.whole))
     target = _target(cfg, folder, checkpoint, items)
     if not items:
-        raise DataError(f"input={cfg.input}: no {spec.modality} files there; name a file, a folder or a glob")
+        what = "holds nothing to answer" if os.path.isfile(str(cfg.input)) else f"no {spec.modality} files there"
+        raise DataError(f"input={cfg.input}: {what}; name a file, a folder or a glob")
     header = {
         "model": f"{cfg.names.model}, {cfg.names.objective}",
         "input": f"{len(items):,} items, read as {messages.shape_of(spec)}",

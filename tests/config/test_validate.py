@@ -7,6 +7,7 @@ import pytest
 from ptft.config import compose
 from ptft.config.validate import RULES, check
 from ptft.errors import ConfigError
+from tests.conftest import refused
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,21 @@ def test_a_key_without_a_rule_keeps_the_type_of_its_default(composed):
     for key, bad in (("dataset__views__rotate", "far"), ("optimizer__nesterov", 3), ("dataset__held_out", None)):
         with pytest.raises(ConfigError, match=key.replace("__", ".")):
             check(changed(config, **{key: bad}), config)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("model.channels=4", "model.channels=4: must be a list of whole numbers, e.g. [32, 64]"),
+        ("model.channels=[4,a]", "model.channels=[4, 'a']: must be a list of whole numbers"),
+        ("model.channels=null", "model.channels=null: must be a list of whole numbers"),
+        ("model.width=1.5", "model.width=1.5: must be a whole number"),
+        ("objective.num_classes=ten", "objective.num_classes=ten: must be a whole number of at least 1, or null"),
+    ],
+)
+def test_an_option_of_another_kind_than_its_class_takes_is_one_line(ptft, typed, said):
+    done = ptft("stage=pretrain", "dataset=digits", "model=cnn", "train.steps=1", typed)
+    refused(done, 2, said)
 
 
 def test_everything_wrong_is_said_at_once(composed):

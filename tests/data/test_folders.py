@@ -4,6 +4,7 @@ import json
 import unicodedata
 
 import pytest
+import torch
 from PIL import Image
 
 from ptft.core import Spec
@@ -99,3 +100,31 @@ def test_classes_that_yaml_made_booleans_are_found(tmp_path):
     assert ImageFolder(root=tmp_path, classes=[False, "yes"], test=None).spec.classes == ("no", "yes")
     with pytest.raises(ConfigError, match=r"dataset\.classes: True may be 'true' or 'yes'; in YAML write it in quotes"):
         ImageFolder(root=tmp_path, classes=[False, True])
+
+
+def test_what_lies_beside_folders_of_classes_and_files_of_other_kinds_are_told(tmp_path):
+    pool(tmp_path, 5)
+    for name in ("cat/photo.heic", "dog/labels.xml", "dog/deep/film.mp4", "loose.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"junk")
+    Image.new("RGB", (8, 8)).save(tmp_path / "cat" / "saved.jfif", "JPEG")
+    (tmp_path / "cat" / ".DS_Store").touch()
+    source = ImageFolder(root=tmp_path)
+    assert f"1 images lie in no folder of a class and are left out, the first: {tmp_path}/loose.png" in source.notes
+    said = f"3 files are no images by their suffix and are left out, the first: {tmp_path}/cat/photo.heic"
+    assert said in source.notes
+    assert sum(len(source.split(split)) for split in ("train", "val", "test")) == 11
+    flat = ImageFolder(root=tmp_path / "cat" / "..", split_seed=1)
+    assert [note for note in flat.notes if "suffix" in note]
+
+
+def test_a_list_with_other_separators_and_one_made_on_windows(tmp_path):
+    file = listed(tmp_path, *(row.replace(",", ";") for row in GOOD), header="path;label;split")
+    with pytest.raises(DataError, match=r"list\.csv:1: columns are separated by semicolons; save it with commas"):
+        ImageFolder(root=file)
+    pool(tmp_path / "in", 2)
+    rows = [
+        f"in\\{name}\\{i}.png,{name},{split}" for name in ("cat", "dog") for i, split in enumerate(("train", "val"))
+    ]
+    source = ImageFolder(root=listed(tmp_path, *rows))
+    assert source.split("train").take(torch.arange(2))["label"].tolist() == [0, 1]

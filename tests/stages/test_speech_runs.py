@@ -113,3 +113,22 @@ def test_what_does_not_fit_is_refused(ptft, tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     broken = ptft("stage=pretrain", *NET, *SMALL, "dataset=audio_folder", "dataset.root=words", "train.steps=2")
     refused(broken, 3, str(path), "truncated", "dataset.on_error=skip")
+
+
+def test_recordings_that_are_too_short_for_their_transcripts_are_said_and_change_no_step(ptft, tmp_path):
+    rows = []
+    for i in range(8):
+        audio_reader.write(tmp_path / f"{i}.wav", (5000 * torch.sin(torch.arange(4000) / (4 + i))).short(), 8000)
+        rows.append({"path": f"{i}.wav", "text": "ab ba" if i % 2 else "ba", "split": "train" if i < 6 else "val"})
+    (tmp_path / "long.jsonl").write_text("\n".join(json.dumps({**row, "text": "ab" * 400}) for row in rows))
+    run = ("stage=pretrain", *NET, *SMALL, "objective=ctc", "dataset=audio_manifest", "dataset.test=null")
+    done = ptft(*run, "dataset.root=long.jsonl", "train.steps=1", "hydra.run.dir=all")
+    assert "train: 6 of 6 recordings are too short for their transcripts and teach nothing" in done.text
+    one = [{**rows[0], "text": "ab" * 400}, *rows[1:]]
+    (tmp_path / "one.jsonl").write_text("\n".join(map(json.dumps, one)))
+    done = ptft(*run, "dataset.root=one.jsonl", "train.steps=1", "hydra.run.dir=one")
+    assert done.code == 0, done.text
+    said = "train: 1 of 6 recordings are too short for their transcripts and teach nothing; the first takes 800 frames"
+    assert said in done.out
+    trained = [json.loads(line) for line in (tmp_path / "one" / "metrics.jsonl").read_text().splitlines()]
+    assert next(row for row in trained if row["split"] == "train")["loss"] > 1  # a mean over what can be learned

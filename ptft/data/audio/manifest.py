@@ -102,7 +102,13 @@ class AudioManifest(AudioSource):
         paths, spans = [row.clip.path for row in rows], [row.clip.span for row in rows]
         assert self.root is not None
         base = self.root if self.root.is_dir() else self.root.parent
-        return FileRecordings(paths, self._targets(rows, split), self.spec, base, self.on_error, spans)
+        recordings = FileRecordings(paths, self._targets(rows, split), self.spec, base, self.on_error, spans)
+        if beyond := recordings.beyond:
+            self.note(
+                f"{split}: {len(beyond)} parts end behind the end of their recording and are cut there, "
+                f"the first: {beyond[0]}"
+            )
+        return recordings
 
     def _targets(self, rows: list[Utterance], split: str) -> Targets:
         values = [row.text for row in rows]

@@ -15,7 +15,7 @@ from torch import Tensor
 from ptft.core import Spec
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
-from ptft.data.audio.clips import Span, shown
+from ptft.data.audio.clips import Clip, Span, shown
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
 from ptft.data.folders import Media
 from ptft.data.source import DividedSource, Shared
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 RECORDINGS = Media("recordings", "recording.wav", audio_reader.SUFFIXES)
+
+
+ROUNDED = 0.1
+"""Seconds by which a part may end behind its recording's end, as lists round."""
 
 
 class RecordingKeys(Shared, total=False):
@@ -38,7 +42,7 @@ class FileRecordings(OnDemandRecordings):
     """`paths` of recordings, or `spans` (seconds, from and to) of them, decoded in `take` as `spec` asks.
 
     root: what `digest` takes paths relative to. on_error: "raise" or "skip". lengths: samples of every one (long [N]),
-        read from the headers where they are not given.
+        read from the headers where they are not given. beyond: what is said to end behind its recording's end, by then.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class FileRecordings(OnDemandRecordings):
         self.paths, self.targets, self.labels, self.spec, self.root = list(paths), targets, targets.labels, spec, root
         self.on_error = on_error
         self.spans: list[Span | None] = [None] * len(paths) if spans is None else list(spans)
+        self.beyond: list[str] = []
         if lengths is None:
             lengths = torch.tensor(
                 [self._length(path, span) for path, span in zip(self.paths, self.spans, strict=True)]
@@ -77,6 +82,8 @@ class FileRecordings(OnDemandRecordings):
         except DataError:
             return 0  # reading it raises, or leaves it out
         begin, end = span or (0.0, None)
+        if end is not None and end > samples / rate + ROUNDED:
+            self.beyond.append(f"{Clip(path, span)}, of {samples / rate:g} s")
         seconds = (samples / rate if end is None else min(end, samples / rate)) - begin
         count = max(0, round(seconds * int(self.spec.shape["rate"])))
         return min(count, audio_reader.max_samples(self.spec) or sys.maxsize)

@@ -108,6 +108,7 @@ class Tones(AudioSource):
     """
 
     skips: ClassVar[bool] = False
+    embedded: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -28,6 +28,7 @@ class Digits(ImageSource):
     """8 x 8 pixels, white on black, made 28 x 28 unless asked otherwise. Embedded: needs no files."""
 
     skips: ClassVar[bool] = False
+    embedded: ClassVar[bool] = True
 
     def __init__(self, **keys: Unpack[Keys]) -> None:
         super().__init__(**keys)

@@ -147,6 +147,7 @@ class Glyphs(ImageSource):
     """
 
     skips: ClassVar[bool] = False
+    embedded: ClassVar[bool] = True
 
     def __init__(
         self, *, images: int = 20_000, held_out: int = 2_000, charset: str = "digits", **keys: Unpack[Keys]

@@ -27,7 +27,9 @@ from ptft.data.folders import listed_path
 from ptft.data.readers import Unreadable, of_rows
 from ptft.errors import ConfigError, DataError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".ppm", ".pgm", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+)
 TIMES = "\N{MULTIPLICATION SIGN}"
 GREY = (0.299, 0.587, 0.114)
 """Weights of R, G, B in the grey value (ITU-R BT.601, as in Pillow)."""
@@ -137,7 +139,7 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    elif image.mode == "P":
+    elif image.mode in ("P", "LAB", "HSV"):
         image = image.convert("RGB")
     return image.convert(mode)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from ptft.data import records
 from ptft.data.files import nfc
 from ptft.data.labels import to_labels
 from ptft.data.splits import divide, split_by_word, split_files
 from ptft.data.text.examples import NO_LABEL, TextExamples, in_a_row, room
 from ptft.data.text.source import TextKeys, TextSource
-from ptft.data.text.words import NO_WORD, cut_points, read_columns, tokens, word_ids
+from ptft.data.text.words import FORM, NO_WORD, cut_points, read_columns, tokens, word_ids
 from ptft.errors import ConfigError, DataError
 from ptft.metrics.chunk_tags import IOB, is_chunk_tag, scheme_of, to_iob
 
@@ -114,9 +115,17 @@ class Conll(TextSource):
 
     def _parse(self, file: Path) -> list[Tagged]:
         found = read_columns(file, self.token)
+        if found.counts:
+            what = f"column {self.token} counts the words; dataset.token={FORM} is the column that holds them"
+            raise DataError(f"{file}: {what}")
         if found.comments:
             count = f"{len(found.comments)} lines that begin with # are comments"
             self.note(f"{count}, the first: {file}:{found.comments[0]}")
+        table = file.suffix.lower() in records.SUFFIXES - {".tsv"}
+        if table and any("," in cell for rows, _ in found.sentences[:1] for cell in rows[0]):
+            raise DataError(
+                f"{file}: is a table with commas or JSON; write a word a line, its tag after a blank or a tab"
+            )
         sentences = []
         for rows, lines in found.sentences:
             cells = [self._cells(row, f"{file}:{line}") for row, line in zip(rows, lines, strict=True)]
@@ -131,7 +140,10 @@ class Conll(TextSource):
             raise DataError(
                 f"{where}: has {len(cells)} columns; dataset.token={self.token}, .tag={self.tag}"
             ) from error
-        if len(cells) < 2 or not word or not tag:
+        if len(cells) > 1 and not (word and tag):
+            key, column = ("tag", self.tag) if word else ("token", self.token)
+            raise DataError(f"{where}: column {column} (dataset.{key}) is empty, of {len(cells)} ({' | '.join(cells)})")
+        if len(cells) < 2:
             shown = " ".join(cells)
             raise DataError(f"{where}: has a word or a tag only ({shown!r}); both are needed, in two columns")
         if self.scheme == "iob" and not is_chunk_tag(tag):

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from ptft.core import Source, Spec
+from ptft.data import records
 from ptft.data.files import read_file
-from ptft.data.splits import SPLIT_NAMES, find_splits, split_by_stem
+from ptft.data.splits import SPLIT_NAMES, find_splits, split_by_stem, whole_name
 from ptft.data.stratify import check_amounts
 from ptft.data.text import reader as text_reader
 from ptft.data.text.blocks import Blocks, chunks, row_of, shared_out
@@ -111,10 +112,14 @@ class CorpusSource(Source):
     def _blocks(self, name: str) -> Blocks | None:
         if self.names[name] is None:
             return None
-        values = row_of(self._texts(name), self.tokenizer)
+        texts = self._texts(name)
+        values = row_of(texts, self.tokenizer)
         self._parts.pop(name, None)
         least = self.spec.shape["length"]
         if len(values) < (least if name == "train" else 2):
+            if not any(map(str.strip, texts)):
+                hint = {"val": "; dataset.val=0.1 takes a share of train", "test": "; dataset.test=null leaves it out"}
+                raise DataError(f"{self._where()}: the {name} text is empty{hint.get(name, '')}")
             raise DataError(
                 f"{self._where()}: the {name} text has {len(values):,} tokens, a block has {least:,}; "
                 "lower dataset.length or give more text"
@@ -151,7 +156,7 @@ class Text(CorpusSource):
     """Files of plain UTF-8 text: `root` is a file, or a folder with everything below it.
 
     A folder that holds `train`, `val` or `test` (folders, or files of that name with a suffix of text; dev, valid and
-    validation are val) has these splits; else all of it is "train".
+    validation are val) has these splits; else all of it is "train". What is called val or test is never trained on.
     documents: what is one document: a "file", a "line", or a "paragraph" (between empty lines).
     """
 
@@ -169,17 +174,25 @@ class Text(CorpusSource):
             raise DataError(
                 f"{self._where()}: no text for the split {split} there ({', '.join(sorted(text_reader.SUFFIXES))})"
             )
+        for file in files:
+            if file.suffix.lower() in records.SUFFIXES:
+                as_texts = "dataset=table dataset.label=null trains on the texts in it"
+                self._note(f"{file.name} is read as it stands, with its commas, quotes and braces; {as_texts}")
         return [part for file in files for part in self._divided(read_file(file))]
 
     def measured(self, train: str) -> str:
         return next((split for split in ("test", "val") if self._files(split)), train)
 
     def _files(self, split: str) -> list[Path]:
-        """Those of the folder of that name, or those that are called as the split; all others are "train"."""
+        """Those of the folder of that name, or those that are called as the split; "train" are else all that are not
+        called val or test.
+        """
         assert self.root is not None
+        split = SPLIT_NAMES.get(split.lower(), split)
         if not self.root.is_dir():
             return text_reader.text_files(self.root) if split == "train" else []
-        wanted = {name for name in self.names.values() if isinstance(name, str)} | {split}
+        typed = {SPLIT_NAMES.get(name.lower(), name) for name in self.names.values() if isinstance(name, str)}
+        wanted = typed | {split}
 
         def split_of(file: Path) -> str | None:
             named = split_by_stem(file) if file.suffix.lower() in text_reader.SUFFIXES else None
@@ -189,10 +202,33 @@ class Text(CorpusSource):
         for folder in sorted(path for path in self.root.iterdir() if path.is_dir()):
             if (own := SPLIT_NAMES.get(folder.name.lower(), folder.name)) in wanted:
                 named[own] = text_reader.text_files(folder)
-        if split in named or split != "train":
+        if split != "train":
             return named.get(split, [])
-        others = {file for files in named.values() for file in files}
-        return [file for file in text_reader.text_files(self.root) if file not in others]
+        held_out = self._held_out(typed)
+        others = {file for files in named.values() for file in files}.union(*held_out.values())
+        files = named.get(split) or [file for file in text_reader.text_files(self.root) if file not in others]
+        if not files:  # what is called so is all that there is
+            return [file for parts in held_out.values() for file in parts]
+        for name, parts in held_out.items():
+            first = parts[0].relative_to(self.root)
+            more = f" and {len(parts) - 1} files more" if len(parts) > 1 else ""
+            self._note(f"{first}{more} is called {name} and not trained on; dataset.{name}={name} measures it")
+        return files
+
+    def _held_out(self, typed: set[str]) -> dict[str, list[Path]]:
+        """Split -> the files that are called val or test, where the keys do not ask for them."""
+        assert self.root is not None
+        found: dict[str, list[Path]] = {}
+        for path in sorted(self.root.iterdir()):
+            own = SPLIT_NAMES.get((path.name if path.is_dir() else path.with_name(whole_name(path)).stem).lower())
+            if own in ("val", "test") and own not in typed and not path.name.startswith("."):
+                texts = path.is_dir() or path.suffix.lower() in text_reader.SUFFIXES
+                found.setdefault(own, []).extend(text_reader.text_files(path) if texts else [])
+        return {split: files for split, files in found.items() if files}
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes = (*self.notes, sentence)
 
     def _divided(self, content: str) -> list[str]:
         if self.unit == "file":

@@ -19,7 +19,7 @@ import torch
 
 from ptft.data.splitmix import key, uniform
 from ptft.data.text.corpus import SPLITS, CorpusKeys, CorpusSource
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, reads_no_files
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -113,10 +113,19 @@ class Grammar(CorpusSource):
     """A text of so many `sentences`, one a line; val and test have `held_out` each, drawn by themselves.
 
     bits_per_byte: the entropy of the text, below which no model's mean can stay.
-    Raises ConfigError where val or test is another split than its own.
+    Raises ConfigError where val or test is another split than its own, and for a root.
     """
 
-    def __init__(self, *, sentences: int = 20_000, held_out: int = 1_000, **keys: Unpack[CorpusKeys]) -> None:
+    def __init__(
+        self,
+        *,
+        root: str | Path | None = None,
+        sentences: int = 20_000,
+        held_out: int = 1_000,
+        **keys: Unpack[CorpusKeys],
+    ) -> None:
+        if root is not None:
+            raise reads_no_files(type(self).__name__, root, "text")
         self.sentences = {"train": sentences, "val": held_out, "test": held_out}
         self.rules = grammar()
         bits, size = statistics(self.rules)

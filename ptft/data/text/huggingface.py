@@ -1,23 +1,33 @@
-"""Datasets of Hugging Face's library `datasets`, by name or from a folder (`pip install 'ptft[huggingface]'`)."""
+"""Datasets of Hugging Face's library `datasets`, by name or from a folder (`pip install 'ptft[huggingface]'`).
+
+The source of their examples, and the reader of what `stage=predict` is given by those who trained on them: rows of
+`sentences`, which may also stand in Parquet files or in what save_to_disk wrote.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptft.core import Spec
 from ptft.data.files import nfc
+from ptft.data.readers import Items, Unreadable
 from ptft.data.records import Column, Columns, RowError, TextRecord, Unusable, check_single
 from ptft.data.splits import find_splits, parts_said, split_by_stem, split_files
+from ptft.data.text import reader as text_reader
+from ptft.data.text import sentences
 from ptft.data.text.row_source import RowTexts
 from ptft.data.text.source import TextKeys
 from ptft.data.text.table import split_of
-from ptft.errors import ConfigError, DataError, first_line
+from ptft.errors import ConfigError, DataError, first_line, shortened
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+find_whole, read, collate, describe = sentences.find_whole, sentences.read, sentences.collate, sentences.describe
 PARQUET = ".parquet"
 MISSING = "holds no files of csv, tsv, json, jsonl or parquet, nor what save_to_disk writes"
 
@@ -51,55 +61,94 @@ class HuggingFaceTexts(RowTexts):
         self.columns = Columns((text,) if isinstance(text, str | int) else tuple(text), label, hint="")
         if numbers := [name for name in self.columns.all if isinstance(name, int)]:
             raise ConfigError(f"dataset.text, dataset.label: columns have names here, {numbers[0]} is a number")
-        self.tables: dict[str, Any] = {}
+        self.tables: dict[str, list[Any]] = {}
         if not self.files or any(_is_parquet(parts) for parts in self.files.values()):
             tables = _open(self._where(), name, subset, self.root, self.files)
-            self.tables = {"val" if split == "validation" else split: table for split, table in tables.items()}
-        self.describe_rows(self.tables or self.files, target)
+            self.tables = {"val" if split == "validation" else split: parts for split, parts in tables.items()}
+        self.describe_rows(self.tables or self.files, target, "huggingface")
 
     def read(self, split: str, unusable: Unusable) -> list[TextRecord]:
         if split not in self.tables:
             return self.of_files(split, self.files[split], unusable)
         for sentence in parts_said({split: self.files.get(split, ())}):
             self.note(sentence)
-        rows_of = self.tables[split]
-        for column in self.columns.text if split != self.train else self.columns.all:
-            if column not in rows_of.column_names:
-                raise DataError(
-                    f"{self._where()}: {split} has no column {column!r} ({', '.join(rows_of.column_names)})"
-                )
-        names = getattr(rows_of.features.get(self.columns.label), "names", None)
-        count = rows_of.num_rows
-        values = [list(rows_of[name]) if name in rows_of.column_names else [None] * count for name in self.columns.all]
-        rows = []
-        for i, row in enumerate(zip(*values, strict=True)):
-            record = self._row(f"{self._where()}: {split} row {i}", row, names)
-            if isinstance(record, RowError):
-                unusable(record)
-            else:
-                rows.append(record)
-        return rows
-
-    def _row(self, where: str, values: Sequence[Any], names: Sequence[str] | None) -> TextRecord | RowError:
-        try:
-            for name, value in zip(self.columns.all, values, strict=True):
-                check_single(value, name, where)
-        except RowError as error:
-            return error
-        texts = tuple(_text(value) for value in values[: len(self.columns.text)])
-        if not all(texts):
-            return RowError(where, f"column {self.columns.text[texts.index('')]!r} holds no text")
-        if self.columns.label is None:
-            return TextRecord(texts, None, where)
-        label = values[-1]
-        if names is not None:
-            return TextRecord(
-                texts, nfc(names[label]) if label is not None and 0 <= label < len(names) else None, where
+        rows, columns, before = list[TextRecord](), self.columns, 0
+        for table in self.tables[split]:
+            kept = (
+                columns if split == self.train or columns.label in table.column_names else columns._replace(label=None)
             )
-        return TextRecord(texts, nfc(_text(label)) or None, where)
+            for record in _records(table, kept, lambda i: f"{self._where()}: {split} row {i}", before):
+                if isinstance(record, RowError):
+                    unusable(record)
+                else:
+                    rows.append(record)
+            before += table.num_rows
+        return rows
 
     def _where(self) -> str:
         return f"dataset.name={self.name}" if self.root is None else f"dataset.root={self.root}"
+
+
+def _records(
+    table: Any, columns: Columns, where: Callable[[int], str], before: int = 0
+) -> Iterator[TextRecord | RowError]:
+    """The rows of a table, or what is wrong with one; `before` is the number of its first.
+
+    Raises DataError where the table has not all the columns.
+    """
+    for column in columns.all:
+        if column not in table.column_names:
+            split = where(before).rpartition(" row ")[0]
+            raise DataError(f"{split} has no column {column!r} ({', '.join(table.column_names)})")
+    names = getattr(table.features.get(columns.label), "names", None)
+    for i, row in enumerate(zip(*(list(table[name]) for name in columns.all), strict=True), before):
+        yield _record(where(i), columns, row, names)
+
+
+def _record(where: str, columns: Columns, values: Sequence[Any], names: Sequence[str] | None) -> TextRecord | RowError:
+    try:
+        for name, value in zip(columns.all, values, strict=True):
+            check_single(value, name, where)
+    except RowError as error:
+        return error
+    texts = tuple(_text(value) for value in values[: len(columns.text)])
+    if not all(texts):
+        return RowError(where, f"column {columns.text[texts.index('')]!r} holds no text")
+    if columns.label is None:
+        return TextRecord(texts, None, where)
+    label = values[-1]
+    if names is not None:
+        known = label is not None and 0 <= label < len(names)
+        return TextRecord(texts, nfc(names[label]) if known else None, where)
+    return TextRecord(texts, nfc(_text(label)) or None, where)
+
+
+def items(path: str, spec: Spec) -> Items:
+    """The rows of Parquet files at `path`, or of what save_to_disk wrote there; else as `sentences.items`."""
+    root = Path(os.path.expanduser(path))
+    if root.is_dir() and _is_saved(root):
+        opened = _open(str(root), None, None, root, {})
+        tables = [(f"{root}/{split}" if len(opened) > 1 else str(root), parts) for split, parts in opened.items()]
+        return Items(item for name, parts in tables for item in _items(name, parts, spec))
+    files = [file for file in text_reader.text_files(path, frozenset({PARQUET})) if _is_parquet([file])]
+    found = Items()
+    for file in files:
+        try:
+            found += _items(str(file), _of_parquet([file]), spec)
+        except DataError as error:
+            found.append(Unreadable(str(file), error))
+    return found if files else sentences.items(path, spec)
+
+
+def _items(name: str, tables: Sequence[Any], spec: Spec) -> Iterator[sentences.Sentences | Unreadable]:
+    columns, before = Columns(tuple(spec.shape["columns"]), None), 0
+    for table in tables:
+        for record in _records(table, columns, lambda i: f"{name} row {i}", before):
+            if isinstance(record, RowError):
+                yield Unreadable(record.where, record)
+            else:
+                yield sentences.Sentences(record.where, record.texts)
+        before += table.num_rows
 
 
 def _text(value: Any) -> str:
@@ -136,20 +185,51 @@ def _split_of(file: Path) -> str | None:
 
 def _open(
     where: str, name: str | None, subset: str | None, root: Path | None, files: Mapping[str, Sequence[Path]]
-) -> Any:
-    """Split -> table."""
+) -> dict[str, list[Any]]:
+    """Split -> its tables."""
+    if files:
+        return {split: _of_parquet(parts) for split, parts in files.items()}
     library = _library()
     try:
         if root is None:
-            return dict(library.load_dataset(name, subset))
-        if files:
-            parts = {split: [str(file) for file in found] for split, found in files.items()}
-            return dict(library.load_dataset("parquet", data_files=parts))
-        if (root / "dataset_dict.json").is_file():
-            return dict(library.load_from_disk(str(root)))
-        return {"train": library.load_from_disk(str(root))}
+            found = dict(library.load_dataset(name, subset))
+        elif (root / "dataset_dict.json").is_file():
+            found = dict(library.load_from_disk(str(root)))
+        else:
+            found = {"train": library.load_from_disk(str(root))}
     except (OSError, ValueError, library.exceptions.DatasetsError) as error:
         raise DataError(f"{where}: can't be read ({first_line(error)})") from error
+    return {split: [table] for split, table in found.items()}
+
+
+def _of_parquet(files: Sequence[Path]) -> list[Any]:
+    """The tables of a split's files, each of as many as say the same of their columns; without those that are empty.
+
+    The library would read all of them by what the first one says, and take its classes for those of the others.
+    """
+    library = _library()
+    said = [(file, _said_of_columns(file)) for file in files]
+    tables = []
+    for _, group in groupby((pair for pair in said if pair[1] is not None), lambda pair: pair[1]):
+        parts = [str(file) for file, _ in group]
+        try:
+            tables.append(library.load_dataset("parquet", data_files={"train": parts}, split="train"))
+        except (OSError, ValueError, library.exceptions.DatasetsError) as error:
+            cause = error.__cause__ or error
+            raise DataError(f"{shortened(parts)}: can't be read ({first_line(cause)})") from error
+    return tables
+
+
+def _said_of_columns(file: Path) -> str | None:
+    """What a Parquet file tells the library of its columns, None where it has no rows. Raises DataError naming it."""
+    from pyarrow import parquet  # comes with datasets
+
+    try:
+        found = parquet.read_metadata(file)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: can't be read ({first_line(error)})") from error
+    told = (found.metadata or {}).get(b"huggingface", b"{}")
+    return told.decode("utf-8", "replace") if found.num_rows else None
 
 
 def _library() -> Any:

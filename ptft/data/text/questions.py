@@ -35,12 +35,16 @@ ANSWER = ("text", "answer_start")
 
 @dataclass(frozen=True)
 class Question:
-    """One question of a file; answers: (text, first character) of those that are right, none for no answer."""
+    """One question of a file; answers: (text, first character) of those that are right, none for no answer.
+
+    impossible: whether the file says that there is none, where answers may also be missing because nobody gave them.
+    """
 
     name: str
     question: str
     context: str
     answers: tuple[tuple[str, int], ...] = ()
+    impossible: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,11 +127,12 @@ def _of_paragraph(paragraph: _Part) -> Iterator[Question]:
     context = paragraph.get("context", str, "a text")
     for given in paragraph.parts("qas"):
         name = str(given.get("id", (str, int), "a text"))
-        answers = () if _impossible(given) else tuple(_answers(given))
+        impossible = _impossible(given)
+        answers = () if impossible else tuple(_answers(given))
         for answer, first in answers:
             if first < 0 or not context.startswith(answer, first):
                 raise DataError(f"{given.file}: question {name}: the answer {answer!r} does not stand at {first}")
-        yield Question(name, given.get("question", str, "a text").strip(), context, answers)
+        yield Question(name, given.get("question", str, "a text").strip(), context, answers, impossible)
 
 
 def _impossible(given: _Part) -> bool:

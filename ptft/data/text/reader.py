@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Batch, Spec
+from ptft.data import files, records
 from ptft.data.files import read_file, read_lines
 from ptft.data.ragged import padded
 from ptft.data.readers import Unreadable, of_files
@@ -24,6 +25,8 @@ from ptft.data.tokenizer import KINDS, Tokenizer
 from ptft.errors import ConfigError, DataError
 
 SUFFIXES = frozenset({".txt", ".text", ".md"})
+COLUMNS = records.Columns(("text",), None, alone=True, hint="; call the column of the texts so, or give lines as .txt")
+"""Where the texts stand in a table that is read by what was not trained on one."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,17 @@ def find(path: Path | str) -> list[Item | Unreadable]:
     return of_files(text_files(path), lines_of)
 
 
-def lines_of(file: Path) -> list[Item]:
-    """The lines of a text that are not empty. Raises DataError for an unreadable file."""
+def lines_of(file: Path) -> list[Item | Unreadable]:
+    """The lines of a text that are not empty; of a table, by its suffix, the column `text`, or its only one.
+
+    Raises DataError for an unreadable file, and a table that has no such column.
+    """
+    if file.suffix.lower() in records.SUFFIXES:
+        rows = records.text_rows(file, COLUMNS)
+        return [
+            Unreadable(row.where, row) if isinstance(row, records.RowError) else Item(row.where, row.texts[0])
+            for row in rows
+        ]
     numbered = enumerate(read_lines(file), 1)
     return [Item(f"{file}:{number}", line) for number, line in numbered if line.strip()]
 
@@ -59,8 +71,7 @@ def text_files(path: Path | str, suffixes: frozenset[str] = SUFFIXES) -> list[Pa
     if path.is_file():
         return [path]
     if path.is_dir():
-        files = (file for file in path.rglob("*") if file.suffix.lower() in suffixes)
-        return sorted(f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts))
+        return files.find(path, suffixes)
     return sorted(match for match in map(Path, glob(str(path), recursive=True)) if match.is_file())
 
 

@@ -38,7 +38,7 @@ class RowTexts(TextSource):
     def read(self, split: str, unusable: Unusable) -> list[TextRecord]:
         """The rows of one of the dataset's own splits; those that are none go to `unusable`."""
 
-    def describe_rows(self, splits: Iterable[str], target: str | None) -> None:
+    def describe_rows(self, splits: Iterable[str], target: str | None, reader: str = "sentences") -> None:
         """As `describe`, with the classes that the rows of the training split have. target: None is "class", unless
         labels look like numbers to predict, which is asked about.
         """
@@ -55,7 +55,7 @@ class RowTexts(TextSource):
             if len(names) > MANY:
                 raise ConfigError(f"dataset.target: {said}; {regress}, dataset.target=class makes them classes")
             self.note(f"{said}, and each is a class; {regress}")
-        shape: dict[str, object] = {"reader": "sentences", "columns": list(self.columns.text)}
+        shape: dict[str, object] = {"reader": reader, "columns": list(self.columns.text)}
         if self.columns.header and all(isinstance(name, int) for name in self.columns.text):
             shape["header"] = True
         self.describe(sorted(names, key=_order), splits, target or "class", self._training_texts, **shape)

@@ -73,7 +73,9 @@ def _header_said(file: Path, columns: Columns) -> str | None:
     )
 
 
-def _line(item: text_reader.Item, columns: int) -> Sentences | Unreadable:
+def _line(item: text_reader.Item | Unreadable, columns: int) -> Sentences | Unreadable:
+    if isinstance(item, Unreadable):
+        return item
     texts = tuple(item.text.split("\t")) if columns > 1 else (item.text,)
     if len(texts) == columns:
         return Sentences(item.name, texts)

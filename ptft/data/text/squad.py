@@ -17,7 +17,7 @@ from ptft.data.splits import divide, split_by_word, split_files
 from ptft.data.text.examples import TextExamples, in_a_row
 from ptft.data.text.questions import Question, Window, best_answers, parse, windows
 from ptft.data.text.source import TextKeys, TextSource
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, DataError
 from ptft.metrics.squad import exact_match, f1
 
 if TYPE_CHECKING:
@@ -92,12 +92,25 @@ class Squad(TextSource):
             raise ConfigError(f"dataset.stride={stride}: must be at least 1")
         self.stride = stride
         self.questions = _read(self.root, split_seed, self.whole, self.divide_by)
-        leading = self.questions[self.leading(self.questions)]
-        self.impossible = any(not question.answers for question in leading)
+        leading = self.leading(self.questions)
+        self._leave_out_unanswered(leading)
+        self.impossible = any(not question.answers for question in self.questions[leading])
         if self.whole and self.like is not None:
             self.impossible = bool(self.like.shape.get("impossible", self.impossible))
         shape = {"reader": "questions", "stride": stride, "impossible": self.impossible}
         self.describe((), self.questions, "span", self._training_texts, **shape)
+
+    def _leave_out_unanswered(self, leading: str) -> None:
+        """Splits whose answers are kept back, where no question has one or is said to have none.
+
+        Raises DataError where it is the one that is trained on, or measured.
+        """
+        for split, questions in self.questions.items():
+            if not questions or any(question.answers or question.impossible for question in questions):
+                continue
+            if split == leading:
+                raise DataError(f"{self._where()}: no question of {split} has an answer; stage=predict answers them")
+            self.leave_out(split, f"{split} has no answers")
 
     def load(self, split: str) -> QuestionExamples:
         all_windows = windows(self.tokenizer, self.questions[split], self.length, self.stride)

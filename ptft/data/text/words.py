@@ -33,8 +33,12 @@ NO_WORD = -1
 """Stands where a token begins no word."""
 DOCUMENT = "-DOCSTART-"
 """Stands in the place of a word where a document begins (Tjong Kim Sang & De Meulder 2003)."""
+MOST_STRANGE = 1 / 2
+"""The share of lines with a tag that training had not, up to which a file still shows that it is in columns."""
 NUMBER = re.compile(r"\d+")
 """What counts the words of a sentence in CoNLL-U."""
+FORM = 1
+"""The column of the words in CoNLL-U."""
 UNSPOKEN = re.compile(r"\d+-\d+|\d+\.\d+")
 """CoNLL-U's numbers of a range of words that are written as one, and of a word that is not written."""
 
@@ -47,17 +51,21 @@ class Block(NamedTuple):
 
 
 class ColumnFile(NamedTuple):
-    """The sentences of a file, and the lines before sentences that were taken for comments."""
+    """The sentences of a file, and the lines before sentences that were taken for comments.
+
+    counts: whether the column of the words holds CoNLL-U's numbers of them.
+    """
 
     sentences: list[Block]
     comments: list[int]
+    counts: bool
 
 
 def read_columns(file: Path, token: int) -> ColumnFile:
     """The sentences in a file whose words stand in the column `token`.
 
     Not among them are marks of documents; comments, which begin with # before a sentence; and where the first column
-    counts the words, ranges of words and words that are not written. Raises DataError naming the file.
+    counts the words, ranges of words and words that are not written. Raises DataError for an unreadable file.
     """
     universal = file.suffix.lower() == ".conllu"
     sentences: list[Block] = []
@@ -73,9 +81,8 @@ def read_columns(file: Path, token: int) -> ColumnFile:
         comments += lines[:skipped]
         sentences += _parts(Block(rows[skipped:], lines[skipped:]), token, universal)
         rows, lines = [], []
-    if universal and sentences and all(_counts(block.rows, token) for block in sentences):
-        raise DataError(f"{file}: column {token} counts the words; dataset.token=1 is the column that holds them")
-    return ColumnFile(sentences, [] if universal else comments)
+    counts = universal and bool(sentences) and all(_counts(block.rows, token) for block in sentences)
+    return ColumnFile(sentences, [] if universal else comments, counts)
 
 
 def _cells(line: str) -> list[str]:
@@ -170,7 +177,7 @@ class SentencePart:
 def items(path: str, spec: Spec) -> list[SentencePart | Unreadable]:
     """The sentences at `path`: of files with a word a line the column that was trained on, else a sentence a line."""
 
-    def sentences(file: Path) -> list[tuple[str, list[str]]]:
+    def sentences(file: Path) -> Sequence[tuple[str, list[str]] | Unreadable]:
         return _from_columns(file, spec) or _from_lines(file)
 
     found = of_files(text_reader.text_files(path, text_reader.SUFFIXES | SUFFIXES), sentences)
@@ -187,15 +194,18 @@ def items(path: str, spec: Spec) -> list[SentencePart | Unreadable]:
     return parts
 
 
-def _from_lines(file: Path) -> list[tuple[str, list[str]]]:
-    lines = ((f"{file}:{number}", WORDS.findall(line)) for number, line in enumerate(read_lines(file), 1))
-    return [(name, words) for name, words in lines if words]
+def _from_lines(file: Path) -> list[tuple[str, list[str]] | Unreadable]:
+    lines = text_reader.lines_of(file)
+    found = [item if isinstance(item, Unreadable) else (item.name, WORDS.findall(item.text)) for item in lines]
+    return [item for item in found if isinstance(item, Unreadable) or item[1]]
 
 
 def _from_columns(file: Path, spec: Spec) -> list[tuple[str, list[str]]]:
     """Nothing of a file that is not in columns."""
     token = spec.shape.get("token", 0)
-    found = read_columns(file, token).sentences
+    if (read := read_columns(file, token)).counts:
+        token, read = FORM, read_columns(file, FORM)
+    found = read.sentences
     if file.suffix.lower() not in SUFFIXES and not _are_tagged(found, spec):
         return []
     if all(len(row) == 1 for block in found for row in block.rows):
@@ -208,7 +218,10 @@ def _from_columns(file: Path, spec: Spec) -> list[tuple[str, list[str]]]:
 
 
 def _are_tagged(blocks: Sequence[Block], spec: Spec) -> bool:
-    """Whether every line has several columns, with a tab between or one of the known tags at its place."""
+    """Whether every line has several columns, with one of the known tags at its place in most of them.
+
+    New data may have tags that training had not; where the lines have other numbers of columns, all must be known.
+    """
     token, tag = spec.shape.get("token", 0), spec.shape.get("tag", -1)
     rows = [row for block in blocks for row in block.rows]
     if not rows or any(len(row) < 2 or not -len(row) <= min(tag, token) <= max(tag, token) < len(row) for row in rows):
@@ -217,7 +230,8 @@ def _are_tagged(blocks: Sequence[Block], spec: Spec) -> bool:
         *spec.classes,
         *(f"{letter}-{name[2:]}" for name in spec.classes for letter in spec.shape.get("scheme", "")),
     }
-    return all(nfc(row[tag]) in known for row in rows)
+    strange = sum(nfc(row[tag]) not in known for row in rows)
+    return strange == 0 or (strange <= MOST_STRANGE * len(rows) and len({len(row) for row in rows}) == 1)
 
 
 def read(item: SentencePart, spec: Spec) -> Tensor:

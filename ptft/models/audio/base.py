@@ -57,6 +57,10 @@ class SpeechBackbone(Backbone):
         real = length_mask(self.logmel.frames(lengths), x.shape[1])
         return normalized(x, real, (1, 2) if self.normalize == "recording" else (1,))
 
+    def token_counts(self, lengths: Tensor) -> Tensor:
+        """Samples of recordings (long [B]) -> how many tokens each becomes, long [B]."""
+        return self.logmel.frames(lengths).add(self.subsample - 1).div(self.subsample, rounding_mode="floor")
+
     def token_mask(self, x: Tensor) -> Tensor:
         """Prepared [B, F, M] -> which tokens are of the recording, bool [B, T]: those whose first frame is."""
         return real_frames(x)[:, :: self.subsample]

@@ -16,6 +16,9 @@ from ptft.errors import ConfigError
 from ptft.metrics.classification import macro_f1, matthews
 from ptft.validators import AT_LEAST_0
 
+UNLABELLED = {"text": "causal_lm (or masked_lm)", "image": "simclr", "audio": "simclr_audio"}
+"""Modality -> the objective to propose where there are no classes."""
+
 
 class Classify(Objective):
     """One class per example, of any modality; views, mixup, cutmix and tta are for images only.
@@ -53,7 +56,10 @@ class Classify(Objective):
         if spec.target == "number":
             raise ConfigError("objective=classify: dataset.target=number leaves no classes; choose objective=regress")
         if len(self.classes) < 2:
-            raise ConfigError(f"objective=classify: the dataset has {len(self.classes)} classes; at least 2 are needed")
+            alone = "" if self.classes else f"; objective={UNLABELLED[spec.modality]} learns without any"
+            raise ConfigError(
+                f"objective=classify: the dataset has {len(self.classes)} classes; at least 2 are needed{alone}"
+            )
         if num_classes not in (None, len(self.classes)):
             raise ConfigError(f"objective.num_classes={num_classes}: the dataset has {len(self.classes)} classes")
         if tta not in (None, "flip"):

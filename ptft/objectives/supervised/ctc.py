@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptft.augment.views import views as random_views
-from ptft.core import Backbone, Batch, Objective, Spec, Step
+from ptft.core import Backbone, Batch, Examples, Objective, Spec, Step
+from ptft.data.audio.examples import PAD, MemoryRecordings, OnDemandRecordings
 from ptft.data.audio.transcripts import join
 from ptft.errors import ConfigError
 from ptft.metrics.edit_distance import edits
@@ -24,7 +25,8 @@ class CTC(Objective):
     """The negative log-likelihood of the transcripts, over all ways to spread them over the frames.
 
     The loss is summed, and counted in symbols of the transcripts (its `count`), so cutting a batch changes nothing; a
-    recording too short for its transcript has no such way, adds no loss, and is counted in `too_short`.
+    recording too short for its transcript has no such way, adds neither loss nor symbols, and is counted in
+    `too_short`; how many there are is said before the training.
 
     beam: 1 decodes the likeliest symbol of every frame, more keeps so many prefixes (`ctc_decoding.beam_search`).
     dropout: before the head. views: options of the modality's random views, made in training only.
@@ -69,10 +71,32 @@ class CTC(Objective):
         losses = F.ctc_loss(
             scores.transpose(0, 1), target.clamp(min=0), frames, count, self.blank, reduction="none", zero_infinity=True
         )
-        sums = {"too_short": (frames < needed(target, count)).sum()}
+        fits = frames >= needed(target, count)
+        sums = {"too_short": (~fits).sum()}
         if not self.training:
             sums.update(self._errors(scores, frames, target, count))
-        return Step(losses.sum(), count.sum(), sums)
+        return Step(losses.sum(), (count * fits).sum(), sums)
+
+    def examine(self, splits: Mapping[str, Examples]) -> list[str]:
+        """How many recordings of each split are too short, by the lengths that they have before any view."""
+        return [f"{split}: {said}" for split, examples in splits.items() if (said := self._too_short(examples))]
+
+    def _too_short(self, examples: Examples) -> str | None:
+        if not isinstance(examples, MemoryRecordings | OnDemandRecordings) or examples.targets.tokens is None:
+            return None
+        tokens, frames = examples.targets.tokens, self.backbone.token_counts(examples.lengths)
+        if frames is None:
+            return None
+        wanted = needed(tokens, (tokens != PAD).sum(1))
+        short = (frames < wanted).nonzero().flatten().tolist()
+        if not short:
+            return None
+        i = short[0]
+        text = join([token for token in tokens[i].tolist() if token != PAD], self.spec)
+        return (
+            f"{len(short):,} of {len(examples):,} recordings are too short for their transcripts and teach nothing; "
+            f"the first takes {int(wanted[i]):,} frames and has {int(frames[i]):,}: {text[:40]!r}"
+        )
 
     def _errors(self, scores: Tensor, frames: Tensor, target: Tensor, count: Tensor) -> dict[str, Tensor]:
         """Edits of words and of characters, and how many there are of both."""

@@ -126,3 +126,12 @@ def test_librispeech_lines_end_and_divide_as_lines_of_text_do(tmp_path, blank):
     (folder / "1-2.trans.txt").write_bytes("1-2-0 A\n1-2-1 CAF\u00c9\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"1-2\.trans\.txt:2: is not UTF-8 text"):
         AudioManifest(root=tmp_path)
+
+
+def test_a_part_that_ends_behind_its_recording_is_said(listed):
+    source = listed({"path": "0.wav", "text": "ab", "end": 100.0}, {"path": "long.wav", "text": "ab", "duration": 1.05})
+    source = AudioManifest(root=source, test=None)
+    source.split("train")
+    (note,) = [note for note in source.notes if "behind" in note]
+    assert note.startswith("train: 1 parts end behind the end of their recording and are cut there, the first: ")
+    assert "0.wav from 0 to 100 s, of " in note

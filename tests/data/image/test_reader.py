@@ -51,6 +51,12 @@ def test_every_mode_becomes_the_configured_channels(tmp_path, mode, name, channe
         assert 110 < ramp[12:20].mean() < 145  # clipped 16-bit values would all be white here
 
 
+def test_images_in_other_colour_spaces_are_grey_or_coloured(tmp_path):
+    Image.new("LAB", (8, 8), (255, 128, 128)).save(tmp_path / "a.tif")
+    assert image_reader.read(tmp_path / "a.tif", spec((8, 8), 1)).float().mean() > 200
+    assert image_reader.read(tmp_path / "a.tif", spec((8, 8), 3)).shape == (3, 8, 8)
+
+
 def test_transparent_pixels_are_white(tmp_path):
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     assert bool((image_reader.read(tmp_path / "clear.png", spec((8, 8))) == 255).all())

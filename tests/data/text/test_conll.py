@@ -78,6 +78,14 @@ def test_the_column_that_counts_words_is_not_trained_on(ptft, tmp_path):
     assert ptft(*common, "dataset.token=1").code == 0
 
 
+def test_prediction_finds_the_words_of_universal_dependencies_whatever_column_was_trained_on(ptft, tmp_path):
+    root = write(tmp_path / "data", "Ada B-PER\nsaw O\n\n" * 4)
+    assert ptft(*SMALL, f"dataset.root={root}", "train.steps=1", f"hydra.run.dir={tmp_path / 'run'}").code == 0
+    (tmp_path / "new.conllu").write_text(UNIVERSAL)
+    rows = predicted(ptft, tmp_path / "run", tmp_path / "new.conllu", tmp_path / "out.csv")
+    assert [row["text"] for row in rows] == ["He can not go"]
+
+
 @pytest.mark.parametrize("comment", ["# id 17 domain=en", "#\thttp://example.org [2009-10-17]", "# id 17\tdomain=en"])
 def test_comments_before_a_sentence_are_no_words(tmp_path, comment):
     source = Conll(root=write(tmp_path, f"{comment}\nAda _ _ B-PER\nsaw _ _ O\n\n" * 4), tokenizer="bytes")
@@ -158,3 +166,36 @@ def test_what_is_read_by_default_leaves_the_spec_as_it_was(tmp_path):
     source = Conll(root=write(tmp_path, "Ada B-PER\nsaw O\n"), tokenizer="bytes")
     assert set(source.spec.shape) == {"tokenizer", "length", "reader"}
     assert words.describe(source.spec).startswith("bytes")
+
+
+def test_a_column_that_is_empty_and_a_table_in_the_place_of_columns_are_named(tmp_path):
+    with pytest.raises(
+        DataError, match=r"dev\.conll:1: column -1 \(dataset\.tag\) is empty, of 3 \(Ada \| B-PER \| \)"
+    ):
+        Conll(root=write(tmp_path / "tab", "Ada\tB-PER\t\n"), tokenizer="bytes")
+    assert Conll(root=tmp_path / "tab", tokenizer="bytes", tag=1).own_classes == ("B-PER", "I-PER", "O")
+    for name, line in (("csv", "Sentence: 1,Ada,NNP,B-PER"), ("jsonl", '{"tokens": ["Ada"], "tags": ["B-PER"]}')):
+        (tmp_path / f"train.{name}").write_text(f"{line}\n" * 4)
+        with pytest.raises(DataError, match=rf"train\.{name}: is a table with commas or JSON; write a word a line"):
+            Conll(root=tmp_path / f"train.{name}", tokenizer="bytes", scheme="any")
+
+
+def test_prediction_reads_columns_with_new_tags_and_the_texts_of_tables(ptft, tmp_path):
+    root, run = write(tmp_path / "data", "Ada NNP B-PER\nsaw VBD O\n\n" * 4), tmp_path / "run"
+    done = ptft(*SMALL, f"dataset.root={root}", "train.steps=1", f"hydra.run.dir={run}")
+    assert done.code == 0, done.text
+    new = {
+        "new.txt": "Ada\tNNP\tB-PER\nsaw\tVBD\tO\n\nDelft\tNNP\tB-LOC\nis\tVBZ\tO\n",
+        "texts.jsonl": '{"text": "Ada saw"}\n{"text": "Delft is"}\n',
+        "texts.csv": "id,text\n1,Ada saw\n2,Delft is\n",
+        "alone.csv": "text\nAda saw\nDelft is\n",
+    }
+    for name, content in new.items():
+        (tmp_path / name).write_text(content)
+        rows = predicted(ptft, run, tmp_path / name, tmp_path / "out.csv")
+        assert [row["text"] for row in rows] == ["Ada saw", "Delft is"], name
+    (tmp_path / "words.jsonl").write_text('{"tokens": ["Ada", "saw"]}\n')
+    done = ptft("stage=predict", f"ckpt={run}", f"input={tmp_path / 'words.jsonl'}")
+    refused(done, 3, "words.jsonl:1: has no column 'text' (tokens)")
+    (tmp_path / "empty.conll").write_text("\n")
+    refused(ptft("stage=predict", f"ckpt={run}", f"input={tmp_path / 'empty.conll'}"), 3, "holds nothing to answer")

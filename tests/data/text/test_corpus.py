@@ -161,3 +161,42 @@ def test_grammar_splits_are_drawn_by_themselves_and_the_same_everywhere():
     assert f"{first.bits_per_byte:.4f} bits per byte" in first.notes[0]
     with pytest.raises(ConfigError, match="no split dev"):
         source(val="dev").split("val")
+
+
+@pytest.mark.parametrize("train", ["corpus.txt", "training.txt", "train.txt", "train/a.txt"])
+@pytest.mark.parametrize("held", ["validation.txt", "dev-00000-of-00001.TXT", "val/a.md"])
+def test_what_is_called_validation_or_test_is_never_trained_on_and_that_is_said(tmp_path, train, held):
+    for name, content in {train: "trained on ", held: "held out ", "test.txt": "tested "}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content * 20)
+    found = Text(root=tmp_path, length=8)
+    text = bytes(v for v in found.split("train").values.tolist() if v < 256).decode()
+    assert set(text.split()) == {"trained", "on"}
+    assert f"{held} is called val and not trained on; dataset.val=val measures it" in found.notes
+    assert "test.txt is called test and not trained on; dataset.test=test measures it" in found.notes
+    for typed in ("val", "valid"):
+        found = Text(root=tmp_path, length=8, val=typed, test="test")
+        assert b"held out" in bytes(found.split("val").values.tolist())
+        assert b"tested" in bytes(found.split("test").values.tolist())
+        assert not found.notes
+
+
+def test_linked_folders_count_and_a_folder_called_as_a_text_is_none(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "a.txt").write_text("linked " * 20)
+    (tmp_path / "near" / "odd.txt").mkdir(parents=True)
+    (tmp_path / "near" / "link").symlink_to("../far")
+    (tmp_path / "far" / "back").symlink_to("..")
+    text = bytes(v for v in Text(root=tmp_path / "near", length=8, val=None).split("train").values.tolist() if v < 256)
+    assert text.decode() == "linked " * 20
+
+
+def test_an_empty_text_and_a_table_that_is_read_as_it_stands_are_said(tmp_path):
+    (tmp_path / "train.txt").write_text("some text " * 20)
+    (tmp_path / "val.txt").write_text("\n")
+    with pytest.raises(DataError, match=r"the val text is empty; dataset\.val=0\.1 takes a share of train"):
+        Text(root=tmp_path, length=8, val="val").split("val")
+    (tmp_path / "texts.jsonl").write_text('{"text": "some text"}\n' * 20)
+    found = Text(root=tmp_path / "texts.jsonl", length=8, val=None)
+    assert len(found.split("train"))
+    assert found.notes[0].startswith("texts.jsonl is read as it stands, with its commas, quotes and braces")

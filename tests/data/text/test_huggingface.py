@@ -1,11 +1,15 @@
 """Datasets of the library `datasets`, from folders, without a network."""
 
+import csv
+from pathlib import Path
+
 import datasets
 import pytest
 
 from ptft.data.text import huggingface
 from ptft.data.text.huggingface import HuggingFaceTexts
 from ptft.errors import ConfigError, DataError
+from tests.conftest import refused
 
 
 @pytest.fixture(autouse=True)
@@ -87,3 +91,56 @@ def test_missing_labels_of_a_table_are_named_left_out_or_the_split_is(tmp_path):
     assert len(HuggingFaceTexts(root=root, tokenizer="bytes", on_error="skip").split("train")) == 12
     with pytest.raises(DataError, match=r"has no label, nor has any other row; dataset\.label=null trains without"):
         HuggingFaceTexts(root=saved(train=[-1, -1], validation=[0, 1]), tokenizer="bytes")
+
+
+def numbered(count, names, first=0):
+    """A table whose labels are numbers of `names`, with a text that says which name it is."""
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
+    labels = [i % 2 for i in range(first, first + count)]
+    texts = [f"{names[label]} {i}" for i, label in enumerate(labels, first)]
+    return datasets.Dataset.from_dict({"text": texts, "label": labels}, features=features)
+
+
+def test_every_parquet_file_has_its_own_order_of_classes(tmp_path):
+    numbered(4, ["no", "yes"]).to_parquet(str(tmp_path / "train-00000-of-00002.parquet"))
+    numbered(4, ["yes", "no"], 4).to_parquet(str(tmp_path / "train-00001-of-00002.parquet"))
+    numbered(4, ["yes", "no"]).to_parquet(str(tmp_path / "validation.parquet"))
+    source = HuggingFaceTexts(root=tmp_path, tokenizer="bytes")
+    assert source.spec.classes == ("no", "yes")
+    for split in ("train", "val"):
+        assert [row.texts[0].split()[0] for row in source.rows(split)] == [row.label for row in source.rows(split)]
+    assert source.rows("train")[-1].where.endswith("train row 7")
+
+
+def test_parquet_files_that_are_damaged_empty_or_called_all_are_named(tmp_path):
+    numbered(4, ["no", "yes"]).to_parquet(str(tmp_path / "train.parquet"))
+    (tmp_path / "validation.parquet").write_bytes((tmp_path / "train.parquet").read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"validation\.parquet: can't be read"):
+        HuggingFaceTexts(root=tmp_path, tokenizer="bytes")
+    numbered(0, ["no", "yes"]).to_parquet(str(tmp_path / "validation.parquet"))
+    with pytest.raises(DataError, match=r"val split \(val\) holds no texts; dataset\.val=null trains without one"):
+        HuggingFaceTexts(root=tmp_path, tokenizer="bytes").split("val")
+    (tmp_path / "train.parquet").rename(tmp_path / "all.parquet")
+    with pytest.raises(ConfigError, match=r"there is no 'train' \(choices: all, val\)"):
+        HuggingFaceTexts(root=tmp_path, tokenizer="bytes")
+
+
+def test_what_is_not_used_for_want_of_labels_is_answered_by_predict_as_the_message_says(ptft):
+    test = numbered(3, ["no", "yes"]).map(lambda row: {"label": -1})
+    tables = {"train": numbered(8, ["no", "yes"]), "validation": numbered(2, ["no", "yes"]), "test": test}
+    datasets.DatasetDict(tables).save_to_disk("saved")
+    test.to_parquet("test.parquet")
+    net = ("model=bert_tiny", "model.width=16", "model.depth=1", "dataset.tokenizer=bytes")
+    run = ("stage=pretrain", *net, "dataset=huggingface", "dataset.root=saved", "train.steps=1", "hydra.run.dir=run")
+    done = ptft(*run)
+    assert done.code == 0, done.text
+    assert "test has no labels and is not used; stage=predict answers it" in done.out
+    for path, where in (("saved/test", "saved/test"), ("test.parquet", "test.parquet")):
+        done = ptft("stage=predict", "ckpt=run", f"input={path}", "output=answers.csv", f"hydra.run.dir={path}-out")
+        assert done.code == 0, done.text
+        rows = list(csv.DictReader(Path("answers.csv").read_text().splitlines()))
+        assert [row["path"] for row in rows] == [f"{where} row {i}" for i in range(3)]
+        assert all(row["class"] in ("no", "yes") for row in rows)
+    datasets.Dataset.from_dict({"words": ["a"]}).to_parquet("other.parquet")
+    done = ptft("stage=predict", "ckpt=run", "input=other.parquet")
+    refused(done, 3, "other.parquet has no column 'text' (words)")

@@ -109,3 +109,24 @@ def test_a_file_that_is_wrong_inside_ends_with_the_place(ptft, tmp_path, content
         (tmp_path / f"{split}.json").write_text(content)
     options = ("model=bert_tiny", "dataset=squad", "objective=span", "dataset.tokenizer=bytes", "train.steps=1")
     refused(ptft("stage=pretrain", *options, f"dataset.root={tmp_path}"), 3, f"{tmp_path}", "dev.json", said)
+
+
+def test_a_split_whose_answers_are_kept_back_is_no_split_of_questions_without_one(tmp_path):
+    write(tmp_path, [("a", [LEIDEN], {}), ("b", [LEIDEN], {})])
+    questions = [{"id": "c", "question": "Where?"}, {"id": "d", "question": "Where?", "answers": []}]
+    kept_back = {"data": [{"paragraphs": [{"context": "In Leiden.", "qas": questions}]}]}
+    (tmp_path / "test.json").write_text(json.dumps(kept_back))
+    source = Squad(root=tmp_path, tokenizer="bytes")
+    assert source.split("test") is None
+    assert source.notes == ("test has no answers and is not used; stage=predict answers it",)
+    assert len(Squad(root=tmp_path, tokenizer="bytes", test=None).split("val")) == 2
+    (tmp_path / "dev.json").write_text(json.dumps(kept_back))
+    with pytest.raises(DataError, match=r"dataset\.val=val: val has no answers; a fraction of train .* or null works"):
+        Squad(root=tmp_path, tokenizer="bytes")
+    assert len(Squad(root=tmp_path, tokenizer="bytes", val=None).split("train")) == 2
+    with pytest.raises(DataError, match="no question of test has an answer; stage=predict answers them"):
+        Squad(root=tmp_path / "test.json", tokenizer="bytes", whole=True)
+    for question in questions:
+        question |= {"is_impossible": True}
+    (tmp_path / "dev.json").write_text(json.dumps(kept_back))
+    assert len(Squad(root=tmp_path, tokenizer="bytes").split("val")) == 2

@@ -103,6 +103,18 @@ def test_prompts_of_a_file_are_continued(ptft, trained, tmp_path):
     assert row["prompt"] == "the cat\n\nsome old dogs that\n"
 
 
+def test_prompts_of_a_table_are_its_texts(ptft, trained, tmp_path):
+    (tmp_path / "prompts.jsonl").write_text('{"text": "the cat"}\n{"id": 3}\n')
+    common = ("stage=predict", f"ckpt={trained}", "generate.length=4", "output=out.csv")
+    assert (done := ptft(*common, "input=prompts.jsonl")).code == 0, done.text
+    with open("out.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["path"], row["prompt"]) for row in rows] == [("prompts.jsonl:1", "the cat"), ("prompts.jsonl:2", "")]
+    (tmp_path / "prompts.csv").write_text("id,prompt\n1,the cat\n")
+    done = ptft("stage=predict", f"ckpt={trained}", "input=prompts.csv")
+    refused(done, 3, "prompts.csv:1: column: there is no 'text'", "call the column of the texts so")
+
+
 def test_evaluate_and_what_can_not_be_asked(ptft, trained):
     done = ptft("stage=evaluate", f"ckpt={trained}")
     assert done.code == 0, done.text

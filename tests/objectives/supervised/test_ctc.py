@@ -163,6 +163,7 @@ def test_a_recording_too_short_for_its_transcript_is_counted():
     step = objective({**batch, "target": many, "target_length": torch.tensor([60, 1])})
     assert int(step.sums["too_short"]) == 1
     assert torch.isfinite(step.total)
+    assert int(step.count) == 1  # so that what can't be learned does not make the steps of the rest smaller
     assert needed(torch.tensor([[0, 0, 1, -1], [1, 0, 1, 1]]), torch.tensor([3, 4])).tolist() == [4, 5]
 
 
