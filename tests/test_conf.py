@@ -37,7 +37,7 @@ def overrides(option, root):
     if data is None:
         return [*typed, "dataset=digits", "dataset.limit=12"]
     importlib.import_module(options.node(f"dataset/{data}")["_target_"].rpartition(".")[0]).sample(root)
-    return [*typed, f"dataset.root={root}"]
+    return [*typed, f"dataset.root={root}"] if root.exists() else typed  # what is embedded writes nothing
 
 
 def dataset_of(group, name):

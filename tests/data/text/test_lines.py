@@ -30,7 +30,8 @@ def test_blanks_and_lines_of_columns_are_those_of_the_format(tmp_path):
 def test_parts_of_a_split_of_columns_and_of_questions_are_read(tmp_path):
     for i in range(2):
         (tmp_path / f"train-0000{i}-of-00002.conll").write_text(WORDS, encoding="utf-8")
-        paragraph = {"context": "a b", "qas": [{"id": str(i), "question": "what?", "answers": []}]}
+        answers = [{"text": "a", "answer_start": 0}]
+        paragraph = {"context": "a b", "qas": [{"id": str(i), "question": "what?", "answers": answers}]}
         (tmp_path / f"train_{i}.JSON").write_text(json.dumps({"data": [{"paragraphs": [paragraph]}]}))
     for file in tmp_path.glob("*.JSON"):
         (tmp_path / "q").mkdir(exist_ok=True)
