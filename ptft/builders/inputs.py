@@ -15,6 +15,7 @@ from ptft.config.config import Config
 from ptft.config.resolve import Job
 from ptft.core import Examples, Source, Spec
 from ptft.data.cache import policy
+from ptft.data.labels import check_range
 from ptft.data.loader import Loader
 from ptft.errors import ConfigError, DataError
 from ptft.loggers.console import Console
@@ -90,13 +91,7 @@ def _check_labels(split: str, examples: Examples, spec: Spec) -> None:
     """Raises DataError for the first label that is no class; losses would fail later, or leave it out in silence."""
     if examples.labels is None or spec.target != "class":
         return
-    wrong = ((examples.labels < 0) | (examples.labels >= len(spec.classes))).nonzero().flatten()
-    if len(wrong):
-        sample, total = int(wrong[0]), len(spec.classes)
-        raise DataError(
-            f"dataset: sample {sample} of {split} has label {int(examples.labels[sample])}, but there are {total} "
-            f"classes (0 to {total - 1})"
-        )
+    check_range(examples.labels, len(spec.classes), split, "dataset")
 
 
 def same_channels(checkpoint: Checkpoint, source: Source) -> None:

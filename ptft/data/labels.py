@@ -102,6 +102,17 @@ def _means(name: str, value: Any) -> bool:
     return type(read) is type(value) and bool(read == value)
 
 
+def check_range(labels: Tensor, total: int, split: str, where: str, *, least: int = 0) -> None:
+    """Raises DataError for the first label (long [N]) of a split that is below `least`, or not below `total`."""
+    wrong = ((labels < least) | (labels >= total)).nonzero().flatten()
+    if len(wrong):
+        i = int(wrong[0])
+        raise DataError(
+            f"{where}: sample {i} of {split} has label {int(labels[i])}, but there are {total} classes "
+            f"(0 to {total - 1})"
+        )
+
+
 def renumbered(numbers: Tensor, here: Sequence[str], there: Sequence[str]) -> Tensor:
     """Labels (long, any shape) that count the names `here` as those that count the same names `there`.
 

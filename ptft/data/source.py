@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ptft.core import Examples, Source, Spec
 from ptft.data.examples import SplitExamples
-from ptft.data.labels import as_written, to_labels
+from ptft.data.labels import as_written, check_range, to_labels
 from ptft.data.stratify import check_amounts, check_choices, check_enough, per_class, stratified_order, without_share
 from ptft.errors import ConfigError, DataError, reads_no_files, unknown
 
@@ -228,14 +228,7 @@ class DividedSource(Source):
         total = len(self.own_classes)
         if not total:
             return Part(split, torch.arange(len(labels)), labels)
-        least = 0 if self.classes is None else OTHER_CLASS
-        wrong = ((labels < least) | (labels >= total)).nonzero().flatten()
-        if len(wrong):
-            i = int(wrong[0])
-            raise DataError(
-                f"{self._where()}: sample {i} of {split} has label {int(labels[i])}, but there are {total} classes "
-                f"(0 to {total - 1})"
-            )
+        check_range(labels, total, split, self._where(), least=0 if self.classes is None else OTHER_CLASS)
         if self.classes is None:
             return Part(split, torch.arange(len(labels)), labels)
         new = torch.full((total + 1,), OTHER_CLASS)  # the last one is where OTHER_CLASS itself points

@@ -95,7 +95,7 @@ def _by_rules(pattern: Pattern, paths: list[Path], rules: dict[str, str | None])
     return listings
 
 
-def sample(root: Path, count: int = 8) -> None:
+def sample(root: Path, count: int = 6) -> None:
     """Write `count` short recordings a class and split, two classes, below `root`: low and high tones."""
     for split in ("train", "val"):
         for name, pitch in (("low", 200), ("high", 900)):

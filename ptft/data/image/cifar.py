@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptft.errors import DataError
+from ptft.errors import DataError, first_line
 
 
 class BatchFiles(NamedTuple):
@@ -73,7 +73,7 @@ def read(name: str, folder: Path, split: str) -> tuple[Tensor, Tensor]:
         try:
             images.append(torch.from_numpy(np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)))
             labels.append(torch.tensor(batch[layout.labels], dtype=torch.long))
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # and holds anything at all
             raise DataError(f"{folder / file}: not a batch of {name} ({error}); see dataset.root") from error
     return torch.cat(images), torch.cat(labels)
 
@@ -82,8 +82,8 @@ def _unpickle(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             return _ArraysOnly(file, encoding="latin1").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, OSError) as error:
-        reason = str(error).split("\n")[0]
+    except Exception as error:  # a damaged pickle calls any method of what it holds, with anything
+        reason = first_line(error)
         raise DataError(f"{path}: no batch of images ({reason}); delete it to fetch it again (dataset.root)") from error
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -132,7 +133,9 @@ def test_broken_batches_are_named(tmp_path):
     sets.sample(tmp_path)
     file = tmp_path / cifar.TEN.folder / "test_batch"
     whole = file.read_bytes()
-    for content in (b"", whole[: len(whole) // 2], pickle.dumps({"data": [1]}), pickle.dumps([]), b"<html>"):
+    cut = (b"", whole[: len(whole) // 2], b"<html>", b"\x80\x02}K\x01a.", b"\x80\x02K\x01K\x02b.")
+    odd = ({"data": [1]}, [], {"data": {}, "labels": [0]}, {"data": np.zeros((1, 3072)), "labels": [2**80]})
+    for content in (*cut, *map(pickle.dumps, odd)):
         file.write_bytes(content)
         with pytest.raises(DataError, match="test_batch"):
             Torchvision(name="cifar10", root=tmp_path).split("test")
