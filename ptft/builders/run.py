@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from ptft.builders import acceleration, components
+from ptft.builders import acceleration, components, membership
 from ptft.builders.inputs import Inputs, eval_loader, inputs, train_loader
 from ptft.builders.restore import rebuilt
 from ptft.checkpoint.load import Checkpoint, held_by
@@ -63,6 +64,7 @@ class Run:
 
     cfg: the configuration with what was settled on the way in its place, as checkpoints keep it.
     transfer: names and sizes of what was loaded from the parent; both are the earlier ones where a run continues.
+    trained_on: identities of what it and those that it started from are trained on, long [n]; None: not known.
     notes: sentences about decisions that were made for the user.
     """
 
@@ -72,6 +74,7 @@ class Run:
     training: Training
     transfer: dict[str, Any] | None
     parent: dict[str, Any] | None
+    trained_on: Tensor | None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -87,6 +90,7 @@ def build(job: Job, out: Console) -> Run:
     """Everything of the training run that the job asks for. Raises the typed errors of ptft."""
     cfg = job.config
     given = inputs(job, out)
+    overlap, taught = _trained_on(job, given.source)
     task = objective(cfg, given)
     execution = executed(cfg, given, task)
     trained = training(cfg, given, task, execution)
@@ -98,8 +102,24 @@ def build(job: Job, out: Console) -> Run:
         training=trained,
         transfer=meta.get("transfer") if cfg.resume else task.transfer.to_dict() if task.transfer else None,
         parent=meta.get("parent") if cfg.resume else given.start.parent if given.start else None,
-        notes=[*_notes(job.checkpoint, given, task), *task.notes, *execution.notes],
+        trained_on=taught,
+        notes=[*_notes(job.checkpoint, given, task), *overlap, *task.notes, *execution.notes],
     )
+
+
+def _trained_on(job: Job, source: Source) -> tuple[list[str], Tensor | None]:
+    """What to say of held-out examples that the checkpoint was trained on, and all that the run's weights will know.
+
+    Raises DataError for those of the test split.
+    """
+    checkpoint = job.checkpoint
+    before = checkpoint.trained_on if checkpoint and job.config.finetune.weights != "fresh" else None
+    if job.config.resume:
+        return [], before
+    allowed = {"val": True, "test": job.config.split_overlap == "allow"}
+    path = checkpoint.path if checkpoint else ""
+    said = [membership.check(source, split, before, path, allowed=allowed[split]) for split in allowed]
+    return [sentence for sentence in said if sentence], membership.trained_on(source, before)
 
 
 def objective(cfg: Config, given: Inputs) -> Task:

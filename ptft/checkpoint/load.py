@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ptft.checkpoint import file as checkpoint_file
@@ -59,6 +60,12 @@ class Checkpoint:
     def parent(self) -> dict[str, Any]:
         """How a run that starts from it names it."""
         return {"path": self.path, "sha256": self.sha256, "run": self.run}
+
+    @property
+    def trained_on(self) -> Tensor | None:
+        """Identities of what its run, and those that this started from, were trained on, long [n]; None: not known."""
+        found = self.meta.get("trained_on")
+        return found if isinstance(found, Tensor) and found.dtype == torch.int64 and found.ndim == 1 else None
 
     @property
     def progress(self) -> dict[str, Any]:

@@ -39,13 +39,20 @@ class SplitExamples(Examples):
         """What each is known by whatever else is there: its file's place below the root. None where nothing says it."""
         return None
 
+    def identities(self) -> Tensor | None:
+        """Long [N], a number for the content of each; None where that would take long to find, or nobody asks."""
+        return None
+
 
 class MemoryExamples(SplitExamples):
     """`base` uint8 [N, C, H, W] and `labels` long [n] or None, together on one device. A batch is one gather.
 
     rows: long [n], which examples of `base` these are, so that parts of a set share its memory; None for all in order.
     notes: sentences about how they came into memory, e.g. how many files were left out.
+    unreadable: which of the examples that they were made of were left out.
     """
+
+    unreadable: list[int] | tuple[()] = ()
 
     def __init__(
         self, base: Tensor, labels: Tensor | None, notes: tuple[str, ...] = (), rows: Tensor | None = None

@@ -93,6 +93,7 @@ class DividedSource(Source):
         self.classes = None if classes is None else tuple(classes)
         self.download, self.on_error, self.divide_by, self.seed = download, on_error, divide_by, seed
         self.left_out: dict[str, str] = {}
+        self.unusable: list[tuple[str, str]] = []
         self._raw: dict[str, SplitExamples] = {}
         self._made: dict[str, Examples | None] = {}
         check_amounts(limit, fraction, per_class)
@@ -123,6 +124,14 @@ class DividedSource(Source):
         below the root, or its text. None where the examples are a published set, which nobody adds to.
         """
         return self.loaded(split).known_by()
+
+    def names(self, split: str) -> Sequence[str]:
+        """What to call each example of one of the dataset's own splits."""
+        return self.known_by(split) or [f"{split} {i}" for i in range(len(self.groups(split)))]
+
+    def identities(self, split: str) -> Tensor | None:
+        """Long [N], a number for the content of each example of one of the dataset's own splits; None: not known."""
+        return self.loaded(split).identities()
 
     def split(self, name: str) -> Examples | None:
         if name not in self._made:
@@ -185,7 +194,7 @@ class DividedSource(Source):
         self._check_classes()
 
     def _make(self, name: str) -> Examples | None:
-        part = self._part(name)
+        part = self.part(name)
         if part is None:
             return None
         if len(part.rows) == 0:
@@ -194,7 +203,8 @@ class DividedSource(Source):
             raise DataError(f"{self._where()}: the {name} split ({part.split}) holds no {self.noun}{hint}")
         return self.choose(part)
 
-    def _part(self, name: str) -> Part | None:
+    def part(self, name: str) -> Part | None:
+        """Which examples are "train", "val" or "test"."""
         if name == "train":
             return self._reduced(self._divided()[0])
         if name == "test":
@@ -286,10 +296,3 @@ class Shared(TypedDict, total=False):
     seed: int
     like: Spec | None
     whole: bool
-
-
-class Keys(Shared, total=False):
-    """The keys of every dataset of images; `ptft.data.image.source.ImageSource` says what they mean."""
-
-    size: int | Sequence[int] | None
-    channels: int | None

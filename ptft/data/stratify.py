@@ -47,6 +47,11 @@ def _shuffle(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63))
 
 
+def numbers(digests: Iterable[bytes]) -> Tensor:
+    """Long [N] from 8 bytes each, the same on every machine."""
+    return torch.from_numpy(np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64))
+
+
 def draws(keys: Iterable[str], seed: int) -> Tensor:
     """A number from 0 to 1 for every key, float64 [N]: a function of the key and the seed alone, on every machine."""
     salt = (seed % 2**64).to_bytes(8, "little")

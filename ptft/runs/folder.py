@@ -41,6 +41,7 @@ WRITTEN = (
     "metrics.jsonl",
     "run.log",
     "summary.json",
+    "split.csv",
     ".hydra",
     "predictions.csv",
     "compare.json",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ptft.builders import components
+from ptft.builders import components, membership
 from ptft.builders.inputs import eval_loader, read_splits, same_channels
 from ptft.builders.restore import check_spec, restored, trained_in, trained_with
 from ptft.checkpoint.load import Checkpoint
@@ -43,6 +43,10 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     objective = place(restored(cfg, checkpoint, source.spec.shape, reference).to(device), chosen)
     _check_classes(checkpoint, source)
     split = _split(cfg, source)
+    if split != "train":
+        allowed = cfg.split_overlap == "allow"
+        overlap = membership.check(source, split, checkpoint.trained_on, checkpoint.path, allowed=allowed)
+        source.notes = (*source.notes, *([overlap] if overlap else []))
     examples = _by_checkpoint(checkpoint, source, read_splits(source, (split,), cfg, device, out)[split])
     _header(cfg, out, folder, checkpoint, source, f"{len(examples):,} {split}", device_name(device, chosen))
     if folder is None:

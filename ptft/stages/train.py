@@ -9,7 +9,7 @@ import time
 from functools import partial
 from typing import Any
 
-from ptft.builders import components
+from ptft.builders import components, membership
 from ptft.builders.inputs import eval_loader
 from ptft.builders.run import Run, build
 from ptft.checkpoint import file as checkpoint_file
@@ -44,6 +44,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     if job.config.resume:
         _restore(built, out, folder)
     else:
+        membership.write(folder.path, built.inputs.source, built.inputs.splits)
         _save(built, folder, writer, better=False)
     with contextlib.closing(_loggers(built, out, folder)) as loggers:
         try:
@@ -126,6 +127,7 @@ def _save(r: Run, folder: RunFolder, writer: checkpoint_file.Writer, *, better: 
         "fingerprint": r.inputs.fingerprint,
         "parent": r.parent,
         "transfer": r.transfer,
+        "trained_on": r.trained_on,
         "versions": versions(),
     }
     whole = {**content, "training": t.state_dict()}

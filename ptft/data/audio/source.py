@@ -19,6 +19,7 @@ from ptft.data.audio.clips import Clip, Span, shown
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
 from ptft.data.folders import Media
 from ptft.data.source import DividedSource, Shared
+from ptft.data.stratify import numbers
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -90,6 +91,15 @@ class FileRecordings(OnDemandRecordings):
 
     def name(self, index: int) -> str:
         return str(self.paths[index])
+
+    def identities(self) -> Tensor | None:
+        found = files.identities(self.paths)
+        if found is None:
+            return None
+        return numbers(
+            hashlib.blake2b(content + repr(span).encode(), digest_size=8).digest()
+            for content, span in zip(found, self.spans, strict=True)
+        )
 
     def known_by(self) -> list[str]:
         names = [files.relative(path, self.root) for path in self.paths]

@@ -149,7 +149,9 @@ def _kept(
     """The `rows` (long [n]) of `base` of which `kept` (bool [n]) is true, with the labels of `examples`."""
     notes = (*notes, *left_out(examples, kept))
     labels = None if examples.labels is None else examples.labels[kept]
-    return MemoryExamples(base, None, notes).at(rows[kept], labels)
+    made = MemoryExamples(base, None, notes).at(rows[kept], labels)
+    made.unreadable = (~kept).nonzero().flatten().tolist()
+    return made
 
 
 def cores() -> int:

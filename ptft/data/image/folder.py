@@ -18,8 +18,8 @@ from ptft.data import files
 from ptft.data.examples import OnDemandExamples
 from ptft.data.folders import Listing, Media, list_all
 from ptft.data.image import reader as image_reader
-from ptft.data.image.source import NO_CLASS, ImageSource, pair
-from ptft.data.source import Keys
+from ptft.data.image.source import NO_CLASS, ImageSource, Keys, pair
+from ptft.data.stratify import numbers
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -79,6 +79,10 @@ class FileExamples(OnDemandExamples):
 
     def name(self, index: int) -> str:
         return str(self.paths[index])
+
+    def identities(self) -> Tensor | None:
+        found = files.identities(self.paths)
+        return None if found is None else numbers(found)
 
     def known_by(self) -> list[str]:
         return [files.relative(path, self.root) for path in self.paths]

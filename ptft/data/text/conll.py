@@ -95,6 +95,11 @@ class Conll(TextSource):
             self.note(f"{split}: sentences of more than {self.length} tokens are cut, into {more} pieces more")
         return TextExamples(in_a_row(ids), self.tokenizer.pad, tags=in_a_row(labels))
 
+    def names(self, split: str) -> list[str]:
+        self.loaded(split)
+        pairs = zip(self.sentences[split], self.pieces[split], strict=True)
+        return [f"{sentence.file.name}:{sentence.lines[0]}" for sentence, pieces in pairs for _ in range(pieces)]
+
     def known_by(self, split: str) -> list[str]:
         """Of the pieces that sentences are cut into: that of their sentence, so that they stay together."""
         self.loaded(split)

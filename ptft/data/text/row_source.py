@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -67,6 +68,7 @@ class RowTexts(TextSource):
             rows = self._with_label(split, self.read(split, unusable), unusable)
             if said := unusable.note(len(rows), f"{self._where()}: {split}"):
                 self.note(said)
+            self.unusable += [(error.where, error.what) for error in unusable.errors]
             self._rows[split] = rows
         return self._rows[split]
 
@@ -100,6 +102,10 @@ class RowTexts(TextSource):
             self.leave_out(own, f"{self.files[own][0].name if own in self.files else own} has no labels")
             self.check()
         return super().split(name)
+
+    def names(self, split: str) -> list[str]:
+        above = "" if self.root is None else f"{self.root if self.root.is_dir() else self.root.parent}{os.sep}"
+        return [row.where.removeprefix(above) for row in self.rows(split)]
 
     def known_by(self, split: str) -> list[str]:
         return text_keys(self.rows(split))

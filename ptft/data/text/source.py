@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ptft.data.source import DividedSource, Shared
+from ptft.data.stratify import numbers
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.reader import choose_tokenizer, text_spec
 from ptft.errors import ConfigError, DataError
@@ -91,6 +92,11 @@ class TextSource(DividedSource):
         if self.target == "class":
             return super().groups(split)
         return torch.zeros(len(self.loaded(split)), dtype=torch.long)
+
+    def identities(self, split: str) -> Tensor:
+        keys = self.known_by(split)
+        assert keys is not None
+        return numbers(hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest() for key in keys)
 
     def fingerprint(self) -> str:
         spec = self.spec.to_dict()

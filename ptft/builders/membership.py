@@ -1,0 +1,99 @@
+"""Which example is in which split, as every run writes it, and which of them a checkpoint was trained on."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ptft.core import Examples, Source
+from ptft.data.examples import MemoryExamples
+from ptft.data.source import DividedSource
+from ptft.errors import DataError
+from ptft.runtime.system import write_text
+
+FILE = "split.csv"
+SPLITS = ("train", "val", "test")
+TOLERATED = 0.01
+"""Up to this share of a split may have been trained on and is only told: public sets hold some texts twice."""
+
+
+def write(folder: Path, source: Source, splits: Mapping[str, Examples]) -> None:
+    """`split.csv`: every example's name, its split, and why it is in none. Raises StorageError.
+
+    splits: the examples as they are trained on, which know what of them could not be read.
+    """
+    if not isinstance(source, DividedSource):
+        return
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(("name", "split", "left out because"))
+    rows.writerows(_rows(source, splits))
+    rows.writerows((name, "", why) for name, why in source.unusable)
+    write_text(folder / FILE, out.getvalue())
+
+
+def _rows(source: DividedSource, splits: Mapping[str, Examples]) -> Iterator[tuple[str, str, str]]:
+    parts = {split: part for split in SPLITS if (part := source.part(split)) is not None}
+    for own in dict.fromkeys(part.split for part in parts.values()):
+        names = source.names(own)
+        place, why = [""] * len(names), [_why_not(source, own)] * len(names)
+        for split, part in parts.items():
+            rows = part.rows.tolist() if part.split == own else []
+            for row in rows:
+                place[row], why[row] = split, ""
+            examples = splits.get(split)
+            for index in examples.unreadable if rows and isinstance(examples, MemoryExamples) else ():
+                place[rows[index]], why[rows[index]] = "", "can't be read"
+        yield from zip(names, place, why, strict=True)
+
+
+def _why_not(source: DividedSource, own: str) -> str:
+    """Why an example of one of the dataset's own splits is used for nothing."""
+    amounts = {"limit": source.limit, "fraction": source.fraction, "per_class": source.per_class}
+    keys = [f"dataset.{key}={value}" for key, value in amounts.items() if value is not None and own == source.train]
+    return " or ".join([*keys, *(["dataset.classes"] if source.classes is not None else [])])
+
+
+def identities(source: Source, split: str) -> Tensor | None:
+    """Long [n], a number for the content of each example of "train", "val" or "test"; None where it is not known."""
+    if not isinstance(source, DividedSource) or (part := source.part(split)) is None:
+        return None
+    known = source.identities(part.split)
+    return None if known is None else known[part.rows]
+
+
+def trained_on(source: Source, before: Tensor | None) -> Tensor | None:
+    """Identities of what is trained on, and of what was `before`, long [n]; None where neither is known.
+
+    What a dataset holds twice, in train and in what it is measured on, is its own affair and not counted.
+    """
+    own = identities(source, "train")
+    if own is None:
+        return before
+    for split in ("val", "test"):
+        if (held := identities(source, split)) is not None:
+            own = own[~torch.isin(own, held)]
+    return own if before is None else torch.cat([own, before[~torch.isin(before, own)]])
+
+
+def check(source: Source, split: str, known: Tensor | None, path: str, *, allowed: bool) -> str | None:
+    """What to say of examples of a split that a checkpoint at `path` was trained on; None where there are none.
+
+    known: identities of what it was trained on. Raises DataError where they are many and not `allowed`.
+    """
+    own = None if known is None else identities(source, split)
+    if own is None or known is None or not len(both := torch.isin(own, known).nonzero().flatten()):
+        return None
+    assert isinstance(source, DividedSource)
+    part = source.part(split)
+    assert part is not None
+    first = source.names(part.split)[int(part.rows[both[0]])]
+    said = f"{len(both)} of {len(own)} {split} {source.noun} were trained on by {path} or what it started from"
+    if len(both) > TOLERATED * len(own) and not allowed:
+        raise DataError(f"{said}, e.g. {first}; split_overlap=allow measures them all the same")
+    return f"{said}, e.g. {first}"

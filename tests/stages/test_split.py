@@ -1,0 +1,137 @@
+"""split.csv, and held-out examples that a checkpoint was trained on, through whole runs of every modality."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ptft.data.audio import reader as audio_reader
+from tests.conftest import refused, summary
+
+RUN = ("precision=fp32", "train.steps=1", "train.every.evaluate=1", "device=cpu")
+WIDTH = "model.width=8"
+DRAW = np.random.default_rng(0)
+
+
+def images(root):
+    for i in range(60):
+        path = root / f"{'ab'[i % 2]}/{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(DRAW.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(path)
+    return root
+
+
+def recordings(root):
+    for i in range(60):
+        samples = torch.from_numpy(DRAW.integers(-9999, 9999, 900, dtype=np.int16))
+        audio_reader.write(root / f"{'ab'[i % 2]}/{i}.wav", samples, 8000)
+    return root
+
+
+def texts(root):
+    root.mkdir()
+    lines = [f"words about {i} and {i * 7},{'ab'[i % 2]}" for i in range(60)]
+    (root / "all.csv").write_text("\n".join(["text,label", *lines]))
+    return root / "all.csv"
+
+
+KINDS = {
+    "images": (images, "dataset=image_folder", "model=cnn", "model.channels=[4,4]", WIDTH),
+    "recordings": (recordings, "dataset=audio_folder", "model=audio_cnn", WIDTH),
+    "texts": (
+        texts,
+        "dataset=table",
+        "model=bert_tiny",
+        WIDTH,
+        "model.depth=1",
+        "model.heads=1",
+        "dataset.tokenizer=bytes",
+    ),
+}
+
+
+def listed(folder):
+    with (folder / "split.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_trained_on_is_not_measured_unless_it_is_allowed(ptft, tmp_path, kind):
+    make, *options = KINDS[kind]
+    root = make(tmp_path / "data")
+    first = ("stage=pretrain", *options, f"dataset.root={root}", *RUN, "objective=classify", "hydra.run.dir=first")
+    done = ptft(*first)
+    assert done.code == 0, done.text
+    rows = listed(tmp_path / "first")
+    assert {row["split"] for row in rows} == {"train", "val", "test"}
+    assert len({row["name"] for row in rows}) == 60
+    assert ptft("stage=evaluate", "ckpt=first", "hydra.run.dir=own").code == 0
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    other = f"dataset.root={tmp_path / 'copy' / root.relative_to(tmp_path / 'data')}"
+    trained = sum(row["split"] == "train" for row in rows)
+    said = (f"{trained} of 60 test {kind} were trained on by", "first/checkpoints/best.pt", "split_overlap=allow")
+    refused(ptft("stage=evaluate", "ckpt=first", other, "hydra.run.dir=refused"), 3, *said)
+    done = ptft("stage=evaluate", "ckpt=first", other, "hydra.run.dir=allowed", "split_overlap=allow")
+    assert done.code == 0, done.text
+    assert f"{trained} of 60 test {kind} were trained on" in done.out
+    assert summary(tmp_path / "allowed")["samples"] == 60
+
+
+def test_a_finetune_knows_what_its_whole_line_was_trained_on(ptft, tmp_path):
+    make, *options = KINDS["images"]
+    data, new = make(tmp_path / "data"), make(tmp_path / "new")
+    first = ("stage=pretrain", *options, f"dataset.root={data}", *RUN, "hydra.run.dir=first")
+    assert ptft(*first).code == 0
+    second = ("stage=finetune", "ckpt=first", "dataset=image_folder", *RUN)
+    typed = (*second, f"dataset.root={data}", "dataset.split_seed=3")
+    refused(ptft(*typed, "hydra.run.dir=no"), 3, "test images were trained on by", "split_overlap=allow")
+    refused(ptft(*typed, "dry_run=true"), 3, "test images were trained on by")
+    assert ptft(*typed, "dataset.test=null", "hydra.run.dir=untested").code == 0
+    assert ptft(*second, f"dataset.root={new}", "hydra.run.dir=second").code == 0
+    refused(
+        ptft("stage=evaluate", "ckpt=second", f"dataset.root={data}", "hydra.run.dir=of_the_first"), 3, "or what it"
+    )
+    assert ptft("resume=second", "train.steps=2").code == 0
+    refused(ptft("stage=evaluate", "ckpt=second", f"dataset.root={data}", "hydra.run.dir=again"), 3, "or what it")
+    fresh = (*second, "finetune.weights=fresh", f"dataset.root={data}", "dataset.split_seed=3", "hydra.run.dir=fresh")
+    assert ptft(*fresh).code == 0
+
+
+def test_what_is_left_out_is_listed_with_its_reason(ptft, tmp_path):
+    root = images(tmp_path / "data")
+    (root / "a/0.png").write_bytes(b"no image")
+    typed = ("stage=pretrain", *KINDS["images"][1:], f"dataset.root={root}", *RUN, "dataset.size=8")
+    assert ptft(*typed, "dataset.on_error=skip", "hydra.run.dir=run").code == 0
+    assert [row for row in listed(tmp_path / "run") if not row["split"]] == [
+        {"name": "a/0.png", "split": "", "left out because": "can't be read"}
+    ]
+    (root / "a/0.png").unlink()
+    assert ptft(*typed, "dataset.per_class=15", "hydra.run.dir=few").code == 0
+    rows = listed(tmp_path / "few")
+    assert sum(row["split"] == "train" for row in rows) == 30
+    assert {row["left out because"] for row in rows if not row["split"]} == {"dataset.per_class=15"}
+
+
+def test_lines_that_can_not_be_used_are_listed(ptft, tmp_path):
+    file = texts(tmp_path / "data")
+    file.write_text(file.read_text() + "\nno label,\n")
+    typed = ("stage=pretrain", *KINDS["texts"][1:], f"dataset.root={file}", *RUN, "objective=classify")
+    assert ptft(*typed, "dataset.on_error=skip", "hydra.run.dir=run").code == 0
+    assert listed(tmp_path / "run")[-1] == {
+        "name": f"{file}:62",
+        "split": "",
+        "left out because": "has no label in column 'label'",
+    }
+
+
+def test_what_a_dataset_holds_twice_is_its_own_affair(ptft, tmp_path):
+    root = images(tmp_path / "data")
+    for name in ("val", "test"):
+        shutil.copytree(root, tmp_path / "divided" / name)
+    shutil.move(root, tmp_path / "divided" / "train")
+    typed = ("stage=pretrain", *KINDS["images"][1:], f"dataset.root={tmp_path / 'divided'}", *RUN, "hydra.run.dir=run")
+    assert ptft(*typed).code == 0
+    assert ptft("stage=evaluate", "ckpt=run", "hydra.run.dir=evaluated").code == 0
