@@ -282,6 +282,11 @@ class Keys(Shared, total=False):
 
     size: int | Sequence[int] | None
     channels: int | None
+    fit: str | None
+    crop_pct: float | None
+    interpolation: str | None
+    mean: float | Sequence[float] | None
+    std: float | Sequence[float] | None
 
 
 def unknown(key: str, value: str, choices: Iterable[str], most: int = 20) -> str:

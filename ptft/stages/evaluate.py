@@ -40,7 +40,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     source = components.source(cfg.dataset, checkpoint.spec, cfg.trusted, labelled=labelled, whole=whole)
     same_channels(checkpoint, source)
     reference = None if labelled else source.split("train")
-    objective = place(restored(cfg, checkpoint, source.spec.shape, reference).to(device), chosen)
+    objective = place(restored(cfg, checkpoint, source.spec, reference).to(device), chosen)
     _check_classes(checkpoint, source)
     split = _split(cfg, source)
     examples = _by_checkpoint(checkpoint, source, read_splits(source, (split,), cfg, device, out)[split])
@@ -122,6 +122,7 @@ def _header(
     rows = {
         "model": f"{cfg.names.model}, {cfg.names.objective}",
         "data": f"{cfg.names.dataset}: {sizes}; {messages.examples_of(source.spec)}",
+        "input": messages.input_of(source.spec),
         "device": device,
         "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",

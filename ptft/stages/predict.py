@@ -59,7 +59,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         raise DataError(f"input={cfg.input}: no {spec.modality} files there; name a file, a folder or a glob")
     header = {
         "model": f"{cfg.names.model}, {cfg.names.objective}",
-        "input": f"{len(items):,} items, read as {messages.shape_of(spec)}",
+        "input": f"{len(items):,} items, read as {messages.input_of(spec) or messages.shape_of(spec)}",
         "device": device_name(device, chosen),
         "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
