@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ptft.builders.run import Run
-from ptft.config.config import Config
+from ptft.config.config import Config, model_name
 from ptft.config.yaml_files import user_conf
 from ptft.core import Spec
 from ptft.data import readers
@@ -29,7 +29,7 @@ def header(r: Run, out: Console, folder: Path | None) -> None:
     out.block(
         f"ptft {kind}{cfg.names.stage}",
         {
-            "model": f"{cfg.names.model}, {parameters:,} parameters{some}",
+            "model": f"{model_name(cfg)}, {parameters:,} parameters{some}",
             "data": f"{cfg.names.dataset}: {sizes}; {examples_of(r.inputs.source.spec)}",
             "input": input_of(r.inputs.source.spec, r.inputs.origin),
             "objective": f"{cfg.names.objective}; {cfg.names.optimizer} at {cfg.optimizer.lr:g}, {cfg.names.schedule}",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.builders.run import Run
+from ptft.config.config import model_name
 from ptft.core import Spec, Table
 from ptft.loggers.jsonl import write_table
 from ptft.runtime.device import peak_memory, versions
@@ -21,7 +22,7 @@ def summarise(r: Run, status: str, metrics: Metrics) -> dict[str, Any]:
     return {
         "stage": names.stage,
         "status": status,
-        "model": names.model,
+        "model": model_name(r.cfg),
         "dataset": names.dataset,
         "objective": names.objective,
         "input": described(r.inputs.source.spec),

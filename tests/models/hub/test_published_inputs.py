@@ -69,6 +69,8 @@ def test_a_run_keeps_them_and_so_does_one_that_starts_from_it(ptft, weights, tmp
     second = ptft("stage=finetune", "ckpt=one", *SMALL[:-1], "hydra.run.dir=two")
     assert second.code == 0, second.text
     assert "mean 0.5, std 0.5 (as in the checkpoint)" in second.out
+    assert f"timm {NAME}, " in second.out
+    assert summary(tmp_path / "two")["model"] == f"timm {NAME}"
     for folder in ("one", "two"):
         assert (kept(folder).mean, kept(folder).std) == ((0.5,) * 3, (0.5,) * 3)
         told = summary(tmp_path / folder)["input"]
@@ -95,6 +97,12 @@ def test_an_evaluation_takes_what_is_typed_for_it(ptft, weights) -> None:
     losses = [next(line for line in done.out.splitlines() if line.strip().startswith("test ")) for done in
               (as_trained, otherwise)]  # fmt: skip
     assert losses[0] != losses[1]
+
+
+def test_the_folder_of_a_run_is_named_after_the_network(ptft) -> None:
+    typed = ("stage=pretrain", "model=timm", f"model.name={NAME}", *SMALL)
+    assert ptft(*typed).code == 0
+    assert len(list(Path("outputs").glob(f"*/*-pretrain-timm_{NAME}-digits-*"))) == 1, list(Path("outputs").glob("*/*"))
 
 
 def test_fresh_weights_keep_the_datasets_own_statistics(ptft) -> None:
