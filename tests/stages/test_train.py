@@ -15,6 +15,7 @@ TOP = {
     "model",
     "dataset",
     "objective",
+    "input",
     "seed",
     "device",
     "precision",

@@ -71,6 +71,12 @@ def test_a_run_keeps_them_and_so_does_one_that_starts_from_it(ptft, weights, tmp
     assert "mean 0.5, std 0.5 (as in the checkpoint)" in second.out
     assert f"timm {NAME}, " in second.out
     assert summary(tmp_path / "two")["model"] == f"timm {NAME}"
+    resumed = ptft("resume=one", "train.steps=2")
+    assert resumed.code == 0, resumed.text
+    Image.new("RGB", (40, 50)).save("new.png")
+    predicted = ptft("stage=predict", "ckpt=one", "input=new.png")
+    for done in (resumed, predicted):
+        assert "32×32×3, crop 0.95, mean 0.5, std 0.5" in done.out, done.text
     for folder in ("one", "two"):
         assert (kept(folder).mean, kept(folder).std) == ((0.5,) * 3, (0.5,) * 3)
         told = summary(tmp_path / folder)["input"]
