@@ -185,6 +185,15 @@ class Backbone(nn.Module, ABC):
         Called once, without gradients, when a run starts from fresh weights; never where they come from a checkpoint.
         """
 
+    @classmethod
+    def published(cls, options: Mapping[str, Any], weights: Mapping[str, Tensor], path: str) -> Spec | None:
+        """What the public weights of the network that `options` name expect of examples; None where it has none.
+
+        Asked where a run starts from weights that do not say it themselves: `weights`, of the file at `path`, which
+        may tell that the network was made for other examples. `shape` may lack what is not known then.
+        """
+        return None
+
     @abstractmethod
     def layers(self) -> list[list[nn.Module]]:
         """The modules from input to output, grouped by depth, for layer-wise rates and `finetune.train=last:N`.

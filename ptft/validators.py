@@ -145,6 +145,11 @@ TARGETS: Rule = (
 )
 
 
+def per_channel(rule: Rule, what: str) -> Rule:
+    """One value, or a list of one for each channel."""
+    return what, lambda v: rule[1](v) or (isinstance(v, list) and len(v) in (1, 3) and all(map(rule[1], v)))
+
+
 SPLIT: Rule = ("the name of a split, a fraction between 0 and 1", lambda value: TEXT[1](value) or INSIDE[1](value))
 
 
@@ -196,6 +201,8 @@ RULES: dict[str, Rule] = {
     "names": NAMES,
     "size": SIZE,
     "channels": CHANNELS,
+    "per channel": per_channel(NUMBER, "a number, or a list of one for each channel"),
+    "above 0 per channel": per_channel(POSITIVE, "a number above 0, or a list of one for each channel"),
     "split": SPLIT,
     "cache": CACHE,
     "betas": BETAS,

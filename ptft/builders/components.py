@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ptft.config.config import plain
 from ptft.config.instantiate import construct, find, make, option_names
 from ptft.core import Backbone, Examples, Objective, Source, Spec
 from ptft.data.cache import policy
@@ -34,6 +35,14 @@ def needs(task: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> frozenset[s
 def compares(task: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> bool:
     """Whether the objective measures examples by training examples, which it needs beside them."""
     return "reference" in option_names(find("objective", task, Objective, trusted))  # type: ignore[type-abstract]
+
+
+def published(
+    model: Mapping[str, Any], weights: Mapping[str, torch.Tensor], path: str, trusted: tuple[str, ...] = ()
+) -> Spec | None:
+    """What plain weights of the model, from the file at `path`, expect of examples, where its class knows it."""
+    options = {str(key): value for key, value in plain(model).items() if key != "_target_"}
+    return find("model", model, Backbone, trusted).published(options, weights, path)  # type: ignore[type-abstract]
 
 
 def source(

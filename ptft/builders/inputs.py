@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ptft.builders import components
 from ptft.builders.restore import check_spec
-from ptft.checkpoint.load import Checkpoint
+from ptft.checkpoint.load import PUBLIC, Checkpoint
 from ptft.config.config import Config
 from ptft.config.resolve import Job
 from ptft.core import Examples, Source, Spec
@@ -24,6 +25,7 @@ from ptft.runtime.device import find_device
 from ptft.runtime.rng import seed_everything
 
 SPLITS = ("train", "val", "test")
+TO_CHANGE = "; dataset.mean, dataset.std and dataset.size change it"
 FREE = 2048
 """So many tokens a batch for measuring may always hold, whatever a training step takes."""
 
@@ -33,12 +35,15 @@ class Inputs:
     """What a run learns from, and where.
 
     start: the checkpoint whose weights it starts from or continues; None for fresh ones.
+    origin: who says how examples are prepared, in a few words. note: what was supposed where nobody does, or "".
     """
 
     device: torch.device
     start: Checkpoint | None
     source: Source
     splits: dict[str, Examples]
+    origin: str = ""
+    note: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -52,19 +57,58 @@ class Inputs:
 
 def inputs(job: Job, out: Console) -> Inputs:
     """The device, the weights to start from and the data, read as the checkpoint's inputs are."""
-    cfg, checkpoint = job.config, job.checkpoint
+    cfg, checkpoint, like = job.config, job.checkpoint, expected(job)
     device = find_device(cfg.device)
     if cfg.train.keep_memory and device.type == "cpu":
         process.keep_freed_memory()
     seed_everything(cfg.seed)
     check_spec(checkpoint)
     labelled = "label" in components.needs(cfg.objective, cfg.trusted)
-    source = components.source(cfg.dataset, checkpoint.spec if checkpoint else None, cfg.trusted, labelled=labelled)
+    source = components.source(cfg.dataset, like, cfg.trusted, labelled=labelled)
     splits = read_splits(source, SPLITS, cfg, device, out)
     if not splits.get("train"):
         raise DataError("the training split is empty; check dataset.root and dataset.train")
     fresh = cfg.finetune.weights == "fresh" and not cfg.resume  # model and inputs are the checkpoint's all the same
-    return Inputs(device, None if fresh else checkpoint, source, splits)
+    start = None if fresh else checkpoint
+    return Inputs(device, start, source, splits, _origin(job, like), _supposed(job, like, source))
+
+
+def expected(job: Job) -> Spec | None:
+    """What the weights that a job starts from expect of examples: what the checkpoint says, else, of plain weights,
+    what is known of the public ones of the same network. None where neither is known, or nothing is started from.
+    """
+    checkpoint = job.checkpoint
+    if checkpoint is None or checkpoint.config is not None:
+        return checkpoint.spec if checkpoint else None
+    return components.published(job.config.model, checkpoint.weights, checkpoint.path, job.config.trusted)
+
+
+def _origin(job: Job, like: Spec | None) -> str:
+    """Who says what mean and std are."""
+    if any(job.config.dataset.get(key) is not None for key in ("mean", "std")):
+        return "typed"
+    if job.checkpoint is None or like is None or not like.mean:
+        return "the dataset's own"
+    kind, _, name = job.checkpoint.path.partition(":")
+    return _library(job) or (kind if name and kind in PUBLIC else "as in the checkpoint")
+
+
+def _library(job: Job) -> str:
+    """The library whose network plain weights are for; "" of weights that say what they expect."""
+    plain_weights = job.checkpoint is not None and job.checkpoint.config is None
+    return str(job.config.model["_target_"]).split(".")[-2] if plain_weights else ""
+
+
+def _supposed(job: Job, like: Spec | None, source: Source) -> str:
+    """What is said of plain weights, which do not say of which images they are."""
+    if job.checkpoint is None or not _library(job) or source.spec.modality != "image":
+        return ""
+    said = (
+        f"mean and std are the dataset's own{TO_CHANGE}"
+        if like is None
+        else f"they are prepared as {_library(job)} does for {job.config.model['name']}{TO_CHANGE}"
+    )
+    return f"{Path(job.checkpoint.path).name} does not say which images it was trained on: {said}"
 
 
 def read_splits(

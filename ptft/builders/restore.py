@@ -21,9 +21,9 @@ from ptft.runtime.precision import ComputeFormat, ruled
 
 
 def restored(
-    cfg: Config, checkpoint: Checkpoint, shape: dict[str, Any] | None = None, reference: Examples | None = None
+    cfg: Config, checkpoint: Checkpoint, read: Spec | None = None, reference: Examples | None = None
 ) -> Objective:
-    """The checkpoint's objective with every tensor of it, for inputs of `shape` (None: those it was trained on).
+    """The checkpoint's objective with every tensor of it, for examples as they are `read` (None: as in its training).
 
     cfg: its own model and objective, with what was typed for them. reference: training examples that only measure,
         where an objective uses no labels.
@@ -33,10 +33,16 @@ def restored(
         raise ConfigError(f"ckpt={checkpoint.path}: holds a backbone and no task; finetune it first")
     assert checkpoint.spec
     check_spec(checkpoint)
-    spec = replace(checkpoint.spec, shape=shape or checkpoint.spec.shape)
+    spec = checkpoint.spec if read is None else replace(checkpoint.spec, shape=read.shape, **_normalised(cfg, read))
     with nullcontext() if cfg.trusted else held_by(checkpoint.path):
         built = components.objective(cfg.model, cfg.objective, spec, None, cfg.trusted, reference)
     return _loaded(built, checkpoint)
+
+
+def _normalised(cfg: Config, read: Spec) -> dict[str, Any]:
+    """Mean and std where they were typed; they are the checkpoint's else."""
+    found = {"mean": read.mean, "std": read.std}
+    return {key: values for key, values in found.items() if cfg.dataset.get(key) is not None}
 
 
 def check_spec(checkpoint: Checkpoint | None) -> None:

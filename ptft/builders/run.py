@@ -245,7 +245,7 @@ def _notes(checkpoint: Checkpoint | None, given: Inputs, task: Task) -> list[str
     """What is to be said of the data and of the weights that a run starts from."""
     latest, note = checkpoint.latest if checkpoint else "", given.start.note if given.start else ""
     loaded = task.transfer.lines() if task.transfer else []
-    return [*filter(None, [latest]), *given.source.notes, *filter(None, [note]), *loaded]
+    return [*filter(None, [latest]), *given.source.notes, *filter(None, [given.note, note]), *loaded]
 
 
 def _compute_format(cfg: Config, built: Objective, train: Loader) -> tuple[ComputeFormat, dict[ComputeFormat, float]]:

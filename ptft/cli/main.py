@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from ptft import __version__
 from ptft.cli.commands import WORDS, show_help
 from ptft.config import compose, yaml_files
+from ptft.config.config import model_name
 from ptft.config.overrides import Arguments, Overrides, parse, quote
 from ptft.config.resolve import Job, Opened, resolve
 from ptft.config.resume import again, complete
@@ -135,7 +136,7 @@ def _folder_of(planned: Job) -> Path:
     names = planned.config.names
     if planned.folder is not None:
         return Path(planned.folder)
-    return new_name(Path(compose.RUNS["dir"]), names.stage, names.model, names.dataset)
+    return new_name(Path(compose.RUNS["dir"]), names.stage, model_name(planned.config), names.dataset)
 
 
 def _run_sweep(overrides: Overrides) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -50,6 +51,13 @@ class Config(Mapping[str, Any]):
             old = values.get(key)
             values[key] = old.merged(value) if isinstance(old, Config) and isinstance(value, Mapping) else value
         return Config(values)
+
+
+def model_name(config: Config) -> str:
+    """What the model is called: the option, and the network where the option is a library: "timm resnet50"."""
+    option, network = str(config.names.model or ""), config.model.get("name")
+    own = Path(network).name if isinstance(network, str) else ""
+    return option if own in ("", option) else f"{option} {own}"
 
 
 def plain(node: Mapping[str, Any]) -> dict[str, Any]:

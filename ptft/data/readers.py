@@ -2,7 +2,8 @@
 
 A modality that is read in several ways has a module for each, with the same functions; `Spec.shape["reader"]` names it.
 Beside those of `Modality` a module may have `items(path, spec)`, which takes the place of `find` where a file means
-something else for another Spec, and `finish(answered, spec)`, which makes rows of items that are parts of something.
+something else for another Spec, `finish(answered, spec)`, which makes rows of items that are parts of something, and
+`preparation(spec)`, what else than its shape is to be said of an input.
 """
 
 from __future__ import annotations
@@ -42,12 +43,17 @@ class Items(list[Any]):
     notes: tuple[str, ...] = ()
 
 
-class ImageShape(TypedDict):
-    """`Spec.shape` of images. fit: "crop", "stretch", or "none" where all must have the size."""
+class ImageShape(TypedDict, total=False):
+    """`Spec.shape` of images; `size`, `channels` and `fit` are always there.
+
+    fit: "crop", "stretch", or "none" where all must have the size.
+    """
 
     size: list[int]  # height and width
     channels: int  # 1 (grey) or 3 (colour)
     fit: str
+    crop_pct: float  # the share of each side in the middle that is kept, where it is not 1
+    interpolation: str  # nearest, bicubic or lanczos, where it is not bilinear
 
 
 class TextShape(TypedDict, total=False):
@@ -135,6 +141,12 @@ def find(spec: Spec, path: str, whole: bool) -> Sequence[Any]:
     if whole_items is None:
         raise ConfigError(f"whole=true: is for text, the checkpoint was trained on {spec.modality}")
     return whole_items(path)
+
+
+def preparation(spec: Spec) -> str:
+    """How an example becomes an input: mean and std, say. Empty where there is nothing to say."""
+    said: Callable[[Spec], str] | None = getattr(of(spec), "preparation", None)
+    return said(spec) if said is not None else ""
 
 
 def finish(spec: Spec, answered: Sequence[tuple[Any, Row]]) -> list[Row]:

@@ -9,7 +9,7 @@ from ptft.builders import components, membership
 from ptft.builders.inputs import eval_loader, read_splits, same_channels
 from ptft.builders.restore import check_spec, restored, trained_in, trained_with
 from ptft.checkpoint.load import Checkpoint
-from ptft.config.config import Config
+from ptft.config.config import Config, model_name
 from ptft.config.resolve import Job
 from ptft.core import Examples, Source, Table
 from ptft.data.labels import Renumbered
@@ -40,7 +40,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     source = components.source(cfg.dataset, checkpoint.spec, cfg.trusted, labelled=labelled, whole=whole)
     same_channels(checkpoint, source)
     reference = None if labelled else source.split("train")
-    objective = place(restored(cfg, checkpoint, source.spec.shape, reference).to(device), chosen)
+    objective = place(restored(cfg, checkpoint, source.spec, reference).to(device), chosen)
     _check_classes(checkpoint, source)
     split = _split(cfg, source)
     if split != "train":
@@ -57,7 +57,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     for name, table in tables.items():
         _show(out, f"{name}, {split} (rows: true, columns: predicted)", table)
     summary = {
-        **{key: cfg.names[key] for key in ("stage", "model", "dataset", "objective")},
+        **{key: cfg.names[key] for key in ("stage", "dataset", "objective")},
+        "model": model_name(cfg),
         "status": "finished",
         "split": split,
         "device": str(device),
@@ -124,8 +125,9 @@ def _header(
     cfg: Config, out: Console, folder: RunFolder | None, checkpoint: Checkpoint, source: Source, sizes: str, device: str
 ) -> None:
     rows = {
-        "model": f"{cfg.names.model}, {cfg.names.objective}",
+        "model": f"{model_name(cfg)}, {cfg.names.objective}",
         "data": f"{cfg.names.dataset}: {sizes}; {messages.examples_of(source.spec)}",
+        "input": messages.input_of(source.spec),
         "device": device,
         "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",

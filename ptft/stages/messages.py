@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ptft.builders.run import Run
-from ptft.config.config import Config
+from ptft.config.config import Config, model_name
 from ptft.config.yaml_files import user_conf
 from ptft.core import Spec
 from ptft.data import readers
@@ -29,8 +29,9 @@ def header(r: Run, out: Console, folder: Path | None) -> None:
     out.block(
         f"ptft {kind}{cfg.names.stage}",
         {
-            "model": f"{cfg.names.model}, {parameters:,} parameters{some}",
+            "model": f"{model_name(cfg)}, {parameters:,} parameters{some}",
             "data": f"{cfg.names.dataset}: {sizes}; {examples_of(r.inputs.source.spec)}",
+            "input": input_of(r.inputs.source.spec, r.inputs.origin),
             "objective": f"{cfg.names.objective}; {cfg.names.optimizer} at {cfg.optimizer.lr:g}, {cfg.names.schedule}",
             "budget": _budget(r),
             "device": device_name(r.device, r.execution.compute_format) + _measured(r),
@@ -48,6 +49,12 @@ def examples_of(spec: Spec) -> str:
     targets = {"number": "a number each", "span": "an answer each"}
     labels = f"{len(spec.classes)} classes" if spec.classes else targets.get(spec.target, "no labels")
     return f"{labels}, {shape_of(spec)}"
+
+
+def input_of(spec: Spec, origin: str = "") -> str:
+    """ "28×28×1, mean 0.5, std 0.5 (timm)"; empty where the Spec says no more than the shape. origin: who says so."""
+    how = readers.preparation(spec)
+    return f"{shape_of(spec)}, {how}{f' ({origin})' if origin else ''}" if how else ""
 
 
 def _budget(r: Run) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor
 from ptft.builders.inputs import step_examples
 from ptft.builders.restore import restored, trained_in, trained_with
 from ptft.checkpoint.load import WEIGHTS, Checkpoint
-from ptft.config.config import Config
+from ptft.config.config import Config, model_name
 from ptft.config.resolve import Job
 from ptft.core import Batch, Objective, Spec
 from ptft.data import readers
@@ -59,8 +59,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         what = "holds nothing to answer" if os.path.isfile(str(cfg.input)) else f"no {spec.modality} files there"
         raise DataError(f"input={cfg.input}: {what}; name a file, a folder or a glob")
     header = {
-        "model": f"{cfg.names.model}, {cfg.names.objective}",
-        "input": f"{len(items):,} items, read as {messages.shape_of(spec)}",
+        "model": f"{model_name(cfg)}, {cfg.names.objective}",
+        "input": f"{len(items):,} items, read as {messages.input_of(spec) or messages.shape_of(spec)}",
         "device": device_name(device, chosen),
         "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",

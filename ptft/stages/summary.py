@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ptft.builders.run import Run
-from ptft.core import Table
+from ptft.config.config import model_name
+from ptft.core import Spec, Table
 from ptft.loggers.jsonl import write_table
 from ptft.runtime.device import peak_memory, versions
 from ptft.train.flops import flops_per_example
@@ -21,9 +22,10 @@ def summarise(r: Run, status: str, metrics: Metrics) -> dict[str, Any]:
     return {
         "stage": names.stage,
         "status": status,
-        "model": names.model,
+        "model": model_name(r.cfg),
         "dataset": names.dataset,
         "objective": names.objective,
+        "input": described(r.inputs.source.spec),
         "seed": r.cfg.seed,
         "device": str(r.device),
         "precision": r.execution.compute_format.precision,
@@ -45,6 +47,11 @@ def summarise(r: Run, status: str, metrics: Metrics) -> dict[str, Any]:
         "transfer": r.transfer,
         "versions": versions(),
     }
+
+
+def described(spec: Spec) -> dict[str, Any] | None:
+    """How examples became inputs: shape, mean and std. None where the Spec has no mean to normalise by."""
+    return {**spec.shape, "mean": list(spec.mean), "std": list(spec.std)} if spec.mean else None
 
 
 def write_tables(folder: Path, split: str, tables: dict[str, Table]) -> None:

@@ -15,6 +15,7 @@ TOP = {
     "model",
     "dataset",
     "objective",
+    "input",
     "seed",
     "device",
     "precision",
@@ -109,7 +110,7 @@ def test_the_inputs_follow_the_checkpoint_unless_typed(ptft, pretrained, tmp_pat
     ]
     assert ptft(*small, "hydra.run.dir=small").code == 0
     done = ptft("stage=finetune", "ckpt=small", *DIGITS, "hydra.run.dir=run")
-    assert "images are resized to 20×20, as in the checkpoint; dataset.size=… changes it" in done.out
+    assert "images are resized to 20×20, as the weights expect; dataset.size=… changes it" in done.out
     spec = torch.load("run/checkpoints/best.pt", weights_only=True)["spec"]
     assert spec["shape"]["size"] == [20, 20]
     wrong = ptft("stage=finetune", "ckpt=small", *DIGITS, "dataset.size=24", "hydra.run.dir=other")

@@ -107,7 +107,6 @@ class ImageFolder(ImageSource):
     root: a folder of `train/CLASS/image.jpg`, `val/CLASS/…` and perhaps `test/CLASS/…`; or of `CLASS/image.jpg`,
         divided into 80, 10 and 10 percent by class and `split_seed`; or a CSV file with the columns path (relative to
         it), label, and perhaps split. Folders are listed when the source is made, images read when they are taken.
-    fit: "crop" to the size from the middle, or "stretch" to it.
     own_size: the size where neither `size` nor a checkpoint says one; None keeps the images' own, which then must be
         the same for all.
     split_seed: divides one folder; not the run's seed, so that all seeds of a sweep are tested on the same images.
@@ -120,7 +119,6 @@ class ImageFolder(ImageSource):
     def __init__(
         self,
         *,
-        fit: str = "crop",
         own_size: int | Sequence[int] | None = None,
         split_seed: int = 0,
         labelled: bool = True,
@@ -130,9 +128,9 @@ class ImageFolder(ImageSource):
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {IMAGES.layout}")
         self.listings = list_all(self, self.root, split_seed, IMAGES, labelled)
-        self._describe(self.listings[self.leading(self.listings)], fit, None if own_size is None else pair(own_size))
+        self._describe(self.listings[self.leading(self.listings)], None if own_size is None else pair(own_size))
 
-    def _describe(self, listing: Listing, fit: str, size: tuple[int, int] | None) -> None:
+    def _describe(self, listing: Listing, size: tuple[int, int] | None) -> None:
         if not listing.paths:
             raise DataError(
                 f"dataset.root={self.root}: the train split ({self.train}) holds no images; {IMAGES.layout}"
@@ -142,14 +140,16 @@ class ImageFolder(ImageSource):
         if scaled := image_reader.range_note(listing.firsts()):
             self.note(scaled)
         self.first: Path | None = None
-        if self.size is None and self.like is None and size is None:
+        fit, sized = None, self.like is not None and "size" in self.like.shape
+        if self.size is None and not sized and size is None:
             fit = "none"
             self.first, size = self._first(listing.paths)
         if listing.classes == (NO_CLASS,):
             self.note(f"{self.root} has no folders of classes, so its images have no labels")
         channels = self.channels or (3 if self.like is None else int(self.like.shape["channels"]))
         mean, std = (MEAN, STD) if channels == 3 else ((0.5,), (0.5,))
-        self.describe(listing.classes, tuple(self.listings), size, 3, mean, std, fit)
+        own = size if fit == "none" or not (self.size or sized) else None
+        self.describe(listing.classes, tuple(self.listings), own, 3, mean, std, fit)
 
     def load(self, split: str) -> FileExamples:
         assert self.root is not None

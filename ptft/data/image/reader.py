@@ -1,7 +1,8 @@
 """The image modality: from a path to uint8 [C, H, W]. Sources and `stage=predict` read through the same functions.
 
-`Spec.shape` is `{"size": [H, W], "channels": 1 or 3, "fit": "crop" | "stretch" | "none"}`. Transparent pixels become
-white, deeper values are scaled to 8 bit, EXIF orientation is applied.
+`Spec.shape` is `{"size": [H, W], "channels": 1 or 3, "fit": "crop" | "stretch" | "none"}`, and perhaps `crop_pct`, the
+share of each side in the middle that is kept, and `interpolation`. Transparent pixels become white, deeper values are
+scaled to 8 bit, EXIF orientation is applied.
 
 16-bit integers count by the bits that an image uses: 8, 12 or 16. Floats are 0 to 1. Floats beyond, and integers of 32
 bits, have no range of their own, so they are scaled from the image's least value to its largest.
@@ -9,6 +10,7 @@ bits, have no range of their own, so they are scaled from the image's least valu
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import warnings
@@ -31,6 +33,13 @@ SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".ppm", ".pgm", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 )
 TIMES = "\N{MULTIPLICATION SIGN}"
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+"""How images are resized, by the names that timm and torchvision use; all but nearest are antialiased."""
 GREY = (0.299, 0.587, 0.114)
 """Weights of R, G, B in the grey value (ITU-R BT.601, as in Pillow)."""
 
@@ -63,13 +72,26 @@ def items(path: str, spec: Spec) -> list[Path | Unreadable]:
     return of_rows(file, lambda fields, where: listed_path(file.parent, fields, where))
 
 
-def shape(size: tuple[int, int], channels: int, fit: str) -> dict[str, object]:
-    """The `Spec.shape` of images of `size` = (H, W). Raises ConfigError for what can't be made of an image."""
+def shape(
+    size: tuple[int, int], channels: int, fit: str, crop_pct: float = 1, interpolation: str = "bilinear"
+) -> dict[str, object]:
+    """The `Spec.shape` of images of `size` = (H, W). Raises ConfigError for what can't be made of an image.
+
+    crop_pct: of the part that `fit` takes, the share of each side in the middle that is kept, as timm counts it: the
+        images are resized to `floor(size / crop_pct)` and cut.
+    """
     if channels not in (1, 3):
         raise ConfigError(f"dataset.channels={channels}: images have 1 (grey) or 3 (colour) channels")
     if fit not in ("crop", "stretch", "none"):
         raise ConfigError(f"dataset.fit={fit}: one of crop, stretch, none")
-    return {"size": list(size), "channels": channels, "fit": fit}
+    if not 0 < crop_pct <= 1:
+        raise ConfigError(f"dataset.crop_pct={crop_pct}: a share above 0 and up to 1")
+    if interpolation not in INTERPOLATIONS:
+        raise ConfigError(f"dataset.interpolation={interpolation}: one of {', '.join(INTERPOLATIONS)}")
+    usual = {"crop_pct": 1, "interpolation": "bilinear"}  # left out, as in Specs that are older than these keys
+    more = {"crop_pct": crop_pct, "interpolation": interpolation}
+    more = {key: value for key, value in more.items() if fit != "none" and value != usual[key]}
+    return {"size": list(size), "channels": channels, "fit": fit, **more}
 
 
 def fill(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
@@ -102,13 +124,13 @@ def read(path: Path | str, spec: Spec, first: Path | str | None = None) -> Tenso
     height, width = spec.shape["size"]
     channels, fit = spec.shape["channels"], spec.shape["fit"]
     try:
-        image = _open(path, 2 * max(height, width) if fit != "none" else None)
+        image = _open(path, 2 * max(_whole(spec)) if fit != "none" else None)
         image = _to_mode(image, "L" if channels == 1 else "RGB")
     except _BROKEN as error:
         raise DataError(_unreadable(path, error)) from error
     if fit == "none" and image.size != (width, height):
         raise SizeError(_differs(path, (image.height, image.width), (height, width), first))
-    pixels = np.array(_fit(image, (height, width), fit), dtype=np.uint8)
+    pixels = np.array(_fit(image, spec), dtype=np.uint8)
     return torch.from_numpy(pixels).reshape(height, width, channels).permute(2, 0, 1).contiguous()
 
 
@@ -120,6 +142,19 @@ def collate(items: Sequence[Tensor], spec: Spec) -> Batch:
 def describe(spec: Spec) -> str:
     """As the header of a run shows it: 28x28x1 with real multiplication signs."""
     return TIMES.join(map(str, [*spec.shape["size"], spec.shape["channels"]]))
+
+
+def preparation(spec: Spec) -> str:
+    """How an image becomes an input beyond its size: what is cut, how it is resized, mean and std."""
+    said = [f"{key.removesuffix('_pct')} {spec.shape[key]:.3g}" for key in ("crop_pct",) if key in spec.shape]
+    said += [str(spec.shape[key]) for key in ("interpolation",) if key in spec.shape]
+    said += [f"{name} {_few(values)}" for name, values in (("mean", spec.mean), ("std", spec.std)) if values]
+    return ", ".join(said)
+
+
+def _few(values: Sequence[float]) -> str:
+    """One number where all are the same."""
+    return "/".join(f"{value:.3g}" for value in (values if len(set(values)) > 1 else values[:1]))
 
 
 def _open(path: Path | str, least: int | None) -> Image.Image:
@@ -181,35 +216,56 @@ def range_note(paths: Sequence[Path]) -> str | None:
     return None
 
 
-def _fit(image: Image.Image, size: tuple[int, int], fit: str) -> Image.Image:
-    height, width = size
-    if image.size == (width, height):
-        return image
-    if fit == "crop":
-        top, left, high, wide = _middle(image.height, image.width, height / width)
-        image = image.crop((left, top, left + wide, top + high))
-    return image.resize((width, height), Image.Resampling.BILINEAR)
+def _fit(image: Image.Image, spec: Spec) -> Image.Image:
+    height, width = spec.shape["size"]
+    high, wide = _whole(spec)
+    if image.size != (wide, high):
+        if spec.shape["fit"] == "crop":
+            top, left, part_high, part_wide = _middle(image.height, image.width, high / wide)
+            image = image.crop((left, top, left + part_wide, top + part_high))
+        image = image.resize((wide, high), INTERPOLATIONS[_interpolation(spec)])
+    top, left = round((high - height) / 2), round((wide - width) / 2)  # as torchvision cuts
+    return image.crop((left, top, left + width, top + height)) if (high, wide) != (height, width) else image
+
+
+def _whole(spec: Spec) -> tuple[int, int]:
+    """(H, W) that images are resized to; what `spec.shape` asks for is cut from its middle."""
+    height, width = spec.shape["size"]
+    share = spec.shape.get("crop_pct", 1)
+    if share == 1:
+        return height, width
+    short = min(height, width)
+    grown = math.floor(short / share + 1e-6) / short
+    return round(height * grown), round(width * grown)
+
+
+def _interpolation(spec: Spec) -> str:
+    return str(spec.shape.get("interpolation", "bilinear"))
 
 
 def resize(images: Tensor, spec: Spec, chunk: int = 1024) -> Tensor:
     """Images in memory, uint8 [B, C, H, W], as `spec.shape` asks: uint8 [B, C', H', W'], antialiased, on their device.
 
+    Tensors know no lanczos: bicubic takes its place.
     Every image comes out the same whatever else is in the batch. Raises SizeError where the fit is "none".
     """
     height, width = spec.shape["size"]
+    high, wide = _whole(spec)
     images = convert(images, spec.shape["channels"])
-    if images.shape[-2:] == (height, width):
+    if images.shape[-2:] == (height, width) == (high, wide):
         return images
     if spec.shape["fit"] == "none":
         raise SizeError(_differs("an image", (images.shape[-2], images.shape[-1]), (height, width), None))
     if spec.shape["fit"] == "crop":
-        top, left, high, wide = _middle(images.shape[-2], images.shape[-1], height / width)
-        images = images[..., top : top + high, left : left + wide]
+        top, left, part_high, part_wide = _middle(images.shape[-2], images.shape[-1], high / wide)
+        images = images[..., top : top + part_high, left : left + part_wide]
+    mode = {"lanczos": "bicubic"}.get(_interpolation(spec), _interpolation(spec))
+    top, left = round((high - height) / 2), round((wide - width) / 2)  # as torchvision cuts
     out = images.new_empty(len(images), images.shape[1], height, width)
     for start in range(0, len(images), chunk):
         part = images[start : start + chunk].float()
-        part = functional.interpolate(part, (height, width), mode="bilinear", antialias=True)
-        out[start : start + chunk] = part.round_().clamp_(0, 255)
+        part = functional.interpolate(part, (high, wide), mode=mode, antialias=mode != "nearest")
+        out[start : start + chunk] = part.round_().clamp_(0, 255)[..., top : top + height, left : left + width]
     return out
 
 

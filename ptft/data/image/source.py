@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -30,6 +30,11 @@ class Keys(Shared, total=False):
 
     size: int | Sequence[int] | None
     channels: int | None
+    fit: str | None
+    crop_pct: float | None
+    interpolation: str | None
+    mean: float | Sequence[float] | None
+    std: float | Sequence[float] | None
 
 
 class ImageSource(DividedSource):
@@ -37,6 +42,10 @@ class ImageSource(DividedSource):
 
     size: height and width of the images, one number or two; None is the checkpoint's, else the dataset's own.
     channels: 1 or 3; None likewise.
+    fit: "crop" to the size from the middle, or "stretch" to it; None is the checkpoint's, else crop.
+    crop_pct: the share of each side in the middle that is kept; None is the checkpoint's, else all.
+    interpolation: one of `reader.INTERPOLATIONS`; None is the checkpoint's, else bilinear.
+    mean, std: per channel or one for all, of values scaled to 0..1; None is the checkpoint's, else the dataset's own.
     shared: the keys of every dataset; what `load` gives is not resized where it is in memory.
 
     Raises ConfigError for values that can't work together.
@@ -45,11 +54,22 @@ class ImageSource(DividedSource):
     modality, noun = "image", "images"
 
     def __init__(
-        self, *, size: int | Sequence[int] | None = None, channels: int | None = None, **shared: Unpack[Shared]
+        self,
+        *,
+        size: int | Sequence[int] | None = None,
+        channels: int | None = None,
+        fit: str | None = None,
+        crop_pct: float | None = None,
+        interpolation: str | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        **shared: Unpack[Shared],
     ) -> None:
         super().__init__(**shared)
         self.size = None if size is None else pair(size)
         self.channels = channels
+        self.fitting = {"fit": fit, "crop_pct": crop_pct, "interpolation": interpolation}
+        self.statistics = {"mean": mean, "std": std}
 
     def describe(
         self,
@@ -59,11 +79,12 @@ class ImageSource(DividedSource):
         channels: int,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        fit: str = "crop",
+        fit: str | None = None,
     ) -> None:
         """Say what the dataset is by itself; from that, the keys and the checkpoint's Spec follows `self.spec`.
 
-        `size` may be None where a key or the checkpoint decides it. The one class `NO_CLASS` means that there are none.
+        `size` may be None where a key or the checkpoint decides it; images that have the size that is asked for are
+        not cut as the checkpoint's were. `fit` wins over both. The one class `NO_CLASS` means that there are none.
         """
         self.own_classes, self.splits = tuple(classes), tuple(splits)
         self.check()
@@ -71,9 +92,10 @@ class ImageSource(DividedSource):
         count = self._choose_channels(channels)
         if self.like is not None and self.like.mean:
             mean, std = self.like.mean, self.like.std
-        shape, kept = image_reader.shape(height_width, count, fit), self.classes or self.own_classes
+        shape = image_reader.shape(height_width, count, **self._choose_fitting(fit, height_width == size))
+        kept = self.classes or self.own_classes
         target, kept = ("none", ()) if kept == (NO_CLASS,) else ("class", kept)
-        self.spec = Spec("image", shape, target, kept, image_reader.fill(mean, count), image_reader.fill(std, count))
+        self.spec = Spec("image", shape, target, kept, self._typed("mean", mean, count), self._typed("std", std, count))
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(json.dumps([self.spec.classes, self.spec.shape, self.splits]).encode())
@@ -93,7 +115,8 @@ class ImageSource(DividedSource):
         """Images in memory get the size and channels of the Spec; files are read with them anyway."""
         shape = self.spec.shape
         wanted = [shape["channels"], *shape["size"]]
-        if not isinstance(examples, MemoryExamples) or list(examples.base.shape[1:]) == wanted:
+        ready = isinstance(examples, MemoryExamples) and list(examples.base.shape[1:]) == wanted
+        if not isinstance(examples, MemoryExamples) or (ready and "crop_pct" not in shape):
             return examples
         if len(examples) * wanted[0] * wanted[1] * wanted[2] > RESIZE_AT_ONCE:
             return Resized(examples, partial(image_reader.resize, spec=self.spec))
@@ -105,13 +128,13 @@ class ImageSource(DividedSource):
     def _choose_size(self, own: tuple[int, int] | None) -> tuple[int, int]:
         if self.size is not None:
             return self.size
-        if self.like is None:
+        if self.like is None or "size" not in self.like.shape:
             assert own is not None
             return own
         size = pair(self.like.shape["size"])
         if size != own:
             self.note(
-                f"images are resized to {image_reader.show(size)}, as in the checkpoint; dataset.size=… changes it"
+                f"images are resized to {image_reader.show(size)}, as the weights expect; dataset.size=… changes it"
             )
         return size
 
@@ -121,8 +144,28 @@ class ImageSource(DividedSource):
         channels = int(self.like.shape["channels"])
         if channels != own:
             what = "grey images become three channels" if channels == 3 else "colour images become grey"
-            self.note(f"{what}, as in the checkpoint; dataset.channels=… changes it")
+            self.note(f"{what}, as the weights expect; dataset.channels=… changes it")
         return channels
+
+    def _choose_fitting(self, own: str | None, ready: bool) -> dict[str, Any]:
+        """How images are brought to their size: as typed, else as the checkpoint's were, else by the usual values."""
+        theirs = {key: self.like.shape[key] for key in self.fitting if key in self.like.shape} if self.like else {}
+        if theirs.get("fit") == "none":  # its images had the size already
+            del theirs["fit"]
+        if ready:
+            theirs.pop("crop_pct", None)
+        typed = {key: value for key, value in self.fitting.items() if value is not None}
+        return {"fit": "crop", **theirs, **typed, **({"fit": own} if own else {})}
+
+    def _typed(self, key: str, otherwise: tuple[float, ...], channels: int) -> tuple[float, ...]:
+        """Statistics per channel: as typed, else as given. Raises ConfigError for a wrong number of them."""
+        typed = self.statistics[key]
+        if typed is None:
+            return image_reader.fill(otherwise, channels)
+        values = (float(typed),) if isinstance(typed, int | float) else tuple(map(float, typed))
+        if len(values) not in (1, channels):
+            raise ConfigError(f"dataset.{key}={typed}: the images have {channels} channels; one number, or {channels}")
+        return image_reader.fill(values, channels)
 
 
 def pair(size: int | Sequence[int]) -> tuple[int, int]:

@@ -22,6 +22,8 @@ from ptft.data.text.reader import text_spec
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import CheckpointError, ConfigError, DataError, PtftError
 from ptft.models.hub import huggingface_audio as sound
+from ptft.models.hub import huggingface_image as sight
+from ptft.models.hub.huggingface_kinds import check_kind, modality_of
 from ptft.models.hub.huggingface_text import Texts, longest
 
 BACKBONE = "HuggingFace"
@@ -31,13 +33,13 @@ LONGEST = 512
 
 
 class HuggingFace(Backbone):
-    """A model of text or a speech encoder, without its head; `net` keeps the names of its parameters.
+    """A model of text, a speech encoder or an image transformer, without its head; `net` keeps its parameters' names.
 
     name: a folder that `save_pretrained` wrote, or a name on the hub. Its configuration is read, not its weights;
         `ckpt=huggingface:NAME` brings the weights as well. Of a text model the vocabulary becomes the tokenizer's.
     config: the configuration as JSON, in place of reading it; kept in checkpoints.
     pooling: "mean" over real tokens, "cls" (the first) or "last" (the last real one); None is cls for models with
-        token types (BERT), last for causal ones, else the mean.
+        token types (BERT) and images with a class token, last for causal ones, else the mean.
     normalize: whether each recording has mean 0 and variance 1, for models that hear samples (wav2vec 2.0, HuBERT,
         WavLM); None is what lies beside the model (`do_normalize`), and yes where nothing does.
     """
@@ -51,15 +53,10 @@ class HuggingFace(Backbone):
         normalize: bool | None = None,
     ) -> None:
         super().__init__()
-        if spec.modality not in ("text", "audio"):
-            raise ConfigError(
-                f"model=huggingface reads text or hears audio, the dataset yields {spec.modality}: "
-                "choose another model="
-            )
         if pooling not in (None, "mean", "cls", "last"):
             raise ConfigError(f"model.pooling={pooling}: one of null, mean, cls, last")
         made = _configuration(config) if config is not None else _found(name, "model.name=")
-        _check_kind(made, name, spec, normalize)
+        check_kind(made, name, spec, normalize)
         if made.model_type in sound.WAVES and normalize is None:
             normalize = config is not None or _normalizes(name, "model.name=")
         if spec.modality == "text" and config is None:
@@ -69,21 +66,33 @@ class HuggingFace(Backbone):
         self.settled = {"config": json.dumps(made.to_dict(), default=str)}
         self.net: Any = _network(made)
         self.width = int(made.hidden_size)
-        if spec.modality == "audio":
+        if spec.modality == "image":
+            self.reader: sight.Images | Texts | sound.Waves | sound.Mels = sight.Images(self.net, made, spec, name)
+            self.pooling = pooling or ("cls" if self.reader.has_class else "mean")
+        elif spec.modality == "audio":
             self.settled |= {"normalize": normalize}
-            self.reader: Texts | sound.Waves | sound.Mels = sound.frontend(self.net, made, bool(normalize))
+            self.reader = sound.frontend(self.net, made, bool(normalize))
             self.no_weight_decay = frozenset(f"net.{name}" for name in self.reader.no_weight_decay)  # type: ignore[misc]
             self.pooling = pooling or "mean"
         else:
             self.reader = Texts(self.net, made, spec, name)
             self.pooling = pooling or ("cls" if self.reader.has_types else "mean" if _sees_both(made) else "last")
 
+    @classmethod
+    def published(cls, options: Mapping[str, Any], weights: Mapping[str, Tensor], path: str) -> Spec | None:
+        """Of images, what the processor beside the model says; the rest is asked of it when it is built."""
+        name = str(options.get("name"))
+        if options.get("config") is not None:  # then the name need not be there
+            return None
+        made = _found(name, "model.name=")
+        return _image_spec(name, made, "model.name=") if made.model_type in sight.KINDS else None
+
     def prepare(self, raw: Tensor) -> Tensor:
-        """Ids long [B, T], as they are; recordings int16 [B, N], every sample of them real, as in `inputs`."""
+        """Ids long [B, T], as they are; images; recordings int16 [B, N], all of them real, as in `inputs`."""
         return self.inputs({"input": raw})
 
     def inputs(self, batch: Batch) -> Tensor:
-        """Ids long [B, T]; of recordings samples [B, N, 1] or a spectrogram [B, F, M], NaN behind their ends."""
+        """Ids long [B, T]; images [B, C, H, W]; recordings [B, N, 1] or spectrograms [B, F, M], NaN behind the end."""
         return self.reader.inputs(batch)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
@@ -122,14 +131,14 @@ def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
     Raises CheckpointError naming the folder or the name, within seconds where nobody answers.
     """
     library, made = _library(), _found(name, "ckpt=huggingface:")
-    is_audio = made.model_type in sound.KINDS
+    modality = modality_of(made)
     with _read(name, "ckpt=huggingface:"):
         found = library.AutoModel.from_pretrained(_place(name), config=made, **_options(name))
         net = _stripped(found)
-        tokenizer = None if is_audio else _tokenizer(library, _place(name))
+        tokenizer = _tokenizer(library, _place(name)) if modality == "text" else None
     weights = {f"net.{key}": value.detach().clone() for key, value in net.state_dict().items()}
     if tokenizer is None:
-        return weights, sound.spec(made)
+        return weights, sound.spec(made) if modality == "audio" else _image_spec(name, made, "ckpt=huggingface:")
     return weights, text_spec(tokenizer, min(longest(net, made) or LONGEST, LONGEST), "none")
 
 
@@ -182,6 +191,17 @@ def _normalizes(name: str, key: str) -> bool:
         if "do_normalize" in said:
             return bool(said["do_normalize"])
     return True
+
+
+def _image_spec(name: str, made: Any, key: str) -> Spec:
+    """What the model's image processor does, where one lies beside it."""
+    from transformers.utils import cached_file
+
+    with _read(name, key):
+        options = {"local_files_only": _is_local(name), "_raise_exceptions_for_missing_entries": False}
+        files = [cached_file(_place(name), f"{kind}_config.json", **options) for kind in ("preprocessor", "processor")]
+        found = _library().AutoImageProcessor.from_pretrained(_place(name), **_options(name)) if any(files) else None
+        return sight.spec(made, found.to_dict() if found is not None else {})
 
 
 def _place(name: str) -> str:
@@ -275,15 +295,3 @@ def _blocks(net: nn.Module) -> list[nn.Module]:
     """The repeated part: the list of modules that holds most values (a speech encoder lists its convolutions, too)."""
     lists = [module for module in net.modules() if isinstance(module, nn.ModuleList)]
     return list(max(lists, key=lambda found: sum(p.numel() for p in found.parameters()), default=[]))
-
-
-def _check_kind(config: Any, name: str, spec: Spec, normalize: bool | None) -> None:
-    """Raises ConfigError where the model is not one of the dataset's modality, or does not know an option."""
-    if (config.model_type in sound.KINDS) != (spec.modality == "audio"):
-        does = "hears audio" if config.model_type in sound.KINDS else "reads text"
-        raise ConfigError(
-            f"model.name={name}: {config.model_type} {does}, the dataset yields {spec.modality}; "
-            f"what hears audio is one of {', '.join(sound.KINDS)}"
-        )
-    if normalize is not None and config.model_type not in sound.WAVES:
-        raise ConfigError(f"model.normalize={normalize}: is for models that hear samples; null for {name}")

@@ -9,6 +9,8 @@ import difflib
 import importlib
 import inspect
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from ptft.checkpoint import hub, state_dict
 from ptft.core import Features, Spec
 from ptft.errors import CheckpointError, ConfigError, first_line
+from ptft.models.hub import timm_inputs
 from ptft.models.hub.timm_grids import grids, regridded
 from ptft.models.image.base import ImageBackbone, is_small
 
@@ -100,6 +103,14 @@ class TimmBackbone(ImageBackbone):
             else:
                 joined.append(groups[index])
         return joined
+
+    @classmethod
+    def published(cls, options: Mapping[str, Any], weights: Mapping[str, Tensor], path: str) -> Spec | None:
+        """As timm's configuration of the network says, or one that lies beside the weights, as on the hub."""
+        name = str(options.get("name"))
+        _known(name, "model.name=")
+        about = _timm().get_pretrained_cfg(name, allow_unregistered=True)
+        return about and cls.seen(timm_inputs.spec(about, timm_inputs.beside(path, name)), options, weights)
 
     def first_convolutions(self) -> list[str]:
         """Those that timm names, the first one where it names none."""
@@ -274,15 +285,5 @@ def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
         raise CheckpointError(f"ckpt=timm:{name}: {path} holds other weights: remove it and run again") from error
     if net.num_classes:
         net.reset_classifier(0)
-    shape = {"size": list(about.input_size[1:]), "channels": about.input_size[0], "fit": "crop"}
-    spec = Spec("image", shape, "class", _classes(about), tuple(about.mean), tuple(about.std))
+    spec = replace(timm_inputs.spec(about), classes=timm_inputs.classes(about))
     return {f"net.{key}": value for key, value in net.state_dict().items()}, spec
-
-
-def _classes(about: Any) -> tuple[str, ...]:
-    """What the classes of some public weights are called: what they say, or ImageNet's names for as many classes."""
-    data: Any = importlib.import_module("timm.data")
-    if about.label_names:
-        return tuple(about.label_names)
-    subset = data.infer_imagenet_subset({"num_classes": about.num_classes})
-    return tuple(data.ImageNetInfo(subset).label_descriptions()) if subset else ()

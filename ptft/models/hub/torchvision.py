@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -13,6 +16,7 @@ from torchvision import models
 
 from ptft.checkpoint import hub
 from ptft.core import Features, Spec
+from ptft.data.image.reader import shape
 from ptft.errors import CheckpointError, ConfigError
 from ptft.models.image.base import ImageBackbone, is_small, too_small
 from ptft.models.layers.positions import resize_positions
@@ -107,6 +111,15 @@ class TorchvisionBackbone(ImageBackbone):
         last = _last_linear(self.net, self.family)
         self.width = int(self.net.get_submodule(last).in_features)
         self.net.set_submodule(last, nn.Identity())
+
+    @classmethod
+    def published(cls, options: Mapping[str, Any], weights: Mapping[str, Tensor], path: str) -> Spec | None:
+        """As torchvision says of its weights in a file of this name, else of its best ones."""
+        name = str(options.get("name"))
+        _family(name, "model.name=")
+        known = models.get_model_weights(name)
+        of_file = [one for one in known if one.url.rsplit("/", 1)[1] == Path(path).name]
+        return cls.seen(_spec((of_file or [known.DEFAULT])[0]), options, weights)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Prepared images [B, C, H, W] -> Features [B, T, C']. Images are never padded, so there is no mask."""
@@ -251,10 +264,15 @@ def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
         raise CheckpointError(f"ckpt=torchvision:{name}: {path} holds other weights: remove it and run again")
     last = linears[-1].removesuffix("weight")
     state = {f"net.{key}": value for key, value in state.items() if not key.startswith(last)}
+    return state, replace(_spec(weights), classes=tuple(weights.meta["categories"]))
+
+
+def _spec(weights: Any) -> Spec:
+    """How images were prepared, of some of torchvision's weights."""
     preset = weights.transforms()
-    shape = {"size": [preset.crop_size[0]] * 2, "channels": 3, "fit": "crop"}
-    classes = tuple(weights.meta["categories"])
-    return state, Spec("image", shape, "class", classes, tuple(preset.mean), tuple(preset.std))
+    side, whole = preset.crop_size[0], preset.resize_size[0]
+    fitted = shape((side, side), 3, "crop", side / whole, preset.interpolation.value)
+    return Spec("image", fitted, mean=tuple(preset.mean), std=tuple(preset.std))
 
 
 def public_options(name: str) -> dict[str, str | None]:

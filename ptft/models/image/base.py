@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -34,11 +36,19 @@ class ImageBackbone(Backbone):
         height, width = spec.shape["size"]
         self.size: tuple[int, int] = (int(height), int(width))
         self.channels = int(spec.shape["channels"])
-        # (raw / 255 - mean) / std as one multiply-add. A constant channel has no spread to divide by.
+        scale, offset = self.normaliser(spec)
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("offset", offset, persistent=False)
+
+    @staticmethod
+    def normaliser(spec: Spec) -> tuple[Tensor, Tensor]:
+        """(raw / 255 - mean) / std as one multiply-add: raw * scale + offset, both [C, 1, 1] or [1, 1, 1].
+
+        A constant channel has no spread to divide by.
+        """
         std = torch.tensor(spec.std or (1.0,)).clamp(min=1 / 255)
         mean = torch.tensor(spec.mean or (0.0,))
-        self.register_buffer("scale", (1 / (255 * std)).view(-1, 1, 1), persistent=False)
-        self.register_buffer("offset", (-mean / std).view(-1, 1, 1), persistent=False)
+        return (1 / (255 * std)).view(-1, 1, 1), (-mean / std).view(-1, 1, 1)
 
     def first_convolutions(self) -> list[str]:
         """Names of the convolutions that take the image: the first one, unless a model says otherwise."""
@@ -57,6 +67,30 @@ class ImageBackbone(Backbone):
     def prepare(self, raw: Tensor) -> Tensor:
         """uint8 [B, C, H, W] -> float [B, C, H, W], normalised with the Spec's mean and std."""
         return torch.addcmul(self.offset, raw.to(self.scale.dtype), self.scale)
+
+    @classmethod
+    def seen(cls, spec: Spec, options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Spec:
+        """The Spec of a network's public weights, of weights that may have been trained on other images.
+
+        A stem for small images says nothing of their size; the first convolution says their channels.
+        """
+        try:
+            with torch.device("meta"):
+                network = cls(spec, **options)
+        except (ConfigError, TypeError):  # of which the run itself will tell
+            return spec
+        shape = dict(spec.shape)
+        for name in network.first_convolutions():
+            own: Any = network.get_submodule(name)
+            ending = f".{name.removeprefix('net.')}.weight"  # as the library calls it
+            there = min((key for key in weights if f".{key}".endswith(ending)), key=len, default=None)
+            if there is None or weights[there].ndim != own.weight.ndim:
+                continue
+            if weights[there].shape[2:] != own.weight.shape[2:] or options.get("stem") == "small":
+                shape.pop("size", None)
+            if weights[there].shape[1] in (1, 3):
+                shape["channels"] = weights[there].shape[1]
+        return replace(spec, shape=shape)
 
     def takes(self, size: tuple[int, int]) -> bool:
         return size == self.size

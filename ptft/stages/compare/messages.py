@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ptft.config.config import model_name
 from ptft.config.resolve import Job
 from ptft.errors import first_line
 from ptft.loggers.console import Console, duration
@@ -21,7 +22,7 @@ def header(out: Console, job: Job, design: Design, count: int, reused: int, fold
     rates = "" if design.rates == [None] else f" × {len(design.rates)} rates"
     sizes = f"{len(design.arms)} arms × {len(design.amounts)} amounts × {len(design.seeds)} seeds{rates}"
     rows = {
-        "model": cfg.names.model,
+        "model": model_name(cfg),
         "data": f"{cfg.names.dataset}: {amounts} {unit_of(design.key)}",
         "arms": f"{', '.join(design.arms)}; the first is what the others are compared with",
         "runs": f"{count} ({sizes})" + (f", {reused} of them there already" if reused else ""),

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ptft.builders import components
+from ptft.builders.inputs import expected
 from ptft.builders.run import build
 from ptft.config.config import Config
 from ptft.config.resolve import Opened, resolve
@@ -96,9 +97,10 @@ def arms(design: Design) -> dict[str, Arm]:
         with _named(name):
             job = resolve(design.overrides(name, 1, 0), opened)
             cfg, start = job.config, job.checkpoint
-            data = data or _data(cfg, design.key, start.spec if start else None)
+            like = expected(job)
+            data = data or _data(cfg, design.key, like)
             fresh = start is None or cfg.finetune.weights == "fresh"
-            weights: Any = start and (_shape(start.spec) if fresh else start.sha256 or start.path)
+            weights: Any = start and (_shape(like) if fresh else start.sha256 or start.path)
             kept = {key: value for key, value in cfg.plain().items() if key not in SAME}
             identity = digest([kept, weights, data, versions()])
             described[name] = Arm(identity, cfg.ckpt, start.sha256 if start else None, not fresh)

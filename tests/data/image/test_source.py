@@ -149,8 +149,8 @@ def test_a_checkpoint_decides_size_channels_and_statistics():
     assert source.spec.mean == (0.1, 0.2, 0.3)
     assert source.spec.classes == NAMES
     assert images(source.split("train")).shape == (200, 3, 8, 12)
-    assert "images are resized to 8×12, as in the checkpoint; dataset.size=… changes it" in source.notes
-    assert any("three channels, as in the checkpoint" in note for note in source.notes)
+    assert "images are resized to 8×12, as the weights expect; dataset.size=… changes it" in source.notes
+    assert any("three channels, as the weights expect" in note for note in source.notes)
 
 
 def test_what_is_typed_wins_over_the_checkpoint():

@@ -12,7 +12,6 @@ import transformers
 
 from ptft.core import Spec
 from ptft.data.audio import reader as audio_reader
-from ptft.errors import ConfigError
 from ptft.models.hub.huggingface import HuggingFace, public_options, public_weights
 from tests.conftest import refused, summary
 
@@ -195,5 +194,4 @@ def test_what_can_not_be_heard_is_refused_in_a_line(folders, ptft):
     refused(ptft(*typed, whisper, *options), 2, "model.normalize=True", "hear samples")
     refused(ptft("stage=pretrain", "model=huggingface", group, "dataset=grammar", "objective=causal_lm", "device=cpu"),
             2, "wav2vec2 hears audio", "yields text")  # fmt: skip
-    with pytest.raises(ConfigError, match="reads text or hears audio, the dataset yields image"):
-        HuggingFace(Spec("image", {"size": [8, 8], "channels": 1}), "name")
+    refused(ptft("stage=pretrain", "model=huggingface", group, "dataset=digits"), 2, "wav2vec2 hears", "yields image")

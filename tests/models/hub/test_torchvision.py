@@ -197,7 +197,9 @@ def test_public_weights_load_to_the_bit(cache: Path, name: str) -> None:
     model.load_state_dict(state)
     for key, value in model.state_dict().items():
         assert torch.equal(value, theirs[key.removeprefix("net.")]), key
-    assert public.shape == {"size": [public.shape["size"][0]] * 2, "channels": 3, "fit": "crop"}
+    preset = models.get_model_weights(name).DEFAULT.transforms()
+    share = {} if preset.crop_size == preset.resize_size else {"crop_pct": preset.crop_size[0] / preset.resize_size[0]}
+    assert public.shape == {"size": preset.crop_size * 2, "channels": 3, "fit": "crop", **share}
     assert len(public.classes) == 1000
     assert public.classes[0] == "tench"
     assert public.mean == (0.485, 0.456, 0.406)

@@ -1,0 +1,46 @@
+"""What networks of timm expect of images, and what their classes are called."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ptft.core import Spec
+from ptft.data.image.reader import INTERPOLATIONS, shape
+
+KEPT = ("input_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
+"""What of timm's configuration of some weights says how images were prepared."""
+
+
+def spec(about: Any, rather: Mapping[str, Any] = MappingProxyType({})) -> Spec:
+    """How images were prepared, of a configuration of timm, and of `rather` what that says."""
+    said = {**vars(about), **rather}
+    channels, *size = said["input_size"]
+    fit = "stretch" if said["crop_mode"] == "squash" else "crop"
+    interpolation = said["interpolation"] if said["interpolation"] in INTERPOLATIONS else "bicubic"
+    fitted = shape((size[0], size[1]), channels, fit, min(said["crop_pct"], 1), interpolation)
+    return Spec("image", fitted, mean=tuple(said["mean"]), std=tuple(said["std"]))
+
+
+def beside(path: str, name: str) -> dict[str, Any]:
+    """What the configuration in the folder of some weights says, where it is one of timm, of this network."""
+    try:
+        found = json.loads(Path(path).with_name("config.json").read_text(encoding="utf-8"))
+        about = found["pretrained_cfg"] if found["architecture"] == name.split(".")[0] else {}
+        said = {key: about[key] for key in KEPT if about.get(key) is not None}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return said
+
+
+def classes(about: Any) -> tuple[str, ...]:
+    """What the classes of some public weights are called: what they say, or ImageNet's names for as many classes."""
+    data: Any = importlib.import_module("timm.data")
+    if about.label_names:
+        return tuple(about.label_names)
+    subset = data.infer_imagenet_subset({"num_classes": about.num_classes})
+    return tuple(data.ImageNetInfo(subset).label_descriptions()) if subset else ()
