@@ -168,6 +168,7 @@ def _say_failures(planned: Sequence[Planned]) -> int:
     for number, each in enumerate(planned):
         if each.fails:
             code = code or int(each.status["exit_code"])
-            for line in str(each.status.get("message", "")).splitlines() or ["failed"]:
+            bug = f"{each.status['error']}: " if each.status["exit_code"] == 1 else ""
+            for line in f"{bug}{each.status['message']}".splitlines():
                 say(f"ptft: job {number} can't be: {line}", error=True)
     return code

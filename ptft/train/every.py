@@ -82,8 +82,14 @@ def _usual(per_epoch: int) -> int:
 
 def _auto(total: int | None, per_epoch: int, apart: int) -> int:
     """`TIMES` times in a run at the least, and every epoch that is long; as often as `apart` allows, evenly spread."""
-    steps = _usual(per_epoch) if total is None else min(_usual(per_epoch), max(1, total // TIMES))
+    steps = _usual(per_epoch) if total is None else min(_usual(per_epoch), _spread(total))
     if steps < apart:
         steps = apart if total is None else math.ceil(total / max(1, total // apart))
     whole = steps // per_epoch * per_epoch
     return whole if whole and whole >= apart else steps
+
+
+def _spread(total: int) -> int:
+    """`TIMES` times evenly, the last at the end; more of them where so few steps can't be divided so."""
+    steps = math.ceil(total / TIMES)
+    return steps if math.ceil(total / steps) >= TIMES else max(1, total // TIMES)

@@ -16,7 +16,8 @@ def auto(per_epoch, total, apart=1, minutes=None):
 @pytest.mark.parametrize(
     ("per_epoch", "total", "steps"),
     [
-        (17, 102, 10),  # a short run: ten times
+        (17, 102, 11),  # a short run: ten times, evenly spread
+        (17, 25, 2),
         (4, 40, 4),  # once an epoch
         (15, 150, 15),
         (15, 450, 45),
@@ -61,7 +62,8 @@ def test_the_cost_of_an_evaluation_in_steps():
 def test_auto_is_at_least_ten_times_or_as_often_as_its_cost_allows(per_epoch, total, apart):
     steps = auto(per_epoch, total, apart).evaluate
     assert steps >= min(apart, total)
-    assert total // steps >= min(TIMES, max(1, total // apart)) or (total < TIMES and steps == 1) or steps < 2 * apart
+    times = -(-total // steps)
+    assert times >= min(TIMES, total, max(1, total // apart)) or steps < 2 * apart
 
 
 def test_epochs_and_minutes_are_values():
