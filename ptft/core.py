@@ -321,6 +321,10 @@ class Objective(nn.Module, ABC):
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Sums over an epoch or a split -> named numbers. `sums` holds `count`, the sum of the counts, as well."""
 
+    def evaluation_size(self, examples: int) -> int:
+        """How many examples are computed to measure so many: more where others are computed beside them, or twice."""
+        return examples
+
     def tables(self, sums: dict[str, Tensor]) -> dict[str, Table]:
         """Matrices worth keeping of an evaluation; none by default."""
         return {}

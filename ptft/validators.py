@@ -42,6 +42,12 @@ def is_pattern(value: Any) -> bool:
     return True
 
 
+def minutes_of(value: Any) -> float | None:
+    """5min -> 5.0; None for what is no such time, and for none at all."""
+    found = re.fullmatch(r"((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?) ?min", value) if isinstance(value, str) else None
+    return float(found[1]) or None if found else None
+
+
 Rule = tuple[str, Callable[[Any], bool]]
 """What a value must be, in words, and the test of it."""
 
@@ -82,6 +88,12 @@ SHARE: Rule = ("a number from 0 to 1", lambda value: is_number(value) and 0 <= v
 
 
 BELOW_1: Rule = ("a number from 0 up to, not including, 1", lambda value: is_number(value) and 0 <= value < 1)
+
+
+INTERVAL: Rule = (
+    "a number of steps, epoch, minutes of training like 5min, or auto",
+    lambda value: value in ("auto", "epoch") or COUNT[1](value) or minutes_of(value) is not None,
+)
 
 
 INSIDE: Rule = ("a number between 0 and 1", lambda value: is_number(value) and 0 < value < 1)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ptft.builders import acceleration, components, membership
 from ptft.builders.inputs import Inputs, eval_loader, inputs, train_loader
+from ptft.builders.intervals import check_patience, intervals
 from ptft.builders.restore import rebuilt
 from ptft.checkpoint.load import Checkpoint, held_by
 from ptft.checkpoint.transfer import Transfer, load_pretrained
@@ -31,8 +32,9 @@ from ptft.loggers.console import Console
 from ptft.optim.averaging import Ema, EvaluationAverage
 from ptft.runtime.autotune import fastest
 from ptft.runtime.precision import ComputeFormat, autocast, choices, place
+from ptft.train.every import Every
 from ptft.train.loop import evaluate
-from ptft.train.state import Every, Training
+from ptft.train.state import Training
 
 WORTH_MEASURING = 100
 """Optimizer steps from which on a few more to find the fastest precision and layout pay."""
@@ -96,7 +98,7 @@ def build(job: Job, out: Console) -> Run:
     trained = training(cfg, given, task, execution)
     meta = given.start.meta if given.start and cfg.resume else {}
     return Run(
-        cfg=cfg.merged(_settled(task, execution)),
+        cfg=cfg.merged(_settled(task, execution, trained.every)),
         inputs=given,
         execution=execution,
         training=trained,
@@ -164,7 +166,7 @@ def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Tr
     with _built_from(cfg, given.start if cfg.resume else None):
         optimizer = components.optimizer(cfg.optimizer, built, phases, l2sp is not None, cfg.trusted)
     backbone = {name: p for name, p in built.backbone.named_parameters() if p in phases.scales}
-    per_epoch, val = len(execution.loader), given.splits.get("val")
+    val = given.splits.get("val")
     if options.compile:
         built.compile()
     t = Training(
@@ -173,8 +175,8 @@ def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Tr
         schedule=components.schedule(cfg.schedule, cfg.trusted),
         loader=execution.loader,
         val=eval_loader(cfg, val, device) if val is not None else None,
-        budget=components.budget(options, per_epoch),
-        every=Every.of(options.every.log, options.every.evaluate, options.every.save, per_epoch),
+        budget=components.budget(options, len(execution.loader)),
+        every=intervals(cfg, given, built, len(execution.loader)),
         monitor=_monitor(options.monitor.plain()) if options.monitor else built.monitor,
         autocast=autocast(precision, device),
         scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
@@ -186,6 +188,8 @@ def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Tr
         clip=options.clip,
         patience=options.patience,
     )
+    if options.patience and not cfg.resume:
+        check_patience(t, options.every.evaluate)
     if options.cuda_graph:
         t.graph = acceleration.graph(t, options.batch_size, cfg.names.objective)
     if options.monitor:
@@ -193,13 +197,14 @@ def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Tr
     return t
 
 
-def _settled(task: Task, execution: Execution) -> dict[str, Any]:
+def _settled(task: Task, execution: Execution, every: Every) -> dict[str, Any]:
     """What was left open in the configuration and is known now, so that a checkpoint rebuilds the same."""
     chosen = execution.compute_format
+    by_steps = {"every": {"evaluate": every.evaluate}} if every.evaluate and not every.minutes else {}
     return {
         "model": dict(task.objective.backbone.settled),
         "precision": chosen.precision,
-        "train": {"layout": chosen.layout},
+        "train": {"layout": chosen.layout, **by_steps},
     }
 
 

@@ -23,7 +23,7 @@ from ptft.config.overrides import Arguments, Overrides, parse, quote
 from ptft.config.resolve import Job, Opened, resolve
 from ptft.config.resume import again, complete
 from ptft.errors import ConfigError, Interrupted, suggest
-from ptft.launch import job, ranking, sweep
+from ptft.launch import job, plan, ranking, sweep
 from ptft.runs.folder import RunFolder, new_name
 from ptft.runtime import process, signals, terminal
 from ptft.runtime.system import understood
@@ -140,12 +140,16 @@ def _folder_of(planned: Job) -> Path:
 
 
 def _run_sweep(overrides: Overrides) -> int:
-    """All jobs through Hydra's launcher, then the table; 0 if every job finished."""
+    """All jobs through Hydra's launcher, then the table; 0 if every job finished. In a dry run their plan."""
     folder = _folder_of_sweep(overrides)
     opened: Opened = {}
-    jobs = overrides.jobs()
+    jobs = sweep.pinned(folder, overrides.jobs())
     typed = overrides.where(lambda key: key != "hydra.sweep.dir").texts
-    planned = [resolve(each, opened) for each in sweep.pinned(folder, jobs)]
+    if plan.typed(jobs):
+        return plan.show(jobs, overrides.swept)
+    planned = [resolve(each, opened) for each in jobs]
+    if plan.composed(planned):
+        return plan.show(jobs, overrides.swept)
     with sweep.claimed(folder, typed, planned):
         sys.argv = ["ptft", "--multirun", *typed, quote(f"hydra.sweep.dir={folder.absolute()}")]
         code = 0

@@ -15,6 +15,7 @@ from ptft.validators import (
     DEVICE,
     FLAG,
     INSIDE,
+    INTERVAL,
     NAMES,
     NUMBER,
     POSITIVE,
@@ -27,6 +28,7 @@ from ptft.validators import (
     is_number,
     is_plan,
     is_whole,
+    minutes_of,
     one_of,
     optional,
 )
@@ -60,7 +62,7 @@ RULES: dict[str, Rule] = {
     "train.checkpoint_activations": FLAG,
     "train.patience": optional(COUNT),
     "train.every.log": auto(COUNT),
-    "train.every.evaluate": auto(COUNT),
+    "train.every.evaluate": INTERVAL,
     "train.every.save": auto(COUNT),
     "finetune.train": TRAIN,
     "finetune.head": one_of("new", "keep"),
@@ -192,6 +194,11 @@ def _contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
         for other in ("ema", "patience", "minutes"):
             if train.get(other) is not None:
                 yield f"train.average_last={train['average_last']} and train.{other}={train[other]}: {ALONE[other]}"
+        if minutes_of(interval := train.get("every", {}).get("evaluate")):
+            yield (
+                f"train.average_last={train['average_last']} and train.every.evaluate={interval}: "
+                "which evaluations are the last is not known beforehand; type a number of steps, or epoch"
+            )
     if train.get("cuda_graph") is True and cfg.get("precision") == "fp16":
         yield "train.cuda_graph=true: not with precision=fp16, whose scaling waits for the device; choose bf16 or fp32"
     if cfg.get("optimizer") is not None and "lr" not in cfg["optimizer"]:

@@ -36,6 +36,11 @@ class Probe:
         self.raw: Batch | None = None
         self.bank: tuple[Tensor, Tensor] | None = None
 
+    @property
+    def size(self) -> int:
+        """Examples of the bank at the most."""
+        return min(MOST, len(self.reference)) if self.reference is not None else 0
+
     def forget(self) -> None:
         """The weights are about to change."""
         self.bank = None

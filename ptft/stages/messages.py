@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +17,22 @@ from ptft.errors import shortened
 from ptft.loggers.console import Console, duration, number
 from ptft.runtime.device import device_name
 from ptft.runtime.paths import short
+from ptft.train.every import TIMES
 
 
 def header(r: Run, out: Console, folder: Path | None) -> None:
     """What, on what, how big, where; and every decision that was made for the user."""
-    cfg, t = r.cfg, r.training
-    parameters = sum(p.numel() for p in t.objective.parameters())
-    trainable = sum(p.numel() for p in t.parameters)
-    some = "" if trainable == parameters else f", {trainable:,} of them trained"
-    sizes = ", ".join(f"{len(found):,} {name}" for name, found in r.inputs.splits.items())
+    cfg = r.cfg
     kind = "plan of " if cfg.dry_run else "resumed " if cfg.resume else ""
     out.block(
         f"ptft {kind}{cfg.names.stage}",
         {
-            "model": f"{model_name(cfg)}, {parameters:,} parameters{some}",
-            "data": f"{cfg.names.dataset}: {sizes}; {examples_of(r.inputs.source.spec)}",
+            "model": f"{model_name(cfg)}, {_parameters(r)}",
+            "data": f"{cfg.names.dataset}: {_data(r)}",
             "input": input_of(r.inputs.source.spec, r.inputs.origin),
             "objective": f"{cfg.names.objective}; {cfg.names.optimizer} at {cfg.optimizer.lr:g}, {cfg.names.schedule}",
             "budget": _budget(r),
+            "evaluate": _evaluations(r),
             "device": device_name(r.device, r.execution.compute_format) + _measured(r),
             "start": r.inputs.start.path if r.inputs.start else "fresh weights",
             "folder": str(folder) if folder else "none, this is a dry run",
@@ -42,6 +41,16 @@ def header(r: Run, out: Console, folder: Path | None) -> None:
     for line in [*r.notes, _joins(r), _own_conf()]:
         if line:
             out.say(line)
+
+
+def _parameters(r: Run) -> str:
+    count, trained = (sum(p.numel() for p in some) for some in (r.objective.parameters(), r.training.parameters))
+    return f"{count:,} parameters" + ("" if trained == count else f", {trained:,} of them trained")
+
+
+def _data(r: Run) -> str:
+    sizes = ", ".join(f"{len(found):,} {name}" for name, found in r.inputs.splits.items())
+    return f"{sizes}; {examples_of(r.inputs.source.spec)}"
 
 
 def examples_of(spec: Spec) -> str:
@@ -64,6 +73,28 @@ def _budget(r: Run) -> str:
     tokens = r.cfg.train.get("tokens")
     size = f"at most {tokens:,} tokens" if tokens else f"{r.cfg.train.batch_size} examples"
     return f"{limit} of {size}; {len(t.loader):,} steps an epoch"
+
+
+def _evaluations(r: Run) -> str:
+    """How often and how many times it evaluates, what that decides, and why it is seldom."""
+    t, every, per_epoch = r.training, r.training.every, len(r.training.loader)
+    if t.val is None:
+        return "never, as there is no validation split; best.pt is last.pt"
+    times = math.ceil(t.total / every.evaluate) if t.total and every.evaluate and not every.minutes else None
+    epochs, rest = divmod(every.evaluate or 0, per_epoch)
+    whole = f" ({_count(epochs, 'epoch')})" if epochs and not rest else ""
+    steps = f"{_count(every.evaluate, 'step')}{whole}" if every.evaluate else ""
+    clock = f"{every.minutes:g} minutes of training" if every.minutes else ""
+    often = " or ".join(filter(None, [steps, clock]))
+    said = "once, at the end" if times == 1 else f"every {often}" + (f", {times:,} times" if times else "")
+    seldom = every.apart > 1 and times is not None and times < TIMES
+    measured = t.objective.evaluation_size(len(r.inputs.splits["val"]))
+    why = f"; more often, measuring {measured:,} examples would take over a tenth of the time" if seldom else ""
+    return f"{said}; {t.monitor['metric']} decides best.pt{why}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _joins(r: Run) -> str:
@@ -119,8 +150,11 @@ def results(metrics: dict[str, dict[str, float]]) -> dict[str, str]:
     }
 
 
-def plan(r: Run, out: Console, step_seconds: float) -> None:
-    """What a dry run found: the layers, the groups of parameters with their rates, the cost."""
+def plan(r: Run, out: Console, step_seconds: float) -> dict[str, Any]:
+    """What a dry run found: the layers, the groups of parameters with their rates, the cost.
+
+    Returns what of it the plan of a sweep shows: `facts` by name, `seconds` of training, `bytes` of checkpoints.
+    """
     t = r.training
     assert t.phases
     groups = [
@@ -141,17 +175,30 @@ def plan(r: Run, out: Console, step_seconds: float) -> None:
         for v in s.values()
         if isinstance(v, torch.Tensor)
     )
-    total = t.total or 0
+    limits = [step_seconds * t.total if t.total else None, 60 * t.budget.minutes if t.budget.minutes else None]
+    seconds = min(limit for limit in limits if limit is not None)
+    cost = {"seconds": seconds, "bytes": 2 * size + training}
     out.block(
         "cost, from one step",
         {
-            "time": f"about {duration(step_seconds * total)} of training"
-            if total
-            else f"{t.budget.minutes} minutes of training",
-            "disk": f"{(2 * size + training) / 2**20:,.1f} MiB for best.pt and last.pt",
+            "time": f"about {duration(seconds)} of training",
+            "disk": f"{cost['bytes'] / 2**20:,.1f} MiB for best.pt and last.pt",
             "written": "nothing",
         },
     )
+    return {"facts": _facts(r), **cost}
+
+
+def _facts(r: Run) -> dict[str, str]:
+    """What jobs of a sweep may share or not, shorter than in the header."""
+    return {
+        "size": _parameters(r),
+        "data": _data(r),
+        "budget": _budget(r),
+        "evaluate": _evaluations(r).split(";")[0],
+        "device": device_name(r.device, r.execution.compute_format),
+        "start": r.inputs.start.path if r.inputs.start else "fresh weights",
+    }
 
 
 def _when(group: dict[str, Any], spans: list[tuple[float, float]]) -> str:

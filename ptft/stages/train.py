@@ -33,13 +33,12 @@ from ptft.train.watch import FiniteCheck
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Train and leave checkpoints, metrics and a summary in `folder`; without one (`dry_run`) show the plan.
 
-    Returns what `status.json` adds to the status. Raises the typed errors of ptft.
+    Returns what `status.json` adds to the status, or the plan. Raises the typed errors of ptft.
     """
     built = build(job, out)
     messages.header(built, out, folder.path if folder else None)
     if folder is None:
-        messages.plan(built, out, _one_step(built))
-        return {}
+        return {"plan": messages.plan(built, out, _one_step(built))}
     writer = checkpoint_file.Writer()
     if job.config.resume:
         _restore(built, out, folder)

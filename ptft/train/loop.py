@@ -147,7 +147,7 @@ def assess(t: Training, finite: FiniteCheck, logger: Logger) -> tuple[bool, dict
     metrics, averaged = _measure(t), _measure_average(t)
     if t.stop:
         return False, {}
-    p.evaluated = p.step
+    p.evaluated, t.evaluated_at = p.step, p.seconds
     train, t.running.sums = t.running.metrics(t.objective), {}
     if t.val is None:
         p.averaged = t.average.count if t.average and t.finished() else 0
@@ -184,6 +184,7 @@ def _measure_average(t: Training) -> dict[str, float]:
     if t.average is None:
         return {}
     assert t.total is not None, "an average of the last evaluations needs a budget in steps"
+    assert t.every.evaluate is not None, "and evaluations by steps"
     t.average.update(t.objective, t.progress.step, t.total, t.every.evaluate)
     if t.val is None or t.stop or not t.finished() or t.average.count < 2:
         return {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -19,9 +18,10 @@ from ptft.optim.averaging import Ema, EvaluationAverage
 from ptft.optim.schedules import Schedule
 from ptft.runtime.rng import rng_state, set_rng_state
 from ptft.train.cuda_graph import StepGraph
+from ptft.train.every import Every
 
-AUTO_APART = 200
-"""Steps between evaluations and saves at the least, when their interval is `auto`."""
+CLOCK = "evaluated_at"
+"""Of a training's state, where a clock says when to evaluate."""
 
 
 class Batches(Protocol):
@@ -67,21 +67,6 @@ class Budget:
         """Optimizer steps, or None where only time counts."""
         limits = [self.steps, self.epochs * per_epoch if self.epochs else None]
         return min((limit for limit in limits if limit is not None), default=None)
-
-
-@dataclass
-class Every:
-    """Steps between logs, evaluations and saves; None for `log` means about once a second."""
-
-    log: int | None
-    evaluate: int
-    save: int
-
-    @classmethod
-    def of(cls, log: int | str, evaluate: int | str, save: int | str, per_epoch: int) -> Every:
-        auto = math.ceil(AUTO_APART / per_epoch) * per_epoch
-        steps = [auto if value == "auto" else int(value) for value in (evaluate, save)]
-        return cls(None if log == "auto" else int(log), *steps)
 
 
 class Meter:
@@ -142,6 +127,8 @@ class Training:
     """Sums since the last log."""
     running: Meter = field(default_factory=Meter)
     """Sums since the last evaluation."""
+    evaluated_at: float = 0.0
+    """Seconds of training at the last evaluation; a resume knows them where a clock says when the next one is due."""
     stop: str | None = None
     """Why the loop should end after the current step (a signal's name), set from outside."""
 
@@ -169,7 +156,8 @@ class Training:
     def evaluation_due(self) -> bool:
         """Whether this step is to be evaluated and was not: also of a run that a signal ended before it was."""
         p = self.progress
-        return p.evaluated < p.step and (self.finished() or p.step % self.every.evaluate == 0)
+        since = p.step - p.evaluated, p.seconds - self.evaluated_at
+        return p.evaluated < p.step and (self.finished() or self.every.evaluation_due(p.step, *since))
 
     def result(self) -> contextlib.AbstractContextManager[Any]:
         """Inside, the objective holds the weights that count as the result: the averaged ones where there are any."""
@@ -215,6 +203,7 @@ class Training:
             "window": self.window.sums,
             "running": self.running.sums,
             "rng": rng_state(self.device),
+            **({CLOCK: self.evaluated_at} if self.every.minutes else {}),
         }
 
     def load_state_dict(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -232,6 +221,7 @@ class Training:
         for name in ("window", "running"):
             getattr(self, name).sums = {key: value.to(self.device) for key, value in state[name].items()}
         self.progress = Progress(**state["progress"])
+        self.evaluated_at = float(state.get(CLOCK, self.progress.seconds))
         set_rng_state(state["rng"], self.device)
 
 

@@ -66,12 +66,12 @@ def test_an_older_config_yaml_of_the_users_has_what_it_lacks(ptft, tmp_path):
     text = text.replace("seed: 0 ", "seed: 5 ")
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "config.yaml").write_text(text)
-    result = ptft(*RUN, "train.steps=4", "train.patience=9", "hydra.run.dir=run")
+    result = ptft(*RUN, "train.steps=4", "train.every.evaluate=1", "train.patience=2", "hydra.run.dir=run")
     assert result.code == 0, result.text
     assert summary(tmp_path / "run")["seed"] == 5
     config = checkpoint_file.read(tmp_path / "run" / "checkpoints" / "last.pt")[0]["config"]
     assert config["train"]["clip"] == 1.0
-    assert config["train"]["patience"] == 9
+    assert config["train"]["patience"] == 2
     assert config["schedule"]["_target_"].endswith("OneCycle")
 
 

@@ -27,7 +27,7 @@ from ptft.core import Batch, Spec
 from ptft.data import files, records
 from ptft.data.folders import listed_path
 from ptft.data.readers import Unreadable, of_rows
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, first_line
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".ppm", ".pgm", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -146,14 +146,13 @@ def describe(spec: Spec) -> str:
 
 def preparation(spec: Spec) -> str:
     """How an image becomes an input beyond its size: what is cut, how it is resized, mean and std."""
-    said = [f"{key.removesuffix('_pct')} {spec.shape[key]:.3g}" for key in ("crop_pct",) if key in spec.shape]
-    said += [str(spec.shape[key]) for key in ("interpolation",) if key in spec.shape]
+    said = [f"crop {spec.shape['crop_pct']:.3g}"] if "crop_pct" in spec.shape else []
+    said += [str(spec.shape["interpolation"])] if "interpolation" in spec.shape else []
     said += [f"{name} {_few(values)}" for name, values in (("mean", spec.mean), ("std", spec.std)) if values]
     return ", ".join(said)
 
 
 def _few(values: Sequence[float]) -> str:
-    """One number where all are the same."""
     return "/".join(f"{value:.3g}" for value in (values if len(set(values)) > 1 else values[:1]))
 
 
@@ -293,8 +292,7 @@ def _unreadable(path: Path | str, error: BaseException) -> str:
         return f"{path}: the file is empty"
     if isinstance(error, UnidentifiedImageError):
         return f"{path}: not an image of a known kind"
-    reason = str(error).split("\n")[0] or type(error).__name__
-    return f"{path}: not readable as an image ({reason})"
+    return f"{path}: not readable as an image ({first_line(error)})"
 
 
 def _differs(path: Path | str, size: tuple[int, int], expected: tuple[int, int], first: Path | str | None) -> str:

@@ -89,6 +89,10 @@ class Unlabelled(Objective):
         """A prepared batch [B, …] -> pooled features [B, D]."""
         return self.backbone.pool(self.backbone(x))
 
+    def evaluation_size(self, examples: int) -> int:
+        """The features of the probe's bank are computed anew each time."""
+        return examples + self.probe.size
+
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """In evaluation the probe's: `feature_std`, and with labels `knn`."""
         return self.probe.metrics(sums)

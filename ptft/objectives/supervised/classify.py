@@ -115,6 +115,9 @@ class Classify(Objective):
                 sums["top5"] = (logits.topk(5).indices == labels.unsqueeze(1)).any(1).sum()
         return sums
 
+    def evaluation_size(self, examples: int) -> int:
+        return 2 * examples if self.tta else examples
+
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """accuracy; in evaluation macro_f1 (classes without an example left out) and mcc; top5 above ten classes."""
         count = sums["count"].double()

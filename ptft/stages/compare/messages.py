@@ -34,8 +34,8 @@ def header(out: Console, job: Job, design: Design, count: int, reused: int, fold
         out.say(job.checkpoint.latest)
 
 
-def cost(out: Console, trials: dict[str, Trial], missing: list[Cell]) -> None:
-    """How long what is missing takes, by a step of each arm with the most labels."""
+def cost(out: Console, trials: dict[str, Trial], missing: list[Cell]) -> dict[str, float]:
+    """How long what is missing takes, by a step of each arm with the most labels: `seconds`, and `bytes`."""
     seconds = sum((trials[cell.arm].steps or 0) * trials[cell.arm].seconds for cell in missing)
     size = sum(trials[cell.arm].size for cell in missing)
     rows = {
@@ -44,6 +44,7 @@ def cost(out: Console, trials: dict[str, Trial], missing: list[Cell]) -> None:
         "written": "nothing",
     }
     out.block("cost, from one step of each arm", rows)
+    return {"seconds": seconds, "bytes": size}
 
 
 def progress(out: Console, cell: Cell, record: dict[str, Any], number_of: str, left: float) -> None:

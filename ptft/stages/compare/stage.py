@@ -38,8 +38,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     _try(design, missing, trials)
     messages.header(out, job, design, len(every), len(reused), base)
     if base is None:
-        messages.cost(out, trials, missing)
-        return {}
+        return {"plan": messages.cost(out, trials, missing)}
     description = _description(cfg, design, arms)
     write_json(base / "compare.json", {"status": "running", **description})
     records = {cell: results.record(cell, path, {"status": "finished"}, reused=True) for cell, path in reused.items()}

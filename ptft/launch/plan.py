@@ -1,0 +1,174 @@
+"""The plan of a sweep: each job is built and takes a step as in a dry run of its own; nothing is trained or written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ptft.config import compose
+from ptft.config.overrides import Overrides
+from ptft.config.resolve import Job, Opened, resolve
+from ptft.errors import ConfigError, Interrupted, PtftError, shortened
+from ptft.launch.job import execute
+from ptft.runtime import signals
+from ptft.runtime.terminal import say
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job of the sweep: what was typed for it, how its dry run ended, and its configuration where there is one."""
+
+    overrides: Overrides
+    status: Mapping[str, Any]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fails(self) -> bool:
+        return bool(self.status["exit_code"])
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What its stage says of it, by name."""
+        return dict(self.status.get("plan", {}).get("facts", {}))
+
+    def cost(self, what: str) -> float | None:
+        """`seconds` of training or `bytes` of checkpoints; None where the stage knows nothing of them."""
+        found = self.status.get("plan", {}).get(what)
+        return None if found is None else float(found)
+
+
+def typed(jobs: Sequence[Overrides]) -> bool:
+    """Whether `dry_run=true` was typed for them. Raises ConfigError where it was for some and not for others."""
+    return _same({job.typed.get("dry_run") is True for job in jobs})
+
+
+def composed(jobs: Sequence[Job]) -> bool:
+    """Whether a YAML that they are composed of says so. Raises ConfigError as `typed` does."""
+    return _same({bool(job.config.dry_run) for job in jobs})
+
+
+def _same(dry: set[bool]) -> bool:
+    if len(dry) > 1:
+        raise ConfigError(
+            "dry_run: some jobs of this sweep are to be planned and others to be run; type dry_run=true, or "
+            "dry_run=false, for all of them"
+        )
+    return dry == {True}
+
+
+def show(jobs: Sequence[Overrides], swept: Sequence[str]) -> int:
+    """Plan them all, a line each, what they share and what they cost together; the exit code of the first that fails.
+
+    swept: the keys that were given several values. Raises Interrupted where a signal ends it.
+    """
+    from ptft.loggers.console import Console, duration
+
+    report = Console()
+    planned = _planned(jobs, report)
+    good = [each for each in planned if not each.fails]
+    names = list(dict.fromkeys(name for each in good for name in each.facts))
+    equal = [name for name in names if len({each.facts.get(name) for each in good}) == 1]
+    shared = {name: good[0].facts[name] for name in equal}
+    rows = {"jobs": f"{len(planned):,}", "equal": _equal(planned, swept), "differs": _differs(planned), **shared}
+    report.block("ptft plan of a sweep", rows)
+    differing = [name for name in names if name not in equal]
+    header = ["job", *swept, *differing, "time", "disk"]
+    report.table("", header, [_row(n, each, swept, differing) for n, each in enumerate(planned)])
+    seconds, size = (_total(good, what) for what in ("seconds", "bytes"))
+    cost = {
+        "time": "" if seconds is None else f"about {duration(seconds)} of training, one job after another",
+        "disk": "" if size is None else f"{size / 2**20:,.1f} MiB of checkpoints",
+        "written": "nothing",
+    }
+    report.block("cost of all, from one step of each", cost)
+    return _say_failures(planned)
+
+
+def _planned(jobs: Sequence[Overrides], report: Any) -> list[Planned]:
+    planned: list[Planned] = []
+    opened: Opened = {}
+    with report.reading("planning") as progress:
+        for each in jobs:
+            planned.append(_plan(each, opened))
+            code = planned[-1].status["exit_code"]
+            if code in signals.CODES.values():
+                raise Interrupted(f"stopped; {len(planned) - 1} of {len(jobs)} jobs were planned", code)
+            progress(len(planned), len(jobs))
+    return planned
+
+
+def _plan(overrides: Overrides, opened: Opened) -> Planned:
+    try:
+        job = resolve(overrides, opened)
+    except PtftError as error:
+        return Planned(overrides, {"exit_code": error.exit_code, "message": str(error)})
+    return Planned(overrides, execute(job, None, quiet=True), job.config.plain())
+
+
+def _row(number: int, each: Planned, swept: Sequence[str], facts: Sequence[str]) -> list[str]:
+    from ptft.loggers.console import duration
+
+    seconds, size = each.cost("seconds"), each.cost("bytes")
+    time = "can't be" if each.fails else "" if seconds is None else duration(seconds)
+    disk = "" if size is None else f"{size / 2**20:,.1f} MiB"
+    return [
+        str(number),
+        *(_text(each.overrides.typed.get(key)) for key in swept),
+        *(each.facts.get(name, "") for name in facts),
+        time,
+        disk,
+    ]
+
+
+def _equal(planned: Sequence[Planned], swept: Sequence[str]) -> str:
+    """The options that all have, and what was typed for all."""
+    configs = [each.config["names"] for each in planned if each.config]
+    options = {
+        group: configs[0][group]
+        for group in dict.fromkeys(("stage", *compose.GROUPS))
+        if configs and configs[0].get(group) and all(names.get(group) == configs[0][group] for names in configs)
+    }
+    typed = {
+        key: value
+        for key, value in planned[0].overrides.typed.items()
+        if key not in (*swept, *options, "dry_run") and not key.startswith("hydra")
+    }
+    return " ".join(f"{key}={_text(value)}" for key, value in {**options, **typed}.items())
+
+
+def _differs(planned: Sequence[Planned]) -> str:
+    """The keys whose values are not the same in all jobs, those that follow from others included."""
+    configs = [_flat(each.config) for each in planned if each.config]
+    keys = dict.fromkeys(key for config in configs for key in config)
+    different = [key for key in keys if any(config.get(key) != configs[0].get(key) for config in configs)]
+    return shortened(different, 8)
+
+
+def _flat(node: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        if above or key != "names":
+            found |= _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+    return found
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _total(planned: Sequence[Planned], what: str) -> float | None:
+    known = [cost for each in planned if (cost := each.cost(what)) is not None]
+    return sum(known) if known else None
+
+
+def _say_failures(planned: Sequence[Planned]) -> int:
+    """Each with its reason; the exit code of the first, 0 if there is none."""
+    code = 0
+    for number, each in enumerate(planned):
+        if each.fails:
+            code = code or int(each.status["exit_code"])
+            bug = f"{each.status['error']}: " if each.status["exit_code"] == 1 else ""
+            for line in f"{bug}{each.status['message']}".splitlines():
+                say(f"ptft: job {number} can't be: {line}", error=True)
+    return code
