@@ -19,6 +19,10 @@ class ConfigError(PtftError):
     exit_code = 2
 
 
+class OptionError(ConfigError):
+    """A value that an option can't take, whoever gave it: a command, or the configuration in a checkpoint."""
+
+
 class DataError(PtftError):
     """A dataset that is missing, empty, broken or unlike what the model needs."""
 
@@ -101,7 +105,11 @@ def unknown(key: str, value: str, choices: Iterable[str], most: int = 20) -> str
     return f"{key}: there is no {value!r}{f', nearest: {near}' if near else ''} (choices: {listed})"
 
 
-def reads_no_files(source: str, root: object, other: str) -> ConfigError:
+OWN_FILES = {"image": "image_folder", "audio": "audio_folder", "text": "table"}
+"""Modality -> the dataset that reads a user's own files."""
+
+
+def reads_no_files(source: str, root: object, modality: str, other: str | None = None) -> ConfigError:
     """What to say of a root that is typed for a dataset which has none."""
-    what = f"{source} needs no files and reads none; dataset={other} reads yours"
+    what = f"{source} needs no files and reads none; dataset={other or OWN_FILES[modality]} reads yours"
     return ConfigError(f"dataset.root={root}: {what}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ptft.checkpoint.load import Checkpoint
 from ptft.core import Examples, Source
 from ptft.data.examples import MemoryExamples
 from ptft.data.source import DividedSource
@@ -81,19 +83,32 @@ def trained_on(source: Source, before: Tensor | None) -> Tensor | None:
     return own if before is None else torch.cat([own, before[~torch.isin(before, own)]])
 
 
-def check(source: Source, split: str, known: Tensor | None, path: str, *, allowed: bool) -> str | None:
-    """What to say of examples of a split that a checkpoint at `path` was trained on; None where there are none.
+def _is_other(source: DividedSource, checkpoint: Checkpoint) -> bool:
+    """Whether the data are not those that the checkpoint was trained on."""
+    root = (checkpoint.config or {}).get("dataset", {}).get("root")
+    return not isinstance(root, str) or os.path.realpath(os.path.expanduser(root)) != os.path.realpath(
+        source.root or ""
+    )
 
-    known: identities of what it was trained on. Raises DataError where they are many and not `allowed`.
+
+def check(source: Source, split: str, checkpoint: Checkpoint, *, allowed: bool) -> str | None:
+    """What to say of examples of a split that a checkpoint was trained on; None where there are none.
+
+    What a dataset holds twice in splits of its own is its own affair, as long as it is the checkpoint's dataset.
+    Raises DataError where they are many and not `allowed`.
     """
-    own = None if known is None else identities(source, split)
-    if own is None or known is None or not len(both := torch.isin(own, known).nonzero().flatten()):
+    known = checkpoint.trained_on
+    if known is None or not isinstance(source, DividedSource) or not (source.drawn or _is_other(source, checkpoint)):
         return None
-    assert isinstance(source, DividedSource)
+    own = identities(source, split)
+    if own is None or not len(both := torch.isin(own, known).nonzero().flatten()):
+        return None
     part = source.part(split)
     assert part is not None
     first = source.names(part.split)[int(part.rows[both[0]])]
-    said = f"{len(both)} of {len(own)} {split} {source.noun} were trained on by {path} or what it started from"
+    said = (
+        f"{len(both)} of {len(own)} {split} {source.noun} were trained on by {checkpoint.path} or what it started from"
+    )
     if len(both) > TOLERATED * len(own) and not allowed:
         raise DataError(f"{said}, e.g. {first}; split_overlap=allow measures them all the same")
     return f"{said}, e.g. {first}"

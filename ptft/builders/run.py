@@ -119,8 +119,9 @@ def _trained_on(job: Job, source: Source) -> tuple[list[str], Tensor | None]:
     if job.config.resume:
         return [], before
     allowed = {"val": True, "test": job.config.split_overlap == "allow"}
-    path = checkpoint.path if checkpoint else ""
-    said = [membership.check(source, split, before, path, allowed=allowed[split]) for split in allowed]
+    if checkpoint is None or before is None:
+        return [], membership.trained_on(source, None)
+    said = [membership.check(source, split, checkpoint, allowed=allowed[split]) for split in allowed]
     return [sentence for sentence in said if sentence], membership.trained_on(source, before)
 
 

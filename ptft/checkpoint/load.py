@@ -20,7 +20,7 @@ from torch import Tensor
 from ptft.checkpoint import file as checkpoint_file
 from ptft.checkpoint import state_dict
 from ptft.core import Spec
-from ptft.errors import CheckpointError, PtftError, first_line
+from ptft.errors import CheckpointError, OptionError, PtftError, first_line
 from ptft.runs.registry import latest
 
 WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
@@ -147,9 +147,9 @@ def held_by(path: str) -> Iterator[None]:
     """
     try:
         yield
-    except (PtftError, OSError, MemoryError):
-        raise
     except Exception as error:  # of plain data that can be anything, and what is built from them
+        if isinstance(error, PtftError | OSError | MemoryError) and not isinstance(error, OptionError):
+            raise
         raise CheckpointError(
             f"{path}: what it holds can't be used ({type(error).__name__}: {first_line(error)}); "
             "type other values for the keys that it gives, or choose another file"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from ptft.config.config import plain
 from ptft.config.renamed import current
-from ptft.errors import ConfigError, suggest
+from ptft.errors import ConfigError, OptionError, suggest
 
 PACKAGES = ("ptft", "torch.optim")
 
@@ -77,7 +77,7 @@ def construct(group: str, node: Mapping[str, Any], cls: type[T], *given: Any, **
         if isinstance(value, Mapping) and "_target_" in value:
             raise ConfigError(f"{group}.{key}._target_: refused; only a group itself names a class")
         if must := _misfit(value, kinds[key]):
-            raise ConfigError(f"{group}.{key}={'null' if value is None else value}: must be {must}")
+            raise OptionError(f"{group}.{key}={'null' if value is None else value}: must be {must}")
     return cls(*given, **options, **{key: value for key, value in known.items() if key in takes})
 
 

@@ -52,6 +52,7 @@ class Told(Protocol):
     on_error: str
     whole: bool
     divide_by: str
+    drawn: bool
 
     def note(self, sentence: str) -> None:
         """Of whatever a user may not expect."""
@@ -112,6 +113,7 @@ def divided(told: Told, root: Path, listing: Listing, seed: int) -> dict[str, Li
     """Files that nobody divided: 80, 10 and 10 percent of each class, which is told, or all as "test"."""
     if told.whole:
         return {"test": listing}
+    told.drawn = True
     told.note(f"{root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={seed})")
     base = root if root.is_dir() else root.parent
     keys = [files.relative(path, base) for path in listing.paths] if told.divide_by == "name" else None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Examples
 from ptft.data.files import nfc
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, unknown
 
 NO_LABEL = ("-1", "-1.0")
 """What GLUE's files have where a label is not known."""
@@ -92,6 +92,23 @@ def as_written(key: str, values: Sequence[Any], names: Sequence[str]) -> tuple[s
             raise ConfigError(f"{key}: {value} may be {' or '.join(map(repr, same))}; in YAML write it in quotes")
         found.append(same[0] if len(same) == 1 else nfc(str(value)))
     return tuple(found)
+
+
+def kept_classes(values: Sequence[Any], own: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The names that `dataset.classes` keeps of a dataset's `own`; those of a checkpoint's `known` may be absent there.
+
+    Raises ConfigError for names that are none, named twice, and for none at all.
+    """
+    absent = set(known) - set(own)  # what is measured need not have all that it may have
+    kept = tuple(
+        name for name in as_written("dataset.classes", values, [*dict.fromkeys((*own, *known))]) if name not in absent
+    )
+    for name in kept:
+        if name not in own:
+            raise ConfigError(unknown("dataset.classes", name, own))
+    if len(set(kept)) < len(kept) or not kept:
+        raise ConfigError(f"dataset.classes={list(kept)}: names at least one class, and none twice")
+    return kept
 
 
 def _means(name: str, value: Any) -> bool:

@@ -13,12 +13,10 @@ from torch import Tensor
 
 from ptft.core import Examples, Source, Spec
 from ptft.data.examples import SplitExamples
-from ptft.data.labels import as_written, check_range, to_labels
+from ptft.data.labels import check_range, kept_classes, to_labels
 from ptft.data.stratify import check_amounts, check_choices, check_enough, per_class, stratified_order, without_share
 from ptft.errors import ConfigError, DataError, reads_no_files, unknown
 
-FOLDERS = {"image": "image_folder", "audio": "audio_folder", "text": "table"}
-"""Modality -> the dataset that reads a user's own files."""
 OTHER_CLASS = -1
 """The label of an example whose class is none of the training split's, where `dataset.classes` says which to keep."""
 
@@ -68,6 +66,8 @@ class DividedSource(Source):
     """Whether it reads no files, so that a root could not be heeded."""
     own_classes: tuple[str, ...]
     splits: tuple[str, ...]
+    drawn: bool = False
+    """Whether ptft divided it, or a split of it; else whoever made the dataset did."""
 
     def __init__(
         self,
@@ -92,14 +92,12 @@ class DividedSource(Source):
         self.limit, self.fraction, self.per_class = limit, fraction, per_class
         self.classes = None if classes is None else tuple(classes)
         self.download, self.on_error, self.divide_by, self.seed = download, on_error, divide_by, seed
-        self.left_out: dict[str, str] = {}
-        self.unusable: list[tuple[str, str]] = []
-        self._raw: dict[str, SplitExamples] = {}
-        self._made: dict[str, Examples | None] = {}
+        self.left_out, self.unusable = dict[str, str](), list[tuple[str, str]]()
+        self._raw, self._made = dict[str, SplitExamples](), dict[str, Examples | None]()
         check_amounts(limit, fraction, per_class)
         check_choices(val, on_error, divide_by)
         if self.embedded and root is not None:
-            raise reads_no_files(type(self).__name__, root, FOLDERS[self.modality])
+            raise reads_no_files(type(self).__name__, root, self.modality)
         if on_error == "skip" and not self.skips:
             raise ConfigError(f"dataset.on_error=skip: {type(self).__name__} can leave nothing out; raise works")
         if like is not None and like.modality != self.modality:
@@ -220,6 +218,7 @@ class DividedSource(Source):
         keys = self.known_by(self.train) if share and self.divide_by == "name" else None
         known_by = None if keys is None else [keys[i] for i in whole.rows.tolist()]
         rest, val = without_share(whole.labels, share, self.seed, known_by)
+        self.drawn = self.drawn or share > 0
         return whole.at(rest), whole.at(val)
 
     def _reduced(self, part: Part) -> Part:
@@ -227,9 +226,7 @@ class DividedSource(Source):
         if self.per_class is not None:
             check_enough(part.labels, self.spec.classes, self.per_class, self.noun)
             return part.at(per_class(part.labels, self.per_class, seed))
-        count = self.limit
-        if self.fraction is not None:
-            count = max(1, round(self.fraction * len(part.rows)))
+        count = self.limit if self.fraction is None else max(1, round(self.fraction * len(part.rows)))
         return part if count is None else part.at(stratified_order(part.labels, seed)[:count].sort().values)
 
     def _all(self, split: str) -> Part:
@@ -266,14 +263,7 @@ class DividedSource(Source):
     def _check_classes(self) -> None:
         if self.classes is not None:
             known = self.like.classes if self.whole and self.like is not None else ()
-            self.classes = as_written("dataset.classes", self.classes, [*dict.fromkeys((*self.own_classes, *known))])
-            absent = set(known) - set(self.own_classes)  # what is measured need not have all that it may have
-            self.classes = tuple(name for name in self.classes if name not in absent)
-        for name in self.classes or ():
-            if name not in self.own_classes:
-                raise ConfigError(unknown("dataset.classes", name, self.own_classes))
-        if self.classes is not None and (len(set(self.classes)) < len(self.classes) or not self.classes):
-            raise ConfigError(f"dataset.classes={list(self.classes)}: names at least one class, and none twice")
+            self.classes = kept_classes(self.classes, self.own_classes, known)
 
     def _where(self) -> str:
         return type(self).__name__ if self.root is None else f"dataset.root={self.root}"
@@ -296,3 +286,15 @@ class Shared(TypedDict, total=False):
     seed: int
     like: Spec | None
     whole: bool
+
+
+class Keys(Shared, total=False):
+    """The keys of every dataset of images; `ptft.data.image.source.ImageSource` says what they mean."""
+
+    size: int | Sequence[int] | None
+    channels: int | None
+    fit: str | None
+    crop_pct: float | None
+    interpolation: str | None
+    mean: float | Sequence[float] | None
+    std: float | Sequence[float] | None

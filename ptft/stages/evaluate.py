@@ -45,7 +45,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     split = _split(cfg, source)
     if split != "train":
         allowed = cfg.split_overlap == "allow"
-        overlap = membership.check(source, split, checkpoint.trained_on, checkpoint.path, allowed=allowed)
+        overlap = membership.check(source, split, checkpoint, allowed=allowed)
         source.notes = (*source.notes, *([overlap] if overlap else []))
     examples = _by_checkpoint(checkpoint, source, read_splits(source, (split,), cfg, device, out)[split])
     _header(cfg, out, folder, checkpoint, source, f"{len(examples):,} {split}", device_name(device, chosen))

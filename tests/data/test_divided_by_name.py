@@ -103,7 +103,7 @@ def places(make, kind, options, root, names, **more):
     source = kind(root=make(root, names), divide_by="name", **options, **more)
     found = {}
     for split in ("train", "val", "test"):
-        part = source._part(split)
+        part = source.part(split)
         known = [] if part is None else source.known_by(part.split)
         found |= {known[i]: split for i in ([] if part is None else part.rows.tolist())}
     return found

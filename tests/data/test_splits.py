@@ -15,7 +15,7 @@ from ptft.errors import DataError
 class Heard:
     """Who is told what happens to files."""
 
-    train, on_error, divide_by = "train", "raise", "order"
+    on_error, divide_by, drawn = "raise", "order", False
 
     def __init__(self, train="train", whole=False):
         self.notes, self.train, self.whole = [], train, whole

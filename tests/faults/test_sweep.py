@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from ptft.checkpoint import file as checkpoint_file
 from ptft.config.overrides import Overrides
 from tests.conftest import ROOT, command, contents, refused, status
 
 DATA = ("stage=pretrain", "dataset=digits", "dataset.limit=60", "train.batch_size=16")
-TINY = (*DATA, "model.width=8", "model.channels=[4,8]")
+SIZES = ("model.width=8", "model.channels=[4,8]")
+TINY = (*DATA, *SIZES)
 
 
 def weights(folder):
@@ -84,8 +86,14 @@ def test_row_52_latest_means_what_it_meant_when_the_sweep_began(ptft, tmp_path):
 
 def test_row_53_many_and_odd_overrides_make_short_plain_folders(ptft, tmp_path):
     root = tmp_path / "данные a,b (1)=#[2]"
-    root.mkdir()
-    odd = [f"dataset.root='{root}'", *(f"train.every.{name}=1" for name in ("log", "save", "evaluate"))]
+    for i in range(12):
+        (root / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (20 * i, 0, 0)).save(root / "ab"[i % 2] / f"{i}.png")
+    odd = [
+        "dataset=image_folder",
+        f"dataset.root='{root}'",
+        *(f"train.every.{name}=1" for name in ("log", "save", "evaluate")),
+    ]
     more = [
         "optimizer.weight_decay=0.01,0.02",
         "train.clip=0.5",
@@ -93,7 +101,7 @@ def test_row_53_many_and_odd_overrides_make_short_plain_folders(ptft, tmp_path):
         "device=cpu",
         "train.workers=0",
     ]
-    result = ptft("-m", *TINY, "train.steps=1", *odd, *more, "hydra.sweep.dir=all")
+    result = ptft("-m", "stage=pretrain", *SIZES, "train.steps=1", *odd, *more, "hydra.sweep.dir=all")
     assert result.code == 0, result.text
     assert sorted(path.name for path in (tmp_path / "all").iterdir() if path.is_dir()) == [".sweep", "0", "1"]
     stored = status(tmp_path / "all" / "1")["overrides"]

@@ -2,6 +2,8 @@
 
 import re
 
+from PIL import Image
+
 from tests.conftest import refused
 
 RUN = ("stage=pretrain", "dataset=digits", "dataset.limit=60", "model.width=8", "model.channels=[4,8]", "train.steps=6")
@@ -42,14 +44,18 @@ def test_what_differs_is_in_the_jobs_lines_and_disk_adds_up(ptft):
 
 
 def test_a_job_that_can_t_be_is_named_and_the_first_one_says_the_exit_code(ptft, tmp_path):
-    typed = ("-m", "stage=pretrain", "model.width=8", "train.steps=6", "dataset=digits,image_folder")
-    done = ptft(*typed, "dataset.root=nowhere", "train.batch_size=16,-2", "dry_run=true")
+    for i in range(12):
+        path = tmp_path / "photos" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (20 * i, 0, 0)).save(path)
+    typed = ("-m", "stage=pretrain", "model.width=8", "train.steps=6", "dataset=image_folder")
+    done = ptft(*typed, "dataset.root=photos,nowhere", "train.batch_size=16,-2", "dry_run=true")
     refused(done, 2, "job 1 can't be: train.batch_size=-2", "job 2 can't be: dataset.root", "job 3 can't be")
     assert [line[-1] for line in lines(done.out)[1:]] == ["be"] * 3
-    done = ptft(*typed[:-1], "dataset=image_folder,digits", "dataset.root=nowhere", "dry_run=true")
+    done = ptft(*typed, "dataset.root=nowhere,photos", "dry_run=true")
     refused(done, 3, "job 0 can't be: dataset.root")
-    assert lines(done.out)[1][-1] == "MiB"
-    assert not list(tmp_path.iterdir())
+    assert lines(done.out)[2][-1] == "MiB"
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
 def test_patience_is_looked_at_too(ptft):

@@ -115,7 +115,7 @@ def test_what_is_named_is_measured_all_of_it_by_the_checkpoints_classes(ptft, ki
     assert measured("alone") == ("test", [0, 6, 6])
     whole = write(Path("whole"), "c", "a", count=10)
     assert measured(whole) == ("test", [10, 0, 10])
-    assert sum(measured(whole, "split=test")[1]) == 2
+    assert 0 < sum(measured(whole, "split=test")[1]) < 10
     write(Path("only") / "train", "b", count=3)
     assert measured("only") == ("test", [0, 3, 0])
     for split in ("train", "dev"):

@@ -116,6 +116,7 @@ class Conll(TextSource):
         sentences = {split: [found for file in parts for found in self._parse(file)] for split, parts in files.items()}
         if "" not in sentences:
             return sentences
+        self.drawn = True
         return divide(sentences[""], seed, keys=_keys(sentences[""]) if self.divide_by == "name" else None)
 
     def _parse(self, file: Path) -> list[Tagged]:

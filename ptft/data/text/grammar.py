@@ -125,7 +125,7 @@ class Grammar(CorpusSource):
         **keys: Unpack[CorpusKeys],
     ) -> None:
         if root is not None:
-            raise reads_no_files(type(self).__name__, root, "text")
+            raise reads_no_files(type(self).__name__, root, "text", "text")
         self.sentences = {"train": sentences, "val": held_out, "test": held_out}
         self.rules = grammar()
         bits, size = statistics(self.rules)

@@ -92,6 +92,7 @@ class Squad(TextSource):
             raise ConfigError(f"dataset.stride={stride}: must be at least 1")
         self.stride = stride
         self.questions = _read(self.root, split_seed, self.whole, self.divide_by)
+        self.drawn = self.root.is_file() and not self.whole
         leading = self.leading(self.questions)
         self._leave_out_unanswered(leading)
         self.impossible = any(not question.answers for question in self.questions[leading])

@@ -76,6 +76,7 @@ class TableTexts(RowTexts):
         self.files = split_files(self.root, split_of, expected, self.whole)
         if "" in self.files:
             rows = self.rows("")
+            self.drawn = True
             known_by = text_keys(rows) if self.divide_by == "name" else None
             self._rows |= divide(rows, split_seed, [str(row.label) for row in rows], known_by)
         for split in [split for split in self.files if split not in (self.train, "")]:

@@ -73,7 +73,7 @@ def test_every_mode_trains_the_same_and_is_changed_on_resume(ptft, tmp_path, mon
 
 def test_files_that_were_left_out_beforehand_make_another_order(ptft, photos, monkeypatch):
     """So a run that knew them is not continued as one that does not; in memory and on the disk they are the same."""
-    (photos / "train" / "dark" / "07.jpg").write_text("no")
+    (photos / "train" / "dark" / "06.jpg").write_text("no")
     monkeypatch.setenv("KILL_AT", "SIGTERM step 5")
     assert ptft(*RUN, "dataset.on_error=skip", "hydra.run.dir=run").code == 143
     go_on = ("resume=run", "trusted=[tests.helpers.self_killing]")
