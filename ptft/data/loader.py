@@ -259,7 +259,9 @@ def _received(batches: Iterator[Batch | _Sent | PtftError], workers: set[BasePro
         batch = next(batches)
         batch = batch.unpacked() if isinstance(batch, _Sent) else batch
     except (RuntimeError, OSError, EOFError) as error:  # a tensor of a worker that just died is a broken connection
-        connection.wait([process.sentinel for process in workers], timeout=1)
+        ended = connection.wait([process.sentinel for process in workers], timeout=1)
+        for process in (each for each in workers if each.sentinel in ended):
+            process.join(1)  # its files are closed a moment before its exit code can be read
         failure = worker_failure(error, [process.exitcode or 0 for process in workers]) or understood(error)
         if failure is None and isinstance(error, EOFError | ConnectionError):
             failure = worker_failure(RuntimeError("DataLoader lost a worker"))  # whose exit code nobody could read
