@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ptft.checkpoint.load import Checkpoint
 from ptft.core import Examples, Source
-from ptft.data.examples import MemoryExamples
+from ptft.data.examples import SplitExamples
 from ptft.data.source import DividedSource
 from ptft.errors import DataError
 from ptft.runtime.system import write_text
@@ -24,22 +24,27 @@ TOLERATED = 0.01
 """Up to this share of a split may have been trained on and is only told: public sets hold some texts twice."""
 
 
-def write(folder: Path, source: Source, splits: Mapping[str, Examples]) -> None:
+def write(folder: Path, source: Source, splits: Mapping[str, Examples], skipped: Iterable[int] = ()) -> None:
     """`split.csv`: every example's name, its split, and why it is in none. Raises StorageError.
 
-    splits: the examples as they are trained on, which know what of them could not be read.
+    splits: the examples as they are trained on, which know what of them could not be read beforehand. skipped: which of
+    those to train on could not be read when they were due.
     """
     if not isinstance(source, DividedSource):
         return
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(("name", "split", "left out because"))
-    rows.writerows(_rows(source, splits))
+    lost = {
+        split: set(examples.unreadable) for split, examples in splits.items() if isinstance(examples, SplitExamples)
+    }
+    lost["train"] = {*lost.get("train", ()), *skipped}
+    rows.writerows(_rows(source, lost))
     rows.writerows((name, "", why) for name, why in source.unusable)
     write_text(folder / FILE, out.getvalue())
 
 
-def _rows(source: DividedSource, splits: Mapping[str, Examples]) -> Iterator[tuple[str, str, str]]:
+def _rows(source: DividedSource, lost: Mapping[str, Collection[int]]) -> Iterator[tuple[str, str, str]]:
     parts = {split: part for split in SPLITS if (part := source.part(split)) is not None}
     for own in dict.fromkeys(part.split for part in parts.values()):
         names = source.names(own)
@@ -48,8 +53,7 @@ def _rows(source: DividedSource, splits: Mapping[str, Examples]) -> Iterator[tup
             rows = part.rows.tolist() if part.split == own else []
             for row in rows:
                 place[row], why[row] = split, ""
-            examples = splits.get(split)
-            for index in examples.unreadable if rows and isinstance(examples, MemoryExamples) else ():
+            for index in lost.get(split, ()) if rows else ():
                 place[rows[index]], why[rows[index]] = "", "can't be read"
         yield from zip(names, place, why, strict=True)
 
@@ -83,12 +87,11 @@ def trained_on(source: Source, before: Tensor | None) -> Tensor | None:
     return own if before is None else torch.cat([own, before[~torch.isin(before, own)]])
 
 
-def _is_other(source: DividedSource, checkpoint: Checkpoint) -> bool:
-    """Whether the data are not those that the checkpoint was trained on."""
-    root = (checkpoint.config or {}).get("dataset", {}).get("root")
-    return not isinstance(root, str) or os.path.realpath(os.path.expanduser(root)) != os.path.realpath(
-        source.root or ""
-    )
+def is_other_root(checkpoint: Checkpoint, root: object) -> bool:
+    """Whether a dataset's root is not the one that the checkpoint was trained on."""
+    dataset = (checkpoint.config or {}).get("dataset")
+    theirs = dataset.get("root") if isinstance(dataset, dict) else None
+    return theirs is None or os.path.realpath(os.path.expanduser(str(theirs))) != os.path.realpath(str(root))
 
 
 def check(source: Source, split: str, checkpoint: Checkpoint, *, allowed: bool) -> str | None:
@@ -98,7 +101,11 @@ def check(source: Source, split: str, checkpoint: Checkpoint, *, allowed: bool) 
     Raises DataError where they are many and not `allowed`.
     """
     known = checkpoint.trained_on
-    if known is None or not isinstance(source, DividedSource) or not (source.drawn or _is_other(source, checkpoint)):
+    if (
+        known is None
+        or not isinstance(source, DividedSource)
+        or not (source.drawn or is_other_root(checkpoint, source.root))
+    ):
         return None
     own = identities(source, split)
     if own is None or not len(both := torch.isin(own, known).nonzero().flatten()):

@@ -25,6 +25,7 @@ from ptft.errors import ConfigError, first_line
 
 LARGEST = 100_000
 """Keys and values that a file may hold; ten lines of aliases of aliases stand for billions."""
+ALIAS = re.compile(r"(?m)(?:^|[\s\[{,:-])\*\w")
 NOTES = ("_rules_", "_test_")
 """What a YAML file says beside its keys: what their values must be (ptft.config.rules), and what a test of it types."""
 
@@ -85,7 +86,7 @@ def load(file: Path) -> tuple[str, DictConfig | ListConfig]:
     """The text of a YAML file, and what it says, of which nothing is resolved. Raises ConfigError."""
     try:
         text = file.read_text(encoding="utf-8")
-        if "*" in text and (size := _size(yaml.compose(text, Loader=yaml.SafeLoader), {})) > LARGEST:
+        if ALIAS.search(text) and (size := _size(yaml.compose(text, Loader=yaml.SafeLoader), {})) > LARGEST:
             raise ConfigError(f"{file}: its aliases stand for {size:,} keys and values; at most {LARGEST:,} are read")
         return text, OmegaConf.load(StringIO(text))
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError) as error:

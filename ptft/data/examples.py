@@ -25,7 +25,12 @@ PART = 2**24
 
 
 class SplitExamples(Examples):
-    """All examples of a split, of which a source chooses some. They are in memory, or yet to be read or made."""
+    """All examples of a split, of which a source chooses some. They are in memory, or yet to be read or made.
+
+    unreadable: which of the examples that they were made of were left out.
+    """
+
+    unreadable: list[int] | tuple[()] = ()
 
     @abstractmethod
     def at(self, rows: Tensor, labels: Tensor | None = None) -> SplitExamples:
@@ -49,10 +54,7 @@ class MemoryExamples(SplitExamples):
 
     rows: long [n], which examples of `base` these are, so that parts of a set share its memory; None for all in order.
     notes: sentences about how they came into memory, e.g. how many files were left out.
-    unreadable: which of the examples that they were made of were left out.
     """
-
-    unreadable: list[int] | tuple[()] = ()
 
     def __init__(
         self, base: Tensor, labels: Tensor | None, notes: tuple[str, ...] = (), rows: Tensor | None = None

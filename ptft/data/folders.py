@@ -53,6 +53,7 @@ class Told(Protocol):
     whole: bool
     divide_by: str
     drawn: bool
+    unusable: list[tuple[str, str]]
 
     def note(self, sentence: str) -> None:
         """Of whatever a user may not expect."""
@@ -232,6 +233,7 @@ def _list_table(file: Path, media: Media, labelled: bool, unusable: Unusable, to
         kept = _with_label(rows, unusable, told) if labelled else rows
         if said := unusable.note(len(kept), str(file)):
             told.note(said)
+            told.unusable += [(error.where, error.what) for error in unusable.errors]
     except RowError as error:
         raise DataError(f"dataset.root: {error}") from error
     listings = {row.split: Listing([], []) for row in rows}

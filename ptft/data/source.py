@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, NamedTuple, TypedDict
 
@@ -53,7 +54,6 @@ class DividedSource(Source):
     like: the Spec of the checkpoint that a run starts from.
     whole: whether nothing is trained on and all that there is is measured: no training split is needed, and what comes
         undivided is the test split.
-
     Raises ConfigError for values that can't work together.
     """
 
@@ -66,8 +66,7 @@ class DividedSource(Source):
     """Whether it reads no files, so that a root could not be heeded."""
     own_classes: tuple[str, ...]
     splits: tuple[str, ...]
-    drawn: bool = False
-    """Whether ptft divided it, or a split of it; else whoever made the dataset did."""
+    drawn: bool = False  # whether ptft divided it, or a split of it; else whoever made the dataset did
 
     def __init__(
         self,
@@ -197,20 +196,21 @@ class DividedSource(Source):
             return None
         if len(part.rows) == 0:
             hints = {"val": "; dataset.val=null trains without one", "test": "; dataset.test=null leaves it out"}
-            hint = hints.get(name, "; see dataset.train")
-            raise DataError(f"{self._where()}: the {name} split ({part.split}) holds no {self.noun}{hint}")
+            said = f"{self._where()}: the {name} split ({part.split}) holds no {self.noun}"
+            raise DataError(said + hints.get(name, "; see dataset.train"))
         return self.choose(part)
 
     def part(self, name: str) -> Part | None:
         """Which examples are "train", "val" or "test"."""
         if name == "train":
-            return self._reduced(self._divided()[0])
+            return self._reduced(self._divided[0])
         if name == "test":
             return None if self.test is None else self._all(self.test)
         if name != "val" or self.val is None:
             return None
-        return self._all(self.val) if isinstance(self.val, str) else self._divided()[1]
+        return self._all(self.val) if isinstance(self.val, str) else self._divided[1]
 
+    @cached_property
     def _divided(self) -> tuple[Part, Part]:
         """The split to train on without the fraction that is val, and that fraction; they share no example."""
         whole = self._all(self.train)

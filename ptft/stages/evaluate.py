@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from ptft.builders import components, membership
@@ -80,8 +79,7 @@ def _is_other_data(job: Job) -> bool:
     root, typed, checkpoint = job.config.dataset.get("root"), job.overrides.typed, job.checkpoint
     if root is None or job.config.split or not (typed.get("dataset.root") or typed.get("dataset")):
         return False
-    stored = checkpoint.config["dataset"].get("root") if checkpoint and checkpoint.config else None
-    return stored is None or os.path.realpath(os.path.expanduser(str(stored))) != os.path.realpath(str(root))
+    return checkpoint is not None and membership.is_other_root(checkpoint, root)
 
 
 def _check_classes(checkpoint: Checkpoint, source: Source) -> None:

@@ -112,6 +112,7 @@ def _train(
         train = fit(t, loggers, lambda better: _save(r, folder, writer, better=better))
     if skipped := len(r.execution.loader.skipped):
         out.say(f"{skipped} unreadable files were left out of the batches (dataset.on_error=skip)", "yellow")
+        membership.write(folder.path, r.inputs.source, r.inputs.splits, r.execution.loader.skipped)
     return train
 
 

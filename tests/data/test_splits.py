@@ -18,7 +18,7 @@ class Heard:
     on_error, divide_by, drawn = "raise", "order", False
 
     def __init__(self, train="train", whole=False):
-        self.notes, self.train, self.whole = [], train, whole
+        self.notes, self.train, self.whole, self.unusable = [], train, whole, []
 
     def note(self, sentence):
         self.notes.append(sentence)

@@ -100,19 +100,40 @@ def test_a_finetune_knows_what_its_whole_line_was_trained_on(ptft, tmp_path):
     assert ptft(*fresh).code == 0
 
 
-def test_what_is_left_out_is_listed_with_its_reason(ptft, tmp_path):
+@pytest.mark.parametrize("kind", ["images", "recordings"])
+def test_what_can_not_be_read_is_listed_whenever_that_is_noticed(ptft, tmp_path, kind):
+    make, *options = KINDS[kind]
+    root = make(tmp_path / "data")
+    fixed = "dataset.size=8" if kind == "images" else "dataset.rate=8000"
+    typed = ("stage=pretrain", *options, f"dataset.root={root}", *RUN, "objective=classify", fixed)
+    assert ptft(*typed, "hydra.run.dir=whole").code == 0
+    name = next(row["name"] for row in listed(tmp_path / "whole") if row["split"] == "train")
+    (root / name).write_bytes(b"nothing of the kind")
+    for cache in ("auto", "off"):
+        done = ptft(*typed, "dataset.on_error=skip", f"dataset.cache={cache}", f"hydra.run.dir={cache}")
+        assert done.code == 0, done.text
+        left = [row for row in listed(tmp_path / cache) if not row["split"]]
+        assert left == [{"name": name, "split": "", "left out because": "can't be read"}], cache
+
+
+def test_what_is_not_chosen_is_listed_with_the_key(ptft, tmp_path):
     root = images(tmp_path / "data")
-    (root / "a/0.png").write_bytes(b"no image")
-    typed = ("stage=pretrain", *KINDS["images"][1:], f"dataset.root={root}", *RUN, "dataset.size=8")
-    assert ptft(*typed, "dataset.on_error=skip", "hydra.run.dir=run").code == 0
-    assert [row for row in listed(tmp_path / "run") if not row["split"]] == [
-        {"name": "a/0.png", "split": "", "left out because": "can't be read"}
-    ]
-    (root / "a/0.png").unlink()
-    assert ptft(*typed, "dataset.per_class=15", "hydra.run.dir=few").code == 0
+    typed = ("stage=pretrain", *KINDS["images"][1:], f"dataset.root={root}", *RUN, "dataset.per_class=15")
+    assert ptft(*typed, "hydra.run.dir=few").code == 0
     rows = listed(tmp_path / "few")
     assert sum(row["split"] == "train" for row in rows) == 30
     assert {row["left out because"] for row in rows if not row["split"]} == {"dataset.per_class=15"}
+
+
+def test_rows_of_a_list_that_name_nothing_are_listed(ptft, tmp_path):
+    root = images(tmp_path / "data")
+    files = sorted(root.rglob("*.png"))
+    lines = ["path,label", *(f"{path.relative_to(root)},{path.parent.name}" for path in files), "a/1.png,"]
+    (root / "list.csv").write_text("\n".join(lines))
+    typed = ("stage=pretrain", *KINDS["images"][1:], f"dataset.root={root / 'list.csv'}", *RUN)
+    assert ptft(*typed, "dataset.on_error=skip", "hydra.run.dir=run").code == 0
+    last = {"name": f"{root / 'list.csv'}:62", "split": "", "left out because": "has no label"}
+    assert listed(tmp_path / "run")[-1] == last
 
 
 def test_lines_that_can_not_be_used_are_listed(ptft, tmp_path):

@@ -1,5 +1,7 @@
 """How often a run evaluates: what `auto` comes to, epochs, and minutes of training by the clock."""
 
+import itertools
+
 import pytest
 
 from ptft.train.every import COST, PASSES, TIMES, Every, steps_apart
@@ -109,7 +111,7 @@ def test_minutes_of_training_say_when_the_next_evaluation_is_due(tmp_path, clock
     between = round(10 / per_step + 0.4999)
     assert 1 < between < 10
     assert len(evaluated(tmp_path)) > 2
-    gaps = [b - a for a, b in zip([0, *evaluated(tmp_path)], evaluated(tmp_path), strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise([0, *evaluated(tmp_path)])]
     assert all(abs(gap - between) <= 1 for gap in gaps[:-1])
 
 

@@ -69,6 +69,7 @@ class AudioManifest(AudioSource):
         rows = self._labelled(rows, column, unusable)
         if said := unusable.note(len(rows), str(self.root)):
             self.note(said)
+            self.unusable += [(error.where, error.what) for error in unusable.errors]
         if not rows:
             raise DataError(f"dataset.root={self.root}: lists no recordings; {EXPECTED}")
         self.units = units if column == "text" else None

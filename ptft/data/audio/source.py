@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,10 @@ class FileRecordings(OnDemandRecordings):
         return str(self.paths[index])
 
     def identities(self) -> Tensor | None:
+        return self._identities
+
+    @cached_property
+    def _identities(self) -> Tensor | None:
         found = files.identities(self.paths)
         if found is None:
             return None

@@ -82,6 +82,10 @@ class FileExamples(OnDemandExamples):
         return str(self.paths[index])
 
     def identities(self) -> Tensor | None:
+        return self._identities
+
+    @cached_property
+    def _identities(self) -> Tensor | None:
         found = files.identities(self.paths)
         return None if found is None else numbers(found)
 

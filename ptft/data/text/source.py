@@ -6,6 +6,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -94,9 +95,14 @@ class TextSource(DividedSource):
         return torch.zeros(len(self.loaded(split)), dtype=torch.long)
 
     def identities(self, split: str) -> Tensor:
-        keys = self.known_by(split)
-        assert keys is not None
-        return numbers(hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest() for key in keys)
+        if split not in self._identities:
+            texts = (key.encode("utf-8", "surrogateescape") for key in self.known_by(split) or ())
+            self._identities[split] = numbers(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
+        return self._identities[split]
+
+    @cached_property
+    def _identities(self) -> dict[str, Tensor]:
+        return {}
 
     def fingerprint(self) -> str:
         spec = self.spec.to_dict()
