@@ -1,4 +1,4 @@
-# make demo: pretrain on glyphs, finetune on real digits, offline.   make test: all checks.   make bench: speed (BENCH='survey --root DIR').   make docs: the tables of conf/README.md.   make fuzz: damaged files for every reader (FUZZ='--minutes 10 table').   make kills: runs killed at random moments.   All set themselves up.
+# make demo: pretrain on glyphs, finetune on real digits, offline.   make test: all checks.   make bench: speed (BENCH='survey --root DIR').   make docs: the tables of conf/README.md.   make gpu: what a GPU must do right, and how fast (GPU='--root DIR').   make fuzz: damaged files for every reader (FUZZ='--minutes 10 table').   make kills: runs killed at random moments.   All set themselves up.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ WORKERS ?= 2
 PRETRAINED := outputs/demo-pretrain
 FINETUNED := outputs/demo-finetune
 
-.PHONY: demo test bench docs fuzz kills lint format clean
+.PHONY: demo test bench gpu docs fuzz kills lint format clean
 
 demo: $(VENV)/.installed
 	rm -rf $(PRETRAINED) $(FINETUNED)
@@ -19,6 +19,9 @@ test: lint
 
 bench: $(VENV)/.tools
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+gpu: $(VENV)/.tools
+	$(BIN)/python -m tests.gpu $(GPU)
 
 docs: $(VENV)/.tools
 	$(BIN)/python -m tests.helpers.conf_readme

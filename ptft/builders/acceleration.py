@@ -8,22 +8,47 @@ from typing import Any
 
 import torch
 
-from ptft.core import Objective
+from ptft.config.config import Config
+from ptft.core import Examples, Objective
 from ptft.errors import ConfigError
 from ptft.runtime.device import tf32
 from ptft.train.activation_checkpointing import checkpoint_activations
 from ptft.train.cuda_graph import StepGraph
 from ptft.train.loop import gradients
 from ptft.train.state import Training
+from ptft.validators import is_plan
+
+KNOWN = ("ptft.models.image.", "ptft.models.text.", "ptft.models.hub.torchvision")
+"""Modules of models whose training step is known to do nothing but work on the device."""
 
 
-def graph(t: Training, batch_size: int, name: str) -> StepGraph:
-    """What records a step of `t` as a CUDA graph. Raises ConfigError where that can't be; name: the objective's."""
-    if not t.objective.capturable:
+def graph(t: Training, cfg: Config, train: Examples) -> StepGraph | None:
+    """What records a step of `t` as a CUDA graph, where `train.cuda_graph` asks for it. Raises ConfigError where it
+    is true and that can't be. train: the training split.
+    """
+    typed, name = cfg.train.cuda_graph, cfg.names.objective
+    if typed == "auto" and not _records(t, cfg, train):
+        return None
+    if typed is True and not t.objective.capturable:
         raise ConfigError(f"train.cuda_graph=true: a step of objective={name} can't be recorded; set it to false")
-    if t.device.type != "cuda":
+    if typed is True and t.device.type != "cuda":
         raise ConfigError(f"train.cuda_graph=true: needs device=cuda, not {t.device.type}; set it to false")
-    return StepGraph(partial(gradients, t), t.optimizer, t.parameters, batch_size, t.device)
+    if typed is False:
+        return None
+    options = (t.optimizer, t.parameters, cfg.train.batch_size, t.device)
+    return StepGraph(partial(gradients, t), *options, where_faster=typed == "auto")
+
+
+def _records(t: Training, cfg: Config, train: Examples) -> bool:
+    """Whether a step may be recorded without being asked: on CUDA, for batches of one shape.
+
+    What a step does outside of the device is done once, while it is recorded. So nobody else's code is: a model of the
+    user's own may count its steps.
+    """
+    ours = type(t.objective).__module__.startswith("ptft.") and type(t.objective.backbone).__module__.startswith(KNOWN)
+    others = cfg.train.compile or cfg.train.checkpoint_activations or is_plan(cfg.finetune.train) or t.scaler
+    uneven = cfg.train.tokens or (train.lengths is not None and bool((train.lengths != train.lengths[0]).any()))
+    return t.device.type == "cuda" and ours and t.objective.capturable and not (others or uneven)
 
 
 def decisions(task: Objective, train: Mapping[str, Any], device: torch.device, precision: str) -> list[str]:
@@ -31,10 +56,16 @@ def decisions(task: Objective, train: Mapping[str, Any], device: torch.device, p
     notes = []
     if tf32(train["tf32"], device) and precision == "fp32":
         notes.append("fp32 multiplies in TF32; train.tf32=false keeps all its digits, at a fraction of the speed")
-    if train["cuda_graph"] and device.type == "cuda":
-        notes.append("steps are recorded and replayed as a CUDA graph")
     if train["checkpoint_activations"]:
         count = checkpoint_activations(task.backbone)
         none = "train.checkpoint_activations: this model has no blocks to compute again"
         notes.append(f"the activations of {count} blocks are computed again for their gradients" if count else none)
     return notes
+
+
+def recording(graph: StepGraph | None) -> list[str]:
+    """What is to be said of it."""
+    if graph is None:
+        return []
+    where = ", where launching them would take longer; train.cuda_graph=false leaves that" if graph.where_faster else ""
+    return [f"steps are recorded once and replayed as a CUDA graph{where}"]

@@ -96,6 +96,7 @@ def build(job: Job, out: Console) -> Run:
     task = objective(cfg, given)
     execution = executed(cfg, given, task)
     trained = training(cfg, given, task, execution)
+    recorded = acceleration.recording(trained.graph)
     meta = given.start.meta if given.start and cfg.resume else {}
     return Run(
         cfg=cfg.merged(_settled(task, execution, trained.every)),
@@ -105,7 +106,7 @@ def build(job: Job, out: Console) -> Run:
         transfer=meta.get("transfer") if cfg.resume else task.transfer.to_dict() if task.transfer else None,
         parent=meta.get("parent") if cfg.resume else given.start.parent if given.start else None,
         trained_on=taught,
-        notes=[*_notes(job.checkpoint, given, task), *overlap, *task.notes, *execution.notes],
+        notes=[*_notes(job.checkpoint, given, task), *overlap, *task.notes, *execution.notes, *recorded],
     )
 
 
@@ -191,8 +192,7 @@ def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Tr
     )
     if options.patience and not cfg.resume:
         check_patience(t, options.every.evaluate)
-    if options.cuda_graph:
-        t.graph = acceleration.graph(t, options.batch_size, cfg.names.objective)
+    t.graph = acceleration.graph(t, cfg, given.splits["train"])
     if options.monitor:
         _check_monitor(t)
     return t

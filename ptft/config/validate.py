@@ -58,7 +58,7 @@ RULES: dict[str, Rule] = {
     "train.keep_memory": FLAG,
     "train.compile": FLAG,
     "train.tf32": FLAG,
-    "train.cuda_graph": FLAG,
+    "train.cuda_graph": auto(FLAG),
     "train.checkpoint_activations": FLAG,
     "train.patience": optional(COUNT),
     "train.every.log": auto(COUNT),

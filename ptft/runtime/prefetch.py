@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import torch
 
@@ -10,20 +10,22 @@ from ptft.core import Batch
 
 
 def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """The batches on `device`, in their order; on a CPU they are passed on as they are.
+    """The batches on `device`, in their order; on a CPU they are passed on as they are. Leaving early closes `batches`.
 
     On cuda they are copied from pinned memory over a stream of their own. The loop never waits for the device, so it
     asks for a batch while the device still computes the one before: the copy then runs beside it, and no batch is read
     before it is asked for, so an unreadable example is an error at its own step. What is there already is not copied.
-    Not yet measured on a GPU.
     """
-    if device.type != "cuda":
+    copying = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+    try:
         for batch in batches:
-            yield {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        return
-    copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    for batch in batches:
-        yield _copied(batch, device, copying)
+            if copying is None:
+                yield {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+            else:
+                yield _copied(batch, device, copying)
+    finally:  # Python 3.12 leaves a generator open where the one that reads from it is closed
+        if isinstance(batches, Generator):
+            batches.close()
 
 
 def _copied(batch: Batch, device: torch.device, copying: torch.cuda.Stream) -> Batch:

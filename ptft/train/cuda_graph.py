@@ -1,10 +1,11 @@
 """A training step as a CUDA graph: recorded once and replayed, so that the CPU launches one thing instead of hundreds.
 
-After the section "CUDA Graphs" of the notes "CUDA semantics" in PyTorch's documentation. Not yet run on a GPU.
+After the section "CUDA Graphs" of the notes "CUDA semantics" in PyTorch's documentation.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ from ptft.errors import ConfigError
 WARM_UP = 3
 """Steps before the recording, in which libraries choose their kernels and the optimizer makes its state."""
 
+BOUND = 0.7
+"""Share of a step's time that the CPU takes to launch it, from which on the launching is what a recording saves."""
+
 Outcome = tuple[dict[str, Tensor], Tensor]
 """What the first part of a step returns: named sums, and the gradients' norm."""
 
@@ -29,9 +33,11 @@ class StepGraph:
         the batch's tensors, the weights and the GPU's random numbers, whose state a replay moves on as a step does.
     batch_size: only batches of so many examples are recorded and replayed; others, the last one of an epoch, run as
         they are. So do the first WARM_UP ones, on the stream of the recording. Every call is one step, whichever way.
+    where_faster: record only where launching the last of these took the CPU most of its time, and leave the steps as
+        they are where one can't be recorded or memory does not suffice for it.
 
     The optimizer's step is recorded too where it can be (Adam, AdamW), with its rates in tensors that `set_lr` fills;
-    else it follows the replay. Raises ConfigError where a step can't be recorded.
+    else it follows the replay. Raises ConfigError where a step can't be recorded, without `where_faster`.
     """
 
     def __init__(
@@ -41,9 +47,12 @@ class StepGraph:
         parameters: Sequence[Tensor],
         batch_size: int,
         device: torch.device,
+        *,
+        where_faster: bool = False,
     ) -> None:
         self.gradients, self.optimizer, self.parameters = gradients, optimizer, parameters
-        self.batch_size, self.device = batch_size, device
+        self.batch_size, self.device, self.where_faster = batch_size, device, where_faster
+        self.off = False
         self.whole = capturable(optimizer)
         if self.whole:
             live_in_tensors(optimizer, device)
@@ -52,16 +61,18 @@ class StepGraph:
 
     def __call__(self, batch: Batch) -> Outcome:
         """One training step on the batch, which is on the GPU. The outcome's tensors are the caller's."""
-        if len(batch["input"]) != self.batch_size:
+        if self.off or len(batch["input"]) != self.batch_size:
             return self._step(batch)
         if (key := self._key(batch)) != self.key:
             self._forget(key)
         if self.graph is None:
             self.warm += 1
-            if self.warm <= WARM_UP:
+            if self.warm < WARM_UP or (self.warm == WARM_UP and not self.where_faster):
                 return self._beside(batch)
+            if self.warm == WARM_UP:
+                return self._timed(batch)
             self._record(batch)
-        return self._replay(batch)
+        return self._step(batch) if self.off else self._replay(batch)
 
     def _key(self, batch: Batch) -> tuple[Any, ...]:
         """What a recording is good for: the shapes and types of a batch, and the parameters that learn."""
@@ -93,20 +104,38 @@ class StepGraph:
         usual.wait_stream(self.stream)
         return outcome
 
+    def _timed(self, batch: Batch) -> Outcome:
+        """A step beside, alone on the device; no other is recorded where the device was busy long after its launch."""
+        torch.cuda.synchronize(self.device)
+        began = time.perf_counter()
+        outcome = self._beside(batch)
+        launched = time.perf_counter() - began
+        torch.cuda.synchronize(self.device)
+        self.off = launched < BOUND * (time.perf_counter() - began)
+        return outcome
+
     def _record(self, batch: Batch) -> None:
         """Records a step without running it. Its inputs, gradients and outcome keep their places from now on."""
         self.inputs = {name: value.clone() for name, value in batch.items()}
-        graph = torch.cuda.CUDAGraph()
+        graph, random = torch.cuda.CUDAGraph(), torch.cuda.get_rng_state(self.device)
         try:
             # Threads that pin memory for the next batches may go on meanwhile.
             with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
                 self.outcome = self._step(self.inputs) if self.whole else self.gradients(self.inputs)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            first = error.__context__ or error  # ending a recording that failed is an error too, which says less
-            reason = str(first).strip().split("\n")[0]
-            raise ConfigError(f"train.cuda_graph=true: a step can't be recorded ({reason}); set it to false") from error
+            _release_generator(self.device, random)
+            if not self.where_faster:
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise
+                first = error.__context__ or error  # ending a recording that failed is an error too, which says less
+                reason = str(first).strip().split("\n")[0]
+                said = f"train.cuda_graph=true: a step can't be recorded ({reason}); set it to false"
+                raise ConfigError(said) from error
+            self._forget(())
+            self.off = True
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+            return
         self.graph = graph
         self.grads = [parameter.grad for parameter in self.parameters]
 
@@ -122,6 +151,14 @@ class StepGraph:
             self.optimizer.step()
         sums, norm = self.outcome
         return {name: value.clone() for name, value in sums.items()}, norm.clone()
+
+
+def _release_generator(device: torch.device, state: Tensor) -> None:
+    """Gives the device's generator a `state` of its own: a recording that failed keeps hold of the one it had."""
+    fresh = torch.Generator(device)
+    fresh.set_state(state)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    torch.cuda.default_generators[index].graphsafe_set_state(fresh.graphsafe_get_state())
 
 
 def capturable(optimizer: Optimizer) -> bool:

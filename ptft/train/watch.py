@@ -13,29 +13,42 @@ from ptft.core import Batch
 from ptft.errors import NotFiniteError
 from ptft.train.state import Progress, Training
 
+UNREAD = 1000
+"""Steps whose losses are left on the device at the most, without a look at them."""
+
 
 class FiniteCheck:
     """Notices a loss or gradient that is not finite: on the CPU before the optimizer step, which costs nothing there.
 
-    On other devices the first bad step is remembered without waiting for the device, and read before anything is
-    logged, evaluated or saved, so no checkpoint ever holds spoiled weights.
+    On other devices they are kept there without waiting for the device, and read before anything is logged, evaluated
+    or saved, so no checkpoint ever holds spoiled weights.
     """
 
     def __init__(self, t: Training) -> None:
         self.t = t
-        self.bad = torch.full((), -1, device=t.device)
+        self.unread: list[Tensor] = []
+        self.first = 0
 
     def add(self, value: Tensor) -> None:
+        """A scalar of the step that the progress is at."""
         step = self.t.progress.step
         if value.device.type == "cpu":
             if not math.isfinite(value):
                 self._fail(step)
-        else:
-            self.bad = torch.where(~value.isfinite() & (self.bad < 0), step, self.bad)
+            return
+        if not self.unread:
+            self.first = step
+        self.unread.append(value)
+        if len(self.unread) == UNREAD:
+            self.check()
 
     def check(self) -> None:
-        if self.bad.device.type != "cpu" and (step := int(self.bad)) >= 0:
-            self._fail(step)
+        """Raises NotFiniteError naming the first step that was not finite."""
+        if not self.unread:
+            return
+        bad, self.unread = ~torch.stack(self.unread).isfinite(), []
+        if step := int((bad * torch.arange(len(bad), 0, -1, device=bad.device)).max()):
+            self._fail(self.first + len(bad) - step)
 
     def _fail(self, step: int) -> None:
         rate = self.t.optimizer.param_groups[-1]["lr"]

@@ -21,6 +21,7 @@ class CausalLM(Objective):
     """The loss of every real token but the first, with the embedding as the output's matrix (Press & Wolf 2017)."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"input", "mask"})
+    capturable: ClassVar[bool] = True
     backbone: TokenBackbone
     byte_lengths: Tensor
 

@@ -28,13 +28,15 @@ class TokenMasks(nn.Module):
     seed: Tensor
     step: Tensor
     ordinary: Tensor
+    is_ordinary: Tensor
 
     def __init__(self, spec: Spec, share: float, whole_words: bool = False) -> None:
         super().__init__()
         self.tokenizer, self.share, self.whole_words = tokenizer_of(spec), share, whole_words
         self.register_buffer("seed", torch.randint(2**62, ()))
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
-        self.register_buffer("ordinary", self.tokenizer.byte_lengths.nonzero().flatten(), persistent=False)
+        self.register_buffer("is_ordinary", self.tokenizer.byte_lengths > 0, persistent=False)
+        self.register_buffer("ordinary", self.is_ordinary.nonzero().flatten(), persistent=False)
 
     def advance(self) -> None:
         self.step += 1
@@ -49,7 +51,7 @@ class TokenMasks(nn.Module):
         if self.whole_words:
             word = self.tokenizer.starts_word(ids).cumsum(1) - 1
             choice = choice.gather(1, word.clamp(min=0))
-        return (choice < self.share) & real & torch.isin(ids, self.ordinary), chances[1:]
+        return (choice < self.share) & real & self.is_ordinary[ids], chances[1:]
 
     def random_ids(self, chance: Tensor) -> Tensor:
         """Numbers in 0..1 -> ordinary ids, each as likely."""

@@ -32,6 +32,7 @@ class MAE(Unlabelled):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"image"})
+    capturable: ClassVar[bool] = True
     backbone: TokenBackbone
 
     def __init__(

@@ -26,6 +26,7 @@ class Rotation(Unlabelled):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"image"})
+    capturable: ClassVar[bool] = True
 
     def __init__(self, backbone: Backbone, spec: Spec, **options: Any) -> None:
         super().__init__(backbone, spec, **options)

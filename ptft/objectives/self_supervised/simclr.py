@@ -29,6 +29,7 @@ class SimCLR(Unlabelled):
     """
 
     whole_batch: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
 
     def __init__(
         self,

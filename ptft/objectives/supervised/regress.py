@@ -23,6 +23,7 @@ class Regress(Objective):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"input", "label"})
+    capturable: ClassVar[bool] = True
     target_mean: Tensor
     target_std: Tensor
 
