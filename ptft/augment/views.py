@@ -15,6 +15,15 @@ from ptft.errors import ConfigError
 KINDS: dict[str, type[nn.Module]] = {"image": Views, "audio": SpectrogramViews}
 
 
+HOW = frozenset({"padding", "size", "time_width", "freq_width"})
+"""Options that say how a view is made and switch none on."""
+
+
+def changes(options: Mapping[str, Any] | None) -> bool:
+    """Whether views of these options ever differ from what they are of."""
+    return any(value for key, value in (options or {}).items() if key not in HOW)
+
+
 def views(spec: Spec, options: Mapping[str, Any] | None) -> nn.Module:
     """What makes random views of prepared batches of the Spec's modality, in training mode only.
 

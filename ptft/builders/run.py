@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptft.builders import acceleration, components, membership
+from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, inputs, train_loader
 from ptft.builders.intervals import check_patience, intervals
 from ptft.builders.restore import rebuilt
@@ -34,7 +34,7 @@ from ptft.runtime.autotune import fastest
 from ptft.runtime.precision import ComputeFormat, autocast, choices, place
 from ptft.train.every import Every
 from ptft.train.loop import evaluate
-from ptft.train.state import Training
+from ptft.train.state import Budget, Progress, Training
 
 WORTH_MEASURING = 100
 """Optimizer steps from which on a few more to find the fastest precision and layout pay."""
@@ -58,6 +58,11 @@ class Execution:
     compute_format: ComputeFormat
     timings: dict[ComputeFormat, float]
     notes: list[str]
+    probe: bool = False
+    """Whether the head is fitted to convergence, and nothing is trained in steps."""
+    seconds: float = 0.0
+    """That fitting it took."""
+    samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,10 +160,15 @@ def executed(cfg: Config, given: Inputs, task: Task) -> Execution:
     loader = train_loader(cfg, train, device)
     chosen, timings = _compute_format(cfg, task.objective, loader)
     notes = acceleration.decisions(task.objective, cfg.train, device, chosen.precision)
+    precision = autocast(chosen.precision, device)
+    exact, said = probe.exact(cfg, task.objective, given)
+    if exact and not (cfg.resume or cfg.dry_run):
+        said, seconds, samples = probe.fitted(cfg, task.objective, given, precision)
+        return Execution(loader, chosen, timings, [*notes, *said], True, seconds, samples)
     if not cfg.resume:
         batches = None if cfg.dry_run else eval_loader(cfg, train, device).epoch()
-        notes += start_head(cfg.finetune.head_init, task.objective, batches, autocast(chosen.precision, device))
-    return Execution(loader, chosen, timings, notes)
+        notes += start_head(cfg.finetune.head_init, task.objective, batches, precision)
+    return Execution(loader, chosen, timings, [*notes, *said], exact)
 
 
 def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Training:
@@ -177,7 +187,7 @@ def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Tr
         schedule=components.schedule(cfg.schedule, cfg.trusted),
         loader=execution.loader,
         val=eval_loader(cfg, val, device) if val is not None else None,
-        budget=components.budget(options, len(execution.loader)),
+        budget=Budget(steps=0) if execution.probe else components.budget(options, len(execution.loader)),
         every=intervals(cfg, given, built, len(execution.loader)),
         monitor=_monitor(options.monitor.plain()) if options.monitor else built.monitor,
         autocast=autocast(precision, device),
@@ -189,6 +199,7 @@ def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Tr
         accumulate=options.accumulate,
         clip=options.clip,
         patience=options.patience,
+        progress=Progress(seconds=execution.seconds, samples=execution.samples),
     )
     if options.patience and not cfg.resume:
         check_patience(t, options.every.evaluate)
@@ -206,6 +217,7 @@ def _settled(task: Task, execution: Execution, every: Every) -> dict[str, Any]:
         "model": dict(task.objective.backbone.settled),
         "precision": chosen.precision,
         "train": {"layout": chosen.layout, **by_steps},
+        "finetune": {"probe": "exact" if execution.probe else "steps"},
     }
 
 

@@ -94,6 +94,8 @@ def stored_run(config: dict[str, Any], path: str) -> DictConfig:
     Raises CheckpointError, naming the file at `path`, for what is no configuration.
     """
     known = compose.own()
+    # A version without `finetune.probe` trained every head in steps.
+    known["finetune"] = {**known["finetune"], "probe": "steps"}
     whole = {**known, **config, **{node: {**known[node], **_node(config, node)} for node in ("train", "finetune")}}
     for node, key in (("train", "every"), ("train", "budget"), ("finetune", "lora")):
         whole[node][key] = {**known[node][key], **_node(whole[node], key)}
@@ -132,6 +134,8 @@ def complete(job: Job) -> str | None:
         return None
     step, epoch, worse, seconds = (checkpoint.progress.get(key) or 0 for key in ("step", "epoch", "worse", "seconds"))
     limits = {"epochs": epoch, "steps": step, "minutes": seconds / 60}
+    if job.config.finetune.probe == "exact":
+        return f"{folder}: complete; its head is fitted to convergence, so there is nothing to go on with"
     if train.patience is not None and worse >= train.patience:
         return (
             f"{folder}: train.patience={train.patience} ended it at step {step:,}, after {worse} evaluations "

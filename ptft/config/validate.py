@@ -67,6 +67,7 @@ RULES: dict[str, Rule] = {
     "finetune.train": TRAIN,
     "finetune.head": one_of("new", "keep"),
     "finetune.head_init": one_of("random", "zero", "probe"),
+    "finetune.probe": one_of("auto", "exact", "steps"),
     "finetune.layer_decay": optional(DECAY),
     "finetune.l2sp": optional(POSITIVE),
     "finetune.lora.rank": optional(COUNT),
@@ -230,6 +231,8 @@ def finetune_contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield "finetune.lora.rank and finetune.l2sp: with low-rank factors the backbone does not move; set one of them"
     if l2sp and parts == {"head"}:
         yield "finetune.l2sp and finetune.train=head: the backbone does not move; set one of them"
+    if finetune.get("probe") == "exact" and not cfg.get("resume") and train != "head":
+        yield f"finetune.probe=exact: fits a head alone; type finetune.train=head with it, not {train}"
     if start != "random" and finetune.get("head") == "keep":
         yield f"finetune.head_init={start} and finetune.head=keep: a kept head has its start; choose finetune.head=new"
     if cfg.get("train", {}).get("cuda_graph") is True and is_plan(train):

@@ -1,4 +1,4 @@
-"""Initialisation of a new head: as it was made, at zero, or fitted to the features of the backbone as it is.
+"""A new head before the first step: as it was made, at zero, or fitted to the features of the backbone as it is.
 
 Axes: N examples, D width, K classes.
 """
@@ -23,6 +23,30 @@ HELD_OUT = 5
 """Every so manyth example is left out of the fits that choose among them."""
 
 Autocast = Callable[[], contextlib.AbstractContextManager[Any]]
+
+
+def fit_head(
+    objective: Objective, train: Iterable[Batch], val: Iterable[Batch] | None, autocast: Autocast
+) -> tuple[str, int]:
+    """Fit the head to convergence, in place: the linear probe, on features that are computed once.
+
+    The penalty is the one with the least loss on `val`, without it on every fifth training example. What to say of it,
+    and of how many examples features were computed.
+    """
+    head = objective.head
+    assert isinstance(head, nn.Linear)
+    features, labels = features_of(objective, head, train, autocast)
+    held_out = features_of(objective, head, val, autocast) if val is not None else None
+    weight, bias, strength = fit(features, labels, head.out_features, held_out)
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)
+    chosen = f"{len(held_out[1]):,} of val" if held_out else f"every {HELD_OUT}th of them"
+    said = (
+        f"the head is fitted to convergence, to the features of {len(labels):,} training examples as the backbone has "
+        f"them, with an L2 penalty of {strength:g}, chosen on {chosen}; finetune.probe=steps trains it in steps instead"
+    )
+    return said, len(labels)
 
 
 def start_head(how: str, objective: Objective, batches: Iterable[Batch] | None, autocast: Autocast) -> list[str]:
@@ -85,17 +109,22 @@ def features_of(
     return torch.cat(features), torch.cat(labels)
 
 
-def fit(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor, float]:
+def fit(
+    features: Tensor, labels: Tensor, num_classes: int, held_out: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor, float]:
     """Multinomial logistic regression on [N, D]: weight [K, D], bias [K], and the penalty that was chosen.
 
-    The penalty strength / 2 * |W|^2 on standardised features is the one with the least loss on every fifth example,
-    of fits to the others; then all are fitted. Nothing in it is random.
+    The penalty strength / 2 * |W|^2 on standardised features is the one with the least loss on `held_out`, features
+    and labels as well; without them on every fifth example, of fits to the others. Then all are fitted. Nothing in it
+    is random.
     """
     mean, std = features.mean(0), features.std(0, correction=0)
     scaled = (features - mean) / std.clamp(min=1e-6)
     out = torch.arange(len(labels), device=labels.device) % HELD_OUT == 0
     strength = STRENGTHS[1]
-    if len(labels) > HELD_OUT:
+    if held_out is not None:
+        strength = _chosen(scaled, labels, (held_out[0] - mean) / std.clamp(min=1e-6), held_out[1], num_classes)
+    elif len(labels) > HELD_OUT:
         strength = _chosen(scaled[~out], labels[~out], scaled[out], labels[out], num_classes)
     both = _solve(scaled, labels, strength, features.new_zeros(num_classes, features.shape[1] + 1))
     weight = both[:, :-1] / std.clamp(min=1e-6)

@@ -30,7 +30,7 @@ def header(r: Run, out: Console, folder: Path | None) -> None:
             "model": f"{model_name(cfg)}, {_parameters(r)}",
             "data": f"{cfg.names.dataset}: {_data(r)}",
             "input": input_of(r.inputs.source.spec, r.inputs.origin),
-            "objective": f"{cfg.names.objective}; {cfg.names.optimizer} at {cfg.optimizer.lr:g}, {cfg.names.schedule}",
+            "objective": f"{cfg.names.objective}; {_learning(r)}",
             "budget": _budget(r),
             "evaluate": _evaluations(r),
             "device": device_name(r.device, r.execution.compute_format) + _measured(r),
@@ -41,6 +41,12 @@ def header(r: Run, out: Console, folder: Path | None) -> None:
     for line in [*r.notes, _joins(r), _own_conf()]:
         if line:
             out.say(line)
+
+
+def _learning(r: Run) -> str:
+    if r.execution.probe:
+        return "its head is fitted to convergence"
+    return f"{r.cfg.names.optimizer} at {r.cfg.optimizer.lr:g}, {r.cfg.names.schedule}"
 
 
 def _parameters(r: Run) -> str:
@@ -68,6 +74,8 @@ def input_of(spec: Spec, origin: str = "") -> str:
 
 def _budget(r: Run) -> str:
     t, minutes = r.training, r.training.budget.minutes
+    if r.execution.probe:
+        return "no steps: features are computed once"
     limits = [f"{t.total:,} steps" if t.total else "", f"{minutes:g} minutes" if minutes else ""]
     limit = " or ".join(limit for limit in limits if limit)
     tokens = r.cfg.train.get("tokens")
@@ -80,6 +88,8 @@ def _evaluations(r: Run) -> str:
     t, every, per_epoch = r.training, r.training.every, len(r.training.loader)
     if t.val is None:
         return "never, as there is no validation split; best.pt is last.pt"
+    if r.execution.probe:
+        return "once, when the head is fitted"
     times = math.ceil(t.total / every.evaluate) if t.total and every.evaluate and not every.minutes else None
     epochs, rest = divmod(every.evaluate or 0, per_epoch)
     whole = f" ({_count(epochs, 'epoch')})" if epochs and not rest else ""
@@ -119,11 +129,14 @@ def closing(r: Run, out: Console, folder: Path, summary: dict[str, Any]) -> None
     waited = f"{p.waited / max(p.seconds, 1e-9):.0%} of it waiting for data"
     mean = f", the mean of the last {p.averaged} evaluations' weights" if p.averaged else ""
     speed = f"{rate:,.0f} examples/s, {waited}, {memory:,.0f} MiB at most"
+    done, best_at = f"{p.step:,} steps", f"; best at step {p.best_step:,}"
+    if r.execution.probe:
+        done, best_at = f"a head fitted to {p.samples:,} examples", ""
     out.block(
         f"{r.cfg.names.stage} done",
         {
             **results(summary["metrics"]),
-            "training": f"{p.step:,} steps in {duration(p.seconds)}, {speed}; best at step {p.best_step:,}{mean}",
+            "training": f"{done} in {duration(p.seconds)}, {speed}{best_at}{mean}",
         },
         "green",
     )
@@ -175,7 +188,8 @@ def plan(r: Run, out: Console, step_seconds: float) -> dict[str, Any]:
         for v in s.values()
         if isinstance(v, torch.Tensor)
     )
-    limits = [step_seconds * t.total if t.total else None, 60 * t.budget.minutes if t.budget.minutes else None]
+    steps = len(t.loader) if r.execution.probe else t.total
+    limits = [step_seconds * steps if steps else None, 60 * t.budget.minutes if t.budget.minutes else None]
     seconds = min(limit for limit in limits if limit is not None)
     cost = {"seconds": seconds, "bytes": 2 * size + training}
     out.block(

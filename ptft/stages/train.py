@@ -69,6 +69,10 @@ def _one_step(r: Run) -> float:
     t, mean = r.training, 0.0
     assert t.phases
     batch = next(t.loader.epoch())
+    if r.execution.probe:
+        began = time.perf_counter()
+        evaluate(t.objective, t.loader, t.autocast, stopped=lambda: True)
+        return time.perf_counter() - began
     for start, end in t.phases.spans():
         t.progress.step = max(t.progress.step, math.ceil(start * (t.total or 0)))
         for _ in range(2):

@@ -156,6 +156,8 @@ class Training:
     def evaluation_due(self) -> bool:
         """Whether this step is to be evaluated and was not: also of a run that a signal ended before it was."""
         p = self.progress
+        if self.total == 0:  # nothing is trained in steps
+            return p.best is None and self.val is not None
         since = p.step - p.evaluated, p.seconds - self.evaluated_at
         return p.evaluated < p.step and (self.finished() or self.every.evaluation_due(p.step, *since))
 

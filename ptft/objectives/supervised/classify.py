@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptft.augment.mix import Mix
+from ptft.augment.views import changes
 from ptft.augment.views import views as random_views
 from ptft.core import Backbone, Batch, Objective, Spec, Step, Table
 from ptft.errors import ConfigError
@@ -70,10 +71,16 @@ class Classify(Objective):
         self.head = nn.Linear(backbone.width, len(self.classes))
         self.dropout = nn.Dropout(dropout)
         self.label_smoothing, self.tta = label_smoothing, tta
-        self.views = random_views(spec, views)
+        self.views, self.has_views = random_views(spec, views), changes(views)
         self.mix = Mix(mixup=mixup, cutmix=cutmix) if mixup or cutmix else None
         weights = _class_weights(class_weights, labels, len(self.classes))
         self.register_buffer("class_weights", weights, persistent=False)
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether training asks for what evaluation measures: no views, dropout, mixing, smoothing or weights."""
+        random = self.dropout.p or self.mix or self.has_views
+        return not (random or self.label_smoothing or self.class_weights is not None)
 
     def logits(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Prepared input, and a mask bool [B, T] of its real tokens where they differ in length -> float32 [B, K]."""

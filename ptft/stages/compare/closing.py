@@ -68,7 +68,7 @@ def uneven(design: Design, records: list[dict[str, Any]]) -> list[str]:
     """A sentence where the arms did not train for equally many steps, or not with equally many weights."""
     notes = []
     for name, what in (("steps", "steps"), ("parameters", "parameters")):
-        counts = {arm: {each[name] for each in records if each["arm"] == arm and name in each} for arm in design.arms}
+        counts = {arm: {each[name] for each in records if each["arm"] == arm and each.get(name)} for arm in design.arms}
         if len({frozenset(values) for values in counts.values() if values}) > 1:
             shown = "; ".join(f"{arm} {', '.join(f'{v:,}' for v in sorted(values))}" for arm, values in counts.items())
             notes.append(f"the arms differ in their number of {what}: {shown}")

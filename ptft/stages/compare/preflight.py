@@ -19,7 +19,7 @@ from ptft.errors import ConfigError, NotFiniteError, PtftError
 from ptft.loggers.console import Console
 from ptft.runtime.device import versions
 from ptft.stages.compare.design import AMOUNTS, Design, digest
-from ptft.train.loop import train_step
+from ptft.train.loop import evaluate, train_step
 from ptft.train.watch import FiniteCheck
 
 SAME = ("ckpt", "names", "stage", "trusted")
@@ -61,7 +61,11 @@ def attempt(design: Design, arm: str) -> Trial:
         if design.rates != [None] and "val" not in run.inputs.splits:
             raise ConfigError("compare.tune: chooses rates on the validation split; type dataset.val=0.1, say")
         batch, finite = next(run.training.loader.epoch()), FiniteCheck(run.training)
-        for _ in range(2):  # the first one also warms up
+        if run.execution.probe:
+            began = time.perf_counter()
+            evaluate(run.objective, run.training.loader, run.training.autocast, stopped=lambda: True)
+            seconds = time.perf_counter() - began
+        for _ in range(0 if run.execution.probe else 2):  # the first one also warms up
             began = time.perf_counter()
             with contextlib.suppress(NotFiniteError):  # its runs will say so, and the others go on
                 train_step(run.training, batch, finite)

@@ -1,0 +1,50 @@
+"""Linear probes: whether the head of a run is fitted to convergence instead of trained in steps."""
+
+from __future__ import annotations
+
+import time
+
+from ptft.builders.inputs import Inputs, eval_loader
+from ptft.config.config import Config
+from ptft.core import Objective
+from ptft.errors import ConfigError
+from ptft.finetune.head_init import Autocast, fit_head
+from ptft.objectives.supervised.classify import Classify
+
+LARGEST = 2**29
+"""Numbers in the features of the training split, at the most, that are kept at a time."""
+
+
+def exact(cfg: Config, objective: Objective, given: Inputs) -> tuple[bool, list[str]]:
+    """Whether the head is fitted, by `finetune.probe`, and what to say where it was asked for and can't be.
+
+    Raises ConfigError where it was asked for and the features take too much memory.
+    """
+    finetune = cfg.finetune
+    if finetune.train != "head" or finetune.probe == "steps":
+        return False, []
+    if type(objective) is not Classify:
+        said = (
+            f"finetune.probe=exact: objective={cfg.names.objective} has no linear classifier to fit, so it is trained"
+        )
+        return False, [f"{said} in steps"] if finetune.probe == "exact" else []
+    numbers = len(given.splits["train"]) * objective.backbone.width
+    if finetune.probe == "exact" and numbers > LARGEST:
+        raise ConfigError(
+            f"finetune.probe=exact: {len(given.splits['train']):,} features of {objective.backbone.width:,} numbers "
+            "are too many to keep; type finetune.probe=steps"
+        )
+    train = cfg.train
+    averages = train.ema is not None or train.average_last is not None or train.patience is not None
+    as_it_is = finetune.head == "new" and finetune.head_init == "random" and not averages
+    return finetune.probe == "exact" or (objective.deterministic and as_it_is and numbers <= LARGEST), []
+
+
+def fitted(cfg: Config, objective: Objective, given: Inputs, autocast: Autocast) -> tuple[list[str], float, int]:
+    """The head, fitted in place: what to say, the seconds that took, and how many examples were computed."""
+    began, device, val = time.perf_counter(), given.device, given.splits.get("val")
+    batches = eval_loader(cfg, given.splits["train"], device).epoch()
+    said, count = fit_head(objective, batches, eval_loader(cfg, val, device).epoch() if val else None, autocast)
+    typed = [f"train.{key}={cfg.train[key]}" for key in ("epochs", "steps", "minutes") if cfg.train[key] is not None]
+    unused = f"; {' and '.join(typed)} does not count" if typed else ""
+    return [said + unused], time.perf_counter() - began, count

@@ -1,0 +1,101 @@
+"""Linear probes: a head that is fitted to convergence on features computed once, and when it is trained in steps."""
+
+import json
+
+import pytest
+
+from ptft.checkpoint import file as checkpoint_file
+from tests.conftest import refused, status, summary
+
+DIGITS = ("stage=finetune", "dataset=digits", "finetune.train=head", "dataset.per_class=10")
+PLAIN = (*DIGITS, "objective.views=null")
+
+
+def test_a_head_alone_is_fitted_to_the_end(ptft, pretrained, tmp_path):
+    for name in ("one", "two"):
+        done = ptft(*PLAIN, f"ckpt={pretrained}", f"hydra.run.dir={tmp_path / name}")
+        assert done.code == 0, done.text
+    assert "the head is fitted to convergence, to the features of 100 training examples" in done.out
+    assert "chosen on 359 of val" in done.out
+    assert "training   a head fitted to 100 examples in" in done.out
+    one, two = (summary(tmp_path / name) for name in ("one", "two"))
+    assert (one["steps"], one["samples"]) == (0, 100)
+    assert one["metrics"] == two["metrics"]
+    evaluated = ptft("stage=evaluate", f"ckpt={tmp_path / 'one'}", f"hydra.run.dir={tmp_path / 'measured'}")
+    assert evaluated.code == 0, evaluated.text
+    assert summary(tmp_path / "measured")["metrics"]["test"] == one["metrics"]["test"]
+
+
+def test_no_step_makes_a_fitted_head_better(ptft, pretrained, tmp_path):
+    """The loss that it was fitted to, with its penalty, is at its least; more steps of training change little."""
+    fitted = ptft(*PLAIN, f"ckpt={pretrained}", f"hydra.run.dir={tmp_path / 'fitted'}")
+    rates = ("optimizer.lr=1e-2", "optimizer.weight_decay=0", "schedule=constant", "train.steps=400")
+    typed = ("finetune.probe=steps", *rates, f"hydra.run.dir={tmp_path / 'steps'}")
+    trained = ptft(*PLAIN, f"ckpt={pretrained}", *typed)
+    assert fitted.code == trained.code == 0, fitted.text + trained.text
+    values = [summary(tmp_path / name)["metrics"]["val"]["loss"] for name in ("fitted", "steps")]
+    assert values[0] < values[1] + 0.02, values
+    assert summary(tmp_path / "steps")["steps"] == 400
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("dataset=digits",),  # which has random views
+        ("dataset=digits", "objective.views=null", "objective.dropout=0.1"),
+        ("dataset=digits", "objective.views=null", "objective.label_smoothing=0.1"),
+        ("dataset=digits", "objective.views=null", "train.ema=0.9"),
+        ("dataset=digits", "objective.views=null", "finetune.head_init=zero"),
+        ("dataset=digits", "objective.views=null", "finetune.probe=steps"),
+    ],
+    ids=["views", "dropout", "smoothing", "averages", "a start of its own", "asked for"],
+)
+def test_what_training_does_otherwise_is_trained_in_steps(ptft, pretrained, typed):
+    done = ptft(*DIGITS, f"ckpt={pretrained}", *typed, "train.steps=3", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    with open("run/summary.json") as file:
+        assert json.load(file)["steps"] == 3
+    assert "fitted to convergence" not in done.out
+
+
+def test_where_it_is_asked_for_views_are_left_out_and_a_budget_does_not_count(ptft, pretrained, tmp_path):
+    typed = ("finetune.probe=exact", "train.steps=5", f"hydra.run.dir={tmp_path / 'run'}")
+    done = ptft(*DIGITS, f"ckpt={pretrained}", *typed)
+    assert done.code == 0, done.text
+    assert "train.steps=5 does not count" in done.out
+    assert summary(tmp_path / "run")["steps"] == 0
+
+
+def test_what_has_no_linear_classifier_says_so(ptft, pretrained):
+    typed = ("objective=simclr", "finetune.train=head", "finetune.probe=exact", "train.steps=2", "dataset.limit=64")
+    done = ptft("stage=finetune", f"ckpt={pretrained}", "dataset=digits", *typed)
+    assert done.code == 0, done.text
+    assert "objective=simclr has no linear classifier to fit, so it is trained in steps" in done.out
+
+
+def test_it_is_for_a_head_alone(ptft, pretrained):
+    typed = ("stage=finetune", f"ckpt={pretrained}", "dataset=digits", "finetune.probe=exact")
+    refused(ptft(*typed), 2, "finetune.probe=exact", "finetune.train=head")
+
+
+def test_a_dry_run_fits_nothing(ptft, pretrained, tmp_path):
+    done = ptft(*PLAIN, f"ckpt={pretrained}", "dry_run=true")
+    assert done.code == 0, done.text
+    assert "no steps: features are computed once" in done.out
+    assert "written    nothing" in done.out
+
+
+def test_cut_before_it_was_measured_it_goes_on_with_the_same_head(ptft, pretrained, tmp_path):
+    folder = tmp_path / "run"
+    assert ptft(*PLAIN, f"ckpt={pretrained}", f"hydra.run.dir={folder}").code == 0
+    whole = summary(folder)
+    assert "nothing to go on with" in ptft(f"resume={folder}").out
+    last = folder / "checkpoints" / "last.pt"
+    content = checkpoint_file.read(last)[0]
+    content["training"]["progress"]["best"] = None
+    checkpoint_file.write(last, content)
+    (folder / "checkpoints" / "best.pt").unlink()
+    (folder / "status.json").write_text(json.dumps({**status(folder), "status": "running"}))
+    done = ptft(f"resume={folder}")
+    assert done.code == 0, done.text
+    assert summary(folder)["metrics"] == whole["metrics"]
