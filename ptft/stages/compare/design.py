@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ OWN = {"seed": "compare.seeds"} | {
 }
 """Keys that a comparison chooses for its runs, and the key that says how."""
 
+AROUND = (0.3, 1.0, 3.0)
+"""What an arm's own learning rate is multiplied by where three of them are tried."""
+
 AMOUNTS = {"per_class": "dataset.per_class", "fractions": "dataset.fraction"}
 
 
@@ -30,6 +33,8 @@ class Design:
     arms: name -> the overrides of each of its runs, the baseline first.
     key: `per_class` or `fractions`, what `amounts` (rising) are.
     rates: learning rates to choose from; one None where none is chosen.
+    tunes: whether each arm chooses among three rates around its own, with the first seed, and why it can't (`untuned`).
+    choices: arm -> those three, once they are known; one None for an arm without a rate of its own.
     keep: which checkpoints of a finished run stay, all or best.
     """
 
@@ -40,6 +45,30 @@ class Design:
     seeds: list[int]
     rates: list[float | None]
     keep: str = "all"
+    tunes: bool = False
+    untuned: str = ""
+    choices: Mapping[str, list[float | None]] = field(default_factory=dict)
+
+    def rates_of(self, arm: str) -> list[float | None]:
+        """What an arm chooses from."""
+        return self.choices.get(arm, self.rates)
+
+    @property
+    def chooses(self) -> bool:
+        return any(len(self.rates_of(arm)) > 1 for arm in self.arms) or self.rates != [None]
+
+    def around(self, rates: Mapping[str, float | None], untuned: str) -> Design:
+        """The same, where `tunes`, with the rates that each arm tries. rates: its own, None where it has none.
+
+        untuned: why nothing can be tuned, or nothing.
+        """
+        if not self.tunes or untuned:
+            return replace(self, tunes=False, untuned=untuned if self.tunes else "")
+        tried: dict[str, list[float | None]] = {
+            arm: [None] if rate is None else [*(float(f"{factor * rate:.3g}") for factor in AROUND)]
+            for arm, rate in rates.items()
+        }
+        return replace(self, choices=tried)
 
     def overrides(self, arm: str, amount: float, seed: int, rate: float | None = None) -> list[str]:
         """What one run is composed from."""
@@ -48,7 +77,7 @@ class Design:
 
     def pinned(self, pins: Iterable[str]) -> Design:
         """The same with overrides that are known only later; what an arm says itself wins."""
-        return Design(**{**vars(self), "arms": {name: merged(pins, typed) for name, typed in self.arms.items()}})
+        return replace(self, arms={name: merged(pins, typed) for name, typed in self.arms.items()})
 
 
 @dataclass(frozen=True)
@@ -97,8 +126,9 @@ def read_design(cfg: Config, overrides: Overrides) -> Design:
         key=key,
         amounts=sorted(design[key]),
         seeds=list(range(seeds)) if isinstance(seeds, int) else list(seeds),
-        rates=design["tune"] or [None],
+        rates=design["tune"] if isinstance(design["tune"], list) else [None],
         keep=design["keep"],
+        tunes=design["tune"] == "auto" and "optimizer.lr" not in overrides.typed,
     )
 
 
@@ -139,10 +169,25 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def cells(design: Design, identities: Mapping[str, str]) -> list[Cell]:
-    """Every run, seed by seed, so that a part of them is a comparison too. identities: of the arms, from `trial`."""
+Rates = Mapping[tuple[str, float], float | None]
+"""(arm, amount) -> its rate."""
+
+
+def cells(design: Design, identities: Mapping[str, str], chosen: Rates | None = None) -> list[Cell]:
+    """The runs, seed by seed, so that a part of them is a comparison too. identities: of the arms, from `trial`.
+
+    Where arms tune their rates it is those with the first seed, which try each; with `chosen` the others as well.
+    """
     runs = []
-    for seed, amount, arm, rate in itertools.product(design.seeds, design.amounts, design.arms, design.rates):
-        identity = digest([identities[arm], design.key, amount, seed, rate])
-        runs.append(Cell(arm, amount, seed, rate, design.overrides(arm, amount, seed, rate), identity))
+    for seed, amount, arm in itertools.product(design.seeds, design.amounts, design.arms):
+        tries = not design.tunes or seed == design.seeds[0]
+        for rate in design.rates_of(arm) if tries else [chosen[arm, amount]] if chosen is not None else []:
+            identity = digest([identities[arm], design.key, amount, seed, rate])
+            runs.append(Cell(arm, amount, seed, rate, design.overrides(arm, amount, seed, rate), identity))
     return runs
+
+
+def planned(design: Design, identities: Mapping[str, str]) -> list[Cell]:
+    """As many runs as there will be, of which those that follow from others have a rate that may not be theirs."""
+    first = {(arm, amount): design.rates_of(arm)[0] for arm in design.arms for amount in design.amounts}
+    return cells(design, identities, first)

@@ -9,7 +9,7 @@ from ptft.config.config import model_name
 from ptft.config.resolve import Job
 from ptft.errors import first_line
 from ptft.loggers.console import Console, duration
-from ptft.stages.compare.design import Cell, Design
+from ptft.stages.compare.design import AROUND, Cell, Design
 from ptft.stages.compare.preflight import Trial
 from ptft.stages.compare.results import Measure
 from ptft.stages.compare.table import amount_text, number, share, unit_of
@@ -20,6 +20,8 @@ def header(out: Console, job: Job, design: Design, count: int, reused: int, fold
     cfg = job.config
     amounts = ", ".join(amount_text(design.key, amount) for amount in design.amounts)
     rates = "" if design.rates == [None] else f" × {len(design.rates)} rates"
+    if design.tunes:
+        rates = f", and {len(AROUND)} rates of each arm with seed {design.seeds[0]}"
     sizes = f"{len(design.arms)} arms × {len(design.amounts)} amounts × {len(design.seeds)} seeds{rates}"
     rows = {
         "model": model_name(cfg),

@@ -46,6 +46,10 @@ class Arm:
     ckpt: str | None
     sha256: str | None
     pretrained: bool
+    lr: float | None
+    """Its learning rate, where that is its own to choose."""
+    val: bool
+    """Whether there is a validation split."""
 
 
 def attempt(design: Design, arm: str) -> Trial:
@@ -54,7 +58,7 @@ def attempt(design: Design, arm: str) -> Trial:
     Raises the run's error with the name of the arm, and ConfigError where nothing is held out to measure on.
     """
     with _named(arm):
-        typed = design.overrides(arm, design.amounts[-1], design.seeds[0], design.rates[0])
+        typed = design.overrides(arm, design.amounts[-1], design.seeds[0], design.rates_of(arm)[0])
         run = build(resolve([*typed, "dry_run=true"]), Console(quiet=True))
         if not run.inputs.splits.keys() & {"val", "test"}:
             raise ConfigError("dataset.test and dataset.val: at least one is needed to measure on")
@@ -96,7 +100,7 @@ def arms(design: Design) -> dict[str, Arm]:
     """Name -> what its runs share: configuration, weights, data, versions. Raises their errors with the arm's name."""
     described: dict[str, Arm] = {}
     opened: Opened = {}
-    data: str | None = None
+    data: tuple[str, bool] | None = None
     for name in design.arms:
         with _named(name):
             job = resolve(design.overrides(name, 1, 0), opened)
@@ -106,9 +110,15 @@ def arms(design: Design) -> dict[str, Arm]:
             fresh = start is None or cfg.finetune.weights == "fresh"
             weights: Any = start and (_shape(like) if fresh else start.sha256 or start.path)
             kept = {key: value for key, value in cfg.plain().items() if key not in SAME}
-            identity = digest([kept, weights, data, versions()])
-            described[name] = Arm(identity, cfg.ckpt, start.sha256 if start else None, not fresh)
+            identity = digest([kept, weights, data[0], versions()])
+            rate = None if _fitted(cfg) or "optimizer.lr" in job.overrides.typed else float(cfg.optimizer.lr)
+            described[name] = Arm(identity, cfg.ckpt, start.sha256 if start else None, not fresh, rate, data[1])
     return described
+
+
+def _fitted(cfg: Config) -> bool:
+    """Whether the head is fitted to convergence, at no rate."""
+    return bool(cfg.finetune.train == "head" and cfg.finetune.probe == "exact" and cfg.names.objective == "classify")
 
 
 def _shape(spec: Spec | None) -> Any:
@@ -116,10 +126,11 @@ def _shape(spec: Spec | None) -> Any:
     return spec and [spec.modality, spec.shape, spec.mean, spec.std]
 
 
-def _data(cfg: Config, key: str, like: Spec | None) -> str:
-    """The dataset's fingerprint, of all that there is to train on."""
+def _data(cfg: Config, key: str, like: Spec | None) -> tuple[str, bool]:
+    """The dataset's fingerprint, of all that there is to train on, and whether it has a validation split."""
     whole = {**cfg.dataset.plain(), AMOUNTS[key].removeprefix("dataset."): None}
-    return components.source(whole, like, cfg.trusted).fingerprint()
+    source = components.source(whole, like, cfg.trusted)
+    return source.fingerprint(), source.split("val") is not None
 
 
 class _named:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ptft.loggers.console import SHARES
 from ptft.metrics.statistics import Estimate, estimate, holm, label_efficiency, p_value
 from ptft.runs.folder import read_json
 from ptft.stages.compare.design import Cell, Design
@@ -16,6 +19,8 @@ from ptft.stages.compare.design import Cell, Design
 LEAST_SEEDS = 3
 """With fewer pairs no difference is called one: two that agree by chance have no spread."""
 LEVEL = 0.05
+LATE = 0.01
+"""A run that became better by more than this in its last fifth was still improving: in shares, else relative."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class Row:
     """One arm at one amount. Values and differences are those of the metric, as it is.
 
     difference: to the baseline, paired by seed; chance: of such a difference where there is none, corrected for the
-    number of rows; verdict: better, worse, noise, or unknown; worth: times the labels that the baseline would need.
+    number of rows; verdict: better, worse, noise, unjudged (in doubt, or beside what is) or unknown;
+    worth: times the labels that the baseline would need.
     """
 
     arm: str
@@ -49,6 +55,8 @@ class Row:
     chance: float | None = None
     verdict: str = "unknown"
     worth: tuple[str, float] | None = None
+    doubt: str = ""
+    """Why it says little of what the arm can do: it was still improving, or untuned. It is not judged then."""
 
     def to_dict(self) -> dict[str, Any]:
         plain = dict(vars(self))
@@ -78,7 +86,19 @@ def record(cell: Cell, folder: Path, status: Mapping[str, Any], *, reused: bool)
     cost = {key: summary[key] for key in ("steps", "samples", "seconds", "parameters", "trainable_parameters")}
     val = metrics.get("val", {}).get(name)
     val = val if val is not None and math.isfinite(val) else None
-    return {**entry, "value": value, "val": val, **measure, **cost, "reused": reused}
+    late = _late(folder, name, Measure(**measure).sign)
+    return {**entry, "value": value, "val": val, "late": late, **measure, **cost, "reused": reused}
+
+
+def _late(folder: Path, metric: str, sign: int) -> float | None:
+    """How much better a run became in its last fifth, on the validation split; None where it was not measured twice."""
+    with contextlib.suppress(OSError, ValueError):
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [row for row in map(json.loads, lines) if row["split"] == "val" and row.get(metric) is not None]
+        before = [row for row in rows if row["step"] <= 0.8 * rows[-1]["step"]]
+        if before and rows[-1]["step"]:
+            return float(sign * (rows[-1][metric] - before[-1][metric]))
+    return None
 
 
 def measure(records: Iterable[Mapping[str, Any]]) -> Measure | None:
@@ -96,6 +116,8 @@ def compared(design: Design, records: list[dict[str, Any]], by: Measure) -> list
     for row in rows:
         if row.arm != design.baseline:
             _pair(row, base[row.amount])
+            if row.doubt or base[row.amount].doubt:
+                row.verdict, row.chance = "unjudged", None
     judged = [row for row in rows if row.chance is not None]
     for row, corrected_chance in zip(judged, holm([row.chance or 0.0 for row in judged]), strict=True):
         row.chance = corrected_chance
@@ -105,12 +127,42 @@ def compared(design: Design, records: list[dict[str, Any]], by: Measure) -> list
 
 
 def _row(design: Design, records: list[dict[str, Any]], by: Measure, arm: str, amount: float) -> Row:
-    runs = [each for each in records if each["arm"] == arm and each["amount"] == amount]
-    rate = max(design.rates, key=lambda rate: _merit([each for each in runs if each["lr"] == rate], by))
+    runs = _of(records, arm, amount)
+    rate = _rate(design, runs, by, arm)
     chosen = [each for each in runs if each["lr"] == rate]
     values = {each["seed"]: each["value"] for each in chosen if each["value"] is not None}
     failed = [each["seed"] for each in chosen if each["value"] is None]
-    return Row(arm, amount, rate, values, failed, estimate(list(values.values())) if values else None)
+    found = Row(arm, amount, rate, values, failed, estimate(list(values.values())) if values else None)
+    fitted = all(each.get("steps") == 0 for each in chosen)
+    if design.untuned and not fitted:
+        found.doubt = "untuned"
+    elif found.mean and _improving([each["late"] for each in chosen if each.get("late") is not None], found.mean, by):
+        found.doubt = "improving"
+    return found
+
+
+def _improving(late: list[float], mean: Estimate, by: Measure) -> bool:
+    return bool(late) and statistics.fmean(late) > (LATE if by.metric in SHARES else LATE * abs(mean.mean))
+
+
+def _rate(design: Design, runs: list[dict[str, Any]], by: Measure, arm: str) -> float | None:
+    """The best of the rates that an arm tried, with every seed or with the first one."""
+    tried = [each for each in runs if not design.tunes or each["seed"] == design.seeds[0]]
+    return max(design.rates_of(arm), key=lambda rate: _merit([each for each in tried if each["lr"] == rate], by))
+
+
+def rates(design: Design, records: list[dict[str, Any]]) -> dict[tuple[str, float], float | None]:
+    """The rate that each arm goes on with at each amount, by its runs with the first seed."""
+    by = measure(records)
+    return {
+        (arm, amount): _rate(design, _of(records, arm, amount), by, arm) if by else design.rates_of(arm)[0]
+        for arm in design.arms
+        for amount in design.amounts
+    }
+
+
+def _of(records: list[dict[str, Any]], arm: str, amount: float) -> list[dict[str, Any]]:
+    return [each for each in records if each["arm"] == arm and each["amount"] == amount]
 
 
 def _merit(runs: list[dict[str, Any]], by: Measure) -> tuple[int, float]:

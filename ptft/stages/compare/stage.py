@@ -18,7 +18,7 @@ from ptft.runtime.paths import short
 from ptft.stages.compare import messages, preflight, results
 from ptft.stages.compare.cells import finished, run_all
 from ptft.stages.compare.closing import close
-from ptft.stages.compare.design import Cell, Design, cells, read_design
+from ptft.stages.compare.design import Cell, Design, cells, planned, read_design
 
 Records = dict[Cell, dict[str, Any]]
 
@@ -32,7 +32,10 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     began, cfg = time.perf_counter(), job.config
     design, trials = _pinned(read_design(cfg, job.overrides), cfg, folder)
     arms = preflight.arms(design)
-    every, base = cells(design, {name: arm.identity for name, arm in arms.items()}), folder.path if folder else None
+    no_val = "" if all(arm.val for arm in arms.values()) else "there is no validation split to choose it on"
+    design = design.around({name: arm.lr for name, arm in arms.items()}, no_val)
+    base, ids = folder.path if folder else None, {name: arm.identity for name, arm in arms.items()}
+    every = planned(design, ids)
     reused = {cell: place for cell in every if (place := finished(cell, base, elsewhere=cfg.compare.reuse))}
     missing = [cell for cell in every if cell not in reused]
     _try(design, missing, trials)
@@ -41,11 +44,16 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         return {"plan": messages.cost(out, trials, missing)}
     description = _description(cfg, design, arms)
     write_json(base / "compare.json", {"status": "running", **description})
-    records = {cell: results.record(cell, path, {"status": "finished"}, reused=True) for cell, path in reused.items()}
+    records: Records = {}
     try:
-        _train(out, design, missing, records, base, cfg.compare.processes)
+        every = cells(design, ids)
+        _gather(out, cfg, design, every, records, base)
+        if design.tunes:
+            every = cells(design, ids, results.rates(design, list(records.values())))
+            _gather(out, cfg, design, every, records, base)
     except KeyboardInterrupt as error:
-        left = f"{len(every) - len(records)} of {len(every)} runs are left; what was trained is kept"
+        all_of_them = len(planned(design, ids))
+        left = f"{all_of_them - len(records)} of {all_of_them} runs are left; what was trained is kept"
         command = f"ptft resume={short(base)}"
         raise Interrupted(f"{left}, continue with: {command}", getattr(error, "exit_code", STOPPED[0])) from error
     return close(
@@ -70,6 +78,15 @@ def _try(design: Design, missing: list[Cell], trials: dict[str, preflight.Trial]
         preflight.same_measure(trials)
 
 
+def _gather(out: Console, cfg: Config, design: Design, every: list[Cell], records: Records, base: Path) -> None:
+    """Add the records of these runs: of those that are there already, and of the others once they are trained."""
+    others = [cell for cell in every if cell not in records]
+    for cell in others:
+        if place := finished(cell, base, elsewhere=cfg.compare.reuse):
+            records[cell] = results.record(cell, place, {"status": "finished"}, reused=True)
+    _train(out, design, [cell for cell in others if cell not in records], records, base, cfg.compare.processes)
+
+
 def _train(out: Console, design: Design, missing: list[Cell], records: Records, base: Path, processes: int) -> None:
     """Run what is missing, a line a run. Raises Interrupted where one of them was."""
     began, running = time.perf_counter(), run_all(missing, base, processes)
@@ -81,7 +98,8 @@ def _train(out: Console, design: Design, missing: list[Cell], records: Records, 
             if design.keep == "best" and status["exit_code"] == 0:
                 (cell.folder(base) / "checkpoints" / "last.pt").unlink(missing_ok=True)
             left = (time.perf_counter() - began) / done * (len(missing) - done)
-            messages.progress(out, cell, records[cell], f"run {done} of {len(missing)}", left)
+            of = " to choose rates" if design.tunes and cell.seed == design.seeds[0] else ""
+            messages.progress(out, cell, records[cell], f"run {done} of {len(missing)}{of}", left)
 
 
 def _description(cfg: Config, design: Design, arms: dict[str, preflight.Arm]) -> dict[str, Any]:
@@ -90,4 +108,5 @@ def _description(cfg: Config, design: Design, arms: dict[str, preflight.Arm]) ->
     pins = [text for text in design.arms[design.baseline] if text.startswith(("precision=", "train.layout="))]
     shown = {name: {"overrides": design.arms[name], **vars(arm)} for name, arm in arms.items()}
     plan = {"baseline": design.baseline, "key": design.key, "amounts": design.amounts, "seeds": design.seeds}
-    return {**names, **plan, "tune": design.rates, "pins": pins, "arms": shown, "versions": versions()}
+    tune = {name: design.rates_of(name) for name in design.arms} if design.tunes else design.rates
+    return {**names, **plan, "tune": tune, "pins": pins, "arms": shown, "versions": versions()}

@@ -11,7 +11,7 @@ from typing import Any
 from ptft.loggers.console import SHARES
 from ptft.metrics.statistics import Estimate
 from ptft.runtime.system import write_text
-from ptft.stages.compare.design import Design
+from ptft.stages.compare.design import AROUND, Design
 from ptft.stages.compare.results import LEAST_SEEDS, LEVEL, Measure, Row
 
 NO_ANSWER = f"Too few seeds to say whether pretraining helped: a difference needs at least {LEAST_SEEDS}"
@@ -54,7 +54,7 @@ def worth(row: Row) -> str:
 
 def table(design: Design, rows: list[Row], by: Measure) -> tuple[list[str], list[list[str]]]:
     """Header and cells, without a column for what was not asked for."""
-    tuned, failed = design.rates != [None], any(row.failed for row in rows)
+    tuned, failed = design.chooses, any(row.failed for row in rows)
     unit = "%" if share(by) else ""
     header = ["per class" if design.key == "per_class" else "of train", "arm", f"{by.split} {by.metric} {unit}".strip()]
     header += [f"beside {design.baseline}", "worth", *(["lr"] if tuned else []), *(["failed seeds"] if failed else [])]
@@ -64,9 +64,9 @@ def table(design: Design, rows: list[Row], by: Measure) -> tuple[list[str], list
 def _cells(design: Design, row: Row, by: Measure, tuned: bool, failed: bool) -> list[str]:
     base = row.arm == design.baseline
     mark = "*" if row.verdict in CLAIMS else " "
-    cells = [amount_text(design.key, row.amount), row.arm, spread(row.mean, by)]
+    cells = [amount_text(design.key, row.amount), f"{row.arm} {DOUBTS[row.doubt][0]}".strip(), spread(row.mean, by)]
     cells += ["", ""] if base else [f"{spread(row.difference, by, signed=True)} {mark}", worth(row)]
-    cells += [f"{row.rate:g}"] if tuned and row.rate is not None else []
+    cells += ["—" if row.rate is None else f"{row.rate:g}"] if tuned else []
     return [*cells, *([", ".join(map(str, row.failed))] if failed else [])]
 
 
@@ -84,9 +84,15 @@ def legend(design: Design, rows: list[Row], by: Measure) -> list[str]:
         said.append("the best weights of a run are chosen on the whole validation split, the same for every arm")
     else:
         said.append("measured on the validation split, which also chose the best weights: there is no test split")
-    if design.rates != [None]:
+    if design.tunes:
+        said.append(
+            f"lr: each arm's best of {len(AROUND)} at each amount, on the validation split with seed "
+            f"{design.seeds[0]}; — where a head is fitted to convergence, or a rate was typed"
+        )
+    elif design.rates != [None]:
         said.append("lr: each arm's best at each amount, by the mean over seeds on the validation split, for all arms")
-    return said
+    doubts = [DOUBTS[doubt] for doubt in DOUBTS if doubt and any(row.doubt == doubt for row in rows)]
+    return said + [f"{mark} {why.format(design.untuned)}" for mark, why in doubts]
 
 
 def answer(design: Design, rows: list[Row], by: Measure, pretrained: Iterable[str]) -> str:
@@ -110,13 +116,30 @@ def answer(design: Design, rows: list[Row], by: Measure, pretrained: Iterable[st
 def _headline(verdicts: set[str]) -> str:
     if verdicts <= {"unknown"}:
         return NO_ANSWER
+    if verdicts <= {"unknown", "unjudged"}:
+        return "No answer, as the arms or what they are compared with were still improving or not tuned"
     better, worse = "better" in verdicts, "worse" in verdicts
     if better:
         return "Pretraining helped in some cases and hurt in others" if worse else "Pretraining helped"
     return "Pretraining hurt" if worse else "Pretraining made no difference beyond the noise"
 
 
-SAID = {"better": "is better", "worse": "is worse", "noise": "is within the noise", "unknown": "differs"}
+SAID = {
+    "better": "is better",
+    "worse": "is worse",
+    "noise": "is within the noise",
+    "unjudged": "is not judged",
+    "unknown": "differs",
+}
+DOUBTS = {
+    "": ("", ""),
+    "improving": (
+        "†",
+        "still improving in the last fifth of its runs: more steps would change it; not judged",
+    ),
+    "untuned": ("‡", "its learning rate was not tuned, as {}; not judged"),
+}
+"""Why a row is not judged: its mark, and what that means."""
 CLAIMS = ("better", "worse")
 
 

@@ -29,7 +29,7 @@ def test_three_arms_come_by_themselves_and_differ_in_one_key():
     runs = {arm: values(found.overrides(arm, 5, 3)) for arm in found.arms}
     common = {"stage": "finetune", "ckpt": "/runs/a b.pt", "dataset.per_class": 5, "seed": 3}
     assert runs["finetune"] == common
-    assert runs["probe"] == {**common, "finetune.train": "head"}
+    assert runs["probe"] == {**common, "finetune.train": "head", "finetune.probe": "exact"}
     assert runs["scratch"] == {**common, "finetune.weights": "fresh"}
 
 

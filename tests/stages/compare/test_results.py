@@ -1,6 +1,7 @@
 """From values to verdicts and words: rates, pairs, chance, direction, and the sentence that answers."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -188,3 +189,51 @@ def test_shares_are_percent_and_everything_else_is_not():
     assert number(-0.0123, ACCURACY, signed=True) == "−1.23"
     assert number(1.5, LOSS) == "1.5000"
     assert number(0.25, LOSS, signed=True) == "+0.2500"
+
+
+def late(found, **by_arm):
+    """The records with what each arm became better by in its last fifth."""
+    return [{**each, "late": by_arm.get(each["arm"])} for each in found]
+
+
+@pytest.mark.parametrize("arm", ["scratch", "finetune"])
+def test_what_was_still_improving_is_marked_and_not_judged(arm):
+    """Also where it is the arm that the others are compared with."""
+    design = asked()
+    found = records(design, curve(lambda arm, amount: 0.1 if arm == "finetune" else 0))
+    rows = compared(design, late(found, **{arm: 0.02}), ACCURACY)
+    assert set(verdicts(rows).values()) == {"unjudged"}
+    assert {row.arm for row in rows if row.doubt} == {arm}
+    said = answer(design, rows, ACCURACY, ["finetune"])
+    assert said.startswith("No answer, as the arms or what they are compared with were still improving")
+    assert "finetune is not judged with 1, 5 and 20 labels per class (" in said
+    assert {cells[1] for cells in table(design, rows, ACCURACY)[1] if cells[1].endswith("†")} == {f"{arm} †"}
+    assert any(line.startswith("† still improving") for line in legend(design, rows, ACCURACY))
+
+
+def test_what_hardly_improves_is_judged():
+    design = asked()
+    found = records(design, curve(lambda arm, amount: 0.1 if arm == "finetune" else 0))
+    rows = compared(design, late(found, scratch=0.005, finetune=-0.01), ACCURACY)
+    assert set(verdicts(rows).values()) == {"better"}
+
+
+def test_other_metrics_improve_relative_to_what_they_are():
+    design = asked()
+    found = records(design, lambda arm, amount, seed, rate: 10 + seed / 100 - (arm == "finetune"))
+    for most, doubted in ((0.2, True), (0.05, False)):
+        rows = compared(design, late(found, finetune=most), LOSS)
+        assert {bool(row.doubt) for row in rows if row.arm == "finetune"} == {doubted}
+
+
+def test_a_rate_is_chosen_by_the_first_seed_and_kept():
+    design = replace(asked(seeds=3), tunes=True, choices={"scratch": [0.1, 0.2], "finetune": [None]})
+    values = {(0, 0.1): 0.5, (0, 0.2): 0.6, (1, 0.2): 0.1, (2, 0.2): 0.2}
+    found = [
+        {"arm": "scratch", "amount": amount, "seed": seed, "lr": rate, "value": value, "val": value}
+        for amount in design.amounts
+        for (seed, rate), value in values.items()
+    ]
+    (row, *_) = [row for row in compared(design, found, ACCURACY) if row.arm == "scratch"]
+    assert row.rate == 0.2
+    assert row.values == {0: 0.6, 1: 0.1, 2: 0.2}

@@ -18,7 +18,7 @@ from tests.conftest import ROOT, SMALL, command, contents, refused, status, summ
 pytestmark = pytest.mark.xdist_group("compare")  # one process makes what they share
 
 FEW = ("compare.only=finetune", "compare.per_class=[1,2]", "compare.seeds=2", "train.steps=8", "precision=fp32")
-EXACT = ("train.layout=contiguous",)
+EXACT = ("train.layout=contiguous", "compare.tune=null")
 
 
 def compare(ptft, start, *more, into="compared"):
@@ -305,6 +305,49 @@ def test_rates_are_tuned_for_all_arms(ptft, pretrained):
         "compare.tune",
         "dataset.val=0.1",
     )
+
+
+def test_every_arm_takes_the_best_of_three_rates_on_the_validation_split(ptft, pretrained):
+    typed = ("compare.only=[probe,finetune]", "compare.per_class=[2]", "compare.tune=auto", "train.steps=8")
+    done = compare(ptft, pretrained, *typed)
+    assert done.code == 0, done.text
+    runs = found("compared")["cells"]
+    tried = {
+        (run["arm"], run["lr"]): (run["val"], run["value"])
+        for run in runs
+        if run["seed"] == 0 and run["lr"] is not None
+    }
+    assert {arm for arm, _ in tried} == {"scratch", "finetune"}, "a fitted head has no rate"
+    for arm in ("scratch", "finetune"):
+        rates = sorted(rate for name, rate in tried if name == arm)
+        assert rates == pytest.approx([1.5e-4, 5e-4, 1.5e-3])
+        best = max(rates, key=lambda rate: tried[arm, rate][0])
+        assert [run["lr"] for run in runs if run["arm"] == arm and run["seed"] == 1] == [best]
+        (row,) = [row for row in found("compared")["rows"] if row["arm"] == arm]
+        assert row["rate"] == best
+        assert row["values"]["0"] == tried[arm, best][1]
+    assert trained(done.out) == len(runs) == 3 + 1 + 3 + 3
+    assert "to choose rates" in done.out
+    assert "lr: each arm's best of 3 at each amount, on the validation split with seed 0" in done.out
+    again = compare(ptft, pretrained, *typed, into="again")
+    assert trained(again.out) == 0
+    assert found("again")["rows"] == found("compared")["rows"]
+
+
+def test_a_rate_that_was_typed_is_not_tuned(ptft, pretrained):
+    typed = ("compare.per_class=[2]", "compare.tune=auto", "optimizer.lr=1e-3", "compare.seeds=1")
+    done = compare(ptft, pretrained, *typed)
+    assert trained(done.out) == 2
+    assert "best of 3" not in done.out
+
+
+def test_what_can_not_be_tuned_is_not_judged(ptft, pretrained):
+    typed = ("compare.per_class=[2]", "compare.tune=auto", "dataset.val=null", "compare.seeds=3")
+    done = compare(ptft, pretrained, *typed)
+    assert done.code == 0, done.text
+    assert "\nNo answer, as the arms or what they are compared with were still improving or not tuned" in done.out
+    assert "‡ its learning rate was not tuned, as there is no validation split to choose it on" in done.out
+    assert "finetune ‡" in done.out
 
 
 def test_without_a_test_split_the_validation_split_counts_and_it_says_so(ptft, pretrained):
