@@ -325,6 +325,14 @@ class Objective(nn.Module, ABC):
         """How many examples are computed to measure so many: more where others are computed beside them, or twice."""
         return examples
 
+    def linear_head(self) -> nn.Linear | None:
+        """The head, where a linear classifier of one class an example is all that there is beside the backbone."""
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether training asks what evaluation measures: nothing drawn at random, nothing weighted or smoothed."""
+        return False
+
     def tables(self, sums: dict[str, Tensor]) -> dict[str, Table]:
         """Matrices worth keeping of an evaluation; none by default."""
         return {}

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
+from ptft.builders import networks
 from ptft.config.config import plain
 from ptft.config.instantiate import construct, find, make, option_names
-from ptft.core import Backbone, Examples, Objective, Source, Spec
+from ptft.core import Examples, Objective, Source, Spec
 from ptft.data.cache import policy
 from ptft.data.loader import Loader
 from ptft.errors import ConfigError, shortened
@@ -42,7 +43,8 @@ def published(
 ) -> Spec | None:
     """What plain weights of the model, from the file at `path`, expect of examples, where its class knows it."""
     options = {str(key): value for key, value in plain(model).items() if key != "_target_"}
-    return find("model", model, Backbone, trusted).published(options, weights, path)  # type: ignore[type-abstract]
+    cls = networks.known(model, trusted)
+    return cls.published(options, weights, path) if cls else None
 
 
 def source(
@@ -77,7 +79,7 @@ def objective(
     train: what it is to be trained on, None where a trained one is made again; reference: training examples that only
         measure; rebuild: makes the objective of another checkpoint, for those that learn from one.
     """
-    backbone = make("model", model, Backbone, trusted, spec)  # type: ignore[type-abstract]
+    backbone = networks.backbone(model, spec, trusted)
     labels = train.labels if train is not None else None
     known = {"labels": labels, "reference": reference if train is None else train, "rebuild": rebuild}
     built = make("objective", task, Objective, trusted, backbone, spec, **known)  # type: ignore[type-abstract]

@@ -9,7 +9,6 @@ from ptft.config.config import Config
 from ptft.core import Objective
 from ptft.errors import ConfigError
 from ptft.finetune.head_init import Autocast, fit_head
-from ptft.objectives.supervised.classify import Classify
 
 LARGEST = 2**29
 """Numbers in the features of the training split, at the most, that are kept at a time."""
@@ -23,7 +22,7 @@ def exact(cfg: Config, objective: Objective, given: Inputs) -> tuple[bool, list[
     finetune = cfg.finetune
     if finetune.train != "head" or finetune.probe == "steps":
         return False, []
-    if type(objective) is not Classify:
+    if objective.linear_head() is None:
         said = (
             f"finetune.probe=exact: objective={cfg.names.objective} has no linear classifier to fit, so it is trained"
         )

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.errors import OmegaConfBaseException
 
-from ptft.config import hydra_keys, yaml_files
+from ptft.config import hydra_keys, own_class, yaml_files
 from ptft.config.overrides import Overrides
 from ptft.errors import ConfigError, first_line, suggest
 from ptft.runtime.system import write_text
@@ -75,6 +75,7 @@ def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
     for group in SEVERAL:
         cfg[group] = cfg.get(group) or {}
     cfg.names = {group: _names(cfg, choices, group) for group in GROUPS}
+    cfg.names.model = own_class.name_of(overrides.parsed) or cfg.names.model
     OmegaConf.set_struct(cfg, True)
     return cfg
 
@@ -89,6 +90,7 @@ def _composed(overrides: Overrides) -> DictConfig:
     chooses = [_chooses(override, groups) for override in overrides.parsed]
     cfg: DictConfig = pickle.loads(_merged(tuple(itertools.compress(overrides.texts, chooses)), changed))
     values = [override for override, is_choice in zip(overrides.parsed, chooses, strict=True) if not is_choice]
+    own_class.make_room(cfg, values)
     ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
     typed = [override for override in overrides.parsed if not override.is_hydra_override()]
     own, runtime, names = cfg.hydra.overrides, cfg.hydra.runtime, cfg.hydra.job.config.override_dirname
@@ -285,7 +287,7 @@ def unknown_key(
     for override in parsed:
         key = override.key_or_group
         added = override.is_add() or override.is_force_add()
-        if key not in known and not added and not key.startswith("hydra"):
+        if key not in known and not added and not key.startswith(own_class.free(parsed)):
             return ConfigError(f"{key}: there is no such key{suggest(key, known)}")
     return None
 

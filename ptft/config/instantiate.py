@@ -19,15 +19,22 @@ T = TypeVar("T")
 
 def find(group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str, ...] = ()) -> type[T]:
     """The class that `node._target_` names. Raises ConfigError unless it is a `base` from an allowed package."""
-    path = str(node.get("_target_"))
-    target = _resolve(group, path, trusted)
-    fits = (
-        inspect.isclass(target) and issubclass(target, base) and target is not base and not inspect.isabstract(target)
-    )
+    path, target = str(node.get("_target_")), found(group, node, trusted)
+    fits = inspect.isclass(target) and issubclass(target, base) and target is not base
+    if fits and inspect.isabstract(target):
+        lacking = ", ".join(sorted(target.__abstractmethods__))
+        raise ConfigError(f"{group}._target_={path}: it is a {base.__name__}, but lacks {lacking}")
     if not (fits and _allowed(target.__module__, trusted)):
-        packages = ", ".join((*PACKAGES, *trusted))
-        raise ConfigError(f"{group}._target_={path}: refused, it is not a {base.__name__} of {packages}")
+        raise ConfigError(
+            f"{group}._target_={path}: refused, it is not a {base.__name__}; its class must be defined in one of "
+            f"{', '.join((*PACKAGES, *trusted))}"
+        )
     return cast(type[T], target)
+
+
+def found(group: str, node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Any:
+    """Whatever `node._target_` names in an allowed package. Raises ConfigError where that is not, or has no such."""
+    return _resolve(group, str(node.get("_target_")), trusted)
 
 
 def stage(node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Callable[..., dict[str, Any]]:

@@ -33,8 +33,8 @@ def fit_head(
     The penalty is the one with the least loss on `val`, without it on every fifth training example. What to say of it,
     and of how many examples features were computed.
     """
-    head = objective.head
-    assert isinstance(head, nn.Linear)
+    head = objective.linear_head()
+    assert head is not None
     features, labels = features_of(objective, head, train, autocast)
     held_out = features_of(objective, head, val, autocast) if val is not None else None
     weight, bias, strength = fit(features, labels, head.out_features, held_out)

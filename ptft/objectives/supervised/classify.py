@@ -76,9 +76,11 @@ class Classify(Objective):
         weights = _class_weights(class_weights, labels, len(self.classes))
         self.register_buffer("class_weights", weights, persistent=False)
 
+    def linear_head(self) -> nn.Linear | None:
+        return self.head if type(self) is Classify else None
+
     @property
     def deterministic(self) -> bool:
-        """Whether training asks for what evaluation measures: no views, dropout, mixing, smoothing or weights."""
         random = self.dropout.p or self.mix or self.has_views
         return not (random or self.label_smoothing or self.class_weights is not None)
 
