@@ -18,8 +18,7 @@ from ptft.data import files
 from ptft.data.examples import OnDemandExamples
 from ptft.data.folders import Listing, Media, list_all
 from ptft.data.image import reader as image_reader
-from ptft.data.image.source import NO_CLASS, ImageSource, pair
-from ptft.data.source import Keys
+from ptft.data.image.source import NO_CLASS, ImageSource, Keys, pair
 from ptft.data.stratify import numbers
 from ptft.errors import ConfigError, DataError
 
