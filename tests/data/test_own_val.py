@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from tests.data.test_divided_by_name import audio_folder, image_folder, label, table
 
 from ptft.data.audio.folder import AudioFolder
 from ptft.data.audio.manifest import AudioManifest
@@ -13,6 +12,7 @@ from ptft.data.text.huggingface import HuggingFaceTexts
 from ptft.data.text.squad import Squad
 from ptft.data.text.table import TableTexts
 from ptft.errors import ConfigError
+from tests.data.test_divided_by_name import audio_folder, image_folder, label, table
 
 TRAIN = [f"{name}{i}" for i in range(20) for name in ("a", "b")]
 OTHER = [f"{name}{i}" for i in range(20, 24) for name in ("a", "b")]
