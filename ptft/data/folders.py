@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Protocol
 from ptft.data import files, splits
 from ptft.data.files import located, nfc
 from ptft.data.labels import fraction_among, unlabelled
-from ptft.data.records import RowError, Unusable, records, text_of
+from ptft.data.own.unusable import Unusable
+from ptft.data.records import RowError, records, text_of
 from ptft.errors import DataError
 
 
@@ -231,9 +232,9 @@ def _list_table(file: Path, media: Media, labelled: bool, unusable: Unusable, to
     try:
         rows = _rows(file, listed, media, labelled, unusable)
         kept = _with_label(rows, unusable, told) if labelled else rows
-        if said := unusable.note(len(kept), str(file)):
+        for said in unusable.notes(len(kept), str(file)):
             told.note(said)
-            told.unusable += [(error.where, error.what) for error in unusable.errors]
+            told.unusable += unusable.named()
     except RowError as error:
         raise DataError(f"dataset.root: {error}") from error
     listings = {row.split: Listing([], []) for row in rows}

@@ -11,10 +11,10 @@ import torch
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
-from ptft.data.audio.filename_pattern import Pattern, Rule
 from ptft.data.audio.source import RECORDINGS, AudioSource, FileRecordings, RecordingKeys
 from ptft.data.files import nfc
 from ptft.data.folders import Listing, divided, list_all, refused
+from ptft.data.own.filename_pattern import Pattern, Rule
 from ptft.errors import ConfigError
 
 if TYPE_CHECKING:

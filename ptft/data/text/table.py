@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ptft.data.records import SUFFIXES, Column, Columns, TextRecord, Unusable, has_label
+from ptft.data.own.unusable import Unusable
+from ptft.data.records import SUFFIXES, Column, Columns, TextRecord, has_label
 from ptft.data.splits import divide, split_by_stem, split_files
 from ptft.data.text.row_source import RowTexts, text_keys
 from ptft.data.text.source import TextKeys
