@@ -79,7 +79,7 @@ def records(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
     In CSV and TSV files the names are the first row, and fields that a row is too short for are missing.
     Raises DataError naming file and line where no further row can be read.
     """
-    return _objects(file) if file.suffix.lower() in JSON else _named_cells(file)
+    return objects_of(file) if file.suffix.lower() in JSON else _named_cells(file)
 
 
 def check_single(value: Any, name: Column, where: str) -> None:
@@ -128,7 +128,7 @@ def text_rows(file: Path, columns: Columns, *, unlabelled: bool = False) -> Iter
 
 def first_cells(file: Path) -> list[str]:
     """The first row of a CSV or TSV file, empty where there is none; of a JSON file nothing."""
-    return [] if file.suffix.lower() in JSON else _first(_cells(file))[1]
+    return [] if file.suffix.lower() in JSON else _first(cells_of(file))[1]
 
 
 def has_label(file: Path, columns: Columns) -> bool:
@@ -136,7 +136,7 @@ def has_label(file: Path, columns: Columns) -> bool:
     if columns.label is None:
         return True
     if file.suffix.lower() in JSON:
-        fields = next(_objects(file), (0, None))[1]
+        fields = next(objects_of(file), (0, None))[1]
         return not isinstance(fields, dict) or columns.label in [nfc(key) for key in fields]
     first = first_cells(file)
     try:
@@ -147,7 +147,7 @@ def has_label(file: Path, columns: Columns) -> bool:
 
 def _texts_of_objects(file: Path, columns: Columns, unlabelled: bool) -> Iterator[TextRecord | RowError]:
     named = all(str(name).isascii() for name in columns.all)
-    for line, fields in _objects(file):
+    for line, fields in objects_of(file):
         if isinstance(fields, RowError):
             yield fields
             continue
@@ -167,7 +167,7 @@ def _texts_of_objects(file: Path, columns: Columns, unlabelled: bool) -> Iterato
 
 
 def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[TextRecord | RowError]:
-    lines = _cells(file)
+    lines = cells_of(file)
     number, first = _first(lines)
     if not first:
         return
@@ -190,7 +190,7 @@ def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[
 
 
 def _named_cells(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
-    lines = _cells(file)
+    lines = cells_of(file)
     names = _names(_first(lines)[1])
     if len(names) == 1 and (mark := next((mark for mark in SEPARATORS if mark in names[0]), "")):
         raise DataError(f"{file}:1: {SEPARATED.format(SEPARATORS[mark])}")
@@ -249,7 +249,7 @@ def _named(column: Column) -> str:
     return f"column number {column} (they count from 0)" if isinstance(column, int) else f"column {column!r}"
 
 
-def _cells(file: Path) -> Iterator[tuple[int, list[str] | RowError]]:
+def cells_of(file: Path) -> Iterator[tuple[int, list[str] | RowError]]:
     """(the line on which a row begins, its cells)."""
     text = read_file(file)
     if file.suffix.lower() == ".tsv":
@@ -282,7 +282,7 @@ def _first(lines: Iterator[tuple[int, list[str] | RowError]]) -> tuple[int, list
     return line, cells
 
 
-def _objects(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
+def objects_of(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
     """(line, the object that it holds)."""
     for line, value in json_values(read_file(file)):
         if isinstance(value, ValueError):
