@@ -19,6 +19,8 @@ from ptft.data.examples import OnDemandExamples
 from ptft.data.folders import Listing, Media, list_all
 from ptft.data.image import reader as image_reader
 from ptft.data.image.source import NO_CLASS, ImageSource, Keys, pair
+from ptft.data.own.by_name import list_by_name
+from ptft.data.own.filename_pattern import Pattern
 from ptft.data.stratify import numbers
 from ptft.errors import ConfigError, DataError
 
@@ -120,6 +122,7 @@ class ImageFolder(ImageSource):
     own_size: the size where neither `size` nor a checkpoint says one; None keeps the images' own where it is the same
         for all, and else is `model_size` of the model, or PHOTO, or less where all images are smaller.
     split_seed: divides one folder; not the run's seed, so that all seeds of a sweep are tested on the same images.
+    pattern, test_rule, val_rule: what the names of files say, as `ptft.data.audio.folder.AudioFolder` has it.
     labelled: whether there must be labels. Without, `root` may also be a folder of images, or of `train/image.jpg` and
         `val/image.jpg`; it has no classes then, and its batches no labels.
     model_size: finds (H, W) of the images that the model is published for, None where it is for none.
@@ -132,6 +135,9 @@ class ImageFolder(ImageSource):
         *,
         own_size: int | Sequence[int] | None = None,
         split_seed: int = 0,
+        pattern: str | None = None,
+        test_rule: str | None = None,
+        val_rule: str | None = None,
         labelled: bool = True,
         model_size: Callable[[], tuple[int, int] | None] | None = None,
         **keys: Unpack[Keys],
@@ -140,7 +146,10 @@ class ImageFolder(ImageSource):
         self.model_size = model_size
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {IMAGES.layout}")
-        self.listings = list_all(self, self.root, split_seed, IMAGES, labelled)
+        rules = {"test": test_rule, "val": val_rule}
+        parsed = None if pattern is None else Pattern(pattern)
+        named = list_by_name(self, self.root, IMAGES, parsed, rules, split_seed)
+        self.listings = list_all(self, self.root, split_seed, IMAGES, labelled) if named is None else named
         self._describe(self.listings[self.leading(self.listings)], None if own_size is None else pair(own_size))
 
     def _describe(self, listing: Listing, size: tuple[int, int] | None) -> None:
