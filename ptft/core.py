@@ -118,6 +118,8 @@ class Source(ABC):
     spec: Spec
     notes: tuple[str, ...] = ()
     """Sentences a run says about the data, e.g. that images are resized to the checkpoint's size."""
+    settled: Mapping[str, Any] = MappingProxyType({})
+    """Options that were found when it was read; checkpoints keep them with those typed."""
 
     @abstractmethod
     def split(self, name: str) -> Examples | None:

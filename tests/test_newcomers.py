@@ -44,8 +44,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ptft.data.examples import MemoryExamples
-from ptft.data.image.source import ImageSource
-from ptft.data.source import Keys
+from ptft.data.image.source import ImageSource, Keys
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

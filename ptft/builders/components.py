@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,6 +48,13 @@ def published(
     return cls.published(options, weights, path) if cls else None
 
 
+def published_size(model: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> tuple[int, int] | None:
+    """(H, W) of the images that the model's public weights are for; None where it has none, or is changed to others."""
+    found = None if model.get("stem") == "small" else published(model, {}, "", trusted)
+    height, width = found.shape.get("size", (0, 0)) if found is not None and found.modality == "image" else (0, 0)
+    return (int(height), int(width)) if height else None
+
+
 def source(
     node: Mapping[str, Any],
     like: Spec | None,
@@ -54,14 +62,16 @@ def source(
     *,
     labelled: bool = True,
     whole: bool = False,
+    model: Mapping[str, Any] | None = None,
 ) -> Source:
     """The dataset; where the configuration leaves size, channels and normalisation open they come from `like`.
 
     labelled: whether labels are needed; without, a source may be one that has none. whole: whether all of it is only
-        measured, so that there need not be a training split.
+        measured, so that there need not be a training split. model: what learns from it and may know its images' size.
     """
     node = {key: value for key, value in node.items() if key not in ("views", "cache")}
-    known = {"like": like, "labelled": labelled, "whole": whole}
+    known: dict[str, Any] = {"like": like, "labelled": labelled, "whole": whole}
+    known["model_size"] = None if model is None else partial(published_size, model, trusted)
     return make("dataset", node, Source, trusted, **known)  # type: ignore[type-abstract]
 
 

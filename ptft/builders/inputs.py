@@ -64,7 +64,7 @@ def inputs(job: Job, out: Console) -> Inputs:
     seed_everything(cfg.seed)
     check_spec(checkpoint)
     labelled = "label" in components.needs(cfg.objective, cfg.trusted)
-    source = components.source(cfg.dataset, like, cfg.trusted, labelled=labelled)
+    source = components.source(cfg.dataset, like, cfg.trusted, labelled=labelled, model=cfg.model)
     splits = read_splits(source, SPLITS, cfg, device, out)
     if not splits.get("train"):
         raise DataError("the training split is empty; check dataset.root and dataset.train")

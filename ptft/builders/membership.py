@@ -20,15 +20,18 @@ from ptft.runtime.system import write_text
 
 FILE = "split.csv"
 SPLITS = ("train", "val", "test")
+NONE: Mapping[str, Iterable[int]] = {}
 TOLERATED = 0.01
 """Up to this share of a split may have been trained on and is only told: public sets hold some texts twice."""
 
 
-def write(folder: Path, source: Source, splits: Mapping[str, Examples], skipped: Iterable[int] = ()) -> None:
+def write(
+    folder: Path, source: Source, splits: Mapping[str, Examples], skipped: Mapping[str, Iterable[int]] = NONE
+) -> None:
     """`split.csv`: every example's name, its split, and why it is in none. Raises StorageError.
 
     splits: the examples as they are trained on, which know what of them could not be read beforehand. skipped: which of
-    those to train on could not be read when they were due.
+    each could not be read when they were due.
     """
     if not isinstance(source, DividedSource):
         return
@@ -38,7 +41,8 @@ def write(folder: Path, source: Source, splits: Mapping[str, Examples], skipped:
     lost = {
         split: set(examples.unreadable) for split, examples in splits.items() if isinstance(examples, SplitExamples)
     }
-    lost["train"] = {*lost.get("train", ()), *skipped}
+    for split, indices in skipped.items():
+        lost[split] = {*lost.get(split, ()), *indices}
     rows.writerows(_rows(source, lost))
     rows.writerows((name, "", why) for name, why in source.unusable)
     write_text(folder / FILE, out.getvalue())

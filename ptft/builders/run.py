@@ -104,7 +104,7 @@ def build(job: Job, out: Console) -> Run:
     recorded = acceleration.recording(trained.graph)
     meta = given.start.meta if given.start and cfg.resume else {}
     return Run(
-        cfg=cfg.merged(_settled(task, execution, trained.every)),
+        cfg=cfg.merged(_settled(task, execution, trained.every, given.source)),
         inputs=given,
         execution=execution,
         training=trained,
@@ -209,12 +209,13 @@ def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Tr
     return t
 
 
-def _settled(task: Task, execution: Execution, every: Every) -> dict[str, Any]:
+def _settled(task: Task, execution: Execution, every: Every, source: Source) -> dict[str, Any]:
     """What was left open in the configuration and is known now, so that a checkpoint rebuilds the same."""
     chosen = execution.compute_format
     by_steps = {"every": {"evaluate": every.evaluate}} if every.evaluate and not every.minutes else {}
     return {
         "model": dict(task.objective.backbone.settled),
+        "dataset": dict(source.settled),
         "precision": chosen.precision,
         "train": {"layout": chosen.layout, **by_steps},
         "finetune": {"probe": "exact" if execution.probe else "steps"},

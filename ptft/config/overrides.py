@@ -22,6 +22,9 @@ PATH_KEYS = frozenset(
 )
 """Keys whose values are paths: typed as they are, without Hydra's quoting."""
 
+AS_TYPED = PATH_KEYS | {"dataset.pattern"}
+"""Those whose values need no quotes for Hydra, patterns of names among them."""
+
 ARMS = "compare.arms."
 """What keys of lists of overrides begin with; the overrides in them are typed as they are, too."""
 
@@ -91,7 +94,7 @@ def quote(override: str, *, multirun: bool = False) -> str:
     key, value = override.split("=", 1) if "=" in override else (override, "")
     if key.lstrip("+").startswith(ARMS):
         return f"++{key.lstrip('+')}={_arm(value)}"
-    if key.lstrip("+") not in PATH_KEYS or _is_hydra(value):
+    if key.lstrip("+") not in AS_TYPED or _is_hydra(value):
         return override
     parts = value.split(",") if multirun and not key.startswith("hydra.") else [value]
     return f"{key}={','.join(part if _is_hydra(part) else _quoted(part) for part in parts)}"

@@ -19,6 +19,8 @@ from ptft.errors import DataError
 
 MOST_SKIPPED = 1000
 MOST_SKIPPED_FRACTION = 0.1
+FEW = 10
+"""So many may always be left out, where they are not more than half."""
 
 PART = 2**24
 """Bytes that are gathered at a time where all examples pass by."""
@@ -223,14 +225,20 @@ class Subset(OnDemandExamples):
         return hashlib.sha256(self.examples.digest() + self.indices.numpy().tobytes()).digest()
 
 
+def too_many(count: int, total: int, most: int = MOST_SKIPPED) -> str | None:
+    """Why so many of `total` can't be left out, None where they can: a tenth can, a few of a small set, at most `most`.
+
+    More than that says that something else is wrong: a folder of another kind, a copy that broke off.
+    """
+    allowed = int(min(most, max(MOST_SKIPPED_FRACTION * total, min(FEW, total / 2))))
+    return f"too many to leave out (of {total:,} at most {allowed:,} are)" if count > allowed else None
+
+
 def check_skipped(examples: Examples, skipped: list[int]) -> None:
     """Raises DataError if so many of the examples are unreadable that something else must be wrong."""
-    if len(skipped) > min(MOST_SKIPPED, MOST_SKIPPED_FRACTION * len(examples)):
+    if why := too_many(len(skipped), len(examples)):
         first = examples.name(skipped[0]) if isinstance(examples, OnDemandExamples) else f"sample {skipped[0]}"
-        raise DataError(
-            f"{len(skipped)} of {len(examples)} files are unreadable, {first} among them: too many for "
-            f"dataset.on_error=skip (at most {MOST_SKIPPED} and {MOST_SKIPPED_FRACTION:.0%})"
-        )
+        raise DataError(f"{len(skipped)} of {len(examples)} files are unreadable, {first} the first: {why}")
 
 
 def left_out(examples: OnDemandExamples, kept: Tensor) -> tuple[str, ...]:
@@ -243,4 +251,4 @@ def left_out(examples: OnDemandExamples, kept: Tensor) -> tuple[str, ...]:
     skipped = (~kept).nonzero().flatten().tolist()
     check_skipped(examples, skipped)
     first = examples.name(skipped[0])
-    return (f"{len(skipped)} of {len(examples)} files are unreadable and left out, {first} the first",)
+    return (f"{len(skipped)} of {len(examples)} files are unreadable and left out, {first} the first (see split.csv)",)

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple, Protocol
 from ptft.data import files, splits
 from ptft.data.files import located, nfc
 from ptft.data.labels import fraction_among, unlabelled
-from ptft.data.records import RowError, Unusable, records, text_of
+from ptft.data.own.filename_pattern import proposed
+from ptft.data.own.unusable import Unusable
+from ptft.data.records import RowError, records, text_of
 from ptft.errors import DataError
 
 
@@ -129,19 +131,22 @@ def _list_folder(root: Path, media: Media, labelled: bool, told: Told) -> dict[s
         if flat and not labelled:
             return {"": _list_flat(root, media)}
         empty = not any(root.iterdir())
-        named = f"holds {media.noun}, but no folder for each class"
-        raise refused(root, named if flat else "is empty" if empty else f"holds no {media.noun}", media)
+        raise refused(root, _unnamed(root, media) if flat else "is empty" if empty else f"holds no {media.noun}", media)
     names = {folder.name for folder in folders}
     if not _is_divided(root, folders, train):
         if train in names and names <= splits.SPLIT_NAMES.keys() and any(_holds(folder, media) for folder in folders):
             if not labelled:
                 return {folder.name: _list_flat(folder, media) for folder in folders}
-            raise refused(root / train, f"holds {media.noun}, but no folder for each class", media)
+            raise refused(root / train, _unnamed(root / train, media), media)
         return {"": _list_classes(folders, media)}
     for folder in folders if labelled else ():
         if folder.name != train and not _folders(folder) and _holds(folder, media):
             told.leave_out(folder.name, f"{folder} has no folders of classes")
     return {folder.name: _list_classes(_folders(folder), media) for folder in folders}
+
+
+def _unnamed(folder: Path, media: Media) -> str:
+    return f"holds {media.noun}, but no folder for each class; {proposed(files.find(folder, media.suffixes))}"
 
 
 def _is_divided(root: Path, folders: list[Path], train: str) -> bool:
@@ -231,9 +236,9 @@ def _list_table(file: Path, media: Media, labelled: bool, unusable: Unusable, to
     try:
         rows = _rows(file, listed, media, labelled, unusable)
         kept = _with_label(rows, unusable, told) if labelled else rows
-        if said := unusable.note(len(kept), str(file)):
+        for said in unusable.notes(len(kept), str(file)):
             told.note(said)
-            told.unusable += [(error.where, error.what) for error in unusable.errors]
+            told.unusable += unusable.named()
     except RowError as error:
         raise DataError(f"dataset.root: {error}") from error
     listings = {row.split: Listing([], []) for row in rows}

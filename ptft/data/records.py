@@ -15,7 +15,6 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ptft.data.examples import MOST_SKIPPED_FRACTION
 from ptft.data.files import json_values, nfc, read_file
 from ptft.errors import DataError, unknown
 
@@ -67,25 +66,11 @@ class RowError(DataError):
         self.where, self.what = where, what
 
 
-class Unusable:
-    """Lines that can't be used, as `dataset.on_error` says: the first one ends the run, or they are left out."""
+class EmptyRow(RowError):
+    """A row whose cells are all empty, as spreadsheets leave them behind: it is left out, and no mistake of anybody."""
 
-    def __init__(self, on_error: str) -> None:
-        self.skip, self.errors = on_error == "skip", list[RowError]()
-
-    def __call__(self, error: RowError) -> None:
-        if not self.skip:
-            raise RowError(error.where, f"{error.what}; dataset.on_error=skip leaves such lines out")
-        self.errors.append(error)
-
-    def note(self, used: int, where: str) -> str | None:
-        """What to say of those that are left out beside so many that are used. Raises DataError for too many."""
-        if not self.errors:
-            return None
-        count, first = len(self.errors), self.errors[0]
-        if count > MOST_SKIPPED_FRACTION * (used + count):
-            raise DataError(f"{where}: {count} of its lines can't be used, which is too many; {first}")
-        return f"{count} lines are left out, the first: {first}"
+    def __init__(self, where: str) -> None:
+        super().__init__(where, "is empty")
 
 
 def records(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
@@ -94,7 +79,7 @@ def records(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
     In CSV and TSV files the names are the first row, and fields that a row is too short for are missing.
     Raises DataError naming file and line where no further row can be read.
     """
-    return _objects(file) if file.suffix.lower() in JSON else _named_cells(file)
+    return objects_of(file) if file.suffix.lower() in JSON else _named_cells(file)
 
 
 def check_single(value: Any, name: Column, where: str) -> None:
@@ -143,7 +128,7 @@ def text_rows(file: Path, columns: Columns, *, unlabelled: bool = False) -> Iter
 
 def first_cells(file: Path) -> list[str]:
     """The first row of a CSV or TSV file, empty where there is none; of a JSON file nothing."""
-    return [] if file.suffix.lower() in JSON else _first(_cells(file))[1]
+    return [] if file.suffix.lower() in JSON else _first(cells_of(file))[1]
 
 
 def has_label(file: Path, columns: Columns) -> bool:
@@ -151,7 +136,7 @@ def has_label(file: Path, columns: Columns) -> bool:
     if columns.label is None:
         return True
     if file.suffix.lower() in JSON:
-        fields = next(_objects(file), (0, None))[1]
+        fields = next(objects_of(file), (0, None))[1]
         return not isinstance(fields, dict) or columns.label in [nfc(key) for key in fields]
     first = first_cells(file)
     try:
@@ -162,7 +147,7 @@ def has_label(file: Path, columns: Columns) -> bool:
 
 def _texts_of_objects(file: Path, columns: Columns, unlabelled: bool) -> Iterator[TextRecord | RowError]:
     named = all(str(name).isascii() for name in columns.all)
-    for line, fields in _objects(file):
+    for line, fields in objects_of(file):
         if isinstance(fields, RowError):
             yield fields
             continue
@@ -182,7 +167,7 @@ def _texts_of_objects(file: Path, columns: Columns, unlabelled: bool) -> Iterato
 
 
 def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[TextRecord | RowError]:
-    lines = _cells(file)
+    lines = cells_of(file)
     number, first = _first(lines)
     if not first:
         return
@@ -193,15 +178,19 @@ def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[
         where = f"{file}:{line}"
         if isinstance(row, RowError):
             yield row
-        elif len(row) != width:
+            continue
+        if len(row) != width:
             yield _uneven(where, row, first, like)
+            continue
+        found = (row[one].strip(),) if one is not None else tuple(row[place].strip() for place in texts)
+        if not found[0] and not any(map(str.strip, row)):
+            yield EmptyRow(where)
         else:
-            found = (row[one].strip(),) if one is not None else tuple(row[place].strip() for place in texts)
             yield TextRecord(found, None if label is None else nfc(row[label].strip()) or None, where)
 
 
 def _named_cells(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
-    lines = _cells(file)
+    lines = cells_of(file)
     names = _names(_first(lines)[1])
     if len(names) == 1 and (mark := next((mark for mark in SEPARATORS if mark in names[0]), "")):
         raise DataError(f"{file}:1: {SEPARATED.format(SEPARATORS[mark])}")
@@ -210,13 +199,15 @@ def _named_cells(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
     for line, row in lines:
         if isinstance(row, RowError):
             yield line, row
-        elif any(row[len(names) :]):
+        elif any(row[len(names) :]) or not any(map(str.strip, row)):
             yield line, _uneven(f"{file}:{line}", row, names, "the header")
         else:
             yield line, dict(zip_longest(names, row[: len(names)]))
 
 
 def _uneven(where: str, row: Sequence[str], first: Sequence[str], like: str) -> RowError:
+    if not any(map(str.strip, row)):
+        return EmptyRow(where)
     return RowError(where, f"has {len(row)} columns, {like} has {len(first)}")
 
 
@@ -258,7 +249,7 @@ def _named(column: Column) -> str:
     return f"column number {column} (they count from 0)" if isinstance(column, int) else f"column {column!r}"
 
 
-def _cells(file: Path) -> Iterator[tuple[int, list[str] | RowError]]:
+def cells_of(file: Path) -> Iterator[tuple[int, list[str] | RowError]]:
     """(the line on which a row begins, its cells)."""
     text = read_file(file)
     if file.suffix.lower() == ".tsv":
@@ -291,10 +282,19 @@ def _first(lines: Iterator[tuple[int, list[str] | RowError]]) -> tuple[int, list
     return line, cells
 
 
-def _objects(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
+def objects_of(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
     """(line, the object that it holds)."""
     for line, value in json_values(read_file(file)):
         if isinstance(value, ValueError):
             yield line, RowError(f"{file}:{line}", f"is not JSON ({value})")
         else:
-            yield line, value if isinstance(value, dict) else RowError(f"{file}:{line}", "is not a JSON object")
+            yield line, _fields(value, f"{file}:{line}")
+
+
+def _fields(value: Any, where: str) -> dict[str, Any] | RowError:
+    if not isinstance(value, dict):
+        return RowError(where, "is not a JSON object")
+    filled = any(
+        cell is not None and cell == cell and (not isinstance(cell, str) or cell.strip()) for cell in value.values()
+    )
+    return value if filled else EmptyRow(where)

@@ -15,6 +15,7 @@ from torch import Tensor
 from ptft.core import Examples, Source, Spec
 from ptft.data.examples import SplitExamples
 from ptft.data.labels import check_range, kept_classes, to_labels
+from ptft.data.splits import val_among
 from ptft.data.stratify import check_amounts, check_choices, check_enough, per_class, stratified_order, without_share
 from ptft.errors import ConfigError, DataError, reads_no_files, unknown
 
@@ -251,6 +252,8 @@ class DividedSource(Source):
             self.note(f"trained on the {self.train} split (dataset.train), so there is no test split")
         if self.test in self.left_out or (self.test == "test" and "test" not in self.splits):
             self.test = None
+        if self.val == "val" and "val" not in (*self.splits, *self.left_out) and self.train in self.splits:
+            self._choose_val()
         if self.val == self.train:
             raise ConfigError(f"dataset.val={self.val}: is the split to train on; a fraction of it (0.1) or null works")
         for key, value in (("train", self.train), ("val", self.val), ("test", self.test)):
@@ -259,6 +262,15 @@ class DividedSource(Source):
                 raise DataError(f"dataset.{key}={value}: {self.left_out[value]}{hint}")
             if isinstance(value, str) and value not in self.splits:
                 raise ConfigError(unknown(f"dataset.{key}", value, self.splits) + hint)
+
+    def _choose_val(self) -> None:
+        """What takes the place of the val split that the dataset has not, which is said."""
+        instead = val_among(name for name in self.splits if name not in (self.train, self.test))
+        if isinstance(instead, float):
+            self.note(f"there is no val split: a tenth of {self.train} is val (dataset.val=null trains on all of it)")
+        elif instead is not None:
+            self.note(f"{instead} is the val split (dataset.val)")
+        self.val = self.val if instead is None else instead
 
     def _check_classes(self) -> None:
         if self.classes is not None:
@@ -286,15 +298,3 @@ class Shared(TypedDict, total=False):
     seed: int
     like: Spec | None
     whole: bool
-
-
-class Keys(Shared, total=False):
-    """The keys of every dataset of images; `ptft.data.image.source.ImageSource` says what they mean."""
-
-    size: int | Sequence[int] | None
-    channels: int | None
-    fit: str | None
-    crop_pct: float | None
-    interpolation: str | None
-    mean: float | Sequence[float] | None
-    std: float | Sequence[float] | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,10 @@ SPLIT_NAMES = {
 }
 """What published datasets call a split -> what it is called here. Those with an underscore are GLUE's, testa and testb
 CoNLL's."""
+VAL_WORDS = {word for word, split in SPLIT_NAMES.items() if split == "val"} | {"eval", "evaluation"}
+"""What the name of a split to measure with while training may hold."""
+TENTH = 0.1
+"""The share of the training split that is val where there is none."""
 SHARD = re.compile(r"(?P<name>.+?)[-_](?P<number>\d+)(?P<total>[-_]of[-_]\d+)?")
 """What a part of a split is called, without its suffix: train-00000-of-00003, train_1."""
 
@@ -30,6 +34,14 @@ def names_a_split(name: str) -> bool:
     """Whether one of the words of a folder's name says that it is a split, e.g. `training` or `val2017`."""
     words = re.split(r"[^a-z]+", name.lower())
     return any(word in SPLIT_NAMES or word in ("training", "testing", "eval", "evaluation") for word in words)
+
+
+def val_among(names: Iterable[str]) -> str | float | None:
+    """What measures while training where no split is called val: the split whose name says so, a tenth of train where
+    no name does; None where several do, so that one must be named.
+    """
+    called = [name for name in names if not VAL_WORDS.isdisjoint(re.split(r"[^a-z]+", name.lower()))]
+    return TENTH if not called else called[0] if len(called) == 1 else None
 
 
 def split_by_word(file: Path) -> str | None:

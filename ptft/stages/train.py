@@ -16,6 +16,7 @@ from ptft.checkpoint import file as checkpoint_file
 from ptft.checkpoint.load import held_by
 from ptft.checkpoint.transfer import check_finite
 from ptft.config.resolve import Job
+from ptft.data.loader import Loader
 from ptft.errors import DataError, Interrupted
 from ptft.loggers.console import Console, ConsoleLogger
 from ptft.loggers.jsonl import JsonlLogger, cut_metrics
@@ -114,9 +115,10 @@ def _train(
 
     with out.training(t.total, t.progress.step), on_signal(stop):
         train = fit(t, loggers, lambda better: _save(r, folder, writer, better=better))
-    if skipped := len(r.execution.loader.skipped):
-        out.say(f"{skipped} unreadable files were left out of the batches (dataset.on_error=skip)", "yellow")
-        membership.write(folder.path, r.inputs.source, r.inputs.splits, r.execution.loader.skipped)
+    skipped = {"train": r.execution.loader.skipped, "val": t.val.skipped if isinstance(t.val, Loader) else set()}
+    if count := sum(map(len, skipped.values())):
+        out.say(f"{count} unreadable files were left out of the batches; split.csv names them", "yellow")
+        membership.write(folder.path, r.inputs.source, r.inputs.splits, skipped)
     return train
 
 

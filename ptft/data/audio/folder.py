@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
-from ptft.data.audio.filename_pattern import Pattern, Rule
 from ptft.data.audio.source import RECORDINGS, AudioSource, FileRecordings, RecordingKeys
-from ptft.data.files import nfc
-from ptft.data.folders import Listing, divided, list_all, refused
+from ptft.data.folders import list_all
+from ptft.data.own.by_name import list_by_name
+from ptft.data.own.filename_pattern import Pattern
 from ptft.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +28,8 @@ class AudioFolder(AudioSource):
         split. With `pattern` any folder: files are found wherever they are below it.
     pattern: what the names of files say, e.g. `{label}_{speaker}_{index}`; None where folders say the class.
     test_rule, val_rule: which files of a pattern are the test and val split, e.g. `index:0-4` or `speaker:anna+tom`;
-        with neither the files are divided as folders are. The rest is the train split.
+        with neither the files are divided as folders are, by folders train, val and test if there are. The rest is the
+        train split.
     split_seed: divides what comes undivided; not the run's seed, so that all seeds of a sweep share a test split.
 
     Raises DataError saying what is wrong with `root`, ConfigError for a pattern or rule that can't be.
@@ -47,8 +47,12 @@ class AudioFolder(AudioSource):
         **keys: Unpack[RecordingKeys],
     ) -> None:
         super().__init__(**keys)
+        if self.root is None:
+            raise ConfigError(f"dataset.root is not set; {RECORDINGS.layout}")
         self.pattern = None if pattern is None else Pattern(pattern)
-        self.listings = self._listed({"test": test_rule, "val": val_rule}, split_seed)
+        rules = {"test": test_rule, "val": val_rule}
+        named = list_by_name(self, self.root, RECORDINGS, self.pattern, rules, split_seed)
+        self.listings = list_all(self, self.root, split_seed, RECORDINGS) if named is None else named
         leading = self.leading(self.listings)
         paths = [path for listing in self.listings.values() for path in listing.paths]
         self.note_scaling(self.listings[leading].paths[:20])
@@ -64,35 +68,6 @@ class AudioFolder(AudioSource):
         assert self.root is not None
         base = self.root if self.root.is_dir() else self.root.parent
         return FileRecordings(listing.paths, Targets(len(labels), labels), self.spec, base, self.on_error)
-
-    def _listed(self, rules: dict[str, str | None], seed: int) -> dict[str, Listing]:
-        """Split -> files and their classes."""
-        if self.root is None:
-            raise ConfigError(f"dataset.root is not set; {RECORDINGS.layout}")
-        if self.pattern is None:
-            for name in (name for name, rule in rules.items() if rule is not None):
-                raise ConfigError(f"dataset.{name}_rule={rules[name]}: needs dataset.pattern, which names the fields")
-            return list_all(self, self.root, seed, RECORDINGS)
-        paths = files.find(self.root, audio_reader.SUFFIXES)
-        if not paths:
-            raise refused(self.root, "holds no recordings" if self.root.exists() else "does not exist", RECORDINGS)
-        listings = _by_rules(self.pattern, paths, rules)
-        if any(rules.values()):
-            return listings
-        return divided(self, self.root, listings["train"], seed)
-
-
-def _by_rules(pattern: Pattern, paths: list[Path], rules: dict[str, str | None]) -> dict[str, Listing]:
-    parsed = {
-        split: Rule(f"dataset.{split}_rule", text, pattern.fields) for split, text in rules.items() if text is not None
-    }
-    listings: dict[str, Listing] = {split: Listing([], []) for split in ("train", *parsed)}
-    for path in paths:
-        fields = pattern.read(path)
-        split = next((name for name, rule in parsed.items() if rule.holds(fields)), "train")
-        listings[split].paths.append(path)
-        listings[split].names.append(nfc(fields["label"]))
-    return listings
 
 
 def sample(root: Path, count: int = 6) -> None:

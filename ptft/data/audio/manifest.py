@@ -16,7 +16,8 @@ from ptft.data.audio.examples import Targets
 from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
 from ptft.data.files import nfc
 from ptft.data.labels import unlabelled
-from ptft.data.records import RowError, Unusable, records, text_of
+from ptft.data.own.unusable import Unusable
+from ptft.data.records import RowError, records, text_of
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ class AudioManifest(AudioSource):
         rows, column = _rows(self.root, unusable)
         self.rows: dict[str, list[Utterance]] = {row.split: [] for row in rows}
         rows = self._labelled(rows, column, unusable)
-        if said := unusable.note(len(rows), str(self.root)):
+        for said in unusable.notes(len(rows), str(self.root)):
             self.note(said)
-            self.unusable += [(error.where, error.what) for error in unusable.errors]
+            self.unusable += unusable.named()
         if not rows:
             raise DataError(f"dataset.root={self.root}: lists no recordings; {EXPECTED}")
         self.units = units if column == "text" else None

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from ptft.data.examples import MemoryExamples
-from ptft.data.image.source import ImageSource
-from ptft.data.source import Keys
+from ptft.data.image.source import ImageSource, Keys
 from ptft.data.stratify import stratified_order
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +18,9 @@ from ptft.data import files
 from ptft.data.examples import OnDemandExamples
 from ptft.data.folders import Listing, Media, list_all
 from ptft.data.image import reader as image_reader
-from ptft.data.image.source import NO_CLASS, ImageSource, pair
-from ptft.data.source import Keys
+from ptft.data.image.source import NO_CLASS, ImageSource, Keys, pair
+from ptft.data.own.by_name import list_by_name
+from ptft.data.own.filename_pattern import Pattern
 from ptft.data.stratify import numbers
 from ptft.errors import ConfigError, DataError
 
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's training images; what public weights expect."""
+PHOTO = 224
+"""Height and width of photos of several sizes where nothing else says one."""
+WHOLE = 8
+"""Smaller images are brought to a multiple of so many pixels, which networks can halve."""
+LOOKED_AT = 10_000
+"""At most about so many files, evenly spread, are asked for their size beforehand; that takes a second or two."""
 
 
 class FileExamples(OnDemandExamples):
@@ -112,11 +119,13 @@ class ImageFolder(ImageSource):
     root: a folder of `train/CLASS/image.jpg`, `val/CLASS/…` and perhaps `test/CLASS/…`; or of `CLASS/image.jpg`,
         divided into 80, 10 and 10 percent by class and `split_seed`; or a CSV file with the columns path (relative to
         it), label, and perhaps split. Folders are listed when the source is made, images read when they are taken.
-    own_size: the size where neither `size` nor a checkpoint says one; None keeps the images' own, which then must be
-        the same for all.
+    own_size: the size where neither `size` nor a checkpoint says one; None keeps the images' own where it is the same
+        for all, and else is `model_size` of the model, or PHOTO, or less where all images are smaller.
     split_seed: divides one folder; not the run's seed, so that all seeds of a sweep are tested on the same images.
+    pattern, test_rule, val_rule: what the names of files say, as `ptft.data.audio.folder.AudioFolder` has it.
     labelled: whether there must be labels. Without, `root` may also be a folder of images, or of `train/image.jpg` and
         `val/image.jpg`; it has no classes then, and its batches no labels.
+    model_size: finds (H, W) of the images that the model is published for, None where it is for none.
 
     Raises DataError saying what is wrong with `root`, or how the classes of two splits differ.
     """
@@ -126,13 +135,21 @@ class ImageFolder(ImageSource):
         *,
         own_size: int | Sequence[int] | None = None,
         split_seed: int = 0,
+        pattern: str | None = None,
+        test_rule: str | None = None,
+        val_rule: str | None = None,
         labelled: bool = True,
+        model_size: Callable[[], tuple[int, int] | None] | None = None,
         **keys: Unpack[Keys],
     ) -> None:
         super().__init__(**keys)
+        self.model_size = model_size
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {IMAGES.layout}")
-        self.listings = list_all(self, self.root, split_seed, IMAGES, labelled)
+        rules = {"test": test_rule, "val": val_rule}
+        parsed = None if pattern is None else Pattern(pattern)
+        named = list_by_name(self, self.root, IMAGES, parsed, rules, split_seed)
+        self.listings = list_all(self, self.root, split_seed, IMAGES, labelled) if named is None else named
         self._describe(self.listings[self.leading(self.listings)], None if own_size is None else pair(own_size))
 
     def _describe(self, listing: Listing, size: tuple[int, int] | None) -> None:
@@ -147,8 +164,8 @@ class ImageFolder(ImageSource):
         self.first: Path | None = None
         fit, sized = None, self.like is not None and "size" in self.like.shape
         if self.size is None and not sized and size is None:
-            fit = "none"
-            self.first, size = self._first(listing.paths)
+            self.first, size = self._shared_size([path for each in self.listings.values() for path in each.paths])
+            fit = None if self.first is None else "none"
         if listing.classes == (NO_CLASS,):
             self.note(f"{self.root} has no folders of classes, so its images have no labels")
         channels = self.channels or (3 if self.like is None else int(self.like.shape["channels"]))
@@ -180,15 +197,34 @@ class ImageFolder(ImageSource):
             self.note(f"{split} has not all the classes: {differences}")
         return listing
 
-    def _first(self, paths: list[Path]) -> tuple[Path, tuple[int, int]]:
-        """The first image, or with on_error=skip the first readable one, and its size."""
-        for index, path in enumerate(paths):
+    def _shared_size(self, paths: list[Path]) -> tuple[Path | None, tuple[int, int]]:
+        """A file and its size where all that are looked at have that; else no file, and the size to bring all to."""
+        sizes: dict[tuple[int, int], Path] = {}
+        for index in range(0, len(paths), -(-len(paths) // LOOKED_AT)):
             try:
-                return path, image_reader.size_of(path)
+                sizes.setdefault(image_reader.size_of(paths[index]), paths[index])
             except DataError as error:
                 if self.on_error != "skip":
                     raise _named(error, index) from error
-        raise DataError(f"dataset.root={self.root}: none of {len(paths)} files is readable as an image")
+        if not sizes:
+            raise DataError(f"dataset.root={self.root}: none of {len(paths)} files is readable as an image")
+        if len(sizes) == 1:
+            return next((path, size) for size, path in sizes.items())
+        least, most = (image_reader.show(choice(sizes, key=lambda size: size[0] * size[1])) for choice in (min, max))
+        size, why = self._common_size([min(size) for size in sizes])
+        said = f"images of {least} to {most} are brought to {image_reader.show(size)}, {why}"
+        self.note(f"{said}; dataset.size=… changes it")
+        return None, size
+
+    def _common_size(self, sides: list[int]) -> tuple[tuple[int, int], str]:
+        """What images with these short sides are brought to, and why."""
+        published = None if self.model_size is None else self.model_size()
+        if published is not None:
+            return published, "as the model is published for"
+        side = -(-max(sides) // WHOLE) * WHOLE
+        if side < PHOTO:
+            return (side, side), f"as none has a shorter side of more than {max(sides)}"
+        return (PHOTO, PHOTO), "as is usual for photos"
 
 
 def _named(error: DataError, index: int) -> DataError:

@@ -20,9 +20,8 @@ from torch.nn import functional
 from ptft.core import Batch
 from ptft.data.examples import OnDemandExamples
 from ptft.data.image import reader as image_reader
-from ptft.data.image.source import ImageSource
+from ptft.data.image.source import ImageSource, Keys
 from ptft.data.ragged import starts_of
-from ptft.data.source import Keys
 from ptft.data.splitmix import key, mix, noise, uniform, within
 from ptft.errors import ConfigError
 

@@ -25,6 +25,18 @@ RESIZE_AT_ONCE = 2**30
 """Bytes up to which images in memory are resized once; beyond, a batch at a time."""
 
 
+class Keys(Shared, total=False):
+    """The keys of every dataset of images; `ImageSource` says what they mean."""
+
+    size: int | Sequence[int] | None
+    channels: int | None
+    fit: str | None
+    crop_pct: float | None
+    interpolation: str | None
+    mean: float | Sequence[float] | None
+    std: float | Sequence[float] | None
+
+
 class ImageSource(DividedSource):
     """A source of labelled images. A subclass calls `describe` when it knows its classes, and implements `load`.
 

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from ptft.data.examples import MemoryExamples
 from ptft.data.image import cifar, idx
-from ptft.data.image.source import ImageSource
-from ptft.data.source import Keys
+from ptft.data.image.source import ImageSource, Keys
 from ptft.errors import ConfigError, DataError, unknown
 
 if TYPE_CHECKING:

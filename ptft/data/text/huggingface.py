@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from ptft.core import Spec
 from ptft.data.files import nfc
+from ptft.data.own.unusable import Unusable
 from ptft.data.readers import Items, Unreadable
-from ptft.data.records import Column, Columns, RowError, TextRecord, Unusable, check_single
+from ptft.data.records import Column, Columns, EmptyRow, RowError, TextRecord, check_single
 from ptft.data.splits import find_splits, parts_said, split_by_stem, split_files
 from ptft.data.text import reader as text_reader
 from ptft.data.text import sentences
@@ -112,6 +113,8 @@ def _record(where: str, columns: Columns, values: Sequence[Any], names: Sequence
     except RowError as error:
         return error
     texts = tuple(_text(value) for value in values[: len(columns.text)])
+    if columns.label is not None and not any(texts) and not _text(values[-1]):
+        return EmptyRow(where)
     if not all(texts):
         return RowError(where, f"column {columns.text[texts.index('')]!r} holds no text")
     if columns.label is None:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ptft.core import Examples
 from ptft.data.labels import MANY, NO_LABEL, fraction_among, number
-from ptft.data.records import Columns, RowError, TextRecord, Unusable, first_cells, read_texts
+from ptft.data.own.unusable import Unusable
+from ptft.data.records import Columns, RowError, TextRecord, first_cells, read_texts
 from ptft.data.splits import parts_said
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences
@@ -66,9 +67,9 @@ class RowTexts(TextSource):
         if split not in self._rows:
             unusable = Unusable(self.on_error)
             rows = self._with_label(split, self.read(split, unusable), unusable)
-            if said := unusable.note(len(rows), f"{self._where()}: {split}"):
+            for said in unusable.notes(len(rows), f"{self._where()}: {split}"):
                 self.note(said)
-            self.unusable += [(error.where, error.what) for error in unusable.errors]
+            self.unusable += unusable.named()
             self._rows[split] = rows
         return self._rows[split]
 

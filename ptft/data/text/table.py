@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ptft.data.records import SUFFIXES, Column, Columns, TextRecord, Unusable, has_label
+from ptft.data.own import columns
+from ptft.data.own.unusable import Unusable
+from ptft.data.records import SUFFIXES, Column, Columns, TextRecord, has_label
 from ptft.data.splits import divide, split_by_stem, split_files
 from ptft.data.text.row_source import RowTexts, text_keys
 from ptft.data.text.source import TextKeys
@@ -48,8 +50,9 @@ class TableTexts(RowTexts):
         file, which is divided 80/10/10 by class.
     layout: columns and target of a published dataset, one of LAYOUTS, in place of those that follow; label=None leaves
         its labels out.
-    text: the column of the text, by name or number, or two of them.
-    label: the column of the label; None for texts alone.
+    text: the column of the text, by name or number, or two of them; "auto": the one that is called text, else the only
+        one that can be it.
+    label: the column of the label, "auto" likewise; None for texts alone.
     target: "class" or "number"; None is "class", unless labels are many numbers that are not whole.
     header: whether the first line is one; None: it is where columns have names.
     split_seed: divides one file; not the run's seed.
@@ -61,8 +64,8 @@ class TableTexts(RowTexts):
         self,
         *,
         layout: str | None = None,
-        text: Column | Sequence[Column] = "text",
-        label: Column | None = "label",
+        text: Column | Sequence[Column] = columns.AUTO,
+        label: Column | None = columns.AUTO,
         target: str | None = None,
         header: bool | None = None,
         split_seed: int = 0,
@@ -71,9 +74,11 @@ class TableTexts(RowTexts):
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError("dataset.root is not set; name a folder of train.tsv, dev.tsv … or one file")
-        self.columns, target = _chosen(layout, text, label, target, header)
         expected = "train.csv, .tsv or .jsonl with dev and test, or a file"
         self.files = split_files(self.root, split_of, expected, self.whole)
+        if layout is None and columns.AUTO in (text, label):
+            text, label, header = self._found(text, label, header)
+        self.columns, target = _chosen(layout, text, label, target, header)
         if "" in self.files:
             rows = self.rows("")
             self.drawn = True
@@ -86,6 +91,18 @@ class TableTexts(RowTexts):
             self.say_headers(self.files)
         self.describe_rows(("train", "val", "test") if "" in self.files else self.files, target)
 
+    def _found(
+        self, text: Column | Sequence[Column], label: Column | None, header: bool | None
+    ) -> tuple[Column | Sequence[Column], Column | None, bool | None]:
+        """The columns and header with those that were not typed, found in the file to train on."""
+        split = self.train if self.train in self.files else next(iter(self.files))
+        found = columns.found(self.files[split][0], text, label, header)
+        if found.said:
+            self.note(found.said)
+        text = found.text if isinstance(found.text, str | int) else list(found.text)
+        self.settled = {"text": text, "label": found.label, "header": found.header}
+        return found.text, found.label, found.header
+
     def read(self, split: str, unusable: Unusable) -> list[TextRecord]:
         return self.of_files(split, self.files[split], unusable)
 
@@ -96,8 +113,8 @@ def _chosen(
     if layout is not None:
         if layout not in LAYOUTS:
             raise ConfigError(unknown("dataset.layout", layout, LAYOUTS))
-        columns = LAYOUTS[layout].columns
-        return columns if label is not None else columns._replace(label=None), LAYOUTS[layout].target
+        known = LAYOUTS[layout].columns
+        return known if label is not None else known._replace(label=None), LAYOUTS[layout].target
     names = (text,) if isinstance(text, str | int) else tuple(text)
     if len(names) not in (1, 2):
         raise ConfigError(f"dataset.text={list(names)}: one column, or two for pairs")

@@ -90,7 +90,7 @@ def test_what_can_not_be_used_is_left_out_and_counted_where_that_is_asked(listed
         AudioManifest(root=listed(*rows))
     source = AudioManifest(root=listed(*rows), on_error="skip")
     assert len(source.split("train")) == 12
-    assert source.notes[0].startswith("1 lines are left out, the first:")
+    assert source.notes[0].startswith("1 line is left out, the first:")
 
 
 def test_a_test_split_without_transcripts_is_left_out_with_a_word(listed):

@@ -128,9 +128,7 @@ def test_an_empty_train_or_val_folder(tmp_path):
 def test_splits_of_other_names_are_found(tmp_path):
     image_folder.sample(tmp_path)
     (tmp_path / "val").rename(tmp_path / "valid")
-    with pytest.raises(ConfigError, match=r"dataset\.val.*'val'.*valid"):
-        ImageFolder(root=tmp_path, size=8)
-    assert len(ImageFolder(root=tmp_path, size=8, val="valid").split("val")) == 24
+    assert len(ImageFolder(root=tmp_path, size=8).split("val")) == 24
     (tmp_path / "train").rename(tmp_path / "training")
     with pytest.raises(ConfigError, match=r"dataset\.train.*'train', nearest: training"):
         ImageFolder(root=tmp_path, size=8)
@@ -165,16 +163,30 @@ def test_hidden_and_empty_folders_are_no_classes(tmp_path):
     assert any("unused" in note for note in source.notes)
 
 
-def test_equal_sizes_are_kept_and_mixed_ones_refused(tmp_path):
+def test_equal_sizes_are_kept_and_mixed_ones_brought_to_one(tmp_path):
     pool(tmp_path / "train", 3)
     source = ImageFolder(root=tmp_path, val=None)
     assert source.spec.shape == {"size": [32, 32], "channels": 3, "fit": "none"}
     assert len(ids(source.split("train"))) == 6
-    put(tmp_path / "train/dog/00.png", size=(48, 32), colour=100)
-    for on_error in ("raise", "skip"):
-        train = ImageFolder(root=tmp_path, val=None, on_error=on_error).split("train")
-        with pytest.raises(DataError, match=r"dog/00\.png is 32.48 .*cat/00\.png is 32.32; dataset\.size"):
-            into_memory(train)
+    put(tmp_path / "train/dog/00.png", size=(48, 35), colour=100)
+    small = ImageFolder(root=tmp_path, val=None)
+    assert small.spec.shape == {"size": [40, 40], "channels": 3, "fit": "crop"}
+    said = "images of 32×32 to 35×48 are brought to 40×40, as none has a shorter side of more than 35; dataset.size=…"
+    assert [note for note in small.notes if note.startswith(said)]
+    put(tmp_path / "test/dog/00.png", size=(400, 300))
+    assert ImageFolder(root=tmp_path, val=None).spec.shape["size"] == [224, 224]
+    known = ImageFolder(root=tmp_path, val=None, model_size=lambda: (192, 192))
+    assert known.spec.shape["size"] == [192, 192]
+    assert len(ids(known.split("train"))) == 6
+
+
+def test_an_odd_size_that_was_not_looked_at_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_folder, "LOOKED_AT", 3)
+    pool(tmp_path / "train", 3)
+    put(tmp_path / "train/cat/01.png", size=(48, 32), colour=1)
+    train = ImageFolder(root=tmp_path, val=None, on_error="skip").split("train")
+    with pytest.raises(DataError, match=r"cat/01\.png is 32.48 .*cat/00\.png is 32.32; dataset\.size"):
+        ids(train)
 
 
 def test_a_broken_file_is_named_or_skipped(tmp_path):

@@ -101,8 +101,8 @@ def test_lines_that_cannot_be_used_are_skipped_where_asked(root):
     (root / "dev.tsv").write_text("text\tlabel\n" + good)
     source = TableTexts(root=root, tokenizer="bytes", on_error="skip")
     assert len(source.split("train")) == 20
-    assert any("1 lines are left out" in note and "train.tsv:22" in note for note in source.notes)
-    (root / "train.tsv").write_text("text\tlabel\n" + good + "broken\n" * 5)
+    assert any("1 line is left out" in note and "train.tsv:22" in note for note in source.notes)
+    (root / "train.tsv").write_text("text\tlabel\n" + good + "broken\n" * 11)
     with pytest.raises(DataError, match="too many"):
         TableTexts(root=root, tokenizer="bytes", on_error="skip")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from ptft.errors import ConfigError, DataError
@@ -34,6 +36,29 @@ class Pattern:
         if match is None:
             raise DataError(f"{path}: its name is not of the form dataset.pattern={self.text}")
         return match.groupdict()
+
+
+def proposed(paths: Sequence[Path]) -> str:
+    """What to type where names say the classes: a pattern that all have, in whose {label} few values come again."""
+    stems = [path.stem for path in paths]
+    for mark in "_-. ":
+        parts = [stem.split(mark) for stem in stems]
+        count = min(map(len, parts), default=0)
+        if count < 2:
+            continue
+        columns = [[each[place] for each in parts] for place in range(count - 1)]
+        columns.append([mark.join(each[count - 1 :]) for each in parts])
+        if not all(map(all, columns)):
+            continue
+        kinds = [len(set(column)) for column in columns]
+        classes = [place for place in range(count) if 2 <= kinds[place] <= len(paths) // 2]
+        if classes:
+            best = min(classes, key=lambda place: (columns[place][0].isdecimal(), kinds[place]))
+            names = ["{label}" if place == best else f"{{part{place + 1}}}" for place in range(count)]
+            typed = f"dataset.pattern={mark.join(names)}"
+            taken = f"of {paths[0].name} {columns[best][0]}, one of {kinds[best]} classes"
+            return f"{shlex.quote(typed) if mark == ' ' else typed} takes it from their names ({taken})"
+    return "dataset.pattern takes it from their names, where they say it"
 
 
 class Rule:

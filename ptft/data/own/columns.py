@@ -1,0 +1,175 @@
+"""Which columns of a table hold the texts and the labels, where nobody says it and only one reading is possible."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from ptft.data.files import nfc
+from ptft.data.labels import number
+from ptft.data.records import JSON, Column, RowError, cells_of, objects_of, text_of
+from ptft.errors import DataError
+
+AUTO = "auto"
+"""A column that is to be found."""
+ROWS = 2000
+"""So many rows of a file are looked at."""
+CLASSES = 100
+"""A column of more different values is no obvious label."""
+
+
+class Found(NamedTuple):
+    """The columns of texts and label, whether the first line is a header (None: where columns have names), and what is
+    to be said of it ("" where nothing was found that was not typed).
+    """
+
+    text: Column | Sequence[Column]
+    label: Column | None
+    header: bool | None
+    said: str
+
+
+def found(file: Path, text: Column | Sequence[Column], label: Column | None, header: bool | None) -> Found:
+    """The columns with those that are AUTO found: called text and label, else by what is in them.
+
+    Raises DataError naming what to type where several may be meant.
+    """
+    typed = [name for name in (*([text] if isinstance(text, str | int) else text), label) if name not in (AUTO, None)]
+    columns = _columns(file, [name for name in typed if name is not None], header)
+    if not columns or any(name not in columns for name in typed):  # of which reading the file tells
+        return Found("text" if text == AUTO else text, "label" if label == AUTO else label, header, "")
+    chosen = _chosen(columns, "text", _texts(columns), label) if text == AUTO else text
+    kind = _chosen(columns, "label", _labels(columns), chosen) if label == AUTO else label
+    if text == AUTO and chosen is None and (kind is None) == (label is None):
+        chosen = _other(columns, kind)
+    if label == AUTO and kind is None and isinstance(chosen, str | int):
+        kind = _other(columns, chosen)
+    if chosen is None or (kind is None and label is not None):
+        raise DataError(_asked(file, columns, text if chosen is None else chosen, label if kind is None else kind))
+    if (text != AUTO or chosen == "text") and (label != AUTO or kind == "label"):
+        return Found(chosen, kind, header, "")
+    keys = f"{_key('text', chosen)} {_key('label', kind)}"
+    example = "" if isinstance(next(iter(columns)), str) or header else "; the first line is an example"
+    return Found(chosen, kind, header, f"the columns of {file.name} are found by what is in them: {keys}{example}")
+
+
+def _chosen(
+    columns: Mapping[Column, Sequence[str]],
+    usual: str,
+    may_be: Sequence[Column],
+    other: Column | Sequence[Column] | None,
+) -> Column | None:
+    """The column of the usual name, else the only one that may be it and is not the `other`; None: several, or none."""
+    return usual if usual in columns else _only([name for name in may_be if name != other])
+
+
+def _other(columns: Mapping[Column, Sequence[str]], taken: Column | None) -> Column | None:
+    """The only column that is not `taken`."""
+    return _only([name for name in columns if name != taken])
+
+
+def _columns(file: Path, typed: Sequence[Column], header: bool | None) -> Mapping[Column, list[str]]:
+    """Column -> its first values; they have numbers where the first line is no header."""
+    if file.suffix.lower() in JSON:
+        return _of_objects(file)
+    rows = [cells for _, cells in islice(cells_of(file), ROWS) if not isinstance(cells, RowError)]
+    if not rows or any(isinstance(name, int) for name in typed):
+        return {} if not rows else dict(enumerate(_values(rows[1 if header else 0 :], len(rows[0]))))
+    names = [nfc(cell.strip()) for cell in rows[0]]
+    values = _values(rows[1:], len(names))
+    named = header or {*typed, "text", "label"} & {*names} or (header is None and not _is_row(names, values))
+    if named and len(set(names)) == len(names):
+        return dict(zip(names, values, strict=True))
+    return dict(enumerate(_values(rows[1 if named else 0 :], len(names))))
+
+
+def _values(rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
+    """The values of every column, without empty ones."""
+    even = [row for row in rows if len(row) == width]
+    return [[cell for row in even if (cell := row[place].strip())] for place in range(width)]
+
+
+def _of_objects(file: Path) -> dict[Column, list[str]]:
+    found: dict[Column, list[str]] = {}
+    for line, fields in islice(objects_of(file), ROWS):
+        if isinstance(fields, RowError):
+            continue
+        for name, value in fields.items():
+            if not isinstance(value, list | dict) and (text := text_of(fields, name, f"{file}:{line}")):
+                found.setdefault(nfc(name), []).append(text)
+    return found
+
+
+def _is_row(first: Sequence[str], values: Sequence[Sequence[str]]) -> bool:
+    """Whether a first line is one like the others: what stands in it is a number, or one of few that come again."""
+    alike = any(_is_label(found) and cell in found for cell, found in zip(first, values, strict=True))
+    return alike or any(
+        number(cell) is not None and None not in map(number, found) for cell, found in zip(first, values, strict=True)
+    )
+
+
+def _texts(columns: Mapping[Column, Sequence[str]]) -> list[Column]:
+    """Those of several words a value, most of which are different."""
+    return [
+        name
+        for name, values in columns.items()
+        if values
+        and 2 * len(set(values)) > len(values)
+        and sum(len(value.split()) for value in values) >= 2 * len(values)
+    ]
+
+
+def _labels(columns: Mapping[Column, Sequence[str]]) -> list[Column]:
+    return [name for name, values in columns.items() if _is_label(values)]
+
+
+def _is_label(values: Sequence[str]) -> bool:
+    """Whether there are few different ones, which come again."""
+    kinds = len(set(values))
+    return 2 <= kinds <= min(CLASSES, len(values) // 2)
+
+
+def _only(names: Sequence[Column]) -> Column | None:
+    return names[0] if len(names) == 1 else None
+
+
+def _asked(
+    file: Path, columns: Mapping[Column, Sequence[str]], text: Column | Sequence[Column], label: Column | None
+) -> str:
+    """What to type where columns can't be told apart, with those that may be meant."""
+    texts = [name for name in _texts(columns) if name != label]
+    labels = [name for name in _labels(columns) if name != text]
+    missing = [key for key, name in (("text", text), ("label", label)) if name == AUTO]
+    may = {"text": texts, "label": labels}
+    said = "; ".join(
+        f"{' and '.join(map(repr, may[key]))} may each be the {key}" if may[key] else f"no column is clearly the {key}"
+        for key in missing
+    )
+    names = list(columns)
+    first = text if text != AUTO else (texts or [name for name in names if name != label] or names)[0]
+    left = [name for name in names if name != first]
+    second = label if label != AUTO else next(iter([name for name in labels if name != first] or left), None)
+    listed = ", ".join(map(str, names[:8]))
+    return f"{file}: {said} ({listed}); type them, e.g. {_key('text', first)} {_key('label', second)}"
+
+
+def _key(key: str, name: Column | Sequence[Column] | None) -> str:
+    """`dataset.KEY=NAME` as it can be pasted."""
+    if isinstance(name, str | int) or name is None:
+        shown = "null" if name is None else _value(name)
+    else:
+        shown = f"[{','.join(map(_value, name))}]"
+    return shlex.quote(f"dataset.{key}={shown}") if re.search(r"[^\w.=]", shown) else f"dataset.{key}={shown}"
+
+
+def _value(name: Column) -> str:
+    plain = isinstance(name, int) or (re.fullmatch(r"[^\W\d][\w ]*", name) and name.lower() not in WORDS)
+    return str(name) if plain else '"' + str(name).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+WORDS = frozenset({"null", "true", "false", "inf", "nan", "yes", "no", "on", "off", AUTO})
+"""What is no name unless it stands in quotes."""

@@ -1,0 +1,45 @@
+"""Rows of tables and lists that are left out, or end the run."""
+
+from __future__ import annotations
+
+from ptft.data.examples import too_many
+from ptft.data.records import EmptyRow, RowError
+from ptft.errors import DataError
+
+
+class Unusable:
+    """Rows that can't be used, as `dataset.on_error` says: the first one ends the run, or they are left out.
+
+    Rows that are empty are left out anyway.
+    """
+
+    def __init__(self, on_error: str) -> None:
+        self.skip, self.errors, self.empty = on_error == "skip", list[RowError](), list[RowError]()
+
+    def __call__(self, error: RowError) -> None:
+        if isinstance(error, EmptyRow):
+            self.empty.append(error)
+            return
+        if not self.skip:
+            raise RowError(error.where, f"{error.what}; dataset.on_error=skip leaves such lines out")
+        self.errors.append(error)
+
+    def notes(self, used: int, where: str) -> list[str]:
+        """What to say of those that are left out beside so many that are used. Raises DataError for too many."""
+        said, count = [], len(self.errors)
+        if self.empty:
+            said.append(f"{_lines(len(self.empty), 'empty line')} left out, the first: {self.empty[0].where}")
+        if self.errors:
+            total, first = used + count, self.errors[0]
+            if why := too_many(count, total, total):
+                raise DataError(f"{where}: {count:,} of its lines can't be used, the first: {first}; {why}")
+            said.append(f"{_lines(count, 'line')} left out, the first: {first}")
+        return said
+
+    def named(self) -> list[tuple[str, str]]:
+        """Each row that is left out, and why."""
+        return [(error.where, error.what) for error in (*self.empty, *self.errors)]
+
+
+def _lines(count: int, what: str) -> str:
+    return f"1 {what} is" if count == 1 else f"{count:,} {what}s are"

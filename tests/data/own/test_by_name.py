@@ -1,0 +1,73 @@
+"""Files in one folder, whose names say their class: what to type is named, and works as it is pasted."""
+
+import re
+import shlex
+
+import pytest
+
+from ptft.data.audio.folder import AudioFolder
+from ptft.data.image.folder import ImageFolder
+from ptft.errors import DataError
+from tests.conftest import refused
+from tests.data.test_divided_by_name import audio_folder, image_folder
+
+RUN = {
+    "png": ("dataset=image_folder", "dataset.size=8", "model=cnn", "model.channels=[4,8]", "model.width=8"),
+    "wav": ("dataset=audio_folder", "model=audio_cnn"),
+}
+
+
+def flat(root, names, suffix):
+    """Files of these names directly in a folder."""
+    root.mkdir(parents=True)
+    (audio_folder if suffix == "wav" else image_folder)(root / "made", names)
+    for path in sorted((root / "made").rglob(f"*.{suffix}")):
+        path.rename(root / path.name)
+    for folder in (root / "made").iterdir():
+        folder.rmdir()
+    (root / "made").rmdir()
+
+
+@pytest.mark.parametrize("suffix", RUN)
+@pytest.mark.parametrize(
+    ("names", "pattern", "classes"),
+    [
+        ([f"{i % 10}_{who}_{i}" for i in range(20) for who in ("theo", "anna")], "{part1}_{label}_{part3}", 2),
+        ([f"{kind}.{i}" for i in range(20) for kind in ("cat", "dog")], "{label}.{part2}", 2),
+        ([f"{i} big {kind}" for i in range(20) for kind in ("cat", "dog")], "{part1} {part2} {label}", 2),
+    ],
+)
+def test_a_flat_folder_says_which_pattern_to_type(suffix, names, pattern, classes, tmp_path, ptft):
+    flat(tmp_path / "data", names, suffix)
+    run = ("stage=pretrain", *RUN[suffix], "objective=classify", "dataset.root=data", "train.steps=1", "dry_run=true")
+    result = ptft(*run)
+    refused(result, 3, "no folder for each class", f"one of {classes} classes")
+    typed = shlex.split(re.search(r"('?dataset\.pattern=.*?) takes it", result.text)[1])
+    assert typed == [f"dataset.pattern={pattern}"]
+    done = ptft(*run, *typed)
+    assert done.code == 0, done.text
+    assert f"{classes} classes" in done.out
+
+
+def test_names_that_say_nothing_have_no_example(tmp_path):
+    flat(tmp_path / "data", [f"a{i}" for i in range(8)], "png")
+    with pytest.raises(DataError, match=r"dataset\.pattern takes it from their names, where they say it"):
+        ImageFolder(root=tmp_path / "data")
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [(ImageFolder, "png"), (AudioFolder, "wav")])
+def test_split_folders_count_with_a_pattern(kind, suffix, tmp_path):
+    for split, count in (("train", 20), ("test", 4)):
+        flat(tmp_path / "data" / split, [f"{name}_{i}" for i in range(count) for name in "ab"], suffix)
+    with pytest.raises(DataError, match=r"dataset\.pattern=\{label\}_\{part2\} takes it"):
+        kind(root=tmp_path / "data")
+    source = kind(root=tmp_path / "data", pattern="{label}_{part2}", divide_by="name")
+    assert len(source.split("test")) == 8
+    assert len(source.split("train")) + len(source.split("val")) == 40
+
+
+def test_images_have_rules_too(tmp_path):
+    flat(tmp_path / "data", [f"{name}_{who}_{i}" for i in range(4) for name in "ab" for who in ("x", "y")], "png")
+    source = ImageFolder(root=tmp_path / "data", pattern="{label}_{who}_{index}", test_rule="who:y", val=None)
+    assert [len(source.split(name)) for name in ("train", "test")] == [8, 8]
+    assert source.spec.classes == ("a", "b")
