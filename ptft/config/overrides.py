@@ -18,9 +18,10 @@ from hydra.errors import HydraException, OverrideParseException
 from ptft.errors import ConfigError, first_line, suggest
 
 PATH_KEYS = frozenset(
-    {"ckpt", "resume", "input", "output", "dataset.root", "objective.teacher", "hydra.run.dir", "hydra.sweep.dir"}
+    {"ckpt", "resume", "input", "text", "output", "dataset.root", "objective.teacher", "hydra.run.dir"}
+    | {"hydra.sweep.dir"}
 )
-"""Keys whose values are paths: typed as they are, without Hydra's quoting."""
+"""Keys whose values are paths or people's texts: typed as they are, without Hydra's quoting."""
 
 ARMS = "compare.arms."
 """What keys of lists of overrides begin with; the overrides in them are typed as they are, too."""

@@ -8,7 +8,7 @@ import importlib
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from ptft.runtime.system import finite, writing
 ENDINGS = (".csv", ".jsonl", ".json", ".parquet")
 DIGITS = 7
 """Of a number, which are those of float32."""
+EXACT = 17
+"""Digits of a float64: numbers of others' tables are handed on as they are."""
 
 
 def check_ending(path: Path, key: str) -> None:
@@ -41,11 +43,11 @@ def check_parquet(key: str) -> None:
         raise ConfigError(f"{key}: needs the package pyarrow: pip install pyarrow") from error
 
 
-def write_columns(path: Path, columns: Columns, remedy: str) -> None:
+def write_columns(path: Path, columns: Columns, remedy: str, exact: Collection[str] = ()) -> None:
     """Write aside and rename, so that the file is always whole; into what is no file (/dev/stdout) CSV, at once.
 
-    Texts that UTF-8 can't hold are escaped; numbers have seven digits, None and NaN are empty or null. Raises
-    StorageError, which ends with the remedy.
+    Texts that UTF-8 can't hold are escaped; numbers in CSV have seven digits, or all in `exact` columns; None is empty.
+    Raises StorageError, which ends with the remedy.
     """
     special = _is_special(path)
     aside = path if special else path.with_name(f".{path.name[:200]}.{os.getpid()}")
@@ -56,7 +58,7 @@ def write_columns(path: Path, columns: Columns, remedy: str) -> None:
                 _write_parquet(aside, columns)
             else:
                 with aside.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-                    file.writelines(_lines(".csv" if special else path.suffix.lower(), columns))
+                    file.writelines(_lines(".csv" if special else path.suffix.lower(), columns, exact))
             if not special:
                 os.replace(aside, path)
         except BaseException:
@@ -70,9 +72,9 @@ def _is_special(path: Path) -> bool:
     return path.exists() and not (path.is_file() or path.is_dir())
 
 
-def _lines(ending: str, columns: Columns) -> Iterator[str]:
+def _lines(ending: str, columns: Columns, exact: Collection[str]) -> Iterator[str]:
     if ending == ".csv":
-        yield from _csv(columns)
+        yield _csv(columns, exact)
         return
     rows = (json.dumps(finite(row), ensure_ascii=False) for row in rows_of(columns))
     if ending == ".jsonl":
@@ -90,18 +92,19 @@ def rows_of(columns: Columns) -> Iterator[dict[str, Any]]:
     return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
 
-def _csv(columns: Columns) -> Iterator[str]:
+def _csv(columns: Columns, exact: Collection[str]) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(columns)
-    writer.writerows(zip(*map(_cells, columns.values()), strict=True))
-    yield out.getvalue()
+    cells = (_cells(values, EXACT if name in exact else DIGITS) for name, values in columns.items())
+    writer.writerows(zip(*cells, strict=True))
+    return out.getvalue()
 
 
-def _cells(values: list[Any]) -> Iterator[str]:
-    if all(type(value) is float for value in values):  # most of a table: no look at each
-        return map(format, values, repeat(f".{DIGITS}g"))
-    return map(cell, values)
+def _cells(values: list[Any], digits: int) -> Iterator[str]:
+    if digits == DIGITS and all(type(value) is float for value in values):  # most of a table: no look at each
+        return map(format, values, repeat(f".{digits}g"))
+    return map(cell, values, repeat(digits))
 
 
 def cell(value: Any, digits: int = DIGITS) -> str:
@@ -109,7 +112,7 @@ def cell(value: Any, digits: int = DIGITS) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, float):
-        return f"{value:.{digits}g}"
+        return repr(value) if digits > DIGITS else f"{value:.{digits}g}"
     return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
 
 
