@@ -26,6 +26,11 @@ Batch = dict[str, Tensor]
 `length`: long [B], of uneven recordings, how many samples are real; transcripts are `target` [B, U], `target_length`.
 """
 
+Columns = dict[str, list[Any]]
+"""A table's columns by name, all of one length: texts, numbers, or None where there is nothing to say."""
+EACH = "p_"
+"""How a column is called that has the probability of one class, which a terminal leaves out."""
+
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
     """Bool [B, `size`], True at the first `lengths` (long [B]) positions of every row; on the device of `lengths`."""
@@ -84,6 +89,11 @@ class Examples(ABC):
         """Metrics that only these examples can give; none by default. lists: what an evaluation gave, as in `Step`,
         first axis n; `index` (long [n]) says which examples they belong to."""
         return {}
+
+    def table(self, columns: Columns) -> Columns:
+        """What is written of an evaluation, from what `Objective.rows` gave; `index` says which examples. The same,
+        unless only these examples can say what was asked; `item` says what a row is of, where it is no example."""
+        return columns
 
     def shuffled(self, seed: int) -> Tensor:
         """An epoch: every example once, in a random order that `seed` decides, long [N].
@@ -190,7 +200,6 @@ class Backbone(nn.Module, ABC):
     @classmethod
     def published(cls, options: Mapping[str, Any], weights: Mapping[str, Tensor], path: str) -> Spec | None:
         """What the public weights of the network that `options` name expect of examples; None where it has none.
-
         Asked where a run starts from weights that do not say it themselves: `weights`, of the file at `path`, which
         may tell that the network was made for other examples. `shape` may lack what is not known then.
         """
@@ -199,23 +208,16 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def layers(self) -> list[list[nn.Module]]:
         """The modules from input to output, grouped by depth, for layer-wise rates and `finetune.train=last:N`.
-
-        Parameters in none of them count as the first layer.
-        """
+        Parameters in none of them count as the first layer."""
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Fit a state dict of this family to this instance (positions to another grid, say).
-
-        Returns the state dict and the names of the tensors that were resized. The default changes nothing.
-        """
+        """A state dict of this family, fitted to this instance (positions to another grid, say), and the names of the
+        tensors that were resized. The default changes nothing."""
         return weights, []
 
     def adapt_from(self, weights: dict[str, Tensor], spec: Spec | None) -> tuple[dict[str, Tensor], list[str]]:
-        """As `adapt`, of weights that were made for the examples of a Spec, where it is known.
-
-        The default asks `adapt`; a model whose tensors alone do not say what they are of (a grid that is not square)
-        looks at the Spec.
-        """
+        """As `adapt`, of weights that were made for the examples of a Spec, where it is known: for models whose tensors
+        alone do not say what they are of (a grid that is not square)."""
         return self.adapt(weights)
 
 
@@ -273,12 +275,14 @@ class Step:
     sums: named sums of any shape, without gradient; they are added over batches and finished by `metrics`.
     lists: named values whose first axis is that of the examples, in evaluation only: they are joined over batches and
         stand among the sums in `metrics`, for what no sum can say (a rank correlation). `Examples.score` gets them too.
+    outputs: what was computed of the examples, by name, in evaluation only; `Objective.rows` makes rows of it.
     """
 
     total: Tensor
     count: Tensor
     sums: dict[str, Tensor]
     lists: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
 
 
 class Table(NamedTuple):
@@ -341,10 +345,14 @@ class Objective(nn.Module, ABC):
 
     def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
         """The columns that `stage=predict` writes of each example of a batch; without an override it refuses to.
-
-        options: those of `generate` in the configuration, for objectives that generate text; others ignore them.
-        """
+        options: those of `generate` in the configuration, for objectives that generate text; others ignore them. `top`,
+        where it is typed, for those that name it: how many of the likeliest classes to give."""
         raise NotImplementedError(f"{type(self).__name__} predicts nothing")
+
+    def rows(self, batch: Batch, outputs: dict[str, Any]) -> Columns:
+        """A row for each example that was measured, from the `outputs` of its batch's Step: `true`, `predicted`, what
+        else the task has, and `loss`, the higher the more wrong. Empty where examples have no answer of their own."""
+        return {}
 
     def examine(self, splits: Mapping[str, Examples]) -> list[str]:
         """What a user must know of the examples before a training, a sentence each: that some can't be learned, say."""

@@ -62,6 +62,18 @@ def _rows(source: DividedSource, lost: Mapping[str, Collection[int]]) -> Iterato
         yield from zip(names, place, why, strict=True)
 
 
+def names(source: Source, split: str, examples: Examples) -> list[str]:
+    """What to call each of the examples of a split, as they are read, with what `split.csv` calls it."""
+    part = source.part(split) if isinstance(source, DividedSource) else None
+    if isinstance(source, DividedSource) and part is not None:
+        own = source.names(part.split)
+        lost = set(examples.unreadable) if isinstance(examples, SplitExamples) else set()
+        found = [own[row] for i, row in enumerate(part.rows.tolist()) if i not in lost]
+        if len(found) == len(examples):
+            return found
+    return [f"{split} {i}" for i in range(len(examples))]
+
+
 def _why_not(source: DividedSource, own: str) -> str:
     """Why an example of one of the dataset's own splits is used for nothing."""
     amounts = {"limit": source.limit, "fraction": source.fraction, "per_class": source.per_class}

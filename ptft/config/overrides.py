@@ -18,9 +18,10 @@ from hydra.errors import HydraException, OverrideParseException
 from ptft.errors import ConfigError, first_line, suggest
 
 PATH_KEYS = frozenset(
-    {"ckpt", "resume", "input", "output", "dataset.root", "objective.teacher", "hydra.run.dir", "hydra.sweep.dir"}
+    {"ckpt", "resume", "input", "text", "output", "dataset.root", "objective.teacher", "hydra.run.dir"}
+    | {"hydra.sweep.dir"}
 )
-"""Keys whose values are paths: typed as they are, without Hydra's quoting."""
+"""Keys whose values are paths or people's texts: typed as they are, without Hydra's quoting."""
 
 AS_TYPED = PATH_KEYS | {"dataset.pattern"}
 """Those whose values need no quotes for Hydra, patterns of names among them."""

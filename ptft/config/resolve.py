@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from ptft.config.overrides import PATH_KEYS, Overrides
 from ptft.config.renamed import renamed
 from ptft.config.resume import BUDGET, same_run, stored_run
 from ptft.config.validate import check
-from ptft.errors import CheckpointError, ConfigError
+from ptft.errors import CheckpointError, ConfigError, DataError
 from ptft.runs import registry
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> J
     ours = overrides.where(lambda key: key.split(".")[0] not in later)
     if unknown := compose.unknown_key(ours.parsed, base):
         raise unknown
+    _check_input(typed.get("input"))
     cfg, checkpoint = _filled(overrides, base, opened)
     config = _absolute(compose.plain(compose.known_stage(cfg)))
     check(config, _defaults(base))
@@ -62,6 +64,15 @@ def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> J
         raise ConfigError(f"{said}: a file can't say what is trusted; type '{said}' on the command line")
     own = "hydra.run.dir" in typed or compose.raw(cfg, "hydra.run") != compose.RUNS
     return Job(Config(config), overrides, checkpoint, compose.place(cfg, "hydra.run.dir") if own else None)
+
+
+def _check_input(given: Any) -> None:
+    """Raises DataError where nothing lies at the `input` that was typed: checkpoints take seconds to read."""
+    if not isinstance(given, str) or given in ("", "-") or "${" in given:
+        return
+    path = os.path.expanduser(given)
+    if not os.path.lexists(path) and not any(glob.iglob(path, recursive=True)):
+        raise DataError(f"input={given}: no files there; name a file, a folder or a glob")
 
 
 def _defaults(base: DictConfig) -> dict[str, Any]:

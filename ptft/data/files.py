@@ -148,6 +148,11 @@ def read_file(path: Path) -> str:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror})") from error
+    return decoded(raw, path)
+
+
+def decoded(raw: bytes, path: Path | str) -> str:
+    """As `read_file`, of bytes that were read from `path`."""
     if kind := next((kind for first, kind in PACKED if raw.startswith(first)), None):
         raise DataError(f"{path}: is not text but {kind}")
     encoding = next((name for mark, name in MARKS if raw.startswith(mark)), "utf-8")

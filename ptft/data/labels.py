@@ -10,7 +10,7 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ptft.core import Batch, Examples
+from ptft.core import Batch, Columns, Examples
 from ptft.data.files import nfc
 from ptft.errors import ConfigError, DataError, unknown
 
@@ -157,6 +157,9 @@ class Renumbered(Examples):
 
     def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
         return self.examples.score(lists)
+
+    def table(self, columns: Columns) -> Columns:
+        return self.examples.table(columns)
 
     def to(self, device: torch.device) -> Renumbered:
         return Renumbered(self.examples.to(device), self.here, self.there)

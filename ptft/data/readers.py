@@ -2,22 +2,23 @@
 
 A modality that is read in several ways has a module for each, with the same functions; `Spec.shape["reader"]` names it.
 Beside those of `Modality` a module may have `items(path, spec)`, which takes the place of `find` where a file means
-something else for another Spec, `finish(answered, spec)`, which makes rows of items that are parts of something, and
-`preparation(spec)`, what else than its shape is to be said of an input.
+something else for another Spec, `of_lines(lines, spec)`, items of texts that stand in no file,
+`finish(answered, spec)`, which makes rows of items that are parts of something, and `preparation(spec)`, what else than
+its shape is to be said of an input. An item may have `passed`, what else is known of it by name, which is handed on with its answer.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypedDict, TypeVar, cast
 
 from torch import Tensor
 
 from ptft.core import Batch, Spec
-from ptft.data.records import RowError, records
+from ptft.data.records import JSON, Columns, RowError, TextRecord, first_cells, records, text_rows
 from ptft.errors import ConfigError, DataError
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class Unreadable:
 
     name: str
     error: DataError
+    passed: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         return self.name
@@ -128,6 +130,36 @@ def of_rows(file: Path, item_of: Callable[[dict[str, Any], str], T]) -> list[T |
     return found
 
 
+def with_fields(
+    file: Path, columns: Columns, notes: list[str]
+) -> Iterator[tuple[TextRecord | RowError, dict[str, Any]]]:
+    """The rows of a table as `text_rows` has them, each with all of its fields; without names only its texts.
+
+    notes: gets a sentence where names can't be handed on. Raises DataError as `text_rows` does.
+    """
+    fields = _fields(file, columns, notes)
+    for row in text_rows(file, columns):
+        yield row, fields.get(row.where) or ({} if isinstance(row, RowError) else text_fields(row.texts))
+
+
+def text_fields(texts: tuple[str, ...]) -> dict[str, Any]:
+    """The text, and the second one of a pair, of a row whose columns have no names."""
+    return dict(zip(("text", "text_2"), texts, strict=False))
+
+
+def _fields(file: Path, columns: Columns, notes: list[str]) -> dict[str, dict[str, Any]]:
+    """Place of a row -> its fields by name; empty where the file names no columns."""
+    if file.suffix.lower() not in JSON:
+        named = columns.header or set(columns.text) & {cell.strip() for cell in first_cells(file)}
+        if not named or columns.header is False:
+            return {}
+    try:
+        return {f"{file}:{line}": fields for line, fields in records(file) if isinstance(fields, dict)}
+    except DataError as error:
+        notes.append(f"the columns are not handed on: {error}")
+        return {}
+
+
 def find(spec: Spec, path: str, whole: bool) -> Sequence[Any]:
     """As `Modality.find`; with `whole` a file is one item where else its lines are, by the module's `find_whole`.
 
@@ -141,6 +173,27 @@ def find(spec: Spec, path: str, whole: bool) -> Sequence[Any]:
     if whole_items is None:
         raise ConfigError(f"whole=true: is for text, the checkpoint was trained on {spec.modality}")
     return whole_items(path)
+
+
+def typed(spec: Spec, lines: Callable[[], Iterable[tuple[str, str]]], key: str) -> Sequence[Any]:
+    """Items of texts that were typed or piped: (what to call it, text), without those that are blank.
+
+    Raises ConfigError, which begins with the key, for a checkpoint that reads no such texts; `lines` is not called then.
+    """
+    of_lines: Callable[[Sequence[tuple[str, str]], Spec], Sequence[Any]] | None = getattr(of(spec), "of_lines", None)
+    if of_lines is None:
+        what = spec.modality if spec.modality != "text" else f"files of {spec.shape.get('reader', 'text')}"
+        raise ConfigError(f"{key}: is for texts, and the checkpoint was trained on {what}; input=FILES names some")
+    return of_lines([(name, text) for name, text in lines() if text.strip()], spec)
+
+
+def passed(spec: Spec, item: Any) -> dict[str, Any]:
+    """What else is known of an item and handed on with its answer: the fields of its row, by name.
+
+    Nothing where a row is made of several items.
+    """
+    found: dict[str, Any] = getattr(item, "passed", {})
+    return {} if hasattr(of(spec), "finish") else found
 
 
 def preparation(spec: Spec) -> str:

@@ -54,7 +54,7 @@ WRITTEN = (
     "tensorboard",
 )
 """What runs write by these names, beside tables of evaluations; a folder that holds one of them is not free."""
-TABLE = re.compile(r"\w+_(train|val|test)\.json")
+TABLE = re.compile(r"\w+_(train|val|test)\.(json|csv|parquet)")
 
 
 class RunFolder:

@@ -18,7 +18,7 @@ from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, find_device, peak_memory, tf32, versions
 from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
-from ptft.stages import messages
+from ptft.stages import messages, predictions
 from ptft.stages.summary import write_tables
 from ptft.train.loop import evaluate
 
@@ -30,6 +30,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Metrics of the checkpoint on one split, and the tables of its objective."""
     cfg, checkpoint = job.config, job.checkpoint
     assert checkpoint
+    predictions.check(cfg)
     device = find_device(cfg.device)
     chosen = trained_in(cfg, checkpoint, device)
     tf32(cfg.train.tf32, device)
@@ -46,15 +47,18 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         allowed = cfg.split_overlap == "allow"
         overlap = membership.check(source, split, checkpoint, allowed=allowed)
         source.notes = (*source.notes, *([overlap] if overlap else []))
-    examples = _by_checkpoint(checkpoint, source, read_splits(source, (split,), cfg, device, out)[split])
+    read = read_splits(source, (split,), cfg, device, out)[split]
+    examples = _by_checkpoint(checkpoint, source, read)
     _header(cfg, out, folder, checkpoint, source, f"{len(examples):,} {split}", device_name(device, chosen))
     if folder is None:
         return {}
     batches = eval_loader(cfg, examples, device, trained_with(job))
-    metrics, tables = evaluate(objective, batches, autocast(chosen.precision, device))
+    found = predictions.gather(cfg, objective, source, split, examples)
+    metrics, tables = evaluate(objective, batches, autocast(chosen.precision, device), keep=found)
     write_tables(folder.path, split, tables)
     for name, table in tables.items():
         _show(out, f"{name}, {split} (rows: true, columns: predicted)", table)
+    predictions.write(cfg, found, folder.path, split, out, shown=True)
     summary = {
         **{key: cfg.names[key] for key in ("stage", "dataset", "objective")},
         "model": model_name(cfg),

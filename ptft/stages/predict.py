@@ -2,47 +2,54 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
+import inspect
 import itertools
-import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ptft.builders.inputs import step_examples
-from ptft.builders.restore import restored, trained_in, trained_with
+from ptft.builders.restore import check_spec, restored, trained_in, trained_with
 from ptft.checkpoint.load import WEIGHTS, Checkpoint
 from ptft.config.config import Config, model_name
 from ptft.config.resolve import Job
-from ptft.core import Batch, Objective, Spec
+from ptft.core import EACH, Batch, Columns, Objective, Spec
 from ptft.data import readers
+from ptft.data.files import decoded
 from ptft.data.readers import Row
-from ptft.errors import ConfigError, DataError, StorageError
+from ptft.errors import ConfigError, DataError
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
+from ptft.runs.table_file import cell, check_ending, write_columns
 from ptft.runtime.device import device_name, find_device, tf32, versions
 from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
 from ptft.runtime.prefetch import on_device
-from ptft.runtime.system import finite
 from ptft.stages import messages
 
 BATCH = 64
 SHOWN = 10
+STDIN = "-"
+"""What `input` is called where texts are piped."""
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Read, predict, write. What can't be read is said, and its row is empty; if nothing can be read, DataError."""
     cfg, checkpoint = job.config, job.checkpoint
     assert checkpoint
+    target = _output(cfg, folder)
+    check_spec(checkpoint)
+    spec = checkpoint.spec
+    items = _items(cfg, spec) if spec and checkpoint.has_task else []
+    _refuse_overwriting(cfg, checkpoint, items)
     device = find_device(cfg.device)
     chosen = trained_in(cfg, checkpoint, device)
     tf32(cfg.train.tf32, device)
@@ -51,13 +58,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         raise ConfigError(
             f"ckpt={cfg.ckpt}: objective={cfg.names.objective} has no answer for new files; finetune it first"
         )
-    spec = checkpoint.spec
     assert spec
-    items = readers.find(spec, str(cfg.input), bool(cfg.whole))
-    target = _target(cfg, folder, checkpoint, items)
-    if not items:
-        what = "holds nothing to answer" if os.path.isfile(str(cfg.input)) else f"no {spec.modality} files there"
-        raise DataError(f"input={cfg.input}: {what}; name a file, a folder or a glob")
     header = {
         "model": f"{model_name(cfg)}, {cfg.names.objective}",
         "input": f"{len(items):,} items, read as {messages.input_of(spec) or messages.shape_of(spec)}",
@@ -72,21 +73,27 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         return {}
     found: list[tuple[Any, Row | None]] = []
     unreadable: list[str] = []
-    options = {**cfg.generate.plain(), "seed": cfg.seed}
+    options = {**cfg.generate.plain(), "seed": cfg.seed, **_top(cfg, objective)}
     with out.reading("predicting") as progress, torch.inference_mode(), autocast(chosen.precision, device)():
         for part, batch, errors in _batches(items, spec, step_examples(trained_with(job))):
             some = len(errors) < len(part)
-            answers = iter(objective.predict(next(on_device(iter([batch]), device)), **options) if some else [])
-            found += [(item, None if i in errors else next(answers)) for i, item in enumerate(part)]
+            said = iter(objective.predict(next(on_device(iter([batch]), device)), **options) if some else [])
+            found += [(item, None if i in errors else next(said)) for i, item in enumerate(part)]
             unreadable += map(str, errors.values())
             progress(len(found), len(items))
     _say_unreadable(out, unreadable)
     if len(unreadable) == len(items):
-        raise DataError(f"input={cfg.input}: none of the {len(items)} items can be read; the first: {unreadable[0]}")
+        raise DataError(f"{_given(cfg)}: none of the {len(items)} items can be read; the first: {unreadable[0]}")
     assert target
-    rows = _rows(spec, found)
-    _write(target, rows)
-    _close(cfg, out, folder, checkpoint, rows, len(unreadable), target)
+    answers, passed = _columns(spec, found)
+    table, renamed = _joined(answers, passed)
+    if renamed:
+        first = next(iter(renamed))
+        out.say(
+            f"{len(renamed)} columns of the input are called as one of the output, {first} is {renamed[first]} there"
+        )
+    write_columns(target, table, "choose another output", exact=table.keys() - answers.keys())
+    _close(cfg, out, folder, checkpoint, answers, len(unreadable), target)
     return {}
 
 
@@ -97,34 +104,99 @@ def _say_unreadable(out: Console, messages: list[str]) -> None:
         out.say(f"left out, their rows are empty: {len(messages) - SHOWN:,} more", "yellow")
 
 
-def _rows(spec: Spec, found: Sequence[tuple[Any, Row | None]]) -> list[Row]:
-    """A row for each answer, in order; where there is none it has a path only, and None in the other columns."""
+def _columns(spec: Spec, found: Sequence[tuple[Any, Row | None]]) -> tuple[Columns, list[dict[str, Any]]]:
+    """The answers, a row each in order, and what is handed on of each row; without an answer there is a path only."""
     rows: list[Row] = []
+    passed: list[dict[str, Any]] = []
     for answered, group in groupby(found, lambda pair: pair[1] is not None):
         pairs = list(group)
         if answered:
             rows += readers.finish(spec, [(item, row) for item, row in pairs if row is not None])
         else:
             rows += [{"path": str(item)} for item, _ in pairs]
+        passed += [readers.passed(spec, item) for item, _ in pairs]
     names = max(rows, key=len)
-    return [{name: row.get(name) for name in names} for row in rows]
+    return {name: [row.get(name) for row in rows] for name in names}, passed
 
 
-def _target(cfg: Config, folder: RunFolder | None, checkpoint: Checkpoint, items: Sequence[Any]) -> Path | None:
-    """Where the answers go; None in a dry run. Raises ConfigError for a file that is read, or that a run left there."""
+def _joined(answers: Columns, passed: Sequence[dict[str, Any]]) -> tuple[Columns, dict[str, str]]:
+    """The path, what is handed on, the answers; and which names of what is handed on had to be others."""
+    names = list(dict.fromkeys(name for fields in passed for name in fields))
+    renamed: dict[str, str] = {}
+    for name in names:
+        new = name
+        while new in answers or (new != name and new in (*names, *renamed.values())):
+            new = f"input_{new}"
+        if new != name:
+            renamed[name] = new
+    handed_on = {renamed.get(name, name): [fields.get(name) for fields in passed] for name in names}
+    return {"path": answers["path"], **handed_on, **answers}, renamed
+
+
+def _top(cfg: Config, objective: Objective) -> dict[str, int]:
+    """How many classes to give, where it is typed. Raises ConfigError for an objective that names none."""
+    if cfg.predict.top is None:
+        return {}
+    if "top" not in inspect.signature(type(objective).predict).parameters:
+        raise ConfigError(f"predict.top={cfg.predict.top}: objective={cfg.names.objective} gives no classes")
+    return {"top": int(cfg.predict.top)}
+
+
+def _given(cfg: Config) -> str:
+    return f"text={cfg.text}" if cfg.text is not None else f"input={cfg.input}"
+
+
+def _items(cfg: Config, spec: Spec) -> Sequence[Any]:
+    """What is to be answered. Raises ConfigError where nothing is named, or two things; DataError where nothing is."""
+    if (cfg.input is None) == (cfg.text is None):
+        raise ConfigError('stage=predict: type one of input=FILES (- reads stdin) and text="…"')
+    typed = cfg.text is not None or cfg.input == STDIN
+    if typed and cfg.whole:
+        raise ConfigError(f"whole=true: is for files, not for {_given(cfg)}")
+    if typed:
+        items = readers.typed(spec, _piped if cfg.text is None else lambda: [("text", cfg.text)], _given(cfg))
+    else:
+        items = readers.find(spec, str(cfg.input), bool(cfg.whole))
+    if not items:
+        file = typed or os.path.isfile(str(cfg.input))
+        what = "holds nothing to answer" if file else f"no {spec.modality} files there"
+        raise DataError(f"{_given(cfg)}: {what}" + ("" if typed else "; name a file, a folder or a glob"))
+    return items
+
+
+def _piped() -> list[tuple[str, str]]:
+    """The lines of stdin, each with its number."""
+    if sys.stdin is None:
+        raise DataError(f"input={STDIN}: stdin is closed")
+    try:
+        raw = sys.stdin.buffer.read()
+    except OSError as error:
+        raise DataError(f"input={STDIN}: can't be read ({error.strerror})") from error
+    text = decoded(raw, "stdin")
+    return [(f"stdin:{number}", line) for number, line in enumerate(text.split("\n"), 1)]
+
+
+def _output(cfg: Config, folder: RunFolder | None) -> Path | None:
+    """Where the answers go; None in a dry run. Raises ConfigError for a file whose ending says no format."""
     if not cfg.output:
         return folder.path / "predictions.csv" if folder else None
     target = Path(os.path.expanduser(str(cfg.output))).absolute()
-    if not target.exists():
-        return target
+    if target.suffix in WEIGHTS or target.name in ("status.json", "summary.json", "metrics.jsonl", "run.log"):
+        raise ConfigError(f"output={cfg.output}: holds weights or belongs to a run; name another file")
+    check_ending(target, f"output={cfg.output}")
+    return target
+
+
+def _refuse_overwriting(cfg: Config, checkpoint: Checkpoint, items: Sequence[Any]) -> None:
+    """Raises ConfigError for an output that is read."""
+    target = Path(os.path.expanduser(str(cfg.output))).absolute() if cfg.output else None
+    if target is None or not target.exists():
+        return
     names = dict.fromkeys(
         name for item in items for name in (str(item), str(item).rpartition(":")[0])
     )  # of a line, too
     if any(_is(target, name) for name in [str(cfg.input), checkpoint.path, *names]):
         raise ConfigError(f"output={cfg.output}: is read in this run and would be overwritten; name another file")
-    if target.suffix in WEIGHTS or target.name in ("status.json", "summary.json", "metrics.jsonl", "run.log"):
-        raise ConfigError(f"output={cfg.output}: holds weights or belongs to a run; name another file")
-    return target
 
 
 def _is(target: Path, name: str) -> bool:
@@ -135,14 +207,21 @@ def _is(target: Path, name: str) -> bool:
 
 
 def _close(
-    cfg: Config, out: Console, folder: RunFolder, checkpoint: Checkpoint, rows: list[Row], unreadable: int, target: Path
+    cfg: Config,
+    out: Console,
+    folder: RunFolder,
+    checkpoint: Checkpoint,
+    answers: Columns,
+    unreadable: int,
+    target: Path,
 ) -> None:
     """The summary, the first rows, and the last lines."""
-    counts = Counter(row["class"] for row in rows if row.get("class") is not None)
+    counts = Counter(name for name in answers.get("class", []) if name is not None)
+    count = len(answers["path"])
     summary = {
         **{key: cfg.names[key] for key in ("stage", "model", "objective")},
         "status": "finished",
-        "files": len(rows) - unreadable,
+        "files": count - unreadable,
         "unreadable": unreadable,
         **({"classes": counts} if counts else {}),
         "output": str(target),
@@ -150,19 +229,14 @@ def _close(
         "versions": versions(),
     }
     write_json(folder.path / "summary.json", summary)
-    title = "predictions" if len(rows) <= SHOWN else f"the first {SHOWN} predictions"
-    out.table(title, list(rows[0]), [[_shown(value, 4) for value in row.values()] for row in rows[:SHOWN]])
-    done = {"items": f"{len(rows) - unreadable:,} predicted, {unreadable:,} unreadable", "written": str(target)}
+    title = "predictions" if count <= SHOWN else f"the first {SHOWN} predictions"
+    shown = [name for name in answers if not name.startswith(EACH)]
+    out.table(title, shown, [[cell(answers[name][i], 4) for name in shown] for i in range(min(count, SHOWN))])
+    done = {"items": f"{count - unreadable:,} predicted, {unreadable:,} unreadable", "written": str(target)}
     if counts:
         done["classes"] = ", ".join(f"{name} {count}" for name, count in counts.most_common(10))
     out.block("predict done", done, "green")
     messages.ending(out, folder.path, messages.next_command(cfg, short(checkpoint.path)))
-
-
-def _shown(value: str | float | None, digits: int) -> str:
-    if value is None:
-        return ""
-    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
 def _batches(
@@ -202,29 +276,3 @@ def _ends(lengths: Sequence[int], rows: int) -> list[int]:
             ends.append(i)
             begin, longest = i, length
     return ends
-
-
-def _write(target: Path, rows: list[Row]) -> None:
-    """As CSV, or as one JSON object a line where the name ends with .jsonl; aside first, so that it is always whole."""
-    special = target.exists() and not target.is_file()  # /dev/stdout, say
-    aside = target if special else target.with_name(f".{target.name[:200]}.{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            if target.suffix == ".jsonl":
-                file.writelines(json.dumps(finite(row), ensure_ascii=False) + "\n" for row in rows)
-            else:
-                _write_csv(file, rows)
-        if not special:
-            os.replace(aside, target)
-    except OSError as error:
-        if not special:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
-        raise StorageError(f"{target}: can't be written ({error.strerror}); choose another output") from error
-
-
-def _write_csv(file: IO[str], rows: list[Row]) -> None:
-    writer = csv.writer(file)
-    writer.writerow(rows[0])
-    writer.writerows([_shown(value, 6) for value in row.values()] for row in rows)

@@ -25,7 +25,7 @@ from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import versions
 from ptft.runtime.paths import short
 from ptft.runtime.signals import CODES, on_signal
-from ptft.stages import messages
+from ptft.stages import messages, predictions
 from ptft.stages.summary import Metrics, summarise
 from ptft.train.loop import evaluate, fit, train_step
 from ptft.train.watch import FiniteCheck
@@ -36,6 +36,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
 
     Returns what `status.json` adds to the status, or the plan. Raises the typed errors of ptft.
     """
+    predictions.check(job.config)
     built = build(job, out)
     messages.header(built, out, folder.path if folder else None)
     if folder is None:
@@ -162,8 +163,12 @@ def _finish(r: Run, out: Console, loggers: Loggers, folder: RunFolder, train: di
     metrics: Metrics = {"train": train}
     for split in ("val", "test"):
         if split in r.inputs.splits:
-            batches = eval_loader(r.cfg, r.inputs.splits[split], r.device)
-            metrics[split], tables = evaluate(t.objective, batches, t.autocast)
+            examples = r.inputs.splits[split]
+            found = predictions.gather(r.cfg, t.objective, r.inputs.source, split, examples)
+            batches = eval_loader(r.cfg, examples, r.device)
+            metrics[split], tables = evaluate(t.objective, batches, t.autocast, keep=found)
+            last = split == "test" or "test" not in r.inputs.splits
+            predictions.write(r.cfg, found, folder.path, split, out, shown=last)
             for name, table in tables.items():
                 loggers.table(name, split, *table)
     if "test" in metrics:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptft.core import Batch, Objective, Table
+from ptft.core import Batch, Objective, Step, Table
 from ptft.loggers.logger import Logger
 from ptft.optim.param_groups import clip_and_scale, set_lr
 from ptft.train.state import Batches, Meter, Progress, Training
@@ -98,16 +98,21 @@ def evaluate(
     loader: Batches,
     autocast: Callable[[], contextlib.AbstractContextManager[Any]],
     stopped: Callable[[], bool] = lambda: False,
+    keep: Callable[[Batch, Step], None] | None = None,
 ) -> tuple[dict[str, float], dict[str, Table]]:
     """Metrics and tables over a split, the whole of it unless `stopped` says to leave early.
 
-    Draws no random number, so training is the same with or without it.
+    keep: called with each batch and what was found of it. Draws no random number, so training is the same with or
+    without it.
     """
     was_training, meter = objective.training, Meter()
     objective.eval()
     for batch in loader.epoch():
         with autocast():
-            meter.add(objective(batch))
+            step = objective(batch)
+        meter.add(step)
+        if keep:
+            keep(batch, step)
         if stopped():
             break
     objective.train(was_training)

@@ -31,8 +31,9 @@ def test_a_folder_becomes_a_csv(ptft, pretrained, photos):
     assert done.code == 0, done.text
     rows = predictions("run/predictions.csv")
     assert len(rows) == 71
-    assert rows[0].keys() == {"path", "class", "probability"}
-    assert rows[0] == {"path": str(photos / "broken.jpg"), "class": "", "probability": ""}
+    each = [f"p_{k}" for k in range(10)]
+    assert list(rows[0]) == ["path", "class", "probability", *each]
+    assert rows[0] == {"path": str(photos / "broken.jpg"), **dict.fromkeys(["class", "probability", *each], "")}
     assert all(row["class"] in "0123456789" and 0.1 <= float(row["probability"]) <= 1 for row in rows[1:])
     assert "left out" in done.out
     assert "broken.jpg" in done.out

@@ -28,7 +28,8 @@ from ptft.errors import ConfigError, DataError, first_line, shortened
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-find_whole, read, collate, describe = sentences.find_whole, sentences.read, sentences.collate, sentences.describe
+find_whole, of_lines = sentences.find_whole, sentences.of_lines
+read, collate, describe = sentences.read, sentences.collate, sentences.describe
 PARQUET = ".parquet"
 MISSING = "holds no files of csv, tsv, json, jsonl or parquet, nor what save_to_disk writes"
 
@@ -146,11 +147,12 @@ def items(path: str, spec: Spec) -> Items:
 def _items(name: str, tables: Sequence[Any], spec: Spec) -> Iterator[sentences.Sentences | Unreadable]:
     columns, before = Columns(tuple(spec.shape["columns"]), None), 0
     for table in tables:
-        for record in _records(table, columns, lambda i: f"{name} row {i}", before):
+        rows = _records(table, columns, lambda i: f"{name} row {i}", before)
+        for record, fields in zip(rows, table, strict=True):
             if isinstance(record, RowError):
-                yield Unreadable(record.where, record)
+                yield Unreadable(record.where, record, fields)
             else:
-                yield sentences.Sentences(record.where, record.texts)
+                yield sentences.Sentences(record.where, record.texts, fields)
         before += table.num_rows
 
 

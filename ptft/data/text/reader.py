@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from ptft.core import Batch, Spec
 from ptft.data import files, records
 from ptft.data.files import read_file, read_lines
 from ptft.data.ragged import padded
-from ptft.data.readers import Unreadable, of_files
+from ptft.data.readers import Unreadable, of_files, with_fields
 from ptft.data.tokenizer import KINDS, Tokenizer
 from ptft.errors import ConfigError, DataError
 
@@ -35,6 +35,7 @@ class Item:
 
     name: str
     text: str
+    passed: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         return self.name
@@ -51,13 +52,19 @@ def lines_of(file: Path) -> list[Item | Unreadable]:
     Raises DataError for an unreadable file, and a table that has no such column.
     """
     if file.suffix.lower() in records.SUFFIXES:
-        rows = records.text_rows(file, COLUMNS)
         return [
-            Unreadable(row.where, row) if isinstance(row, records.RowError) else Item(row.where, row.texts[0])
-            for row in rows
+            Unreadable(row.where, row, fields)
+            if isinstance(row, records.RowError)
+            else Item(row.where, row.texts[0], fields)
+            for row, fields in with_fields(file, COLUMNS, [])
         ]
     numbered = enumerate(read_lines(file), 1)
     return [Item(f"{file}:{number}", line) for number, line in numbered if line.strip()]
+
+
+def of_lines(lines: Sequence[tuple[str, str]], spec: Spec) -> list[Item]:
+    """Texts that stand in no file, each with what to call it."""
+    return [Item(name, text) for name, text in lines]
 
 
 def find_whole(path: Path | str) -> list[Item | Unreadable]:

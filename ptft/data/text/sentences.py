@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from ptft.core import Batch, Spec
 from ptft.data.ragged import Ragged
-from ptft.data.readers import Items, Unreadable, of_files
-from ptft.data.records import SUFFIXES, Columns, RowError, first_cells, text_rows
+from ptft.data.readers import Items, Unreadable, of_files, text_fields, with_fields
+from ptft.data.records import SUFFIXES, Columns, RowError, first_cells
 from ptft.data.text import reader as text_reader
 from ptft.data.text.examples import encoded, fitted, in_a_row, joined, room
 from ptft.data.tokenizer import Tokenizer
@@ -35,6 +36,7 @@ class Sentences:
 
     name: str
     texts: tuple[str, ...]
+    passed: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         return self.name
@@ -44,16 +46,22 @@ def items(path: str, spec: Spec) -> Items:
     """The rows of tables at `path`, by the columns that were trained on; of other files the lines, pairs with a tab."""
     columns = Columns(tuple(spec.shape["columns"]), None, header=spec.shape.get("header"), alone=True, hint=HINT)
     files = text_reader.text_files(path, text_reader.SUFFIXES | SUFFIXES)
-    found = Items(of_files(files, lambda file: _of_file(file, columns)))
-    found.notes = tuple(filter(None, (_header_said(file, columns) for file in files)))
+    notes: list[str] = []
+    found = Items(of_files(files, lambda file: _of_file(file, columns, notes)))
+    found.notes = (*filter(None, (_header_said(file, columns) for file in files)), *notes)
     return found
 
 
-def _of_file(file: Path, columns: Columns) -> list[Sentences | Unreadable]:
+def of_lines(lines: Sequence[tuple[str, str]], spec: Spec) -> list[Sentences | Unreadable]:
+    """Texts that stand in no file, or pairs with a tab between, each with what to call it."""
+    return [_line(text_reader.Item(name, text), len(spec.shape["columns"])) for name, text in lines]
+
+
+def _of_file(file: Path, columns: Columns, notes: list[str]) -> list[Sentences | Unreadable]:
     if file.suffix.lower() in SUFFIXES:
-        rows = text_rows(file, columns)
         return [
-            Unreadable(row.where, row) if isinstance(row, RowError) else Sentences(row.where, row.texts) for row in rows
+            Unreadable(row.where, row, fields) if isinstance(row, RowError) else Sentences(row.where, row.texts, fields)
+            for row, fields in with_fields(file, columns, notes)
         ]
     return [_line(item, len(columns.text)) for item in text_reader.lines_of(file)]
 
@@ -78,9 +86,9 @@ def _line(item: text_reader.Item | Unreadable, columns: int) -> Sentences | Unre
         return item
     texts = tuple(item.text.split("\t")) if columns > 1 else (item.text,)
     if len(texts) == columns:
-        return Sentences(item.name, texts)
+        return Sentences(item.name, texts, text_fields(texts))
     what = f"holds {len(texts)} texts, the checkpoint was trained on {columns}, with a tab between"
-    return Unreadable(item.name, DataError(f"{item}: {what}"))
+    return Unreadable(item.name, DataError(f"{item}: {what}"), text_fields((item.text,)))
 
 
 def find_whole(path: Path | str) -> list[Sentences | Unreadable]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from ptft.core import Batch, Examples
+from ptft.core import Batch, Columns, Examples
 from ptft.data.ragged import Ragged
 from ptft.data.source import Part
 from ptft.data.splits import divide, split_by_word, split_files
@@ -58,16 +58,46 @@ class QuestionExamples(TextExamples):
 
     def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
         """exact_match and f1 of the questions' best answers, by SQuAD's rules; means over questions."""
-        names = ("start", "end", "score", "margin")
-        values = zip(*(lists[name].tolist() for name in names), strict=True)
-        pairs = [
-            (self.windows[index], dict(zip(names, row, strict=True)))
-            for index, row in zip(lists["index"].tolist(), values, strict=True)
-        ]
-        best = best_answers(pairs, self.impossible).values()
-        given = [(answer, [right for right, _ in window.question.answers]) for window, answer, _ in best]
+        best = self._best({name: values.tolist() for name, values in lists.items()})
+        given = [(answer, _right(window)) for window, answer, _ in best.values()]
         exact, shared = (sum(metric(*pair) for pair in given) / len(given) for metric in (exact_match, f1))
         return {"exact_match": exact, "f1": shared}
+
+    def table(self, columns: Columns) -> Columns:
+        """A row for each question: `item` (its id), `question`, `true` (the first right answer, empty for none),
+        `predicted`, `score`, `exact_match`, `f1`, and `loss`, the mean over its windows."""
+        best, losses = self._best(columns), dict[int, list[float]]()
+        for index, loss in zip(columns["index"], columns["loss"], strict=True):
+            losses.setdefault(self.windows[index].number, []).append(loss)
+        rows = [
+            {
+                "index": number,
+                "item": window.question.name,
+                "question": window.question.question,
+                "true": next(iter(_right(window)), ""),
+                "predicted": answer,
+                "score": score,
+                "exact_match": exact_match(answer, _right(window)),
+                "f1": f1(answer, _right(window)),
+                "loss": sum(losses[number]) / len(losses[number]),
+            }
+            for number, (window, answer, score) in best.items()
+        ]
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+    def _best(self, columns: Columns) -> dict[int, tuple[Window, str, float]]:
+        """As `best_answers`, of the windows at `index`."""
+        names = ("start", "end", "score", "margin")
+        values = zip(*(columns[name] for name in names), strict=True)
+        pairs = [
+            (self.windows[index], dict(zip(names, row, strict=True)))
+            for index, row in zip(columns["index"], values, strict=True)
+        ]
+        return best_answers(pairs, self.impossible)
+
+
+def _right(window: Window) -> list[str]:
+    return [answer for answer, _ in window.question.answers]
 
 
 class Squad(TextSource):

@@ -180,7 +180,16 @@ def items(path: str, spec: Spec) -> list[SentencePart | Unreadable]:
     def sentences(file: Path) -> Sequence[tuple[str, list[str]] | Unreadable]:
         return _from_columns(file, spec) or _from_lines(file)
 
-    found = of_files(text_reader.text_files(path, text_reader.SUFFIXES | SUFFIXES), sentences)
+    return _cut(of_files(text_reader.text_files(path, text_reader.SUFFIXES | SUFFIXES), sentences), spec)
+
+
+def of_lines(lines: Sequence[tuple[str, str]], spec: Spec) -> list[SentencePart | Unreadable]:
+    """Sentences that stand in no file, each with what to call it."""
+    return _cut(_words_of(text_reader.of_lines(lines, spec)), spec)
+
+
+def _cut(found: Sequence[tuple[str, Sequence[str]] | Unreadable], spec: Spec) -> list[SentencePart | Unreadable]:
+    """Sentences and their words as parts that fit."""
     tokenizer = text_reader.tokenizer_of(spec)
     ids_of = iter(word_ids(tokenizer, [pair[1] for pair in found if not isinstance(pair, Unreadable)]))
     budget = room(tokenizer, 1, spec.shape["length"])
@@ -195,7 +204,10 @@ def items(path: str, spec: Spec) -> list[SentencePart | Unreadable]:
 
 
 def _from_lines(file: Path) -> list[tuple[str, list[str]] | Unreadable]:
-    lines = text_reader.lines_of(file)
+    return _words_of(text_reader.lines_of(file))
+
+
+def _words_of(lines: Sequence[text_reader.Item | Unreadable]) -> list[tuple[str, list[str]] | Unreadable]:
     found = [item if isinstance(item, Unreadable) else (item.name, WORDS.findall(item.text)) for item in lines]
     return [item for item in found if isinstance(item, Unreadable) or item[1]]
 

@@ -12,13 +12,16 @@ from torch import Tensor, nn
 from ptft.augment.mix import Mix
 from ptft.augment.views import changes
 from ptft.augment.views import views as random_views
-from ptft.core import Backbone, Batch, Objective, Spec, Step, Table
+from ptft.core import EACH, Backbone, Batch, Columns, Objective, Spec, Step, Table
 from ptft.errors import ConfigError
 from ptft.metrics.classification import macro_f1, matthews
 from ptft.validators import AT_LEAST_0
 
 UNLABELLED = {"text": "causal_lm (or masked_lm)", "image": "simclr", "audio": "simclr_audio"}
 """Modality -> the objective to propose where there are no classes."""
+MOST_COLUMNS = 100
+"""Of more classes not every one has a column for its probability; rows of an evaluation name the likeliest instead."""
+LIKELIEST = 5
 
 
 class Classify(Objective):
@@ -104,7 +107,8 @@ class Classify(Objective):
         logits = self.logits(x, batch.get("mask"))
         total = self.cross_entropy(logits, target)
         count = torch.full((), len(labels), device=logits.device)  # filled there: a copy of a number would wait
-        return Step(total, count, self._sums(logits.detach(), labels))
+        outputs = {} if self.training else {"logits": logits.detach()}
+        return Step(total, count, self._sums(logits.detach(), labels), outputs=outputs)
 
     def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
         """Summed cross-entropy of logits [B, K] with labels long [B] or shares [B, K]."""
@@ -140,11 +144,47 @@ class Classify(Objective):
     def tables(self, sums: dict[str, Tensor]) -> dict[str, Table]:
         return {"confusion": Table(self.classes, self.classes, sums["confusion"].tolist())}
 
-    def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
-        """`class`, the name of the likeliest, and its `probability`."""
-        probabilities, labels = self.logits(self.backbone.inputs(batch), batch.get("mask")).softmax(1).max(1)
-        pairs = zip(labels.tolist(), probabilities.tolist(), strict=True)
-        return [{"class": self.classes[label], "probability": probability} for label, probability in pairs]
+    def predict(self, batch: Batch, *, top: int | None = None, **options: Any) -> list[dict[str, str | float]]:
+        """`class`, the name of the likeliest, and its `probability`; `class_2`, `probability_2` and so on, as many as
+        `top`; and up to 100 classes `p_NAME`, the probability of each. Raises ConfigError for more than there are.
+        """
+        if top is not None and top > len(self.classes):
+            raise ConfigError(f"predict.top={top}: the checkpoint has {len(self.classes)} classes")
+        logits = self.logits(self.backbone.inputs(batch), batch.get("mask"))
+        columns = self._likeliest(logits, top or 1, "class") | self._probabilities(logits)
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def rows(self, batch: Batch, outputs: dict[str, Any]) -> Columns:
+        """`true`, `predicted`, its `probability`, `loss` (the cross-entropy), and `p_NAME` as `predict` has them; above
+        100 classes the five likeliest instead."""
+        if not outputs:
+            return {}
+        logits, labels = outputs["logits"], batch["label"]
+        each = self._probabilities(logits)
+        return {
+            "true": [self.classes[label] for label in labels.tolist()],
+            **self._likeliest(logits, 1 if each else LIKELIEST, "predicted"),
+            "loss": F.cross_entropy(logits, labels, reduction="none").tolist(),
+            **each,
+        }
+
+    def _likeliest(self, logits: Tensor, top: int, name: str) -> Columns:
+        """The names (under `name`) and probabilities of the likeliest classes of logits [B, K], the rest numbered."""
+        ranked = logits.argmax(1, keepdim=True) if top == 1 else logits.topk(top).indices
+        found: Columns = {}
+        pairs = zip(ranked.T.tolist(), logits.softmax(1).gather(1, ranked).T.tolist(), strict=True)
+        for rank, (labels, probabilities) in enumerate(pairs, 1):
+            ending = "" if rank == 1 else f"_{rank}"
+            found[f"{name}{ending}"] = [self.classes[label] for label in labels]
+            found[f"probability{ending}"] = probabilities
+        return found
+
+    def _probabilities(self, logits: Tensor) -> Columns:
+        """Logits [B, K] -> a column for the probability of each class; none where they are too many."""
+        if len(self.classes) > MOST_COLUMNS:
+            return {}
+        names = [f"{EACH}{name}" for name in self.classes]
+        return dict(zip(names, logits.softmax(1).T.tolist(), strict=True))
 
 
 def _refuse_for(modality: str, **options: Any) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptft.augment.views import views as random_views
-from ptft.core import Backbone, Batch, Examples, Objective, Spec, Step
+from ptft.core import Backbone, Batch, Columns, Examples, Objective, Spec, Step
 from ptft.data.audio.examples import PAD, MemoryRecordings, OnDemandRecordings
 from ptft.data.audio.transcripts import join
 from ptft.errors import ConfigError
@@ -72,10 +72,12 @@ class CTC(Objective):
             scores.transpose(0, 1), target.clamp(min=0), frames, count, self.blank, reduction="none", zero_infinity=True
         )
         fits = frames >= needed(target, count)
-        sums = {"too_short": (~fits).sum()}
+        sums, outputs = {"too_short": (~fits).sum()}, {}
         if not self.training:
-            sums.update(self._errors(scores, frames, target, count))
-        return Step(losses.sum(), (count * fits).sum(), sums)
+            outputs = self._compared(scores, frames, target, count)
+            sums.update({name: value.to(scores.device) for name, value in _totals(outputs).items()})
+            outputs["loss"], outputs["symbols"] = losses.detach(), count * fits
+        return Step(losses.sum(), (count * fits).sum(), sums, outputs=outputs)
 
     def examine(self, splits: Mapping[str, Examples]) -> list[str]:
         """How many recordings of each split are too short, by the lengths that they have before any view."""
@@ -98,21 +100,25 @@ class CTC(Objective):
             f"the first takes {int(wanted[i]):,} frames and has {int(frames[i]):,}: {text[:40]!r}"
         )
 
-    def _errors(self, scores: Tensor, frames: Tensor, target: Tensor, count: Tensor) -> dict[str, Tensor]:
-        """Edits of words and of characters, and how many there are of both."""
+    def _compared(self, scores: Tensor, frames: Tensor, target: Tensor, count: Tensor) -> dict[str, Any]:
+        """What was said and what is heard, B texts each, and how many words and characters lie between, long [B]."""
         pairs = zip(target.tolist(), count.tolist(), strict=True)
-        references, hypotheses = [join(row[:length], self.spec) for row, length in pairs], self.texts(scores, frames)
-        words = edits([text.split() for text in references], [text.split() for text in hypotheses])
-        characters = edits([[*text] for text in references], [[*text] for text in hypotheses])
-        found = {
-            "word_edits": words.sum(),
-            "words": torch.tensor(sum(len(text.split()) for text in references)),
-            "character_edits": characters.sum(),
-            "characters": torch.tensor(sum(map(len, references))),
-            "whole": (characters == 0).sum(),
-            "recordings": torch.tensor(len(references)),
+        true, heard = [join(row[:length], self.spec) for row, length in pairs], self.texts(scores, frames)
+        words = edits([text.split() for text in true], [text.split() for text in heard])
+        characters = edits([[*text] for text in true], [[*text] for text in heard])
+        return {"true": true, "predicted": heard, "word_edits": words, "character_edits": characters}
+
+    def rows(self, batch: Batch, outputs: dict[str, Any]) -> Columns:
+        """`true` and `predicted` transcripts, edits of words and of characters between them; `loss` of a symbol, None
+        of a recording that is too short for its transcript."""
+        pairs = zip(outputs["loss"].tolist(), outputs["symbols"].tolist(), strict=True)
+        return {
+            "true": outputs["true"],
+            "predicted": outputs["predicted"],
+            "word_edits": outputs["word_edits"].tolist(),
+            "character_edits": outputs["character_edits"].tolist(),
+            "loss": [loss / symbols if symbols else None for loss, symbols in pairs],
         }
-        return {name: value.to(scores.device) for name, value in found.items()}
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """wer, cer: edits to the transcript over its words, characters; exact: share of transcripts without an edit."""
@@ -138,6 +144,19 @@ class CTC(Objective):
     def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
         """`text`, what is heard."""
         return [{"text": text} for text in self.texts(*self.log_probabilities(batch))]
+
+
+def _totals(compared: dict[str, Any]) -> dict[str, Tensor]:
+    """Edits of words and of characters, and how many there are of both."""
+    true, characters = compared["true"], compared["character_edits"]
+    return {
+        "word_edits": compared["word_edits"].sum(),
+        "words": torch.tensor(sum(len(text.split()) for text in true)),
+        "character_edits": characters.sum(),
+        "characters": torch.tensor(sum(map(len, true))),
+        "whole": (characters == 0).sum(),
+        "recordings": torch.tensor(len(true)),
+    }
 
 
 def needed(target: Tensor, count: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ptft.core import Backbone, Batch, Objective, Spec, Step
+from ptft.core import Backbone, Batch, Columns, Objective, Spec, Step
 from ptft.errors import ConfigError
 from ptft.metrics.correlation import pearson, spearman
 
@@ -53,7 +53,7 @@ class Regress(Objective):
         count = torch.full((), len(target), device=error.device)
         sums = {"squared": (error.detach() * self.target_std).square().sum()}
         lists = {} if self.training else {"value": found.detach(), "target": target}
-        return Step(error.square().sum(), count, sums, lists)
+        return Step(error.square().sum(), count, sums, lists, {**lists, "error": error.detach()} if lists else {})
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """rmse in the target's own unit; in evaluation pearson and spearman (ties get average ranks)."""
@@ -65,5 +65,16 @@ class Regress(Objective):
 
     def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
         """`value`, in the target's own unit."""
-        values = self.standardised(batch) * self.target_std + self.target_mean
-        return [{"value": value} for value in values.tolist()]
+        return [{"value": value} for value in self._in_own_unit(self.standardised(batch)).tolist()]
+
+    def rows(self, batch: Batch, outputs: dict[str, Any]) -> Columns:
+        """`true` and `predicted` in the target's own unit; `loss`, the squared error in deviations."""
+        columns = {
+            "true": outputs["target"],
+            "predicted": self._in_own_unit(outputs["value"]),
+            "loss": outputs["error"].square(),
+        }
+        return {name: values.tolist() for name, values in columns.items()}
+
+    def _in_own_unit(self, values: Tensor) -> Tensor:
+        return values * self.target_std + self.target_mean

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptft.core import Backbone, Batch, Objective, Spec, Step
+from ptft.core import Backbone, Batch, Columns, Objective, Spec, Step
 from ptft.errors import ConfigError
 
 NOWHERE = 0
@@ -53,7 +53,7 @@ class Span(Objective):
         guess = logits.detach()
         sums = {"exact": (guess.argmax(1) == span).all(1).sum()}
         lists = {} if self.training else {"index": batch["index"], **self._best(guess)}
-        return Step(total, count, sums, lists)
+        return Step(total, count, sums, lists, {**lists, "logits": guess} if lists else {})
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """accuracy of windows whose both ends are right; the examples add exact_match and f1 of the questions."""
@@ -63,6 +63,12 @@ class Span(Objective):
         """Of each window `start` and `end` (inclusive), `score`, and the `margin` of no answer."""
         best = self._best(self.logits(batch))
         return [dict(zip(best, row, strict=True)) for row in zip(*(v.tolist() for v in best.values()), strict=True)]
+
+    def rows(self, batch: Batch, outputs: dict[str, Any]) -> Columns:
+        """Of each window what `predict` says, and its `loss`; the examples make rows of questions of it."""
+        losses = F.cross_entropy(outputs["logits"], batch["span"], reduction="none").sum(1) / 2
+        found = {name: outputs[name].tolist() for name in ("start", "end", "score", "margin")}
+        return {**found, "loss": losses.tolist()}
 
     def _best(self, logits: Tensor) -> dict[str, Tensor]:
         """The best span of at most `max_answer` tokens outside [CLS]: `start`, `end`, long [B], and `score`, float [B].

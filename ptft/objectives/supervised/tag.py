@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptft.core import Backbone, Batch, Objective, Spec, Step, Table
+from ptft.core import Backbone, Batch, Columns, Objective, Spec, Step, Table
 from ptft.data.text.examples import NO_LABEL
 from ptft.errors import ConfigError
+from ptft.metrics.chunk_tags import IOB, from_iob
 from ptft.metrics.entities import chunk_counts, precision_recall_f1, tags_of
 
 
@@ -28,6 +29,7 @@ class Tag(Objective):
         if spec.target != "tags":
             raise ConfigError(f"objective=tag: needs a tag per word, the dataset has a {spec.target}")
         self.classes, self.tags = list(spec.classes), tags_of(spec.classes)
+        self.scheme = str(spec.shape.get("scheme", IOB))
         self.backbone = backbone
         self.head = nn.Linear(backbone.width, len(self.classes))
         self.dropout = nn.Dropout(dropout)
@@ -47,7 +49,8 @@ class Tag(Objective):
         if not self.training and self.tags is not None:
             sentence = torch.arange(len(labels), device=labels.device).unsqueeze(1).expand_as(labels)[words]
             sums["chunks"] = chunk_counts(labels[words], predicted[words], sentence, self.tags)
-        return Step(total, words.sum(), sums)
+        outputs = {} if self.training else {"logits": logits.detach(), "predicted": predicted}
+        return Step(total, words.sum(), sums, outputs=outputs)
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """accuracy of words; in evaluation precision, recall and f1 of whole entities, over all types together."""
@@ -69,3 +72,25 @@ class Tag(Objective):
             {"tags": " ".join(self.classes[tag] for tag, word in zip(tags, words, strict=True) if word >= 0)}
             for tags, words in rows
         ]
+
+    def rows(self, batch: Batch, outputs: dict[str, Any]) -> Columns:
+        """`true` and `predicted`, the tags of the words with spaces between; how many are `wrong`; `loss`, their mean
+        cross-entropy. None for the loss where there is no word."""
+        labels, predicted = batch["label"], outputs["predicted"]
+        words = labels != NO_LABEL
+        losses = F.cross_entropy(outputs["logits"].transpose(1, 2), labels, ignore_index=NO_LABEL, reduction="none")
+        pairs = zip(losses.sum(1).tolist(), words.sum(1).tolist(), strict=True)
+        return {
+            "true": self._joined(labels, words),
+            "predicted": self._joined(predicted, words),
+            "wrong": ((predicted != labels) & words).sum(1).tolist(),
+            "loss": [loss / count if count else None for loss, count in pairs],
+        }
+
+    def _joined(self, tags: Tensor, words: Tensor) -> list[str]:
+        """Names of tags (long [B, T], where bool [B, T] says that a word begins), as they are written in the data."""
+        named = (
+            [self.classes[tag] for tag, word in zip(*row, strict=True) if word]
+            for row in zip(tags.tolist(), words.tolist(), strict=True)
+        )
+        return [" ".join(from_iob(row, self.scheme)) for row in named]

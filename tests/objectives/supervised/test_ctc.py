@@ -14,7 +14,7 @@ from ptft.data.loader import Loader
 from ptft.errors import ConfigError
 from ptft.models.audio.cnn import AudioCNN
 from ptft.models.audio.conformer import Conformer
-from ptft.objectives.supervised.ctc import CTC, needed
+from ptft.objectives.supervised.ctc import CTC, _totals, needed
 from ptft.objectives.supervised.ctc_decoding import beam_search, greedy
 from ptft.train.loop import evaluate, gradients
 from tests.helpers.autoencoder import training
@@ -151,7 +151,7 @@ def test_error_rates_count_edits():
     target = torch.tensor([[1, 2, 0, 1]])
     best = torch.tensor([[1, 2, 1, 3]])
     scores = torch.nn.functional.one_hot(best, 4).float().log()
-    sums = objective._errors(scores, torch.tensor([4]), target, torch.tensor([4]))
+    sums = _totals(objective._compared(scores, torch.tensor([4]), target, torch.tensor([4])))
     sums = {**sums, "too_short": torch.tensor(0)}
     assert objective.metrics(sums) == pytest.approx({"wer": 1.0, "cer": 0.25, "exact": 0.0})
 

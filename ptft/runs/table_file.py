@@ -1,0 +1,133 @@
+"""Tables as files people read on with: CSV, JSON, an object a line of JSON, or Parquet, as the name's ending says."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib
+import io
+import json
+import os
+from collections.abc import Collection, Iterator
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+from ptft.core import Columns
+from ptft.errors import ConfigError
+from ptft.runtime.system import finite, writing
+
+ENDINGS = (".csv", ".jsonl", ".json", ".parquet")
+DIGITS = 7
+"""Of a number, which are those of float32."""
+EXACT = 17
+"""Digits of a float64: numbers of others' tables are handed on as they are."""
+
+
+def check_ending(path: Path, key: str) -> None:
+    """Raises ConfigError, which begins with the key, where no table is written by such a name, or not here."""
+    ending = path.suffix.lower()
+    if ending not in ENDINGS and not _is_special(path):
+        raise ConfigError(f"{key}: tables are written by the name's ending: {', '.join(ENDINGS)}")
+    if path.is_dir():
+        raise ConfigError(f"{key}: is a folder; name a file")
+    if ending == ".parquet":
+        check_parquet(key)
+
+
+def check_parquet(key: str) -> None:
+    """Raises ConfigError, which begins with the key, where the package is missing that writes Parquet."""
+    try:
+        importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise ConfigError(f"{key}: needs the package pyarrow: pip install pyarrow") from error
+
+
+def write_columns(path: Path, columns: Columns, remedy: str, exact: Collection[str] = ()) -> None:
+    """Write aside and rename, so that the file is always whole; into what is no file (/dev/stdout) CSV, at once.
+
+    Texts that UTF-8 can't hold are escaped; numbers in CSV have seven digits, or all in `exact` columns; None is empty.
+    Raises StorageError, which ends with the remedy.
+    """
+    special = _is_special(path)
+    aside = path if special else path.with_name(f".{path.name[:200]}.{os.getpid()}")
+    with writing(path, remedy):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix.lower() == ".parquet" and not special:
+                _write_parquet(aside, columns)
+            else:
+                with aside.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+                    file.writelines(_lines(".csv" if special else path.suffix.lower(), columns, exact))
+            if not special:
+                os.replace(aside, path)
+        except BaseException:
+            if not special:
+                with contextlib.suppress(OSError):
+                    aside.unlink(missing_ok=True)
+            raise
+
+
+def _is_special(path: Path) -> bool:
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
+def _lines(ending: str, columns: Columns, exact: Collection[str]) -> Iterator[str]:
+    if ending == ".csv":
+        yield _csv(columns, exact)
+        return
+    rows = (json.dumps(finite(row), ensure_ascii=False) for row in rows_of(columns))
+    if ending == ".jsonl":
+        yield from (f"{row}\n" for row in rows)
+        return
+    first = True
+    for row in rows:
+        yield ("[\n" if first else ",\n") + row
+        first = False
+    yield "[]\n" if first else "\n]\n"
+
+
+def rows_of(columns: Columns) -> Iterator[dict[str, Any]]:
+    """A table's rows."""
+    return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+
+
+def _csv(columns: Columns, exact: Collection[str]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(columns)
+    cells = (_cells(values, EXACT if name in exact else DIGITS) for name, values in columns.items())
+    writer.writerows(zip(*cells, strict=True))
+    return out.getvalue()
+
+
+def _cells(values: list[Any], digits: int) -> Iterator[str]:
+    if digits == DIGITS and all(type(value) is float for value in values):  # most of a table: no look at each
+        return map(format, values, repeat(f".{digits}g"))
+    return map(cell, values, repeat(digits))
+
+
+def cell(value: Any, digits: int = DIGITS) -> str:
+    """A value as CSV and the terminal show it; empty for None."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return repr(value) if digits > DIGITS else f"{value:.{digits}g}"
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _write_parquet(path: Path, columns: Columns) -> None:
+    pyarrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({name: _of_one_type(values) for name, values in columns.items()}), path)
+
+
+def _of_one_type(values: list[Any]) -> list[Any]:
+    """As Parquet needs them: whole numbers beside others as numbers, anything else that is mixed as text."""
+    kinds = {type(value) for value in values} - {type(None)}
+    if kinds <= {str}:
+        return [None if value is None else value.encode("utf-8", "backslashreplace").decode() for value in values]
+    if len(kinds) <= 1 and kinds <= {int, float, bool}:
+        return values
+    if kinds == {int, float}:
+        return [None if value is None else float(value) for value in values]
+    return [None if value is None else cell(value) for value in values]

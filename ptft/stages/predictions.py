@@ -1,0 +1,91 @@
+"""What an evaluation found for each example: gathered while it measures, written, and the most wrong shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from ptft.builders import membership
+from ptft.config.config import Config
+from ptft.core import EACH, Batch, Columns, Examples, Objective, Source, Step
+from ptft.errors import StorageError
+from ptft.loggers.console import Console
+from ptft.runs.table_file import cell, check_parquet, write_columns
+
+MOST_WRONG = 5
+WIDEST = 40
+"""Characters of a cell on the terminal."""
+
+
+def check(cfg: Config) -> None:
+    """Raises ConfigError where the rows could not be written as `predictions` says."""
+    if cfg.predictions == "parquet":
+        check_parquet("predictions=parquet")
+
+
+class Predictions:
+    """The rows of one evaluation. Call it with each batch and its Step, then `columns`."""
+
+    def __init__(self, objective: Objective, examples: Examples, names: Callable[[], list[str]]) -> None:
+        """names: what to call the examples, asked once they were measured."""
+        self.objective, self.examples, self.names = objective, examples, names
+        self.found: Columns = {}
+
+    def __call__(self, batch: Batch, step: Step) -> None:
+        columns = self.objective.rows(batch, step.outputs)
+        if columns:
+            for name, values in {"index": batch["index"].tolist(), **columns}.items():
+                self.found.setdefault(name, []).extend(values)
+
+    def columns(self) -> Columns:
+        """The table in the order of the examples, `item` first; without columns where they have no answers."""
+        if not self.found:
+            return {}
+        columns = self.examples.table(self.found)
+        index = columns["index"]
+        order = sorted(range(len(index)), key=index.__getitem__)
+        if "item" not in columns:
+            names = self.names()
+            columns = {"item": [names[i] for i in index], **columns}
+        rest = ("item", *(name for name in columns if name not in ("index", "item")))
+        return {name: [columns[name][i] for i in order] for name in rest}
+
+
+def gather(cfg: Config, objective: Objective, source: Source, split: str, examples: Examples) -> Predictions | None:
+    """What `evaluate` is to tell of each batch of a split; None where nothing is asked for."""
+    if cfg.predictions == "none":
+        return None
+    return Predictions(objective, examples, partial(membership.names, source, split, examples))
+
+
+def write(cfg: Config, found: Predictions | None, folder: Path, split: str, out: Console, *, shown: bool) -> None:
+    """`predictions_SPLIT.csv` (or .parquet), and where it is `shown` the rows with the highest losses on the terminal.
+
+    A disk that is full costs the rows and not the run.
+    """
+    columns = found.columns() if found else {}
+    if not columns:
+        return
+    file = folder / f"predictions_{split}.{cfg.predictions}"
+    try:
+        write_columns(file, columns, "choose another hydra.run.dir")
+    except StorageError as error:
+        out.say(f"{error}; the run goes on without it", "yellow")
+        return
+    if shown:
+        _show(columns, file.name, split, out)
+
+
+def _show(columns: Columns, name: str, split: str, out: Console) -> None:
+    losses = columns["loss"]
+    known = [i for i, loss in enumerate(losses) if loss is not None]
+    worst = sorted(known, key=lambda i: -losses[i] if losses[i] == losses[i] else float("-inf"))[:MOST_WRONG]
+    shown = [column for column in columns if not column.startswith(EACH)]
+    rows = [[_short(cell(columns[column][i], 4)) for column in shown] for i in worst]
+    if rows:
+        out.table(f"most wrong in {split}, all in {name}", shown, rows)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"

@@ -1,0 +1,146 @@
+"""What `stage=predict` takes beside files, what it hands on, and the forms that it writes."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ptft.data.audio import folder as audio_folder
+from ptft.data.text import conll, squad, table
+from tests.conftest import ROOT, refused
+
+TINY = ("stage=pretrain", "model=bert_tiny", "model.width=16", "model.depth=1", "model.heads=2", "device=cpu")
+SHORT = (*TINY, "precision=fp32", "dataset.tokenizer=bytes", "train.batch_size=8", "train.steps=2")
+
+
+@pytest.fixture
+def trained(ptft, tmp_path):
+    """A run on a table of two classes."""
+    table.sample(tmp_path / "data")
+    done = ptft(*SHORT, "dataset=table", "dataset.root=data", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    return "ckpt=run"
+
+
+def answered(ptft, *typed, output="out.csv"):
+    done = ptft("stage=predict", *typed, f"output={output}")
+    assert done.code == 0, done.text
+    with open(output, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file)), done
+
+
+def piped(monkeypatch, data: bytes):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_a_typed_text_and_piped_ones_are_answered_as_those_of_a_file(ptft, trained, monkeypatch):
+    Path("in.txt").write_text("a good, [day]\n\nnot so good\n")
+    of_file, _ = answered(ptft, trained, "input=in.txt")
+    (typed,), _ = answered(ptft, trained, "text=a good, [day]")
+    assert typed == {**of_file[0], "path": "text", "text": "a good, [day]"}
+    piped(monkeypatch, b"\xef\xbb\xbfa good, [day]\r\n\r\nnot so good")
+    lines, _ = answered(ptft, trained, "input=-")
+    assert lines == [{**row, "path": row["path"].replace("in.txt", "stdin")} for row in of_file]
+    piped(monkeypatch, b"a day\nb\xff\n")
+    refused(ptft("stage=predict", trained, "input=-"), 3, "stdin:2: is not UTF-8")
+    piped(monkeypatch, b"\n\n")
+    refused(ptft("stage=predict", trained, "input=-"), 3, "input=-: holds nothing to answer")
+    refused(ptft("stage=predict", trained, "input=in.txt", "text=a"), 2, "type one of input=FILES")
+    refused(ptft("stage=predict", trained), 2, "type one of input=FILES")
+    refused(ptft("stage=predict", trained, "text=a", "whole=true"), 2, "whole=true: is for files, not for text=a")
+
+
+def test_typed_texts_are_for_models_that_read_some(ptft, pretrained, tmp_path):
+    refused(ptft("stage=predict", f"ckpt={pretrained}", "text=a"), 2, "text=a: is for texts", "trained on image")
+    refused(ptft("stage=predict", f"ckpt={pretrained}", "input=-"), 2, "input=-: is for texts")
+    squad.sample(tmp_path / "q")
+    typed = ("objective=span", "dataset=squad", "dataset.root=q", "dataset.length=40", "dataset.stride=8")
+    assert ptft(*SHORT, *typed, "hydra.run.dir=spans").code == 0
+    refused(ptft("stage=predict", "ckpt=spans", "text=a"), 2, "text=a: is for texts", "files of questions")
+    conll.sample(tmp_path / "w")
+    assert ptft(*SHORT, "objective=tag", "dataset=conll", "dataset.root=w", "hydra.run.dir=tags").code == 0
+    (row,), _ = answered(ptft, "ckpt=tags", "text=Ada saw Delft.")
+    assert (row["path"], row["text"]) == ("text", "Ada saw Delft .")
+    audio_folder.sample(tmp_path / "s")
+    made = ("model=audio_cnn", "model.channels=[4,8]", "model.width=12", "dataset=audio_folder", "dataset.root=s")
+    assert ptft("stage=pretrain", *made, "train.batch_size=8", "train.steps=1", "hydra.run.dir=heard").code == 0
+    refused(ptft("stage=predict", "ckpt=heard", "text=a"), 2, "text=a: is for texts")
+
+
+def test_the_columns_of_a_table_are_handed_on_as_they_are(ptft, trained):
+    cells = [["7", "a good\nday", "1.50", "bad"], ["8", "", "x", "good"], ["9", "no, a bad one", "", "bad"]]
+    with open("in.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["id", "text", "stars", "class"], *cells])
+    rows, done = answered(ptft, trained, "input=in.csv")
+    assert list(rows[0])[:7] == ["path", "id", "text", "stars", "input_class", "class", "probability"]
+    assert [[row[name] for name in ("id", "text", "stars", "input_class")] for row in rows] == cells
+    assert [row["path"] for row in rows] == ["in.csv:2", "in.csv:4", "in.csv:5"]
+    assert [bool(row["class"]) for row in rows] == [True, False, True]
+    assert "1 columns of the input are called as one of the output, class is input_class there" in done.out
+    objects = [{"text": "a day", "x": 1234567.891234}, {"text": "a day", "more": ["a", 1]}]
+    Path("in.jsonl").write_text("\n".join(map(json.dumps, objects)))
+    rows, _ = answered(ptft, trained, "input=in.jsonl")
+    assert [(row["x"], row["more"]) for row in rows] == [("1234567.891234", ""), ("", '["a", 1]')]
+    Path("twice.csv").write_text("text,x,x\na day,1,2\n")
+    rows, done = answered(ptft, trained, "input=twice.csv")
+    assert "the columns are not handed on: twice.csv:1: has two columns 'x'" in done.out
+    assert rows[0]["class"]
+
+
+def test_the_output_is_written_by_its_ending_and_anything_else_refused_first(ptft, trained):
+    Path("in.csv").write_text("id,text\n1,a good day\n2,\n")
+    rows, _ = answered(ptft, trained, "input=in.csv")
+    for name in ("out.jsonl", "out.json", "OUT.JSON"):
+        assert ptft("stage=predict", trained, "input=in.csv", f"output={name}").code == 0
+        text = Path(name).read_text()
+        found = [json.loads(line) for line in text.splitlines()] if name.endswith("l") else json.loads(text)
+        assert [row["class"] for row in found] == [rows[0]["class"], None]
+        assert [row["id"] for row in found] == ["1", "2"]
+    for name in ("out.xlsx", "out", "out.csv.gz"):
+        refused(ptft("stage=predict", trained, "input=in.csv", f"output={name}"), 2, f"output={name}: ", ".parquet")
+        assert not Path(name).exists()
+    Path("folder.csv").mkdir()
+    refused(ptft("stage=predict", trained, "input=in.csv", "output=folder.csv"), 2, "is a folder")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert ptft("stage=predict", trained, "input=in.csv", "output=out.parquet").code == 0
+    found = parquet.read_table("out.parquet").to_pydict()
+    assert found["class"] == [rows[0]["class"], None]
+    assert found["probability"][1] is None
+
+
+def test_the_likeliest_classes_and_the_probability_of_each(ptft, pretrained, trained):
+    Image.new("L", (28, 28), 40).save("a.png")
+    (row,), done = answered(ptft, f"ckpt={pretrained}", "input=a.png", "predict.top=3")
+    ranked = sorted((f"p_{k}" for k in range(10)), key=lambda name: -float(row[name]))
+    assert [f"p_{row[name]}" for name in ("class", "class_2", "class_3")] == ranked[:3]
+    assert row["probability_3"] == row[ranked[2]]
+    assert "class_3" in done.out
+    assert "p_0" not in done.out
+    refused(ptft("stage=predict", trained, "text=a", "predict.top=3"), 2, "predict.top=3: the checkpoint has 2 classes")
+    texts = ("stage=pretrain", "model=gpt_tiny", "model.width=16", "model.depth=1", "objective=causal_lm")
+    more = ("dataset=grammar", "dataset.tokenizer=bytes", "dataset.length=32", "train.steps=1", "hydra.run.dir=lm")
+    assert ptft(*texts, *more).code == 0
+    refused(ptft("stage=predict", "ckpt=lm", "text=a", "predict.top=3"), 2, "objective=causal_lm gives no classes")
+
+
+def test_a_missing_input_is_told_before_torch_and_the_checkpoint_are_read(tmp_path):
+    Path("broken.pt").write_bytes(b"no checkpoint")
+    script = "import sys; from ptft.cli.main import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    typed = ["stage=predict", "ckpt=broken.pt", "input=nowhere/*.png"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *typed],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=100,
+    )
+    assert done.returncode == 3
+    assert "input=nowhere/*.png: no files there" in done.stderr
+    assert done.stdout.strip() == "False"
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.pt"]
