@@ -30,15 +30,15 @@ DESCRIPTION = "cell.json"
 """The file in a run's folder that says which of many runs it is."""
 
 
-def execute(job: Job, folder: RunFolder | None, *, quiet: bool = False) -> dict[str, Any]:
+def execute(job: Job, folder: RunFolder | None, *, quiet: bool = False, brief: bool = False) -> dict[str, Any]:
     """Run one job to its end, whatever it is, and return its status: `status`, `exit_code` and more.
 
     A failure is returned, not raised, so that a sweep goes on. A continuation that is refused leaves the run's status.
-    With `quiet` nothing is said on the terminal; its folder holds it all.
+    With `quiet` nothing is said on the terminal; its folder holds it all. With `brief` a bar is all that it shows.
     """
     from ptft.loggers.console import Console
 
-    report = Console(folder.path if folder else None, quiet=quiet)
+    report = Console(folder.path if folder else None, quiet=quiet or brief, bar=brief)
     base = {"stage": job.config.names.stage, "overrides": list(job.overrides.texts)}
     before = read_json(folder.path / "status.json") if folder and job.config.resume else {}
     began = time.perf_counter()
@@ -47,7 +47,7 @@ def execute(job: Job, folder: RunFolder | None, *, quiet: bool = False) -> dict[
     if folder:
         status |= _stored(folder, before if before and status["exit_code"] in REFUSED else _without_trace(status))
     _write_failure(status, report)
-    if not quiet:
+    if not (quiet or brief):
         _print_failure(status, folder)
     report.close()
     return _without_trace(status)

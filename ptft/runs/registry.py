@@ -9,6 +9,14 @@ from typing import Any
 from ptft.errors import CheckpointError
 from ptft.runs.folder import read_json
 
+SWEEP = ".sweep"
+"""The folder in a sweep's own that holds its command and, a file each, where its jobs are."""
+
+
+def sweep_command(folder: Path) -> dict[str, Any]:
+    """What a sweep's folder says of its command: `overrides`, `latest`, `cwd`; empty where it is none of a sweep."""
+    return read_json(folder / SWEEP / "command.json")
+
 
 def found_below(base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every run folder below `base` with its status, newest first; sweeps included."""
