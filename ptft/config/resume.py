@@ -17,8 +17,10 @@ from ptft.config import compose
 from ptft.config.overrides import Overrides, quote
 from ptft.config.validate import check_shape
 from ptft.errors import CheckpointError, ConfigError, suggest
+from ptft.runs import registry
 from ptft.runs.folder import read_json
 from ptft.runs.registry import sweep_command
+from ptft.runtime.terminal import say
 
 if TYPE_CHECKING:
     from ptft.config.resolve import Job
@@ -55,7 +57,8 @@ def again(overrides: Overrides) -> tuple[Overrides, str]:
     resume = overrides.typed.get("resume")
     if resume is None:
         return overrides, ""
-    folder = Path(os.path.expanduser(str(resume))).absolute()
+    overrides = _found(overrides, str(resume))
+    folder = Path(os.path.expanduser(str(overrides.typed["resume"]))).absolute()
     if known := sweep_command(folder):
         return _sweep(folder, known.get("overrides"), overrides.where(lambda key: key != "resume")), "sweep"
     stored = folder / ".hydra" / "config.yaml"
@@ -71,6 +74,17 @@ def again(overrides: Overrides) -> tuple[Overrides, str]:
     where = [f"hydra.run.dir={folder}", *([f"ckpt={ckpt}"] if ckpt and "ckpt" not in overrides.typed else [])]
     rest = overrides.where(lambda key: key != "resume")
     return before.with_(*rest.texts, *map(quote, where)), "comparison"
+
+
+def _found(overrides: Overrides, resume: str) -> Overrides:
+    """With the folder that `resume=latest` or a short name means in its place, and that said."""
+    if not registry.is_name(resume):
+        return overrides
+    folder = registry.cut() if resume == "latest" else registry.named(resume, "resume")
+    if folder is None:
+        return overrides
+    say(f"resume={resume} is {folder}")
+    return overrides.where(lambda key: key != "resume").with_(quote(f"resume={folder}"))
 
 
 def _sweep(folder: Path, texts: Any, typed: Overrides) -> Overrides:

@@ -15,7 +15,7 @@ from ptft.config.resolve import Job
 from ptft.errors import ConfigError, PtftError, StorageError
 from ptft.launch.job import execute, take_up
 from ptft.runs.folder import RunFolder, read_json, write_json
-from ptft.runs.registry import SWEEP, sweep_command
+from ptft.runs.registry import SWEEP, is_name, sweep_command
 from ptft.runtime.system import writing
 
 
@@ -25,17 +25,22 @@ def new_folder(base: Path) -> Path:
 
 
 def pinned(folder: Path, jobs: Sequence[Overrides]) -> list[Overrides]:
-    """The jobs of a sweep, whose `ckpt=latest` means what it meant when the sweep in that folder was first started."""
+    """The jobs of a sweep; `ckpt=latest`, or a short name, means what it meant when the sweep was first started."""
     meant = sweep_command(folder).get("latest")
     return [_with_latest(job, meant.get(str(n))) if isinstance(meant, dict) else job for n, job in enumerate(jobs)]
 
 
 def _with_latest(job: Overrides, path: Any) -> Overrides:
-    if job.typed.get("ckpt") != "latest" or not isinstance(path, str) or "${" in path:
+    if not _named(job) or not isinstance(path, str) or "${" in path:
         return job
     return Overrides.parse(
         quote(f"ckpt={path}") if key == "ckpt" else text for text, key in zip(job.texts, job.keys, strict=True)
     )
+
+
+def _named(job: Overrides) -> bool:
+    ckpt = job.typed.get("ckpt")
+    return isinstance(ckpt, str) and is_name(ckpt)
 
 
 @contextlib.contextmanager
@@ -62,9 +67,7 @@ def claimed(folder: Path, typed: Sequence[str], planned: Sequence[Job]) -> Itera
     held = RunFolder.reopen(folder)
     try:
         if before is None:
-            latest = {
-                n: job.config.ckpt for n, job in enumerate(planned) if job.overrides.typed.get("ckpt") == "latest"
-            }
+            latest = {n: job.config.ckpt for n, job in enumerate(planned) if _named(job.overrides)}
             write_json(command, {"overrides": list(typed), "latest": latest, "cwd": os.getcwd()})
         yield
     finally:

@@ -181,6 +181,20 @@ class RunFolder:
         return self.path / "checkpoints"
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds that folder; where a system has no locks, whether its status says so."""
+    if fcntl is None:
+        return read_json(path / "status.json").get("status") == "running"
+    try:
+        with (path / ".lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; an empty one where there is none or it is cut."""
     try:
