@@ -126,10 +126,8 @@ def _run_one(planned: Job, continues: bool) -> int:
     elif not cfg.dry_run:
         goes_on = continues or cfg.stage.get("reuses")
         folder = RunFolder.claim(_folder_of(planned), cfg.names.stage if goes_on else None)
-    code = int(job.execute(planned, folder)["exit_code"])
-    if folder and code == ConfigError.exit_code and not (folder.checkpoints.exists() or folder.goes_on):
-        folder.discard()
-    return code
+    typed = None if cfg.resume else planned.folder is not None
+    return int(job.execute(planned, folder, typed=typed)["exit_code"])
 
 
 def _folder_of(planned: Job) -> Path:

@@ -191,4 +191,6 @@ def complete(job: Job) -> str | None:
     budget = raised or {key: train[key] for key in limits if train[key] is not None}
     if all(value > limits[key] for key, value in budget.items()) and (raised or ended_by_patience):
         return None
-    return f"{folder}: complete at step {step:,}, epoch {epoch:,}; raise train.epochs to go on"
+    ended = [key for key, value in budget.items() if value <= limits[key]]
+    key = next(iter([*ended, *budget]), "epochs")
+    return f"{folder}: complete at step {step:,}, epoch {epoch:,}; raise train.{key} to go on"

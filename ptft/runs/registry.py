@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,11 @@ from ptft.runs.folder import is_held, read_json
 
 OUTPUTS = Path("outputs")
 
+NEEDED = {
+    "ckpt": ("checkpoints/best.pt", "checkpoints/last.pt"),
+    "resume": ("checkpoints/last.pt", "compare.json"),
+}
+"""Of what a run must have one file so that it can be meant."""
 SHORTEST = 4
 """Characters that a part of a run's name has at least, so that a mistyped path is none by chance."""
 SWEEP = ".sweep"
@@ -32,7 +37,7 @@ def found_below(base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield path.parent, read_json(path)
 
 
-def state(folder: Path, status: dict[str, Any]) -> str:
+def state(folder: Path, status: Mapping[str, Any]) -> str:
     """What its status says; "killed" where that is that it runs, and no process holds the folder."""
     said = str(status.get("status", ""))
     return "killed" if said == "running" and not is_held(folder) else said
@@ -58,15 +63,14 @@ def is_name(text: str) -> bool:
 def named(text: str, key: str, base: Path = OUTPUTS) -> Path | None:
     """The run that `key=text` means by its short name or a part of its name; for `resume` sweeps and comparisons too.
 
-    None where none is called so, or `text` is shorter than `SHORTEST`. Raises CheckpointError where several are.
+    Of other keys any run. None where none is called so, or `text` is shorter than `SHORTEST`. Raises CheckpointError
+    where several are.
     """
     if len(text) < SHORTEST:
         return None
-    files = (
-        ("checkpoints/last.pt", "compare.json") if key == "resume" else ("checkpoints/best.pt", "checkpoints/last.pt")
-    )
-    runs = [folder for folder, _ in found_below(base) if any((folder / name).exists() for name in files)]
-    candidates = [*runs, *(sweeps_below(base) if key == "resume" else [])]
+    needed = NEEDED.get(key, ("status.json",))
+    runs = [folder for folder, _ in found_below(base) if any((folder / name).exists() for name in needed)]
+    candidates = [*runs, *(sweeps_below(base) if key != "ckpt" else [])]
     exact = [folder for folder in candidates if short_name(folder) == text]
     within = [folder for folder in candidates if text in _called(folder)]
     found = list(dict.fromkeys(exact or within))
