@@ -21,7 +21,7 @@ from ptft.checkpoint import file as checkpoint_file
 from ptft.checkpoint import state_dict
 from ptft.core import Spec
 from ptft.errors import CheckpointError, OptionError, PtftError, first_line
-from ptft.runs.registry import latest
+from ptft.runs.registry import is_name, latest, named
 
 WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 """Suffixes that files of weights have, for near names only; any file is read."""
@@ -118,7 +118,7 @@ def open_checkpoint(ckpt: str, key: str = "ckpt", stages: tuple[str, ...] = ()) 
     kind, _, name = ckpt.partition(":")
     if name and kind in PUBLIC:
         return _public(kind, name, ckpt)
-    folder, sentence = _latest(stages) if ckpt == "latest" and key == "ckpt" else (ckpt, "")
+    folder, sentence = _latest(stages) if ckpt == "latest" and key == "ckpt" else _by_name(ckpt, key)
     path = locate(folder, key)
     digest = checkpoint_file.verify(path)
     if digest is None:
@@ -215,6 +215,12 @@ def _latest(stages: tuple[str, ...]) -> tuple[str, str]:
     """The folder that `latest` means, and a sentence about it."""
     folder, newer = latest(stages)
     return str(folder), f"ckpt=latest is {folder}" + (f"; a newer run did not finish: {newer}" if newer else "")
+
+
+def _by_name(ckpt: str, key: str) -> tuple[str, str]:
+    """The path that was typed, or the folder of the run that is called so and a sentence about it."""
+    found = named(ckpt, key) if is_name(ckpt) else None
+    return (str(found), f"{key}={ckpt} is {found}") if found else (ckpt, "")
 
 
 def _public(kind: str, name: str, ckpt: str) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""Commands that run nothing: `ptft ls`, `ptft cp` and the help."""
+"""Commands that run nothing: `ptft ls`, `ptft cp`, the help, and the table of words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from ptft.cli.runs import rm, runs
 from ptft.config import compose, yaml_files
 from ptft.errors import ConfigError, suggest
 from ptft.runtime.system import write_text, writing
@@ -50,4 +51,4 @@ def cp(words: list[str]) -> int:
     return 0
 
 
-WORDS = {"ls": ls, "cp": cp}
+WORDS = {"ls": ls, "cp": cp, "runs": runs, "rm": rm}

@@ -82,11 +82,11 @@ def run(argv: list[str]) -> int:
         return 0
     if args.shows:
         return _show(args)
-    overrides, continues = again(Overrides.parse(args.overrides))
-    if not args.multirun:
-        _refuse_sweep(overrides)
-        return _run_one(resolve(overrides), continues)
-    return _run_sweep(overrides)
+    overrides, continued = again(Overrides.parse(args.overrides))
+    if args.multirun or continued == "sweep":
+        return _run_sweep(overrides)
+    _refuse_sweep(overrides)
+    return _run_one(resolve(overrides), continued == "comparison")
 
 
 def _hint(word: str) -> str:
@@ -126,10 +126,8 @@ def _run_one(planned: Job, continues: bool) -> int:
     elif not cfg.dry_run:
         goes_on = continues or cfg.stage.get("reuses")
         folder = RunFolder.claim(_folder_of(planned), cfg.names.stage if goes_on else None)
-    code = int(job.execute(planned, folder)["exit_code"])
-    if folder and code == ConfigError.exit_code and not (folder.checkpoints.exists() or folder.goes_on):
-        folder.discard()
-    return code
+    typed = None if cfg.resume else planned.folder is not None
+    return int(job.execute(planned, folder, typed=typed)["exit_code"])
 
 
 def _folder_of(planned: Job) -> Path:
@@ -155,7 +153,7 @@ def _run_sweep(overrides: Overrides) -> int:
         code = 0
         try:
             hydra.main(config_path=str(yaml_files.conf_dir()), config_name="config", **compose.VERSION)(
-                lambda cfg: _job(planned)
+                lambda cfg: _job(planned, overrides.swept)
             )()
         except KeyboardInterrupt as error:
             code = getattr(error, "exit_code", 130)
@@ -174,12 +172,12 @@ def _folder_of_sweep(overrides: Overrides) -> Path:
     return sweep.new_folder(Path(compose.SWEEPS))
 
 
-def _job(planned: list[Job]) -> dict[str, Any]:
+def _job(planned: list[Job], swept: list[str]) -> dict[str, Any]:
     """One job of a sweep, as Hydra launches it; what was resolved before is what counts, not its own composition."""
     launched = HydraConfig.get()
-    number = int(launched.job.num)
-    terminal.say(f"\n[{number + 1}/{len(planned)}] {' '.join(planned[number].overrides.texts)}")
-    status = sweep.run_job(Path(launched.sweep.dir), number, planned[number], Path(launched.runtime.output_dir))
+    number, folder = int(launched.job.num), Path(launched.sweep.dir)
+    status = sweep.run_job(folder, number, planned[number], Path(launched.runtime.output_dir))
+    terminal.say(ranking.line(folder, number, planned, swept, status))
     if status["exit_code"] in signals.CODES.values():
         raise Interrupted("stopped", status["exit_code"])
     return status

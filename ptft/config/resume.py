@@ -1,4 +1,7 @@
-"""Resuming: what a run or a comparison holds of its command, and what may be typed anew. What it holds is data."""
+"""Resuming: what a run, a comparison or a sweep holds of its command, and what may be typed anew.
+
+What it holds is data.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from ptft.config import compose
 from ptft.config.overrides import Overrides, quote
 from ptft.config.validate import check_shape
 from ptft.errors import CheckpointError, ConfigError, suggest
+from ptft.runs import registry
 from ptft.runs.folder import read_json
+from ptft.runs.registry import sweep_command
+from ptft.runtime.terminal import say
 
 if TYPE_CHECKING:
     from ptft.config.resolve import Job
@@ -41,20 +47,24 @@ FREE_ON_RESUME = (
 BUDGET = ("epochs", "steps", "minutes")
 
 
-def again(overrides: Overrides) -> tuple[Overrides, bool]:
-    """`resume=` of a comparison is its command once more, in its folder: the runs that are finished are not repeated.
+def again(overrides: Overrides) -> tuple[Overrides, str]:
+    """`resume=` of a comparison or a sweep is its command once more, in its folder: what is finished is not repeated.
 
-    Anything else is returned as it is; and whether it was one. The folder may be a stranger's: it does not say what is
-    trusted, where Hydra writes, or what an environment holds. Raises ConfigError naming what has to be typed again.
+    And which it was, "comparison" or "sweep"; anything else is returned as it is, with "". The folder may be a
+    stranger's: it does not say what is trusted, where Hydra writes, or what an environment holds. Raises ConfigError
+    naming what has to be typed again.
     """
     resume = overrides.typed.get("resume")
     if resume is None:
-        return overrides, False
-    folder = Path(os.path.expanduser(str(resume))).absolute()
+        return overrides, ""
+    overrides = _found(overrides, str(resume))
+    folder = Path(os.path.expanduser(str(overrides.typed["resume"]))).absolute()
+    if known := sweep_command(folder):
+        return _sweep(folder, known.get("overrides"), overrides.where(lambda key: key != "resume")), "sweep"
     stored = folder / ".hydra" / "config.yaml"
     config = compose.read(stored) if os.path.isfile(stored) else None
     if not isinstance(config, dict) or "reuses" not in _node(config, "stage"):
-        return overrides, False
+        return overrides, ""
     before, ckpt = _command(folder, overrides.typed), config.get("ckpt")
     if ckpt is not None and (not isinstance(ckpt, str) or "${" in ckpt):
         raise ConfigError(f"{stored}: ckpt={ckpt}: can't be used; type ckpt=… again")
@@ -63,7 +73,44 @@ def again(overrides: Overrides) -> tuple[Overrides, bool]:
         raise ConfigError(f"{folder / '.hydra' / 'overrides.yaml'}: stage={stage}: is no comparison")
     where = [f"hydra.run.dir={folder}", *([f"ckpt={ckpt}"] if ckpt and "ckpt" not in overrides.typed else [])]
     rest = overrides.where(lambda key: key != "resume")
-    return before.with_(*rest.texts, *map(quote, where)), True
+    return before.with_(*rest.texts, *map(quote, where)), "comparison"
+
+
+def _found(overrides: Overrides, resume: str) -> Overrides:
+    """With the folder that `resume=latest` or a short name means in its place, and that said."""
+    if not registry.is_name(resume):
+        return overrides
+    folder = registry.cut() if resume == "latest" else registry.named(resume, "resume")
+    if folder is None:
+        return overrides
+    say(f"resume={resume} is {folder}")
+    return overrides.where(lambda key: key != "resume").with_(quote(f"resume={folder}"))
+
+
+def _sweep(folder: Path, texts: Any, typed: Overrides) -> Overrides:
+    """The command of the sweep in that folder; what is typed beside it can only confirm a part of it, or plan it."""
+    if not isinstance(texts, list):
+        raise ConfigError(f"{folder}: does not say what its sweep was; the sweep can't be continued")
+    stored = Overrides.parse(str(text) for text in texts)
+    plans = [text for text, key in zip(typed.texts, typed.keys, strict=True) if key == "dry_run"]
+    for text in typed.texts:
+        if text not in (*stored.texts, *plans):
+            raise ConfigError(
+                f"{text}: resume={folder} finishes its sweep as it was typed; drop it, or start a new one"
+            )
+    for text in typed_again(stored):
+        if text not in typed.texts:
+            raise ConfigError(f"resume={folder}: a folder can't ask for this itself; type '{text}' again to go on")
+    return stored.with_(*plans, quote(f"hydra.sweep.dir={folder}"))
+
+
+def typed_again(stored: Overrides) -> list[str]:
+    """Those that only a command line may say, so that they have to be typed with the resume= of their sweep."""
+    return [
+        text
+        for text, key in zip(stored.texts, stored.keys, strict=True)
+        if (re.match(r"hydra[./]|trusted\b", key) and key != "hydra.sweep.subdir") or re.search(r"\$\{[^}]*:", text)
+    ]
 
 
 def _command(folder: Path, typed: Mapping[str, Any]) -> Overrides:
@@ -148,4 +195,6 @@ def complete(job: Job) -> str | None:
     budget = raised or {key: train[key] for key in limits if train[key] is not None}
     if all(value > limits[key] for key, value in budget.items()) and (raised or ended_by_patience):
         return None
-    return f"{folder}: complete at step {step:,}, epoch {epoch:,}; raise train.epochs to go on"
+    ended = [key for key, value in budget.items() if value <= limits[key]]
+    key = next(iter([*ended, *budget]), "epochs")
+    return f"{folder}: complete at step {step:,}, epoch {epoch:,}; raise train.{key} to go on"

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 from ptft.config import compose
 from ptft.config.overrides import Overrides, quote
 from ptft.config.resolve import Job, resolve
-from ptft.errors import CheckpointError, ConfigError, DataError, Interrupted, PtftError
+from ptft.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    Interrupted,
+    PtftError,
+    ResourceError,
+    StorageError,
+)
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runtime import process, signals
 from ptft.runtime.paths import cache_dir
@@ -30,15 +38,19 @@ DESCRIPTION = "cell.json"
 """The file in a run's folder that says which of many runs it is."""
 
 
-def execute(job: Job, folder: RunFolder | None, *, quiet: bool = False) -> dict[str, Any]:
+def execute(
+    job: Job, folder: RunFolder | None, *, quiet: bool = False, brief: bool = False, typed: bool | None = None
+) -> dict[str, Any]:
     """Run one job to its end, whatever it is, and return its status: `status`, `exit_code` and more.
 
     A failure is returned, not raised, so that a sweep goes on. A continuation that is refused leaves the run's status.
-    With `quiet` nothing is said on the terminal; its folder holds it all.
+    With `quiet` nothing is said on the terminal; its folder holds it all. With `brief` a bar is all that it shows.
+    typed: whether the user typed the folder; one that nobody did does not stay where the run failed before its first
+    step. None: it stays in any case.
     """
     from ptft.loggers.console import Console
 
-    report = Console(folder.path if folder else None, quiet=quiet)
+    report = Console(folder.path if folder else None, quiet=quiet or brief, bar=brief)
     base = {"stage": job.config.names.stage, "overrides": list(job.overrides.texts)}
     before = read_json(folder.path / "status.json") if folder and job.config.resume else {}
     began = time.perf_counter()
@@ -47,10 +59,20 @@ def execute(job: Job, folder: RunFolder | None, *, quiet: bool = False) -> dict[
     if folder:
         status |= _stored(folder, before if before and status["exit_code"] in REFUSED else _without_trace(status))
     _write_failure(status, report)
-    if not quiet:
-        _print_failure(status, folder)
     report.close()
+    if folder and typed is not None and _is_idle(folder, status, typed):
+        folder.discard()
+    if not (quiet or brief):
+        _print_failure(status, folder)
     return _without_trace(status)
+
+
+def _is_idle(folder: RunFolder, status: dict[str, Any], typed: bool) -> bool:
+    """Whether nothing of a run that failed is worth its folder; a bug's trace and a loss that is not finite are."""
+    if typed:
+        return status["exit_code"] == ConfigError.exit_code and not folder.checkpoints.exists()
+    early = (*REFUSED, StorageError.exit_code, ResourceError.exit_code, *signals.CODES.values())
+    return status["exit_code"] in early and not folder.has_results()
 
 
 def _stored(folder: RunFolder, status: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +194,7 @@ def _print_failure(status: dict[str, Any], folder: RunFolder | None) -> None:
         say(status["trace"], error=True)
     for line in str(status["message"]).splitlines():
         say(f"ptft: {line}", error=True)
-    if folder and status["exit_code"] != ConfigError.exit_code:
+    if folder and (folder.path / "run.log").exists():
         log = folder.path / "run.log"
         say(f"ptft: {status['status']} after {status['seconds']:.1f} s; its log is {log}", error=True)
 

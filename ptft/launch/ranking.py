@@ -7,15 +7,17 @@ import io
 import shlex
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptft.config.overrides import Overrides
 from ptft.config.resolve import Job
+from ptft.config.resume import typed_again
 from ptft.errors import first_line
 from ptft.launch import sweep
 from ptft.runs.folder import read_json, write_json
+from ptft.runtime.paths import short
 from ptft.runtime.system import finite, write_text
 
 if TYPE_CHECKING:
@@ -30,8 +32,8 @@ def finish(folder: Path, planned: list[Job], swept: list[str], typed: Sequence[s
 
     swept: the keys that were given several values; typed: the sweep's command.
     """
-    jobs = [_job(folder, number) for number in range(len(planned))]
-    _write(folder, jobs)
+    jobs = [_job(folder, number, job) for number, job in enumerate(planned)]
+    _write(folder, jobs, swept)
     from ptft.loggers.console import Console
 
     report = Console()
@@ -42,10 +44,9 @@ def finish(folder: Path, planned: list[Job], swept: list[str], typed: Sequence[s
         if job["message"]:
             report.say(f"job {job['number']} {job['status']}: {first_line(job['message'])}", "red")
     report.say(f"results   {folder.absolute() / 'results.csv'}")
-    left = [job for job in jobs if job["status"] not in ("finished", "failed")]
-    if left:
-        command = shlex.join(["ptft", "-m", *typed, f"hydra.sweep.dir={folder}"])
-        report.say(f"continue  {command}")
+    if any(job["status"] != "finished" for job in jobs):
+        again = shlex.join(typed_again(Overrides.parse(typed)))
+        report.say(f"continue  ptft resume={short(folder)} {again}".rstrip())
     for members in rankings:
         if following := _next(members[0], planned):
             report.say(f"next      {following}")
@@ -60,7 +61,23 @@ def _next(best: Result, planned: list[Job]) -> str | None:
     return f"ptft {following.replace('CKPT', ckpt)}"
 
 
-def _job(folder: Path, number: int) -> Result:
+def line(folder: Path, number: int, planned: list[Job], swept: list[str], status: Mapping[str, Any]) -> str:
+    """What is said of a job when it ends: its number, keys, metric and time, or how it failed."""
+    job = _job(folder, number, planned[number])
+    keys = "".join(f" {key}={value}" for key, value in _swept(job, swept).items())
+    said = [f"finished before, in {job['folder']}"] if status.get("before") else []
+    metrics = [name for name in _shown([job]) if job["monitor"]] or list(job["metrics"])[:1]
+    said += [f"{name} {_number(job['metrics'][name])}" for name in metrics[:1]]
+    if status["exit_code"]:
+        log = f"; its log is {job['folder']}/run.log" if sweep.place(folder, number) else ""
+        failed = status["status"] == "failed"
+        said = [f"failed: {first_line(status.get('message', ''))}{log}" if failed else status["status"]]
+    if status.get("seconds") is not None and not status.get("before"):
+        said.append(f"{status['seconds']:.1f} s")
+    return f"[{number + 1}/{len(planned)}]{keys}  {', '.join(said)}"
+
+
+def _job(folder: Path, number: int, planned: Job) -> Result:
     where = sweep.place(folder, number) or folder / str(number)
     status = sweep.refusal(folder, number) or read_json(where / "status.json")
     summary = read_json(where / "summary.json")
@@ -74,7 +91,7 @@ def _job(folder: Path, number: int) -> Result:
         "number": number,
         "stage": status.get("stage"),
         "status": status.get("status", "not started"),
-        "overrides": status.get("overrides", []),
+        "overrides": list(planned.overrides.texts),
         "objective": summary.get("objective"),
         "metrics": metrics,
         "monitor": finite(monitor),
@@ -119,9 +136,10 @@ def _table(report: Console, jobs: list[Result], swept: list[str], total: int, *,
         _over_seeds(report, jobs, [key for key in swept if key != "seed"])
 
 
-def _typed(job: Result) -> dict[str, str]:
+def _swept(job: Result, keys: list[str]) -> dict[str, str]:
+    """The job's values of the keys that were given several; of a key that was typed twice, the last."""
     typed = Overrides.parse(job["overrides"]).typed
-    return {key: "null" if value is None else str(value) for key, value in typed.items()}
+    return {key: "null" if (value := typed.get(key, "")) is None else str(value) for key in keys}
 
 
 def _rows(jobs: list[Result], swept: list[str]) -> tuple[list[str], list[list[str]]]:
@@ -129,7 +147,7 @@ def _rows(jobs: list[Result], swept: list[str]) -> tuple[list[str], list[list[st
     rows = [
         [
             str(job["number"]),
-            *(_typed(job).get(key, "") for key in swept),
+            *_swept(job, swept).values(),
             job["status"],
             *(_number(job["metrics"].get(name)) for name in names),
         ]
@@ -156,7 +174,7 @@ def _over_seeds(report: Console, jobs: list[Result], keys: list[str]) -> None:
     settings: dict[tuple[str, ...], list[Result]] = defaultdict(list)
     for job in jobs:
         if job["status"] == "finished" and job["monitor"].get("value") is not None:
-            settings[tuple(_typed(job).get(key, "") for key in keys)].append(job)
+            settings[tuple(_swept(job, keys).values())].append(job)
     best_first = sorted(settings.items(), key=lambda setting: statistics.mean(map(_merit, setting[1])))
     rows = []
     for setting, members in best_first:
@@ -173,13 +191,15 @@ def _spread(values: list[float]) -> str:
     return f"{statistics.mean(values):.4f}{deviation}"
 
 
-def _write(folder: Path, jobs: list[dict[str, Any]]) -> None:
+def _write(folder: Path, jobs: list[dict[str, Any]], swept: list[str]) -> None:
+    """results.csv has a column for each key that was given several values, results.json `keys` by name."""
     names = sorted({name for job in jobs for name in job["metrics"]})
     table = io.StringIO(newline="")
     writer = csv.writer(table)
-    writer.writerow(["number", "status", "overrides", *names, "folder"])
+    writer.writerow(["number", "status", *swept, "overrides", *names, "folder"])
     for job in jobs:
         metrics = [job["metrics"].get(name, "") for name in names]
-        writer.writerow([job["number"], job["status"], " ".join(job["overrides"]), *metrics, job["folder"]])
+        keys = _swept(job, swept).values()
+        writer.writerow([job["number"], job["status"], *keys, " ".join(job["overrides"]), *metrics, job["folder"]])
     write_text(folder / "results.csv", table.getvalue(), "choose another hydra.sweep.dir")
-    write_json(folder / "results.json", jobs)
+    write_json(folder / "results.json", [{**job, "keys": _swept(job, swept)} for job in jobs])

@@ -10,16 +10,13 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from ptft.config.overrides import Overrides, quote
+from ptft.config.overrides import PATH_KEYS, Overrides, quote
 from ptft.config.resolve import Job
 from ptft.errors import ConfigError, PtftError, StorageError
 from ptft.launch.job import execute, take_up
 from ptft.runs.folder import RunFolder, read_json, write_json
-from ptft.runtime import terminal
+from ptft.runs.registry import SWEEP, is_name, sweep_command
 from ptft.runtime.system import writing
-
-RECORDS = ".sweep"
-"""The folder in a sweep's own that holds its command and, a file each, where its jobs are."""
 
 
 def new_folder(base: Path) -> Path:
@@ -28,17 +25,22 @@ def new_folder(base: Path) -> Path:
 
 
 def pinned(folder: Path, jobs: Sequence[Overrides]) -> list[Overrides]:
-    """The jobs of a sweep, whose `ckpt=latest` means what it meant when the sweep in that folder was first started."""
-    meant = read_json(folder / RECORDS / "command.json").get("latest")
+    """The jobs of a sweep; `ckpt=latest`, or a short name, means what it meant when the sweep was first started."""
+    meant = sweep_command(folder).get("latest")
     return [_with_latest(job, meant.get(str(n))) if isinstance(meant, dict) else job for n, job in enumerate(jobs)]
 
 
 def _with_latest(job: Overrides, path: Any) -> Overrides:
-    if job.typed.get("ckpt") != "latest" or not isinstance(path, str) or "${" in path:
+    if not _named(job) or not isinstance(path, str) or "${" in path:
         return job
     return Overrides.parse(
         quote(f"ckpt={path}") if key == "ckpt" else text for text, key in zip(job.texts, job.keys, strict=True)
     )
+
+
+def _named(job: Overrides) -> bool:
+    ckpt = job.typed.get("ckpt")
+    return isinstance(ckpt, str) and is_name(ckpt)
 
 
 @contextlib.contextmanager
@@ -47,8 +49,8 @@ def claimed(folder: Path, typed: Sequence[str], planned: Sequence[Job]) -> Itera
 
     Raises StorageError where it can't be written, is in use, or holds anything but a sweep of the same command.
     """
-    command = folder / RECORDS / "command.json"
-    before = read_json(command).get("overrides")
+    command, known = folder / SWEEP / "command.json", sweep_command(folder)
+    before = known.get("overrides")
     with writing(folder.absolute(), "choose another hydra.sweep.dir"):
         folder.mkdir(parents=True, exist_ok=True)
         taken = before is None and any(folder.iterdir())
@@ -61,43 +63,59 @@ def claimed(folder: Path, typed: Sequence[str], planned: Sequence[Job]) -> Itera
             f"{folder.absolute()}: holds the sweep {' '.join(map(str, before))}; type the same to go on with it, "
             "or choose another hydra.sweep.dir"
         )
+    _same_paths(folder, known.get("cwd"), planned)
     held = RunFolder.reopen(folder)
     try:
         if before is None:
-            latest = {
-                n: job.config.ckpt for n, job in enumerate(planned) if job.overrides.typed.get("ckpt") == "latest"
-            }
-            write_json(command, {"overrides": list(typed), "latest": latest})
+            latest = {n: job.config.ckpt for n, job in enumerate(planned) if _named(job.overrides)}
+            write_json(command, {"overrides": list(typed), "latest": latest, "cwd": os.getcwd()})
         yield
     finally:
         held.release()
 
 
+def _same_paths(folder: Path, cwd: Any, planned: Sequence[Job]) -> None:
+    """Raises StorageError where a path that was typed means another file here than where the sweep was started."""
+    if not isinstance(cwd, str) or cwd == os.getcwd():
+        return
+    for key, value in {pair for job in planned for pair in _paths(job.overrides)}:
+        there, here = Path(cwd, value), Path(value)
+        if there.exists() and not (here.exists() and here.samefile(there)):
+            raise StorageError(
+                f"{folder.absolute()}: holds a sweep that was started in {cwd}, where {key}={value} lies; "
+                "go on with it from there"
+            )
+
+
+def _paths(typed: Overrides) -> list[tuple[str, str]]:
+    found = [(key, os.path.expanduser(value)) for key, value in typed.typed.items() if isinstance(value, str)]
+    return [(key, path) for key, path in found if key in PATH_KEYS and key.split(".")[0] != "hydra"]
+
+
 def run_job(folder: Path, number: int, job: Job, path: Path) -> dict[str, Any]:
     """Do the job of that number in `path`, or on from where it was cut when the sweep was started before.
 
-    Its status, failures included. One that was finished stays as it is.
+    Its status, failures included, with `before` where it was finished before and stays as it is. What it says goes to
+    its run.log.
     """
     before = place(folder, number)
     status = read_json(before / "status.json") if before else {}
     if status.get("status") == "finished":
-        terminal.say(f"finished before, in {before}")
-        return {"exit_code": 0, **status}
+        return {"exit_code": 0, **status, "before": True}
     try:
         held, job = _begin(folder, number, job, before, path)
     except PtftError as error:
         failed = {"status": "failed", "exit_code": error.exit_code, "message": str(error)}
         write_json(_record(folder, number), {"overrides": list(job.overrides.texts), **failed})
-        terminal.say(f"ptft: {error}", error=True)
         return failed
-    return execute(job, held)
+    return execute(job, held, brief=True)
 
 
 def _begin(folder: Path, number: int, job: Job, before: Path | None, path: Path) -> tuple[RunFolder, Job]:
     if before and before.exists() and (cut := take_up(before, job.overrides, ours=True)):
         return cut
     inside = os.path.relpath(path, folder)
-    if inside.split(os.sep)[0] in ("..", ".", RECORDS):
+    if inside.split(os.sep)[0] in ("..", ".", SWEEP):
         raise ConfigError(f"hydra.sweep.subdir: {path} is no folder for a job below {folder}; name one for each job")
     held = RunFolder.claim(path)
     write_json(_record(folder, number), {"folder": inside})
@@ -117,4 +135,4 @@ def refusal(folder: Path, number: int) -> dict[str, Any]:
 
 
 def _record(folder: Path, number: int) -> Path:
-    return folder / RECORDS / f"{number}.json"
+    return folder / SWEEP / f"{number}.json"

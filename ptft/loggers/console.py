@@ -39,13 +39,15 @@ class Console:
     What can't be written there, or only in part, is lost: neither a terminal that is gone nor a full disk ends a run.
     Control characters are shown and not obeyed.
 
-    quiet: nothing goes to the terminal.
+    quiet: nothing goes to the terminal, or with `bar` nothing but the bar of a training.
     """
 
-    def __init__(self, folder: Path | None = None, *, quiet: bool = False) -> None:
+    def __init__(self, folder: Path | None = None, *, quiet: bool = False, bar: bool = False) -> None:
         output = cast("IO[str]", safe(sys.stdout))
         self.terminal = RichConsole(file=output, highlight=False, emoji=False, soft_wrap=True, quiet=quiet)
-        self.live = not quiet and self.terminal.is_terminal and os.environ.get("TERM") != "dumb"
+        draws = self.terminal.is_terminal and os.environ.get("TERM") != "dumb"
+        self.live = draws and not quiet
+        self.bar_on = RichConsole(file=output, emoji=False) if draws and bar else self.terminal if self.live else None
         self.path = folder / "run.log" if folder else None
         self.file = Writer(None)
         self.incomplete = False
@@ -123,7 +125,7 @@ class Console:
     @contextlib.contextmanager
     def training(self, total: int | None, done: int) -> Iterator[None]:
         """Inside, a terminal shows a bar of a training of `total` optimizer steps, of which `done` are done."""
-        self.bar = Bar(self.terminal, total, done) if self.live else None
+        self.bar = Bar(self.bar_on, total, done) if self.bar_on else None
         try:
             yield
         finally:
@@ -213,7 +215,7 @@ class ConsoleLogger(Logger):
         numbers = "  ".join([*_numbers(row, SHOWN), f"{self._rate(row):,.0f} examples/s"])
         if self.console.bar:
             self.console.bar.show(numbers)
-        elif not self.console.live:
+        if not self.console.live:
             of = f"/{self.total}" if self.total else ""
             self.console.say(f"step {row['step']}{of}  epoch {row['epoch']}  train {numbers}  lr {row['lr']:.3g}")
 

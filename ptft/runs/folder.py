@@ -42,6 +42,8 @@ WRITTEN = (
     "run.log",
     "summary.json",
     "split.csv",
+    "transfer.json",
+    "curves.png",
     ".hydra",
     "predictions.csv",
     "compare.json",
@@ -54,7 +56,14 @@ WRITTEN = (
     "tensorboard",
 )
 """What runs write by these names, beside tables of evaluations; a folder that holds one of them is not free."""
+EARLY = (".lock", ".hydra", "run.log", "status.json")
+"""What is there before a stage begins."""
 TABLE = re.compile(r"\w+_(train|val|test)\.(json|csv|parquet)")
+
+
+def writes(name: str) -> bool:
+    """Whether runs write something of that name in their folder."""
+    return name in WRITTEN or name == ".lock" or TABLE.fullmatch(name) is not None
 
 
 class RunFolder:
@@ -66,6 +75,8 @@ class RunFolder:
         self._made: list[Path] = []
         self.goes_on = False
         """Whether it held what it is claimed for before."""
+        self.began = False
+        """Whether its run took a step, or says that it can go on."""
 
     @classmethod
     def claim(cls, path: Path, goes_on: str | None = None) -> RunFolder:
@@ -113,14 +124,14 @@ class RunFolder:
 
     def _taken(self) -> list[str]:
         """What of a run's is there; folders that hold nothing are not counted."""
-        found = [entry for entry in self.path.iterdir() if entry.name != ".lock" and self._writes(entry.name)]
+        found = [entry for entry in self.path.iterdir() if entry.name != ".lock" and writes(entry.name)]
         found = [entry for entry in found if not entry.is_char_device()]
         return [entry.name for entry in found if entry.is_symlink() or not entry.is_dir() or any(entry.iterdir())]
 
     def _hold(self) -> None:
         """Raises StorageError where it can't, and where what is written goes elsewhere, through a link."""
         try:
-            links = [entry for entry in self.path.iterdir() if entry.is_symlink() and self._writes(entry.name)]
+            links = [entry for entry in self.path.iterdir() if entry.is_symlink() and writes(entry.name)]
             links = [entry for entry in links if not entry.is_char_device()]  # /dev/null holds nothing of anybody's
             if links:
                 raise StorageError(
@@ -143,10 +154,6 @@ class RunFolder:
                 f"{self.path}: can't be written ({error.strerror}); choose another hydra.run.dir"
             ) from error
 
-    @staticmethod
-    def _writes(name: str) -> bool:
-        return name in WRITTEN or name == ".lock" or TABLE.fullmatch(name) is not None
-
     def status(self, **fields: Any) -> None:
         """Write status.json: the fields, this process and the time. Raises StorageError.
 
@@ -165,9 +172,25 @@ class RunFolder:
             self._lock.close()
             self._lock = None
 
+    def has_results(self) -> bool:
+        """Whether there is more than a run leaves that failed before its first step."""
+        before = (*EARLY, "split.csv", "checkpoints")
+        return self.began or any(entry.name not in before for entry in self.path.iterdir())
+
     def discard(self) -> None:
-        """Undo the claim of a run that never began: its files, and the folders that were made for it."""
+        """Undo the claim of a run that never began: its files, and the folders that were made for it.
+
+        One that was there before, or that is continued, stays.
+        """
+        if self.goes_on:
+            return
         with contextlib.suppress(OSError):  # something of the user's is in them, or they can't be written any more
+            if self.path in self._made and not self.has_results():
+                for name in ("best.pt", "last.pt"):
+                    (self.checkpoints / name).unlink(missing_ok=True)
+                if self.checkpoints.exists():
+                    self.checkpoints.rmdir()
+                (self.path / "split.csv").unlink(missing_ok=True)
             lock = self.path / ".lock"
             if lock.stat().st_size == 0:
                 lock.unlink()
@@ -179,6 +202,21 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds that folder; where a system has no locks, whether its status says so."""
+    held: bool = read_json(path / "status.json").get("status") == "running"
+    if fcntl:
+        held = False
+        try:
+            with (path / ".lock").open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held = True
+        except OSError:  # there is no lock, or it can't be read
+            held = False
+    return held
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,24 +1,105 @@
-"""Finding runs again: the newest finished one below `outputs/`."""
+"""Finding runs again below `outputs/`: the newest finished one, the newest that was cut, one by a part of its name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ptft.errors import CheckpointError
-from ptft.runs.folder import read_json
+from ptft.errors import CheckpointError, shortened
+from ptft.runs.folder import is_held, read_json
+
+OUTPUTS = Path("outputs")
+
+NEEDED = {
+    "ckpt": ("checkpoints/best.pt", "checkpoints/last.pt"),
+    "resume": ("checkpoints/last.pt", "compare.json"),
+}
+"""Of what a run must have one file so that it can be meant."""
+SHORTEST = 4
+"""Characters that a part of a run's name has at least, so that a mistyped path is none by chance."""
+SWEEP = ".sweep"
+"""The folder in a sweep's own that holds its command and, a file each, where its jobs are."""
+
+
+def sweep_command(folder: Path) -> dict[str, Any]:
+    """What a sweep's folder says of its command: `overrides`, `latest`, `cwd`; empty where it is none of a sweep."""
+    return read_json(folder / SWEEP / "command.json")
 
 
 def found_below(base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every run folder below `base` with its status, newest first; sweeps included."""
-    statuses = [*base.glob("*/*/status.json"), *base.glob("sweeps/*/*/*/status.json")]
+    patterns = ("*/status.json", "*/*/status.json", "sweeps/*/*/*/status.json")
+    statuses = [path for pattern in patterns for path in base.glob(pattern)]
     dated = sorted(((path.stat().st_mtime, path) for path in statuses), reverse=True)
     for _, path in dated:
         yield path.parent, read_json(path)
 
 
-def latest(stages: tuple[str, ...], base: Path = Path("outputs")) -> tuple[Path, Path | None]:
+def state(folder: Path, status: Mapping[str, Any]) -> str:
+    """What its status says; "killed" where that is that it runs, and no process holds the folder."""
+    said = str(status.get("status", ""))
+    return "killed" if said == "running" and not is_held(folder) else said
+
+
+def sweeps_below(base: Path) -> list[Path]:
+    """The folders of sweeps."""
+    patterns = (f"{above}{SWEEP}/command.json" for above in ("*/", "*/*/", "sweeps/*/*/"))
+    return [path.parent.parent for pattern in patterns for path in base.glob(pattern)]
+
+
+def short_name(folder: Path) -> str:
+    """How a run is called on the command line: the last part of its name, with its sweep's where it is a job."""
+    own = folder.name.rsplit("-", 1)[-1] if len(folder.name.split("-")) > 3 else folder.name
+    return f"{short_name(folder.parent)}/{folder.name}" if sweep_command(folder.parent) else own
+
+
+def is_name(text: str) -> bool:
+    """Whether it may be a name to look for, and is no path of a file that is there and no public weights."""
+    return text == "latest" or (":" not in text and not os.path.lexists(os.path.expanduser(text)))
+
+
+def named(text: str, key: str, base: Path = OUTPUTS) -> Path | None:
+    """The run that `key=text` means by its short name or a part of its name; for `resume` sweeps and comparisons too.
+
+    Of other keys any run. None where none is called so, or `text` is shorter than `SHORTEST`. Raises CheckpointError
+    where several are.
+    """
+    if len(text) < SHORTEST:
+        return None
+    needed = NEEDED.get(key, ("status.json",))
+    runs = [folder for folder, _ in found_below(base) if any((folder / name).exists() for name in needed)]
+    candidates = [*runs, *(sweeps_below(base) if key != "ckpt" else [])]
+    exact = [folder for folder in candidates if short_name(folder) == text]
+    within = [folder for folder in candidates if text in _called(folder)]
+    found = list(dict.fromkeys(exact or within))
+    if len(found) > 1:
+        raise CheckpointError(f"{key}={text}: may be {shortened(map(str, found), 6)}; type more of its name")
+    return found[0] if found else None
+
+
+def _called(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}" if sweep_command(folder.parent) else folder.name
+
+
+def cut(base: Path = OUTPUTS) -> Path:
+    """The newest run that was interrupted or killed and can go on; its sweep where it is a job of one.
+
+    Raises CheckpointError when there is none.
+    """
+    for folder, status in found_below(base):
+        if state(folder, status) in ("interrupted", "killed"):
+            if sweep_command(folder.parent):
+                return folder.parent
+            if any((folder / name).exists() for name in ("checkpoints/last.pt", "compare.json")):
+                return folder
+    raise CheckpointError(
+        f"resume=latest: no interrupted run below {base.absolute()} that could go on; resume=RUN names one"
+    )
+
+
+def latest(stages: tuple[str, ...], base: Path = OUTPUTS) -> tuple[Path, Path | None]:
     """The newest finished run of one of `stages`, and a newer unfinished one where there is one.
 
     Raises CheckpointError when there is none.

@@ -52,6 +52,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
             train = _train(built, out, loggers, folder, writer)
         finally:
             writer.wait()
+            folder.began = built.training.progress.step > 0 or built.training.stop is not None
         if built.training.stop:
             raise _interrupted(built, folder)
         return {"metrics": _finish(built, out, loggers, folder, train)}

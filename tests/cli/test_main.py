@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from ptft import __version__
 from ptft.checkpoint import file as checkpoint_file
+from ptft.stages import train
 from tests.conftest import refused
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -231,6 +232,30 @@ def test_a_refused_continuation_leaves_the_status_of_the_run(ptft, pretrained, t
     assert done.code == 3
     assert "the dataset changed" in done.err
     assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "finished"
+
+
+def test_a_run_that_fails_before_its_first_step_leaves_a_folder_only_where_it_was_typed(ptft, tmp_path):
+    missing = ("stage=pretrain", "dataset=image_folder", "dataset.root=nowhere")
+    refused(ptft(*missing), 3, "nowhere")
+    assert not (tmp_path / "outputs").exists()
+    refused(ptft(*missing, "hydra.run.dir=mine"), 3, "nowhere", "run.log")
+    assert json.loads((tmp_path / "mine" / "status.json").read_text())["status"] == "failed"
+    refused(ptft(*QUICK, "optimizer.lr=1e20", "train.steps=3"), 6, "run.log")
+    (kept,) = tmp_path.glob("outputs/*/*")
+    refused(ptft("stage=predict", f"ckpt={kept}", "input=nothing"), 3, "nothing")
+    assert list(tmp_path.glob("outputs/*/*")) == [kept]
+
+
+def test_a_run_that_a_signal_ends_before_its_first_step_leaves_no_folder(ptft, tmp_path, monkeypatch):
+    build = train.build
+
+    def interrupted(*given):
+        os.kill(os.getpid(), signal.SIGINT)
+        return build(*given)
+
+    monkeypatch.setattr(train, "build", interrupted)
+    refused(ptft(*QUICK), 130, "interrupted")
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_a_signal_while_the_configuration_is_read_keeps_its_code(ptft, tmp_path, monkeypatch):

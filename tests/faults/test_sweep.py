@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -43,24 +44,75 @@ def test_row_52_a_sweep_that_was_cut_goes_on_where_it_is_started_again(ptft, tmp
         running.send_signal(signal.SIGINT)
         out = running.communicate(timeout=60)[0]
         assert running.returncode == 130
-    assert "continue  ptft -m" in out, out
+    assert "continue  ptft resume=all\n" in out, out
+    assert re.search(r"^ *2 +31 +not started$", out, re.MULTILINE), out
     with (folder / "results.csv").open(newline="") as file:
-        assert [line["status"] for line in csv.DictReader(file)] == ["finished", "interrupted", "not started"]
+        jobs = list(csv.DictReader(file))
+    assert [job["status"] for job in jobs] == ["finished", "interrupted", "not started"]
+    assert [job["train.steps"] for job in jobs] == ["30", "600", "31"]
     assert [status(folder / str(n))["status"] for n in (0, 1)] == ["finished", "interrupted"]
     assert not (folder / "2").exists()
     cut = progress(last)["step"]
     assert 0 < cut < 600
     before = contents(folder / "0")
     refused(ptft(*sweep[:-1], "train.steps=30,600,32", "hydra.sweep.dir=all"), 5, str(folder), "train.steps=30,600,31")
-    done = ptft(*sweep, "hydra.sweep.dir=all")
+    done = ptft("resume=all")
     assert done.code == 0, done.text
     assert contents(folder / "0") == before
-    assert f"continues at step {cut}:" in done.out
-    assert "finished before, in" in done.out
+    assert f"continues at step {cut}:" in (folder / "1" / "run.log").read_text()
+    assert "[1/3] train.steps=30  finished before, in" in done.out
     with (folder / "results.csv").open(newline="") as file:
-        assert [line["status"] for line in csv.DictReader(file)] == ["finished"] * 3
+        jobs = list(csv.DictReader(file))
+    assert [job["status"] for job in jobs] == ["finished"] * 3
+    assert [job["train.steps"] for job in jobs] == ["30", "600", "31"]
+    assert ptft(*sweep, "hydra.sweep.dir=all").out.count("finished before, in") == 3
     assert ptft(*long, "train.steps=600", "hydra.run.dir=whole").code == 0
     assert all(torch.equal(value, weights(folder / "1")[name]) for name, value in weights(tmp_path / "whole").items())
+
+
+def test_a_sweep_that_was_cut_while_it_planned_or_between_jobs_ends_with_130_and_goes_on(ptft, tmp_path):
+    """Every job after the first two is not there yet, with its keys, when the signal comes in the first of them."""
+    sweep = ("-m", *TINY, "train.steps=2,100000", "seed=0,1", "hydra.sweep.dir=all", "train.every.log=1")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command(*sweep), env=environment, **said) as running:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not (tmp_path / "all" / "1" / "status.json").exists():
+            time.sleep(0.005)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, out + err
+    assert re.search(r"^ *2 +100000 +0 +not started$", out, re.MULTILINE), out
+    assert re.search(r"^ *3 +100000 +1 +not started$", out, re.MULTILINE), out
+    lines = [line for line in out.splitlines() if line.startswith("[")]
+    assert len(lines) == 2, out
+    assert re.match(r"\[1/4\] train.steps=2 seed=0  val/accuracy \d\.\d{4}, [\d.]+ s$", lines[0])
+    assert "train loss" in (tmp_path / "all" / "0" / "run.log").read_text()
+
+
+def test_what_a_sweep_s_folder_can_not_say_itself_is_typed_again(ptft, monkeypatch):
+    monkeypatch.setenv("NUMBERS", "fp32")
+    asked = "precision=${oc.env:NUMBERS}"
+    begun = ptft("-m", *TINY, "train.steps=2", asked, "optimizer.lr=1e-3,1e20", "hydra.sweep.dir=all")
+    assert begun.code == 1, begun.text
+    assert f"continue  ptft resume=all '{asked}'" in begun.out
+    refused(ptft("resume=all"), 2, f"type '{asked}' again")
+    refused(ptft("resume=all", asked, "train.steps=3"), 2, "train.steps=3", "start a new one")
+    assert "finished before, in" in ptft("resume=all", asked).out
+    assert "ptft plan of a sweep" in ptft("resume=all", asked, "dry_run=true").out
+
+
+def test_a_sweep_goes_on_where_its_paths_mean_the_same(ptft, tmp_path, monkeypatch):
+    for i in range(12):
+        path = tmp_path / "photos" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (20 * i, 0, 0)).save(path)
+    own = ("stage=pretrain", *SIZES, "dataset=image_folder", "dataset.root=photos", "train.steps=1")
+    assert ptft("-m", *own, "optimizer.lr=1e-3,1e-2", "hydra.sweep.dir=all").code == 0
+    other = tmp_path / "other"
+    (other / "photos").mkdir(parents=True)
+    monkeypatch.chdir(other)
+    refused(ptft(f"resume={tmp_path / 'all'}"), 5, f"started in {tmp_path}, where dataset.root=photos lies")
 
 
 def test_row_52_a_job_that_failed_runs_again(ptft, tmp_path):

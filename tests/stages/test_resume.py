@@ -265,10 +265,10 @@ def test_a_piece_of_state_that_is_left_out_is_noticed(ptft, whole, half, leave_o
 
 def test_a_finished_run_is_complete_and_stays_as_it_is(ptft, whole):
     before = contents(whole)
-    for typed in ([], ["train.epochs=3"], ["train.epochs=9", "train.steps=30"]):
+    for typed, key in (([], "epochs"), (["train.epochs=3"], "epochs"), (["train.epochs=9", "train.steps=30"], "steps")):
         done = ptft(f"resume={whole}", TRUSTED, *typed)
         assert done.code == 0
-        assert "complete at step 30, epoch 3; raise train.epochs" in done.out
+        assert f"complete at step 30, epoch 3; raise train.{key} to go on" in done.out
     assert contents(whole) == before
 
 

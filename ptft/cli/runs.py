@@ -1,0 +1,140 @@
+"""`ptft runs` and `ptft rm`: the runs below `outputs/`, and those that are not wanted any more."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ptft.config import compose
+from ptft.errors import CheckpointError, ConfigError, shortened, suggest
+from ptft.runs import remove
+from ptft.runs.listing import get, known, listed, matching, ordered
+from ptft.runs.registry import OUTPUTS, found_below, named, state, sweep_command
+from ptft.runtime.paths import short
+from ptft.runtime.system import finite
+from ptft.runtime.terminal import say
+
+COLUMNS = "run,status,stage,model,dataset,best,seconds,when"
+USAGE = "ptft runs [KEY=VALUE …] [--sort KEY] [--columns KEY,KEY] [--json]"
+USAGE_RM = "ptft rm RUN… | --failed [--yes]"
+
+
+def runs(words: list[str]) -> int:
+    """`ptft runs [KEY=VALUE …]`: the newest first; keys are columns, metrics (test/accuracy) and any of a run's own."""
+    flags, rest = _flags(words, {"--sort": True, "--columns": True, "--json": False}, USAGE)
+    if strange := [word for word in rest if "=" not in word]:
+        raise ConfigError(f"{strange[0]}: what is it? {USAGE}")
+    filters = dict(word.split("=", 1) for word in rest)
+    found = matching(listed(OUTPUTS, _config), filters)
+    if "--sort" in flags:
+        found = ordered(found, flags["--sort"])
+    typed = flags.get("--columns")
+    columns = (typed or COLUMNS).split(",")
+    if not typed and "--sort" in flags and (key := flags["--sort"].removeprefix("-")) not in columns:
+        columns.insert(columns.index("seconds"), key)
+    for key in columns:
+        known(found, key)
+    if "--json" in flags:
+        shown = [{key: get(run, key) for key in columns} if typed else run.row for run in found]
+        say(json.dumps(finite(shown), indent=2, ensure_ascii=False))
+    elif found:
+        _table([columns, *([_text(key, get(run, key)) for key in columns] for run in found)])
+    else:
+        say(f"no such run below {OUTPUTS.absolute()}")
+    return 0
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    file = folder / ".hydra" / "config.yaml"
+    try:
+        found = compose.read(file) if file.is_file() else {}
+    except ConfigError:  # a run that was cut while it wrote it, or another program's
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _text(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if key == "seconds":
+        return f"{value:.1f}"
+    return f"{value:.4f}" if isinstance(value, float) and "/" in key else str(value)
+
+
+def _table(rows: list[list[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    say("\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows))
+
+
+def rm(words: list[str], ask: Callable[[str], str] = input) -> int:
+    """`ptft rm RUN… | --failed [--yes]`: remove what these runs wrote, after listing it and asking."""
+    flags, names = _flags(words, {"--failed": False, "--yes": False}, USAGE_RM)
+    if bool(names) == ("--failed" in flags):
+        raise ConfigError(f"name the runs, or type --failed: {USAGE_RM}")
+    folders = [_folder(name) for name in names] or [
+        folder for folder, status in found_below(OUTPUTS) if state(folder, status) == "failed"
+    ]
+    folders = list({folder.resolve(): folder for folder in folders}.values())
+    if not folders:
+        say(f"no failed run below {OUTPUTS.absolute()}")
+        return 0
+    remove.check(folders)
+    for folder in folders:
+        say(f"{remove.size(folder) / 2**20:9.1f} MiB  {short(folder)}")
+    _say_children(folders)
+    if "--yes" not in flags and not _agreed(len(folders), ask):
+        say("nothing was removed")
+        return 0
+    for folder in folders:
+        if kept := remove.remove(folder):
+            say(f"{short(folder)}: {shortened(kept)} stays, as no run wrote it")
+    return 0
+
+
+def _folder(name: str) -> Path:
+    path = Path(os.path.expanduser(name))
+    found = path if os.path.lexists(path) else named(name, "run")
+    if found is None:
+        raise CheckpointError(f"{name}: there is no such folder, and no run below {OUTPUTS.absolute()} is called so")
+    return found
+
+
+def _say_children(folders: Iterable[Path]) -> None:
+    """What other runs started from them: they keep their weights, and lose what they came from."""
+    gone = {str(folder.resolve()) for folder in folders}
+    gone |= {str(job.resolve()) for folder in folders if sweep_command(folder) for job in remove.jobs(folder)}
+    for run in listed(OUTPUTS, _config):
+        parent = (run.summary.get("parent") or {}).get("run")
+        if parent and str(Path(parent).resolve()) in gone and str(run.folder.resolve()) not in gone:
+            say(f"{run.folder} started from {short(parent)}")
+
+
+def _agreed(count: int, ask: Callable[[str], str]) -> bool:
+    if not sys.stdin or not sys.stdin.isatty():
+        raise ConfigError("nobody can be asked here; type --yes to remove them")
+    try:
+        return ask(f"remove {'it' if count == 1 else f'these {count}'}? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def _flags(words: list[str], takes: Mapping[str, bool], usage: str) -> tuple[dict[str, str], list[str]]:
+    """Flags with their values, and the other words. takes: whether a flag has one. Raises ConfigError."""
+    flags: dict[str, str] = {}
+    rest: list[str] = []
+    left = iter(words)
+    for word in left:
+        name, equals, value = word.partition("=")
+        if not word.startswith("-"):
+            rest.append(word)
+        elif name not in takes or (equals and not takes[name]):
+            raise ConfigError(f"{word}: there is no such flag{suggest(name, takes)}; {usage}")
+        else:
+            flags[name] = value if equals or not takes[name] else next(left, "")
+            if takes[name] and not flags[name]:
+                raise ConfigError(f"{name}: needs a value; {usage}")
+    return flags, rest

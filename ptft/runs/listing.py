@@ -1,0 +1,130 @@
+"""What is known of the runs below `outputs/`, as rows of plain values: found, filtered and sorted without torch."""
+
+from __future__ import annotations
+
+import fnmatch
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ptft.errors import ConfigError, suggest
+from ptft.runs.folder import read_json
+from ptft.runs.registry import found_below, short_name, state
+
+LOWER = ("loss", "perplexity", "wer", "cer", "mae", "rmse", "mse")
+"""Metrics of which less is better, where a run does not say."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run: its folder, what its status and its summary say. configuration: reads the one that lies in a folder."""
+
+    folder: Path
+    status: Mapping[str, Any]
+    configuration: Callable[[Path], Mapping[str, Any]]
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        return read_json(self.folder / "summary.json")
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        return self.configuration(self.folder)
+
+    @cached_property
+    def row(self) -> dict[str, Any]:
+        """What every run has, None where it is not known; metrics by `split/name`."""
+        names = self.summary or self.config.get("names") or {}
+        found = self.summary.get("metrics") or self.status.get("metrics") or {}
+        best = self.summary.get("best") or {}
+        stamp = str(self.status.get("time") or "")
+        return {
+            "run": short_name(self.folder),
+            "status": state(self.folder, self.status),
+            "stage": self.status.get("stage"),
+            "model": names.get("model"),
+            "dataset": names.get("dataset"),
+            "objective": names.get("objective"),
+            "seed": self.summary.get("seed", self.config.get("seed")) if self.summary else self.config.get("seed"),
+            "steps": self.summary.get("steps"),
+            "seconds": self.summary.get("seconds", self.status.get("seconds")),
+            "best": f"{best['metric']} {best['value']:.4f}" if isinstance(best.get("value"), float) else None,
+            "when": stamp[:16].replace("T", " ") or time.strftime("%Y-%m-%d %H:%M"),
+            "folder": str(self.folder),
+            "message": self.status.get("message"),
+            **{f"{split}/{name}": value for split, of in found.items() for name, value in of.items()},
+        }
+
+    def value(self, key: str) -> Any:
+        """Of a column, a metric, or a key of the configuration; KeyError where the run has none such."""
+        if key in self.row:
+            return self.row[key]
+        node: Any = self.config
+        for part in key.split("."):
+            if not isinstance(node, Mapping) or part not in node:
+                raise KeyError(key)
+            node = node[part]
+        return node
+
+
+def listed(base: Path, configuration: Callable[[Path], Mapping[str, Any]]) -> list[Listed]:
+    """Every run below `base`, newest first."""
+    return [Listed(folder, status, configuration) for folder, status in found_below(base)]
+
+
+def matching(runs: Sequence[Listed], filters: Mapping[str, str]) -> list[Listed]:
+    """Those whose values are the ones that were typed; `*` stands for any characters. Raises ConfigError."""
+    for key in filters:
+        known(runs, key)
+    return [run for run in runs if all(_is(run, key, wanted) for key, wanted in filters.items())]
+
+
+def _is(run: Listed, key: str, wanted: str) -> bool:
+    value = get(run, key)
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return float(wanted) == value
+        except ValueError:
+            return fnmatch.fnmatchcase(text, wanted)
+    return fnmatch.fnmatchcase(text, wanted)
+
+
+def get(run: Listed, key: str) -> Any:
+    """None where the run has no such value."""
+    try:
+        return run.value(key)
+    except KeyError:
+        return None
+
+
+def known(runs: Sequence[Listed], key: str) -> None:
+    """Raises ConfigError for a key that none of the runs has."""
+    for run in runs:
+        try:
+            run.value(key)
+            return
+        except KeyError:
+            continue
+    if runs:
+        names = dict.fromkeys(name for run in runs for name in run.row)
+        raise ConfigError(f"{key}: no run has it{suggest(key, names)} (columns: {', '.join(names)}, and any key)")
+
+
+def ordered(runs: Sequence[Listed], key: str) -> list[Listed]:
+    """The best first where it is a metric, else the least; a `-` before the key turns it round; what has none last."""
+    name = key.removeprefix("-")
+    known(runs, name)
+    have = [run for run in runs if get(run, name) is not None]
+    rest = [run for run in runs if get(run, name) is None]
+    falls = "/" in name and name.rsplit("/", 1)[1] not in LOWER
+    ranked = sorted(have, key=lambda run: _rank(get(run, name)), reverse=falls != key.startswith("-"))
+    return [*ranked, *rest]
+
+
+def _rank(value: Any) -> tuple[int, float, str]:
+    number = isinstance(value, int | float)
+    return (0, float(value), "") if number else (1, 0.0, str(value))

@@ -1,0 +1,116 @@
+"""`ptft runs` and `ptft rm`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ptft.cli import runs
+from ptft.runs.folder import RunFolder, write_json
+from tests.conftest import refused
+
+
+def run(name, status="finished", accuracy=0.5, **fields):
+    folder = Path("outputs/2026-01-01") / name
+    held = RunFolder.claim(folder)
+    held.status(status=status, stage="pretrain", overrides=[])
+    held.release()
+    (folder / ".hydra").mkdir()
+    config = {"seed": 3, "optimizer": {"lr": 10 * accuracy}, "names": {"dataset": "digits", "model": "cnn"}}
+    (folder / ".hydra" / "config.yaml").write_text(json.dumps(config))
+    if status == "finished":
+        best = {"metric": "val/accuracy", "mode": "max", "value": accuracy}
+        summary = {"stage": "pretrain", "model": "cnn", "dataset": "digits", "seed": 3, "seconds": 1.25, "best": best}
+        metrics = {"test": {"accuracy": accuracy, "loss": accuracy}}
+        write_json(folder / "summary.json", {**summary, "metrics": metrics, **fields})
+    return folder
+
+
+@pytest.fixture
+def three():
+    first = run("10-00-00-pretrain-cnn-digits-aaaa", accuracy=0.9)
+    second = run(
+        "11-00-00-pretrain-cnn-mnist-bbbb", accuracy=0.7, dataset="mnist", parent={"run": str(first.absolute())}
+    )
+    return first, second, run("12-00-00-pretrain-cnn-digits-cccc", "failed")
+
+
+def names(out):
+    return [line.split()[0] for line in out.splitlines()[1:]]
+
+
+def test_runs_are_listed_newest_first_filtered_and_sorted(ptft, three):
+    done = ptft("runs")
+    assert done.code == 0, done.text
+    assert names(done.out) == ["cccc", "bbbb", "aaaa"]
+    assert "val/accuracy 0.9000" in done.out
+    assert names(ptft("runs", "--sort", "test/accuracy").out) == ["aaaa", "bbbb", "cccc"]
+    assert names(ptft("runs", "--sort=test/loss", "status=finished").out) == ["bbbb", "aaaa"]
+    assert names(ptft("runs", "--sort=-test/loss", "status=finished").out) == ["aaaa", "bbbb"]
+    assert names(ptft("runs", "dataset=digits").out) == ["cccc", "aaaa"]
+    assert names(ptft("runs", "dataset=*n*", "optimizer.lr=7").out) == ["bbbb"]
+    assert ptft("runs", "--columns", "run,optimizer.lr", "status=failed").out == "run   optimizer.lr\ncccc  5.0\n"
+    rows = json.loads(ptft("runs", "--json", "dataset=mnist").out)
+    assert [(row["run"], row["test/accuracy"], row["seconds"]) for row in rows] == [("bbbb", 0.7, 1.25)]
+    refused(ptft("runs", "datset=mnist"), 2, "datset", "did you mean dataset")
+    refused(ptft("runs", "--srot", "x"), 2, "--srot", "--sort")
+
+
+def test_runs_where_there_are_none_and_without_torch(ptft):
+    assert "no such run below" in ptft("runs").out
+    assert ptft("runs", "--json").out == "[]\n"
+    code = "import sys; from ptft.cli.runs import runs; runs([]); assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=True, timeout=60).returncode == 0
+
+
+def test_rm_lists_asks_and_says_what_started_from_a_run(ptft, three, monkeypatch):
+    first, second, failed = three
+    refused(ptft("rm", "aaaa"), 2, "--yes")
+    monkeypatch.setattr(runs, "_agreed", lambda count, ask: False)
+    done = ptft("rm", "aaaa")
+    assert "nothing was removed" in done.out
+    assert f"{second} started from {first}" in done.out
+    assert first.exists()
+    (first / "notes.txt").write_text("mine")
+    done = ptft("rm", "aaaa", str(second), "--yes")
+    assert done.code == 0, done.text
+    assert "notes.txt stays" in done.out
+    assert "started from" not in done.out
+    assert [path.name for path in first.iterdir()] == ["notes.txt"]
+    assert not second.exists()
+    assert ptft("rm", "--failed", "--yes").code == 0
+    assert not failed.exists()
+    assert "no failed run" in ptft("rm", "--failed", "--yes").out
+
+
+def test_rm_never_takes_what_is_no_run_or_is_at_work(ptft, three, tmp_path):
+    first, second, _ = three
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").touch()
+    refused(ptft("rm", "photos", "--yes"), 5, "photos", "no folder of a run")
+    refused(ptft("rm", "outputs", "--yes"), 5, "no folder of a run")
+    (tmp_path / "link").symlink_to(first)
+    refused(ptft("rm", "link", "--yes"), 5, "is a link")
+    refused(ptft("rm", "nowhere", "--yes"), 4, "nowhere")
+    refused(ptft("rm", "pretrain", "--yes"), 4, first.name, second.name)
+    refused(ptft("rm", "--yes"), 2, "name the runs")
+    held = RunFolder.reopen(first)
+    refused(ptft("rm", "bbbb", "aaaa", "--yes"), 5, "in use by process")
+    held.release()
+    assert first.exists()
+    assert second.exists()
+
+
+def test_a_whole_sweep_is_removed_by_its_name(ptft, tmp_path):
+    folder = Path("outputs/sweeps/2026-01-01/10-00-00-dddd")
+    tiny = ("stage=pretrain", "dataset=digits", "dataset.limit=60", "model.width=8", "model.channels=[4,8]")
+    assert ptft("-m", *tiny, "train.steps=1", "seed=0,1", f"hydra.sweep.dir={folder}").code == 0
+    assert names(ptft("runs", "--sort=run").out) == ["dddd/0", "dddd/1"]
+    assert ptft("rm", "dddd/1", "--yes").code == 0
+    assert sorted(path.name for path in folder.glob("?")) == ["0"]
+    done = ptft("rm", "dddd", "--yes")
+    assert done.code == 0, done.text
+    assert "stays" not in done.out
+    assert not folder.exists()
