@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -35,6 +35,9 @@ QUOTED = {"[": '["…","…"]', "{": '{…: "…"}', "$": '"…"'}
 """How a value that begins so is typed when a part of it needs quotes."""
 LARGEST = 10_000
 """Jobs of a sweep at the most; each is composed and checked before the first of them starts."""
+
+OTHER_FLAGS = {"-V": "--version", "-v": "--version"}
+"""What other programs take, and what is typed here."""
 
 TAKES_VALUE = frozenset({"--cfg", "-c", "--package", "-p"})
 PASSED_ON = SHOW | TAKES_VALUE | {"--resolve"}
@@ -71,7 +74,9 @@ def parse(argv: list[str]) -> Arguments:
             continue
         if word.startswith("-"):
             if word.split("=")[0] not in PASSED_ON:
-                raise ConfigError(f"{word}: there is no such flag{suggest(word, PASSED_ON | {'--multirun'})}")
+                near = suggest(word, PASSED_ON | {"--multirun"})
+                said = f"; type {OTHER_FLAGS[word]}" if word in OTHER_FLAGS else near
+                raise ConfigError(f"{word}: there is no such flag{said}")
             arguments.flags.append(word)
             if word in TAKES_VALUE:
                 arguments.flags.extend([next(words, "")])
@@ -133,10 +138,18 @@ class Overrides:
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Overrides:
-        """Raises ConfigError for what is no override."""
+        """Raises one ConfigError for all that is no override."""
         texts = tuple(texts)
         parser = OverridesParser.create() if texts else None
-        return cls(texts, tuple(_parsed(parser, text) for text in texts))
+        parsed, problems = [], []
+        for text in texts:
+            try:
+                parsed.append(_parsed(parser, text))
+            except ConfigError as error:
+                problems.append(str(error))
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return cls(texts, tuple(parsed))
 
     @classmethod
     def of(cls, texts: Overrides | Iterable[str]) -> Overrides:
@@ -159,7 +172,14 @@ class Overrides:
 
     def where(self, keep: Callable[[str], bool]) -> Overrides:
         """Those of the keys that `keep` wants."""
-        kept = [keep(key) for key in self.keys]
+        return self._chosen([keep(key) for key in self.keys])
+
+    def of_these(self, parsed: Collection[Override]) -> Overrides:
+        """Those of them that are among `parsed`."""
+        kept = {id(override) for override in parsed}
+        return self._chosen([id(override) in kept for override in self.parsed])
+
+    def _chosen(self, kept: Sequence[bool]) -> Overrides:
         return Overrides(tuple(itertools.compress(self.texts, kept)), tuple(itertools.compress(self.parsed, kept)))
 
     def with_(self, *texts: str) -> Overrides:
