@@ -139,7 +139,7 @@ def test_no_folder_is_a_warehouse():
 
 def test_files_stay_small():
     """Core is longer: it is the one page of nouns, and stays one."""
-    limits = {PACKAGE / "core.py": 370}
+    limits = {PACKAGE / "core.py": 380}
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
     assert not {path: count for path, count in lines.items() if count > limits.get(path, 300)}
 

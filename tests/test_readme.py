@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ptft.config import documented
 from tests.helpers import conf_readme, shown_commands
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,14 +41,14 @@ def test_the_tree_names_every_package_and_nothing_else():
 
 
 def test_every_group_is_named():
-    groups = conf_readme.groups()
+    groups = documented.groups()
     assert not [group for group in groups if f"`{group}`" not in page("README.md")]
     assert not [group for group in groups if f"## `{group}`" not in page("conf/README.md")]
 
 
 def test_the_options_in_the_table_of_choices_exist():
     table = page("README.md").split("## What can be pretrained and finetuned")[1].split("\n\n")[1]
-    known = {name for group in ("model", "dataset", "objective") for name in conf_readme.options(group)}
+    known = {name for group in ("model", "dataset", "objective") for name in documented.options(group)}
     named = set(re.findall(r"`(\w+)`", table))
     assert named
     assert not named - known
@@ -71,13 +72,13 @@ def test_every_command_that_is_shown_composes(command):
 
     typed, later = shown_commands.overrides(command), []
     if "ckpt=somewhere" in typed:  # keys of what comes from the checkpoint are checked once it is read
-        chosen = compose([text for text in typed if text.split("=")[0] in conf_readme.groups()]).names
+        chosen = compose([text for text in typed if text.split("=")[0] in documented.groups()]).names
         filled = tuple(f"{group}." for group, name in chosen.items() if name == "from_ckpt")
         later = [text for text in typed if filled and text.startswith(filled)]
     compose([text for text in typed if text not in later])  # raises for a key or an option that is not there
     for key in (text.split("=")[0] for text in later):
         group, _, name = key.partition(".")
-        assert name in conf_readme.keys_of(group), key
+        assert name in documented.keys_of(group), key
 
 
 def test_commands_are_found():
@@ -112,7 +113,7 @@ def test_the_tables_of_settings_are_those_of_the_files(name):
 
 def test_every_part_of_the_configuration_has_its_table():
     parts = re.findall(r"made from (\S+) by make docs", page("conf/README.md"))
-    assert sorted(parts) == sorted(["config.yaml", *conf_readme.groups()])
+    assert sorted(parts) == sorted(["config.yaml", *documented.groups()])
 
 
 def test_the_tests_of_faults_exist():

@@ -1,4 +1,4 @@
-"""Commands that run nothing: `ptft ls`, `ptft cp`, the help, and the table of words."""
+"""Commands that run nothing: `ptft ls`, `ptft cp`, `ptft help`, the help, and the table of words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from ptft.cli import help as manual
 from ptft.cli.runs import rm, runs
 from ptft.config import compose, yaml_files
 from ptft.errors import ConfigError, suggest
@@ -17,29 +18,37 @@ from ptft.runtime.terminal import say
 def show_help() -> int:
     """`ptft --help`. Hydra's own page reads every config, twice; this one reads their names."""
     text = OmegaConf.load(yaml_files.conf_dir() / "config.yaml").hydra.help
-    groups = "\n".join(f"  {group:<10} {', '.join(names)}" for group, names in compose.listing().items())
+    groups = "\n".join(manual.hanging(f"  {group}", ", ".join(names), 13) for group, names in compose.listing().items())
     say(f"{text.header}\nGroups (GROUP=NAME):\n\n{groups}\n\n{text.footer}".removesuffix("\n"))
     return 0
 
 
 def ls(words: list[str]) -> int:
-    """`ptft ls [GROUP]`: what there is to choose from."""
+    """`ptft ls [GROUP]`: what there is to choose from, and in a group what each is."""
     if words:
-        say("\n".join(name for group in words for name in compose.options(group)))
+        say("\n".join(manual.listing(group) for group in words))
         return 0
     for group, names in compose.listing().items():
-        say(f"{group:<10} {', '.join(names)}")
+        say(manual.hanging(group, ", ".join(names), 11))
     return 0
 
 
+def explain(words: list[str]) -> int:
+    """`ptft help [KEY | GROUP/NAME | GROUP]`: what it is; alone it is `--help`."""
+    for word in words:
+        manual.show(word)
+    return 0 if words else show_help()
+
+
 def cp(words: list[str]) -> int:
-    """`ptft cp GROUP/NAME [DIR]`: copy a config to DIR (default ./conf), where it wins over ptft's own."""
-    if not words or len(words) > 2 or words[0].count("/") != 1:
-        raise ConfigError("ptft cp GROUP/NAME [DIR]: name one config, e.g. ptft cp model/cnn")
-    group, name = words[0].split("/")
-    names, own = compose.options(group), yaml_files.conf_dir() / group / f"{name}.yaml"
+    """`ptft cp GROUP/NAME | config [DIR]`: copy a config to DIR (default ./conf), where it wins over ptft's own."""
+    asked = words[0].removesuffix(".yaml") if words else ""
+    if not 0 < len(words) <= 2 or (asked != "config" and asked.count("/") != 1):
+        raise ConfigError("ptft cp GROUP/NAME [DIR]: name one config, e.g. ptft cp model/cnn, or ptft cp config")
+    group, _, name = asked.rpartition("/")
+    own = yaml_files.conf_dir() / group / f"{name}.yaml"
     if not own.is_file():  # one whose name begins with _ is no option, but may be copied
-        raise ConfigError(f"{words[0]}: there is no such config{suggest(name, names)}")
+        raise ConfigError(f"{words[0]}: there is no such config{suggest(name, compose.options(group))}")
     target = Path(os.path.expanduser(words[1]) if len(words) > 1 else "conf") / group / f"{name}.yaml"
     if target.exists():
         raise ConfigError(f"{target}: is there already; edit it, or remove it first")
@@ -51,4 +60,4 @@ def cp(words: list[str]) -> int:
     return 0
 
 
-WORDS = {"ls": ls, "cp": cp, "runs": runs, "rm": rm}
+WORDS = {"ls": ls, "cp": cp, "help": explain, "runs": runs, "rm": rm}

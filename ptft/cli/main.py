@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from ptft import __version__
 from ptft.cli.commands import WORDS, show_help
-from ptft.config import compose, yaml_files
+from ptft.config import compose, mistakes, yaml_files
 from ptft.config.config import model_name
 from ptft.config.overrides import Arguments, Overrides, parse, quote
 from ptft.config.resolve import Job, Opened, resolve
@@ -93,12 +93,16 @@ def _hint(word: str) -> str:
     stages = compose.options("stage")
     if word in stages:
         return f"{word}: a stage is typed as ptft stage={word}"
+    if flag := mistakes.FLAGS.get(word):
+        return f"{word}: type ptft {flag}"
     return f"{word}: what is it? Type key=value, or one of: {', '.join(WORDS)}{suggest(word, [*stages, *WORDS])}"
 
 
 def _refuse_sweep(overrides: Overrides) -> None:
     for text, override in zip(overrides.texts, overrides.parsed, strict=True):
         if override.is_sweep_override():
+            if said := mistakes.advice(str(override.key_or_group), text.partition("=")[2]):
+                raise ConfigError(f"{text}: can't be several values in one run{said}")
             raise ConfigError(f"{text}: several values need -m, e.g. ptft -m {' '.join(overrides.texts)}")
 
 

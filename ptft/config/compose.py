@@ -6,8 +6,8 @@ import itertools
 import os
 import pickle
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.errors import OmegaConfBaseException
 
-from ptft.config import hydra_keys, own_class, yaml_files
-from ptft.config.overrides import Overrides
+from ptft.config import hydra_keys, mistakes, yaml_files
+from ptft.config.overrides import Overrides, model_class
 from ptft.errors import ConfigError, first_line, suggest
 from ptft.runtime.system import write_text
 
@@ -75,7 +75,7 @@ def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
     for group in SEVERAL:
         cfg[group] = cfg.get(group) or {}
     cfg.names = {group: _names(cfg, choices, group) for group in GROUPS}
-    cfg.names.model = own_class.name_of(overrides.parsed) or cfg.names.model
+    cfg.names.model = model_class(overrides.parsed) or cfg.names.model
     OmegaConf.set_struct(cfg, True)
     return cfg
 
@@ -90,7 +90,9 @@ def _composed(overrides: Overrides) -> DictConfig:
     chooses = [_chooses(override, groups) for override in overrides.parsed]
     cfg: DictConfig = pickle.loads(_merged(tuple(itertools.compress(overrides.texts, chooses)), changed))
     values = [override for override, is_choice in zip(overrides.parsed, chooses, strict=True) if not is_choice]
-    own_class.make_room(cfg, values)
+    if model_class(values):
+        cfg.model = {}
+        OmegaConf.set_struct(cfg.model, False)
     ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
     typed = [override for override in overrides.parsed if not override.is_hydra_override()]
     own, runtime, names = cfg.hydra.overrides, cfg.hydra.runtime, cfg.hydra.job.config.override_dirname
@@ -142,19 +144,24 @@ def groups_of(loader: Any) -> list[str]:
     return sorted(group for group in loader.list_groups("") if group != "hydra")
 
 
-def apply(cfg: DictConfig, prefix: str, overrides: Overrides) -> None:
-    """Set the overrides that begin with `prefix.` on `cfg`, in place; new keys need a `+`, as in Hydra."""
+def apply(cfg: DictConfig, prefix: str, overrides: Overrides) -> list[str]:
+    """Set the overrides that begin with `prefix.` on `cfg`, in place; new keys need a `+`, as in Hydra.
+
+    Returns a line for each that has no such key.
+    """
+    problems = []
     for override in overrides.parsed:
         key = override.key_or_group
         if not key.startswith(f"{prefix}."):
             continue
         if not override.is_add() and OmegaConf.select(cfg, key, default=KeyError) is KeyError:
-            raise ConfigError(f"{key}: there is no such key{suggest(key, flat_keys(cfg))}")
-        if override.is_delete():
+            problems.append(mistakes.unknown(key, flat_keys(cfg)))
+        elif override.is_delete():
             parent, _, leaf = key.rpartition(".")
             OmegaConf.select(cfg, parent).pop(leaf)
-            continue
-        OmegaConf.update(cfg, key, override.value(), force_add=True)
+        else:
+            OmegaConf.update(cfg, key, override.value(), force_add=True)
+    return problems
 
 
 def flat_keys(cfg: DictConfig) -> list[str]:
@@ -167,6 +174,15 @@ def flat_keys(cfg: DictConfig) -> list[str]:
 def _keys(node: Any, path: str) -> list[str]:
     below = node.items() if isinstance(node, dict) else ()
     return [path, *(key for name, child in below for key in _keys(child, f"{path}.{name}"))]
+
+
+def without_value(cfg: DictConfig) -> list[str]:
+    """The keys that must be given a value, and have none; none of them where `plain` fails for another reason."""
+    bare = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    try:
+        return sorted(OmegaConf.missing_keys(bare))
+    except (OmegaConfBaseException, RecursionError):
+        return []
 
 
 def plain(cfg: DictConfig) -> Any:
@@ -253,48 +269,20 @@ def read(path: Path) -> Any:
 
 
 def _explain(overrides: Overrides, error: Exception) -> ConfigError:
-    """One line for a failed composition: the first override that names something that does not exist."""
+    """What is wrong with a composition that failed, a line each: what was typed and does not exist, else the error."""
     loader = GlobalHydra.instance().config_loader()
-    known_groups = groups_of(loader)
-    parsed = overrides.parsed
-    chosen = [str(o.input_line) for o in parsed if o.key_or_group in known_groups and _exists(loader, o)]
-    for override in parsed:
-        key = override.key_or_group
-        choices = sorted(loader.get_group_options(key)) if key in known_groups else []
-        if choices and override.value() is None and not override.is_delete():
-            return ConfigError(f"{key}=null: needs a name, {key} is one of {', '.join(choices)}")
-        if choices and not _exists(loader, override):
-            value = override.get_value_element_as_str()
-            return ConfigError(
-                f"{key}={value}: there is no {key} of that name{suggest(value, choices)} "
-                f"({key} is one of {', '.join(choices)})"
-            )
+    groups = groups_of(loader)
+    unfit = mistakes.unfit(overrides, loader, groups, NEEDED)
+    parsed = [o for o in overrides.parsed if o.key_or_group.split(".")[0] not in unfit]
+    problems = list(unfit.values())
+    with suppress(*UNREADABLE):
+        base = hydra.compose("config", [str(o.input_line) for o in parsed if o.key_or_group in groups])
+        problems += mistakes.unknown_keys(parsed, [*flat_keys(base), *groups])
     text = " ".join(str(error.__cause__ or error).split())
-    try:
-        base = hydra.compose("config", chosen)
-    except UNREADABLE:
-        return ConfigError(f"{' '.join(overrides.texts) or 'config'}: {text}")
-    if unknown := unknown_key(parsed, base, known_groups):
-        return unknown
-    return ConfigError(f"{' '.join(overrides.texts) or 'config'}: {text}")
+    return ConfigError("\n".join(problems) or f"{' '.join(overrides.texts) or 'config'}: {text}")
 
 
-def unknown_key(
-    parsed: Sequence[Override], base: DictConfig, known_groups: Iterable[str] = GROUPS
-) -> ConfigError | None:
-    """One line for the first override of a key that `base` does not have, with the nearest that it has."""
-    known = [*flat_keys(base), *known_groups]
-    for override in parsed:
-        key = override.key_or_group
-        added = override.is_add() or override.is_force_add()
-        if key not in known and not added and not key.startswith(own_class.free(parsed)):
-            return ConfigError(f"{key}: there is no such key{suggest(key, known)}")
-    return None
-
-
-def _exists(loader: Any, override: Override) -> bool:
-    value = override.value()
-    if value is None or override.is_sweep_override():
-        return True
-    asked = value if isinstance(value, list) else [value]
-    return set(map(str, asked)) <= set(loader.get_group_options(override.key_or_group))
+def unfit_choices(overrides: Overrides) -> dict[str, str]:
+    """Group -> what is wrong with the option that was typed for it, where there is none of that name."""
+    with _session() as loader:
+        return mistakes.unfit(overrides, loader, GROUPS, NEEDED)

@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -39,6 +39,9 @@ QUOTED = {"[": '["…","…"]', "{": '{…: "…"}', "$": '"…"'}
 """How a value that begins so is typed when a part of it needs quotes."""
 LARGEST = 10_000
 """Jobs of a sweep at the most; each is composed and checked before the first of them starts."""
+
+OTHER_FLAGS = {"-V": "--version", "-v": "--version"}
+"""What other programs take, and what is typed here."""
 
 TAKES_VALUE = frozenset({"--cfg", "-c", "--package", "-p"})
 PASSED_ON = SHOW | TAKES_VALUE | {"--resolve"}
@@ -75,7 +78,9 @@ def parse(argv: list[str]) -> Arguments:
             continue
         if word.startswith("-"):
             if word.split("=")[0] not in PASSED_ON:
-                raise ConfigError(f"{word}: there is no such flag{suggest(word, PASSED_ON | {'--multirun'})}")
+                near = suggest(word, PASSED_ON | {"--multirun"})
+                said = f"; type {OTHER_FLAGS[word]}" if word in OTHER_FLAGS else near
+                raise ConfigError(f"{word}: there is no such flag{said}")
             arguments.flags.append(word)
             if word in TAKES_VALUE:
                 arguments.flags.extend([next(words, "")])
@@ -137,10 +142,18 @@ class Overrides:
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Overrides:
-        """Raises ConfigError for what is no override."""
+        """Raises one ConfigError for all that is no override."""
         texts = tuple(texts)
         parser = OverridesParser.create() if texts else None
-        return cls(texts, tuple(_parsed(parser, text) for text in texts))
+        parsed, problems = [], []
+        for text in texts:
+            try:
+                parsed.append(_parsed(parser, text))
+            except ConfigError as error:
+                problems.append(str(error))
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return cls(texts, tuple(parsed))
 
     @classmethod
     def of(cls, texts: Overrides | Iterable[str]) -> Overrides:
@@ -163,7 +176,14 @@ class Overrides:
 
     def where(self, keep: Callable[[str], bool]) -> Overrides:
         """Those of the keys that `keep` wants."""
-        kept = [keep(key) for key in self.keys]
+        return self._chosen([keep(key) for key in self.keys])
+
+    def of_these(self, parsed: Collection[Override]) -> Overrides:
+        """Those of them that are among `parsed`."""
+        kept = {id(override) for override in parsed}
+        return self._chosen([id(override) in kept for override in self.parsed])
+
+    def _chosen(self, kept: Sequence[bool]) -> Overrides:
         return Overrides(tuple(itertools.compress(self.texts, kept)), tuple(itertools.compress(self.parsed, kept)))
 
     def with_(self, *texts: str) -> Overrides:
@@ -221,3 +241,18 @@ def _values(text: str, override: Override) -> list[tuple[str, Override]]:
         raise ConfigError(f"{text}: can't be swept ({first_line(error)}); type the values, with commas") from error
     single = Overrides.parse(f"{key}={value}" for value in values)
     return list(zip(single.texts, single.parsed, strict=True))
+
+
+TARGET = "model._target_"
+"""Where it is typed the keys of the chosen model are not its own: any key of `model` may be typed then."""
+
+
+def model_class(values: Iterable[Override]) -> str | None:
+    """What a model is called whose class is typed: that class; None where none is."""
+    typed = [str(override.value()) for override in values if override.key_or_group == TARGET]
+    return typed[-1].rpartition(".")[2] if typed else None
+
+
+def unlisted(values: Iterable[Override]) -> tuple[str, ...]:
+    """What keys begin with that only Hydra or such a class knows."""
+    return ("hydra", "model.") if model_class(values) else ("hydra",)

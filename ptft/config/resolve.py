@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ptft.config import compose
+from ptft.config import compose, documented, reads, validate
 from ptft.config.config import Config
 from ptft.config.overrides import PATH_KEYS, Overrides
 from ptft.config.renamed import renamed
@@ -50,15 +51,17 @@ def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> J
         return _continued(overrides, opened)
     if "stage" not in typed:
         raise ConfigError(f"which stage? type stage=NAME, one of {', '.join(compose.options('stage'))}")
-    base = compose.known_stage(compose.compose(overrides.where(lambda key: key in compose.GROUPS)))
+    unfit = compose.unfit_choices(overrides)
+    if "stage" in unfit:
+        raise ConfigError("\n".join(unfit.values()))
+    composable = overrides.where(lambda key: key.split(".")[0] not in unfit)
+    base = compose.known_stage(compose.compose(composable.where(lambda key: key in compose.GROUPS)))
     later = {group for group in FROM_CHECKPOINT if base.names[group] == "from_ckpt" or typed.get("ckpt") is not None}
-    ours = overrides.where(lambda key: key.split(".")[0] not in later)
-    if unknown := compose.unknown_key(ours.parsed, base):
-        raise unknown
+    counting, problems = reads.sort(composable, base, later)
+    problems = [*unfit.values(), *problems]
     _check_input(typed.get("input"))
-    cfg, checkpoint = _filled(overrides, base, opened)
-    config = _absolute(compose.plain(compose.known_stage(cfg)))
-    check(config, _defaults(base))
+    cfg, checkpoint = _composed(counting, base, opened, problems)
+    config = _checked(compose.known_stage(cfg), base, problems)
     if config["trusted"] and "trusted" not in typed:
         said = f"trusted=[{','.join(config['trusted'])}]"
         raise ConfigError(f"{said}: a file can't say what is trusted; type '{said}' on the command line")
@@ -75,6 +78,57 @@ def _check_input(given: Any) -> None:
         raise DataError(f"input={given}: no files there; name a file, a folder or a glob")
 
 
+def _composed(
+    counting: Overrides, base: DictConfig, opened: Opened, problems: list[str]
+) -> tuple[DictConfig, Checkpoint | None]:
+    """As `_filled`; where that fails what else is wrong is said with it. Adds to `problems` what can't be set."""
+    try:
+        return _filled(counting, base, opened, problems)
+    except (ConfigError, CheckpointError) as error:
+        others = [*problems, *_wrong_without_checkpoint(counting, base)]
+        if others:
+            raise ConfigError("\n".join(dict.fromkeys([*others, *str(error).splitlines()]))) from error
+        raise
+
+
+def _wrong_without_checkpoint(counting: Overrides, base: DictConfig) -> list[str]:
+    """What can't be right, whatever a checkpoint would bring along."""
+    with contextlib.suppress(ConfigError):
+        cfg = compose.compose(counting.where(lambda key: key.split(".")[0] not in (*FROM_CHECKPOINT, "ckpt")))
+        problems: list[str] = []
+        OmegaConf.set_struct(cfg, False)
+        cfg.ckpt = None
+        for group in FROM_CHECKPOINT:
+            cfg.pop(group)
+        missing = _without_values(cfg)
+        config = compose.plain(cfg)
+        return [*problems, *missing.values(), *validate.problems(config, _defaults(base), missing)]
+    return []
+
+
+def _checked(cfg: DictConfig, base: DictConfig, problems: list[str]) -> dict[str, Any]:
+    """The configuration as plain values. Raises one ConfigError with `problems` and all else that is wrong with it."""
+    missing = _without_values(cfg)
+    config = _absolute(compose.plain(cfg))
+    if wrong := [*problems, *missing.values(), *validate.problems(config, _defaults(base), missing)]:
+        raise ConfigError("\n".join(dict.fromkeys(wrong)))
+    return config
+
+
+def _without_values(cfg: DictConfig) -> dict[str, str]:
+    """Key -> what to say of it, for those that must be given a value and have none; they become null, in place."""
+    said = {}
+    OmegaConf.set_struct(cfg, False)
+    for key in compose.without_value(cfg):
+        group, names = key.split(".")[0], cfg.names
+        who = f"{group}={names[group]}" if group in compose.NEEDED else f"stage={names.stage}"
+        meaning = documented.meaning(key, names)
+        said[key] = f"{key}: {who} needs it{f' ({meaning})' if meaning else ''}; type {key}=…"
+        OmegaConf.update(cfg, key, None)
+    OmegaConf.set_struct(cfg, True)
+    return said
+
+
 def _defaults(base: DictConfig) -> dict[str, Any]:
     """The same composition without typed values, unresolved: their types count where a key has no rule."""
     OmegaConf.set_struct(base, False)
@@ -84,7 +138,9 @@ def _defaults(base: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in defaults.items() if key != "hydra"}
 
 
-def _filled(overrides: Overrides, base: DictConfig, opened: Opened) -> tuple[DictConfig, Checkpoint | None]:
+def _filled(
+    overrides: Overrides, base: DictConfig, opened: Opened, problems: list[str]
+) -> tuple[DictConfig, Checkpoint | None]:
     """The composition with everything that comes from the checkpoint in its place, and the checkpoint."""
     typed = overrides.typed
     wants = [group for group in FROM_CHECKPOINT if base.names[group] == "from_ckpt"]
@@ -98,7 +154,7 @@ def _filled(overrides: Overrides, base: DictConfig, opened: Opened) -> tuple[Dic
         return _fresh(overrides, wants, base), None
     if "model" not in typed and "model" not in wants:
         wants.append("model")
-    return _from_checkpoint(str(ckpt), overrides, wants, base, opened)
+    return _from_checkpoint(str(ckpt), overrides, wants, base, opened, problems)
 
 
 def _fresh(overrides: Overrides, wants: list[str], base: DictConfig) -> DictConfig:
@@ -110,7 +166,7 @@ def _fresh(overrides: Overrides, wants: list[str], base: DictConfig) -> DictConf
 
 
 def _from_checkpoint(
-    ckpt: str, overrides: Overrides, wants: list[str], base: DictConfig, opened: Opened
+    ckpt: str, overrides: Overrides, wants: list[str], base: DictConfig, opened: Opened, problems: list[str]
 ) -> tuple[DictConfig, Checkpoint]:
     checkpoint = _open(ckpt, "ckpt", opened, starts_from(base))
     held = overrides.where(lambda key: key.split(".")[0] in wants)
@@ -137,7 +193,11 @@ def _from_checkpoint(
         if group == "dataset":
             _forget_tokenizer(cfg, checkpoint)
         cfg.names[group] = compose.literal(stored["names"].get(group))
-        compose.apply(cfg, group, held)
+        problems += compose.apply(cfg, group, held)
+    if (name := overrides.typed.get("model.name")) is not None and "model" in wants:
+        theirs = stored["model"].get("name")
+        if theirs is not None and name != theirs:
+            problems.append(f"model.name={name}: ckpt={ckpt} says which network it is of, {theirs}; type one of them")
     return cfg, checkpoint
 
 

@@ -30,6 +30,14 @@ def rules(config: Mapping[str, Any]) -> dict[str, Rule]:
     return found
 
 
+def of_option(group: str, name: str) -> dict[str, Rule]:
+    """The rules of an option's keys, without the group in front. Raises ConfigError for one that does not exist."""
+    folder = yaml_files.user_conf()
+    own = folder / group / f"{name}.yaml" if folder else None
+    file = own if own and own.is_file() else yaml_files.conf_dir() / group / f"{name}.yaml"
+    return {key: _rule(group, key, said) for key, said in _said(file).items()}
+
+
 def _options(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Mapping[str, Any]]]:
     """Group, beginning of its keys' paths, name and node of every option that was chosen and names a class."""
     for group in compose.GROUPS:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ptft.config import compose
+from ptft.config.mistakes import advice
 from ptft.config.rules import rules
 from ptft.errors import ConfigError
 from ptft.validators import (
@@ -94,16 +95,18 @@ def check(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     cfg: the resolved configuration; defaults: the same composition without typed values, whose types count for keys
     that have no rule of their own.
     """
-    check_shape(cfg, {**compose.own(), **defaults} if defaults else {})
-    known = RULES | rules(cfg)
-    problems = [
-        *_groups(cfg, known),
-        *_values(cfg, dict(_leaves(defaults, known)), known),
-        *_contradictions(cfg),
-        *finetune_contradictions(cfg),
-    ]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    if found := problems(cfg, defaults):
+        raise ConfigError("\n".join(found))
+
+
+def problems(cfg: Mapping[str, Any], defaults: Mapping[str, Any], missing: Collection[str] = ()) -> list[str]:
+    """As `check`, a line for each. missing: keys without a value, of which nothing is said."""
+    if found := [*_shape(cfg, {**compose.own(), **defaults} if defaults else {}, compose.own())]:
+        return found
+    known = {key: rule for key, rule in (RULES | rules(cfg)).items() if key not in missing}
+    usual = {key: value for key, value in _leaves(defaults, known) if key not in missing}
+    found = [*_groups(cfg, known), *_values(cfg, usual, known)]
+    return [*found, *_contradictions(cfg), *finetune_contradictions(cfg)]
 
 
 def check_shape(cfg: Mapping[str, Any], known: Mapping[str, Any]) -> None:
@@ -111,8 +114,8 @@ def check_shape(cfg: Mapping[str, Any], known: Mapping[str, Any]) -> None:
 
     Keys of ptft's own `config.yaml` must all be there.
     """
-    if problems := [*_shape(cfg, known, compose.own())]:
-        raise ConfigError("\n".join(problems))
+    if found := [*_shape(cfg, known, compose.own())]:
+        raise ConfigError("\n".join(found))
 
 
 def _shape(
@@ -155,7 +158,7 @@ def _values(cfg: Mapping[str, Any], defaults: Mapping[str, Any], known: Mapping[
         rule = known.get(key) or _rule_of(defaults.get(key))
         if rule and not rule[1](value):
             shown = "null" if value is None else value
-            yield f"{key}={shown}: must be {rule[0]}"
+            yield f"{key}={shown}: must be {rule[0]}{advice(key, value)}"
 
 
 def _rule_of(default: Any) -> Rule | None:

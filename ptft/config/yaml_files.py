@@ -26,8 +26,9 @@ from ptft.errors import ConfigError, first_line
 LARGEST = 100_000
 """Keys and values that a file may hold; ten lines of aliases of aliases stand for billions."""
 ALIAS = re.compile(r"(?m)(?:^|[\s\[{,:-])\*\w")
-NOTES = ("_rules_", "_test_")
-"""What a YAML file says beside its keys: what their values must be (ptft.config.rules), and what a test of it types."""
+NOTES = ("_rules_", "_reads_", "_test_")
+"""What a YAML file says beside its keys: what their values must be (ptft.config.rules), of a stage which keys count in
+it (ptft.config.reads), and what a test of it types."""
 
 
 def conf_dir() -> Path:

@@ -1,0 +1,168 @@
+"""What the YAML files of `conf/` say of themselves: the head of each, and a comment behind every key.
+
+Names that begin with `_` are no options and no keys. Nothing is composed: the files are read as text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ptft.config import yaml_files
+
+LINE = re.compile(r"^(?P<indent> *)(?P<key>\w+):(?: +(?P<value>[^#\s](?:[^#]|#(?! ))*?))? *(?:# (?P<comment>.*))?$")
+
+Meanings = dict[str, list[str]]
+"""Comment -> the options in whose files it stands behind a key."""
+
+
+@dataclass
+class Meaning:
+    """What a key is in some options of its group (none: in `config.yaml`), where its comment and default are these."""
+
+    comment: str
+    default: str
+    options: list[str] = field(default_factory=list)
+
+
+def groups() -> list[str]:
+    return sorted(path.name for path in yaml_files.conf_dir().iterdir() if path.is_dir() and any(path.glob("*.yaml")))
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (yaml_files.conf_dir() / group).glob("*.yaml") if path.stem[0] != "_")
+
+
+def file_of(group: str, name: str) -> Path:
+    """The file of an option: the user's own in `./conf` where there is one."""
+    folder = yaml_files.user_conf()
+    own = folder / group / f"{name}.yaml" if folder else None
+    return own if own and own.is_file() else yaml_files.conf_dir() / group / f"{name}.yaml"
+
+
+def head(path: Path) -> str:
+    """The first comment of a file, without the commands that stand in it."""
+    said = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#") or re.match(r"#\s+(\.\.\. |… )?(ptft |Then)", line):
+            break
+        if not line.startswith("# @package"):
+            said.append(line.removeprefix("#").strip())
+    return " ".join(said)
+
+
+def keys_in(path: Path) -> list[tuple[str, str, str]]:
+    """Every key of a file with its value and comment, dotted: `("train.every.log", "auto", "")`."""
+    found: list[tuple[str, str, str]] = []
+    above: list[tuple[int, str]] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        match = LINE.match(line)
+        if match is None:
+            continue
+        above = [(indent, key) for indent, key in above if indent < len(match["indent"])]
+        above.append((len(match["indent"]), match["key"]))
+        names = [key for _, key in above]
+        if names[0] != "defaults" and not any(name.startswith("_") for name in names):
+            found.append((".".join(names), match["value"] or "", match["comment"] or ""))
+    return found
+
+
+def keys_of(group: str) -> dict[str, Meanings]:
+    """The keys of a group's options, those of the files they are based on (`_image`, say) among them.
+
+    An option that has a key without a comment counts only where no other has one.
+    """
+    found: dict[str, Meanings] = {}
+    for option in options(group):
+        for name, (_, comment) in entries(group, option).items():
+            found.setdefault(name, {}).setdefault(comment, []).append(option)
+    return {key: {c: names for c, names in of.items() if c or len(of) == 1} for key, of in found.items()}
+
+
+def entries(group: str, option: str) -> dict[str, tuple[str, str]]:
+    """Key -> default and comment, of an option and of what it is based on; its own file comes first."""
+    said: dict[str, tuple[str, str]] = {}
+    for name, value, comment in (entry for file in files_of(group, option) for entry in keys_in(file)):
+        before = said.get(name, ("", ""))
+        said[name] = (before[0] or value, before[1] or comment)
+    return said
+
+
+def files_of(group: str, name: str) -> list[Path]:
+    """The file of an option, and those that it is based on: the names of its own group in its `defaults`."""
+    path = file_of(group, name)
+    listed = re.search(r"^defaults:(.*\n(?: +-.*\n)*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    names = [re.sub(r"#.*", "", line) for line in listed[1].splitlines()] if listed else []
+    bases = [base for line in names if ":" not in line for base in re.findall(r"\w+", line)]
+    found = [base for base in bases if base != "_self_" and file_of(group, base).exists()]
+    return [path, *(file for base in found for file in files_of(group, base))]
+
+
+def central() -> dict[str, tuple[str, str]]:
+    """Key -> default and comment, of the keys of ptft's own `config.yaml` that belong to no group."""
+    return {name: (value, comment) for name, value, comment in keys_in(yaml_files.conf_dir() / "config.yaml")}
+
+
+def stage_keys() -> dict[str, Meanings]:
+    """What stages have beside the keys of the configuration: those they only set anew are left out."""
+    return _stage_keys(yaml_files.changed())
+
+
+@cache
+def _stage_keys(changed: int) -> dict[str, Meanings]:
+    known = {*central(), "stage", *groups()}
+    return {name: of for name, of in keys_of("stage").items() if name not in known and name.split(".")[0] not in known}
+
+
+def keys() -> dict[str, list[Meaning]]:
+    """Every key as it is typed, with each meaning that it has."""
+    return _keys(yaml_files.changed())
+
+
+@cache
+def _keys(changed: int) -> dict[str, list[Meaning]]:
+    found: dict[str, list[Meaning]] = {}
+    for name, (default, comment) in central().items():
+        found.setdefault(name, []).append(Meaning(comment, default))
+    own = stage_keys()
+    for group in groups():
+        for option in [] if group in ("experiment", "logger") else options(group):
+            for name, (default, comment) in entries(group, option).items():
+                if group != "stage":
+                    _add(found.setdefault(f"{group}.{name}", []), option, default, comment)
+                elif name in own:
+                    _add(found.setdefault(name, []), option, default, comment)
+    return {name: _told(meanings) for name, meanings in found.items()}
+
+
+def meaning(key: str, names: Mapping[str, Any]) -> str:
+    """The comment behind a key in the option that was chosen of its group, or in a stage's or the central file; or "".
+
+    names: group -> the option that was chosen.
+    """
+    group, _, rest = key.partition(".")
+    if not (rest and names.get(group)):
+        group, rest = "stage", key
+    name = str(names.get(group))
+    said = entries(group, name).get(rest, ("", ""))[1] if file_of(group, name).is_file() else ""
+    return said or central().get(key, ("", ""))[1]
+
+
+def _add(meanings: list[Meaning], option: str, default: str, comment: str) -> None:
+    for meaning in meanings:
+        if (meaning.comment, meaning.default) == (comment, default):
+            meaning.options.append(option)
+            return
+    meanings.append(Meaning(comment, default, [option]))
+
+
+def _told(meanings: list[Meaning]) -> list[Meaning]:
+    """An option that says nothing of a key means by it what the others do, where that is one thing."""
+    comments = {meaning.comment for meaning in meanings if meaning.comment}
+    for meaning in meanings:
+        meaning.comment = meaning.comment or (next(iter(comments)) if len(comments) == 1 else "")
+    return meanings

@@ -1,0 +1,131 @@
+"""What was typed and does not exist: the nearest that does, or how what other programs call so is called here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+
+from ptft.config.overrides import Overrides, unlisted
+from ptft.errors import suggest
+
+KEYS = {
+    "optimizer.lr": "lr learning_rate base_lr lr0 init_lr",
+    "optimizer.weight_decay": "wd weight_decay decay",
+    "optimizer=NAME": "opt optim",
+    "schedule=NAME": "scheduler lr_scheduler lr_scheduler_type sched",
+    "schedule.warmup": "warmup warmup_steps warmup_ratio warmup_epochs num_warmup_steps",
+    "train.epochs": "epochs max_epochs num_epochs num_train_epochs n_epochs",
+    "train.steps": "steps max_steps max_iters num_steps iterations",
+    "train.batch_size": "batch_size bs batch per_device_train_batch_size per_gpu_batch_size",
+    "train.accumulate": "accumulate_grad_batches gradient_accumulation_steps accumulation grad_accum",
+    "train.clip": "gradient_clip_val max_grad_norm grad_clip clip_grad",
+    "train.ema": "ema ema_decay model_ema use_ema",
+    "train.workers": "workers num_workers dataloader_num_workers n_workers",
+    "train.patience": "patience early_stopping early_stopping_patience earlystopping early_stop",
+    "train.monitor": "monitor metric_for_best_model",
+    "train.compile": "compile torch_compile",
+    "train.every.evaluate": "eval_steps eval_every val_check_interval check_val_every_n_epoch evaluation_strategy",
+    "train.every.save": "save_steps save_every checkpoint_every",
+    "train.every.log": "logging_steps log_every log_every_n_steps log_interval",
+    "precision=bf16": "bf16 amp mixed_precision",
+    "precision=fp16": "fp16 half",
+    "dataset.root": "data data_dir data_path root dataset_dir train_dir",
+    "dataset.size": "imgsz img_size image_size resolution",
+    "dataset.limit": "limit max_samples max_train_samples limit_train_batches",
+    "model=NAME": "arch architecture backbone net network",
+    "ckpt=PATH": "pretrained weights checkpoint ckpt_path model_path resume_from_checkpoint init_from",
+    "hydra.run.dir=FOLDER": "output_dir out_dir save_dir logdir log_dir project exp_dir",
+    "finetune.train=head": "freeze freeze_backbone linear_probe",
+    "finetune.lora.rank": "lora lora_r lora_rank rank",
+    "logger=tensorboard": "tensorboard report_to",
+    "seed": "random_seed manual_seed random_state",
+    "quiet=true": "verbose silent",
+}
+"""What is typed here -> what it is called elsewhere, whatever node it is put in there (`trainer.max_epochs`)."""
+
+ONE_DEVICE = "a run uses one device: device=cuda:0; with -m device=cuda:0,cuda:1 makes a run on each, one by one"
+DEVICES = ("devices", "gpus", "gpu", "num_gpus", "n_gpu", "accelerator", "strategy", "cuda", "device_ids")
+NODES = ("train", "trainer", "training", "args", "hparams", "optimizer", "optim", "data", "dataset", "model", "config")
+
+VALUES = (
+    (
+        "train.batch_size",
+        r"auto|-1",
+        "none is searched for; type a number, and where memory is short train.accumulate=2, which halves what a step "
+        "holds and changes nothing else",
+    ),
+    ("device", r"gpu|\d+", "the first GPU is device=cuda:0"),
+    ("device", r"[\d, \[\]()]+|.*,.*", ONE_DEVICE),
+    ("train.workers", r"-1", "auto chooses them"),
+    ("precision", r"32|32-true|float32|full", "precision=fp32"),
+    ("precision", r"16|16-mixed|float16|half", "precision=fp16"),
+    ("precision", r"bf16-mixed|bfloat16|bf16-true|amp", "precision=bf16"),
+    ("finetune.train", r"probe|linear|frozen", "a linear probe is finetune.train=head"),
+    ("finetune.train", r"lora", "finetune.lora.rank=8"),
+)
+"""Key, what its value is elsewhere (a regular expression of all of it), and what to do here."""
+
+FLAGS = {"version": "--version", "info": "--info"}
+"""Words, and the flag to type instead."""
+
+
+def ours(key: str) -> str:
+    """ "; type optimizer.lr" for a key by a name that it has elsewhere, or nothing."""
+    node, _, name = key.lower().rpartition(".")
+    if node and node not in NODES:
+        return ""
+    if name in DEVICES:
+        return f"; {ONE_DEVICE}"
+    return next((f"; type {here}" for here, names in KEYS.items() if name in names.split()), "")
+
+
+def advice(key: str, value: object) -> str:
+    """What to type in the place of a value that is one elsewhere, with a "; " in front, or nothing."""
+    text = str(value).lower()
+    return next((f"; {said}" for known, form, said in VALUES if key == known and re.fullmatch(form, text)), "")
+
+
+def unfit(overrides: Overrides, loader: Any, groups: Collection[str], needed: Collection[str]) -> dict[str, str]:
+    """Group -> what is wrong with the option that was typed for it, where there is none of that name.
+
+    needed: groups of which an option must be chosen.
+    """
+    problems = {}
+    for override in overrides.parsed:
+        key = override.key_or_group
+        choices = sorted(loader.get_group_options(key)) if key in groups else []
+        if choices and override.value() is None and not override.is_delete() and key in needed:
+            problems[key] = f"{key}=null: needs a name, {key} is one of {', '.join(choices)}"
+        elif choices and not _exists(override, choices):
+            value = override.get_value_element_as_str()
+            problems[key] = (
+                f"{key}={value}: there is no {key} of that name{suggest(value, choices)} "
+                f"({key} is one of {', '.join(choices)})"
+            )
+    return problems
+
+
+def _exists(override: Override, choices: Collection[str]) -> bool:
+    value = override.value()
+    if value is None or override.is_sweep_override():
+        return True
+    asked = value if isinstance(value, list) else [value]
+    return set(map(str, asked)) <= set(choices)
+
+
+def unknown_keys(parsed: Sequence[Override], known: Collection[str]) -> list[str]:
+    """A line for each override of a key that is not among the `known`, with the nearest that is."""
+    problems = []
+    for override in parsed:
+        key = override.key_or_group
+        if key not in known and not (override.is_add() or override.is_force_add() or key.startswith(unlisted(parsed))):
+            problems.append(unknown(key, known))
+    return problems
+
+
+def unknown(key: str, known: Collection[str]) -> str:
+    """There is no such key, and what was meant."""
+    return f"{key}: there is no such key{ours(key) or suggest(key, known)}"

@@ -1,0 +1,124 @@
+"""No key is without effect: what a stage does not read is refused there, and all mistakes are named at once."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from ptft.checkpoint import load
+from ptft.config import documented, mistakes, reads
+from ptft.config.compose import GROUPS, compose, flat_keys
+from ptft.config.resolve import resolve
+from ptft.errors import ConfigError
+from tests.conftest import SMALL, refused
+
+
+@pytest.mark.parametrize(
+    ("stage", "typed", "others"),
+    [
+        ("evaluate", "optimizer.lr=99", "compare, finetune or pretrain"),
+        ("evaluate", "optimizer=sgd", "compare, finetune or pretrain"),
+        ("evaluate", "train.epochs=3", "compare, finetune or pretrain"),
+        ("evaluate", "finetune.head=keep", "compare, finetune or pretrain"),
+        ("evaluate", "input=x", "predict"),
+        ("evaluate", "logger=tensorboard", "compare, finetune or pretrain"),
+        ("predict", "dataset.limit=9", "compare, evaluate, finetune or pretrain"),
+        ("predict", "dataset=digits", "compare, evaluate, finetune or pretrain"),
+        ("predict", "split=val", "evaluate"),
+        ("pretrain", "split=val", "evaluate"),
+        ("pretrain", "generate.length=9", "predict"),
+        ("finetune", "compare.seeds=2", "compare"),
+    ],
+)
+def test_what_a_stage_does_not_read_is_refused_there(ptft, pretrained, stage, typed, others):
+    key = typed.split("=")[0]
+    given = [f"ckpt={pretrained}", *(["input=x"] if stage == "predict" else [])]
+    refused(ptft(f"stage={stage}", *given, typed), 2, f"{key}: for stage={others}, not for stage={stage}")
+
+
+@pytest.mark.parametrize("stage", documented.options("stage"))
+def test_what_is_declared_exists(stage):
+    cfg = compose([f"stage={stage}"])
+    assert set(reads.listed(stage)) <= {*flat_keys(cfg), *GROUPS}
+    assert all(reads.counts(key, stage) for key in reads.own_keys(stage))
+
+
+@pytest.mark.parametrize("typed", ["+train.step=3", "+optimzer.lr=3", "+seeds=2", "++finetune.lora.rnk=2"])
+def test_an_added_key_that_nobody_reads_does_not_exist(ptft, typed):
+    refused(ptft("stage=pretrain", typed), 2, f"{typed.lstrip('+').split('=')[0]}: there is no such key; did you mean")
+
+
+def test_keys_of_a_class_and_of_free_nodes_may_be_added(ptft):
+    added = ["+optimizer.amsgrad=true", "+compare.arms.more=[finetune.train=norm]"]
+    config = resolve(["stage=pretrain", added[0]]).config
+    assert config.optimizer.amsgrad is True
+    refused(ptft("stage=pretrain", *SMALL, "+optimizer.amsgrat=true", "dry_run=true"), 2, "amsgrat", "amsgrad")
+    config = resolve(["stage=pretrain", "+train.monitor.metric=val/loss", "+train.monitor.mode=min"]).config
+    assert config.train.monitor.mode == "min"
+
+
+def test_a_stage_of_ones_own_reads_everything(ptft, tmp_path):
+    (tmp_path / "conf" / "stage").mkdir(parents=True)
+    (tmp_path / "conf" / "stage" / "mine.yaml").write_text(
+        "# @package _global_\nstage:\n  _target_: ptft.stages.train.run\nckpt: null\n"
+    )
+    assert resolve(["stage=mine", "optimizer.lr=3", "+own.key=2"]).config.own.key == 2
+
+
+def test_a_stage_based_on_another_reads_what_that_does(tmp_path):
+    (tmp_path / "conf" / "stage").mkdir(parents=True)
+    (tmp_path / "conf" / "stage" / "mine.yaml").write_text("# @package _global_\ndefaults: [evaluate, _self_]\n")
+    assert reads.listed("mine") == reads.listed("evaluate")
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        ("stage=pretrain optimzer.lr=3 seed=x train.epochs=0", ["optimizer.lr?", "seed=x", "train.epochs=0"]),
+        ("stage=pretrain modle=a dataset=mnis seed=x", ["modle", "dataset=mnis", "seed=x"]),
+        ("stage=finetune seed=x", ["seed=x", "starts from a checkpoint"]),
+        ("stage=evaluate ckpt=nowhere optimizer.lr=3 device=tpu", ["nowhere", "optimizer.lr", "device=tpu"]),
+        (
+            "stage=predict ckpt=CKPT model.wdth=3 dataset.limit=3 seed=x",
+            ["model.width?", "dataset.limit", "seed=x", "input"],
+        ),
+        ("stage=pretrain dataset=image_folder seed=x", ["dataset.root: dataset=image_folder needs it", "seed=x"]),
+        ("stage=pretrain a=[ b={ ", ["a=[", "b={"]),
+    ],
+)
+def test_all_mistakes_are_named_at_once(ptft, pretrained, tmp_path, typed, named):
+    refused(ptft(*typed.replace("CKPT", str(pretrained)).split()), 2, *named)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_is_not_the_checkpoints_is_refused(monkeypatch):
+    config = {"model": {"_target_": "x", "name": "bert"}, "names": {"model": "huggingface"}}
+    public = SimpleNamespace(config=config, path="huggingface:bert", spec=None)
+    monkeypatch.setattr(load, "open_checkpoint", lambda *_: public)
+    with pytest.raises(ConfigError, match=r"model\.name=x: ckpt=huggingface:bert says which network it is of, bert"):
+        resolve(["stage=finetune", "ckpt=huggingface:bert", "model.name=x"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "remedy"),
+    [
+        ("train.batch_size=auto", "type a number"),
+        ("device=0", "device=cuda:0"),
+        ("device=0,1", "-m device=cuda:0,cuda:1"),
+        ("device=cuda:0,cuda:1", "-m device=cuda:0,cuda:1"),
+        ("early_stopping=5", "type train.patience"),
+        ("train.lr=1", "type optimizer.lr"),
+        ("trainer.devices=2", "device=cuda:0"),
+        ("trainer.max_epochs=3", "type train.epochs"),
+        ("lr=3", "optimizer.lr"),
+        ("precision=16-mixed", "precision=fp16"),
+        ("version", "ptft --version"),
+        ("-V", "type --version"),
+    ],
+)
+def test_what_other_programs_call_so_is_answered_with_ptfts_own(ptft, typed, remedy):
+    refused(ptft("stage=pretrain", typed), 2, typed.split("=")[0], remedy)
+
+
+def test_the_keys_that_are_proposed_exist():
+    known = {*documented.keys(), *GROUPS, "ckpt", "hydra.run.dir"}
+    assert {here.split("=")[0] for here in mistakes.KEYS} <= known | {"quiet"}
