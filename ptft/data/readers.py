@@ -4,8 +4,8 @@ A modality that is read in several ways has a module for each, with the same fun
 Beside those of `Modality` a module may have `items(path, spec)`, which takes the place of `find` where a file means
 something else for another Spec, `of_lines(lines, spec)`, items of texts that stand in no file,
 `finish(answered, spec)`, which makes rows of items that are parts of something, and `preparation(spec)`, what else than
-its shape is to be said of an input. An item may have `passed`, what else is known of it by
-name, which is handed on with its answer.
+its shape is to be said of an input. An item may have `passed`, what else is known of it by name, which is handed on
+with its answer.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def with_fields(
 
 def text_fields(texts: tuple[str, ...]) -> dict[str, Any]:
     """The text, and the second one of a pair, of a row whose columns have no names."""
-    return dict(zip(("text", "text_2"), texts, strict=False))
+    return {f"text_{number}" if number > 1 else "text": text for number, text in enumerate(texts, 1)}
 
 
 def _fields(file: Path, columns: Columns, notes: list[str]) -> dict[str, dict[str, Any]]:
@@ -179,7 +179,7 @@ def find(spec: Spec, path: str, whole: bool) -> Sequence[Any]:
 def typed(spec: Spec, lines: Callable[[], Iterable[tuple[str, str]]], key: str) -> Sequence[Any]:
     """Items of texts that were typed or piped: (what to call it, text), without those that are blank.
 
-    Raises ConfigError, which begins with the key, for a checkpoint that reads none; `lines` is not called then.
+    Raises ConfigError, which begins with the key, for a checkpoint that reads no such texts, and asks for none then.
     """
     of_lines: Callable[[Sequence[tuple[str, str]], Spec], Sequence[Any]] | None = getattr(of(spec), "of_lines", None)
     if of_lines is None:

@@ -92,7 +92,8 @@ def test_what_can_not_be_read_costs_itself_and_its_row_is_empty_in_order(ptft, t
     assert [summary(tmp_path / "predicted")[key] for key in ("files", "unreadable")] == [4, 6]
     objects = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert done.code == 0
-    assert objects[0] == {"path": "in/a.txt", "class": None, "probability": None}
+    columns = ("text", "note", "class", "probability", "p_bad", "p_good")
+    assert objects[0] == {"path": "in/a.txt", **dict.fromkeys(columns)}
 
 
 def test_recordings_that_a_list_names_are_answered_by_their_parts(ptft, tmp_path):
