@@ -63,7 +63,7 @@ def _classes(r: Run) -> str:
     if r.inputs.source.spec.target != "class" or labels is None or not names:
         return ""
     counts = labels.bincount(minlength=len(names)).tolist()
-    first = [f"{name} {count:,}" for name, count in zip(names[:CLASSES], counts, strict=False)]
+    first = [f"{name} {count:,}" for name, count in zip(names[:CLASSES], counts[:CLASSES], strict=True)]
     rest = len(names) - CLASSES
     more = f" and {rest:,} more; {min(counts):,} to {max(counts):,} each" if rest > 0 else ""
     return f"{', '.join(first)}{more} (train)"
