@@ -198,6 +198,16 @@ SEEDS: Rule = (
 )
 
 
+CLASS_NAMES: Rule = (
+    "a list of names, or {CLASS: NAME}",
+    lambda value: _are_names(list(value.values()) if isinstance(value, Mapping) else value),
+)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(name, str | int | float) for name in value)
+
+
 RULES: dict[str, Rule] = {
     "above 0": POSITIVE,
     "at least 0": AT_LEAST_0,
@@ -211,6 +221,7 @@ RULES: dict[str, Rule] = {
     "flag": FLAG,
     "text": TEXT,
     "names": NAMES,
+    "class names": CLASS_NAMES,
     "size": SIZE,
     "channels": CHANNELS,
     "per channel": per_channel(NUMBER, "a number, or a list of one for each channel"),

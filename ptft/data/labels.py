@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Columns, Examples
 from ptft.data.files import nfc
-from ptft.errors import ConfigError, DataError, unknown
+from ptft.errors import ConfigError, DataError, shortened, unknown
 
 NO_LABEL = ("-1", "-1.0")
 """What GLUE's files have where a label is not known."""
@@ -109,6 +109,35 @@ def kept_classes(values: Sequence[Any], own: Sequence[str], known: Sequence[str]
     if len(set(kept)) < len(kept) or not kept:
         raise ConfigError(f"dataset.classes={list(kept)}: names at least one class, and none twice")
     return kept
+
+
+def renamed(names: Sequence[Any] | Mapping[Any, Any] | None, own: Sequence[str], partly: bool) -> dict[str, str]:
+    """What `dataset.names` calls each class: a list in the order of a dataset's `own`, or by what they are there.
+
+    partly: whether names of classes that are not there are left, as where some data are only measured. Raises
+    ConfigError for other names than there are classes, or two alike.
+    """
+    if names is None:
+        return {}
+    if not own or set(own) == {""}:
+        raise ConfigError(f"dataset.names={_listed(names)}: the dataset has no classes; leave it null")
+    if not isinstance(names, Mapping) and len(names) != len(own):
+        there = f"there are {len(own)} classes ({shortened(own, 8)})"
+        raise ConfigError(f"dataset.names={_listed(names)}: names {len(names)}, {there}; one for each, in this order")
+    pairs = names.items() if isinstance(names, Mapping) else zip(own, names, strict=True)
+    called = {nfc(str(old)): nfc(str(new)) for old, new in pairs}
+    if (strange := [old for old in called if old not in own]) and not partly:
+        raise ConfigError(unknown("dataset.names", strange[0], own))
+    shown = [called.get(name, name) for name in own]
+    if twice := [name for name in shown if shown.count(name) > 1]:
+        raise ConfigError(f"dataset.names={_listed(names)}: two classes would be called {twice[0]}; name them apart")
+    return called
+
+
+def _listed(names: Sequence[Any] | Mapping[Any, Any]) -> str:
+    return shortened(
+        [f"{old}: {new}" for old, new in names.items()] if isinstance(names, Mapping) else list(map(str, names))
+    )
 
 
 def _means(name: str, value: Any) -> bool:

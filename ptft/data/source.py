@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, NamedTuple, TypedDict
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ptft.core import Examples, Source, Spec
 from ptft.data.examples import SplitExamples
-from ptft.data.labels import check_range, kept_classes, to_labels
+from ptft.data.labels import check_range, kept_classes, renamed, to_labels
 from ptft.data.splits import val_among
 from ptft.data.stratify import check_amounts, check_choices, check_enough, per_class, stratified_order, without_share
-from ptft.errors import ConfigError, DataError, reads_no_files, unknown
+from ptft.errors import ConfigError, DataError, reads_no_files, shortened, unknown
 
 OTHER_CLASS = -1
 """The label of an example whose class is none of the training split's, where `dataset.classes` says which to keep."""
@@ -46,6 +46,7 @@ class DividedSource(Source):
     test: a split or None; never the one that is trained on.
     limit, fraction, per_class: how much of the training part to use, at most one of them; stratified by class.
     classes: names of the classes to keep, in the order of the labels they get.
+    names: what classes are called, in the order of the dataset's own, or by these.
     download: whether missing files are fetched.
     on_error: "raise" or "skip" unreadable files.
     divide_by: what says where an example goes in a dataset, or a split, that is to be divided: "name", what the example
@@ -80,6 +81,7 @@ class DividedSource(Source):
         fraction: float | None = None,
         per_class: int | None = None,
         classes: Sequence[str] | None = None,
+        names: Sequence[str] | Mapping[Any, str] | None = None,
         download: bool = True,
         on_error: str = "raise",
         divide_by: str = "order",
@@ -90,7 +92,7 @@ class DividedSource(Source):
         self.root = None if root is None else Path(os.path.expanduser(root))
         self.like, self.whole, self.train, self.val, self.test = like, whole, train, val, test
         self.limit, self.fraction, self.per_class = limit, fraction, per_class
-        self.classes = None if classes is None else tuple(classes)
+        self.classes, self.called = None if classes is None else tuple(classes), names
         self.download, self.on_error, self.divide_by, self.seed = download, on_error, divide_by, seed
         self.left_out, self.unusable = dict[str, str](), list[tuple[str, str]]()
         self._raw, self._made = dict[str, SplitExamples](), dict[str, Examples | None]()
@@ -276,25 +278,14 @@ class DividedSource(Source):
         if self.classes is not None:
             known = self.like.classes if self.whole and self.like is not None else ()
             self.classes = kept_classes(self.classes, self.own_classes, known)
+        if called := renamed(self.called, self.own_classes, self.whole):
+            self.called, self.settled = called, {**self.settled, "names": called}
+            self.note(f"classes are called: {shortened([f'{old} {new}' for old, new in called.items()], 8)}")
+
+    def class_names(self) -> tuple[str, ...]:
+        """Of the classes that are kept, as they are called."""
+        called = self.called if isinstance(self.called, Mapping) else {}
+        return tuple(called.get(name, name) for name in self.classes or self.own_classes)
 
     def _where(self) -> str:
         return type(self).__name__ if self.root is None else f"dataset.root={self.root}"
-
-
-class Shared(TypedDict, total=False):
-    """The keys of every dataset; `ptft.data.source.DividedSource` says what they mean."""
-
-    root: str | Path | None
-    train: str
-    val: str | float | None
-    test: str | None
-    limit: int | None
-    fraction: float | None
-    per_class: int | None
-    classes: Sequence[str] | None
-    download: bool
-    on_error: str
-    divide_by: str
-    seed: int
-    like: Spec | None
-    whole: bool

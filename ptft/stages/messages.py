@@ -19,6 +19,9 @@ from ptft.runtime.device import device_name
 from ptft.runtime.paths import short
 from ptft.train.every import TIMES
 
+CLASSES = 8
+"""So many are listed with their counts."""
+
 
 def header(r: Run, out: Console, folder: Path | None) -> None:
     """What, on what, how big, where; and every decision that was made for the user."""
@@ -29,6 +32,7 @@ def header(r: Run, out: Console, folder: Path | None) -> None:
         {
             "model": f"{model_name(cfg)}, {_parameters(r)}",
             "data": f"{cfg.names.dataset}: {_data(r)}",
+            "classes": _classes(r),
             "input": input_of(r.inputs.source.spec, r.inputs.origin),
             "objective": f"{cfg.names.objective}; {_learning(r)}",
             "budget": _budget(r),
@@ -57,6 +61,18 @@ def _parameters(r: Run) -> str:
 def _data(r: Run) -> str:
     sizes = ", ".join(f"{len(found):,} {name}" for name, found in r.inputs.splits.items())
     return f"{sizes}; {examples_of(r.inputs.source.spec)}"
+
+
+def _classes(r: Run) -> str:
+    """How many training examples each class has: "cat 120, dog 80"; of many classes the first."""
+    labels, names = r.inputs.splits["train"].labels, r.inputs.source.spec.classes
+    if r.inputs.source.spec.target != "class" or labels is None or not names:
+        return ""
+    counts = labels.bincount(minlength=len(names)).tolist()
+    first = [f"{name} {count:,}" for name, count in zip(names[:CLASSES], counts[:CLASSES], strict=True)]
+    rest = len(names) - CLASSES
+    more = f" and {rest:,} more; {min(counts):,} to {max(counts):,} each" if rest > 0 else ""
+    return f"{', '.join(first)}{more} (train)"
 
 
 def examples_of(spec: Spec) -> str:

@@ -19,7 +19,8 @@ from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.clips import Clip, Span, shown
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
 from ptft.data.folders import Media
-from ptft.data.source import DividedSource, Shared
+from ptft.data.own.keys import Shared
+from ptft.data.source import DividedSource
 from ptft.data.stratify import numbers
 from ptft.errors import ConfigError, DataError
 
@@ -153,7 +154,7 @@ class AudioSource(DividedSource):
             self._check_transcripts()
         self.check()
         shape = audio_reader.shape(self._choose_rate(rate), self._choose_seconds())
-        kept = self.classes or self.own_classes
+        kept = self.class_names()
         if units is None:
             self.spec = Spec("audio", shape, "class", kept)
         else:
@@ -189,9 +190,9 @@ class AudioSource(DividedSource):
         return digest.hexdigest()[:16]
 
     def _check_transcripts(self) -> None:
-        for key in ("classes", "per_class"):
-            if getattr(self, key) is not None:
-                raise ConfigError(f"dataset.{key}={getattr(self, key)}: transcripts have no classes; leave it null")
+        for key, value in (("classes", self.classes), ("per_class", self.per_class), ("names", self.called)):
+            if value is not None:
+                raise ConfigError(f"dataset.{key}={value}: transcripts have no classes; leave it null")
 
     def _choose_rate(self, own: int) -> int:
         if self.rate is not None or self.like is None:

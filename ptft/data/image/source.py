@@ -13,7 +13,8 @@ import torch
 from ptft.core import Examples, Spec
 from ptft.data.examples import MemoryExamples, OnDemandExamples, Resized
 from ptft.data.image import reader as image_reader
-from ptft.data.source import DividedSource, Part, Shared
+from ptft.data.own.keys import Shared
+from ptft.data.source import DividedSource, Part
 from ptft.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class ImageSource(DividedSource):
         if self.like is not None and self.like.mean:
             mean, std = self.like.mean, self.like.std
         shape = image_reader.shape(height_width, count, **self._choose_fitting(fit, height_width == size))
-        kept = self.classes or self.own_classes
+        kept = self.class_names()
         target, kept = ("none", ()) if kept == (NO_CLASS,) else ("class", kept)
         self.spec = Spec("image", shape, target, kept, self._typed("mean", mean, count), self._typed("std", std, count))
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ptft.data.source import DividedSource, Shared
+from ptft.data.own.keys import Shared
+from ptft.data.source import DividedSource
 from ptft.data.stratify import numbers
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.reader import choose_tokenizer, text_spec
@@ -75,19 +76,19 @@ class TextSource(DividedSource):
             split = f"{self.train} split" if self.whole else f"train split ({self.train})"
             raise DataError(f"{self._where()}: the {split} holds no {self.noun}, or too few")
         self.tokenizer = choose_tokenizer(self.wanted, self.vocabulary, texts, self.like, default="bpe")
-        self.spec = text_spec(self.tokenizer, self.length, target, self.classes or self.own_classes, **shape)
+        self.spec = text_spec(self.tokenizer, self.length, target, self.class_names(), **shape)
 
     @abstractmethod
     def load(self, split: str) -> TextExamples:
         """All examples of one of the dataset's own splits, tokenised."""
 
     def check(self) -> None:
-        super().check()
-        for key in ("classes", "per_class"):
-            if self.target != "class" and getattr(self, key) is not None:
+        for key, value in (("classes", self.classes), ("per_class", self.per_class), ("names", self.called)):
+            if self.target != "class" and value is not None:
                 raise ConfigError(
                     f"dataset.{key}: is for datasets with a class per example, this one has a {self.target}"
                 )
+        super().check()
 
     def groups(self, split: str) -> Tensor:
         if self.target == "class":

@@ -1,0 +1,29 @@
+"""The keys that every dataset has, of one's own or published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from ptft.core import Spec
+
+
+class Shared(TypedDict, total=False):
+    """The keys of every dataset; `ptft.data.source.DividedSource` says what they mean."""
+
+    root: str | Path | None
+    train: str
+    val: str | float | None
+    test: str | None
+    limit: int | None
+    fraction: float | None
+    per_class: int | None
+    classes: Sequence[str] | None
+    names: Sequence[str] | Mapping[Any, str] | None
+    download: bool
+    on_error: str
+    divide_by: str
+    seed: int
+    like: Spec | None
+    whole: bool
