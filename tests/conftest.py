@@ -108,5 +108,10 @@ def status(folder: Path) -> dict:
     return json.loads((folder / "status.json").read_text())
 
 
+def transfer(folder: Path) -> dict:
+    """Every tensor that a run took from its checkpoint, or did not."""
+    return json.loads((folder / "transfer.json").read_text())
+
+
 def summary(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())

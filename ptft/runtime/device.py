@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import resource
 import sys
+from collections.abc import Iterable
 
 import torch
 
@@ -56,3 +57,33 @@ def peak_memory(device: torch.device) -> int:
 
 def versions() -> dict[str, str]:
     return {"ptft": ptft.__version__, "torch": str(torch.__version__), "python": platform.python_version()}
+
+
+LIBRARIES = (
+    "numpy",
+    "torchvision",
+    "torchaudio",
+    "timm",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "huggingface_hub",
+    "datasets",
+    "pyarrow",
+    "PIL",
+    "soundfile",
+    "soxr",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "hydra",
+    "omegaconf",
+)
+"""Modules whose versions may change a result."""
+
+
+def imported(others: Iterable[str] = ()) -> dict[str, str]:
+    """The versions of those libraries, and of other modules, that this process has imported."""
+    modules = {name: sys.modules[name] for name in (*LIBRARIES, *others) if name in sys.modules}
+    found = {name: getattr(module, "__version__", None) for name, module in modules.items()}
+    return {name: str(version) for name, version in found.items() if version}

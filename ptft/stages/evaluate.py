@@ -15,10 +15,11 @@ from ptft.data.labels import Renumbered
 from ptft.errors import DataError, shortened
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
-from ptft.runtime.device import device_name, find_device, peak_memory, tf32, versions
+from ptft.runtime.device import device_name, find_device, peak_memory, tf32
 from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
 from ptft.stages import messages, predictions
+from ptft.stages.provenance import provenance
 from ptft.stages.summary import write_tables
 from ptft.train.loop import evaluate
 
@@ -70,7 +71,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         "metrics": {split: metrics},
         "peak_memory_bytes": peak_memory(device),
         "parent": checkpoint.parent,
-        "versions": versions(),
+        **provenance(job, folder.path),
     }
     write_json(folder.path / "summary.json", summary)
     out.block("evaluate done", messages.results({split: metrics}), "green")

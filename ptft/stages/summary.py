@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ptft.builders.run import Run
 from ptft.config.config import model_name
+from ptft.config.resolve import Job
 from ptft.core import Spec, Table
 from ptft.loggers.jsonl import write_table
-from ptft.runtime.device import peak_memory, versions
+from ptft.runs.folder import write_json
+from ptft.runtime.device import peak_memory
+from ptft.stages.provenance import provenance
 from ptft.train.flops import flops_per_example
 
 Metrics = dict[str, dict[str, float]]
 """Split -> name -> value."""
 
 
-def summarise(r: Run, status: str, metrics: Metrics) -> dict[str, Any]:
-    """Plain data; every key is there at an interruption too."""
+def summarise(r: Run, job: Job, folder: Path, status: str, metrics: Metrics) -> dict[str, Any]:
+    """Plain data; every key is there at an interruption too. Of tensors it has counts, `transfer.json` the names."""
     t, names, p = r.training, r.cfg.names, r.training.progress
     return {
         "stage": names.stage,
@@ -44,9 +48,26 @@ def summarise(r: Run, status: str, metrics: Metrics) -> dict[str, Any]:
         "best": {**t.monitor, "value": p.best, "step": p.best_step},
         "checkpoints": {"best": "checkpoints/best.pt", "last": "checkpoints/last.pt"},
         "parent": r.parent,
-        "transfer": r.transfer,
-        "versions": versions(),
+        "transfer": _counts(r.transfer),
+        "data": {
+            "fingerprint": r.inputs.fingerprint,
+            "examples": {split: len(examples) for split, examples in r.inputs.splits.items()},
+        },
+        **provenance(job, folder),
     }
+
+
+def write(folder: Path, summary: Mapping[str, Any], r: Run) -> None:
+    """summary.json, and transfer.json where weights were handed over. Raises StorageError."""
+    if r.transfer:
+        write_json(folder / "transfer.json", r.transfer)
+    write_json(folder / "summary.json", summary)
+
+
+def _counts(transfer: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if transfer is None:
+        return None
+    return {kind: {**found, "tensors": len(found["tensors"])} for kind, found in transfer.items()}
 
 
 def described(spec: Spec) -> dict[str, Any] | None:

@@ -17,16 +17,17 @@ from ptft.checkpoint.load import held_by
 from ptft.checkpoint.transfer import check_finite
 from ptft.config.resolve import Job
 from ptft.data.loader import Loader
-from ptft.errors import DataError, Interrupted
+from ptft.errors import DataError, Interrupted, first_line
+from ptft.loggers import curves
 from ptft.loggers.console import Console, ConsoleLogger
 from ptft.loggers.jsonl import JsonlLogger, cut_metrics
 from ptft.loggers.logger import Loggers
-from ptft.runs.folder import RunFolder, write_json
+from ptft.runs.folder import RunFolder
 from ptft.runtime.device import versions
 from ptft.runtime.paths import short
 from ptft.runtime.signals import CODES, on_signal
 from ptft.stages import messages, predictions
-from ptft.stages.summary import Metrics, summarise
+from ptft.stages.summary import Metrics, summarise, write
 from ptft.train.loop import evaluate, fit, train_step
 from ptft.train.watch import FiniteCheck
 
@@ -54,8 +55,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
             writer.wait()
             folder.began = built.training.progress.step > 0 or built.training.stop is not None
         if built.training.stop:
-            raise _interrupted(built, folder)
-        return {"metrics": _finish(built, out, loggers, folder, train)}
+            raise _interrupted(built, job, folder)
+        return {"metrics": _finish(built, job, out, loggers, folder, train)}
 
 
 def _loggers(r: Run, out: Console, folder: RunFolder) -> Loggers:
@@ -144,17 +145,17 @@ def _save(r: Run, folder: RunFolder, writer: checkpoint_file.Writer, *, better: 
     writer.submit(*jobs, *([partial(checkpoint_file.link, last, best)] if t.val is None else []))
 
 
-def _interrupted(r: Run, folder: RunFolder) -> Interrupted:
+def _interrupted(r: Run, job: Job, folder: RunFolder) -> Interrupted:
     signal = r.training.stop
     assert signal
-    write_json(folder.path / "summary.json", summarise(r, "interrupted", {}))
+    write(folder.path, summarise(r, job, folder.path, "interrupted", {}), r)
     command = f"ptft resume={short(folder.path)}"
     return Interrupted(
         f"{signal} at step {r.training.progress.step}; the state is saved, continue with: {command}", CODES[signal]
     )
 
 
-def _finish(r: Run, out: Console, loggers: Loggers, folder: RunFolder, train: dict[str, float]) -> Metrics:
+def _finish(r: Run, job: Job, out: Console, loggers: Loggers, folder: RunFolder, train: dict[str, float]) -> Metrics:
     """Measure the best weights on the held-out splits, write the summary, say the result."""
     t, best = r.training, folder.checkpoints / "best.pt"
     if not best.exists():
@@ -180,8 +181,17 @@ def _finish(r: Run, out: Console, loggers: Loggers, folder: RunFolder, train: di
             **metrics["test"],
         }
         loggers.log({**row, "seconds": round(t.progress.seconds, 3)})
-    summary = summarise(r, "finished", metrics)
-    write_json(folder.path / "summary.json", summary)
+    summary = summarise(r, job, folder.path, "finished", metrics)
+    write(folder.path, summary, r)
+    _draw_curves(r, out, folder)
     loggers.finished(summary)
     messages.closing(r, out, folder.path, summary)
     return metrics
+
+
+def _draw_curves(r: Run, out: Console, folder: RunFolder) -> None:
+    """curves.png; a picture is not worth a run, whatever its drawing meets."""
+    try:
+        curves.write(folder.path, r.training.monitor["metric"])
+    except Exception as error:
+        out.say(f"curves.png: can't be drawn ({first_line(error)}); the run goes on without it", "yellow")

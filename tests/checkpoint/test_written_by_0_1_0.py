@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.conftest import refused, rows, status, summary
+from tests.conftest import refused, rows, status, summary, transfer
 
 OLD = Path(__file__).parent / "written_by_0_1_0"
 EXPECTED = json.loads((OLD / "expected.json").read_text())
@@ -161,8 +161,8 @@ def test_its_answers_are_what_they_were(ptft, tmp_path, name):
 def test_a_new_task_starts_from_it(ptft, tmp_path, name, task):
     done = ptft("stage=finetune", f"ckpt={OLD / name}", *task, "train.steps=2", "hydra.run.dir=tuned")
     assert done.code == 0, done.text
-    assert summary(tmp_path / "tuned")["transfer"]["loaded"]["parameters"] > 0
-    assert not summary(tmp_path / "tuned")["transfer"]["resized"]["tensors"]
+    assert transfer(tmp_path / "tuned")["loaded"]["parameters"] > 0
+    assert not transfer(tmp_path / "tuned")["resized"]["tensors"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from torchvision import models
 from ptft.checkpoint import file as checkpoint_file
 from ptft.checkpoint.load import open_checkpoint
 from ptft.errors import CheckpointError
-from tests.conftest import contents, refused, status, summary
+from tests.conftest import contents, refused, status, summary, transfer
 
 SMALL = ("train.steps=2", "dataset.limit=40", "hydra.run.dir=tuned")
 MODEL = ("model=cnn", "model.width=16", "model.channels=[4,8]")
@@ -46,7 +46,7 @@ def test_row_4_another_number_of_classes(ptft, tmp_path, run):
     result = ptft("stage=finetune", "ckpt=run", five, *SMALL, "optimizer.lr=1e-12")
     assert result.code == 0, result.text
     assert "10 classes there (0, 1, 2, …, 9), 5 here (0, 1, 2, 3, 4)" in result.out
-    moved = summary(tmp_path / "tuned")["transfer"]
+    moved = transfer(tmp_path / "tuned")
     assert moved["loaded"]["parameters"] == sum(value.numel() for value in backbone(run).values())
     assert moved["reinitialised"] == {"parameters": 85, "tensors": {"head.weight": 80, "head.bias": 5}}
     assert moved["ignored"]["tensors"] == {"head.weight": 160, "head.bias": 10}
@@ -240,7 +240,7 @@ def test_row_41_honest_weights_from_elsewhere(ptft, tmp_path, run, how):
     small = (*SMALL, "dataset.size=28", "optimizer.lr=1e-12")
     result = ptft("stage=finetune", f"ckpt={path}", *MODEL, *small)
     assert result.code == 0, result.text
-    moved = summary(tmp_path / "tuned")["transfer"]
+    moved = transfer(tmp_path / "tuned")
     assert moved["loaded"]["tensors"] == {name: value.numel() for name, value in backbone(run).items()}
     assert moved["ignored"]["tensors"] == ({"fc.weight": 3} if how == "module." else {})
     assert "loaded" in result.out
@@ -272,7 +272,7 @@ def test_row_41_torchvisions_own_weights(ptft, tmp_path):
     ):
         result = ptft("stage=finetune", *typed, *run, f"hydra.run.dir={number}")
         assert result.code == 0, result.text
-        moved = summary(tmp_path / str(number))["transfer"]
+        moved = transfer(tmp_path / str(number))
         assert set(moved["reinitialised"]["tensors"]) == {"head.weight", "head.bias"}
         kept = backbone(tmp_path / str(number))["backbone.net.features.0.0.weight"]
         assert torch.allclose(kept, net.features[0][0].weight, atol=1e-6)

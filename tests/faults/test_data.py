@@ -14,7 +14,7 @@ from ptft.core import Spec
 from ptft.data.image import cifar
 from ptft.data.image import reader as image_reader
 from ptft.data.image.torchvision import sample
-from tests.conftest import contents, refused, rows, status, summary
+from tests.conftest import contents, refused, rows, status, summary, transfer
 
 RUN = ("hydra.run.dir=run", "train.steps=2", "train.every.log=1", "model.width=16", "model.channels=[4,8]")
 TRAIN = ("stage=pretrain", "dataset=image_folder", "dataset.root=photos", *RUN)
@@ -258,7 +258,7 @@ def test_row_25_a_finetune_fits_the_first_convolution_to_the_channels_typed(ptft
     data = ("dataset=image_folder", "dataset.root=grey", "dataset.channels=1", "train.steps=2")
     tuned = ptft("stage=finetune", "ckpt=colour", *data, "hydra.run.dir=grey_run", "optimizer.lr=1e-12")
     assert tuned.code == 0, tuned.text
-    assert summary(grey_and_colour / "grey_run")["transfer"]["resized"]["tensors"] == {"backbone.conv1.weight": 36}
+    assert transfer(grey_and_colour / "grey_run")["resized"]["tensors"] == {"backbone.conv1.weight": 36}
     weights = [
         checkpoint_file.read(grey_and_colour / run / "checkpoints" / "best.pt")[0]["weights"]["backbone.conv1.weight"]
         for run in ("colour", "grey_run")

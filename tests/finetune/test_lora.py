@@ -11,7 +11,7 @@ from ptft.checkpoint import file as checkpoint_file
 from ptft.errors import ConfigError
 from ptft.finetune import lora
 from ptft.models.layers.attention import vit_block
-from tests.conftest import refused, rows, summary
+from tests.conftest import refused, rows, summary, transfer
 
 
 class Net(nn.Module):
@@ -156,7 +156,7 @@ def test_a_run_leaves_plain_weights_that_evaluate_and_start_others(ptft, pretrai
     assert found["loss"] == pytest.approx(last["loss"], rel=1e-4)
     again = ptft("stage=finetune", "ckpt=run", *SMALL, "finetune.head=keep", "hydra.run.dir=again")
     assert again.code == 0, again.text
-    assert summary(tmp_path / "again")["transfer"]["ignored"]["tensors"] == {}
+    assert transfer(tmp_path / "again")["ignored"]["tensors"] == {}
 
 
 @pytest.mark.parametrize("objective", ["byol", "dino"])

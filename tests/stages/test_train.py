@@ -35,6 +35,10 @@ TOP = {
     "checkpoints",
     "parent",
     "transfer",
+    "data",
+    "command",
+    "cwd",
+    "git_commit",
     "versions",
 }
 SMALLER = ["model.channels=[8,16]", "model.width=64"]
@@ -92,7 +96,8 @@ def test_a_finetune_takes_the_backbone_and_says_so(ptft, pretrained, tmp_path):
     assert summary["model"] == "cnn"
     assert summary["parent"]["path"] == str(pretrained / "checkpoints" / "best.pt")
     assert summary["parent"]["run"] == str(pretrained)
-    transfer = summary["transfer"]
+    transfer = read(tmp_path / "run", "transfer.json")
+    assert summary["transfer"]["reinitialised"] == {**transfer["reinitialised"], "tensors": 2}
     assert set(transfer["reinitialised"]["tensors"]) == {"head.weight", "head.bias"}
     assert sum(transfer[kind]["parameters"] for kind in ("loaded", "reinitialised")) == summary["parameters"]
     assert f"{transfer['loaded']['parameters']:,} values" in done.out

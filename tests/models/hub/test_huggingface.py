@@ -10,7 +10,7 @@ import transformers
 
 from ptft.models.hub.huggingface import HuggingFace, public_options, public_weights
 from ptft.models.hub.huggingface_text import second
-from tests.conftest import refused, summary
+from tests.conftest import refused, summary, transfer
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fine", "day", "what", "joy", "dull", "bore", "##s", "made"]
 
@@ -86,7 +86,7 @@ def test_public_weights_are_finetuned_and_the_checkpoint_needs_the_folder_no_mor
     assert done.code == 0, done.text
     found = summary(Path("run"))
     assert found["metrics"]["val"]["accuracy"] == 1
-    assert found["transfer"]["reinitialised"]["tensors"].keys() == {"head.weight", "head.bias"}
+    assert transfer(Path("run"))["reinitialised"]["tensors"].keys() == {"head.weight", "head.bias"}
     for file in moved.iterdir():
         file.unlink()
     Path("new.txt").write_text("a fine day\n")

@@ -13,7 +13,7 @@ import transformers
 from ptft.core import Spec
 from ptft.data.audio import reader as audio_reader
 from ptft.models.hub.huggingface import HuggingFace, public_options, public_weights
-from tests.conftest import refused, summary
+from tests.conftest import refused, transfer
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 WAVES = {
@@ -171,7 +171,7 @@ def test_public_weights_are_finetuned_at_their_rate_and_the_checkpoint_needs_the
     shutil.copytree(folders[name], "gone")
     done = ptft("stage=finetune", "ckpt=huggingface:gone", *TONES, "finetune.layer_decay=0.9", "hydra.run.dir=run")
     assert done.code == 0, done.text
-    moved = summary(Path("run"))["transfer"]
+    moved = transfer(Path("run"))
     assert len(moved["loaded"]["tensors"]) == len(loaded(folders[name]).state_dict())
     assert moved["reinitialised"]["tensors"].keys() == {"head.weight", "head.bias"}
     assert moved["ignored"]["tensors"] == {}

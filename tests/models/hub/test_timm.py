@@ -23,7 +23,7 @@ from ptft.models.hub.timm import TimmBackbone, public_weights
 from ptft.models.layers.positions import resize_positions
 from ptft.objectives.supervised.classify import Classify
 from ptft.optim.param_groups import parameter_groups
-from tests.conftest import refused, summary
+from tests.conftest import refused, transfer
 
 SMALLEST = ["test_vit", "test_vit2", "test_resnet", "test_convnext", "test_efficientnet", "test_mambaout"]
 FAMILIES = [
@@ -256,12 +256,12 @@ def test_a_finetune_from_timms_weights_at_its_own_size_and_at_another(ptft, offl
     start = ("stage=finetune", "ckpt=timm:test_vit", *TINY)
     whole = ptft(*start, "finetune.layer_decay=0.75", "model.drop_path=0.1", "hydra.run.dir=whole")
     assert whole.code == 0, whole.text
-    moved = summary(tmp_path / "whole")["transfer"]
+    moved = transfer(tmp_path / "whole")
     assert set(moved["reinitialised"]["tensors"]) == {"head.weight", "head.bias"}
     assert moved["resized"]["tensors"] == moved["ignored"]["tensors"] == {}
     grey = ptft(*start, "dataset.size=32", "dataset.channels=1", "finetune.train=last:2", "hydra.run.dir=grey")
     assert grey.code == 0, grey.text
-    resized = summary(tmp_path / "grey")["transfer"]["resized"]["tensors"]
+    resized = transfer(tmp_path / "grey")["resized"]["tensors"]
     assert set(resized) == {"backbone.net.pos_embed", "backbone.net.patch_embed.proj.weight"}
     again = ptft("stage=evaluate", "ckpt=grey", "split=train")
     assert again.code == 0, again.text
@@ -273,7 +273,7 @@ def test_a_file_of_timms_names_starts_a_finetune(ptft, tmp_path: Path) -> None:
     model = ("model=timm", "model.name=test_resnet", "dataset.channels=3")
     result = ptft("stage=finetune", "ckpt=own.pth", *model, *TINY, "hydra.run.dir=run")
     assert result.code == 0, result.text
-    assert set(summary(tmp_path / "run")["transfer"]["ignored"]["tensors"]) == {"fc.weight", "fc.bias"}
+    assert set(transfer(tmp_path / "run")["ignored"]["tensors"]) == {"fc.weight", "fc.bias"}
 
 
 @pytest.mark.parametrize(("size", "grid"), [((64, 64), (4, 4)), ((64, 256), (4, 16)), ((32, 128), (2, 8))])
@@ -308,7 +308,7 @@ def test_a_finetune_knows_the_grid_of_the_run_before(ptft, tmp_path: Path) -> No
     assert done.code == 0, done.text
     done = ptft("stage=finetune", "ckpt=wide", *common[3:], "dataset.size=[64,64]", "hydra.run.dir=square")
     assert done.code == 0, done.text
-    assert set(summary(Path("square"))["transfer"]["resized"]["tensors"]) == {"backbone.net.pos_embed"}
+    assert set(transfer(Path("square"))["resized"]["tensors"]) == {"backbone.net.pos_embed"}
     old, new = (open_checkpoint(run, "ckpt").weights["backbone.net.pos_embed"] for run in ("wide", "square"))
     wanted = resize_positions(old[0, 1:].view(2, 8, -1), (4, 4)).flatten(0, 1)
     torch.testing.assert_close(new[0, 1:], wanted, atol=1e-5, rtol=0)
