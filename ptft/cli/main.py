@@ -182,7 +182,8 @@ def _job(planned: list[Job]) -> dict[str, Any]:
     """One job of a sweep, as Hydra launches it; what was resolved before is what counts, not its own composition."""
     launched = HydraConfig.get()
     number = int(launched.job.num)
-    terminal.say(f"\n[{number + 1}/{len(planned)}] {' '.join(planned[number].overrides.texts)}")
+    if not planned[number].config.quiet:
+        terminal.say(f"\n[{number + 1}/{len(planned)}] {' '.join(planned[number].overrides.texts)}")
     status = sweep.run_job(Path(launched.sweep.dir), number, planned[number], Path(launched.runtime.output_dir))
     if status["exit_code"] in signals.CODES.values():
         raise Interrupted("stopped", status["exit_code"])

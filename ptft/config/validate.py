@@ -41,6 +41,7 @@ RULES: dict[str, Rule] = {
     "precision": one_of("auto", "fp32", "bf16", "fp16"),
     "seed": WHOLE,
     "dry_run": FLAG,
+    "quiet": FLAG,
     "split_overlap": one_of("refuse", "allow"),
     "trusted": NAMES,
     "train.epochs": optional(COUNT),

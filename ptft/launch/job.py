@@ -38,7 +38,8 @@ def execute(job: Job, folder: RunFolder | None, *, quiet: bool = False) -> dict[
     """
     from ptft.loggers.console import Console
 
-    report = Console(folder.path if folder else None, quiet=quiet)
+    brief = job.config.quiet and not job.config.dry_run  # whose plan is the result
+    report = Console(folder.path if folder else None, quiet=quiet, brief=brief)
     base = {"stage": job.config.names.stage, "overrides": list(job.overrides.texts)}
     before = read_json(folder.path / "status.json") if folder and job.config.resume else {}
     began = time.perf_counter()
