@@ -181,7 +181,8 @@ def _job(planned: list[Job], swept: list[str]) -> dict[str, Any]:
     launched = HydraConfig.get()
     number, folder = int(launched.job.num), Path(launched.sweep.dir)
     status = sweep.run_job(folder, number, planned[number], Path(launched.runtime.output_dir))
-    terminal.say(ranking.line(folder, number, planned, swept, status))
+    if not planned[number].config.quiet:
+        terminal.say(ranking.line(folder, number, planned, swept, status))
     if status["exit_code"] in signals.CODES.values():
         raise Interrupted("stopped", status["exit_code"])
     return status

@@ -17,7 +17,7 @@ from ptft.config import compose, documented, mistakes, yaml_files
 from ptft.config.overrides import Overrides, unlisted
 from ptft.config.rules import rules
 
-EVERYWHERE = ("stage", "experiment", "resume")
+EVERYWHERE = ("stage", "experiment", "resume", "ckpt", "quiet")
 BUILT = ("model", "dataset", "objective", "optimizer", "schedule", "logger")
 """Nodes whose keys are a class's options: it is asked whether it has one that is added with `+`."""
 

@@ -41,6 +41,7 @@ FREE_ON_RESUME = (
     "trusted",
     "resume",
     "logger",
+    "quiet",
 )
 """Keys (and what is below them) that may change when a run is continued."""
 

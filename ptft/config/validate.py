@@ -42,6 +42,7 @@ RULES: dict[str, Rule] = {
     "seed": WHOLE,
     "dry_run": FLAG,
     "predictions": one_of("csv", "parquet", "none"),
+    "quiet": FLAG,
     "split_overlap": one_of("refuse", "allow"),
     "trusted": NAMES,
     "train.epochs": optional(COUNT),

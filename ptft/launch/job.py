@@ -50,7 +50,9 @@ def execute(
     """
     from ptft.loggers.console import Console
 
-    report = Console(folder.path if folder else None, quiet=quiet or brief, bar=brief)
+    alone = job.config.quiet and not job.config.dry_run  # the result, which of a dry run is its plan
+    bar = brief and not job.config.quiet
+    report = Console(folder.path if folder else None, quiet=quiet or brief, bar=bar, brief=alone)
     base = {"stage": job.config.names.stage, "overrides": list(job.overrides.texts)}
     before = read_json(folder.path / "status.json") if folder and job.config.resume else {}
     began = time.perf_counter()

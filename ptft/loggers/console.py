@@ -9,26 +9,22 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.panel import Panel
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table as RichTable
 
+from ptft.loggers.bar import Bar
 from ptft.loggers.logger import Logger
 from ptft.loggers.rarer import Rarer
 from ptft.runtime.terminal import Writer, safe, visible
 
 SHARES = ("accuracy", "top5", "macro_f1", "precision", "recall", "f1", "exact_match", "knn")
+RESULT = "green"
+"""The style of the block that says what came out."""
 SHOWN = ("loss", "accuracy")
 """Metrics with a column of their own in the table of epochs; the others go to metrics.jsonl and the summary."""
 
@@ -39,15 +35,22 @@ class Console:
     What can't be written there, or only in part, is lost: neither a terminal that is gone nor a full disk ends a run.
     Control characters are shown and not obeyed.
 
-    quiet: nothing goes to the terminal, or with `bar` nothing but the bar of a training.
+    quiet: nothing goes to the terminal, or with `bar` nothing but the bar of a training. brief: nothing but the result
+    does, in plain lines. With NO_COLOR set there are no styles at all.
     """
 
-    def __init__(self, folder: Path | None = None, *, quiet: bool = False, bar: bool = False) -> None:
+    def __init__(
+        self, folder: Path | None = None, *, quiet: bool = False, bar: bool = False, brief: bool = False
+    ) -> None:
         output = cast("IO[str]", safe(sys.stdout))
-        self.terminal = RichConsole(file=output, highlight=False, emoji=False, soft_wrap=True, quiet=quiet)
+        colors: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+        self.terminal = RichConsole(
+            file=output, highlight=False, emoji=False, soft_wrap=True, quiet=quiet, color_system=colors
+        )
         draws = self.terminal.is_terminal and os.environ.get("TERM") != "dumb"
-        self.live = draws and not quiet
-        self.bar_on = RichConsole(file=output, emoji=False) if draws and bar else self.terminal if self.live else None
+        self.brief, self.live = brief, draws and not (quiet or brief)
+        beside = RichConsole(file=output, emoji=False, color_system=colors) if draws and bar else None
+        self.bar_on = beside or (self.terminal if self.live else None)
         self.path = folder / "run.log" if folder else None
         self.file = Writer(None)
         self.incomplete = False
@@ -72,17 +75,19 @@ class Console:
         self.incomplete = True
         self._print(f"{self.path}: can't be written ({getattr(error, 'strerror', error)}); the run goes on without it")
 
-    def _print(self, text: str, style: str = "") -> None:
+    def _print(self, text: str, style: str = "", *, result: bool = False) -> None:
+        if self.brief and not result:
+            return
         shown = escape(visible(text))
         self.terminal.print(f"[{style}]{shown}[/]" if style else shown)
 
-    def say(self, text: str, style: str = "") -> None:
-        """A line on the terminal and in run.log."""
+    def say(self, text: str, style: str = "", *, result: bool = False) -> None:
+        """A line on the terminal and in run.log. result: whether it is what was asked for, shown also if brief."""
         self.write(text)
-        self._print(text, style)
+        self._print(text, style, result=result)
 
     def block(self, title: str, rows: Mapping[str, str], style: str = "cyan") -> None:
-        """A panel of names and values on a terminal, a line for each elsewhere."""
+        """A panel of names and values on a terminal, a line for each elsewhere; that of a result is green."""
         title, rows = visible(title), {name: visible(value, lines=False) for name, value in rows.items()}
         lines = [f"{name:<10} {value}" for name, value in rows.items() if value]
         self.write("\n".join([title, *lines]))
@@ -102,9 +107,9 @@ class Console:
             )
         else:
             for line in [title, *(f"  {line}" for line in lines)]:
-                self._print(line)
+                self._print(line, result=style == RESULT)
 
-    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, result: bool = False) -> None:
         """A table: drawn on a terminal, aligned plain columns elsewhere."""
         title = visible(title)
         header, *rows = ([visible(str(cell), lines=False) for cell in row] for row in [header, *rows])
@@ -120,7 +125,7 @@ class Console:
             self.terminal.print(drawn)
         else:
             for line in [title, *lines]:
-                self._print(line.rstrip())
+                self._print(line.rstrip(), result=result)
 
     @contextlib.contextmanager
     def training(self, total: int | None, done: int) -> Iterator[None]:
@@ -157,32 +162,6 @@ class Console:
                 bar.stop()
 
 
-class Bar:
-    """A progress bar of optimizer steps with a line of numbers beside it; it redraws a few times a second at most."""
-
-    def __init__(self, terminal: RichConsole, total: int | None, done: int) -> None:
-        self.progress = Progress(
-            SpinnerColumn(),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            TimeRemainingColumn(),
-            console=terminal,
-            transient=True,
-        )
-        self.task = self.progress.add_task("", total=total, completed=done, numbers="")
-        self.progress.start()
-
-    def stop(self) -> None:
-        self.progress.stop()
-
-    def step(self, step: int) -> None:
-        self.progress.update(self.task, completed=step)
-
-    def show(self, numbers: str) -> None:
-        self.progress.update(self.task, numbers=numbers)
-
-
 class ConsoleLogger(Logger):
     """Logger of a training on the console: the bar or a line a log, and a row of the table of epochs an evaluation.
 
@@ -199,6 +178,7 @@ class ConsoleLogger(Logger):
         self.samples: int = progress["samples"]
         self.seconds: float = progress["seconds"]
         self.columns: list[str] = []
+        self.cells: list[tuple[str, str]] = []
         self.warned: set[str] = set()
         self.trains, self.evaluates = Rarer(), Rarer()
         self.said_rarer = False
@@ -248,16 +228,20 @@ class ConsoleLogger(Logger):
             self.console.say(f"step {row['step']}  epoch {row['epoch']}  val {numbers}")
 
     def _begin_table(self, metrics: Mapping[str, Any]) -> None:
+        """Its columns, of those of training as many as the terminal has room for; metrics.jsonl has them all."""
         shown = [*SHOWN, *([self.monitor] if self.monitor not in SHOWN else [])]
         self.columns = [name for name in shown if name in metrics]
+        cells = [(split, name) for split in ("train", "val") for name in self.columns]
+        while len(_head(cells)) + len(BEST) > self.console.terminal.width and cells[0][0] == "train":
+            cells.remove([cell for cell in cells if cell[0] == "train"][-1])
+        self.cells = cells
         if self.console.live:
-            head = [f"{split + ' ' + name:>16}" for split in ("train", "val") for name in self.columns]
-            self.console.say(f"{'step':>8} {'epoch':>6} {''.join(head)}", "dim")
+            self.console.say(_head(cells), "dim")
 
     def _add_to_table(self, train: Mapping[str, float], val: Mapping[str, Any], best: bool) -> None:
-        cells = [_cell(values.get(name)) for values in (train, val) for name in self.columns]
-        mark = "  best" if best else ""
-        self.console.say(f"{self.latest:>8} {val.get('epoch', ''):>6} {''.join(cells)}{mark}")
+        found = {"train": train, "val": val}
+        cells = [_cell(found[split].get(name), _width(split, name)) for split, name in self.cells]
+        self.console.say(f"{self.latest:>8} {val.get('epoch', ''):>6}{''.join(cells)}{BEST if best else ''}")
 
     def warn(self, text: str) -> None:
         """What an evaluation found wrong, once, however often it is found."""
@@ -270,8 +254,21 @@ def _numbers(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     return [f"{name} {row[name]:.4f}" for name in names if name in row]
 
 
-def _cell(value: float | None) -> str:
-    return f"{'' if value is None else f'{value:.4f}':>16}"
+BEST = "  best"
+
+
+def _head(cells: Sequence[tuple[str, str]]) -> str:
+    """The first line of the table of epochs. cells: split and metric of each of its columns."""
+    names = [f"{f'{split} {name}':>{_width(split, name)}}" for split, name in cells]
+    return f"{'step':>8} {'epoch':>6}{''.join(names)}"
+
+
+def _width(split: str, name: str) -> int:
+    return 2 + max(len(f"{split} {name}"), 8)
+
+
+def _cell(value: float | None, width: int) -> str:
+    return f"{'' if value is None else f'{value:.4f}':>{width}}"
 
 
 def duration(seconds: float) -> str:

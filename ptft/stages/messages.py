@@ -166,7 +166,7 @@ def next_command(cfg: Config, ckpt: str) -> str:
 
 def ending(out: Console, folder: Path, following: str) -> None:
     """The folder and the next command, on lines of their own, so that they can be copied whole."""
-    out.say(f"folder  {folder}")
+    out.say(f"folder  {folder}", result=True)
     out.say(f"next    {following}")
 
 

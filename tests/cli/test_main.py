@@ -122,10 +122,11 @@ def test_off_a_terminal_there_are_plain_lines_only(process, tmp_path):
     assert following.startswith("next    ptft stage=finetune ckpt=outputs/")
 
 
-def test_on_a_terminal_there_are_a_header_a_table_and_a_panel(tmp_path):
+def on_a_terminal(tmp_path, *arguments, **environment):
+    """What a command writes on a terminal, escapes included."""
     main, child = pty.openpty()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "100"}
-    arguments = [sys.executable, "-m", "ptft", *QUICK, "train.every.evaluate=2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **environment}
+    arguments = [sys.executable, "-m", "ptft", *arguments]
     running = subprocess.Popen(arguments, stdin=child, stdout=child, stderr=child, cwd=tmp_path, env=environment)
     os.close(child)
     shown = b""
@@ -139,7 +140,19 @@ def test_on_a_terminal_there_are_a_header_a_table_and_a_panel(tmp_path):
         shown += part
     assert running.wait(60) == 0
     os.close(main)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    return shown.decode()
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_on_a_terminal_there_are_a_header_a_table_and_a_panel(tmp_path, columns):
+    shown = on_a_terminal(tmp_path, *QUICK, "train.every.evaluate=2", COLUMNS=str(columns), NO_COLOR="1")
+    assert "\x1b[1m" not in shown
+    assert "\x1b[2m" not in shown
+    assert not re.search(r"\x1b\[[0-9;]+m", shown), "no styles at all"
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    table = [line for line in re.split(r"[\r\n]+", text) if re.match(r" +(step|\d+) ", line)]
+    assert any(line.endswith("  best") for line in table)
+    assert max(map(len, table)) <= columns
     for piece in (
         "╭─ ptft pretrain",
         "train loss",
@@ -152,6 +165,22 @@ def test_on_a_terminal_there_are_a_header_a_table_and_a_panel(tmp_path):
     log = next(tmp_path.glob("outputs/*/*/run.log")).read_text()
     assert "\x1b" not in log
     assert "pretrain done" in log
+
+
+def test_quiet_says_the_result_and_the_log_has_the_rest(ptft, tmp_path):
+    done = ptft(*QUICK, "quiet=true", "hydra.run.dir=run")
+    assert done.code == 0
+    assert done.err == ""
+    first, *_, last = done.out.splitlines()
+    assert (first, last) == ("pretrain done", f"folder  {tmp_path / 'run'}")
+    assert "test" in done.out
+    log = (tmp_path / "run" / "run.log").read_text()
+    assert "ptft pretrain" in log
+    assert "next    ptft stage=finetune" in log
+    again = ptft("resume=run", "train.steps=6", "quiet=false")
+    assert again.code == 0
+    assert "ptft resumed pretrain" in again.out
+    refused(ptft(*QUICK, "quiet=true", "seed=x"), 2, "seed=x")
 
 
 def test_nobody_reading_does_not_harm_the_run(tmp_path):

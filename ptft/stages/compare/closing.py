@@ -46,7 +46,7 @@ def close(
     if by:
         title = f"{description['dataset']}, {description['model']}, {len(design.seeds)} seeds, 95 % intervals"
         plot.save(plot.draw(design, rows, by, title), folder)
-        out.table(f"\n{design.baseline} and what is compared with it", *table.table(design, rows, by))
+        out.table(f"\n{design.baseline} and what is compared with it", *table.table(design, rows, by), result=True)
     _say(out, folder, answer, notes, failed)
     if by:
         messages.ending(out, folder, f"ptft stage=predict ckpt={short(best(design, rows, records, by))} input=FILES")
@@ -60,7 +60,7 @@ def _say(out: Console, folder: Path, answer: str, notes: list[str], failed: list
         out.say(note, "dim")
     for each in failed:
         out.say(f"{each['arm']}, {each['amount']:g}, seed {each['seed']} {each['status']}: {each['message']}", "red")
-    out.say(f"\n{answer}\n", "bold")
+    out.say(f"\n{answer}\n", "bold", result=True)
     out.say(f"picture {folder / 'compare.png'}")
 
 

@@ -22,7 +22,7 @@ from ptft.stages.compare.design import AMOUNTS, Design, digest
 from ptft.train.loop import evaluate, train_step
 from ptft.train.watch import FiniteCheck
 
-SAME = ("ckpt", "names", "stage", "trusted")
+SAME = ("ckpt", "names", "stage", "trusted", "quiet")
 """Keys of a configuration that change no result: what they name counts by itself."""
 
 

@@ -1,0 +1,32 @@
+"""The progress bar of a training on a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+
+class Bar:
+    """A progress bar of optimizer steps with a line of numbers beside it; it redraws a few times a second at most."""
+
+    def __init__(self, terminal: RichConsole, total: int | None, done: int) -> None:
+        self.progress = Progress(
+            SpinnerColumn(),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(),
+            console=terminal,
+            transient=True,
+        )
+        self.task = self.progress.add_task("", total=total, completed=done, numbers="")
+        self.progress.start()
+
+    def stop(self) -> None:
+        self.progress.stop()
+
+    def step(self, step: int) -> None:
+        self.progress.update(self.task, completed=step)
+
+    def show(self, numbers: str) -> None:
+        self.progress.update(self.task, numbers=numbers)
