@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterable, Mapping
 
@@ -37,8 +39,12 @@ def columns(rows: Mapping[str, str]) -> str:
 
 
 def listing(group: str) -> str:
-    """The options of a group, each with the first comment of its file."""
-    return columns({name: documented.head(documented.file_of(group, name)) for name in compose.options(group)})
+    """The options of a group, each with the first comment of its file; a line each where another program reads them."""
+    heads = {name: documented.head(documented.file_of(group, name)) for name in compose.options(group)}
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        longest = max(map(len, heads), default=0)
+        return "\n".join(f"{name:<{longest}}  {head}".rstrip() for name, head in heads.items())
+    return columns(heads)
 
 
 def show(word: str) -> None:
