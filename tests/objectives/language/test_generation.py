@@ -119,7 +119,9 @@ def test_evaluate_and_what_can_not_be_asked(ptft, trained):
     done = ptft("stage=evaluate", f"ckpt={trained}")
     assert done.code == 0, done.text
     assert "bits_per_byte" in done.out
-    refused(ptft("stage=predict", f"ckpt={trained}", "input=x", "generate.top_p=2"), 2, "generate.top_p=2")
-    refused(ptft("stage=predict", f"ckpt={trained}", "input=nowhere"), 3, "no text files there")
+    refused(ptft("stage=predict", f"ckpt={trained}", "text=x", "generate.top_p=2"), 2, "generate.top_p=2")
+    Path("empty").mkdir()
+    refused(ptft("stage=predict", f"ckpt={trained}", "input=empty"), 3, "no text files there")
+    refused(ptft("stage=predict", f"ckpt={trained}", "input=nowhere"), 3, "no files there")
     refused(ptft("stage=finetune", f"ckpt={trained}", "dataset=digits"), 2, "text")
     refused(ptft("stage=pretrain", *SMALL, "model.causal=false"), 2, "objective=causal_lm", "gpt_tiny")
