@@ -59,7 +59,8 @@ def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> J
     later = {group for group in FROM_CHECKPOINT if base.names[group] == "from_ckpt" or typed.get("ckpt") is not None}
     counting, problems = reads.sort(composable, base, later)
     problems = [*unfit.values(), *problems]
-    _check_input(typed.get("input"))
+    if not problems:
+        _check_input(typed.get("input"))
     cfg, checkpoint = _composed(counting, base, opened, problems)
     config = _checked(compose.known_stage(cfg), base, problems)
     if config["trusted"] and "trusted" not in typed:

@@ -231,7 +231,7 @@ def too_many(count: int, total: int, most: int = MOST_SKIPPED) -> str | None:
     More than that says that something else is wrong: a folder of another kind, a copy that broke off.
     """
     allowed = int(min(most, max(MOST_SKIPPED_FRACTION * total, min(FEW, total / 2))))
-    return f"too many to leave out (of {total:,} at most {allowed:,} are)" if count > allowed else None
+    return f"too many for dataset.on_error=skip (of {total:,} at most {allowed:,} are)" if count > allowed else None
 
 
 def check_skipped(examples: Examples, skipped: list[int]) -> None:

@@ -79,7 +79,7 @@ def test_a_stage_based_on_another_reads_what_that_does(tmp_path):
         ("stage=evaluate ckpt=nowhere optimizer.lr=3 device=tpu", ["nowhere", "optimizer.lr", "device=tpu"]),
         (
             "stage=predict ckpt=CKPT model.wdth=3 dataset.limit=3 seed=x",
-            ["model.width?", "dataset.limit", "seed=x", "input"],
+            ["model.width?", "dataset.limit", "seed=x"],
         ),
         ("stage=pretrain dataset=image_folder seed=x", ["dataset.root: dataset=image_folder needs it", "seed=x"]),
         ("stage=pretrain a=[ b={ ", ["a=[", "b={"]),

@@ -10,6 +10,7 @@ import tarfile
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torchvision import models
 
@@ -64,7 +65,8 @@ def test_row_4_a_backbone_that_does_not_fit(ptft, tmp_path, run):
     [("stage=evaluate", "model.width=32"), ("stage=evaluate", "dataset.size=20"), ("stage=predict", "model.width=32")],
 )
 def test_row_4_a_model_that_does_not_fit_is_not_measured_either(ptft, run, typed):
-    extra = ["input=run"] if "stage=predict" in typed else []
+    Image.new("L", (28, 28)).save("photo.png")
+    extra = ["input=photo.png"] if "stage=predict" in typed else []
     refused(ptft(*typed, "ckpt=run", *extra), 4, "backbone.dense.", "model=", "dataset.size=")
 
 

@@ -15,7 +15,7 @@ from ptft.data.audio.strings import AudioStrings
 from ptft.data.audio.transcripts import encode, join, vocabulary
 from ptft.errors import ConfigError, DataError
 from ptft.models.audio.cnn import AudioCNN
-from ptft.objectives.supervised.ctc import CTC
+from ptft.objectives.supervised.ctc import CTC, _totals
 
 TEXTS = [
     "the cat sat on the mat",
@@ -75,7 +75,8 @@ def metrics(spec, heard, texts=TEXTS):
     scores = torch.nn.functional.one_hot(best, objective.blank + 1).float().log()
     frames, count = torch.tensor([len(path) for path in paths]), torch.tensor([len(row) for row in targets])
     target = torch.nn.utils.rnn.pad_sequence(targets, True, PAD)
-    return objective.metrics({**objective._errors(scores, frames, target, count), "too_short": torch.tensor(0)})
+    sums = _totals(objective._compared(scores, frames, target, count))
+    return objective.metrics({**sums, "too_short": torch.tensor(0)})
 
 
 def test_error_rates_of_pieces_are_those_of_characters():
