@@ -5,14 +5,13 @@ Drawn with Pillow, which is there in a tenth of the time that matplotlib needs t
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ptft.loggers.jsonl import stored_rows
 from ptft.runtime.system import writing
 
 if TYPE_CHECKING:
@@ -46,12 +45,9 @@ def write(folder: Path, monitor: str) -> bool:
 def _lines(path: Path, name: str) -> dict[str, Line]:
     """Split -> its values; those that are not finite are left out."""
     found: dict[str, Line] = {split: [] for split in COLOURS}
-    with path.open(encoding="utf-8") as file:
-        for text in file:
-            with contextlib.suppress(ValueError):
-                row = json.loads(text)
-                if row.get("split") in found and isinstance(row.get(name), int | float):
-                    found[row["split"]].append((row["step"], row[name]))
+    for row in stored_rows(path):
+        if row.get("split") in found and isinstance(row.get(name), int | float):
+            found[row["split"]].append((row["step"], row[name]))
     every = {split: math.ceil(len(line) / POINTS) or 1 for split, line in found.items()}
     return {split: list(dict.fromkeys([*line[:: every[split]], *line[-1:]])) for split, line in found.items()}
 

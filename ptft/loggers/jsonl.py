@@ -6,7 +6,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -82,6 +82,17 @@ def write_table(
     """`confusion_test.json` and the like: names of rows and columns, and the values. Raises StorageError."""
     content = {"rows": rows, "columns": columns, "values": finite(values)}
     write_text(folder / f"{name}_{split}.json", json.dumps(content))
+
+
+def stored_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a metrics.jsonl, those that are whole; none where it is no file (a device that logs were sent to)."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            with contextlib.suppress(ValueError):
+                if isinstance(row := json.loads(line), dict):
+                    yield row
 
 
 def cut_metrics(path: Path, step: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.loggers.console import SHARES
+from ptft.loggers.jsonl import stored_rows
 from ptft.metrics.statistics import Estimate, estimate, holm, label_efficiency, p_value
 from ptft.runs.folder import read_json
 from ptft.stages.compare.design import Cell, Design
@@ -92,13 +91,12 @@ def record(cell: Cell, folder: Path, status: Mapping[str, Any], *, reused: bool)
 
 def _late(folder: Path, metric: str, sign: int) -> float | None:
     """How much better a run became in its last fifth, on the validation split; None where it was not measured twice."""
-    with contextlib.suppress(OSError, ValueError):
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        rows = [row for row in map(json.loads, lines) if row["split"] == "val" and row.get(metric) is not None]
-        before = [row for row in rows if row["step"] <= 0.8 * rows[-1]["step"]]
-        if before and rows[-1]["step"]:
-            return float(sign * (rows[-1][metric] - before[-1][metric]))
-    return None
+    stored = stored_rows(folder / "metrics.jsonl")
+    rows = [row for row in stored if row.get("split") == "val" and row.get(metric) is not None]
+    before = [row for row in rows if row["step"] <= 0.8 * rows[-1]["step"]]
+    if not before or not rows[-1]["step"]:
+        return None
+    return float(sign * (rows[-1][metric] - before[-1][metric]))
 
 
 def measure(records: Iterable[Mapping[str, Any]]) -> Measure | None:
