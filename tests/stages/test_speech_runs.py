@@ -111,7 +111,15 @@ def test_what_does_not_fit_is_refused(ptft, tmp_path):
     audio_folder.sample(tmp_path / "words")
     path = tmp_path / "words" / "train" / "low" / "0.wav"
     path.write_bytes(path.read_bytes()[:500])
-    broken = ptft("stage=pretrain", *NET, *SMALL, "dataset=audio_folder", "dataset.root=words", "train.steps=2")
+    broken = ptft(
+        "stage=pretrain",
+        *NET,
+        *SMALL,
+        "dataset=audio_folder",
+        "dataset.root=words",
+        "dataset.on_error=raise",
+        "train.steps=2",
+    )
     refused(broken, 3, str(path), "truncated", "dataset.on_error=skip")
 
 

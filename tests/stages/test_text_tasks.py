@@ -157,6 +157,7 @@ def test_unlabelled_sentences_pretrain_what_labelled_ones_finetune(ptft, tmp_pat
 def test_a_bad_line_is_named(objective, file, text, said, ptft, tmp_path):
     typed = task(objective, tmp_path / "data")
     (tmp_path / "data" / file).write_text(text)
+    typed += ("dataset.on_error=raise", "dataset.text=text") if file == "train.tsv" else ()
     refused(ptft("stage=pretrain", *SHORT, *typed, "train.steps=1", "hydra.run.dir=run"), 3, said)
 
 
