@@ -45,5 +45,5 @@ def fitted(cfg: Config, objective: Objective, given: Inputs, autocast: Autocast)
     batches = eval_loader(cfg, given.splits["train"], device).epoch()
     said, count = fit_head(objective, batches, eval_loader(cfg, val, device).epoch() if val else None, autocast)
     typed = [f"train.{key}={cfg.train[key]}" for key in ("epochs", "steps", "minutes") if cfg.train[key] is not None]
-    unused = f"; {' and '.join(typed)} does not count" if typed else ""
+    unused = f"; {' and '.join(typed)} {'do' if len(typed) > 1 else 'does'} not count" if typed else ""
     return [said + unused], time.perf_counter() - began, count
