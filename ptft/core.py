@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
@@ -75,6 +75,8 @@ class Examples(ABC):
     """Long [N] on the CPU where examples are of uneven length, in tokens, samples or frames; batches are made by it."""
     notes: tuple[str, ...] = ()
     """Sentences a run says about them, e.g. how many files were left out."""
+    unreadable: Sequence[int] = ()
+    """Which of the examples that these were made of were left out."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -96,10 +98,8 @@ class Examples(ABC):
         return columns
 
     def shuffled(self, seed: int) -> Tensor:
-        """An epoch: every example once, in a random order that `seed` decides, long [N].
-
-        Blocks of a longer text may be cut elsewhere for another seed: at indices above N - 1, which `take` knows too.
-        """
+        """An epoch: every example once, in a random order that `seed` decides, long [N]. Blocks of a longer text may be
+        cut elsewhere for another seed: at indices above N - 1, which `take` knows too."""
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
 
     def to(self, device: torch.device) -> Examples:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ptft.checkpoint.load import Checkpoint
 from ptft.core import Examples, Source
-from ptft.data.examples import SplitExamples
 from ptft.data.source import DividedSource
 from ptft.errors import DataError
 from ptft.runtime.system import write_text
@@ -38,9 +37,7 @@ def write(
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(("name", "split", "left out because"))
-    lost = {
-        split: set(examples.unreadable) for split, examples in splits.items() if isinstance(examples, SplitExamples)
-    }
+    lost = {split: set(examples.unreadable) for split, examples in splits.items()}
     for split, indices in skipped.items():
         lost[split] = {*lost.get(split, ()), *indices}
     rows.writerows(_rows(source, lost))
@@ -67,7 +64,7 @@ def names(source: Source, split: str, examples: Examples) -> list[str]:
     part = source.part(split) if isinstance(source, DividedSource) else None
     if isinstance(source, DividedSource) and part is not None:
         own = source.names(part.split)
-        lost = set(examples.unreadable) if isinstance(examples, SplitExamples) else set()
+        lost = set(examples.unreadable)
         found = [own[row] for i, row in enumerate(part.rows.tolist()) if i not in lost]
         if len(found) == len(examples):
             return found

@@ -27,12 +27,7 @@ PART = 2**24
 
 
 class SplitExamples(Examples):
-    """All examples of a split, of which a source chooses some. They are in memory, or yet to be read or made.
-
-    unreadable: which of the examples that they were made of were left out.
-    """
-
-    unreadable: list[int] | tuple[()] = ()
+    """All examples of a split, of which a source chooses some. They are in memory, or yet to be read or made."""
 
     @abstractmethod
     def at(self, rows: Tensor, labels: Tensor | None = None) -> SplitExamples:
@@ -94,7 +89,9 @@ class MemoryExamples(SplitExamples):
         moved = torch.empty(len(self), *self.base.shape[1:], dtype=self.base.dtype, device=device)
         for start, values in self.parts():
             moved[start : start + len(values)] = values
-        return MemoryExamples(moved, None if self.labels is None else self.labels.to(device), self.notes)
+        there = MemoryExamples(moved, None if self.labels is None else self.labels.to(device), self.notes)
+        there.unreadable = self.unreadable
+        return there
 
     @property
     def device(self) -> torch.device:
@@ -122,7 +119,7 @@ class Resized(Examples):
 
     def __init__(self, examples: MemoryExamples, resize: Callable[[Tensor], Tensor]) -> None:
         self.examples, self.resize = examples, resize
-        self.labels, self.notes = examples.labels, examples.notes
+        self.labels, self.notes, self.unreadable = examples.labels, examples.notes, examples.unreadable
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -174,7 +174,7 @@ class Renumbered(Examples):
 
     def __init__(self, examples: Examples, here: Sequence[str], there: Sequence[str]) -> None:
         self.examples, self.here, self.there = examples, tuple(here), tuple(there)
-        self.lengths, self.notes = examples.lengths, examples.notes
+        self.lengths, self.notes, self.unreadable = examples.lengths, examples.notes, examples.unreadable
         self.labels = None if examples.labels is None else renumbered(examples.labels, here, there)
 
     def __len__(self) -> int:

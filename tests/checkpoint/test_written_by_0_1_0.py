@@ -81,7 +81,7 @@ def close(found, expected):
         for key in expected:
             close(found[key], expected[key])
     elif isinstance(expected, float):
-        assert found == pytest.approx(expected, rel=1e-3, abs=1e-3)
+        assert found == pytest.approx(expected, rel=1e-2, abs=1e-3)
     else:
         assert found == expected
 

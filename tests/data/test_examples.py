@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from ptft.data import examples
+from ptft.data.cache.policy import into_memory
 from ptft.data.examples import MemoryExamples, OnDemandExamples, Resized, Subset, check_skipped
+from ptft.data.labels import Renumbered
 from ptft.errors import DataError
 
 
@@ -80,6 +82,15 @@ def test_another_device_gets_the_part_alone():
     moved = part.to(torch.device("meta"))
     assert (moved.base.shape, moved.rows, moved.device.type) == ((3, 1, 1, 1), None, "meta")
     assert part.to(torch.device("cpu")) is part
+
+
+def test_what_was_left_out_is_known_wherever_they_are_kept():
+    part = into_memory(Counting(40, broken=[3, 20]))
+    assert list(part.unreadable) == [3, 20]
+    names = ("0", "1", "2")
+    same = (Resized(part, lambda images: images), Renumbered(part, names, names[::-1]))
+    for kept in (part, *same):
+        assert list(kept.to(torch.device("meta")).unreadable) == list(kept.unreadable) == [3, 20]
 
 
 def test_the_digest_is_of_values_and_order_not_of_how_they_are_kept(monkeypatch):

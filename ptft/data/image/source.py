@@ -124,7 +124,9 @@ class ImageSource(DividedSource):
         resized = torch.empty(len(examples), *wanted, dtype=torch.uint8)
         for start, images in examples.parts():
             resized[start : start + len(images)] = image_reader.resize(images, self.spec)
-        return MemoryExamples(resized, examples.labels, examples.notes)
+        made = MemoryExamples(resized, examples.labels, examples.notes)
+        made.unreadable = examples.unreadable
+        return made
 
     def _choose_size(self, own: tuple[int, int] | None) -> tuple[int, int]:
         if self.size is not None:
