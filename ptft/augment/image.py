@@ -42,7 +42,7 @@ class Views(nn.Module):
         two within the image's own range of values, for a prepared image has forgotten where black and white were.
     padding: what lies outside an image: "border" goes on with its edge, right for digits on a plain background;
         "reflection" mirrors it, often better for photos; "zeros" is the dataset's mean colour.
-    Raises ConfigError naming `dataset.views.KEY`.
+    Raises ConfigError naming `objective.views.KEY`.
     """
 
     levels: Tensor
@@ -66,15 +66,15 @@ class Views(nn.Module):
         super().__init__()
         for key in unknown:
             raise ConfigError(
-                f"dataset.views.{key} does not exist; there are {', '.join(LIMITS)}, crop, flip, randaugment, padding"
+                f"objective.views.{key} does not exist; there are {', '.join(LIMITS)}, crop, flip, randaugment, padding"
             )
         self.crop = _areas(crop)
         for key, number in zip(LIMITS, (shift, rotate, scale, shear, color, erase), strict=True):
-            _check(f"dataset.views.{key}", number, *LIMITS[key], whole=key == "shift")
+            _check(f"objective.views.{key}", number, *LIMITS[key], whole=key == "shift")
         if not isinstance(flip, bool):
-            raise ConfigError(f"dataset.views.flip={flip}: true or false")
+            raise ConfigError(f"objective.views.flip={flip}: true or false")
         if padding not in ("border", "reflection", "zeros"):
-            raise ConfigError(f"dataset.views.padding={padding}: choose border, reflection or zeros")
+            raise ConfigError(f"objective.views.padding={padding}: choose border, reflection or zeros")
         self.shift, self.flip, self.padding = shift, flip, padding
         self.rotate, self.shear = math.radians(rotate), math.radians(shear)
         self.scale, self.color, self.erase, self.size = scale, color, erase, size
@@ -201,9 +201,9 @@ def _policy(randaugment: Any) -> tuple[int, Tensor]:
     """How many operations each sample gets, and the level of each."""
     policy = {"ops": 0, "magnitude": 0} if randaugment is None else randaugment
     if not isinstance(policy, Mapping) or set(policy) != {"ops", "magnitude"}:
-        raise ConfigError(f"dataset.views.randaugment={policy}: null, or e.g. {{ops: 2, magnitude: 9}}")
-    _check("dataset.views.randaugment.ops", policy["ops"], 0, len(OPS), whole=True)
-    _check("dataset.views.randaugment.magnitude", policy["magnitude"], 0, 10)
+        raise ConfigError(f"objective.views.randaugment={policy}: null, or e.g. {{ops: 2, magnitude: 9}}")
+    _check("objective.views.randaugment.ops", policy["ops"], 0, len(OPS), whole=True)
+    _check("objective.views.randaugment.magnitude", policy["magnitude"], 0, 10)
     return policy["ops"], torch.tensor(LEVELS) * policy["magnitude"] / 10
 
 
@@ -211,7 +211,7 @@ def _areas(crop: float | Sequence[float] | None) -> tuple[float, float]:
     """The smallest and the largest area of a crop."""
     given: list[Any] = [1, 1] if crop is None else [*crop] if isinstance(crop, Sequence) else [crop, 1]
     if len(given) != 2 or not all(map(is_number, given)) or not 0.01 <= given[0] <= given[1] <= 1:
-        raise ConfigError(f"dataset.views.crop={crop}: a number from 0.01 to 1, or two, the smaller one first")
+        raise ConfigError(f"objective.views.crop={crop}: a number from 0.01 to 1, or two, the smaller one first")
     return given[0], given[1]
 
 

@@ -28,7 +28,7 @@ class SpectrogramViews(nn.Module):
     time_masks: how many pieces of time are set to the mean, each up to `time_width` of the recording;
         freq_masks: how many bands of frequency, each up to `freq_width` of all (SpecAugment: Park et al. 2019).
     noise: standard deviation of what is added to every value, which is normalised.
-    Raises ConfigError naming `dataset.views.KEY`.
+    Raises ConfigError naming `objective.views.KEY`.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class SpectrogramViews(nn.Module):
     ) -> None:
         super().__init__()
         for key in unknown:
-            raise ConfigError(f"dataset.views.{key} does not exist for audio; there are {', '.join(LIMITS)}")
+            raise ConfigError(f"objective.views.{key} does not exist for audio; there are {', '.join(LIMITS)}")
         values = (shift, speed, time_masks, time_width, freq_masks, freq_width, noise)
         for (key, (low, high)), value in zip(LIMITS.items(), values, strict=True):
             whole = key in WHOLE
             if not (is_whole if whole else is_number)(value) or not low <= value <= high:
-                raise ConfigError(f"dataset.views.{key}={value}: a {'whole ' * whole}number from {low} to {high}")
+                raise ConfigError(f"objective.views.{key}={value}: a {'whole ' * whole}number from {low} to {high}")
         self.shift, self.speed, self.noise = shift, speed, noise
         self.time_masks, self.time_width = time_masks, time_width
         self.freq_masks, self.freq_width = freq_masks, freq_width

@@ -39,6 +39,12 @@ def compares(task: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> bool:
     return "reference" in option_names(find("objective", task, Objective, trusted))  # type: ignore[type-abstract]
 
 
+def has_linear_head(task: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> bool:
+    """Whether the objective ends in a linear classifier that can be fitted to convergence."""
+    found = find("objective", task, Objective, trusted)  # type: ignore[type-abstract]
+    return found.linear_head is not Objective.linear_head
+
+
 def published(
     model: Mapping[str, Any], weights: Mapping[str, torch.Tensor], path: str, trusted: tuple[str, ...] = ()
 ) -> Spec | None:

@@ -82,11 +82,11 @@ def test_rows_differ_and_the_seed_decides():
 
 
 def test_options_that_can_not_be():
-    with pytest.raises(ConfigError, match=r"dataset\.views\.rotate does not exist for audio"):
+    with pytest.raises(ConfigError, match=r"objective\.views\.rotate does not exist for audio"):
         views(Spec("audio", {}), {"rotate": 10})
-    with pytest.raises(ConfigError, match=r"dataset\.views\.shift=0.5"):
+    with pytest.raises(ConfigError, match=r"objective\.views\.shift=0.5"):
         SpectrogramViews(shift=0.5)
-    with pytest.raises(ConfigError, match=r"dataset\.views\.speed=0.9"):
+    with pytest.raises(ConfigError, match=r"objective\.views\.speed=0.9"):
         SpectrogramViews(speed=0.9)
     with pytest.raises(ConfigError, match="there are none of text"):
         views(Spec("text", {}), {"shift": 1})

@@ -20,6 +20,9 @@ OWN = {"seed": "compare.seeds"} | {
 }
 """Keys that a comparison chooses for its runs, and the key that says how."""
 
+EVERY = ("stage=finetune", "predictions=none")
+"""What each run is told first; what is typed for the comparison or an arm wins."""
+
 AROUND = (0.3, 1.0, 3.0)
 """What an arm's own learning rate is multiplied by where three of them are tried."""
 
@@ -121,7 +124,7 @@ def read_design(cfg: Config, overrides: Overrides) -> Design:
         raise ConfigError("compare.per_class and compare.fractions: one of them must say how many labels to use")
     seeds = design["seeds"]
     return Design(
-        arms={name: merged(["stage=finetune"], common, _arm(name, arms[name])) for name in chosen},
+        arms={name: merged(EVERY, common, _arm(name, arms[name])) for name in chosen},
         baseline=baseline,
         key=key,
         amounts=sorted(design[key]),

@@ -118,7 +118,8 @@ def arms(design: Design) -> dict[str, Arm]:
 
 def _fitted(cfg: Config) -> bool:
     """Whether the head is fitted to convergence, at no rate."""
-    return bool(cfg.finetune.train == "head" and cfg.finetune.probe == "exact" and cfg.names.objective == "classify")
+    typed = cfg.finetune.train == "head" and cfg.finetune.probe == "exact"
+    return typed and components.has_linear_head(cfg.objective, cfg.trusted)
 
 
 def _shape(spec: Spec | None) -> Any:

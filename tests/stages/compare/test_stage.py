@@ -111,6 +111,14 @@ def test_a_seed_gives_every_arm_the_same_labels_order_head_and_steps(whole):
     assert not torch.equal(runs["scratch", 0][1], runs["scratch", 1][1])
 
 
+def test_its_runs_write_no_predictions_unless_it_is_typed(whole, ptft, pretrained):
+    assert not [*whole.rglob("predictions_*")]
+    one = ("compare.per_class=[1]", "compare.seeds=1", "compare.only=finetune", "train.steps=2", "predictions=csv")
+    done = ptft("stage=compare", f"ckpt={pretrained}", "dataset=digits", *one, "hydra.run.dir=again")
+    assert done.code == 0, done.text
+    assert [*Path("again").rglob("predictions_*.csv")]
+
+
 def test_scratch_is_the_checkpoints_model_with_new_weights(whole, pretrained):
     for cell in found(whole)["cells"]:
         done = summary(Path(cell["folder"]))
