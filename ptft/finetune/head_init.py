@@ -19,6 +19,8 @@ from ptft.optim.eager import without_dynamo
 
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 """Penalties tried, the strongest first: each fit starts from the one before."""
+ON_CPU = 2**25
+"""Multiplications in a product of features and weights up to which the CPU is quicker than launching it on a GPU."""
 HELD_OUT = 5
 """Every so manyth example is left out of the fits that choose among them."""
 
@@ -116,8 +118,11 @@ def fit(
 
     The penalty strength / 2 * |W|^2 on standardised features is the one with the least loss on `held_out`, features
     and labels as well; without them on every fifth example, of fits to the others. Then all are fitted. Nothing in it
-    is random.
+    is random. Small ones are computed, and given, on the CPU: each of the many short steps waits for the one before.
     """
+    if features.numel() * num_classes <= ON_CPU:
+        features, labels = features.cpu(), labels.cpu()
+        held_out = held_out and (held_out[0].cpu(), held_out[1].cpu())
     mean, std = features.mean(0), features.std(0, correction=0)
     scaled = (features - mean) / std.clamp(min=1e-6)
     out = torch.arange(len(labels), device=labels.device) % HELD_OUT == 0
