@@ -16,7 +16,7 @@ from ptft.runs.listing import get, known, listed, matching, ordered
 from ptft.runs.registry import OUTPUTS, found_below, named, state, sweep_command
 from ptft.runtime.paths import short
 from ptft.runtime.system import finite
-from ptft.runtime.terminal import say
+from ptft.runtime.terminal import decimal, say
 
 COLUMNS = "run,status,stage,model,dataset,best,seconds,when"
 USAGE = "ptft runs [KEY=VALUE …] [--sort KEY] [--columns KEY,KEY] [--json]"
@@ -44,7 +44,7 @@ def runs(words: list[str]) -> int:
     elif found:
         _table([columns, *([_text(key, get(run, key)) for key in columns] for run in found)])
     else:
-        say(f"no such run below {OUTPUTS.absolute()}")
+        say(f"no {'such ' if rest else ''}run below {OUTPUTS.absolute()}")
     return 0
 
 
@@ -62,7 +62,7 @@ def _text(key: str, value: Any) -> str:
         return ""
     if key == "seconds":
         return f"{value:.1f}"
-    return f"{value:.4f}" if isinstance(value, float) and "/" in key else str(value)
+    return decimal(value) if isinstance(value, float) and "/" in key else str(value)
 
 
 def _table(rows: list[list[str]]) -> None:
@@ -89,6 +89,8 @@ def rm(words: list[str], ask: Callable[[str], str] = input) -> int:
     if "--yes" not in flags and not _agreed(len(folders), ask):
         say("nothing was removed")
         return 0
+    for sweep in sorted({folder.absolute().parent for folder in folders if sweep_command(folder.absolute().parent)}):
+        say(f"its tables keep what is removed of a sweep, and resume={short(sweep)} would run it again")
     for folder in folders:
         if kept := remove.remove(folder):
             say(f"{short(folder)}: {shortened(kept)} stays, as no run wrote it")

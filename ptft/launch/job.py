@@ -167,7 +167,7 @@ def _stage(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any
 
 def _failure(error: BaseException, code: int) -> dict[str, Any]:
     kind = "interrupted" if isinstance(error, Interrupted) else "failed"
-    trace = "".join(traceback.format_exception(error))
+    trace = "" if isinstance(error, Interrupted) else "".join(traceback.format_exception(error))
     return {"status": kind, "exit_code": code, "error": type(error).__name__, "message": str(error), "trace": trace}
 
 
@@ -183,7 +183,8 @@ def _understood(error: Exception, folder: RunFolder | None) -> PtftError | None:
 
 
 def _write_failure(status: dict[str, Any], report: Console) -> None:
-    report.write(status.get("trace", "").rstrip())
+    if trace := status.get("trace"):
+        report.write(trace.rstrip())
     if status["exit_code"]:
         for line in str(status.get("message", "")).splitlines():
             report.write(f"ptft: {line}")
@@ -192,7 +193,7 @@ def _write_failure(status: dict[str, Any], report: Console) -> None:
 def _print_failure(status: dict[str, Any], folder: RunFolder | None) -> None:
     if status["exit_code"] == 0 or "message" not in status:
         return
-    if "trace" in status and (status["exit_code"] == 1 or os.environ.get("HYDRA_FULL_ERROR") == "1"):
+    if status.get("trace") and (status["exit_code"] == 1 or os.environ.get("HYDRA_FULL_ERROR") == "1"):
         say(status["trace"], error=True)
     for line in str(status["message"]).splitlines():
         say(f"ptft: {line}", error=True)

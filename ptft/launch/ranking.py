@@ -19,6 +19,7 @@ from ptft.launch import sweep
 from ptft.runs.folder import read_json, write_json
 from ptft.runtime.paths import short
 from ptft.runtime.system import finite, write_text
+from ptft.runtime.terminal import decimal
 
 if TYPE_CHECKING:
     from ptft.loggers.console import Console
@@ -165,7 +166,7 @@ def _shown(jobs: list[Result]) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return "" if value is None else decimal(value)
 
 
 def _over_seeds(report: Console, jobs: list[Result], keys: list[str]) -> None:
@@ -187,8 +188,8 @@ def _over_seeds(report: Console, jobs: list[Result], keys: list[str]) -> None:
 def _spread(values: list[float]) -> str:
     if not values:
         return ""
-    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.4f}{deviation}"
+    deviation = f" ± {decimal(statistics.stdev(values))}" if len(values) > 1 else ""
+    return f"{decimal(statistics.mean(values))}{deviation}"
 
 
 def _write(folder: Path, jobs: list[dict[str, Any]], swept: list[str]) -> None:

@@ -20,7 +20,7 @@ from rich.table import Table as RichTable
 from ptft.loggers.bar import Bar
 from ptft.loggers.logger import Logger
 from ptft.loggers.rarer import Rarer
-from ptft.runtime.terminal import Writer, safe, visible
+from ptft.runtime.terminal import Writer, decimal, safe, visible
 
 SHARES = ("accuracy", "top5", "macro_f1", "precision", "recall", "f1", "exact_match", "knn")
 RESULT = "green"
@@ -251,7 +251,7 @@ class ConsoleLogger(Logger):
 
 
 def _numbers(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    return [f"{name} {row[name]:.4f}" for name in names if name in row]
+    return [f"{name} {decimal(row[name])}" for name in names if name in row]
 
 
 BEST = "  best"
@@ -268,7 +268,7 @@ def _width(split: str, name: str) -> int:
 
 
 def _cell(value: float | None, width: int) -> str:
-    return f"{'' if value is None else f'{value:.4f}':>{width}}"
+    return f"{'' if value is None else decimal(value):>{width}}"
 
 
 def duration(seconds: float) -> str:
@@ -283,4 +283,4 @@ def duration(seconds: float) -> str:
 
 def number(name: str, value: float) -> str:
     """A metric as it is shown: shares in percent, everything else with four decimals."""
-    return f"{name} {100 * value:.2f} %" if name in SHARES else f"{name} {value:.4f}"
+    return f"{name} {100 * value:.2f} %" if name in SHARES else f"{name} {decimal(value)}"

@@ -13,6 +13,7 @@ from typing import Any
 from ptft.errors import ConfigError, suggest
 from ptft.runs.folder import read_json
 from ptft.runs.registry import found_below, short_name, state
+from ptft.runtime.terminal import decimal
 
 LOWER = ("loss", "perplexity", "wer", "cer", "mae", "rmse", "mse")
 """Metrics of which less is better, where a run does not say."""
@@ -51,7 +52,7 @@ class Listed:
             "seed": self.summary.get("seed", self.config.get("seed")) if self.summary else self.config.get("seed"),
             "steps": self.summary.get("steps"),
             "seconds": self.summary.get("seconds", self.status.get("seconds")),
-            "best": f"{best['metric']} {best['value']:.4f}" if isinstance(best.get("value"), float) else None,
+            "best": f"{best['metric']} {decimal(best['value'])}" if isinstance(best.get("value"), float) else None,
             "when": stamp[:16].replace("T", " ") or time.strftime("%Y-%m-%d %H:%M"),
             "folder": str(self.folder),
             "message": self.status.get("message"),

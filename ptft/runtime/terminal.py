@@ -18,6 +18,10 @@ _SHOWN = {code: chr(code).encode("unicode_escape").decode() for code in _CONTROL
 _SHOWN_BUT_LINES = {code: text for code, text in _SHOWN.items() if chr(code) not in "\n\t"}
 
 
+HUGE = 1e6
+"""What a measure is below, that its decimals may be shown."""
+
+
 def visible(text: str, *, lines: bool = True) -> str:
     r"""The text with control characters as they are written in Python (`\x1b`), so that no name commands a terminal.
 
@@ -97,6 +101,12 @@ class Writer(io.TextIOBase):
         except LookupError:
             return text
         return text
+
+
+def decimal(value: float, *, signed: bool = False) -> str:
+    """0.1234: a measure with four decimals, one that exploded as 1.67e+21."""
+    sign = "+" if signed else ""
+    return f"{value:{sign}.4f}" if abs(value) < HUGE else f"{value:{sign}.3g}"
 
 
 def safe(stream: TextIO | None) -> Writer:

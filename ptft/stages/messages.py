@@ -96,7 +96,7 @@ def _budget(r: Run) -> str:
     limit = " or ".join(limit for limit in limits if limit)
     tokens = r.cfg.train.get("tokens")
     size = f"at most {tokens:,} tokens" if tokens else f"{r.cfg.train.batch_size} examples"
-    return f"{limit} of {size}; {len(t.loader):,} steps an epoch"
+    return f"{limit} of {size}; {len(t.loader):,} step{'s' * (len(t.loader) != 1)} an epoch"
 
 
 def _evaluations(r: Run) -> str:

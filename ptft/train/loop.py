@@ -170,14 +170,14 @@ def assess(t: Training, finite: FiniteCheck, logger: Logger) -> tuple[bool, dict
 
 
 def _judge(t: Training, metrics: dict[str, float]) -> bool:
-    """Whether these metrics are the best so far; they count as such from now on."""
-    p, value = t.progress, metrics.get(t.monitor["metric"].removeprefix("val/"), math.nan)
+    """Whether these metrics are the best so far, of equal ones those with less loss; they count as such from now on."""
+    p, value, loss = t.progress, metrics.get(t.monitor["metric"].removeprefix("val/"), math.nan), metrics.get("loss")
     better = is_better(value, p.best, t.monitor["mode"])
-    if better:
-        p.best, p.best_step, p.worse = value, p.step, 0
-    else:
-        p.worse += 1
-    return better
+    p.worse = 0 if better else p.worse + 1
+    if not better and not (value == p.best and loss is not None and p.best_loss is not None and loss < p.best_loss):
+        return False
+    p.best, p.best_step, p.best_loss = value, p.step, loss
+    return True
 
 
 def _row(p: Progress, metrics: dict[str, float]) -> dict[str, Any]:

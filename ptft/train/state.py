@@ -47,8 +47,10 @@ class Progress:
     """Of these seconds, those in which the next batch was not there yet."""
     best: float | None = None
     best_step: int = 0
+    best_loss: float | None = None
+    """The validation loss there, which decides between equals."""
     worse: int = 0
-    """Evaluations since the best one."""
+    """Evaluations since the metric was better than ever before."""
     evaluated: int = 0
     """The step of the last evaluation that was finished."""
     averaged: int = 0

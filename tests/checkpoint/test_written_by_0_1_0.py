@@ -53,14 +53,14 @@ def machine() -> dict[str, str | int]:
 
 
 def digest(*values) -> str:
-    """Of all tensors and plain values, but for the time it took."""
+    """Of all tensors and plain values, but for the time it took and what that version did not note."""
     found = hashlib.sha256()
 
     def add(value):
         if isinstance(value, torch.Tensor):
             found.update(value.contiguous().numpy().tobytes())
         elif isinstance(value, dict):
-            for key in sorted(value.keys() - {"seconds", "waited"}, key=str):
+            for key in sorted(value.keys() - {"seconds", "waited", "best_loss"}, key=str):
                 found.update(str(key).encode())
                 add(value[key])
         elif isinstance(value, list | tuple):

@@ -59,7 +59,7 @@ def test_runs_are_listed_newest_first_filtered_and_sorted(ptft, three):
 
 
 def test_runs_where_there_are_none_and_without_torch(ptft):
-    assert "no such run below" in ptft("runs").out
+    assert "no run below" in ptft("runs").out
     assert ptft("runs", "--json").out == "[]\n"
     code = "import sys; from ptft.cli.runs import runs; runs([]); assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=True, timeout=60).returncode == 0
@@ -108,7 +108,9 @@ def test_a_whole_sweep_is_removed_by_its_name(ptft, tmp_path):
     tiny = ("stage=pretrain", "dataset=digits", "dataset.limit=60", "model.width=8", "model.channels=[4,8]")
     assert ptft("-m", *tiny, "train.steps=1", "seed=0,1", f"hydra.sweep.dir={folder}").code == 0
     assert names(ptft("runs", "--sort=run").out) == ["dddd/0", "dddd/1"]
-    assert ptft("rm", "dddd/1", "--yes").code == 0
+    removed = ptft("rm", "dddd/1", "--yes")
+    assert removed.code == 0
+    assert f"resume={folder} would run it again" in removed.out
     assert sorted(path.name for path in folder.glob("?")) == ["0"]
     done = ptft("rm", "dddd", "--yes")
     assert done.code == 0, done.text

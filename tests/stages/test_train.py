@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
+
+from tests.conftest import summary
 
 TOP = {
     "stage",
@@ -172,6 +175,23 @@ def test_without_a_val_split_best_is_last(ptft):
     best, last = Path("run/checkpoints/best.pt").read_bytes(), Path("run/checkpoints/last.pt").read_bytes()
     assert best == last
     assert set(read(Path("run"), "summary.json")["metrics"]) == {"train", "test"}
+
+
+def test_of_equal_accuracies_the_one_with_less_loss_is_the_best(ptft, tmp_path):
+    for i in range(30):
+        folder = tmp_path / "data" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 200 * (i % 2) + i).save(folder / f"{i}.png")
+    model = ("model=cnn", "model.channels=[4,4]", "model.width=8", "dataset=image_folder", "dataset.root=data")
+    budget = ("train.steps=12", "train.every.evaluate=1", "train.batch_size=8", "optimizer.lr=0.01", "dataset.val=0.4")
+    done = ptft("stage=pretrain", "objective=classify", *model, *budget, "dataset.test=null", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    measured = [row for row in rows(tmp_path / "run") if row["split"] == "val"]
+    highest = max(row["accuracy"] for row in measured)
+    equal = [row for row in measured if row["accuracy"] == highest]
+    assert len(equal) > 1
+    best = min(equal, key=lambda row: row["loss"])
+    assert summary(tmp_path / "run")["best"]["step"] == best["step"] > equal[0]["step"]
 
 
 def test_the_survey_experiment_finetunes_on_the_test_splits_images(ptft, tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 from ptft.loggers.console import SHARES
 from ptft.metrics.statistics import Estimate
 from ptft.runtime.system import write_text
+from ptft.runtime.terminal import decimal
 from ptft.stages.compare.design import AROUND, Design
 from ptft.stages.compare.results import LEAST_SEEDS, LEVEL, Measure, Row
 
@@ -33,7 +34,7 @@ def share(by: Measure) -> bool:
 
 def number(value: float, by: Measure, *, signed: bool = False) -> str:
     """93.33 for a share, in percent; 0.1234 for anything else; signed with a true minus."""
-    text = f"{100 * value:{'+' if signed else ''}.2f}" if share(by) else f"{value:{'+' if signed else ''}.4f}"
+    text = f"{100 * value:{'+' if signed else ''}.2f}" if share(by) else decimal(value, signed=signed)
     return text.replace("-", "−")
 
 
@@ -74,9 +75,10 @@ def legend(design: Design, rows: list[Row], by: Measure) -> list[str]:
     """How to read the table, a sentence each."""
     judged = sum(row.chance is not None for row in rows)
     unit = "points of " if share(by) else ""
+    holm = f"; * beyond chance at {LEVEL:.0%}, corrected for {judged} comparison{'s' * (judged != 1)} (Holm)"
     said = [
         f"± 95 % intervals (Student's t) over {len(design.seeds)} seeds; beside {design.baseline}: the difference in "
-        f"{unit}{by.metric}, paired by seed; * beyond chance at {LEVEL:.0%}, corrected for {judged} comparisons (Holm)",
+        f"{unit}{by.metric}, paired by seed{holm if judged else ''}",
         f"worth: how many times the labels {design.baseline} would need, read off its own curve",
         "a seed decides the examples, their order and the first weights, the same for every arm",
     ]
