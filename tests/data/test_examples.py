@@ -1,11 +1,8 @@
 """Parts of a set are views of it, whatever they are asked for; what can't be read is counted."""
 
 import hashlib
-import os
 import struct
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +10,7 @@ import torch
 from ptft.data import examples
 from ptft.data.examples import MemoryExamples, OnDemandExamples, Resized, Subset, check_skipped
 from ptft.errors import DataError
+from tests.helpers.processes import python
 
 
 class Counting(OnDemandExamples):
@@ -122,9 +120,7 @@ def test_a_million_images_need_their_size_and_no_copy(tmp_path):
             file.truncate(16 + count * 784)
         labels = bytes([0, 0, 8, 1]) + struct.pack(">I", count) + bytes(range(10)) * (count // 10)
         (folder / "train-labels-idx1-ubyte").write_bytes(labels)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    arguments = [sys.executable, "-c", MILLION]
-    done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
+    done = python(MILLION)
     assert done.returncode == 0, done.stderr
     assert 0.9 * 784e6 < int(done.stdout) < 1.25 * 784e6
 

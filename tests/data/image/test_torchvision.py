@@ -1,10 +1,7 @@
 """torchvision's files, read where they are, and one line where they are not."""
 
 import gzip
-import os
 import pickle
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from ptft.data.image import cifar, idx
 from ptft.data.image import torchvision as sets
 from ptft.data.image.torchvision import KNOWN, Torchvision
 from ptft.errors import ConfigError, DataError
+from tests.helpers.processes import python
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -65,9 +63,8 @@ def test_a_dead_network_fails_in_seconds_with_one_line(tmp_path, name):
     )
     dead = {f"{scheme}_PROXY": "http://127.0.0.1:9" for scheme in ("HTTP", "HTTPS")}
     dead |= {key.lower(): value for key, value in dead.items()}
-    environment = {**os.environ, **dead, "PYTHONPATH": str(ROOT), "NO_PROXY": "", "no_proxy": ""}
     started = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = python(code, env={**dead, "NO_PROXY": "", "no_proxy": ""})
     assert done.returncode == 3, done.stderr
     assert time.monotonic() - started < 30
     assert len(done.stdout.splitlines()) == 1

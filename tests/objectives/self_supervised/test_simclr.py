@@ -1,14 +1,16 @@
 """SimCLR's loss: against a plain double loop, and over two processes against one."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import distributed as dist
-from torch import multiprocessing
 
 from ptft.objectives.self_supervised.simclr import nt_xent
+from tests.helpers.processes import Process
 
 TEMPERATURE = 0.3
 
@@ -62,7 +64,12 @@ def _process(rank, folder, count):
 def test_two_processes_are_one_with_the_joint_batch(tmp_path):
     """Loss and gradients, with parts of different sizes."""
     count = 8
-    multiprocessing.spawn(_process, (str(tmp_path), count), nprocs=2)
+    code = "from tests.objectives.self_supervised import test_simclr\n"
+    codes = [f"{code}test_simclr._process({rank}, {str(tmp_path)!r}, {count})" for rank in range(2)]
+    both = [Process([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for code in codes]
+    for process in both:
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == 0, said
     parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     joint = [view.requires_grad_() for view in views(count)]
     loss = nt_xent(*joint, TEMPERATURE)
