@@ -1,19 +1,26 @@
 """What the tests share: ptft called in this process or as a real one, and a small pretrained run."""
 
 import json
-import os
 import signal
-import subprocess
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.helpers import processes
+
 ROOT = Path(__file__).resolve().parents[1]
 for name, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
     if signal.getsignal(number := getattr(signal, name)) is signal.SIG_IGN:
         signal.signal(number, usual)  # nohup and a shell's background have it ignored, and processes inherit that
+
+
+def pytest_collection_modifyitems(config, items):
+    """Where processes share the tests, those that take long begin first: none is left alone with one at the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @dataclass
@@ -34,6 +41,17 @@ def _alone(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("PTFT_CACHE", str(tmp_path.with_name(f"{tmp_path.name}-cache")))
     monkeypatch.setenv("PTFT_DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Nobody answers, at once."""
+
+    def refuse(*_):
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 @pytest.fixture
@@ -64,10 +82,7 @@ def process():
     """`process(*arguments)` runs the command as a process of its own."""
 
     def call(*arguments: str, **options) -> Result:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
-        done = subprocess.run(
-            command(*arguments), capture_output=True, text=True, env=environment, timeout=300, **options
-        )
+        done = processes.run(command(*arguments), **options)
         return Result(done.returncode, done.stdout, done.stderr)
 
     return call
@@ -81,9 +96,8 @@ SMALL = ("dataset.images=300", "train.steps=20", "train.every.evaluate=10", "mod
 def pretrained(tmp_path_factory):
     """The folder of a finished small pretraining on glyphs; read it, don't change it."""
     folder = tmp_path_factory.mktemp("pretrained") / "run"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    arguments = command("stage=pretrain", *SMALL, f"hydra.run.dir={folder}")
-    subprocess.run(arguments, check=True, capture_output=True, env=environment, cwd=folder.parent, timeout=300)
+    done = processes.run(command("stage=pretrain", *SMALL, f"hydra.run.dir={folder}"), cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
     return folder
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,16 @@ def package(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@cache
 def imported(path: Path) -> set[str]:
     """Every module a file imports, `ptft.data.loader` and `ptft` (for `from ptft import x`: `ptft.x`) in full."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -148,7 +155,7 @@ def test_nothing_swallows_errors_or_loads_half_a_model():
     for path in FILES:
         text = path.read_text(encoding="utf-8")
         assert "strict=False" not in text.replace(" ", ""), path
-        for node in ast.walk(ast.parse(text)):
+        for node in nodes(path):
             if isinstance(node, ast.ExceptHandler):
                 assert not (len(node.body) == 1 and isinstance(node.body[0], ast.Pass)), f"{path}:{node.lineno}"
 
@@ -157,7 +164,7 @@ def test_what_is_said_goes_through_the_one_writer():
     """Anything else may fail where the terminal is gone, and end a run that has hours behind it."""
     for path in FILES:
         if path != PACKAGE / "runtime" / "terminal.py":
-            calls = {node.func.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if _named(node)}
+            calls = {node.func.id for node in nodes(path) if _named(node)}
             assert "print" not in calls, path
 
 

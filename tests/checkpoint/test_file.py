@@ -5,8 +5,6 @@ import pickle
 import random
 import resource
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,8 @@ from safetensors.torch import save_file
 from ptft.checkpoint import file as checkpoint_file
 from ptft.checkpoint.load import open_checkpoint
 from ptft.errors import CheckpointError, StorageError
-from tests.conftest import ROOT, refused
+from tests.conftest import refused
+from tests.helpers.processes import python
 
 WEIGHTS = {"backbone.weight": torch.arange(6.0).view(2, 3), "head.bias": torch.ones(2)}
 CONTENT = {
@@ -171,8 +170,7 @@ print(len(list(deaths(prepare, work))) - 1)
 
 @pytest.mark.parametrize(("call", "operations"), [("write", 10), ("link", 2)])
 def test_a_death_before_any_file_operation_leaves_a_whole_checkpoint(tmp_path, call, operations):
-    arguments = [sys.executable, "-c", DIES, str(tmp_path), call]
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = python(DIES, str(tmp_path), call)
     assert done.returncode == 0, done.stderr
     deaths = int(done.stdout)
     assert deaths >= operations

@@ -18,7 +18,8 @@ from omegaconf import DictConfig
 from ptft import __version__
 from ptft.checkpoint import file as checkpoint_file
 from ptft.stages import train
-from tests.conftest import refused
+from tests.conftest import command, refused
+from tests.helpers.processes import Process
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["stage=pretrain", "dataset.images=100", "dataset.held_out=20", "train.steps=4", "train.every.log=2"]
@@ -125,9 +126,8 @@ def test_off_a_terminal_there_are_plain_lines_only(process, tmp_path):
 def on_a_terminal(tmp_path, *arguments, **environment):
     """What a command writes on a terminal, escapes included."""
     main, child = pty.openpty()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **environment}
-    arguments = [sys.executable, "-m", "ptft", *arguments]
-    running = subprocess.Popen(arguments, stdin=child, stdout=child, stderr=child, cwd=tmp_path, env=environment)
+    environment = {"TERM": "xterm-256color", **environment}
+    running = Process(command(*arguments), stdin=child, stdout=child, stderr=child, cwd=tmp_path, env=environment)
     os.close(child)
     shown = b""
     while True:

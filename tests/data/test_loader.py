@@ -4,10 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +16,7 @@ from ptft.data.image import folder as image_folder
 from ptft.data.image.folder import ImageFolder
 from ptft.data.loader import Loader, worker_failure
 from ptft.errors import DataError, ResourceError
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.processes import python
 
 
 def numbers(count):
@@ -163,7 +159,7 @@ def test_a_hanging_worker_is_named_and_ended(monkeypatch):
     assert not multiprocessing.active_children()
 
 
-def test_a_process_ends_although_an_epoch_was_left_behind(tmp_path):
+def test_a_process_ends_although_an_epoch_was_left_behind():
     """Workers ignore SIGTERM, and Python waits at its end for every process that it started."""
     code = (
         "from pathlib import Path\nfrom ptft.data.image import folder\nfrom ptft.data.loader import Loader\n"
@@ -171,9 +167,8 @@ def test_a_process_ends_although_an_epoch_was_left_behind(tmp_path):
         "train = folder.ImageFolder(root='images', size=8).split('train')\n"
         "batches = Loader(train, 2, workers=2).epoch()\nnext(batches)\nraise SystemExit(4)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, timeout=60, capture_output=True)
-    assert (done.returncode, done.stderr) == (4, b"")
+    done = python(code, timeout=60)
+    assert (done.returncode, done.stderr) == (4, "")
 
 
 def test_other_errors_are_not_taken_for_lost_workers():

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import signal
 import subprocess
@@ -15,7 +14,8 @@ from PIL import Image
 
 from ptft.checkpoint import file as checkpoint_file
 from ptft.config.overrides import Overrides
-from tests.conftest import ROOT, command, contents, refused, status
+from tests.conftest import command, contents, refused, status
+from tests.helpers.processes import Process
 
 DATA = ("stage=pretrain", "dataset=digits", "dataset.limit=60", "train.batch_size=16")
 SIZES = ("model.width=8", "model.channels=[4,8]")
@@ -34,10 +34,10 @@ def test_row_52_a_sweep_that_was_cut_goes_on_where_it_is_started_again(ptft, tmp
     """The second of three is killed in its training; the first is not repeated, the second ends as if nothing was."""
     long = (*TINY, "train.every.save=20", "train.every.evaluate=1000", "train.layout=contiguous", "precision=fp32")
     sweep = ("-m", *long, "train.steps=30,600,31")
-    folder, environment = tmp_path / "all", {**os.environ, "PYTHONPATH": str(ROOT)}
+    folder = tmp_path / "all"
     typed = command(*sweep, "hydra.sweep.dir=all")
     said = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    with subprocess.Popen(typed, env=environment, **said) as running:
+    with Process(typed, **said) as running:
         last, until = folder / "1" / "checkpoints" / "last.pt", time.monotonic() + 120
         while time.monotonic() < until and not (last.exists() and progress(last)["step"] > 0):
             time.sleep(0.02)
@@ -73,9 +73,8 @@ def test_row_52_a_sweep_that_was_cut_goes_on_where_it_is_started_again(ptft, tmp
 def test_a_sweep_that_was_cut_while_it_planned_or_between_jobs_ends_with_130_and_goes_on(ptft, tmp_path):
     """Every job after the first two is not there yet, with its keys, when the signal comes in the first of them."""
     sweep = ("-m", *TINY, "train.steps=2,100000", "seed=0,1", "hydra.sweep.dir=all", "train.every.log=1")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     said = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command(*sweep), env=environment, **said) as running:
+    with Process(command(*sweep), **said) as running:
         until = time.monotonic() + 120
         while time.monotonic() < until and not (tmp_path / "all" / "1" / "status.json").exists():
             time.sleep(0.005)

@@ -3,13 +3,14 @@
 import json
 import os
 import shutil
+import subprocess
 
 import pytest
 import yaml
 
 from ptft.checkpoint import file as checkpoint_file
 from ptft.launch.pool import Worker
-from tests.conftest import SMALL, contents, refused, summary
+from tests.conftest import ROOT, SMALL, command, contents, refused, summary
 
 RUN = ("stage=pretrain", *SMALL, "dataset.held_out=20")
 LOGGING = "{version: 1, handlers: {e: {(): os.mkdir, path: marker}}, root: {handlers: [e]}}"
@@ -138,8 +139,8 @@ def test_what_a_checkpoint_holds_is_never_interpolated(ptft, tmp_path, pretraine
     names = {**config["names"], "model": "${oc.env:SECRET}", "dataset": "a${oc.env:SECRET}\\${b"}
     theirs = changed(pretrained, tmp_path / "theirs", names=names)
     typed = ("train.steps=2", "dataset.limit=40")
-    for command in (["stage=finetune", "ckpt=theirs", *typed], ["stage=evaluate", "ckpt=theirs"], ["resume=theirs"]):
-        result = ptft(*command, *(["train.steps=22"] if command == ["resume=theirs"] else []))
+    for each in (["stage=finetune", "ckpt=theirs", *typed], ["stage=evaluate", "ckpt=theirs"], ["resume=theirs"]):
+        result = ptft(*each, *(["train.steps=22"] if each == ["resume=theirs"] else []))
         assert result.code == 0, result.text
         assert "hunter2" not in result.text
     written_by = next(tmp_path.glob("outputs/*/*finetune*"))
@@ -169,10 +170,12 @@ def test_a_run_writes_through_no_link_out_of_its_folder(ptft, tmp_path, pretrain
     assert after == before
 
 
-def test_a_process_that_is_started_imports_nothing_from_the_users_folder(tmp_path, process):
+def test_a_process_that_is_started_imports_nothing_from_the_users_folder(tmp_path):
     for name in ("queue", "json", "hydra_plugins/theirs"):
         written(tmp_path / f"{name}.py", f"open({str(tmp_path / 'marker')!r}, 'w')\n")
-    assert process("stage=pretrain", "seed=x", cwd=tmp_path).code == 2
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    started = subprocess.run(command("stage=pretrain", "seed=x"), cwd=tmp_path, env=environment, capture_output=True)
+    assert started.returncode == 2
     worker = Worker(1)
     status = worker.run(["stage=pretrain", "seed=x"], {"identity": "a"}, tmp_path / "cell")
     worker.close()

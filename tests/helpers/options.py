@@ -5,6 +5,7 @@ Of models, large: it is left out where a small one of its kind shows the same; w
 Of objectives without labels, learns: by how much 60 steps change a metric, and whether the loss may rise meanwhile.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ def of(group: str) -> list[str]:
     return [name for name in here if "composed_only" not in note(f"{group}/{name}")]
 
 
+@cache
 def node(option: str) -> dict[str, Any]:
-    """The YAML of an option with what it shares with others, notes and all."""
+    """The YAML of an option with what it shares with others, notes and all; read it, don't change it."""
     own = yaml.safe_load((CONF / f"{option}.yaml").read_text(encoding="utf-8"))
     found: dict[str, Any] = {}
     for shared in own.get("defaults", []):

@@ -1,7 +1,6 @@
 """Runs found again by a part of their name, and the newest that was cut."""
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -9,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, command, refused, status
+from tests.conftest import command, refused, status
+from tests.helpers.processes import Process
 
 RUN = ("stage=pretrain", "dataset=digits", "dataset.limit=60", "train.batch_size=16", "model.width=8")
 FIRST = "outputs/2026-01-01/10-00-00-pretrain-cnn-digits-1e23"
@@ -52,8 +52,7 @@ def test_resume_latest_is_the_newest_run_that_was_cut_or_killed(ptft, two, tmp_p
 def test_resume_latest_and_a_short_name_finish_a_sweep(ptft, tmp_path):
     folder = tmp_path / "outputs" / "sweeps" / "2026-01-01" / "10-00-00-abcd"
     sweep = ("-m", *RUN, "train.steps=1,100000,2", f"hydra.sweep.dir={folder}")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command(*sweep), env=environment, stdout=subprocess.DEVNULL) as running:
+    with Process(command(*sweep), stdout=subprocess.DEVNULL) as running:
         until = time.monotonic() + 120
         while time.monotonic() < until and not (folder / "1" / "checkpoints" / "last.pt").exists():
             time.sleep(0.01)

@@ -1,11 +1,13 @@
 """The process: what it imports before it can say something, what it keeps, how it ends."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
+from ptft.data.image import torchvision
 from tests.conftest import ROOT
 
 FAULTS = """
@@ -43,32 +45,41 @@ def test_a_block_that_every_step_frees_is_not_fetched_from_the_system_again():
     assert 2 * int(faults) < usual
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["--help"],
-        ["--version"],
-        ["--info"],
-        ["ls"],
-        ["-sc", "query=bash"],
-        ["stage=finetune"],
-        ["stage=pretrain", "optimzer.lr=1"],
-        ["stage=pretrain", "--cfg", "job"],
-    ],
-    ids=" ".join,
-)
-def test_what_runs_nothing_imports_nothing_heavy(arguments, monkeypatch):
-    """That is what makes quick answers quick."""
+QUICK = [
+    [],
+    ["--help"],
+    ["--version"],
+    ["--info"],
+    ["ls"],
+    ["-sc", "query=bash"],
+    ["stage=finetune"],
+    ["stage=pretrain", "optimzer.lr=1"],
+    ["stage=pretrain", "--cfg", "job"],
+]
+EACH = """
+import json, sys
+from ptft.cli.main import main
+imported = []
+for arguments in json.loads(sys.argv[1]):
+    try:
+        main(arguments)
+    except SystemExit:
+        pass
+    imported.append(sorted(sys.modules))
+print("", json.dumps(imported), sep=chr(10))
+"""
+
+
+def test_what_runs_nothing_imports_nothing_heavy(monkeypatch):
+    """That is what makes quick answers quick; one process gives them all, so that each shows what it adds."""
     monkeypatch.setenv("COMP_LINE", "ptft mo")
     monkeypatch.setenv("COMP_POINT", "7")
-    code = f"import sys\nfrom ptft.cli.main import main\ntry:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
-    code += "print('', *sorted(sys.modules), sep='\\n')"
-    modules = python(code).split("\n")
-    assert "ptft.cli.main" in modules
+    imported = json.loads(python(EACH, json.dumps(QUICK)).splitlines()[-1])
     heavy = {"torch", "torchvision", "numpy", "rich", "sklearn", "matplotlib", "PIL", "scipy"}
-    assert not heavy & {name.split(".")[0] for name in modules}
-    assert len(modules) < 700
+    for arguments, modules in zip(QUICK, imported, strict=True):
+        assert "ptft.cli.main" in modules
+        assert not heavy & {name.split(".")[0] for name in modules}, arguments
+        assert len(modules) < 700, arguments
 
 
 STEP = """
@@ -86,10 +97,7 @@ print(*sorted(modules), sep=chr(10))
 
 
 def test_a_first_step_imports_neither_the_compiler_nor_what_it_has_no_use_for(tmp_path):
-    python(
-        "import pathlib, sys; from ptft.data.image import torchvision as sets; sets.sample(pathlib.Path(sys.argv[1]))",
-        str(tmp_path),
-    )
+    torchvision.sample(tmp_path)
     modules = set(python(STEP, str(tmp_path)).split("\n"))
     assert "torch" in modules
     assert not {"torch._dynamo", "torchvision", "sklearn", "matplotlib", "sympy"} & modules

@@ -21,6 +21,7 @@ from ptft.data.image.folder import ImageFolder
 from ptft.errors import DataError, StorageError
 from ptft.runtime.paths import cache_dir
 from tests.data.test_examples import Counting
+from tests.helpers.processes import Process, python
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -124,9 +125,8 @@ print("whole")
 
 
 def build(pause):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    arguments = [sys.executable, "-c", BUILD, str(pause)]
-    return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    code = [sys.executable, "-c", BUILD, str(pause)]
+    return Process(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def read():
@@ -176,9 +176,7 @@ print(count)
 
 
 def test_a_death_before_any_file_operation_of_a_build_leaves_a_cache_that_is_made_whole(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", DIES, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
+    done = python(DIES, str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 10
 

@@ -14,6 +14,7 @@ from ptft.data.text.table import TableTexts
 from ptft.errors import ConfigError
 from tests.conftest import refused
 from tests.data.test_divided_by_name import audio_folder, image_folder, manifest, table, training_table
+from tests.helpers.tables import RUN
 
 NAMES = [f"{name}{i}" for i in range(20) for name in ("a", "b")]
 KINDS = {
@@ -23,14 +24,6 @@ KINDS = {
     "table": (table, TableTexts, {"tokenizer": "bytes"}),
     "dataset": (training_table, HuggingFaceTexts, {"tokenizer": "bytes"}),
 }
-RUN = (
-    "stage=pretrain",
-    "dataset=table",
-    "model=bert_tiny",
-    "model.width=16",
-    "model.depth=1",
-    "dataset.tokenizer=bytes",
-)
 
 
 @pytest.mark.parametrize("name", KINDS)

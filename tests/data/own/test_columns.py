@@ -10,15 +10,8 @@ import pytest
 from ptft.data.text.table import TableTexts
 from ptft.errors import DataError
 from tests.conftest import refused
+from tests.helpers.tables import RUN
 
-RUN = (
-    "stage=pretrain",
-    "dataset=table",
-    "model=bert_tiny",
-    "model.width=16",
-    "model.depth=1",
-    "dataset.tokenizer=bytes",
-)
 TEXTS = [f"it was {word} in every way, number {i}" for i, word in enumerate(["good", "bad"] * 20)]
 KINDS = ["positive", "negative"] * 20
 

@@ -1,7 +1,6 @@
 """Models of transformers: a tiny random BERT as backbone, its weights and tokenizer by folder, and no network."""
 
 import json
-import socket
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,9 @@ from ptft.models.hub.huggingface import HuggingFace, public_options, public_weig
 from ptft.models.hub.huggingface_text import second
 from tests.conftest import refused, summary, transfer
 
+pytestmark = pytest.mark.usefixtures("no_network")
+
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fine", "day", "what", "joy", "dull", "bore", "##s", "made"]
-
-
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch):
-    """Nobody answers, at once."""
-
-    def refuse(*_):
-        raise OSError("no network in tests")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,8 @@ from ptft.core import Spec
 from ptft.data.audio import reader as audio_reader
 from ptft.models.hub.huggingface import HuggingFace, public_options, public_weights
 from tests.conftest import refused, transfer
+
+pytestmark = pytest.mark.usefixtures("no_network")
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 WAVES = {
@@ -39,17 +40,6 @@ CONFIGS = {
     ),
 }  # fmt: skip
 LENGTHS = (16_000, 5000, 9003, 100)
-
-
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch):
-    """Nobody answers, at once."""
-
-    def refuse(*_):
-        raise OSError("no network in tests")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 def extractor(name: str):

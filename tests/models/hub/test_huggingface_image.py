@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,8 @@ from safetensors.torch import save_file
 from ptft.data.image import reader
 from ptft.models.hub.huggingface import HuggingFace, public_options, public_weights
 from tests.conftest import refused
+
+pytestmark = pytest.mark.usefixtures("no_network")
 
 ODD = {
     "image_processor_type": "ViTImageProcessor",
@@ -31,15 +32,6 @@ ODD = {
 CUT = {"size": {"shortest_edge": 40}, "do_center_crop": True, "crop_size": {"height": 32, "width": 32}}
 SHORT = ("dataset=digits", "dataset.limit=20", "train.steps=1", "train.batch_size=4", "device=cpu")
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-
-
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch):
-    def refuse(*_):
-        raise OSError("no network in tests")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 def made(root: Path, kind: str = "vit", **processor) -> Path:

@@ -1,14 +1,17 @@
 """SimCLR's loss: against a plain double loop, and over two processes against one."""
 
 import math
+import subprocess
+import sys
+from datetime import timedelta
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import distributed as dist
-from torch import multiprocessing
 
 from ptft.objectives.self_supervised.simclr import nt_xent
+from tests.helpers.processes import Process
 
 TEMPERATURE = 0.3
 
@@ -49,8 +52,11 @@ SPLIT = 3
 """Images of the first process; the second has the rest."""
 
 
+MINUTE = timedelta(minutes=1)
+
+
 def _process(rank, folder, count):
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=MINUTE)
     part = slice(0, SPLIT) if rank == 0 else slice(SPLIT, count)
     mine = [view[part].clone().requires_grad_() for view in views(count)]
     loss = nt_xent(*mine, TEMPERATURE)
@@ -62,7 +68,12 @@ def _process(rank, folder, count):
 def test_two_processes_are_one_with_the_joint_batch(tmp_path):
     """Loss and gradients, with parts of different sizes."""
     count = 8
-    multiprocessing.spawn(_process, (str(tmp_path), count), nprocs=2)
+    code = "from tests.objectives.self_supervised import test_simclr\n"
+    code += f"test_simclr._process(1, {str(tmp_path)!r}, {count})"
+    with Process([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as other:
+        _process(0, tmp_path, count)
+        said = other.communicate(timeout=60)[1]
+    assert other.returncode == 0, said
     parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     joint = [view.requires_grad_() for view in views(count)]
     loss = nt_xent(*joint, TEMPERATURE)

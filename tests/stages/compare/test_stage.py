@@ -3,7 +3,6 @@
 import csv
 import itertools
 import json
-import os
 import signal
 import subprocess
 import time
@@ -13,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import ROOT, SMALL, command, contents, refused, status, summary
+from tests.conftest import SMALL, command, contents, refused, status, summary
+from tests.helpers.processes import Process
 
 pytestmark = pytest.mark.xdist_group("compare")  # one process makes what they share
 
@@ -174,9 +174,16 @@ def test_a_run_that_is_no_comparison_is_not_continued_by_one(ptft, pretrained):
     refused(compare(ptft, pretrained, into="run"), 5, "holds a run already")
 
 
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
-def test_two_processes_give_the_same_numbers(process, pretrained):
-    alone = {"env": {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}}
+def test_two_processes_give_the_same_numbers(ptft, pretrained, one_thread):
     typed = (
         "stage=compare",
         f"ckpt={pretrained}",
@@ -186,8 +193,8 @@ def test_two_processes_give_the_same_numbers(process, pretrained):
         "compare.per_class=[2]",
         "compare.seeds=1",
     )
-    one = process(*typed, "hydra.run.dir=one", **alone)
-    two = process(*typed, "hydra.run.dir=two", "compare.processes=2", **alone)
+    one = ptft(*typed, "hydra.run.dir=one")
+    two = ptft(*typed, "hydra.run.dir=two", "compare.processes=2")
     assert one.code == two.code == 0, one.text + two.text
     assert trained(two.out) == 2
     assert values("one") == values("two")
@@ -206,16 +213,8 @@ def finished(folder: Path) -> int:
 
 def begun(pretrained, *more):
     """The comparison as a process of its own, once two runs of it are finished."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    arguments = command("stage=compare", f"ckpt={pretrained}", *FEW, *EXACT, *LONGER, *more)
-    running = subprocess.Popen(
-        [*arguments, "hydra.run.dir=cut"],
-        env=environment,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's & has it ignored
-    )
+    typed = command("stage=compare", f"ckpt={pretrained}", *FEW, *EXACT, *LONGER, *more, "hydra.run.dir=cut")
+    running = Process(typed, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     end = time.monotonic() + 60
     while finished(Path("cut")) < 2:
         assert running.poll() is None
