@@ -20,11 +20,14 @@ from rich.table import Table as RichTable
 from ptft.loggers.bar import Bar
 from ptft.loggers.logger import Logger
 from ptft.loggers.rarer import Rarer
+from ptft.runtime import json_lines
 from ptft.runtime.terminal import Writer, safe, visible
 
 SHARES = ("accuracy", "top5", "macro_f1", "precision", "recall", "f1", "exact_match", "knn")
 RESULT = "green"
 """The style of the block that says what came out."""
+WARNINGS = ("yellow", "red")
+"""The styles of what went wrong, which is said with `--json` too, on standard error."""
 SHOWN = ("loss", "accuracy")
 """Metrics with a column of their own in the table of epochs; the others go to metrics.jsonl and the summary."""
 
@@ -48,7 +51,9 @@ class Console:
             file=output, highlight=False, emoji=False, soft_wrap=True, quiet=quiet, color_system=colors
         )
         draws = self.terminal.is_terminal and os.environ.get("TERM") != "dumb"
-        self.brief, self.live = brief, draws and not (quiet or brief)
+        self.brief, self.warns_only = brief, json_lines.asked()
+        draws = draws and not self.warns_only
+        self.live = draws and not (quiet or brief)
         beside = RichConsole(file=output, emoji=False, color_system=colors) if draws and bar else None
         self.bar_on = beside or (self.terminal if self.live else None)
         self.path = folder / "run.log" if folder else None
@@ -76,7 +81,7 @@ class Console:
         self._print(f"{self.path}: can't be written ({getattr(error, 'strerror', error)}); the run goes on without it")
 
     def _print(self, text: str, style: str = "", *, result: bool = False) -> None:
-        if self.brief and not result:
+        if (self.brief and not result) or (self.warns_only and style not in WARNINGS):
             return
         shown = escape(visible(text))
         self.terminal.print(f"[{style}]{shown}[/]" if style else shown)
@@ -108,6 +113,14 @@ class Console:
         else:
             for line in [title, *(f"  {line}" for line in lines)]:
                 self._print(line, result=style == RESULT)
+
+    def plan(self, title: str, rows: Mapping[str, str], notes: Sequence[str] = (), **about: Any) -> None:
+        """What is going to be done: a block and notes; with `--json` an object that says `about` besides."""
+        self.block(title, rows)
+        for note in notes:
+            self.say(note)
+        said = {name: value for name, value in rows.items() if value}
+        json_lines.emit("plan", **{**said, **about, "notes": list(notes)})
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, result: bool = False) -> None:
         """A table: drawn on a terminal, aligned plain columns elsewhere."""

@@ -29,6 +29,7 @@ from ptft.errors import ConfigError, DataError
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runs.table_file import cell, check_ending, write_columns
+from ptft.runtime import json_lines
 from ptft.runtime.device import device_name, find_device, tf32, versions
 from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
@@ -66,9 +67,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
     }
-    out.block("ptft predict", header)
-    for note in getattr(items, "notes", ()):
-        out.say(note)
+    out.plan("ptft predict", header, getattr(items, "notes", ()), **messages.about(cfg, folder and folder.path))
     if folder is None:
         return {}
     found: list[tuple[Any, Row | None]] = []
@@ -93,6 +92,9 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
             f"{len(renamed)} columns of the input are called as one of the output, {first} is {renamed[first]} there"
         )
     write_columns(target, table, "choose another output", exact=table.keys() - answers.keys())
+    if json_lines.asked():
+        for row in zip(*table.values(), strict=True):
+            json_lines.emit("prediction", **{"row": dict(zip(table, row, strict=True))})
     _close(cfg, out, folder, checkpoint, answers, len(unreadable), target)
     return {}
 
