@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ptft.config import compose, documented, reads, validate
+from ptft.config import compose, documented, mistakes, reads, validate
 from ptft.config.config import Config
 from ptft.config.overrides import PATH_KEYS, Overrides
 from ptft.config.renamed import renamed
 from ptft.config.resume import BUDGET, same_run, stored_run
+from ptft.config.settled import rate
 from ptft.config.validate import check
-from ptft.errors import CheckpointError, ConfigError, DataError
+from ptft.errors import CheckpointError, ConfigError
 from ptft.runs import registry
 
 if TYPE_CHECKING:
@@ -35,12 +35,14 @@ class Job:
     """One thing to do: the configuration, what was typed for it, and the checkpoint it starts from or continues.
 
     folder: what `hydra.run.dir` means, where it was said: the run's own folder.
+    notes: sentences about values that were settled for the user.
     """
 
     config: Config
     overrides: Overrides
     checkpoint: Checkpoint | None = None
     folder: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> Job:
@@ -60,23 +62,15 @@ def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> J
     counting, problems = reads.sort(composable, base, later)
     problems = [*unfit.values(), *problems]
     if not problems:
-        _check_input(typed.get("input"))
+        mistakes.check_input(typed.get("input"))
     cfg, checkpoint = _composed(counting, base, opened, problems)
+    notes = rate.settle(cfg, checkpoint)
     config = _checked(compose.known_stage(cfg), base, problems)
     if config["trusted"] and "trusted" not in typed:
         said = f"trusted=[{','.join(config['trusted'])}]"
         raise ConfigError(f"{said}: a file can't say what is trusted; type '{said}' on the command line")
     own = "hydra.run.dir" in typed or compose.raw(cfg, "hydra.run") != compose.RUNS
-    return Job(Config(config), overrides, checkpoint, compose.place(cfg, "hydra.run.dir") if own else None)
-
-
-def _check_input(given: Any) -> None:
-    """Raises DataError where nothing lies at the `input` that was typed: checkpoints take seconds to read."""
-    if not isinstance(given, str) or given in ("", "-") or "${" in given:
-        return
-    path = os.path.expanduser(given)
-    if not os.path.lexists(path) and not any(glob.iglob(path, recursive=True)):
-        raise DataError(f"input={given}: no files there; name a file, a folder or a glob")
+    return Job(Config(config), overrides, checkpoint, compose.place(cfg, "hydra.run.dir") if own else None, notes)
 
 
 def _composed(
@@ -99,6 +93,7 @@ def _wrong_without_checkpoint(counting: Overrides, base: DictConfig) -> list[str
         problems: list[str] = []
         OmegaConf.set_struct(cfg, False)
         cfg.ckpt = None
+        rate.settle(cfg, None)
         for group in FROM_CHECKPOINT:
             cfg.pop(group)
         missing = _without_values(cfg)
@@ -134,6 +129,7 @@ def _defaults(base: DictConfig) -> dict[str, Any]:
     """The same composition without typed values, unresolved: their types count where a key has no rule."""
     OmegaConf.set_struct(base, False)
     base.ckpt = None
+    rate.settle(base, None)
     defaults = OmegaConf.to_container(base, resolve=False)
     assert isinstance(defaults, dict)
     return {str(key): value for key, value in defaults.items() if key != "hydra"}

@@ -1,7 +1,8 @@
 """`--json`: what a run says as JSON objects on standard output, a line each, and nothing else there.
 
-Each has a `kind`: `plan` (what is going to be done), `row` (what a training measured, as metrics.jsonl has it), `run` (of a
-comparison), `prediction`, `result` (what summary.json holds, with the folder) and `error`. The last is a result or an error.
+Each has a `kind`: `plan` (what is going to be done), `row` (what a training measured, as metrics.jsonl has it), `run`
+(of a comparison), `prediction`, `result` (what summary.json holds, with the folder) and `error`. The last one is a
+result or an error. Those of a sweep's jobs have their number as `job`.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def asked() -> bool:
 
 
 def emit(kind: str, **content: Any) -> None:
-    """Write an object of that kind where objects are asked for. What is not finite is null; never raises for a stream."""
+    """Write an object of that kind where objects are asked for; numbers that are not finite are null."""
     stream = _stream()
     if stream is not None and stream.about is not None:
         said = finite({"kind": kind, **stream.about, **content})

@@ -94,7 +94,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     write_columns(target, table, "choose another output", exact=table.keys() - answers.keys())
     if json_lines.asked():
         for row in zip(*table.values(), strict=True):
-            json_lines.emit("prediction", **{"row": dict(zip(table, row, strict=True))})
+            json_lines.emit("prediction", row=dict(zip(table, row, strict=True)))
     _close(cfg, out, folder, checkpoint, answers, len(unreadable), target)
     return {}
 

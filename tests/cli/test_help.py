@@ -30,7 +30,7 @@ def test_a_key_of_options_has_each_meaning_and_rule_beside_the_options_that_mean
     shown = said(ptft, "dataset.length")
     assert "else 128 in dataset=conll, dataset=huggingface, dataset=table value a whole number of at least 1" in shown
     assert "else 256 in dataset=grammar, dataset=text" in shown
-    assert "default 5e-4 with stage=compare, 5e-4 with stage=finetune" in said(ptft, "optimizer.lr")
+    assert "default auto with stage=compare, auto with stage=finetune" in said(ptft, "optimizer.lr")
     assert "stages predict" in said(ptft, "generate.top_k")
 
 

@@ -3,11 +3,10 @@
 import json
 import os
 import subprocess
-import sys
 
 import pytest
+from PIL import Image
 
-from ptft.train import loop
 from tests.conftest import ROOT, SMALL, command, refused, rows, summary
 
 RUN = ("stage=pretrain", *SMALL, "train.steps=4", "train.every.evaluate=2")
@@ -106,9 +105,11 @@ def test_a_sweep_labels_the_objects_of_its_jobs_and_ends_with_all(ptft, tmp_path
 
 
 def test_a_job_that_fails_is_an_error_and_the_sweep_a_result(ptft):
-    done = ptft("-m", "--json", *RUN, "dataset.root=null,null", "model.channels=[4,8],[4,8,8,8,8,8]")
-    assert done.code in (1, 2)
-    assert kinds(objects(done))[-1] in ("result", "error")
+    diverges = ("optimizer=sgd", "schedule=constant", "train.clip=null", "optimizer.lr=1e-3,1e30")
+    done = ptft("-m", "--json", *RUN, *diverges)
+    *_, good, _, error, result = (each for each in objects(done) if each["kind"] != "row")
+    assert (done.code, good["kind"], good["job"], error["code"], error["job"]) == (1, "result", 0, 6, 1)
+    assert (result["status"], [job["status"] for job in result["jobs"]]) == ("failed", ["finished", "failed"])
 
 
 def test_a_comparison_says_each_run_and_its_answer(ptft, pretrained):
@@ -140,22 +141,36 @@ def test_what_is_written_to_standard_output_itself_goes_to_standard_error(tmp_pa
     assert all(json.loads(line)["kind"] for line in done.stdout.splitlines())
 
 
-def test_warnings_stay_lines_on_standard_error(ptft, monkeypatch):
-    monkeypatch.setattr(loop, "fit", loop.fit)
-    done = ptft("--json", *RUN, "train.monitor={metric: val/loss, mode: min}")
-    assert done.code == 0
-    assert sys.stdout is not None
+def test_warnings_stay_lines_on_standard_error(ptft, pretrained, tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.new("L", (28, 28)).save(tmp_path / "photos" / "good.png")
+    (tmp_path / "photos" / "bad.png").write_bytes(b"no image")
+    done = ptft("--json", "stage=predict", f"ckpt={pretrained}", "input=photos")
+    assert kinds(objects(done)) == ["plan", "prediction", "prediction", "result"]
+    assert next(each["row"]["class"] for each in objects(done) if each["kind"] == "prediction") is None
+    assert "left out, its row is empty" in done.err
+    assert len(done.err.splitlines()) == 1
 
 
 def test_a_reader_that_goes_away_ends_no_run(tmp_path):
     typed = " ".join(f"'{word}'" for word in command("--json", *RUN, "hydra.run.dir=run"))
-    subprocess.run(f"{typed} | head -n 1 >/dev/null", shell=True, check=True, timeout=100, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    subprocess.run(
+        f"{typed} | head -n 1 >/dev/null",
+        shell=True,
+        check=True,
+        timeout=100,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert summary(tmp_path / "run")["status"] == "finished"
 
 
 @pytest.mark.parametrize(
     ("line", "offered"),
-    [("ptft --js", ["--json"]), ("ptft --json model=vit_t", ["model=vit_tiny"]), ("ptft stage=pretrain -", ["--json", "-m"])],
+    [
+        ("ptft --js", ["--json"]),
+        ("ptft --json model=vit_t", ["model=vit_tiny"]),
+        ("ptft stage=pretrain -", ["--json", "-m"]),
+    ],
 )
 def test_completion_knows_the_flag(process, line, offered):
     done = process("-sc", "query=bash", env={"COMP_LINE": line, "COMP_POINT": str(len(line))})

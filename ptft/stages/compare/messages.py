@@ -10,11 +10,11 @@ from ptft.config.resolve import Job
 from ptft.errors import first_line
 from ptft.loggers.console import Console, duration
 from ptft.runtime import json_lines
-from ptft.stages.messages import about
 from ptft.stages.compare.design import AROUND, Cell, Design
 from ptft.stages.compare.preflight import Trial
 from ptft.stages.compare.results import Measure
 from ptft.stages.compare.table import amount_text, number, share, unit_of
+from ptft.stages.messages import about
 
 
 def header(out: Console, job: Job, design: Design, count: int, reused: int, folder: Path | None) -> None:
