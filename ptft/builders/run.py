@@ -103,7 +103,7 @@ def build(job: Job, out: Console) -> Run:
     trained = training(cfg, given, task, execution)
     recorded = acceleration.recording(trained.graph)
     meta = given.start.meta if given.start and cfg.resume else {}
-    settled = () if execution.probe else job.notes
+    settled = probe.unused(job.overrides.keys) if execution.probe else job.notes
     return Run(
         cfg=cfg.merged(_settled(task, execution, trained.every, given.source)),
         inputs=given,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from ptft.config.config import Config
 from ptft.config.overrides import PATH_KEYS, Overrides
 from ptft.config.renamed import renamed
 from ptft.config.resume import BUDGET, same_run, stored_run
-from ptft.config.settled import rate
+from ptft.config.settled import idle, rate
 from ptft.config.validate import check
 from ptft.errors import CheckpointError, ConfigError
 from ptft.runs import registry
@@ -65,7 +66,8 @@ def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> J
         mistakes.check_input(typed.get("input"))
     cfg, checkpoint = _composed(counting, base, opened, problems)
     notes = rate.settle(cfg, checkpoint)
-    config = _checked(compose.known_stage(cfg), base, problems)
+    config = _checked(compose.known_stage(cfg), base, problems, typed)
+    notes += idle.noted(config, typed)
     if config["trusted"] and "trusted" not in typed:
         said = f"trusted=[{','.join(config['trusted'])}]"
         raise ConfigError(f"{said}: a file can't say what is trusted; type '{said}' on the command line")
@@ -102,12 +104,14 @@ def _wrong_without_checkpoint(counting: Overrides, base: DictConfig) -> list[str
     return []
 
 
-def _checked(cfg: DictConfig, base: DictConfig, problems: list[str]) -> dict[str, Any]:
+def _checked(cfg: DictConfig, base: DictConfig, problems: list[str], typed: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration as plain values. Raises one ConfigError with `problems` and all else that is wrong with it."""
     missing = _without_values(cfg)
     config = _absolute(compose.plain(cfg))
     if wrong := [*problems, *missing.values(), *validate.problems(config, _defaults(base), missing)]:
         raise ConfigError("\n".join(dict.fromkeys(wrong)))
+    if without_effect := idle.refused(config, typed):
+        raise ConfigError("\n".join(without_effect))
     return config
 
 

@@ -75,12 +75,13 @@ def tell(status: dict[str, Any], folder: Path | None) -> None:
     """With `--json`, how a job ended: its result, if its stage gave one, and an error if it failed."""
     where = str(folder.absolute()) if folder and folder.exists() else None
     if status["exit_code"] == 0 or "error" not in status:
-        found = read_json(folder / "summary.json") if folder else {"status": "planned", **status.get("plan", {})}
-        known = {key: status[key] for key in ("stage", "status", "before") if key in status}
+        planned: dict[str, Any] = {"status": "planned", **status.get("plan", {})}
+        found = read_json(folder / "summary.json") if folder else planned
+        known: dict[str, Any] = {key: status[key] for key in ("stage", "status", "before") if key in status}
         json_lines.emit("result", **{**known, **found, "folder": where})
     if status["exit_code"]:
-        said = {key: status[key] for key in ("status", "error", "message") if key in status}
-        json_lines.emit("error", code=status["exit_code"], **said, folder=where)
+        failed = {key: status[key] for key in ("status", "error", "message") if key in status}
+        json_lines.emit("error", code=status["exit_code"], **failed, folder=where)
 
 
 def _is_idle(folder: RunFolder, status: dict[str, Any], typed: bool) -> bool:

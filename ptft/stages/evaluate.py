@@ -136,7 +136,7 @@ def _header(
         "folder": str(folder.path) if folder else "none, this is a dry run",
     }
     notes = list(filter(None, [checkpoint.latest, *source.notes]))
-    out.plan("ptft evaluate", rows, notes, **messages.about(cfg, folder and folder.path))
+    out.plan("ptft evaluate", rows, notes, **messages.about(cfg, folder.path if folder else None))
 
 
 def _show(out: Console, title: str, table: Table) -> None:
