@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from ptft.config import compose
 from ptft.errors import CheckpointError, ConfigError, shortened, suggest
+from ptft.loggers import layout
 from ptft.runs import remove
 from ptft.runs.listing import get, known, listed, matching, ordered
 from ptft.runs.registry import OUTPUTS, found_below, named, state, sweep_command
@@ -67,6 +69,10 @@ def _text(key: str, value: Any) -> str:
 
 def _table(rows: list[list[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    columns = shutil.get_terminal_size().columns
+    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) - 2 > columns:
+        say(layout.records(rows[0], rows[1:], columns))
+        return
     say("\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows))
 
 
