@@ -345,8 +345,8 @@ class Objective(nn.Module, ABC):
 
     def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
         """The columns that `stage=predict` writes of each example of a batch; without an override it refuses to.
-        options: those of `generate` in the configuration, for objectives that generate text; others ignore them. `top`,
-        where it is typed, for those that name it: how many of the likeliest classes to give."""
+        options: those of `generate` in the configuration, for objectives that name one of them, as they generate text.
+        `top`, where it is typed, for those that name it: how many of the likeliest classes to give."""
         raise NotImplementedError(f"{type(self).__name__} predicts nothing")
 
     def rows(self, batch: Batch, outputs: dict[str, Any]) -> Columns:

@@ -99,7 +99,7 @@ def test_typed_wins_over_experiment_wins_over_stage_wins_over_config():
     from ptft.config.compose import compose
 
     assert compose(["stage=pretrain"]).optimizer.lr == 1e-3
-    assert compose(["stage=finetune"]).optimizer.lr == 5e-4
+    assert compose(["stage=finetune"]).optimizer.lr == "auto"
     assert compose(["stage=finetune", "experiment=mnist_survey_finetune"]).optimizer.lr == 1e-4
     assert compose(["stage=finetune", "experiment=mnist_survey_finetune", "optimizer.lr=7"]).optimizer.lr == 7
     assert compose(["stage=finetune", "dataset=mnist"]).names.dataset == "mnist"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from ptft.builders.inputs import Inputs, eval_loader
 from ptft.config.config import Config
@@ -37,6 +38,14 @@ def exact(cfg: Config, objective: Objective, given: Inputs) -> tuple[bool, list[
     averages = train.ema is not None or train.average_last is not None or train.patience is not None
     as_it_is = finetune.head == "new" and finetune.head_init == "random" and not averages
     return finetune.probe == "exact" or (objective.deterministic and as_it_is and numbers <= LARGEST), []
+
+
+def unused(typed: Iterable[str]) -> list[str]:
+    """What to say of keys that were typed and say how steps are taken, where a head is fitted and none is."""
+    keys = [key for key in typed if key.split(".")[0] in ("optimizer", "schedule")]
+    does = "do" if len(keys) > 1 else "does"
+    said = f"{' and '.join(keys)} {does} not count, as the head is fitted; finetune.probe=steps trains it with them"
+    return [said] if keys else []
 
 
 def fitted(cfg: Config, objective: Objective, given: Inputs, autocast: Autocast) -> tuple[list[str], float, int]:

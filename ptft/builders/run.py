@@ -103,6 +103,7 @@ def build(job: Job, out: Console) -> Run:
     trained = training(cfg, given, task, execution)
     recorded = acceleration.recording(trained.graph)
     meta = given.start.meta if given.start and cfg.resume else {}
+    settled = probe.unused(job.overrides.keys) if execution.probe else job.notes
     return Run(
         cfg=cfg.merged(_settled(task, execution, trained.every, given.source)),
         inputs=given,
@@ -111,7 +112,7 @@ def build(job: Job, out: Console) -> Run:
         transfer=meta.get("transfer") if cfg.resume else task.transfer.to_dict() if task.transfer else None,
         parent=meta.get("parent") if cfg.resume else given.start.parent if given.start else None,
         trained_on=taught,
-        notes=[*_notes(job.checkpoint, given, task), *overlap, *task.notes, *execution.notes, *recorded],
+        notes=[*settled, *_notes(job.checkpoint, given, task), *overlap, *task.notes, *execution.notes, *recorded],
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from ptft.cli import help as manual
+from ptft.cli.new import new
 from ptft.cli.runs import rm, runs
 from ptft.config import compose, yaml_files
 from ptft.errors import ConfigError, suggest
@@ -60,4 +61,4 @@ def cp(words: list[str]) -> int:
     return 0
 
 
-WORDS = {"ls": ls, "cp": cp, "help": explain, "runs": runs, "rm": rm}
+WORDS = {"ls": ls, "cp": cp, "new": new, "help": explain, "runs": runs, "rm": rm}

@@ -19,13 +19,13 @@ from ptft import __version__
 from ptft.cli.commands import WORDS, show_help
 from ptft.config import compose, mistakes, yaml_files
 from ptft.config.config import model_name
-from ptft.config.overrides import Arguments, Overrides, parse, quote
+from ptft.config.overrides import FLAGS, Arguments, Overrides, parse, quote
 from ptft.config.resolve import Job, Opened, resolve
 from ptft.config.resume import again, complete
 from ptft.errors import ConfigError, Interrupted, suggest
 from ptft.launch import job, plan, ranking, sweep
 from ptft.runs.folder import RunFolder, new_name
-from ptft.runtime import process, signals, terminal
+from ptft.runtime import json_lines, process, signals, terminal
 from ptft.runtime.system import understood
 
 
@@ -42,10 +42,11 @@ def entry() -> NoReturn:
 
 def main(argv: list[str] | None = None) -> None:
     """The `ptft` command. Ends the process with the exit codes that README lists, whatever becomes of its output."""
-    with terminal.guarded():
+    words = sys.argv[1:] if argv is None else argv
+    with terminal.guarded(), json_lines.only(json_lines.FLAG in words and words[0] not in WORDS):
         try:
             with signals.interrupting():
-                code = run(sys.argv[1:] if argv is None else argv)
+                code = run(words)
         except KeyboardInterrupt as error:
             code = _interrupted(error)
         except Exception as error:
@@ -54,8 +55,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _interrupted(error: KeyboardInterrupt) -> int:
-    terminal.say(f"ptft: {str(error) or job.INTERRUPTED}", error=True)
-    return error.exit_code if isinstance(error, Interrupted) else 130
+    said, code = str(error) or job.INTERRUPTED, error.exit_code if isinstance(error, Interrupted) else 130
+    terminal.say(f"ptft: {said}", error=True)
+    json_lines.emit("error", code=code, status="interrupted", message=said)
+    return code
 
 
 def _failed(error: Exception) -> int:
@@ -65,16 +68,23 @@ def _failed(error: Exception) -> int:
         terminal.say("".join(traceback.format_exception(error)).rstrip(), error=True)
     for line in str(known or "").splitlines():
         terminal.say(f"ptft: {line}", error=True)
-    return known.exit_code if known else 1
+    code, shown = known.exit_code if known else 1, known or error
+    json_lines.emit("error", code=code, status="failed", error=type(shown).__name__, message=str(shown))
+    return code
 
 
 def run(argv: list[str]) -> int:
     """Do what `argv` asks for and return the exit code."""
     if argv and argv[0] in WORDS:
+        if {"--help", "-h"} & {*argv[1:]}:
+            terminal.say(str(WORDS[argv[0]].__doc__).partition("\n")[0].replace("`", ""))
+            return 0
         return WORDS[argv[0]](argv[1:])
     args = parse(argv or ["--help"])
     if args.words and not args.completes:
         raise ConfigError(_hint(args.words[0]))
+    if args.json and args.flags:
+        raise ConfigError(f"{json_lines.FLAG}: is for what runs, and {args.flags[0]} runs nothing; drop one of them")
     if args.flags in (["--help"], ["-h"]):
         return show_help()
     if "--version" in args.flags:
@@ -93,8 +103,12 @@ def _hint(word: str) -> str:
     stages = compose.options("stage")
     if word in stages:
         return f"{word}: a stage is typed as ptft stage={word}"
+    if word in WORDS:
+        return f"{word}: comes first: ptft {word} …"
     if flag := mistakes.FLAGS.get(word):
         return f"{word}: type ptft {flag}"
+    if word.partition(".")[0] in (*compose.GROUPS, "train", "finetune", "compare", "predict"):
+        return f"{word}: ptft help {word} says what it means; type {word}=VALUE to set it"
     return f"{word}: what is it? Type key=value, or one of: {', '.join(WORDS)}{suggest(word, [*stages, *WORDS])}"
 
 
@@ -110,9 +124,23 @@ def _show(args: Arguments) -> int:
     """Hydra's own: help, the composed configuration, completion. What can't be composed is said in ptft's words."""
     if (args.overrides or yaml_files.user_conf()) and not args.completes:
         compose.compose(args.overrides)
+    if args.completes and _completes_flag():
+        return 0
     sys.argv = ["ptft", *args.flags, *args.words, *args.overrides]
     hydra.main(config_path=str(yaml_files.conf_dir()), config_name="config", **compose.VERSION)(_nothing)()
     return 0
+
+
+def _completes_flag() -> bool:
+    """Answer a shell that asks for a flag, which Hydra does not; and take those of ptft out of what Hydra reads."""
+    line = os.environ.get("COMP_LINE", "")
+    *before, last = line.split(" ") if line else [""]
+    if last.startswith("-") and before:
+        terminal.say("\n".join(sorted(flag for flag in FLAGS if flag.startswith(last))))
+        return True
+    if line:
+        os.environ["COMP_LINE"] = " ".join([*(word for word in before if word != json_lines.FLAG), last])
+    return False
 
 
 def _nothing(cfg: DictConfig) -> None:
@@ -125,6 +153,7 @@ def _run_one(planned: Job, continues: bool) -> int:
     if cfg.resume:
         if sentence := complete(planned):
             terminal.say(sentence)
+            job.tell({"exit_code": 0, "status": "finished"}, Path(cfg.resume).parent.parent)
             return 0
         folder = RunFolder.reopen(Path(cfg.resume).parent.parent)
     elif not cfg.dry_run:
@@ -180,7 +209,9 @@ def _job(planned: list[Job], swept: list[str]) -> dict[str, Any]:
     """One job of a sweep, as Hydra launches it; what was resolved before is what counts, not its own composition."""
     launched = HydraConfig.get()
     number, folder = int(launched.job.num), Path(launched.sweep.dir)
-    status = sweep.run_job(folder, number, planned[number], Path(launched.runtime.output_dir))
+    with json_lines.about({"job": number}):
+        status = sweep.run_job(folder, number, planned[number], Path(launched.runtime.output_dir))
+        job.tell(status, sweep.place(folder, number))
     if not planned[number].config.quiet:
         terminal.say(ranking.line(folder, number, planned, swept, status))
     if status["exit_code"] in signals.CODES.values():

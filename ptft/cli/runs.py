@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from ptft.config import compose
 from ptft.errors import CheckpointError, ConfigError, shortened, suggest
+from ptft.loggers import layout
 from ptft.runs import remove
 from ptft.runs.listing import get, known, listed, matching, ordered
 from ptft.runs.registry import OUTPUTS, found_below, named, state, sweep_command
@@ -24,7 +26,10 @@ USAGE_RM = "ptft rm RUN… | --failed [--yes]"
 
 
 def runs(words: list[str]) -> int:
-    """`ptft runs [KEY=VALUE …]`: the newest first; keys are columns, metrics (test/accuracy) and any of a run's own."""
+    """`ptft runs [KEY=VALUE …] [--sort KEY] [--columns KEY,KEY] [--json]`: what there is, the newest first.
+
+    Keys are columns, metrics (test/accuracy) and any of a run's own.
+    """
     flags, rest = _flags(words, {"--sort": True, "--columns": True, "--json": False}, USAGE)
     if strange := [word for word in rest if "=" not in word]:
         raise ConfigError(f"{strange[0]}: what is it? {USAGE}")
@@ -67,6 +72,10 @@ def _text(key: str, value: Any) -> str:
 
 def _table(rows: list[list[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    columns = shutil.get_terminal_size().columns
+    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) - 2 > columns:
+        say(layout.records(rows[0], rows[1:], columns))
+        return
     say("\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import re
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from ptft.config.overrides import Overrides, unlisted
-from ptft.errors import suggest
+from ptft.errors import DataError, suggest
 
 KEYS = {
     "optimizer.lr": "lr learning_rate base_lr lr0 init_lr",
@@ -129,3 +131,12 @@ def unknown_keys(parsed: Sequence[Override], known: Collection[str]) -> list[str
 def unknown(key: str, known: Collection[str]) -> str:
     """There is no such key, and what was meant."""
     return f"{key}: there is no such key{ours(key) or suggest(key, known)}"
+
+
+def check_input(given: Any) -> None:
+    """Raises DataError where nothing lies at the `input` that was typed: checkpoints take seconds to read."""
+    if not isinstance(given, str) or given in ("", "-") or "${" in given:
+        return
+    path = os.path.expanduser(given)
+    if not os.path.lexists(path) and not any(glob.iglob(path, recursive=True)):
+        raise DataError(f"input={given}: no files there; name a file, a folder or a glob")

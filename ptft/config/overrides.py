@@ -45,6 +45,8 @@ OTHER_FLAGS = {"-V": "--version", "-v": "--version"}
 
 TAKES_VALUE = frozenset({"--cfg", "-c", "--package", "-p"})
 PASSED_ON = SHOW | TAKES_VALUE | {"--resolve"}
+OWN_FLAGS = frozenset({"-m", "--multirun", "--json"})
+FLAGS = PASSED_ON | OWN_FLAGS
 
 
 @dataclass
@@ -55,6 +57,8 @@ class Arguments:
     words: list[str] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
     multirun: bool = False
+    json: bool = False
+    """Whether objects are asked for; `ptft.runtime.json_lines` is what becomes of it."""
 
     @property
     def shows(self) -> bool:
@@ -74,11 +78,12 @@ def parse(argv: list[str]) -> Arguments:
     arguments = Arguments(multirun=any(word in ("-m", "--multirun") for word in argv))
     words = iter(argv)
     for word in words:
-        if word in ("-m", "--multirun"):
+        if word in OWN_FLAGS:
+            arguments.json |= word == "--json"
             continue
         if word.startswith("-"):
             if word.split("=")[0] not in PASSED_ON:
-                near = suggest(word, PASSED_ON | {"--multirun"})
+                near = suggest(word, FLAGS)
                 said = f"; type {OTHER_FLAGS[word]}" if word in OTHER_FLAGS else near
                 raise ConfigError(f"{word}: there is no such flag{said}")
             arguments.flags.append(word)

@@ -1,7 +1,8 @@
 """Which keys count in which stage: `_reads_` in the YAML of a stage lists them, or the nodes that hold them.
 
-A stage's own keys, those that its YAML brings, count in it without being listed; Hydra's, and the choice of a stage or
-an experiment, count everywhere. A stage whose file lists nothing, as one of the user's may, reads everything.
+An entry with a minus in front is a key of such a node that does not count. A stage's own keys, those that its YAML
+brings, count in it without being listed; Hydra's, and the choice of a stage or an experiment, count everywhere. A stage
+whose file lists nothing, as one of the user's may, reads everything.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def counts(key: str, stage: str) -> bool:
     said = listed(stage)
     if said is None or key.split(".")[0].split("/")[0] == "hydra":
         return True
-    return any(key == each or key.startswith(f"{each}.") for each in (*EVERYWHERE, *said, *own_keys(stage)))
+    if any(_within(key, each[1:]) for each in said if each.startswith("-")):
+        return False
+    return any(_within(key, each) for each in (*EVERYWHERE, *said, *own_keys(stage)))
 
 
 def stages_of(key: str) -> list[str]:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ptft.config import compose, documented, reads, validate
+from ptft.config import compose, documented, mistakes, reads, validate
 from ptft.config.config import Config
 from ptft.config.overrides import PATH_KEYS, Overrides
 from ptft.config.renamed import renamed
 from ptft.config.resume import BUDGET, same_run, stored_run
+from ptft.config.settled import idle, rate
 from ptft.config.validate import check
-from ptft.errors import CheckpointError, ConfigError, DataError
+from ptft.errors import CheckpointError, ConfigError
 from ptft.runs import registry
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ class Job:
     """One thing to do: the configuration, what was typed for it, and the checkpoint it starts from or continues.
 
     folder: what `hydra.run.dir` means, where it was said: the run's own folder.
+    notes: sentences about values that were settled for the user.
     """
 
     config: Config
     overrides: Overrides
     checkpoint: Checkpoint | None = None
     folder: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> Job:
@@ -60,23 +63,16 @@ def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> J
     counting, problems = reads.sort(composable, base, later)
     problems = [*unfit.values(), *problems]
     if not problems:
-        _check_input(typed.get("input"))
+        mistakes.check_input(typed.get("input"))
     cfg, checkpoint = _composed(counting, base, opened, problems)
-    config = _checked(compose.known_stage(cfg), base, problems)
+    notes = rate.settle(cfg, checkpoint)
+    config = _checked(compose.known_stage(cfg), base, problems, typed)
+    notes += idle.noted(config, typed)
     if config["trusted"] and "trusted" not in typed:
         said = f"trusted=[{','.join(config['trusted'])}]"
         raise ConfigError(f"{said}: a file can't say what is trusted; type '{said}' on the command line")
     own = "hydra.run.dir" in typed or compose.raw(cfg, "hydra.run") != compose.RUNS
-    return Job(Config(config), overrides, checkpoint, compose.place(cfg, "hydra.run.dir") if own else None)
-
-
-def _check_input(given: Any) -> None:
-    """Raises DataError where nothing lies at the `input` that was typed: checkpoints take seconds to read."""
-    if not isinstance(given, str) or given in ("", "-") or "${" in given:
-        return
-    path = os.path.expanduser(given)
-    if not os.path.lexists(path) and not any(glob.iglob(path, recursive=True)):
-        raise DataError(f"input={given}: no files there; name a file, a folder or a glob")
+    return Job(Config(config), overrides, checkpoint, compose.place(cfg, "hydra.run.dir") if own else None, notes)
 
 
 def _composed(
@@ -99,6 +95,7 @@ def _wrong_without_checkpoint(counting: Overrides, base: DictConfig) -> list[str
         problems: list[str] = []
         OmegaConf.set_struct(cfg, False)
         cfg.ckpt = None
+        rate.settle(cfg, None)
         for group in FROM_CHECKPOINT:
             cfg.pop(group)
         missing = _without_values(cfg)
@@ -107,12 +104,14 @@ def _wrong_without_checkpoint(counting: Overrides, base: DictConfig) -> list[str
     return []
 
 
-def _checked(cfg: DictConfig, base: DictConfig, problems: list[str]) -> dict[str, Any]:
+def _checked(cfg: DictConfig, base: DictConfig, problems: list[str], typed: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration as plain values. Raises one ConfigError with `problems` and all else that is wrong with it."""
     missing = _without_values(cfg)
     config = _absolute(compose.plain(cfg))
     if wrong := [*problems, *missing.values(), *validate.problems(config, _defaults(base), missing)]:
         raise ConfigError("\n".join(dict.fromkeys(wrong)))
+    if without_effect := idle.refused(config, typed):
+        raise ConfigError("\n".join(without_effect))
     return config
 
 
@@ -134,6 +133,7 @@ def _defaults(base: DictConfig) -> dict[str, Any]:
     """The same composition without typed values, unresolved: their types count where a key has no rule."""
     OmegaConf.set_struct(base, False)
     base.ckpt = None
+    rate.settle(base, None)
     defaults = OmegaConf.to_container(base, resolve=False)
     assert isinstance(defaults, dict)
     return {str(key): value for key, value in defaults.items() if key != "hydra"}

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ptft.config import compose
+from ptft.config import compose, mistakes
 from ptft.config.overrides import Overrides, quote
 from ptft.config.validate import check_shape
-from ptft.errors import CheckpointError, ConfigError, suggest
+from ptft.errors import CheckpointError, ConfigError
 from ptft.runs import registry
 from ptft.runs.folder import read_json
 from ptft.runs.registry import sweep_command
@@ -159,18 +159,18 @@ def stored_run(config: dict[str, Any], path: str) -> DictConfig:
 
 
 def same_run(cfg: DictConfig, typed: dict[str, Any]) -> None:
-    """Raises ConfigError with a table where what was typed would make it another run."""
-    differences = []
+    """Raises one ConfigError for all that was typed and does not exist or would make it another run, a line each."""
+    differences, unknown = [], []
     for key, value in typed.items():
         old = cfg.names.get(key) if key in compose.GROUPS else OmegaConf.select(cfg, key, default=KeyError)
         if old is KeyError and key not in FREE_ON_RESUME:
-            raise ConfigError(f"{key}: there is no such key{suggest(key, compose.flat_keys(cfg))}")
-        if not any(key == free or key.startswith(f"{free}.") for free in FREE_ON_RESUME) and old != value:
+            unknown.append(mistakes.unknown(key, compose.flat_keys(cfg)))
+        elif not any(key == free or key.startswith(f"{free}.") for free in FREE_ON_RESUME) and old != value:
             differences.append(f"{key}: the run has {old}, you typed {value}")
     if differences:
-        raise ConfigError(
-            "\n".join([*differences, "a run is continued as it is; start a new one with ckpt= to change these"])
-        )
+        differences.append("a run is continued as it is; start a new one with ckpt= to change these")
+    if unknown or differences:
+        raise ConfigError("\n".join([*unknown, *differences]))
 
 
 def complete(job: Job) -> str | None:

@@ -23,7 +23,7 @@ from ptft.errors import (
     StorageError,
 )
 from ptft.runs.folder import RunFolder, read_json, write_json
-from ptft.runtime import process, signals
+from ptft.runtime import json_lines, process, signals
 from ptft.runtime.paths import cache_dir
 from ptft.runtime.system import understood, writing
 from ptft.runtime.terminal import say
@@ -56,7 +56,8 @@ def execute(
     base = {"stage": job.config.names.stage, "overrides": list(job.overrides.texts)}
     before = read_json(folder.path / "status.json") if folder and job.config.resume else {}
     began = time.perf_counter()
-    status = {**base, **_outcome(job, report, folder, base)}
+    with json_lines.about(None if quiet else {}):
+        status = {**base, **_outcome(job, report, folder, base)}
     status["seconds"] = round(time.perf_counter() - began, 3)
     if folder:
         status |= _stored(folder, before if before and status["exit_code"] in REFUSED else _without_trace(status))
@@ -66,7 +67,21 @@ def execute(
         folder.discard()
     if not (quiet or brief):
         _print_failure(status, folder)
+        tell(status, folder.path if folder else None)
     return _without_trace(status)
+
+
+def tell(status: dict[str, Any], folder: Path | None) -> None:
+    """With `--json`, how a job ended: its result, if its stage gave one, and an error if it failed."""
+    where = str(folder.absolute()) if folder and folder.exists() else None
+    if status["exit_code"] == 0 or "error" not in status:
+        planned: dict[str, Any] = {"status": "planned", **status.get("plan", {})}
+        found = read_json(folder / "summary.json") if folder else planned
+        known: dict[str, Any] = {key: status[key] for key in ("stage", "status", "before") if key in status}
+        json_lines.emit("result", **{**known, **found, "folder": where})
+    if status["exit_code"]:
+        failed = {key: status[key] for key in ("status", "error", "message") if key in status}
+        json_lines.emit("error", code=status["exit_code"], **failed, folder=where)
 
 
 def _is_idle(folder: RunFolder, status: dict[str, Any], typed: bool) -> bool:

@@ -11,7 +11,7 @@ from ptft.config.overrides import Overrides
 from ptft.config.resolve import Job, Opened, resolve
 from ptft.errors import ConfigError, Interrupted, PtftError, shortened
 from ptft.launch.job import execute
-from ptft.runtime import signals
+from ptft.runtime import json_lines, signals
 from ptft.runtime.terminal import say
 
 
@@ -82,7 +82,21 @@ def show(jobs: Sequence[Overrides], swept: Sequence[str]) -> int:
         "written": "nothing",
     }
     report.block("cost of all, from one step of each", cost)
+    _tell(planned, seconds, size)
     return _say_failures(planned)
+
+
+def _tell(planned: Sequence[Planned], seconds: float | None, size: float | None) -> None:
+    """With `--json`: an object a job, and what they cost together."""
+    for number, each in enumerate(planned):
+        with json_lines.about({"job": number, "overrides": each.overrides.texts}):
+            if each.fails:
+                json_lines.emit("error", code=each.status["exit_code"], message=each.status["message"])
+            else:
+                json_lines.emit("plan", **each.status.get("plan", {}), config=each.config)
+    failed = any(each.fails for each in planned)
+    said = {"status": "failed" if failed else "planned", "jobs": len(planned), "seconds": seconds, "bytes": size}
+    json_lines.emit("result", **said, folder=None)
 
 
 def _planned(jobs: Sequence[Overrides], report: Any) -> list[Planned]:

@@ -17,6 +17,7 @@ from ptft.config.resume import typed_again
 from ptft.errors import first_line
 from ptft.launch import sweep
 from ptft.runs.folder import read_json, write_json
+from ptft.runtime import json_lines
 from ptft.runtime.paths import short
 from ptft.runtime.system import finite, write_text
 from ptft.runtime.terminal import decimal
@@ -51,7 +52,11 @@ def finish(folder: Path, planned: list[Job], swept: list[str], typed: Sequence[s
     for members in rankings:
         if following := _next(members[0], planned):
             report.say(f"next      {following}")
-    return 0 if all(job["status"] == "finished" for job in jobs) else 1
+    done = all(job["status"] == "finished" for job in jobs)
+    stopped = any(job["status"] == "interrupted" for job in jobs)
+    status = "finished" if done else "interrupted" if stopped else "failed"
+    json_lines.emit("result", status=status, folder=str(folder.absolute()), jobs=_with_keys(jobs, swept))
+    return 0 if done else 1
 
 
 def _next(best: Result, planned: list[Job]) -> str | None:
@@ -203,4 +208,8 @@ def _write(folder: Path, jobs: list[dict[str, Any]], swept: list[str]) -> None:
         keys = _swept(job, swept).values()
         writer.writerow([job["number"], job["status"], *keys, " ".join(job["overrides"]), *metrics, job["folder"]])
     write_text(folder / "results.csv", table.getvalue(), "choose another hydra.sweep.dir")
-    write_json(folder / "results.json", [{**job, "keys": _swept(job, swept)} for job in jobs])
+    write_json(folder / "results.json", _with_keys(jobs, swept))
+
+
+def _with_keys(jobs: Sequence[Result], swept: list[str]) -> list[Result]:
+    return [{**job, "keys": _swept(job, swept)} for job in jobs]

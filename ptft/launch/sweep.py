@@ -105,7 +105,12 @@ def run_job(folder: Path, number: int, job: Job, path: Path) -> dict[str, Any]:
     try:
         held, job = _begin(folder, number, job, before, path)
     except PtftError as error:
-        failed = {"status": "failed", "exit_code": error.exit_code, "message": str(error)}
+        failed = {
+            "status": "failed",
+            "exit_code": error.exit_code,
+            "error": type(error).__name__,
+            "message": str(error),
+        }
         write_json(_record(folder, number), {"overrides": list(job.overrides.texts), **failed})
         return failed
     return execute(job, held, brief=True)

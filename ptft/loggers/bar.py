@@ -5,17 +5,23 @@ from __future__ import annotations
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from ptft.loggers.layout import NARROW, WIDE
+
 
 class Bar:
-    """A progress bar of optimizer steps with a line of numbers beside it; it redraws a few times a second at most."""
+    """A progress bar of optimizer steps with a line of numbers beside it; it redraws a few times a second at most.
+
+    As long as the terminal has room for; a narrow one shows no time that is left.
+    """
 
     def __init__(self, terminal: RichConsole, total: int | None, done: int) -> None:
+        narrow, wide = terminal.width < NARROW, terminal.width >= WIDE
         self.progress = Progress(
             SpinnerColumn(),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=6 if narrow else terminal.width // 3 if wide else 24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[numbers]}"),
-            TimeRemainingColumn(),
+            *([] if narrow else [TimeRemainingColumn()]),
             console=terminal,
             transient=True,
         )

@@ -15,16 +15,21 @@ from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
 from rich.table import Table as RichTable
 
+from ptft.loggers import layout
 from ptft.loggers.bar import Bar
 from ptft.loggers.logger import Logger
 from ptft.loggers.rarer import Rarer
+from ptft.runtime import json_lines
 from ptft.runtime.terminal import Writer, decimal, safe, visible
 
 SHARES = ("accuracy", "top5", "macro_f1", "precision", "recall", "f1", "exact_match", "knn")
 RESULT = "green"
 """The style of the block that says what came out."""
+WARNINGS = ("yellow", "red")
+"""The styles of what went wrong, which is said with `--json` too, on standard error."""
 SHOWN = ("loss", "accuracy")
 """Metrics with a column of their own in the table of epochs; the others go to metrics.jsonl and the summary."""
 
@@ -48,7 +53,9 @@ class Console:
             file=output, highlight=False, emoji=False, soft_wrap=True, quiet=quiet, color_system=colors
         )
         draws = self.terminal.is_terminal and os.environ.get("TERM") != "dumb"
-        self.brief, self.live = brief, draws and not (quiet or brief)
+        self.brief, self.warns_only = brief, json_lines.asked()
+        draws = draws and not self.warns_only
+        self.live = draws and not (quiet or brief)
         beside = RichConsole(file=output, emoji=False, color_system=colors) if draws and bar else None
         self.bar_on = beside or (self.terminal if self.live else None)
         self.path = folder / "run.log" if folder else None
@@ -76,7 +83,7 @@ class Console:
         self._print(f"{self.path}: can't be written ({getattr(error, 'strerror', error)}); the run goes on without it")
 
     def _print(self, text: str, style: str = "", *, result: bool = False) -> None:
-        if self.brief and not result:
+        if (self.brief and not result) or (self.warns_only and style not in WARNINGS):
             return
         shown = escape(visible(text))
         self.terminal.print(f"[{style}]{shown}[/]" if style else shown)
@@ -86,13 +93,18 @@ class Console:
         self.write(text)
         self._print(text, style, result=result)
 
+    def note(self, text: str) -> None:
+        """As `say`, for sentences: on a terminal in lines of whole words."""
+        self.write(text)
+        self._print(layout.wrapped(text, self.terminal.width) if self.live else text)
+
     def block(self, title: str, rows: Mapping[str, str], style: str = "cyan") -> None:
         """A panel of names and values on a terminal, a line for each elsewhere; that of a result is green."""
         title, rows = visible(title), {name: visible(value, lines=False) for name, value in rows.items()}
         lines = [f"{name:<10} {value}" for name, value in rows.items() if value]
         self.write("\n".join([title, *lines]))
         if self.live:
-            grid = RichTable.grid(padding=(0, 2))
+            grid = RichTable.grid("", Column(overflow="fold"), padding=(0, 2))
             for name, value in rows.items():
                 if value:
                     grid.add_row(f"[dim]{escape(name)}[/]", escape(value))
@@ -109,6 +121,14 @@ class Console:
             for line in [title, *(f"  {line}" for line in lines)]:
                 self._print(line, result=style == RESULT)
 
+    def plan(self, title: str, rows: Mapping[str, str], notes: Sequence[str] = (), **about: Any) -> None:
+        """What is going to be done: a block and notes; with `--json` an object that says `about` besides."""
+        self.block(title, rows)
+        for note in notes:
+            self.note(note)
+        said = {name: value for name, value in rows.items() if value}
+        json_lines.emit("plan", **{**said, **about, "notes": list(notes)})
+
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, result: bool = False) -> None:
         """A table: drawn on a terminal, aligned plain columns elsewhere."""
         title = visible(title)
@@ -116,7 +136,10 @@ class Console:
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
         lines = ["  ".join(map(str.rjust, row, widths)) for row in [header, *rows]]
         self.write("\n".join([title, *lines]))
-        if self.live:
+        if self.live and not layout.drawable([header, *rows], self.terminal.width):
+            width = self.terminal.width
+            self._print(f"{layout.wrapped(title, width)}\n{layout.records(header, rows, width)}")
+        elif self.live:
             drawn = RichTable(title=escape(title), title_justify="left", title_style="bold", header_style="dim")
             for name in header:
                 drawn.add_column(escape(name), justify="right")
@@ -192,9 +215,10 @@ class ConsoleLogger(Logger):
         """The bar's text, or a plain line; nothing of the test split, which the end of the run shows."""
         if row["split"] != "train" or not (self.console.live or self._due(self.trains)):
             return
-        numbers = "  ".join([*_numbers(row, SHOWN), f"{self._rate(row):,.0f} examples/s"])
+        shown = [*_numbers(row, SHOWN), f"{self._rate(row):,.0f} examples/s"]
+        numbers = "  ".join(shown)
         if self.console.bar:
-            self.console.bar.show(numbers)
+            self.console.bar.show(numbers if self.console.terminal.width >= layout.NARROW else shown[0])
         if not self.console.live:
             of = f"/{self.total}" if self.total else ""
             self.console.say(f"step {row['step']}{of}  epoch {row['epoch']}  train {numbers}  lr {row['lr']:.3g}")
@@ -218,7 +242,7 @@ class ConsoleLogger(Logger):
         if row is not None and not math.isfinite(row.get(self.monitor, math.nan)):
             self.console.say(f"val {self.monitor} is not finite at step {row['step']}: never the best", "yellow")
         if not self.columns:
-            self._begin_table({**train, **(row or {})})
+            self._begin_table(train, row or {})
         if not self._due(self.evaluates):
             return
         if self.console.live:
@@ -227,21 +251,18 @@ class ConsoleLogger(Logger):
             numbers = "  ".join([*_numbers(row, self.columns), *(["(best)"] if best else [])])
             self.console.say(f"step {row['step']}  epoch {row['epoch']}  val {numbers}")
 
-    def _begin_table(self, metrics: Mapping[str, Any]) -> None:
-        """Its columns, of those of training as many as the terminal has room for; metrics.jsonl has them all."""
+    def _begin_table(self, train: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+        """Its columns, as many as the terminal has room for; metrics.jsonl has them all."""
         shown = [*SHOWN, *([self.monitor] if self.monitor not in SHOWN else [])]
-        self.columns = [name for name in shown if name in metrics]
-        cells = [(split, name) for split in ("train", "val") for name in self.columns]
-        while len(_head(cells)) + len(BEST) > self.console.terminal.width and cells[0][0] == "train":
-            cells.remove([cell for cell in cells if cell[0] == "train"][-1])
-        self.cells = cells
+        self.columns = [name for name in shown if name in {**train, **row}]
+        self.cells = layout.cells_of(self.columns, row, self.console.terminal.width)
         if self.console.live:
-            self.console.say(_head(cells), "dim")
+            self.console.say(layout.head(self.cells), "dim")
 
     def _add_to_table(self, train: Mapping[str, float], val: Mapping[str, Any], best: bool) -> None:
         found = {"train": train, "val": val}
-        cells = [_cell(found[split].get(name), _width(split, name)) for split, name in self.cells]
-        self.console.say(f"{self.latest:>8} {val.get('epoch', ''):>6}{''.join(cells)}{BEST if best else ''}")
+        cells = [layout.cell(found[split].get(name), layout.cell_width(split, name)) for split, name in self.cells]
+        self.console.say(f"{self.latest:>8} {val.get('epoch', ''):>6}{''.join(cells)}{layout.BEST if best else ''}")
 
     def warn(self, text: str) -> None:
         """What an evaluation found wrong, once, however often it is found."""
@@ -252,23 +273,6 @@ class ConsoleLogger(Logger):
 
 def _numbers(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     return [f"{name} {decimal(row[name])}" for name in names if name in row]
-
-
-BEST = "  best"
-
-
-def _head(cells: Sequence[tuple[str, str]]) -> str:
-    """The first line of the table of epochs. cells: split and metric of each of its columns."""
-    names = [f"{f'{split} {name}':>{_width(split, name)}}" for split, name in cells]
-    return f"{'step':>8} {'epoch':>6}{''.join(names)}"
-
-
-def _width(split: str, name: str) -> int:
-    return 2 + max(len(f"{split} {name}"), 8)
-
-
-def _cell(value: float | None, width: int) -> str:
-    return f"{'' if value is None else decimal(value):>{width}}"
 
 
 def duration(seconds: float) -> str:

@@ -13,11 +13,12 @@ from typing import IO, Any
 from ptft.errors import PtftError
 from ptft.loggers.console import Console
 from ptft.loggers.logger import Logger
+from ptft.runtime import json_lines
 from ptft.runtime.system import finite, write_text, writing
 
 
 class JsonlLogger(Logger):
-    """Appends every row to `metrics.jsonl` in a run's folder, NaN and infinity as null.
+    """Appends every row to `metrics.jsonl` in a run's folder, NaN and infinity as null; with `--json` it is said, too.
 
     A disk that is full costs the rows and not the run: it is said once on the console. No row is written in part.
     """
@@ -48,6 +49,7 @@ class JsonlLogger(Logger):
                 self.file.close()
 
     def _write(self, row: Mapping[str, Any]) -> None:
+        json_lines.emit("row", **row)
         path = self.folder / "metrics.jsonl"
         line = json.dumps(finite(dict(row))) + "\n"
         try:

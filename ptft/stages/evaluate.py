@@ -135,9 +135,8 @@ def _header(
         "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
     }
-    out.block("ptft evaluate", rows)
-    for note in filter(None, [checkpoint.latest, *source.notes]):
-        out.say(note)
+    notes = list(filter(None, [checkpoint.latest, *source.notes]))
+    out.plan("ptft evaluate", rows, notes, **messages.about(cfg, folder.path if folder else None))
 
 
 def _show(out: Console, title: str, table: Table) -> None:

@@ -27,7 +27,7 @@ def header(r: Run, out: Console, folder: Path | None) -> None:
     """What, on what, how big, where; and every decision that was made for the user."""
     cfg = r.cfg
     kind = "plan of " if cfg.dry_run else "resumed " if cfg.resume else ""
-    out.block(
+    out.plan(
         f"ptft {kind}{cfg.names.stage}",
         {
             "model": f"{model_name(cfg)}, {_parameters(r)}",
@@ -41,10 +41,14 @@ def header(r: Run, out: Console, folder: Path | None) -> None:
             "start": r.inputs.start.path if r.inputs.start else "fresh weights",
             "folder": str(folder) if folder else "none, this is a dry run",
         },
+        list(filter(None, [*r.notes, _joins(r), _own_conf()])),
+        **about(cfg, folder),
     )
-    for line in [*r.notes, _joins(r), _own_conf()]:
-        if line:
-            out.say(line)
+
+
+def about(cfg: Config, folder: Path | None) -> dict[str, Any]:
+    """What a plan says with `--json` beside its lines."""
+    return {"stage": cfg.names.stage, "folder": folder and str(folder), "config": cfg.plain()}
 
 
 def _learning(r: Run) -> str:

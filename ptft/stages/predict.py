@@ -29,6 +29,7 @@ from ptft.errors import ConfigError, DataError
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runs.table_file import cell, check_ending, write_columns
+from ptft.runtime import json_lines
 from ptft.runtime.device import device_name, find_device, tf32, versions
 from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
@@ -66,14 +67,14 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
     }
-    out.block("ptft predict", header)
-    for note in getattr(items, "notes", ()):
-        out.say(note)
+    about = messages.about(cfg, folder.path if folder else None)
+    out.plan("ptft predict", header, getattr(items, "notes", ()), **about)
     if folder is None:
         return {}
     found: list[tuple[Any, Row | None]] = []
     unreadable: list[str] = []
     options = {**cfg.generate.plain(), "seed": cfg.seed, **_top(cfg, objective)}
+    _check_generates(job, objective)
     with out.reading("predicting") as progress, torch.inference_mode(), autocast(chosen.precision, device)():
         for part, batch, errors in _batches(items, spec, step_examples(trained_with(job))):
             some = len(errors) < len(part)
@@ -93,6 +94,9 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
             f"{len(renamed)} columns of the input are called as one of the output, {first} is {renamed[first]} there"
         )
     write_columns(target, table, "choose another output", exact=table.keys() - answers.keys())
+    if json_lines.asked():
+        for row in zip(*table.values(), strict=True):
+            json_lines.emit("prediction", row=dict(zip(table, row, strict=True)))
     _close(cfg, out, folder, checkpoint, answers, len(unreadable), target)
     return {}
 
@@ -140,6 +144,14 @@ def _top(cfg: Config, objective: Objective) -> dict[str, int]:
     if "top" not in inspect.signature(type(objective).predict).parameters:
         raise ConfigError(f"predict.top={cfg.predict.top}: objective={cfg.names.objective} gives no classes")
     return {"top": int(cfg.predict.top)}
+
+
+def _check_generates(job: Job, objective: Objective) -> None:
+    """Raises ConfigError for keys of `generate` that were typed where nothing is: the objective names none of them."""
+    typed = [key for key in job.overrides.keys if key.startswith("generate.")]
+    takes = inspect.signature(type(objective).predict).parameters
+    if typed and not any(key in takes for key in job.config.generate):
+        raise ConfigError(f"{typed[0]}: objective={job.config.names.objective} writes no texts on; drop it")
 
 
 def _given(cfg: Config) -> str:

@@ -30,7 +30,7 @@ def test_a_key_of_options_has_each_meaning_and_rule_beside_the_options_that_mean
     shown = said(ptft, "dataset.length")
     assert "else 128 in dataset=conll, dataset=huggingface, dataset=table value a whole number of at least 1" in shown
     assert "else 256 in dataset=grammar, dataset=text" in shown
-    assert "default 5e-4 with stage=compare, 5e-4 with stage=finetune" in said(ptft, "optimizer.lr")
+    assert "default auto with stage=compare, auto with stage=finetune" in said(ptft, "optimizer.lr")
     assert "stages predict" in said(ptft, "generate.top_k")
 
 
@@ -89,6 +89,17 @@ def test_nothing_is_wider_than_the_terminal(ptft, monkeypatch, width):
     assert max(map(len, lines)) <= width
     if width >= 80:
         assert max(map(len, ptft("--help").out.splitlines())) <= width
+
+
+@pytest.mark.parametrize("word", ["ls", "cp", "new", "help", "runs", "rm"])
+def test_every_word_says_how_it_is_typed(ptft, word):
+    done = ptft(word, "--help")
+    assert (done.code, len(done.out.splitlines())) == (0, 1), done.text
+    assert done.out.startswith(f"ptft {word} ")
+
+
+def test_a_key_alone_is_told_where_it_is_explained(ptft):
+    assert "ptft help train.epochs" in ptft("train.epochs").err
 
 
 def test_it_is_quick_and_imports_no_torch():

@@ -143,7 +143,7 @@ def on_a_terminal(tmp_path, *arguments, **environment):
     return shown.decode()
 
 
-@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("columns", [40, 80, 200])
 def test_on_a_terminal_there_are_a_header_a_table_and_a_panel(tmp_path, columns):
     shown = on_a_terminal(tmp_path, *QUICK, "train.every.evaluate=2", COLUMNS=str(columns), NO_COLOR="1")
     assert "\x1b[1m" not in shown
@@ -153,9 +153,12 @@ def test_on_a_terminal_there_are_a_header_a_table_and_a_panel(tmp_path, columns)
     table = [line for line in re.split(r"[\r\n]+", text) if re.match(r" +(step|\d+) ", line)]
     assert any(line.endswith("  best") for line in table)
     assert max(map(len, table)) <= columns
+    written = [line for line in re.split(r"[\r\n]+", text) if not re.match("folder  |next    ", line)]
+    assert max(map(len, written)) <= columns
+    more = {40: (), 80: ("train loss",), 200: ("train loss", "train accuracy", "val macro_f1", "val mcc")}
     for piece in (
         "╭─ ptft pretrain",
-        "train loss",
+        *more[columns],
         "val accuracy",
         "╭─ pretrain done",
         "next",

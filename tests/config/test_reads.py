@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from ptft.checkpoint import load
 from ptft.config import documented, mistakes, reads
@@ -27,6 +28,10 @@ from tests.conftest import SMALL, refused
         ("pretrain", "split=val", "evaluate"),
         ("pretrain", "generate.length=9", "predict"),
         ("finetune", "compare.seeds=2", "compare"),
+        ("evaluate", "dataset.views.flip=true", "compare, finetune or pretrain"),
+        ("evaluate", "objective.mixup=0.2", "compare, finetune or pretrain"),
+        ("predict", "objective.label_smoothing=0.1", "compare, finetune or pretrain"),
+        ("predict", "train.workers=2", "compare, evaluate, finetune or pretrain"),
     ],
 )
 def test_what_a_stage_does_not_read_is_refused_there(ptft, pretrained, stage, typed, others):
@@ -38,7 +43,9 @@ def test_what_a_stage_does_not_read_is_refused_there(ptft, pretrained, stage, ty
 @pytest.mark.parametrize("stage", documented.options("stage"))
 def test_what_is_declared_exists(stage):
     cfg = compose([f"stage={stage}"])
-    assert set(reads.listed(stage)) <= {*flat_keys(cfg), *GROUPS}
+    training = compose(["stage=pretrain"])
+    listed = {key.removeprefix("-") for key in reads.listed(stage)}
+    assert listed <= {*flat_keys(cfg), *flat_keys(training), *GROUPS}
     assert all(reads.counts(key, stage) for key in reads.own_keys(stage))
 
 
@@ -54,6 +61,63 @@ def test_keys_of_a_class_and_of_free_nodes_may_be_added(ptft):
     refused(ptft("stage=pretrain", *SMALL, "+optimizer.amsgrat=true", "dry_run=true"), 2, "amsgrat", "amsgrad")
     config = resolve(["stage=pretrain", "+train.monitor.metric=val/loss", "+train.monitor.mode=min"]).config
     assert config.train.monitor.mode == "min"
+
+
+@pytest.mark.parametrize("key", ["limit=9", "fraction=0.5", "per_class=2"])
+def test_a_part_of_the_training_split_is_refused_where_another_is_measured(ptft, pretrained, key):
+    typed = ("stage=evaluate", f"ckpt={pretrained}", f"dataset.{key}")
+    for split in ([], ["split=test"], ["split=val"]):
+        refused(ptft(*typed, *split), 2, f"dataset.{key.split('=')[0]}: chooses a part of the training split")
+    if key == "limit=9":
+        done = ptft("--json", *typed, "split=train")
+        assert (done.code, '"samples": 9,' in done.out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        ("finetune.head=keep", "ckpt=null"),
+        ("finetune.weights=fresh", "ckpt=null"),
+        ("finetune.probe=steps", "finetune.train=head"),
+        ("finetune.lora.alpha=8", "finetune.lora.rank=null"),
+    ],
+)
+def test_what_another_key_leaves_without_effect_is_refused_in_a_pretraining_and_said_in_a_finetune(ptft, typed, why):
+    refused(ptft("stage=pretrain", typed), 2, f"{typed}: without effect, as", why)
+    job = resolve(["stage=finetune", "ckpt=null", typed])
+    assert [note for note in job.notes if note.startswith(f"{typed} is without effect") and why in note]
+
+
+def test_what_counts_is_not_said_to_be_without_effect(pretrained):
+    for typed in (["finetune.head=keep"], ["finetune.lora.rank=4", "finetune.lora.alpha=8"], ["finetune.head=new"]):
+        notes = resolve(["stage=finetune", f"ckpt={pretrained}", *typed]).notes
+        assert not [note for note in notes if "without effect" in note]
+    assert resolve(["stage=pretrain", f"ckpt={pretrained}", "finetune.head=keep"]).config.finetune.head == "keep"
+    resolve(["stage=pretrain", "finetune.head=new", "finetune.probe=auto"])
+
+
+def test_a_rate_is_not_used_by_a_head_that_is_fitted(ptft, pretrained):
+    typed = ("stage=finetune", f"ckpt={pretrained}", "finetune.train=head", "optimizer.lr=1", "dry_run=true")
+    said = "optimizer.lr does not count, as the head is fitted"
+    assert said in ptft(*typed, "finetune.probe=exact").out
+    assert said not in ptft(*typed, "finetune.probe=steps").out
+
+
+def test_a_classifier_writes_no_texts(ptft, pretrained, tmp_path):
+    Image.new("L", (28, 28)).save(tmp_path / "one.png")
+    typed = ("stage=predict", f"ckpt={pretrained}", "input=one.png")
+    refused(ptft(*typed, "generate.length=5"), 2, "generate.length: objective=classify writes no texts on")
+
+
+def test_all_that_a_continued_run_can_not_take_is_named_at_once(ptft, pretrained):
+    typed = ("optimzer.lr=3", "train.step=9", "seed=7", "optimizer.lr=3")
+    named = (
+        "did you mean optimizer.lr?",
+        "did you mean train.steps?",
+        "seed: the run has 0",
+        "optimizer.lr: the run has",
+    )
+    refused(ptft(f"resume={pretrained}", *typed), 2, *named)
 
 
 def test_a_stage_of_ones_own_reads_everything(ptft, tmp_path):
@@ -92,7 +156,7 @@ def test_all_mistakes_are_named_at_once(ptft, pretrained, tmp_path, typed, named
 
 def test_a_network_that_is_not_the_checkpoints_is_refused(monkeypatch):
     config = {"model": {"_target_": "x", "name": "bert"}, "names": {"model": "huggingface"}}
-    public = SimpleNamespace(config=config, path="huggingface:bert", spec=None)
+    public = SimpleNamespace(config=config, path="huggingface:bert", spec=None, weights={})
     monkeypatch.setattr(load, "open_checkpoint", lambda *_: public)
     with pytest.raises(ConfigError, match=r"model\.name=x: ckpt=huggingface:bert says which network it is of, bert"):
         resolve(["stage=finetune", "ckpt=huggingface:bert", "model.name=x"])

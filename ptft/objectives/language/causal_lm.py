@@ -52,11 +52,11 @@ class CausalLM(Objective):
         """Features of tokens [B, D] -> float32 [B, V] of what follows them."""
         return F.linear(hidden, embedding_of(self.backbone).weight).float()
 
-    def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
-        """`prompt` and the `continuation` that is drawn as `options`, those of `SamplingParameters`, say."""
+    def predict(self, batch: Batch, *, length: int = 200, **options: Any) -> list[dict[str, str | float]]:
+        """`prompt` and the `continuation` that is drawn as `length` and the other `SamplingParameters` say."""
         tokenizer = tokenizer_of(self.spec)
         continuations = generate(
-            self, batch, SamplingParameters(**options), int(self.spec.shape["length"]), end=tokenizer.sep
+            self, batch, SamplingParameters(length, **options), int(self.spec.shape["length"]), end=tokenizer.sep
         )
         prompts = [ids[mask].tolist() for ids, mask in zip(batch["input"], batch["mask"], strict=True)]
         pairs = zip(prompts, continuations, strict=True)

@@ -9,10 +9,12 @@ from ptft.config.config import model_name
 from ptft.config.resolve import Job
 from ptft.errors import first_line
 from ptft.loggers.console import Console, duration
+from ptft.runtime import json_lines
 from ptft.stages.compare.design import AROUND, Cell, Design
 from ptft.stages.compare.preflight import Trial
 from ptft.stages.compare.results import Measure
 from ptft.stages.compare.table import amount_text, number, share, unit_of
+from ptft.stages.messages import about
 
 
 def header(out: Console, job: Job, design: Design, count: int, reused: int, folder: Path | None) -> None:
@@ -31,9 +33,8 @@ def header(out: Console, job: Job, design: Design, count: int, reused: int, fold
         "start": cfg.ckpt or "",
         "folder": str(folder) if folder else "none, this is a dry run",
     }
-    out.block(f"ptft {'plan of ' if cfg.dry_run else ''}compare", rows)
-    if job.checkpoint and job.checkpoint.latest:
-        out.say(job.checkpoint.latest)
+    notes = [job.checkpoint.latest] if job.checkpoint and job.checkpoint.latest else []
+    out.plan(f"ptft {'plan of ' if cfg.dry_run else ''}compare", rows, notes, **about(cfg, folder))
 
 
 def cost(out: Console, trials: dict[str, Trial], missing: list[Cell]) -> dict[str, float]:
@@ -51,6 +52,7 @@ def cost(out: Console, trials: dict[str, Trial], missing: list[Cell]) -> dict[st
 
 def progress(out: Console, cell: Cell, record: dict[str, Any], number_of: str, left: float) -> None:
     """A line about a run that ended, and how many seconds the others will take."""
+    json_lines.emit("run", **record)
     rate = "" if cell.rate is None else f", lr {cell.rate:g}"
     what = f"{number_of}  {cell.arm}, {cell.amount:g}, seed {cell.seed}{rate}"
     if record["value"] is None:

@@ -1,0 +1,46 @@
+"""Keys that a stage reads, and that are without effect in one run of it because another key is what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+SUBSETS = ("dataset.limit", "dataset.fraction", "dataset.per_class")
+"""Which choose a part of the training split."""
+DEFAULTS = {"finetune.head": "new", "finetune.weights": "ckpt", "finetune.probe": "auto"}
+"""Values that ask for nothing."""
+FACTORS = ("finetune.lora.alpha", "finetune.lora.targets", "finetune.lora.dropout")
+
+
+def refused(config: Mapping[str, Any], typed: Mapping[str, Any]) -> list[str]:
+    """A line for each that can't have been meant so: in a run that measures, or one that finetunes nothing."""
+    found = []
+    if "split" in config and config["split"] != "train":
+        found += [
+            f"{key}: chooses a part of the training split, and another split is measured; drop it, or type split=train"
+            for key in SUBSETS
+            if typed.get(key) is not None
+        ]
+    if "finetune" in config and not config.get("stage", {}).get("finetunes"):
+        found += [f"{key}={typed[key]}: without effect, as {why}; drop it" for key, why in _idle(config, typed)]
+    return found
+
+
+def noted(config: Mapping[str, Any], typed: Mapping[str, Any]) -> tuple[str, ...]:
+    """A sentence for each of a finetune, which may be one of several that were typed the same."""
+    if not config.get("stage", {}).get("finetunes"):
+        return ()
+    return tuple(f"{key}={typed[key]} is without effect, as {why}" for key, why in _idle(config, typed))
+
+
+def _idle(config: Mapping[str, Any], typed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Keys of `finetune` that were typed, and why nothing comes of them."""
+    asked = {key: value for key, value in typed.items() if key in FACTORS or DEFAULTS.get(key, value) != value}
+    finetune = config["finetune"]
+    for key in asked:
+        if key in FACTORS and finetune["lora"]["rank"] is None:
+            yield key, "finetune.lora.rank=null: no factors learn"
+        elif key in ("finetune.head", "finetune.weights") and config.get("ckpt") is None:
+            yield key, "ckpt=null: there is no checkpoint to take it from"
+        elif key == "finetune.probe" and finetune["train"] != "head":
+            yield key, "it says how a head is trained that learns alone (finetune.train=head)"
