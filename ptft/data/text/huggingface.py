@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby, repeat
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,9 +106,9 @@ def _records(
             split = where(before).rpartition(" row ")[0]
             raise DataError(f"{split} has no column {column!r} ({', '.join(table.column_names)})")
     names = getattr(table.features.get(columns.label), "names", None)
-    groups = repeat("") if columns.group is None else (nfc(_text(value)) for value in table[columns.group])
+    named = [] if columns.group is None else [nfc(_text(value)) for value in table[columns.group]]
     values = zip(*(list(table[name]) for name in columns.all), strict=True)
-    for i, (row, group) in enumerate(zip(values, groups, strict=False), before):
+    for i, (row, group) in enumerate(zip(values, named or [""] * table.num_rows, strict=True), before):
         record = _record(where(i), columns, row, names)
         yield record if isinstance(record, RowError) or not group else record._replace(group=group)
 
