@@ -10,6 +10,7 @@ from torch.utils.data import IterableDataset
 
 from ptft.config.config import plain
 from ptft.config.instantiate import construct, found, make, option_names
+from ptft.config.overrides import OWN
 from ptft.config.rules import usual
 from ptft.core import Source, Spec
 from ptft.data.own import items
@@ -22,7 +23,7 @@ KEYS = {
     "audio": ("rate", "seconds"),
     "text": ("tokenizer", "vocabulary", "length"),
 }
-"""Of `dataset=own`, what counts for one kind of input alone."""
+"""Of `dataset=torch_dataset`, what counts for one kind of input alone."""
 NEEDED = ("__getitem__", "__len__")
 
 
@@ -31,8 +32,8 @@ def source(
 ) -> Source:
     """What `dataset._target_` names: a Source, or around a map-style Dataset of the user's own one.
 
-    A Dataset's constructor gets what is typed beside the keys of `dataset=own`, and of those that concern inputs what
-    it asks for by that name. One that asks for `split` is called for train, val and test (as `dataset.train`, `.val`
+    A Dataset's constructor gets what is typed beside the keys of `dataset=torch_dataset`, and of those that concern
+    inputs what it asks for by that name. One that asks for `split` is called for train, val and test (as `dataset.train`, `.val`
     and `.test` call them), one that asks for `train` with True and False. Raises ConfigError and DataError.
     """
     cls = found("dataset", node, trusted)
@@ -70,8 +71,8 @@ def _is_users(cls: Any, trusted: tuple[str, ...]) -> bool:
 
 
 def _without_own(node: Mapping[str, Any], cls: Any) -> Mapping[str, Any]:
-    """The node of a Source without what `dataset=own` says by itself and the class does not take."""
-    said = usual("dataset", "own")
+    """The node of a Source without what `dataset=torch_dataset` says by itself and the class does not take."""
+    said = usual("dataset", OWN)
     if not inspect.isclass(cls) or not said.keys() <= {*node, "views", "cache"}:
         return node
     takes = option_names(cls)
@@ -85,7 +86,7 @@ def _without_own(node: Mapping[str, Any], cls: Any) -> Mapping[str, Any]:
 def _sorted(typed: dict[str, Any], takes: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The keys that are ptft's, and those for the constructor; of inputs it gets those that it asks for by name."""
     of_inputs = {key for keys in KEYS.values() for key in keys}
-    shared = usual("dataset", "own").keys() - of_inputs
+    shared = usual("dataset", OWN).keys() - of_inputs
     own: dict[str, Any] = {}
     theirs: dict[str, Any] = {}
     for key, value in typed.items():

@@ -192,7 +192,7 @@ class Overrides:
         return Overrides((*self.texts, *more.texts), (*self.parsed, *more.parsed))
 
     def with_own(self) -> Overrides:
-        """With `dataset=own` where a dataset's class is typed and no dataset."""
+        """With `dataset=torch_dataset` where a dataset's class is typed and no dataset."""
         own = TARGETS["dataset"] in self.keys and "dataset" not in self.keys
         return Overrides.parse([f"dataset={OWN}"]).with_(*self.texts) if own else self
 
@@ -250,7 +250,7 @@ def _values(text: str, override: Override) -> list[tuple[str, Override]]:
 
 TARGETS = {"model": "model._target_", "dataset": "dataset._target_"}
 """Where one is typed the keys of the chosen option are not the class's own: any key of the group may be typed then."""
-OWN = "own"
+OWN = "torch_dataset"
 """The dataset whose keys those of a typed class are."""
 
 
