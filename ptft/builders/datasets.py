@@ -33,8 +33,9 @@ def source(
     """What `dataset._target_` names: a Source, or around a map-style Dataset of the user's own one.
 
     A Dataset's constructor gets what is typed beside the keys of `dataset=torch_dataset`, and of those that concern
-    inputs what it asks for by that name. One that asks for `split` is called for train, val and test (as `dataset.train`, `.val`
-    and `.test` call them), one that asks for `train` with True and False. Raises ConfigError and DataError.
+    inputs what it asks for by that name. One that asks for `split` is called for train, val and test (as
+    `dataset.train`, `.val` and `.test` call them), one that asks for `train` with True and False.
+    Raises ConfigError and DataError.
     """
     cls = found("dataset", node, trusted)
     if not _is_users(cls, trusted):

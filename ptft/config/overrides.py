@@ -196,6 +196,12 @@ class Overrides:
         own = TARGETS["dataset"] in self.keys and "dataset" not in self.keys
         return Overrides.parse([f"dataset={OWN}"]).with_(*self.texts) if own else self
 
+    def for_hydra(self) -> list[str]:
+        """The texts as Hydra reads them by itself, to which the keys of a typed class are new."""
+        new = tuple(f"{group}." for group, target in TARGETS.items() if target in self.keys)
+        pairs = zip(self.texts, self.keys, strict=True)
+        return [f"++{text}" if new and key.startswith(new) and text[0] not in "+~" else text for text, key in pairs]
+
     def jobs(self) -> list[Overrides]:
         """Every combination of a sweep's values, the last key fastest, as Hydra's sweeper orders them.
 
