@@ -111,6 +111,9 @@ NUMBER: Rule = ("a number", is_number)
 TEXT: Rule = ("text", lambda value: isinstance(value, str) and value != "")
 
 
+COLUMN: Rule = ("the name of a column, or its number from 0", lambda value: TEXT[1](value) or WHOLE[1](value))
+
+
 NAMES: Rule = ("a list of names", lambda value: isinstance(value, list))
 
 
@@ -220,6 +223,7 @@ RULES: dict[str, Rule] = {
     "whole": WHOLE,
     "flag": FLAG,
     "text": TEXT,
+    "column": COLUMN,
     "names": NAMES,
     "class names": CLASS_NAMES,
     "size": SIZE,

@@ -12,7 +12,7 @@ SMALL = ["train.batch_size=4", "train.steps=2", "device=cpu"]
 
 KNOWN = {
     "dataset": """audio_folder audio_manifest audio_strings cifar10 cifar100 conll digits fashion_mnist from_ckpt glyphs
-        grammar huggingface image_folder imagenet mnist speech_commands squad table text tones""",
+        grammar huggingface image_folder imagenet mnist speech_commands squad table text tones torch_dataset""",
     "experiment": """cifar10_fast fsdd fsdd_finetune fsdd_pretrain fsdd_strings mnist_fast mnist_mae mnist_simclr
         mnist_survey mnist_survey_finetune shakespeare wikiann_ner""",
     "model": """airbench audio_cnn audio_transformer bert_small bert_tiny cnn conformer_small convnet convnext_tiny

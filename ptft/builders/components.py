@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ptft.builders import networks
+from ptft.builders import datasets, networks
 from ptft.config.config import plain
 from ptft.config.instantiate import construct, find, make, option_names
 from ptft.core import Examples, Objective, Source, Spec
@@ -76,9 +76,8 @@ def source(
         measured, so that there need not be a training split. model: what learns from it and may know its images' size.
     """
     node = {key: value for key, value in node.items() if key not in ("views", "cache")}
-    known: dict[str, Any] = {"like": like, "labelled": labelled, "whole": whole}
-    known["model_size"] = None if model is None else partial(published_size, model, trusted)
-    return make("dataset", node, Source, trusted, **known)  # type: ignore[type-abstract]
+    size = None if model is None else partial(published_size, model, trusted)
+    return datasets.source(node, like, trusted, whole=whole, labelled=labelled, model_size=size)
 
 
 def objective(

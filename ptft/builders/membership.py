@@ -27,7 +27,7 @@ TOLERATED = 0.01
 def write(
     folder: Path, source: Source, splits: Mapping[str, Examples], skipped: Mapping[str, Iterable[int]] = NONE
 ) -> None:
-    """`split.csv`: every example's name, its split, and why it is in none. Raises StorageError.
+    """`split.csv`: every example's name, its split, why it is in none, and its group. Raises StorageError.
 
     splits: the examples as they are trained on, which know what of them could not be read beforehand. skipped: which of
     each could not be read when they were due.
@@ -36,16 +36,17 @@ def write(
         return
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(("name", "split", "left out because"))
+    more = [] if source.grouping is None else ["group"]
+    rows.writerow(("name", "split", "left out because", *more))
     lost = {split: set(examples.unreadable) for split, examples in splits.items()}
     for split, indices in skipped.items():
         lost[split] = {*lost.get(split, ()), *indices}
     rows.writerows(_rows(source, lost))
-    rows.writerows((name, "", why) for name, why in source.unusable)
+    rows.writerows((name, "", why, *("" for _ in more)) for name, why in source.unusable)
     write_text(folder / FILE, out.getvalue())
 
 
-def _rows(source: DividedSource, lost: Mapping[str, Collection[int]]) -> Iterator[tuple[str, str, str]]:
+def _rows(source: DividedSource, lost: Mapping[str, Collection[int]]) -> Iterator[tuple[str, ...]]:
     parts = {split: part for split in SPLITS if (part := source.part(split)) is not None}
     for own in dict.fromkeys(part.split for part in parts.values()):
         names = source.names(own)
@@ -56,7 +57,8 @@ def _rows(source: DividedSource, lost: Mapping[str, Collection[int]]) -> Iterato
                 place[row], why[row] = split, ""
             for index in lost.get(split, ()) if rows else ():
                 place[rows[index]], why[rows[index]] = "", "can't be read"
-        yield from zip(names, place, why, strict=True)
+        more = [] if source.grouping is None else [source.grouped(own)]
+        yield from zip(names, place, why, *more, strict=True)
 
 
 def names(source: Source, split: str, examples: Examples) -> list[str]:

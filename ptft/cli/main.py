@@ -175,14 +175,15 @@ def _run_sweep(overrides: Overrides) -> int:
     folder = _folder_of_sweep(overrides)
     opened: Opened = {}
     jobs = sweep.pinned(folder, overrides.jobs())
-    typed = overrides.where(lambda key: key != "hydra.sweep.dir").texts
+    without_folder = overrides.where(lambda key: key != "hydra.sweep.dir")
+    typed = without_folder.texts
     if plan.typed(jobs):
         return plan.show(jobs, overrides.swept)
     planned = [resolve(each, opened) for each in jobs]
     if plan.composed(planned):
         return plan.show(jobs, overrides.swept)
     with sweep.claimed(folder, typed, planned):
-        sys.argv = ["ptft", "--multirun", *typed, quote(f"hydra.sweep.dir={folder.absolute()}")]
+        sys.argv = ["ptft", "--multirun", *without_folder.for_hydra(), quote(f"hydra.sweep.dir={folder.absolute()}")]
         code = 0
         try:
             hydra.main(config_path=str(yaml_files.conf_dir()), config_name="config", **compose.VERSION)(

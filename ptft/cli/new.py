@@ -19,7 +19,9 @@ USAGE = "ptft new model|dataset|objective NAME"
 
 
 def new(words: list[str]) -> int:
-    """`ptft new model|dataset|objective NAME`: write NAME.py, conf/KIND/NAME.yaml and test_NAME.py in the folder that one stands in; say what to type next.
+    """`ptft new model|dataset|objective NAME`: write a class to begin with, its YAML and a test; say what to type next.
+
+    They are NAME.py, conf/KIND/NAME.yaml and test_NAME.py in the folder that one stands in.
 
     Raises ConfigError where one of them is there already, or Python or ptft knows another thing by that name.
     """

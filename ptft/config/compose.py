@@ -24,7 +24,7 @@ from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.errors import OmegaConfBaseException
 
 from ptft.config import hydra_keys, mistakes, yaml_files
-from ptft.config.overrides import Overrides, model_class
+from ptft.config.overrides import TARGETS, Overrides, typed_class
 from ptft.errors import ConfigError, first_line, suggest
 from ptft.runtime.system import write_text
 
@@ -59,7 +59,7 @@ def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
 
     Raises ConfigError naming the key or option that does not exist and the nearest that does.
     """
-    overrides = Overrides.of(overrides)
+    overrides = Overrides.of(overrides).with_own()
     hydra_keys.check_typed(overrides.parsed)
     with _session():
         try:
@@ -75,7 +75,8 @@ def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
     for group in SEVERAL:
         cfg[group] = cfg.get(group) or {}
     cfg.names = {group: _names(cfg, choices, group) for group in GROUPS}
-    cfg.names.model = model_class(overrides.parsed) or cfg.names.model
+    for group in TARGETS:
+        cfg.names[group] = typed_class(overrides.parsed, group) or cfg.names[group]
     OmegaConf.set_struct(cfg, True)
     return cfg
 
@@ -90,9 +91,11 @@ def _composed(overrides: Overrides) -> DictConfig:
     chooses = [_chooses(override, groups) for override in overrides.parsed]
     cfg: DictConfig = pickle.loads(_merged(tuple(itertools.compress(overrides.texts, chooses)), changed))
     values = [override for override, is_choice in zip(overrides.parsed, chooses, strict=True) if not is_choice]
-    if model_class(values):
+    if typed_class(values, "model"):
         cfg.model = {}
-        OmegaConf.set_struct(cfg.model, False)
+    for group in TARGETS:
+        if typed_class(values, group):
+            OmegaConf.set_struct(cfg[group], False)
     ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
     typed = [override for override in overrides.parsed if not override.is_hydra_override()]
     own, runtime, names = cfg.hydra.overrides, cfg.hydra.runtime, cfg.hydra.job.config.override_dirname

@@ -57,12 +57,13 @@ def _resolve(group: str, path: str, trusted: tuple[str, ...]) -> Any:
     if not _allowed(module, trusted):
         raise ConfigError(
             f"{group}._target_={path}: refused; only {', '.join((*PACKAGES, *trusted))} may be named, "
-            "others with trusted=[package]"
+            f"others with trusted=[package]; type 'trusted=[{module.partition('.')[0]}]' if it is yours"
         )
     try:
         return getattr(importlib.import_module(module), name)
     except (ModuleNotFoundError, AttributeError) as error:
-        raise ConfigError(f"{group}._target_={path}: there is no such class ({error})") from error
+        hint = f"; run it in the folder of {error.name}" if getattr(error, "name", None) in trusted else ""
+        raise ConfigError(f"{group}._target_={path}: there is no such class ({error}){hint}") from error
 
 
 def _allowed(module: str, trusted: tuple[str, ...]) -> bool:

@@ -196,6 +196,17 @@ class Overrides:
         more = Overrides.parse(texts)
         return Overrides((*self.texts, *more.texts), (*self.parsed, *more.parsed))
 
+    def with_own(self) -> Overrides:
+        """With `dataset=torch_dataset` where a dataset's class is typed and no dataset."""
+        own = TARGETS["dataset"] in self.keys and "dataset" not in self.keys
+        return Overrides.parse([f"dataset={OWN}"]).with_(*self.texts) if own else self
+
+    def for_hydra(self) -> list[str]:
+        """The texts as Hydra reads them by itself, to which the keys of a typed class are new."""
+        new = tuple(f"{group}." for group, target in TARGETS.items() if target in self.keys)
+        pairs = zip(self.texts, self.keys, strict=True)
+        return [f"++{text}" if new and key.startswith(new) and text[0] not in "+~" else text for text, key in pairs]
+
     def jobs(self) -> list[Overrides]:
         """Every combination of a sweep's values, the last key fastest, as Hydra's sweeper orders them.
 
@@ -248,16 +259,19 @@ def _values(text: str, override: Override) -> list[tuple[str, Override]]:
     return list(zip(single.texts, single.parsed, strict=True))
 
 
-TARGET = "model._target_"
-"""Where it is typed the keys of the chosen model are not its own: any key of `model` may be typed then."""
+TARGETS = {"model": "model._target_", "dataset": "dataset._target_"}
+"""Where one is typed the keys of the chosen option are not the class's own: any key of the group may be typed then."""
+OWN = "torch_dataset"
+"""The dataset whose keys those of a typed class are."""
 
 
-def model_class(values: Iterable[Override]) -> str | None:
-    """What a model is called whose class is typed: that class; None where none is."""
-    typed = [str(override.value()) for override in values if override.key_or_group == TARGET]
+def typed_class(values: Iterable[Override], group: str) -> str | None:
+    """What a model or dataset is called whose class is typed: that class; None where none is."""
+    typed = [str(override.value()) for override in values if override.key_or_group == TARGETS[group]]
     return typed[-1].rpartition(".")[2] if typed else None
 
 
 def unlisted(values: Iterable[Override]) -> tuple[str, ...]:
     """What keys begin with that only Hydra or such a class knows."""
-    return ("hydra", "model.") if model_class(values) else ("hydra",)
+    values = list(values)
+    return ("hydra", *(f"{group}." for group in TARGETS if typed_class(values, group)))

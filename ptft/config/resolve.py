@@ -48,7 +48,7 @@ class Job:
 
 def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> Job:
     """The job that `overrides` ask for. Raises ConfigError or CheckpointError."""
-    overrides, opened = Overrides.of(overrides), {} if opened is None else opened
+    overrides, opened = Overrides.of(overrides).with_own(), {} if opened is None else opened
     typed = overrides.typed
     if typed.get("resume") is not None:
         return _continued(overrides, opened)

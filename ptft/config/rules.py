@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from ptft.config import compose, yaml_files
+from ptft.config.overrides import OWN
 from ptft.config.renamed import current
 from ptft.errors import ConfigError, suggest
 from ptft.validators import RULES, Rule, rule_named
@@ -26,6 +27,8 @@ def rules(config: Mapping[str, Any]) -> dict[str, Rule]:
     found: dict[str, Rule] = {}
     for group, prefix, name, node in _options(config):
         said = {**_of_class(group, current(str(node["_target_"]))), **_of_copy(group, name)}
+        if not said and group == "dataset" and usual(group, OWN).keys() <= node.keys():
+            said = _said(yaml_files.conf_dir() / group / f"{OWN}.yaml")
         found |= {f"{prefix}{key}": _rule(group, key, rule) for key, rule in said.items()}
     return found
 
@@ -36,6 +39,12 @@ def of_option(group: str, name: str) -> dict[str, Rule]:
     own = folder / group / f"{name}.yaml" if folder else None
     file = own if own and own.is_file() else yaml_files.conf_dir() / group / f"{name}.yaml"
     return {key: _rule(group, key, said) for key, said in _said(file).items()}
+
+
+def usual(group: str, name: str) -> dict[str, Any]:
+    """What ptft's own option says of its keys, not resolved; without its class and what is not handed to it."""
+    node: Any = OmegaConf.to_container(yaml_files.load(yaml_files.conf_dir() / group / f"{name}.yaml")[1])
+    return {key: value for key, value in node.items() if key[0] != "_" and key not in ("views", "cache")}
 
 
 def _options(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Mapping[str, Any]]]:

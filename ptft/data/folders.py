@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from ptft.data import files, splits
 from ptft.data.files import located, nfc
 from ptft.data.labels import fraction_among, unlabelled
 from ptft.data.own.filename_pattern import proposed
+from ptft.data.own.grouping import Grouping
+from ptft.data.own.listing import Listing, Media, Told, divided, refused
 from ptft.data.own.unusable import Unusable
 from ptft.data.records import RowError, records, text_of
 from ptft.errors import DataError
@@ -26,67 +28,6 @@ def listed_path(folder: Path, fields: Mapping[str, Any], where: str) -> Path:
     if not name:
         raise RowError(where, f"has no path ({', '.join(map(str, list(fields)[:8]))})")
     return located(folder, name)
-
-
-class Media(NamedTuple):
-    """A kind of files: what they are called in messages, an example of a name, and their suffixes."""
-
-    noun: str
-    example: str
-    suffixes: frozenset[str]
-
-    @property
-    def layout(self) -> str:
-        return (
-            f"expected root/train/CLASS/{self.example} and root/val/CLASS/…, or root/CLASS/{self.example}, "
-            "or a CSV of path,label"
-        )
-
-
-class Told(Protocol):
-    """A source: what it asks for, and who is told what happens to the files.
-
-    train: the split to train on. on_error: what becomes of rows that can't be used. whole: whether all that is not
-    divided is "test"; else it is divided by the names or the order of the files, as `divide_by` says.
-    """
-
-    train: str
-    on_error: str
-    whole: bool
-    divide_by: str
-    drawn: bool
-    unusable: list[tuple[str, str]]
-
-    def note(self, sentence: str) -> None:
-        """Of whatever a user may not expect."""
-
-    def leave_out(self, split: str, why: str) -> None:
-        """Of a split that is there and not used."""
-
-
-class Listing(NamedTuple):
-    """One split: files, the name of each one's class ("" where there are none), class folders without a file, and files
-    of another kind in folders of classes.
-    """
-
-    paths: list[Path]
-    names: list[str]
-    blank: tuple[str, ...] = ()
-    others: tuple[Path, ...] = ()
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(sorted(set(self.names)))
-
-    def firsts(self, most: int = 20) -> list[Path]:
-        """The first file of each of the first classes."""
-        found: dict[str, Path] = {}
-        for path, name in zip(self.paths, self.names, strict=True):
-            if name not in found:
-                found[name] = path
-                if len(found) == most:
-                    break
-        return list(found.values())
 
 
 def list_all(told: Told, root: Path, seed: int, media: Media, labelled: bool = True) -> dict[str, Listing]:
@@ -112,37 +53,26 @@ def list_all(told: Told, root: Path, seed: int, media: Media, labelled: bool = T
     return divided(told, root, listings[""], seed) if "" in listings else listings
 
 
-def divided(told: Told, root: Path, listing: Listing, seed: int) -> dict[str, Listing]:
-    """Files that nobody divided: 80, 10 and 10 percent of each class, which is told, or all as "test"."""
-    if told.whole:
-        return {"test": listing}
-    told.drawn = True
-    told.note(f"{root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={seed})")
-    base = root if root.is_dir() else root.parent
-    keys = [files.relative(path, base) for path in listing.paths] if told.divide_by == "name" else None
-    return divide(listing, seed, keys)
-
-
 def _list_folder(root: Path, media: Media, labelled: bool, told: Told) -> dict[str, Listing]:
     """Undivided files stand under the name ""."""
     train, folders = told.train, _folders(root)
     if not folders:
         flat = _holds(root, media)
         if flat and not labelled:
-            return {"": _list_flat(root, media)}
+            return {"": _list_flat(root, media, told.grouping)}
         empty = not any(root.iterdir())
         raise refused(root, _unnamed(root, media) if flat else "is empty" if empty else f"holds no {media.noun}", media)
     names = {folder.name for folder in folders}
     if not _is_divided(root, folders, train):
         if train in names and names <= splits.SPLIT_NAMES.keys() and any(_holds(folder, media) for folder in folders):
             if not labelled:
-                return {folder.name: _list_flat(folder, media) for folder in folders}
+                return {folder.name: _list_flat(folder, media, told.grouping) for folder in folders}
             raise refused(root / train, _unnamed(root / train, media), media)
-        return {"": _list_classes(folders, media)}
+        return {"": _list_classes(folders, media, told.grouping)}
     for folder in folders if labelled else ():
         if folder.name != train and not _folders(folder) and _holds(folder, media):
             told.leave_out(folder.name, f"{folder} has no folders of classes")
-    return {folder.name: _list_classes(_folders(folder), media) for folder in folders}
+    return {folder.name: _list_classes(_folders(folder), media, told.grouping) for folder in folders}
 
 
 def _unnamed(folder: Path, media: Media) -> str:
@@ -192,22 +122,24 @@ def _left_out(root: Path, listings: dict[str, Listing], media: Media) -> list[st
     return [f"{len(paths):,} {what} and are left out, the first: {paths[0]}" for what, paths in found.items() if paths]
 
 
-def _list_classes(folders: Iterable[Path], media: Media) -> Listing:
+def _list_classes(folders: Iterable[Path], media: Media, grouping: Grouping | None) -> Listing:
     listing = Listing([], [])
-    blank, others = [], list[Path]()
+    blank, others, bases = [], list[Path](), dict[str, Path]()
     for folder in folders:
         paths = files.find(folder, media.suffixes, others)
         listing.paths.extend(paths)
         name = nfc(folder.name)
         listing.names.extend([name] * len(paths))
+        bases[name] = folder
         if not paths:
             blank.append(name)
-    return listing._replace(blank=tuple(blank), others=tuple(others))
+    listing = listing._replace(blank=tuple(blank), others=tuple(others))
+    return listing.grouped(grouping, lambda path, name: bases[name])
 
 
-def _list_flat(folder: Path, media: Media) -> Listing:
+def _list_flat(folder: Path, media: Media, grouping: Grouping | None) -> Listing:
     paths = files.find(folder, media.suffixes)
-    return Listing(paths, [""] * len(paths))
+    return Listing(paths, [""] * len(paths)).grouped(grouping, lambda path, name: folder)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -225,6 +157,7 @@ class _Row(NamedTuple):
     path: Path
     label: str
     where: str
+    group: str = ""
 
 
 def _list_table(file: Path, media: Media, labelled: bool, unusable: Unusable, told: Told) -> dict[str, Listing]:
@@ -234,25 +167,34 @@ def _list_table(file: Path, media: Media, labelled: bool, unusable: Unusable, to
     except DataError as error:
         raise DataError(f"dataset.root: {error}; {media.layout}") from error
     try:
-        rows = _rows(file, listed, media, labelled, unusable)
+        rows = _rows(file, listed, media, labelled, unusable, told.grouping)
         kept = _with_label(rows, unusable, told) if labelled else rows
         for said in unusable.notes(len(kept), str(file)):
             told.note(said)
             told.unusable += unusable.named()
     except RowError as error:
         raise DataError(f"dataset.root: {error}") from error
-    listings = {row.split: Listing([], []) for row in rows}
+    by_split: dict[str, list[_Row]] = {row.split: [] for row in rows}
     for row in kept:
-        listing = listings[row.split]
-        listing.paths.append(row.path)
-        listing.names.append(row.label)
+        if told.grouping is not None and not row.group:
+            raise told.grouping.missing(row.where)
+        by_split[row.split].append(row)
+    listings = {
+        split: Listing([row.path for row in of], [row.label for row in of], groups=[row.group for row in of])
+        for split, of in by_split.items()
+    }
     if "" in listings and len(listings) > 1:
         raise refused(file, "names the split of some rows only", media)
     return listings
 
 
 def _rows(
-    file: Path, listed: list[tuple[int, dict[str, Any] | RowError]], media: Media, labelled: bool, unusable: Unusable
+    file: Path,
+    listed: list[tuple[int, dict[str, Any] | RowError]],
+    media: Media,
+    labelled: bool,
+    unusable: Unusable,
+    grouping: Grouping | None,
 ) -> list[_Row]:
     rows = []
     for line, fields in listed:
@@ -265,7 +207,8 @@ def _rows(
             raise refused(file, f"has no column {' and no column '.join(missing)} (line {line})", media)
         try:
             path = listed_path(file.parent, fields, where)
-            rows.append(_Row(text_of(fields, "split", where), path, nfc(text_of(fields, "label", where)), where))
+            group = "" if grouping is None else grouping.of_row(fields, path, file.parent, where)
+            rows.append(_Row(text_of(fields, "split", where), path, nfc(text_of(fields, "label", where)), where, group))
         except RowError as error:
             unusable(error)
     return rows
@@ -283,17 +226,3 @@ def _with_label(rows: list[_Row], unusable: Unusable, told: Told) -> list[_Row]:
         elif row.split not in empty:
             unusable(RowError(row.where, "has no label"))
     return kept
-
-
-def divide(listing: Listing, seed: int, keys: Sequence[str] | None = None) -> dict[str, Listing]:
-    """80, 10 and 10 percent of the files as train, val and test, by class; by `keys` if they are given."""
-    pairs = list(zip(listing.paths, listing.names, strict=True))
-    parts = splits.divide(pairs, seed, listing.names, keys)
-    return {
-        split: Listing([path for path, _ in part], [name for _, name in part], listing.blank)
-        for split, part in parts.items()
-    }
-
-
-def refused(path: Path, what: str, media: Media) -> DataError:
-    return DataError(f"dataset.root: {path.absolute()} {what}; {media.layout}")

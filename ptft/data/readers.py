@@ -19,7 +19,8 @@ from typing import Any, Protocol, TypedDict, TypeVar, cast
 from torch import Tensor
 
 from ptft.core import Batch, Spec
-from ptft.data.records import JSON, Columns, RowError, TextRecord, first_cells, records, text_rows
+from ptft.data.own.text_record import Columns, TextRecord
+from ptft.data.records import JSON, RowError, first_cells, records, text_rows
 from ptft.errors import ConfigError, DataError
 
 T = TypeVar("T")

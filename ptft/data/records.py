@@ -13,49 +13,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ptft.data.files import json_values, nfc, read_file
+from ptft.data.own.text_record import Column, Columns, TextRecord
 from ptft.errors import DataError, unknown
 
 JSON = frozenset({".jsonl", ".ndjson", ".json"})
 SUFFIXES = frozenset({".csv", ".tsv"}) | JSON
-Column = str | int
-"""A name from the header (or a key of JSON objects), or a number from 0."""
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 SEPARATED = "columns are separated by {}; save it with commas, or with tabs as .tsv"
 QUOTED = 'in a quoted cell a quote is written twice ("")'
 
 csv.field_size_limit(2**31 - 1)  # a text may be longer than Python's default of 131,072 characters
-
-
-class Columns(NamedTuple):
-    """Which columns hold the texts, one or two, and which the label, if any.
-
-    numbers: those of texts and label in a file whose first line does not hold the names; empty where it must.
-    header: whether the first line is one; None: it is where a column has a name and stands in it.
-    alone: whether a file that has texts only, as many columns as there are, may name them as it likes or not at all.
-    hint: what to do where a column is missing, the end of a message.
-    """
-
-    text: tuple[Column, ...]
-    label: Column | None
-    numbers: tuple[int, ...] = ()
-    header: bool | None = None
-    alone: bool = False
-    hint: str = "; dataset.text=0 dataset.label=1 number the columns of a file without a header"
-
-    @property
-    def all(self) -> tuple[Column, ...]:
-        return self.text if self.label is None else (*self.text, self.label)
-
-
-class TextRecord(NamedTuple):
-    """One example as text; label: None where none is asked for or it is missing; `where` is its file and line."""
-
-    texts: tuple[str, ...]
-    label: str | None
-    where: str
 
 
 class RowError(DataError):
@@ -146,22 +116,26 @@ def has_label(file: Path, columns: Columns) -> bool:
 
 
 def _texts_of_objects(file: Path, columns: Columns, unlabelled: bool) -> Iterator[TextRecord | RowError]:
-    named = all(str(name).isascii() for name in columns.all)
+    named = all(str(name).isascii() for name in (*columns.all, columns.group))
+    needed = columns.text if unlabelled else columns.all
     for line, fields in objects_of(file):
         if isinstance(fields, RowError):
             yield fields
             continue
         values: Mapping[Any, Any] = fields if named else {nfc(key): value for key, value in fields.items()}
-        missing = [name for name in (columns.text if unlabelled else columns.all) if name not in values]
+        missing = [name for name in needed if name not in values]
         if missing:
             keys = ", ".join(map(str, list(values)[:8]))
             yield RowError(f"{file}:{line}", f"has no {_named(missing[0])} ({keys})")
             continue
         where = f"{file}:{line}"
+        if columns.group is not None and columns.group not in values:
+            raise DataError(f"{where}: {unknown('column', str(columns.group), list(map(str, values)))} (dataset.group)")
         try:
             texts = tuple(text_of(values, name, where) for name in columns.text)
             label = None if columns.label is None else nfc(text_of(values, columns.label, where)) or None
-            yield TextRecord(texts, label, where)
+            group = "" if columns.group is None else nfc(text_of(values, columns.group, where))
+            yield TextRecord(texts, label, where, group)
         except RowError as error:
             yield error
 
@@ -172,6 +146,7 @@ def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[
     if not first:
         return
     texts, label, is_header = _places(file, first, columns, unlabelled)
+    group = None if columns.group is None else _group_place(file, first, columns.group, is_header)
     like, width = "the header" if is_header else "the first line", len(first)
     one = texts[0] if len(texts) == 1 else None
     for line, row in lines if is_header else ((number, first), *lines):
@@ -186,7 +161,8 @@ def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[
         if not found[0] and not any(map(str.strip, row)):
             yield EmptyRow(where)
         else:
-            yield TextRecord(found, None if label is None else nfc(row[label].strip()) or None, where)
+            of = "" if group is None else nfc(row[group].strip())
+            yield TextRecord(found, None if label is None else nfc(row[label].strip()) or None, where, of)
 
 
 def _named_cells(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
@@ -239,6 +215,19 @@ def _places(file: Path, first: Sequence[str], columns: Columns, unlabelled: bool
             raise DataError(f"{file}:1: has two columns {name!r}; dataset.text and dataset.label may be numbers")
     places = [name if isinstance(name, int) else names.index(name) for name in columns.all]
     return places[: len(texts)], None if columns.label is None else places[-1], is_header
+
+
+def _group_place(file: Path, first: Sequence[str], column: Column, is_header: bool) -> int:
+    """Where the group stands. Raises DataError where it does not."""
+    names = _names(first) if is_header else []
+    if isinstance(column, int):
+        if column >= len(first):
+            raise DataError(f"{file}:1: has no {_named(column)} (dataset.group); the line has {len(first)} columns")
+        return column
+    if names.count(column) != 1:
+        what = f"has {names.count(column) or 'no'} columns {column!r}"
+        raise DataError(f"{file}:1: {what} (dataset.group); it has {', '.join(names) or 'no header'}")
+    return names.index(column)
 
 
 def _stands_in(column: Column, names: Sequence[str]) -> bool:

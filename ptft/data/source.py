@@ -12,9 +12,11 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ptft.core import Examples, Source, Spec
+from ptft.core import Examples, Spec
 from ptft.data.examples import SplitExamples
 from ptft.data.labels import check_range, kept_classes, renamed, to_labels
+from ptft.data.own.grouped_source import GroupedSource
+from ptft.data.own.text_record import Column
 from ptft.data.splits import val_among
 from ptft.data.stratify import check_amounts, check_choices, check_enough, per_class, stratified_order, without_share
 from ptft.errors import ConfigError, DataError, reads_no_files, shortened, unknown
@@ -37,7 +39,7 @@ class Part(NamedTuple):
         return Part(self.split, self.rows[indices], self.labels[indices])
 
 
-class DividedSource(Source):
+class DividedSource(GroupedSource):
     """A source of examples in splits. A subclass sets `own_classes` and `splits`, and implements `load`.
 
     root: folder (or file) of the data.
@@ -52,6 +54,7 @@ class DividedSource(Source):
     divide_by: what says where an example goes in a dataset, or a split, that is to be divided: "name", what the example
         is known by alone, so that others that come or go do not move it; or "order", all of them, as in runs whose
         configuration has not the key.
+    group: what says which examples belong together, so that one split has all of them where it is divided.
     seed: decides what is random about the choice of examples.
     like: the Spec of the checkpoint that a run starts from.
     whole: whether nothing is trained on and all that there is is measured: no training split is needed, and what comes
@@ -59,9 +62,6 @@ class DividedSource(Source):
     Raises ConfigError for values that can't work together.
     """
 
-    modality: ClassVar[str]
-    noun: ClassVar[str]
-    """What its examples are called in messages, in the plural."""
     skips: ClassVar[bool] = True
     """Whether it has files or lines that `on_error="skip"` can leave out."""
     embedded: ClassVar[bool] = False
@@ -85,6 +85,7 @@ class DividedSource(Source):
         download: bool = True,
         on_error: str = "raise",
         divide_by: str = "order",
+        group: Column | None = None,
         seed: int = 0,
         like: Spec | None = None,
         whole: bool = False,
@@ -98,6 +99,8 @@ class DividedSource(Source):
         self._raw, self._made = dict[str, SplitExamples](), dict[str, Examples | None]()
         check_amounts(limit, fraction, per_class)
         check_choices(val, on_error, divide_by)
+        if group is not None and not whole:
+            self.group_by(group, divide_by)
         if self.embedded and root is not None:
             raise reads_no_files(type(self).__name__, root, self.modality)
         if on_error == "skip" and not self.skips:
@@ -137,10 +140,6 @@ class DividedSource(Source):
         if name not in self._made:
             self._made[name] = self._make(name)
         return self._made[name]
-
-    def note(self, sentence: str) -> None:
-        if sentence not in self.notes:
-            self.notes = (*self.notes, sentence)
 
     def leave_out(self, split: str, why: str) -> None:
         """Say that a split is not used; it is an error where it is asked for as val."""
@@ -201,6 +200,9 @@ class DividedSource(Source):
             hints = {"val": "; dataset.val=null trains without one", "test": "; dataset.test=null leaves it out"}
             said = f"{self._where()}: the {name} split ({part.split}) holds no {self.noun}"
             raise DataError(said + hints.get(name, "; see dataset.train"))
+        if self.grouping is not None:
+            groups = self.grouped(part.split)
+            self.say_groups(name, [groups[row] for row in part.rows.tolist()])
         return self.choose(part)
 
     def part(self, name: str) -> Part | None:
@@ -218,9 +220,12 @@ class DividedSource(Source):
         """The split to train on without the fraction that is val, and that fraction; they share no example."""
         whole = self._all(self.train)
         share = self.val if isinstance(self.val, float) else 0.0
-        keys = self.known_by(self.train) if share and self.divide_by == "name" else None
+        of = self.known_by if self.grouping is None else self.grouped
+        keys = of(self.train) if share and self.divide_by == "name" else None
         known_by = None if keys is None else [keys[i] for i in whole.rows.tolist()]
         rest, val = without_share(whole.labels, share, self.seed, known_by)
+        if known_by is not None and self.grouping is not None:
+            self.grouping.check_parts(known_by, {"train": rest, "val": val})
         self.drawn = self.drawn or share > 0
         return whole.at(rest), whole.at(val)
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ptft.data.folders import Media, list_all
+from ptft.data.folders import list_all
 from ptft.data.labels import to_labels
+from ptft.data.own.listing import Media
 from ptft.data.splits import divide, split_by_stem, split_by_word, split_files
 from ptft.data.text.table import TableTexts, split_of
 from ptft.errors import DataError
@@ -15,7 +16,7 @@ from ptft.errors import DataError
 class Heard:
     """Who is told what happens to files."""
 
-    on_error, divide_by, drawn = "raise", "order", False
+    on_error, divide_by, drawn, grouping = "raise", "order", False, None
 
     def __init__(self, train="train", whole=False):
         self.notes, self.train, self.whole, self.unusable = [], train, whole, []

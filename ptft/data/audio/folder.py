@@ -31,11 +31,13 @@ class AudioFolder(AudioSource):
         with neither the files are divided as folders are, by folders train, val and test if there are. The rest is the
         train split.
     split_seed: divides what comes undivided; not the run's seed, so that all seeds of a sweep share a test split.
+    group: a column, "folder" or a part of the pattern; see `ptft.data.own.grouping`.
 
     Raises DataError saying what is wrong with `root`, ConfigError for a pattern or rule that can't be.
     """
 
     units: str | None = None
+    has_groups = True
 
     def __init__(
         self,
@@ -49,7 +51,8 @@ class AudioFolder(AudioSource):
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {RECORDINGS.layout}")
-        self.pattern = None if pattern is None else Pattern(pattern)
+        self.pattern = None if pattern is None else Pattern(pattern, keys.get("group"))
+        self.named_by(self.pattern)
         rules = {"test": test_rule, "val": val_rule}
         named = list_by_name(self, self.root, RECORDINGS, self.pattern, rules, split_seed)
         self.listings = list_all(self, self.root, split_seed, RECORDINGS) if named is None else named
@@ -57,6 +60,9 @@ class AudioFolder(AudioSource):
         paths = [path for listing in self.listings.values() for path in listing.paths]
         self.note_scaling(self.listings[leading].paths[:20])
         self.describe(self.listings[leading].classes, tuple(self.listings), self.own_rate(paths), self.units)
+
+    def grouped(self, split: str) -> Sequence[str]:
+        return self.listings[split].groups
 
     def load(self, split: str) -> OnDemandRecordings | MemoryRecordings:
         return self.recordings(split, self.own_classes)

@@ -16,6 +16,7 @@ from ptft.data.audio.examples import Targets
 from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
 from ptft.data.files import nfc
 from ptft.data.labels import unlabelled
+from ptft.data.own.grouping import Grouping
 from ptft.data.own.unusable import Unusable
 from ptft.data.records import RowError, records, text_of
 from ptft.errors import ConfigError, DataError
@@ -36,6 +37,7 @@ class Utterance(NamedTuple):
     text: str
     split: str
     where: str
+    group: str = ""
 
 
 class AudioManifest(AudioSource):
@@ -47,10 +49,13 @@ class AudioManifest(AudioSource):
     vocabulary: how many pieces there are at the most, where they are found here.
     lowercase: whether texts are. symbols: the characters or words; None is those of the training split, or of the
         checkpoint where they are enough.
+    group: a column, or "folder"; see `ptft.data.own.grouping`.
     Transcribed recordings longer than `dataset.seconds` are left out, since a cut one says something else.
 
     Raises DataError naming the file and line of what can't be.
     """
+
+    has_groups = True
 
     def __init__(
         self,
@@ -65,7 +70,7 @@ class AudioManifest(AudioSource):
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {EXPECTED}")
         unusable = Unusable(self.on_error)
-        rows, column = _rows(self.root, unusable)
+        rows, column = _rows(self.root, unusable, self.grouping)
         self.rows: dict[str, list[Utterance]] = {row.split: [] for row in rows}
         rows = self._labelled(rows, column, unusable)
         for said in unusable.notes(len(rows), str(self.root)):
@@ -77,6 +82,8 @@ class AudioManifest(AudioSource):
         if self.units and lowercase:
             rows = [row._replace(text=row.text.lower()) for row in rows]
         for row in rows:
+            if self.grouping is not None and not row.group:
+                raise self.grouping.missing(row.where)
             self.rows[row.split].append(row)
         leading = self.leading(split for split, found in self.rows.items() if found)
         known = [row.text for row in self.rows[leading]]
@@ -97,10 +104,14 @@ class AudioManifest(AudioSource):
                 unusable(RowError(row.where, f"has no {column}"))
         return [row for row in kept if row.text]
 
+    def grouped(self, split: str) -> list[str]:
+        self.loaded(split)  # which leaves out those that are too long
+        return [row.group for row in self.rows[split]]
+
     def load(self, split: str) -> FileRecordings:
         rows = self.rows[split]
         if self.units and self.spec.shape["seconds"] is not None:
-            rows = self._short(rows, split)
+            rows = self.rows[split] = self._short(rows, split)
         paths, spans = [row.clip.path for row in rows], [row.clip.span for row in rows]
         assert self.root is not None
         base = self.root if self.root.is_dir() else self.root.parent
@@ -141,10 +152,10 @@ class AudioManifest(AudioSource):
         return end - begin
 
 
-def _rows(root: Path, unusable: Unusable) -> tuple[list[Utterance], str]:
+def _rows(root: Path, unusable: Unusable, grouping: Grouping | None) -> tuple[list[Utterance], str]:
     """(the rows, "text" or "label")."""
     if root.is_dir():
-        return list(_librispeech(root)), "text"
+        return list(_librispeech(root, grouping)), "text"
     if not root.exists():
         raise DataError(f"dataset.root={root}: does not exist; {EXPECTED}")
     rows: list[Utterance] = []
@@ -159,7 +170,9 @@ def _rows(root: Path, unusable: Unusable) -> tuple[list[Utterance], str]:
             if column not in fields and not rows:
                 raise DataError(f"{where}: has no text and no label ({', '.join(map(str, list(fields)[:8]))})")
             try:
-                rows.append(_row(root.parent, fields, column, where))
+                row = _row(root.parent, fields, column, where)
+                group = "" if grouping is None else grouping.of_row(fields, row.clip.path, root.parent, where)
+                rows.append(row._replace(group=group))
             except RowError as error:
                 unusable(error)
     except RowError:
@@ -174,8 +187,10 @@ def _row(folder: Path, fields: dict[str, Any], column: str, where: str) -> Utter
     return Utterance(clip_of(folder, fields, where), text, split, where)
 
 
-def _librispeech(root: Path) -> Iterator[Utterance]:
+def _librispeech(root: Path, grouping: Grouping | None) -> Iterator[Utterance]:
     """Each `*.trans.txt` holds lines of a recording's name and its transcript."""
+    if grouping is not None:
+        grouping.check_files()
     for listing in files.find(root, frozenset({".txt"})):
         if not listing.name.lower().endswith(".trans.txt"):
             continue
@@ -184,7 +199,8 @@ def _librispeech(root: Path) -> Iterator[Utterance]:
             name, _, text = line.strip(files.BLANKS).replace("\t", " ").partition(" ")
             if text:
                 clip = Clip(files.located(listing.parent, f"{name}.flac"), None)
-                yield Utterance(clip, nfc(text.strip(files.BLANKS)), split, f"{listing}:{number}")
+                group = "" if grouping is None else grouping.of_file(clip.path, root / split)
+                yield Utterance(clip, nfc(text.strip(files.BLANKS)), split, f"{listing}:{number}", group)
 
 
 def sample(root: Path, count: int = 4) -> None:

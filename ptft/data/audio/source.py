@@ -18,8 +18,8 @@ from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.clips import Clip, Span, shown
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
-from ptft.data.folders import Media
 from ptft.data.own.keys import Shared
+from ptft.data.own.listing import Media
 from ptft.data.source import DividedSource
 from ptft.data.stratify import numbers
 from ptft.errors import ConfigError, DataError

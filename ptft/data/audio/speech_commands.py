@@ -11,7 +11,7 @@ from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.examples import Targets
 from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
-from ptft.data.folders import Listing
+from ptft.data.own.listing import Listing
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

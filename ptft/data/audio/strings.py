@@ -68,6 +68,8 @@ class AudioStrings(AudioFolder):
     Which recordings follow each other is a function of `seed`.
     """
 
+    has_groups = False
+
     def __init__(
         self,
         *,

@@ -16,11 +16,12 @@ from torch import Tensor
 from ptft.core import Batch, Spec
 from ptft.data import files
 from ptft.data.examples import OnDemandExamples
-from ptft.data.folders import Listing, Media, list_all
+from ptft.data.folders import list_all
 from ptft.data.image import reader as image_reader
 from ptft.data.image.source import NO_CLASS, ImageSource, Keys, pair
 from ptft.data.own.by_name import list_by_name
 from ptft.data.own.filename_pattern import Pattern
+from ptft.data.own.listing import Listing, Media
 from ptft.data.stratify import numbers
 from ptft.errors import ConfigError, DataError
 
@@ -123,12 +124,15 @@ class ImageFolder(ImageSource):
         for all, and else is `model_size` of the model, or PHOTO, or less where all images are smaller.
     split_seed: divides one folder; not the run's seed, so that all seeds of a sweep are tested on the same images.
     pattern, test_rule, val_rule: what the names of files say, as `ptft.data.audio.folder.AudioFolder` has it.
+    group: a column, "folder" or a part of the pattern; see `ptft.data.own.grouping`.
     labelled: whether there must be labels. Without, `root` may also be a folder of images, or of `train/image.jpg` and
         `val/image.jpg`; it has no classes then, and its batches no labels.
     model_size: finds (H, W) of the images that the model is published for, None where it is for none.
 
     Raises DataError saying what is wrong with `root`, or how the classes of two splits differ.
     """
+
+    has_groups = True
 
     def __init__(
         self,
@@ -147,7 +151,8 @@ class ImageFolder(ImageSource):
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {IMAGES.layout}")
         rules = {"test": test_rule, "val": val_rule}
-        parsed = None if pattern is None else Pattern(pattern)
+        parsed = None if pattern is None else Pattern(pattern, keys.get("group"))
+        self.named_by(parsed)
         named = list_by_name(self, self.root, IMAGES, parsed, rules, split_seed)
         self.listings = list_all(self, self.root, split_seed, IMAGES, labelled) if named is None else named
         self._describe(self.listings[self.leading(self.listings)], None if own_size is None else pair(own_size))
@@ -180,13 +185,15 @@ class ImageFolder(ImageSource):
         base = self.root if self.root.is_dir() else self.root.parent
         return FileExamples(listing.paths, labels, self.spec, base, self.on_error, self.first)
 
+    def grouped(self, split: str) -> Sequence[str]:
+        return self._comparable(split).groups
+
     def _comparable(self, split: str) -> Listing:
         """The files of a split, after a look at whether its classes are those of the training split."""
         listing = self.listings[split]
         present, known = set(listing.classes), set(self.own_classes)
         if self.classes is not None:
-            kept = [(path, name) for path, name in zip(listing.paths, listing.names, strict=True) if name in known]
-            return Listing([path for path, _ in kept], [name for _, name in kept])
+            return listing.at([i for i, name in enumerate(listing.names) if name in known])
         differences = f"only in {split}: {_names(present - known)}; only in {self.train}: {_names(known - present)}"
         if present - known:
             raise DataError(

@@ -125,7 +125,7 @@ def read(path: Path | str, spec: Spec, first: Path | str | None = None) -> Tenso
     channels, fit = spec.shape["channels"], spec.shape["fit"]
     try:
         image = _open(path, 2 * max(_whole(spec)) if fit != "none" else None)
-        image = _to_mode(image, "L" if channels == 1 else "RGB")
+        image = to_mode(image, "L" if channels == 1 else "RGB")
     except _BROKEN as error:
         raise DataError(_unreadable(path, error)) from error
     if fit == "none" and image.size != (width, height):
@@ -165,7 +165,7 @@ def _open(path: Path | str, least: int | None) -> Image.Image:
         return ImageOps.exif_transpose(image)
 
 
-def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+def to_mode(image: Image.Image, mode: str) -> Image.Image:
     """Any mode to "L" or "RGB"."""
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bit(image)

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from ptft.data.files import nfc
 from ptft.data.labels import number
-from ptft.data.records import JSON, Column, RowError, cells_of, objects_of, text_of
+from ptft.data.own.text_record import Column
+from ptft.data.records import JSON, RowError, cells_of, objects_of, text_of
 from ptft.errors import DataError
 
 AUTO = "auto"
@@ -33,15 +34,22 @@ class Found(NamedTuple):
     said: str
 
 
-def found(file: Path, text: Column | Sequence[Column], label: Column | None, header: bool | None) -> Found:
-    """The columns with those that are AUTO found: called text and label, else by what is in them.
+def found(
+    file: Path,
+    text: Column | Sequence[Column],
+    label: Column | None,
+    header: bool | None,
+    others: Sequence[Column] = (),
+) -> Found:
+    """The columns with those that are AUTO found: called text and label, else by what is in them; `others` are neither.
 
     Raises DataError naming what to type where several may be meant.
     """
     typed = [name for name in (*([text] if isinstance(text, str | int) else text), label) if name not in (AUTO, None)]
-    columns = _columns(file, [name for name in typed if name is not None], header)
+    columns = _columns(file, [*others, *(name for name in typed if name is not None)], header)
     if not columns or any(name not in columns for name in typed):  # of which reading the file tells
         return Found("text" if text == AUTO else text, "label" if label == AUTO else label, header, "")
+    columns = {name: values for name, values in columns.items() if name not in others}
     chosen = _chosen(columns, "text", _texts(columns), label) if text == AUTO else text
     kind = _chosen(columns, "label", _labels(columns), chosen) if label == AUTO else label
     if text == AUTO and chosen is None and (kind is None) == (label is None):

@@ -13,14 +13,16 @@ from ptft.errors import ConfigError, DataError
 class Pattern:
     """`{label}_{speaker}_{index}`: fields and what stands between them, of a file's name without its suffix.
 
-    A field holds anything but the character that follows it. Raises ConfigError where there is no field `label`.
+    A field holds anything but the character that follows it. group: `dataset.group`; where it is one of the fields,
+    folders or rows may say the label. Raises ConfigError where there is no field `label` otherwise.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, group: str | int | None = None) -> None:
         self.text = text
         parts = re.split(r"\{(\w+)\}", text)
         self.fields = parts[1::2]
-        if "label" not in self.fields or len(set(self.fields)) < len(self.fields):
+        self.has_label = "label" in self.fields
+        if not (self.has_label or group in self.fields) or len(set(self.fields)) < len(self.fields):
             raise ConfigError(f"dataset.pattern={text}: names the field {{label}}, and no field twice")
         follows = [after[:1] for after in parts[2::2]]
         groups = [

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from ptft.core import Spec
+from ptft.data.own.text_record import Column
 
 
 class Shared(TypedDict, total=False):
@@ -24,6 +25,7 @@ class Shared(TypedDict, total=False):
     download: bool
     on_error: str
     divide_by: str
+    group: Column | None
     seed: int
     like: Spec | None
     whole: bool

@@ -12,15 +12,17 @@ import hashlib
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+import torch
+
 from ptft.core import Source, Spec
 from ptft.data import records
-from ptft.data.files import read_file
+from ptft.data.files import read_file, relative
 from ptft.data.splits import SPLIT_NAMES, find_splits, split_by_stem, whole_name
-from ptft.data.stratify import check_amounts
+from ptft.data.stratify import check_amounts, check_choices, draws, held_out
 from ptft.data.text import reader as text_reader
 from ptft.data.text.blocks import Blocks, chunks, row_of, shared_out
 from ptft.errors import ConfigError, DataError
@@ -133,10 +135,13 @@ class CorpusSource(Source):
             return self.documents(own)
         if name not in self._parts:  # a text is read once, and forgotten where its ids are there
             shares = [share if isinstance(share := self.names[part], float | int) else 0.0 for part in ("val", "test")]
-            parts = shared_out(self.documents(str(self.names["train"])), [1 - sum(shares), *shares])
-            self._parts = dict(zip(SPLITS, parts, strict=True))
+            self._parts = dict(zip(SPLITS, self.shared_out(*shares), strict=True))
         part = self._parts[name]
         return shared_out(part, [self.fraction])[0] if name == "train" and self.fraction is not None else part
+
+    def shared_out(self, val: float, test: float) -> list[list[str]]:
+        """The training documents without these shares of them, and the shares, which may be 0: the end of the text."""
+        return shared_out(self.documents(str(self.names["train"])), [1 - val - test, val, test])
 
     def _training_chunks(self) -> Iterator[str]:
         return (chunk for document in self._texts("train") for chunk in chunks(document))
@@ -158,14 +163,25 @@ class Text(CorpusSource):
     A folder that holds `train`, `val` or `test` (folders, or files of that name with a suffix of text; dev, valid and
     validation are val) has these splits; else all of it is "train". What is called val or test is never trained on.
     documents: what is one document: a "file", a "line", or a "paragraph" (between empty lines).
+    divide_by: how val and test are taken from several files where they are shares: "name", whole files by their names,
+        so that others that come or go do not move them; or "order", the end of all, as in runs whose configuration has
+        not the key. Of a single file it is the end.
     """
 
-    def __init__(self, *, root: str | Path | None = None, documents: str = "file", **keys: Unpack[CorpusKeys]) -> None:
+    def __init__(
+        self,
+        *,
+        root: str | Path | None = None,
+        documents: str = "file",
+        divide_by: str = "order",
+        **keys: Unpack[CorpusKeys],
+    ) -> None:
         if root is None:
             raise ConfigError("dataset.root: name a file or a folder of text")
         if documents not in ("file", "line", "paragraph"):
             raise ConfigError(f"dataset.documents={documents}: one of file, line, paragraph")
-        self.unit = documents
+        self.unit, self.divide_by = documents, divide_by
+        check_choices(None, "raise", divide_by)
         super().__init__(root=root, **keys)
 
     def documents(self, split: str) -> list[str]:
@@ -178,7 +194,28 @@ class Text(CorpusSource):
             if file.suffix.lower() in records.SUFFIXES:
                 as_texts = "dataset=table dataset.label=null trains on the texts in it"
                 self._note(f"{file.name} is read as it stands, with its commas, quotes and braces; {as_texts}")
-        return [part for file in files for part in self._divided(read_file(file))]
+        return self.documents_of(files)
+
+    def shared_out(self, val: float, test: float) -> list[list[str]]:
+        files = self._files(str(self.names["train"]))
+        asked = {split: share for split, share in (("val", val), ("test", test)) if share}
+        if not asked or self.divide_by == "order":
+            return super().shared_out(val, test)
+        if len(files) <= len(asked):
+            if files:
+                self._note(f"{' and '.join(asked)}: the end of {files[-1].name}; of more files whole ones")
+            return super().shared_out(val, test)
+        draw = draws((relative(file, str(self.root)) for file in files), 0)
+        place = held_out(draw, torch.zeros(len(files), dtype=torch.long), list(asked.values())).tolist()
+        chosen = {
+            split: [file for file, part in zip(files, place, strict=True) if part == number]
+            for number, split in enumerate((*asked, "train"))
+        }
+        texts = {split: self.documents_of(parts) for split, parts in chosen.items()}
+        self._note(
+            _shared_said({split: (len(chosen[split]), sum(map(len, texts[split]))) for split in reversed(chosen)})
+        )
+        return [texts.get(split, []) for split in SPLITS]
 
     def measured(self, train: str) -> str:
         return next((split for split in ("test", "val") if self._files(split)), train)
@@ -230,11 +267,22 @@ class Text(CorpusSource):
         if sentence not in self.notes:
             self.notes = (*self.notes, sentence)
 
+    def documents_of(self, files: list[Path]) -> list[str]:
+        return [part for file in files for part in self._divided(read_file(file))]
+
     def _divided(self, content: str) -> list[str]:
         if self.unit == "file":
             return [content] if content else []
         parts = content.split("\n") if self.unit == "line" else content.split("\n\n")
         return [part.strip("\n") for part in parts if part.strip()]
+
+
+def _shared_said(parts: Mapping[str, tuple[int, int]]) -> str:
+    """What to say of files that are divided whole; parts: split -> how many of them, and characters."""
+    total = sum(size for _, size in parts.values()) or 1
+    said = ", ".join(f"{split} {count} ({size / total:.0%} of the text)" for split, (count, size) in parts.items())
+    count = sum(count for count, _ in parts.values())
+    return f"{count} files are divided whole, by their names: {said}; dataset.divide_by=order takes the end of all"
 
 
 def sample(root: Path) -> None:

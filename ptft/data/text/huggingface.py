@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from ptft.core import Spec
 from ptft.data.files import nfc
+from ptft.data.own.text_record import Column, Columns, TextRecord
 from ptft.data.own.unusable import Unusable
 from ptft.data.readers import Items, Unreadable
-from ptft.data.records import Column, Columns, EmptyRow, RowError, TextRecord, check_single
+from ptft.data.records import EmptyRow, RowError, check_single
 from ptft.data.splits import find_splits, parts_said, split_by_stem, split_files
 from ptft.data.text import reader as text_reader
 from ptft.data.text import sentences
@@ -61,8 +62,10 @@ class HuggingFaceTexts(RowTexts):
         self.name = name
         self.files = _files(self.root) if self.root is not None and not _is_saved(self.root) else {}
         self.columns = Columns((text,) if isinstance(text, str | int) else tuple(text), label, hint="")
-        if numbers := [name for name in self.columns.all if isinstance(name, int)]:
-            raise ConfigError(f"dataset.text, dataset.label: columns have names here, {numbers[0]} is a number")
+        if self.grouping is not None:
+            self.columns = self.columns._replace(group=self.grouping.key)
+        if numbers := [name for name in (*self.columns.all, self.columns.group) if isinstance(name, int)]:
+            raise ConfigError(f"dataset.text, .label and .group: columns have names here, {numbers[0]} is a number")
         self.tables: dict[str, list[Any]] = {}
         if not self.files or any(_is_parquet(parts) for parts in self.files.values()):
             tables = _open(self._where(), name, subset, self.root, self.files)
@@ -98,13 +101,16 @@ def _records(
 
     Raises DataError where the table has not all the columns.
     """
-    for column in columns.all:
-        if column not in table.column_names:
+    for column in (*columns.all, columns.group):
+        if column is not None and column not in table.column_names:
             split = where(before).rpartition(" row ")[0]
             raise DataError(f"{split} has no column {column!r} ({', '.join(table.column_names)})")
     names = getattr(table.features.get(columns.label), "names", None)
-    for i, row in enumerate(zip(*(list(table[name]) for name in columns.all), strict=True), before):
-        yield _record(where(i), columns, row, names)
+    named = [] if columns.group is None else [nfc(_text(value)) for value in table[columns.group]]
+    values = zip(*(list(table[name]) for name in columns.all), strict=True)
+    for i, (row, group) in enumerate(zip(values, named or [""] * table.num_rows, strict=True), before):
+        record = _record(where(i), columns, row, names)
+        yield record if isinstance(record, RowError) or not group else record._replace(group=group)
 
 
 def _record(where: str, columns: Columns, values: Sequence[Any], names: Sequence[str] | None) -> TextRecord | RowError:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Batch, Spec
-from ptft.data.files import parse_json, read_file
+from ptft.data.files import nfc, parse_json, read_file
 from ptft.data.ragged import padded
 from ptft.data.readers import Row, Unreadable, of_files
 from ptft.data.text import reader as text_reader
@@ -38,6 +38,7 @@ class Question:
     """One question of a file; answers: (text, first character) of those that are right, none for no answer.
 
     impossible: whether the file says that there is none, where answers may also be missing because nobody gave them.
+    title: of the article that the text is from, "" where it has none.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Question:
     context: str
     answers: tuple[tuple[str, int], ...] = ()
     impossible: bool = False
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,17 @@ def parse(file: Path) -> list[Question]:
         what = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
         raise DataError(f"{file}: is not in SQuAD's layout, data/paragraphs/qas ({what})") from error
     whole = _Part(content, "", file)
-    paragraphs = (part for article in whole.parts("data") for part in article.parts("paragraphs"))
-    return [question for paragraph in paragraphs for question in _of_paragraph(paragraph)]
+    return [
+        question
+        for article in whole.parts("data")
+        for paragraph in article.parts("paragraphs")
+        for question in _of_paragraph(paragraph, _title(article))
+    ]
+
+
+def _title(article: _Part) -> str:
+    found = article.value.get("title")
+    return nfc(found.strip()) if isinstance(found, str) else ""
 
 
 class _Part(NamedTuple):
@@ -123,7 +134,7 @@ class _Part(NamedTuple):
         return DataError(f"{self.file}: is not in SQuAD's layout, data/paragraphs/qas ({place} is not {noun})")
 
 
-def _of_paragraph(paragraph: _Part) -> Iterator[Question]:
+def _of_paragraph(paragraph: _Part, title: str) -> Iterator[Question]:
     context = paragraph.get("context", str, "a text")
     for given in paragraph.parts("qas"):
         name = str(given.get("id", (str, int), "a text"))
@@ -132,7 +143,7 @@ def _of_paragraph(paragraph: _Part) -> Iterator[Question]:
         for answer, first in answers:
             if first < 0 or not context.startswith(answer, first):
                 raise DataError(f"{given.file}: question {name}: the answer {answer!r} does not stand at {first}")
-        yield Question(name, given.get("question", str, "a text").strip(), context, answers, impossible)
+        yield Question(name, given.get("question", str, "a text").strip(), context, answers, impossible, title)
 
 
 def _impossible(given: _Part) -> bool:

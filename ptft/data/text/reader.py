@@ -19,13 +19,14 @@ from torch import Tensor
 from ptft.core import Batch, Spec
 from ptft.data import files, records
 from ptft.data.files import read_file, read_lines
+from ptft.data.own.text_record import Columns
 from ptft.data.ragged import padded
 from ptft.data.readers import Unreadable, of_files, with_fields
 from ptft.data.tokenizer import KINDS, Tokenizer
 from ptft.errors import ConfigError, DataError
 
 SUFFIXES = frozenset({".txt", ".text", ".md"})
-COLUMNS = records.Columns(("text",), None, alone=True, hint="; call the column of the texts so, or give lines as .txt")
+COLUMNS = Columns(("text",), None, alone=True, hint="; call the column of the texts so, or give lines as .txt")
 """Where the texts stand in a table that is read by what was not trained on one."""
 
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ptft.core import Examples
 from ptft.data.labels import MANY, NO_LABEL, fraction_among, number
+from ptft.data.own.text_record import Columns, TextRecord
 from ptft.data.own.unusable import Unusable
-from ptft.data.records import Columns, RowError, TextRecord, first_cells, read_texts
+from ptft.data.records import RowError, first_cells, read_texts
 from ptft.data.splits import parts_said
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences
@@ -33,6 +34,7 @@ class RowTexts(TextSource):
     row that can't be used; with `on_error="skip"` it is left out.
     """
 
+    has_groups = True
     columns: Columns
     files: Mapping[str, Sequence[Path]]
 
@@ -67,6 +69,8 @@ class RowTexts(TextSource):
         if split not in self._rows:
             unusable = Unusable(self.on_error)
             rows = self._with_label(split, self.read(split, unusable), unusable)
+            if self.grouping is not None and (row := next((row for row in rows if not row.group), None)):
+                raise self.grouping.missing(row.where)
             for said in unusable.notes(len(rows), f"{self._where()}: {split}"):
                 self.note(said)
             self.unusable += unusable.named()
@@ -110,6 +114,9 @@ class RowTexts(TextSource):
 
     def known_by(self, split: str) -> list[str]:
         return text_keys(self.rows(split))
+
+    def grouped(self, split: str) -> list[str]:
+        return [row.group for row in self.rows(split)]
 
     def load(self, split: str) -> TextExamples:
         rows = self.rows(split)

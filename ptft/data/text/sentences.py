@@ -10,9 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from ptft.core import Batch, Spec
+from ptft.data.own.text_record import Columns
 from ptft.data.ragged import Ragged
 from ptft.data.readers import Items, Unreadable, of_files, text_fields, with_fields
-from ptft.data.records import SUFFIXES, Columns, RowError, first_cells
+from ptft.data.records import SUFFIXES, RowError, first_cells
 from ptft.data.text import reader as text_reader
 from ptft.data.text.examples import encoded, fitted, in_a_row, joined, room
 from ptft.data.tokenizer import Tokenizer

@@ -95,7 +95,7 @@ class TextSource(DividedSource):
             return super().groups(split)
         return torch.zeros(len(self.loaded(split)), dtype=torch.long)
 
-    def identities(self, split: str) -> Tensor:
+    def identities(self, split: str) -> Tensor | None:
         if split not in self._identities:
             texts = (key.encode("utf-8", "surrogateescape") for key in self.known_by(split) or ())
             self._identities[split] = numbers(hashlib.blake2b(text, digest_size=8).digest() for text in texts)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+TITLE = "title"
+"""What `dataset.group` may be."""
+
+
 class QuestionExamples(TextExamples):
     """Windows of questions, with the tokens of the answer in `span` and where one can be in `context`.
 
@@ -106,12 +110,14 @@ class Squad(TextSource):
     root: a folder of files with train and dev (val) and perhaps test in their names; or one file, divided 80/10/10.
     stride: tokens from where one window of a long text begins to where the next one does.
     split_seed: divides one file; not the run's seed.
+    group: "title" keeps all questions about an article together.
 
     Windows that the answer is not in count as without answer in training (Devlin et al. 2018, section 4.3).
     Raises DataError naming the file and the question's id.
     """
 
     skips: ClassVar[bool] = False
+    has_groups: ClassVar[bool] = True
     noun, own_length = "questions", 384
 
     def __init__(self, *, stride: int = 128, split_seed: int = 0, **keys: Unpack[TextKeys]) -> None:
@@ -121,7 +127,9 @@ class Squad(TextSource):
         if stride < 1:
             raise ConfigError(f"dataset.stride={stride}: must be at least 1")
         self.stride = stride
-        self.questions = _read(self.root, split_seed, self.whole, self.divide_by)
+        if self.grouping is not None and self.grouping.key != TITLE:
+            raise ConfigError(f"{self.grouping.shown}: questions are grouped by the {TITLE} of their article")
+        self.questions = self._read(self.root, split_seed)
         self.drawn = self.root.is_file() and not self.whole
         leading = self.leading(self.questions)
         self._leave_out_unanswered(leading)
@@ -130,6 +138,22 @@ class Squad(TextSource):
             self.impossible = bool(self.like.shape.get("impossible", self.impossible))
         shape = {"reader": "questions", "stride": stride, "impossible": self.impossible}
         self.describe((), self.questions, "span", self._training_texts, **shape)
+
+    def _read(self, root: Path, seed: int) -> dict[str, list[Question]]:
+        files = split_files(root, _split_of, "files like train-v1.1.json and dev-v1.1.json", self.whole)
+        questions = {split: [question for file in parts for question in parse(file)] for split, parts in files.items()}
+        for each in questions if self.grouping is not None else ():
+            if nameless := next((question for question in questions[each] if not question.title), None):
+                raise DataError(f"{self._where()}: the article of question {nameless.name} has no {TITLE}")
+        if "" not in questions:
+            return questions
+        keys = [question.name for question in questions[""]] if self.divide_by == "name" else None
+        if self.grouping is None:
+            return divide(questions[""], seed, keys=keys)
+        titles = [question.title for question in questions[""]]
+        parts = divide(questions[""], seed, keys=titles)
+        self.grouping.check_parts(titles, parts)
+        return parts
 
     def _leave_out_unanswered(self, leading: str) -> None:
         """Splits whose answers are kept back, where no question has one or is said to have none.
@@ -160,6 +184,9 @@ class Squad(TextSource):
     def groups(self, split: str) -> Tensor:
         return torch.zeros(len(self.questions[split]), dtype=torch.long)
 
+    def grouped(self, split: str) -> list[str]:
+        return [question.title for question in self.questions[split]]
+
     def known_by(self, split: str) -> list[str]:
         return [question.name for question in self.questions[split]]
 
@@ -172,15 +199,6 @@ class Squad(TextSource):
         questions = self.questions[self.train]
         yield from dict.fromkeys(question.context for question in questions)
         yield from (question.question for question in questions)
-
-
-def _read(root: Path, seed: int, whole: bool, divide_by: str) -> dict[str, list[Question]]:
-    files = split_files(root, _split_of, "files like train-v1.1.json and dev-v1.1.json", whole)
-    questions = {split: [question for file in parts for question in parse(file)] for split, parts in files.items()}
-    if "" not in questions:
-        return questions
-    keys = [question.name for question in questions[""]] if divide_by == "name" else None
-    return divide(questions[""], seed, keys=keys)
 
 
 def _split_of(file: Path) -> str | None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ptft.data.own import columns
+from ptft.data.own.text_record import Column, Columns, TextRecord
 from ptft.data.own.unusable import Unusable
-from ptft.data.records import SUFFIXES, Column, Columns, TextRecord, has_label
+from ptft.data.records import SUFFIXES, has_label
 from ptft.data.splits import divide, split_by_stem, split_files
 from ptft.data.text.row_source import RowTexts, text_keys
 from ptft.data.text.source import TextKeys
@@ -56,6 +57,7 @@ class TableTexts(RowTexts):
     target: "class" or "number"; None is "class", unless labels are many numbers that are not whole.
     header: whether the first line is one; None: it is where columns have names.
     split_seed: divides one file; not the run's seed.
+    group: the column that says which rows belong together, by name or number.
 
     Raises DataError naming file and line of a row that can't be used; with `on_error="skip"` it is left out.
     """
@@ -79,11 +81,10 @@ class TableTexts(RowTexts):
         if layout is None and columns.AUTO in (text, label):
             text, label, header = self._found(text, label, header)
         self.columns, target = _chosen(layout, text, label, target, header)
+        if self.grouping is not None:
+            self.columns = _with_group(self.columns, self.grouping.key)
         if "" in self.files:
-            rows = self.rows("")
-            self.drawn = True
-            known_by = text_keys(rows) if self.divide_by == "name" else None
-            self._rows |= divide(rows, split_seed, [str(row.label) for row in rows], known_by)
+            self._rows |= self._drawn(self.rows(""), split_seed)
         for split in [split for split in self.files if split not in (self.train, "")]:
             if not has_label(self.files[split][0], self.columns):
                 self.leave_out(split, f"{self.files.pop(split)[0].name} has no labels")
@@ -91,12 +92,24 @@ class TableTexts(RowTexts):
             self.say_headers(self.files)
         self.describe_rows(("train", "val", "test") if "" in self.files else self.files, target)
 
+    def _drawn(self, rows: list[TextRecord], seed: int) -> dict[str, list[TextRecord]]:
+        """Split -> rows of one file."""
+        self.drawn = True
+        keys = text_keys(rows) if self.divide_by == "name" else None
+        if self.grouping is not None:
+            keys = [row.group for row in rows]
+        parts = divide(rows, seed, [str(row.label) for row in rows], keys)
+        if self.grouping is not None:
+            self.grouping.check_parts([row.group for row in rows], parts)
+        return parts
+
     def _found(
         self, text: Column | Sequence[Column], label: Column | None, header: bool | None
     ) -> tuple[Column | Sequence[Column], Column | None, bool | None]:
         """The columns and header with those that were not typed, found in the file to train on."""
         split = self.train if self.train in self.files else next(iter(self.files))
-        found = columns.found(self.files[split][0], text, label, header)
+        others = [] if self.grouping is None else [self.grouping.key]
+        found = columns.found(self.files[split][0], text, label, header, others)
         if found.said:
             self.note(found.said)
         text = found.text if isinstance(found.text, str | int) else list(found.text)
@@ -119,6 +132,12 @@ def _chosen(
     if len(names) not in (1, 2):
         raise ConfigError(f"dataset.text={list(names)}: one column, or two for pairs")
     return Columns(names, label, header=header), target
+
+
+def _with_group(columns: Columns, group: Column) -> Columns:
+    """A group's name stands in a header, also where the other columns have numbers."""
+    header = True if isinstance(group, str) and columns.header is None else columns.header
+    return columns._replace(group=group, header=header)
 
 
 def split_of(file: Path) -> str | None:

@@ -200,3 +200,36 @@ def test_an_empty_text_and_a_table_that_is_read_as_it_stands_are_said(tmp_path):
     found = Text(root=tmp_path / "texts.jsonl", length=8, val=None)
     assert len(found.split("train"))
     assert found.notes[0].startswith("texts.jsonl is read as it stands, with its commas, quotes and braces")
+
+
+def test_whole_files_are_val_and_test_and_others_that_come_or_go_move_none(tmp_path):
+    def places(root, names):
+        root.mkdir()
+        for name in names:
+            (root / f"{name}.txt").write_text(f"<{name}>" + "words and more " * 3)
+        found = Text(root=root, length=8, val=0.1, test=0.1, divide_by="name")
+        texts = {split: bytes(v for v in found.split(split).values.tolist() if v < 256) for split in corpus.SPLITS}
+        assert any(f"{len(names)} files are divided whole" in note for note in found.notes)
+        return {name: [s for s in texts if f"<{name}>".encode() in texts[s]] for name in names}
+
+    names = [f"book {i}" for i in range(30)]
+    before = places(tmp_path / "before", names)
+    assert {split for found in before.values() for split in found} == {"train", "val", "test"}
+    assert all(len(found) == 1 for found in before.values())
+    after = places(tmp_path / "after", ["a new one", *names[5:-1], "renamed"])
+    assert {name: after[name] for name in names[5:-1]} == {name: before[name] for name in names[5:-1]}
+    assert len(set(map(tuple, places(tmp_path / "few", names[:3]).values()))) == 3
+
+
+def test_the_end_of_a_single_file_is_val_and_that_is_said(tmp_path, ptft):
+    corpus.sample(tmp_path / "one")
+    found = Text(root=tmp_path / "one", length=8, divide_by="name")
+    assert bytes(found.split("val").values.tolist()).endswith(b"1 bottles of water.")
+    assert found.notes == ("val: the end of bottles.txt; of more files whole ones",)
+    small = ("model=gpt_tiny", "model.width=16", "model.depth=1", "objective=causal_lm", "dataset.length=16")
+    (tmp_path / "one" / "more.txt").write_text("no more bottles " * 40)
+    typed = ("stage=pretrain", "dataset=text", "dataset.root=one", *small, "train.steps=2")
+    done = ptft(*typed, "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    assert "2 files are divided whole, by their names" in " ".join(done.out.split())
+    assert ptft("resume=run", "train.steps=3").code == 0

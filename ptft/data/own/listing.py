@@ -1,0 +1,109 @@
+"""Files by split, with the class and the group of each, and how they are divided where nobody has divided them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from ptft.data import files, splits
+from ptft.data.own.grouping import Grouping
+from ptft.errors import DataError
+
+
+class Media(NamedTuple):
+    """A kind of files: what they are called in messages, an example of a name, and their suffixes."""
+
+    noun: str
+    example: str
+    suffixes: frozenset[str]
+
+    @property
+    def layout(self) -> str:
+        return (
+            f"expected root/train/CLASS/{self.example} and root/val/CLASS/…, or root/CLASS/{self.example}, "
+            "or a CSV of path,label"
+        )
+
+
+class Told(Protocol):
+    """A source: what it asks for, and who is told what happens to the files.
+
+    train: the split to train on. on_error: what becomes of rows that can't be used. whole: whether all that is not
+    divided is "test"; else it is divided by the names or the order of the files, as `divide_by` says, or by the groups
+    of `grouping`.
+    """
+
+    train: str
+    on_error: str
+    whole: bool
+    divide_by: str
+    drawn: bool
+    grouping: Grouping | None
+    unusable: list[tuple[str, str]]
+
+    def note(self, sentence: str) -> None:
+        """Of whatever a user may not expect."""
+
+    def leave_out(self, split: str, why: str) -> None:
+        """Of a split that is there and not used."""
+
+
+class Listing(NamedTuple):
+    """One split: files, the name of each one's class ("" where there are none), class folders without a file, and files
+    of another kind in folders of classes. groups: of each file, nothing where none is asked for.
+    """
+
+    paths: list[Path]
+    names: list[str]
+    blank: tuple[str, ...] = ()
+    others: tuple[Path, ...] = ()
+    groups: Sequence[str] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(sorted(set(self.names)))
+
+    def firsts(self, most: int = 20) -> list[Path]:
+        """The first file of each of the first classes."""
+        found: dict[str, Path] = {}
+        for path, name in zip(self.paths, self.names, strict=True):
+            if name not in found:
+                found[name] = path
+                if len(found) == most:
+                    break
+        return list(found.values())
+
+    def at(self, rows: Sequence[int]) -> Listing:
+        groups = [self.groups[i] for i in rows] if self.groups else ()
+        return Listing([self.paths[i] for i in rows], [self.names[i] for i in rows], self.blank, groups=groups)
+
+    def grouped(self, grouping: Grouping | None, base_of: Callable[[Path, str], Path]) -> Listing:
+        """With the groups that files say by themselves; base_of: the folder that a file of a class is seen from."""
+        if grouping is None:
+            return self
+        grouping.check_files()
+        pairs = zip(self.paths, self.names, strict=True)
+        return self._replace(groups=[grouping.of_file(path, base_of(path, name)) for path, name in pairs])
+
+
+def divided(told: Told, root: Path, listing: Listing, seed: int) -> dict[str, Listing]:
+    """Files that nobody divided: 80, 10 and 10 percent of each class, which is told, or all as "test"."""
+    if told.whole:
+        return {"test": listing}
+    told.drawn = True
+    told.note(f"{root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={seed})")
+    base = root if root.is_dir() else root.parent
+    keys: Sequence[str] | None = None
+    if told.grouping is not None:
+        keys = listing.groups
+    elif told.divide_by == "name":
+        keys = [files.relative(path, base) for path in listing.paths]
+    rows = splits.divide(range(len(listing.paths)), seed, listing.names, keys)
+    if told.grouping is not None:
+        told.grouping.check_parts(listing.groups, rows)
+    return {split: listing.at(part) for split, part in rows.items()}
+
+
+def refused(path: Path, what: str, media: Media) -> DataError:
+    return DataError(f"dataset.root: {path.absolute()} {what}; {media.layout}")

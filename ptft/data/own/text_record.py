@@ -1,0 +1,44 @@
+"""Texts in rows: which columns are asked for, and what a row gives."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+Column = str | int
+"""A name from the header (or a key of JSON objects), or a number from 0."""
+
+
+class Columns(NamedTuple):
+    """Which columns hold the texts, one or two, and which the label, if any.
+
+    numbers: those of texts and label in a file whose first line does not hold the names; empty where it must.
+    header: whether the first line is one; None: it is where a column has a name and stands in it.
+    alone: whether a file that has texts only, as many columns as there are, may name them as it likes or not at all.
+    hint: what to do where a column is missing, the end of a message.
+    group: the column that says what a row belongs to, if any.
+    """
+
+    text: tuple[Column, ...]
+    label: Column | None
+    numbers: tuple[int, ...] = ()
+    header: bool | None = None
+    alone: bool = False
+    hint: str = "; dataset.text=0 dataset.label=1 number the columns of a file without a header"
+    group: Column | None = None
+
+    @property
+    def all(self) -> tuple[Column, ...]:
+        return self.text if self.label is None else (*self.text, self.label)
+
+
+class TextRecord(NamedTuple):
+    """One example as text.
+
+    label: None where none is asked for or it is missing. where: its file and line. group: what it belongs to, "" where
+    nobody asks or its cell is empty.
+    """
+
+    texts: tuple[str, ...]
+    label: str | None
+    where: str
+    group: str = ""

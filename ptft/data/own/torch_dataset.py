@@ -1,0 +1,241 @@
+"""A user's own torch Dataset: its items in splits, with their labels, names and groups. N: items of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptft.data.files import nfc
+from ptft.data.labels import to_labels
+from ptft.data.own.items import Item, label_of, read
+from ptft.data.source import DividedSource
+from ptft.data.stratify import numbers, train_val_test
+from ptft.errors import ConfigError, DataError
+
+TARGETS = ("targets", "labels")
+"""What torchvision's datasets call the labels of all their items."""
+
+
+class Given(NamedTuple):
+    """Datasets by the splits that they are; "" is one that is to be divided. name: of their class, for messages."""
+
+    name: str
+    splits: Mapping[str, Any]
+    split_seed: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class Look(NamedTuple):
+    """What an item holds: its bytes, and what else is to be kept of it (a size, a length, a text)."""
+
+    content: bytes
+    kept: Any
+
+
+@dataclass(frozen=True)
+class Items:
+    """Some `rows` (long [N]) of a dataset.
+
+    labels: names. keys: what each is known by; by: what that is, "name", "content" or "place". groups: where they are
+    asked for. contents: long [N], a number for each item's content; None where it is not known or not always the same.
+    kept: what was kept of each, nothing where items were not read.
+    """
+
+    dataset: Any
+    name: str
+    rows: Tensor
+    labels: Sequence[str]
+    keys: Sequence[str]
+    by: str
+    groups: Sequence[str] = ()
+    contents: Tensor | None = None
+    kept: Sequence[Any] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def at(self, rows: Tensor) -> Items:
+        chosen = rows.tolist()
+        return replace(
+            self,
+            rows=self.rows[rows],
+            labels=[self.labels[i] for i in chosen],
+            keys=[self.keys[i] for i in chosen],
+            groups=[self.groups[i] for i in chosen] if self.groups else (),
+            contents=None if self.contents is None else self.contents[rows],
+            kept=[self.kept[i] for i in chosen] if self.kept else (),
+        )
+
+    def item(self, index: int) -> Item:
+        return read(self.dataset, int(self.rows[index]), self.name)
+
+    def where(self, index: int) -> str:
+        return f"{self.name}: item {int(self.rows[index])}"
+
+    def digest(self) -> bytes:
+        """Of what is known without reading them again."""
+        contents = b"" if self.contents is None else self.contents.numpy().tobytes()
+        return blake2b("\0".join([*self.keys, *self.labels]).encode() + contents).digest()
+
+
+class OwnSource(DividedSource):
+    """A source of a user's own items. A subclass calls `take_in`, then `describe`.
+
+    Items are `(input, label)`; what classes are called is the dataset's attribute `classes`, else labels are counted.
+    Attributes of the dataset may say, for every item: `ids`, its name; `targets` or `labels`, its label, so that images
+    are not read to know it; and what `dataset.group` names.
+    Raises DataError naming an item that is none, or has a label that is none.
+    """
+
+    skips: ClassVar[bool] = False
+    has_groups: ClassVar[bool] = True
+    items: dict[str, Items]
+    drawn_whole = False  # whether its splits are parts of one dataset, whose items have a number each
+
+    def take_in(self, given: Given, look: Callable[[Item], Look], always: bool) -> tuple[str, ...]:
+        """Read labels, and contents where they are needed or `always`; divide. The classes of the split to train on."""
+        self.name = given.name
+        for sentence in given.notes:
+            self.note(sentence)
+        self.items = {split: self._read(dataset, look, always) for split, dataset in given.splits.items()}
+        if "" in self.items:
+            self.items = self._divide(self.items[""], given.split_seed)
+        leading = self.items[self.leading(self.items)]
+        return _classes(leading.dataset, self.name) or tuple(sorted(set(leading.labels), key=_order))
+
+    def _read(self, dataset: Any, look: Callable[[Item], Look], always: bool) -> Items:
+        count, classes = length(dataset, self.name), _classes(dataset, self.name)
+        if not count:
+            raise DataError(f"{self.name}: holds no items")
+        known = None if always else _known(dataset, count, self.name)
+        ids = _each(dataset, "ids", count)
+        rows = torch.arange(count)
+        groups = [] if self.grouping is None else self._group_of_each(dataset, count)
+        if known is not None:
+            labels = [label_of(label, classes, f"{self.name}: item {i}") for i, label in enumerate(known)]
+            keys = ids or [str(i) for i in range(count)]
+            return Items(dataset, self.name, rows, labels, keys, "name" if ids else "place", groups)
+        labels, digests, kept = [], list[bytes](), []
+        for i in range(count):
+            item = read(dataset, i, self.name)
+            labels.append(label_of(item.label, classes, item.where))
+            found = look(item)
+            digests.append(blake2b(found.content, digest_size=8).digest())
+            kept.append(found.kept)
+        again = blake2b(look(read(dataset, 0, self.name)).content, digest_size=8).digest()
+        fixed = again == digests[0]
+        if not fixed:
+            self.note(
+                f"{self.name} gives an item other values each time it is read, so what is measured is random too; "
+                "random views belong into dataset.views"
+            )
+        keys = ids or ([digest.hex() for digest in digests] if fixed else [str(i) for i in range(count)])
+        by = "name" if ids else "content" if fixed else "place"
+        contents = numbers(digests) if fixed else None
+        return Items(dataset, self.name, rows, labels, keys, by, groups, contents, kept)
+
+    def _group_of_each(self, dataset: Any, count: int) -> list[str]:
+        assert self.grouping is not None
+        key = str(self.grouping.key)
+        found = _each(dataset, key, count)
+        if found is None:
+            raise ConfigError(f"dataset.group={key}: {self.name} has no attribute {key} with one value for each item")
+        if "" in found:
+            raise DataError(f"{self.name}: item {found.index('')} has no group, its {key} is empty")
+        return found
+
+    def _divide(self, every: Items, seed: int) -> dict[str, Items]:
+        self.drawn_whole = True
+        if self.whole:
+            return {"test": every}
+        self.drawn = True
+        labels = to_labels(every.labels, sorted(set(every.labels)))
+        keys = every.groups if self.grouping is not None else every.keys if self.divide_by == "name" else None
+        parts = train_val_test(labels, seed, keys)
+        if self.grouping is not None:
+            self.grouping.check_parts(every.groups, parts)
+        said = f"{self.name} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={seed})"
+        by_place = self.divide_by == "name" and self.grouping is None and every.by == "place"
+        self.note(said + "; items are known by their places, an attribute ids would name them" * by_place)
+        return {split: every.at(rows) for split, rows in parts.items()}
+
+    def known_by(self, split: str) -> Sequence[str]:
+        return self.items[split].keys
+
+    def names(self, split: str) -> list[str]:
+        items = self.items[split]
+        of = "" if self.drawn_whole else f"{split} "
+        return list(items.keys) if items.by == "name" else [f"{of}item {row}" for row in items.rows.tolist()]
+
+    def grouped(self, split: str) -> Sequence[str]:
+        return self.items[split].groups
+
+    def identities(self, split: str) -> Tensor | None:
+        return self.items[split].contents
+
+    def labels_of(self, split: str) -> Tensor:
+        """Long [N], as `own_classes` count them."""
+        items = self.items[split]
+        return self.to_labels(items.labels, lambda i: f"{items.where(i)} ({split})")
+
+    def _where(self) -> str:
+        return self.name
+
+
+def length(dataset: Any, name: str) -> int:
+    """Raises DataError for a dataset that has none."""
+    try:
+        return len(dataset)
+    except (TypeError, NotImplementedError) as error:
+        raise DataError(f"{name}: lacks __len__; a dataset says how many items it has") from error
+
+
+def _classes(dataset: Any, name: str) -> tuple[str, ...] | None:
+    found = getattr(dataset, "classes", None)
+    if found is None:
+        return None
+    if isinstance(found, str) or not isinstance(found, Sequence) or not all(isinstance(each, str) for each in found):
+        raise DataError(f"{name}: its attribute classes must be a list of names")
+    named = tuple(map(nfc, found))
+    if twice := [each for each in named if named.count(each) > 1]:
+        raise DataError(f"{name}: its attribute classes names {twice[0]!r} twice")
+    return named or None
+
+
+def _known(dataset: Any, count: int, name: str) -> list[Any] | None:
+    """The labels that an attribute of the dataset has, if they are those of its items."""
+    for attribute in TARGETS:
+        found = getattr(dataset, attribute, None)
+        if not isinstance(found, list | tuple | Tensor | np.ndarray) or len(found) != count:
+            continue
+        values = list(found) if isinstance(found, list | tuple) else found.tolist()
+        looked_at = {0, count // 2, count - 1}
+        if all(_same(values[i], read(dataset, i, name).label) for i in looked_at):
+            return values
+    return None
+
+
+def _same(value: Any, label: Any) -> bool:
+    single = label.item() if isinstance(label, Tensor | np.ndarray | np.generic) and label.ndim == 0 else label
+    return type(single) in (int, str, bool) and value == single
+
+
+def _each(dataset: Any, attribute: str, count: int) -> list[str] | None:
+    """Texts of an attribute that has one value for each item, None where it has not."""
+    found = getattr(dataset, attribute, None)
+    if isinstance(found, Tensor | np.ndarray):
+        found = found.tolist()
+    if not isinstance(found, list | tuple) or len(found) != count:
+        return None
+    return ["" if value is None else nfc(str(value).strip()) for value in found]
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Numbers by their value, before names."""
+    return (int(name), "") if name.isdecimal() and len(name) < 18 else (10**18, name)
