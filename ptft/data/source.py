@@ -242,7 +242,8 @@ class DividedSource(Source):
         if self.classes is None:
             return Part(split, torch.arange(len(labels)), labels)
         new = torch.full((total + 1,), OTHER_CLASS)  # the last one is where OTHER_CLASS itself points
-        new[[self.own_classes.index(name) for name in self.classes]] = torch.arange(len(self.classes))
+        place = {name: number for number, name in enumerate(self.own_classes)}
+        new[[place[name] for name in self.classes]] = torch.arange(len(self.classes))
         rows = (new[labels] >= 0).nonzero().flatten()
         if self.whole and len(rows) < len(labels):
             self.note(f"{len(labels) - len(rows)} of {len(labels)} {self.noun} are of classes not in dataset.classes")

@@ -28,8 +28,9 @@ def tags_of(classes: list[str] | tuple[str, ...]) -> Tags | None:
     if not all(name == "O" or (name[:2] in ("B-", "I-") and len(name) > 2) for name in classes):
         return None
     names = sorted({name[2:] for name in classes if name != "O"})
+    number = {name: place for place, name in enumerate(names, 1)}
     part = torch.tensor(["OBI".index(name[0]) for name in classes])
-    kind = torch.tensor([0 if name == "O" else names.index(name[2:]) + 1 for name in classes])
+    kind = torch.tensor([0 if name == "O" else number[name[2:]] for name in classes])
     return Tags(part, kind, names)
 
 

@@ -1,6 +1,7 @@
 """Tables as people have them: labels that are numbers or missing, headers, parts of a split, empty files."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -150,3 +151,12 @@ def test_classes_of_every_split_are_kept_or_refused(tmp_path):
     assert kept.split("test").take(torch.arange(1))["label"].tolist() == [0]
     with pytest.raises(DataError, match=r"val\.csv:26: val has the class 'new'"):
         source(root).split("val")
+
+
+def test_tens_of_thousands_of_classes_take_no_longer_for_each_other(tmp_path):
+    rows = [(f"a day {i}", f"c{i // 2}") for i in range(20_000)]
+    began = time.process_time()
+    data = source(table(tmp_path, train=rows, dev=rows[:2]), classes=[f"c{i}" for i in range(10_000)])
+    assert len(data.split("train")) == 20_000
+    assert len(data.split("val")) == 2
+    assert time.process_time() - began < 10  # of one second; 60 s where each class was looked for among all
