@@ -133,6 +133,10 @@ class DividedSource(Source):
         """Long [N], a number for the content of each example of one of the dataset's own splits; None: not known."""
         return self.loaded(split).identities()
 
+    def earlier_fingerprint(self) -> str:
+        """As `fingerprint` was before 0.2, where it held computed values."""
+        return self.fingerprint()
+
     def split(self, name: str) -> Examples | None:
         if name not in self._made:
             self._made[name] = self._make(name)
