@@ -147,17 +147,19 @@ def _scaled(path: Path | str, values: np.ndarray) -> np.ndarray:
 
 
 def scale_note(paths: Sequence[Path]) -> str | None:
-    """What to say of the first of the recordings whose floats are beyond -1..1."""
+    """What to say of recordings whose floats are beyond -1..1: the first, and how many."""
+    said = []
     for path in paths:
         try:
             if _soundfile().info(str(path)).subtype in FLOATS:
                 with _opened(path) as file:
                     peak = max((float(np.abs(block).max()) for block in _blocks(file, file.frames)), default=0.0)
                 if peak > 1:
-                    return f"{path} has amplitudes up to {peak:g}; recordings beyond -1..1 are scaled by their peak"
+                    scaled = "recordings beyond -1..1 are scaled by their peak"
+                    said.append(f"{path} has amplitudes up to {peak:g}; {scaled}")
         except (OSError, RuntimeError):
             continue  # reading it says so, or leaves it out
-    return None
+    return f"{said[0]} ({len(said)} of {len(paths)} that were looked at)" if said else None
 
 
 def resampled(values: Tensor, rate: int, wanted: int) -> Tensor:
