@@ -52,6 +52,17 @@ def _looks_like(name: str, other: str) -> bool:
     return name.casefold() == other.casefold() or (number(name) is not None and number(name) == number(other))
 
 
+def alike(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two different names that may mean the same: 1 and 1.0, True and true. Single letters (a and A) are none."""
+    seen: dict[str | float, str] = {}
+    for name in names:
+        value = number(name)
+        other = seen.setdefault(name.casefold() if value is None or value != value else value, name)
+        if other != name and len(name + other) > 2:
+            return other, name
+    return None
+
+
 def unlabelled(rows: Iterable[tuple[str, str]], train: str) -> list[str]:
     """The splits whose labels are all empty, or the one that GLUE writes for that, given (split, label) of each row.
 

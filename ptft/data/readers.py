@@ -166,8 +166,9 @@ def _numbered(file: Path, columns: Columns) -> dict[str, dict[str, Any]]:
 
     Empty where there are no others, or nobody says which columns the texts are.
     """
-    places = columns.text if all(isinstance(name, int) for name in columns.text) else columns.numbers
-    names = dict(zip(places, text_fields(("",) * len(columns.text)), strict=False))
+    numbered = all(isinstance(name, int) for name in columns.text)
+    places = columns.text if numbered else columns.numbers[: len(columns.text)]
+    names = dict(zip(places, text_fields(("",) * len(places)), strict=True))
     rows = ((line, row) for line, row in (cells_of(file) if names else ()) if isinstance(row, list))
     return {
         f"{file}:{line}": {names.get(place, f"column_{place}"): cell for place, cell in enumerate(row)}

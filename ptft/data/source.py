@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ptft.core import Examples, Source, Spec
 from ptft.data.examples import SplitExamples
-from ptft.data.labels import check_range, kept_classes, renamed, to_labels
+from ptft.data.labels import alike, check_range, kept_classes, renamed, to_labels
 from ptft.data.splits import val_among
 from ptft.data.stratify import check_amounts, check_choices, check_enough, per_class, stratified_order, without_share
 from ptft.errors import ConfigError, DataError, reads_no_files, shortened, unknown
@@ -280,6 +280,8 @@ class DividedSource(Source):
         self.val = self.val if instead is None else instead
 
     def _check_classes(self) -> None:
+        if self.classes is None and (two := alike(self.own_classes)):
+            self.note(f"{two[0]} and {two[1]} are two classes; write them alike if they mean the same")
         if self.classes is not None:
             known = self.like.classes if self.whole and self.like is not None else ()
             self.classes = kept_classes(self.classes, self.own_classes, known)

@@ -36,8 +36,8 @@ from ptft.runtime.prefetch import on_device
 from ptft.stages import messages
 
 BATCH = 64
-IMAGE_AXES = 3
-"""Of an image. All have one size, and BATCH of them take less memory than evaluation does."""
+EVEN = 3
+"""Axes of what is read with one size; BATCH of that take less memory than evaluation does."""
 SHOWN = 10
 STDIN = "-"
 """What `input` is called where texts are piped."""
@@ -260,7 +260,7 @@ def _batches(
         for start in range(0, len(items), BATCH):
             part = items[start : start + BATCH]
             found = list(pool.map(read, part))
-            lengths = [len(value) if isinstance(value, Tensor) and value.ndim < IMAGE_AXES else 0 for value in found]
+            lengths = [len(value) if isinstance(value, Tensor) and value.ndim < EVEN else 0 for value in found]
             for begin, end in itertools.pairwise([0, *_ends(lengths, rows), len(part)]):
                 values = [value for value in found[begin:end] if isinstance(value, Tensor)]
                 batch = module.collate(values, spec) if values else {}
