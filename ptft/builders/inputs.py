@@ -18,6 +18,7 @@ from ptft.core import Examples, Source, Spec
 from ptft.data.cache import policy
 from ptft.data.labels import check_range
 from ptft.data.loader import Loader
+from ptft.data.source import DividedSource
 from ptft.errors import ConfigError, DataError
 from ptft.loggers.console import Console
 from ptft.runtime import process
@@ -51,8 +52,18 @@ class Inputs:
 
         Then the order is another than where they are skipped as they come (`dataset.cache=off`).
         """
+        return self.source.fingerprint() + self._left
+
+    def is_known_by(self, fingerprint: str | None) -> bool:
+        """Whether a run that stored this fingerprint, perhaps with an earlier version, learned from the same."""
+        if fingerprint == self.fingerprint or not isinstance(self.source, DividedSource):
+            return fingerprint == self.fingerprint
+        return fingerprint == self.source.earlier_fingerprint() + self._left
+
+    @property
+    def _left(self) -> str:
         left, whole = len(self.splits["train"]), self.source.split("train")
-        return self.source.fingerprint() + (f"-{left}" if whole is not None and left < len(whole) else "")
+        return f"-{left}" if whole is not None and left < len(whole) else ""
 
 
 def inputs(job: Job, out: Console) -> Inputs:

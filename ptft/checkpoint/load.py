@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,17 +86,25 @@ def locate(ckpt: str, key: str = "ckpt") -> Path:
     """
     path = Path(os.path.expanduser(ckpt)).absolute()
     order = ("last.pt",) if key == "resume" else ("best.pt", "last.pt")
-    for folder in (path / "checkpoints", path):
-        for name in order:
-            if (folder / name).is_file():
-                return folder / name
+    for file in _meant(path, order):
+        if file.is_file():
+            return file
+    if (link := next((link for link in _meant(path, order) if _is_dead(link)), None)) is not None:
+        raise CheckpointError(f"{key}={ckpt}: {link} is a link to {os.readlink(link)}, where there is no file")
     if path.is_dir():
         raise CheckpointError(
             f"{key}={ckpt}: no checkpoint in {path}, nor in its checkpoints/; name a run folder or a file"
         )
-    if not path.is_file():
-        raise CheckpointError(f"{key}={ckpt}: there is no file {path}{_near(path)}")
-    return path
+    raise CheckpointError(f"{key}={ckpt}: there is no file {path}{_near(path)}")
+
+
+def _meant(path: Path, order: Sequence[str]) -> list[Path]:
+    """The files that a path may mean, the likeliest first."""
+    return [*(folder / name for folder in (path / "checkpoints", path) for name in order), path]
+
+
+def _is_dead(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _near(path: Path) -> str:
@@ -104,7 +112,7 @@ def _near(path: Path) -> str:
     parent, missing = path.parent, path.name
     while not parent.is_dir() and parent != parent.parent:
         parent, missing = parent.parent, parent.name
-    entries = [entry for entry in parent.iterdir() if not entry.name.startswith(".")]
+    entries = [entry for entry in parent.iterdir() if not entry.name.startswith(".") and not _is_dead(entry)]
     names = sorted(entry.name for entry in entries if entry.is_dir() or entry.suffix in WEIGHTS)
     near = difflib.get_close_matches(missing, names, n=2, cutoff=0.5) or [name for name in names if "." in name][:2]
     return f"; near it: {', '.join(str(parent / name) for name in near)}" if near else ""

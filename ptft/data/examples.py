@@ -35,7 +35,11 @@ class SplitExamples(Examples):
 
     @abstractmethod
     def digest(self) -> bytes:
-        """Differs when the examples or their order do; must not read all files."""
+        """Differs when the examples or their order do, and on no machine else; must not read all files."""
+
+    def earlier_digest(self) -> bytes:
+        """As `digest` was before 0.2, where it held computed values, whose rounding differs between processors."""
+        return self.digest()
 
     def known_by(self) -> list[str] | None:
         """What each is known by whatever else is there: its file's place below the root. None where nothing says it."""
@@ -51,14 +55,20 @@ class MemoryExamples(SplitExamples):
 
     rows: long [n], which examples of `base` these are, so that parts of a set share its memory; None for all in order.
     notes: sentences about how they came into memory, e.g. how many files were left out.
+    made_of: the digest of what `base` was computed from, where it was.
     """
 
     def __init__(
-        self, base: Tensor, labels: Tensor | None, notes: tuple[str, ...] = (), rows: Tensor | None = None
+        self,
+        base: Tensor,
+        labels: Tensor | None,
+        notes: tuple[str, ...] = (),
+        rows: Tensor | None = None,
+        made_of: bytes | None = None,
     ) -> None:
         assert labels is None or len(labels) == len(base if rows is None else rows)
         self.base, self.rows, self.labels = base, rows, labels
-        self.notes = notes
+        self.notes, self.made_of = notes, made_of
 
     def __len__(self) -> int:
         return len(self.base if self.rows is None else self.rows)
@@ -107,7 +117,10 @@ class MemoryExamples(SplitExamples):
         return len(self) * math.prod(self.base.shape[1:]) * self.base.element_size()
 
     def digest(self) -> bytes:
-        """sha256 of the values in their order."""
+        """sha256 of the values in their order, or of those that they were computed from."""
+        return self.earlier_digest() if self.made_of is None else self.made_of
+
+    def earlier_digest(self) -> bytes:
         digest = hashlib.sha256()
         for _, values in self.parts():
             digest.update(values.cpu().contiguous().numpy().data)
@@ -220,6 +233,9 @@ class Subset(OnDemandExamples):
 
     def digest(self) -> bytes:
         return hashlib.sha256(self.examples.digest() + self.indices.numpy().tobytes()).digest()
+
+    def earlier_digest(self) -> bytes:
+        return hashlib.sha256(self.examples.earlier_digest() + self.indices.numpy().tobytes()).digest()
 
 
 def too_many(count: int, total: int, most: int = MOST_SKIPPED) -> str | None:

@@ -59,7 +59,7 @@ def find(path: Path | str, suffixes: frozenset[str], others: list[Path] | None =
     if path.is_file():
         return [path]
     if path.is_dir():
-        return sorted(_walk(path, suffixes, frozenset(), [] if others is None else others))
+        return sorted(_walk(path, suffixes, [] if others is None else others))
     matches = map(Path, glob(str(path), recursive=True))
     return sorted(match for match in matches if counts(match.name, suffixes) and match.is_file())
 
@@ -69,19 +69,23 @@ def counts(name: str, suffixes: frozenset[str]) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
 
 
-def _walk(folder: Path, suffixes: frozenset[str], above: frozenset[str], others: list[Path]) -> Iterator[Path]:
-    """Files below `folder`; `above` holds the real paths of the folders it lies in."""
-    above |= {os.path.realpath(folder)}
-    for entry in os.scandir(folder):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            if not entry.is_symlink() or not _holds_any(os.path.realpath(entry.path), above):
-                yield from _walk(Path(entry.path), suffixes, above, others)
-        elif not counts(entry.name, suffixes):
-            others.append(Path(entry.path))
-        elif entry.is_file():
-            yield Path(entry.path)
+def _walk(root: Path, suffixes: frozenset[str], others: list[Path]) -> Iterator[Path]:
+    """Files below `root`, however deep."""
+    left: list[tuple[str, tuple[str, ...]]] = [(str(root), (os.path.realpath(root),))]
+    while left:
+        folder, above = left.pop()  # above: the real paths that its links may not lead back to
+        for entry in os.scandir(folder):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                if not entry.is_symlink():
+                    left.append((entry.path, above))
+                elif not _holds_any(real := os.path.realpath(entry.path), (*above, os.path.realpath(folder))):
+                    left.append((entry.path, (*above, os.path.realpath(folder), real)))
+            elif not counts(entry.name, suffixes):
+                others.append(Path(entry.path))
+            elif entry.is_file():
+                yield Path(entry.path)
 
 
 def leads_back(path: Path) -> bool:

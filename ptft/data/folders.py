@@ -55,38 +55,36 @@ def list_all(told: Told, root: Path, seed: int, media: Media, labelled: bool = T
 
 def _list_folder(root: Path, media: Media, labelled: bool, told: Told) -> dict[str, Listing]:
     """Undivided files stand under the name ""."""
-    train, folders = told.train, _folders(root)
+    train, folders = told.train, splits.folders_by_name(_folders(root), (told.train, told.val, told.test))
     if not folders:
         flat = _holds(root, media)
         if flat and not labelled:
             return {"": _list_flat(root, media, told.grouping)}
         empty = not any(root.iterdir())
         raise refused(root, _unnamed(root, media) if flat else "is empty" if empty else f"holds no {media.noun}", media)
-    names = {folder.name for folder in folders}
-    if not _is_divided(root, folders, train):
-        if train in names and names <= splits.SPLIT_NAMES.keys() and any(_holds(folder, media) for folder in folders):
+    if not _is_divided(folders, train):
+        named = train in folders and folders.keys() <= splits.SPLIT_NAMES.keys()
+        if named and any(_holds(folder, media) for folder in folders.values()):
             if not labelled:
-                return {folder.name: _list_flat(folder, media, told.grouping) for folder in folders}
-            raise refused(root / train, _unnamed(root / train, media), media)
-        return {"": _list_classes(folders, media, told.grouping)}
-    for folder in folders if labelled else ():
-        if folder.name != train and not _folders(folder) and _holds(folder, media):
-            told.leave_out(folder.name, f"{folder} has no folders of classes")
-    return {folder.name: _list_classes(_folders(folder), media, told.grouping) for folder in folders}
+                return {name: _list_flat(folder, media, told.grouping) for name, folder in folders.items()}
+            raise refused(folders[train], _unnamed(folders[train], media), media)
+        return {"": _list_classes(folders.values(), media, told.grouping)}
+    for name, folder in folders.items() if labelled else ():
+        if name != train and not _folders(folder) and _holds(folder, media):
+            told.leave_out(name, f"{folder} has no folders of classes")
+    return {name: _list_classes(_folders(folder), media, told.grouping) for name, folder in folders.items()}
 
 
 def _unnamed(folder: Path, media: Media) -> str:
     return f"holds {media.noun}, but no folder for each class; {proposed(files.find(folder, media.suffixes))}"
 
 
-def _is_divided(root: Path, folders: list[Path], train: str) -> bool:
-    """Whether the folders of `root` are splits: one that is called so holds folders. All other folders are classes."""
-    if (root / train).is_dir() and _folders(root / train):
-        return True
-    called = [folder for folder in folders if folder.name.lower() in splits.SPLIT_NAMES]
-    if not called and all(splits.names_a_split(folder.name) for folder in folders):
-        called = folders
-    return any(_folders(folder) for folder in called)
+def _is_divided(folders: Mapping[str, Path], train: str) -> bool:
+    """Whether these are splits, by name: one that is called so holds folders. All other folders are classes."""
+    called = [name for name in folders if name == train or name.lower() in splits.SPLIT_NAMES]
+    if not called and all(map(splits.names_a_split, folders)):
+        called = list(folders)
+    return any(_folders(folders[name]) for name in called)
 
 
 def _nested(root: Path, listings: dict[str, Listing]) -> list[str]:
@@ -109,7 +107,7 @@ def _nested(root: Path, listings: dict[str, Listing]) -> list[str]:
 
 def _left_out(root: Path, listings: dict[str, Listing], media: Media) -> list[str]:
     """What to say of links, of files beside the folders of classes, and of files of another kind in them."""
-    levels = [root, *(root / split for split in listings if split and (root / split).is_dir())]
+    levels = [root, *(path for path in _folders(root) if {path.name, path.name.lower()} & listings.keys())]
     inside = [path for level in levels for path in sorted(level.iterdir())]
     flat = any(not name for listing in listings.values() for name in listing.names[:1])
     found = {
@@ -167,7 +165,9 @@ def _list_table(file: Path, media: Media, labelled: bool, unusable: Unusable, to
     except DataError as error:
         raise DataError(f"dataset.root: {error}; {media.layout}") from error
     try:
+        typed = (told.train, told.val, told.test)
         rows = _rows(file, listed, media, labelled, unusable, told.grouping)
+        rows = [row._replace(split=splits.own_name(row.split, typed)) for row in rows]
         kept = _with_label(rows, unusable, told) if labelled else rows
         for said in unusable.notes(len(kept), str(file)):
             told.note(said)

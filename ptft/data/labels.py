@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,17 @@ def _looks_like(name: str, other: str) -> bool:
     return name.casefold() == other.casefold() or (number(name) is not None and number(name) == number(other))
 
 
+def alike(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two different names that may mean the same: 1 and 1.0, True and true. Single letters (a and A) are none."""
+    seen: dict[str | float, str] = {}
+    for name in names:
+        value = number(name)
+        other = seen.setdefault(name.casefold() if value is None or value != value else value, name)
+        if other != name and len(name + other) > 2:
+            return other, name
+    return None
+
+
 def unlabelled(rows: Iterable[tuple[str, str]], train: str) -> list[str]:
     """The splits whose labels are all empty, or the one that GLUE writes for that, given (split, label) of each row.
 
@@ -87,7 +99,7 @@ def as_written(key: str, values: Sequence[Any], names: Sequence[str]) -> tuple[s
     """
     found = []
     for value in values:
-        same = [name for name in names if not isinstance(value, str) and _means(name, value)]
+        same = [] if isinstance(value, str) else [name for name in names if _means(name, value)]
         if len(same) > 1 and str(value) not in same:
             raise ConfigError(f"{key}: {value} may be {' or '.join(map(repr, same))}; in YAML write it in quotes")
         found.append(same[0] if len(same) == 1 else nfc(str(value)))
@@ -99,12 +111,13 @@ def kept_classes(values: Sequence[Any], own: Sequence[str], known: Sequence[str]
 
     Raises ConfigError for names that are none, named twice, and for none at all.
     """
-    absent = set(known) - set(own)  # what is measured need not have all that it may have
+    there = set(own)
+    absent = set(known) - there  # what is measured need not have all that it may have
     kept = tuple(
         name for name in as_written("dataset.classes", values, [*dict.fromkeys((*own, *known))]) if name not in absent
     )
     for name in kept:
-        if name not in own:
+        if name not in there:
             raise ConfigError(unknown("dataset.classes", name, own))
     if len(set(kept)) < len(kept) or not kept:
         raise ConfigError(f"dataset.classes={list(kept)}: names at least one class, and none twice")
@@ -129,7 +142,7 @@ def renamed(names: Sequence[Any] | Mapping[Any, Any] | None, own: Sequence[str],
     if (strange := [old for old in called if old not in own]) and not partly:
         raise ConfigError(unknown("dataset.names", strange[0], own))
     shown = [called.get(name, name) for name in own]
-    if twice := [name for name in shown if shown.count(name) > 1]:
+    if twice := [name for name, count in Counter(shown).items() if count > 1]:
         raise ConfigError(f"dataset.names={_listed(names)}: two classes would be called {twice[0]}; name them apart")
     return called
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Spec
 from ptft.data.own.text_record import Columns, TextRecord
-from ptft.data.records import JSON, RowError, first_cells, records, text_rows
+from ptft.data.records import JSON, RowError, cells_of, first_cells, records, text_rows
 from ptft.errors import ConfigError, DataError
 
 T = TypeVar("T")
@@ -154,12 +154,28 @@ def _fields(file: Path, columns: Columns, notes: list[str]) -> dict[str, dict[st
     if file.suffix.lower() not in JSON:
         named = columns.header or set(columns.text) & {cell.strip() for cell in first_cells(file)}
         if not named or columns.header is False:
-            return {}
+            return _numbered(file, columns)
     try:
         return {f"{file}:{line}": fields for line, fields in records(file) if isinstance(fields, dict)}
     except DataError as error:
         notes.append(f"the columns are not handed on: {error}")
         return {}
+
+
+def _numbered(file: Path, columns: Columns) -> dict[str, dict[str, Any]]:
+    """Place of a row -> its cells where columns have no names: the texts, and others by their number from 0.
+
+    Empty where there are no others, or nobody says which columns the texts are.
+    """
+    numbered = all(isinstance(name, int) for name in columns.text)
+    places = columns.text if numbered else columns.numbers[: len(columns.text)]
+    names = dict(zip(places, text_fields(("",) * len(places)), strict=True))
+    rows = ((line, row) for line, row in (cells_of(file) if names else ()) if isinstance(row, list))
+    return {
+        f"{file}:{line}": {names.get(place, f"column_{place}"): cell for place, cell in enumerate(row)}
+        for line, row in rows
+        if len(row) > len(names)
+    }
 
 
 def find(spec: Spec, path: str, whole: bool) -> Sequence[Any]:

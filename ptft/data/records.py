@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ptft.data.files import json_values, nfc, read_file
+from ptft.data.own.separators import SEPARATED, SEPARATORS, after_separator
 from ptft.data.own.text_record import Column, Columns, TextRecord
 from ptft.errors import DataError, unknown
 
 JSON = frozenset({".jsonl", ".ndjson", ".json"})
 SUFFIXES = frozenset({".csv", ".tsv"}) | JSON
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-SEPARATED = "columns are separated by {}; save it with commas, or with tabs as .tsv"
 QUOTED = 'in a quoted cell a quote is written twice ("")'
 
 csv.field_size_limit(2**31 - 1)  # a text may be longer than Python's default of 131,072 characters
@@ -245,7 +244,7 @@ def cells_of(file: Path) -> Iterator[tuple[int, list[str] | RowError]]:
         split = ((number, line.split("\t")) for number, line in enumerate(text.split("\n"), 1))
         yield from ((number, cells) for number, cells in split if cells != [""])
         return
-    reader, before = csv.reader(io.StringIO(text), strict=True), 0
+    reader, before = csv.reader(io.StringIO(after_separator(text, file)), strict=True), 0
     while True:
         try:
             for cells in reader:

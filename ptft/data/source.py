@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ptft.core import Examples, Spec
 from ptft.data.examples import SplitExamples
-from ptft.data.labels import check_range, kept_classes, renamed, to_labels
+from ptft.data.labels import alike, check_range, kept_classes, renamed, to_labels
 from ptft.data.own.grouped_source import GroupedSource
 from ptft.data.own.text_record import Column
 from ptft.data.splits import val_among
@@ -136,6 +136,10 @@ class DividedSource(GroupedSource):
         """Long [N], a number for the content of each example of one of the dataset's own splits; None: not known."""
         return self.loaded(split).identities()
 
+    def earlier_fingerprint(self) -> str:
+        """As `fingerprint` was before 0.2, where it held computed values."""
+        return self.fingerprint()
+
     def split(self, name: str) -> Examples | None:
         if name not in self._made:
             self._made[name] = self._make(name)
@@ -247,7 +251,8 @@ class DividedSource(GroupedSource):
         if self.classes is None:
             return Part(split, torch.arange(len(labels)), labels)
         new = torch.full((total + 1,), OTHER_CLASS)  # the last one is where OTHER_CLASS itself points
-        new[[self.own_classes.index(name) for name in self.classes]] = torch.arange(len(self.classes))
+        place = {name: number for number, name in enumerate(self.own_classes)}
+        new[[place[name] for name in self.classes]] = torch.arange(len(self.classes))
         rows = (new[labels] >= 0).nonzero().flatten()
         if self.whole and len(rows) < len(labels):
             self.note(f"{len(labels) - len(rows)} of {len(labels)} {self.noun} are of classes not in dataset.classes")
@@ -280,6 +285,8 @@ class DividedSource(GroupedSource):
         self.val = self.val if instead is None else instead
 
     def _check_classes(self) -> None:
+        if self.classes is None and (two := alike(self.own_classes)):
+            self.note(f"{two[0]} and {two[1]} are two classes; write them alike if they mean the same")
         if self.classes is not None:
             known = self.like.classes if self.whole and self.like is not None else ()
             self.classes = kept_classes(self.classes, self.own_classes, known)

@@ -36,6 +36,23 @@ def names_a_split(name: str) -> bool:
     return any(word in SPLIT_NAMES or word in ("training", "testing", "eval", "evaluation") for word in words)
 
 
+def own_name(name: str, typed: Iterable[object] = ()) -> str:
+    """What a split is called here that somebody calls `Train` or `TEST`; as it is written where a key names it so."""
+    return name.lower() if name.lower() in SPLIT_NAMES and name not in typed else name
+
+
+def folders_by_name(folders: Iterable[Path], typed: Iterable[object] = ()) -> dict[str, Path]:
+    """As `own_name`, name -> folder. Raises DataError for two that have one name."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        if (other := found.setdefault(own_name(folder.name, typed), folder)) != folder:
+            raise DataError(
+                f"dataset.root={folder.parent}: {other.name} and {folder.name} are both the "
+                f"{folder.name.lower()} split; put their files into one of them"
+            )
+    return found
+
+
 def val_among(names: Iterable[str]) -> str | float | None:
     """What measures while training where no split is called val: the split whose name says so, a tenth of train where
     no name does; None where several do, so that one must be named.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,19 @@ def library() -> Any:
 
 BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, DataError)
 """What reading a tokenizer's files raises where they are missing or damaged."""
+LONGEST_WORD = 1000
+"""Characters of a word that a vocabulary is learned from at a time: learning takes time with the square of a word's."""
+_BYTE_RUNS = r"[^\W_]", r"(?:[^\w\s]|_)", r"\s"
+RUNS = {
+    kind: re.compile("|".join(rf"(?<!{one}){one}{{{LONGEST_WORD}}}{one}+" for one in characters))
+    for kind, characters in {
+        "bpe": _BYTE_RUNS,
+        "unigram": _BYTE_RUNS,
+        "wordpiece": (r"[^\s!-/:-@\[-`{-~\u2000-\u206f\u3000-\u303f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]",),
+        "spoken": (r"[^ ]",),
+    }.items()
+}
+"""Kind -> what finds the words that are longer, in so far as their characters could be one word there."""
 SPARSEST = 16
 """A vocabulary may have so many times more ids than tokens; a file can name any number, and a model is as large."""
 
@@ -125,6 +138,29 @@ def _hidden(plain: dict[str, Any], names: Set[str]) -> dict[str, Any]:
 
 def _unreachable(name: str) -> str:
     return f"\uffff{name}\uffff"
+
+
+def bounded(kind: str, texts: Iterable[str]) -> Iterator[str]:
+    """The texts to learn a vocabulary of this kind from, parted within words of more than LONGEST_WORD characters.
+
+    BERT leaves words of more than 100 characters out; here every part of one counts as a word, so that a vocabulary can
+    still be learned from text without spaces (DNA, say). What is encoded later is not parted.
+    """
+    for text in texts:
+        begin = 0
+        for run in RUNS[kind].finditer(text) if _may_hold_longer(text) else ():
+            for end in range(run.start() + LONGEST_WORD, run.end(), LONGEST_WORD):
+                yield text[begin:end]
+                begin = end
+        yield text[begin:]
+
+
+def _may_hold_longer(text: str) -> bool:
+    """Whether more than LONGEST_WORD characters may stand in a row that are all blank, or none of them. Quick."""
+    if len(text) <= LONGEST_WORD:
+        return False
+    lengths = list(map(len, text.split()))
+    return max(lengths, default=0) > LONGEST_WORD or len(text) - sum(lengths) - len(lengths) >= LONGEST_WORD
 
 
 def untrained(kind: str, size: int) -> tuple[Any, Any]:

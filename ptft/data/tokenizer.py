@@ -56,11 +56,14 @@ class Tokenizer:
 
     @classmethod
     def train(cls, kind: str, texts: Iterable[str], size: int) -> Tokenizer:
-        """One of `size` ids at the most, learned from `texts`; always the same for the same texts."""
+        """One of `size` ids at the most, learned from `texts`; always the same for the same texts.
+
+        A word of more than a thousand characters is learned from in parts (`subwords.bounded`).
+        """
         if kind == "bytes" or kind not in KINDS:
             return cls(kind)
         made, trainer = subwords.untrained(kind, size)
-        made.train_from_iterator(texts, trainer)
+        made.train_from_iterator(subwords.bounded(kind, texts), trainer)
         return cls(kind, made.to_str())
 
     @classmethod
@@ -71,7 +74,7 @@ class Tokenizer:
         are left out of what it encodes.
         """
         made, trainer = subwords.untrained_spoken(size)
-        made.train_from_iterator(texts, trainer)
+        made.train_from_iterator(subwords.bounded("spoken", texts), trainer)
         return cls("bpe", made.to_str())
 
     @classmethod

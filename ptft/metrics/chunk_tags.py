@@ -31,13 +31,17 @@ def scheme_of(tags: Collection[str], where: str) -> str:
 
 
 def is_chunk_tag(tag: str) -> bool:
-    """Whether it is O, or a letter of a scheme, a dash and a type."""
-    return tag == "O" or (len(tag) > 2 and tag[1] == "-" and tag[0] in BEGINS + GOES_ON)
+    """Whether it is O, or a letter of a scheme, alone (where there is one type) or with a dash and a type."""
+    return tag == "O" or (tag != "" and tag[0] in BEGINS + GOES_ON and (len(tag) == 1 or is_typed(tag)))
+
+
+def is_typed(tag: str) -> bool:
+    return len(tag) > 2 and tag[1] == "-"
 
 
 def to_iob(tag: str) -> str:
     """The same in IOB2, tag by tag."""
-    return tag if tag == "O" else f"{'B' if tag[0] in BEGINS else 'I'}-{tag[2:]}"
+    return tag if tag == "O" else f"{'B' if tag[0] in BEGINS else 'I'}{tag[1:]}"
 
 
 def from_iob(tags: Sequence[str], scheme: str) -> list[str]:
@@ -51,7 +55,7 @@ def from_iob(tags: Sequence[str], scheme: str) -> list[str]:
             written.append(tag)
             continue
         before, after = (tags[i] if 0 <= i < len(tags) else "O" for i in (place - 1, place + 1))
-        first = tag[0] == "B" or before == "O" or before[2:] != tag[2:]
-        last = after != f"I-{tag[2:]}"
-        written.append(f"{(alone if last else begins) if first else ends if last else inside}-{tag[2:]}")
+        first = tag[0] == "B" or before == "O" or before[1:] != tag[1:]
+        last = after != f"I{tag[1:]}"
+        written.append(f"{(alone if last else begins) if first else ends if last else inside}{tag[1:]}")
     return written

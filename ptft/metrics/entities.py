@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ptft.metrics.chunk_tags import is_typed
+
 
 class Tags(NamedTuple):
     """Tags in two parts, each long [K] over the classes of a Spec.
@@ -23,13 +25,15 @@ class Tags(NamedTuple):
     names: list[str]
 
 
-def tags_of(classes: list[str] | tuple[str, ...]) -> Tags | None:
-    """The parts of IOB tags (O, B-TYPE, I-TYPE); None where a class is something else."""
-    if not all(name == "O" or (name[:2] in ("B-", "I-") and len(name) > 2) for name in classes):
+def tags_of(classes: list[str] | tuple[str, ...], untyped: bool = False) -> Tags | None:
+    """The parts of IOB tags (O, B-TYPE, I-TYPE, `untyped` B and I alone); None where a class is something else."""
+    typed = {name: is_typed(name) or (untyped and len(name) == 1) for name in classes}
+    if not all(name == "O" or (name[:1] in "BI" and typed[name]) for name in classes):
         return None
     names = sorted({name[2:] for name in classes if name != "O"})
+    number = {name: place for place, name in enumerate(names, 1)}
     part = torch.tensor(["OBI".index(name[0]) for name in classes])
-    kind = torch.tensor([0 if name == "O" else names.index(name[2:]) + 1 for name in classes])
+    kind = torch.tensor([0 if name == "O" else number[name[2:]] for name in classes])
     return Tags(part, kind, names)
 
 

@@ -37,6 +37,8 @@ from ptft.runtime.prefetch import on_device
 from ptft.stages import messages
 
 BATCH = 64
+EVEN = 3
+"""Axes of what is read with one size; BATCH of that take less memory than evaluation does."""
 SHOWN = 10
 STDIN = "-"
 """What `input` is called where texts are piped."""
@@ -256,7 +258,7 @@ def _batches(
 ) -> Iterator[tuple[Sequence[Any], Batch, dict[int, DataError]]]:
     """Items, the batch of those that can be read, and why the others (by their place) can't; read in threads.
 
-    BATCH of them at the most, and no more than `rows` of the longest.
+    BATCH of them at the most, and of uneven ones (long [T], say) no more than `rows` of the longest.
     """
     module = readers.of(spec)
 
@@ -270,7 +272,7 @@ def _batches(
         for start in range(0, len(items), BATCH):
             part = items[start : start + BATCH]
             found = list(pool.map(read, part))
-            lengths = [len(value) if isinstance(value, Tensor) else 0 for value in found]
+            lengths = [len(value) if isinstance(value, Tensor) and value.ndim < EVEN else 0 for value in found]
             for begin, end in itertools.pairwise([0, *_ends(lengths, rows), len(part)]):
                 values = [value for value in found[begin:end] if isinstance(value, Tensor)]
                 batch = module.collate(values, spec) if values else {}

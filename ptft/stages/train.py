@@ -92,7 +92,7 @@ def _restore(r: Run, out: Console, folder: RunFolder) -> None:
     assert start
     assert start.training
     check_finite(r.objective.state_dict(), start.weights, start.path)
-    if start.meta.get("fingerprint") != r.inputs.fingerprint:
+    if not r.inputs.is_known_by(start.meta.get("fingerprint")):
         raise DataError(
             f"{start.path}: the dataset changed since this was saved (its fingerprint differs); "
             "start a new run with ckpt="

@@ -3,7 +3,9 @@
 import codecs
 import gzip
 import json
+import os
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +103,18 @@ def test_a_listed_file_is_found_in_the_other_unicode_form(tmp_path):
     assert files.located(tmp_path, listed) == there
     for name in ("naïve.wav", "é" * 300, "é/" * 3000):
         assert files.located(tmp_path, name) == tmp_path / name
+
+
+def test_folders_are_looked_through_however_deep_they_are(tmp_path, monkeypatch):
+    levels = 1200  # more than Python's calls may be nested
+    monkeypatch.chdir(tmp_path)
+    for _ in range(levels):
+        os.mkdir("d")
+        os.chdir("d")
+    Path("a.png").touch()
+    found = files.find(tmp_path, frozenset({".png"}))
+    assert [path.relative_to(tmp_path).parts.count("d") for path in found] == [levels]
+    Path("a.png").unlink()
+    for _ in range(levels):  # so that nobody has to remove them by calls that are nested
+        os.chdir("..")
+        os.rmdir("d")

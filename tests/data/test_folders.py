@@ -128,3 +128,35 @@ def test_a_list_with_other_separators_and_one_made_on_windows(tmp_path):
     ]
     source = ImageFolder(root=listed(tmp_path, *rows))
     assert source.split("train").take(torch.arange(2))["label"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("names", [("Train", "Validation", "TEST"), ("TRAIN", "val", "Test"), ("train", "Dev", "test")])
+def test_folders_that_are_called_as_splits_are_splits_in_any_case(tmp_path, names):
+    for split, count in zip(names, (5, 3, 2), strict=True):
+        pool(tmp_path / split, count)
+    source = ImageFolder(root=tmp_path)
+    assert [len(source.split(split)) for split in ("train", "val", "test")] == [10, 6, 4]
+    assert source.spec.classes == ("cat", "dog")
+    images = ImageFolder(root=tmp_path, labelled=False)
+    assert len(images.split("train")) == 10
+
+
+def test_a_key_that_names_a_folder_as_it_is_written_finds_it(tmp_path):
+    for split in ("Train", "Validation"):
+        pool(tmp_path / split, 4)
+    source = ImageFolder(root=tmp_path, train="Train", val="Validation")
+    assert source.splits == ("Train", "Validation")
+    assert len(source.split("val")) == 8
+
+
+def test_two_folders_of_one_split_are_named(tmp_path):
+    pool(tmp_path / "train", 4)
+    pool(tmp_path / "Train", 4)
+    with pytest.raises(DataError, match=r"Train and train are both the train split; put their files into one"):
+        ImageFolder(root=tmp_path)
+
+
+def test_a_list_writes_splits_in_any_case(tmp_path):
+    rows = [row.replace("train", "Train").replace("val", "VAL") for row in GOOD]
+    source = ImageFolder(root=listed(tmp_path, *rows))
+    assert [len(source.split(split)) for split in ("train", "val")] == [12, 12]

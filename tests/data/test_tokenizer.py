@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from ptft.data import subwords
 from ptft.data.tokenizer import KINDS, ROLES, Tokenizer
 from ptft.errors import CheckpointError, ConfigError, DataError
 
@@ -214,3 +215,46 @@ def test_a_number_in_a_tokenizer_costs_no_memory(tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps(plain))
     with pytest.raises(DataError, match=r"301 tokens and ids up to 2,147,483,648"):
         Tokenizer.load(tmp_path)
+
+
+LONG = {
+    "equal letters": "a" * 60_000,
+    "a genome": "acgtgca" * 9_000,
+    "without spaces": "\u6c34\u706b\u6728" * 5_000,
+    "dots": "." * 30_000,
+    "blanks": " \n" * 20_000 + "x",
+    "an address": "http://a.b/" + "x1%_" * 10_000,
+    "symbols": "\u2192a" * 20_000,
+}
+
+
+@pytest.mark.parametrize("kind", [*KINDS[1:], "spoken"])
+@pytest.mark.parametrize("name", LONG)
+def test_no_word_that_is_learned_from_is_longer_than_a_thousand_characters(kind, name):
+    """The library takes time with the square of a word's length: 36 s for 40,000 equal letters."""
+    text = f"a good day {LONG[name]} a bad day"
+    made = (subwords.untrained_spoken(300) if kind == "spoken" else subwords.untrained(kind, 300))[0]
+    parts = list(subwords.bounded(kind, [text]))
+    assert "".join(parts) == text
+    words = [word for part in parts for word, _ in made.pre_tokenizer.pre_tokenize_str(_normal(made, part))]
+    most = 3 if kind in ("bpe", "unigram") else 1  # bytes of a character, each shown as one
+    assert max(map(len, words)) <= most * subwords.LONGEST_WORD + 1  # and the space before it
+
+
+def _normal(made, text: str) -> str:
+    return made.normalizer.normalize_str(text) if made.normalizer else text
+
+
+@pytest.mark.parametrize("kind", [*KINDS[1:], "spoken"])
+def test_texts_of_ordinary_words_are_learned_from_whole(kind):
+    texts = [" ".join(TEXTS), "x" * 1000, f"{'y' * 999}! " * 20, "\n\n  a\tb" * 2000]
+    assert list(subwords.bounded(kind, texts)) == texts
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_a_word_of_any_length_is_learned_from_and_comes_back(kind):
+    word = "acgt" * 10_000
+    tokenizer = Tokenizer.train(kind, ["a good day", word], 400)
+    ids = tokenizer.encode([f"a {word} day"])[0]
+    assert tokenizer.decode(ids) == f"a {word} day"
+    assert len(ids) < len(word) / 4  # it was learned from

@@ -84,6 +84,29 @@ def test_row_5_a_path_that_is_not_there(ptft, tmp_path, run):
     assert not (tmp_path / "tuned").exists()
 
 
+@pytest.mark.parametrize("typed", ["gone.pt", "linked", "linked/checkpoints", "linked/checkpoints/last.pt"])
+def test_a_link_to_a_checkpoint_that_is_gone_is_named_with_what_it_led_to(ptft, tmp_path, typed):
+    (tmp_path / "gone.pt").symlink_to("somewhere.pt")
+    (tmp_path / "linked" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "linked" / "checkpoints" / "last.pt").symlink_to(tmp_path / "step_9.pt")
+    for command in ("stage=finetune", "stage=evaluate"):
+        result = ptft(command, f"ckpt={typed}", "dataset=digits")
+        refused(result, 4, "is a link to", "somewhere.pt" if typed == "gone.pt" else "step_9.pt")
+        assert "near it" not in result.text
+
+
+def test_a_link_that_leads_nowhere_hides_no_other_checkpoint(run):
+    best = run / "checkpoints" / "best.pt"
+    (run / "checkpoints" / "last.pt").unlink()
+    (run / "checkpoints" / "last.pt").symlink_to("nothing.pt")
+    assert open_checkpoint(str(run)).path == str(best)
+    (run / "checkpoints" / "bests.pt").symlink_to("nothing.pt")
+    with pytest.raises(CheckpointError) as error:
+        open_checkpoint(str(run / "checkpoints" / "bestz.pt"))
+    assert "bests.pt" not in str(error.value)
+    assert str(best) in str(error.value)
+
+
 @pytest.mark.parametrize("typed", ["run/", "~/run/checkpoints/best.pt", "'~/run'", "../HERE/run/checkpoints"])
 def test_row_5_a_run_folder_means_its_best(ptft, tmp_path, monkeypatch, run, typed):
     monkeypatch.setenv("HOME", str(tmp_path))

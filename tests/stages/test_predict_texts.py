@@ -69,6 +69,27 @@ def test_columns_that_had_numbers_and_a_header_are_read_so(ptft, trained, tmp_pa
     assert [row["path"] for row in predicted(ptft, checkpoint, "input=q.tsv")[0]] == ["q.tsv:2"]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_table_without_a_header_hands_on_all_of_its_columns(ptft, tmp_path, suffix):
+    between = "," if suffix == "csv" else "\t"
+    (tmp_path / "data").mkdir()
+    for split in ("train", "dev"):
+        lines = (between.join([f"k{i}", "good" if i % 2 else "bad", f"a day {i}", "x"]) for i in range(16))
+        (tmp_path / "data" / f"{split}.{suffix}").write_text("\n".join(lines))
+    typed = ("dataset.text=2", "dataset.label=1", "dataset=table", "dataset.root=data", "hydra.run.dir=run")
+    done = ptft(*SHORT, *typed)
+    assert done.code == 0, done.text
+    found, _ = predicted(ptft, "ckpt=run", f"input=data/dev.{suffix}")
+    handed_on = [{name: row[name] for name in ("column_0", "column_1", "text", "column_3")} for row in found]
+    assert handed_on[:2] == [
+        {"column_0": "k0", "column_1": "bad", "text": "a day 0", "column_3": "x"},
+        {"column_0": "k1", "column_1": "good", "text": "a day 1", "column_3": "x"},
+    ]
+    (tmp_path / "one.csv").write_text("a day\nno day\n")
+    found, _ = predicted(ptft, "ckpt=run", "input=one.csv")
+    assert [row["text"] for row in found] == ["a day", "no day"]
+
+
 def test_lines_are_those_that_an_editor_shows(ptft, trained, tmp_path):
     (tmp_path / "in.txt").write_bytes("one\u2028still one\r\rthree\r\nfour\x85still four\n".encode())
     found, _ = predicted(ptft, trained(), "input=in.txt")

@@ -19,6 +19,7 @@ from ptft.data.labels import unlabelled
 from ptft.data.own.grouping import Grouping
 from ptft.data.own.unusable import Unusable
 from ptft.data.records import RowError, records, text_of
+from ptft.data.splits import own_name
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class AudioManifest(AudioSource):
             raise ConfigError(f"dataset.root is not set; {EXPECTED}")
         unusable = Unusable(self.on_error)
         rows, column = _rows(self.root, unusable, self.grouping)
+        rows = [row._replace(split=own_name(row.split, (self.train, self.val, self.test))) for row in rows]
         self.rows: dict[str, list[Utterance]] = {row.split: [] for row in rows}
         rows = self._labelled(rows, column, unusable)
         for said in unusable.notes(len(rows), str(self.root)):

@@ -7,6 +7,7 @@ are scaled by their peak.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from ptft.data.audio.clips import Clip, Span, clip_of, shown
 from ptft.data.ragged import pad
 from ptft.data.readers import Unreadable, of_rows
 from ptft.errors import ConfigError, DataError
+from ptft.runtime.silence import silenced
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
 FULL_SCALE = 32768
@@ -72,10 +74,11 @@ def info(path: Path | str) -> tuple[int, int]:
     Raises DataError naming the file.
     """
     try:
-        header = _soundfile().info(str(path))
+        with _quiet(path):
+            header = _soundfile().info(str(path))
         samples = int(header.frames)
         if samples >= UNKNOWN:
-            with _opened(path) as file:
+            with _quiet(path), _opened(path) as file:
                 samples = sum(len(block) for block in _blocks(file, samples))
     except (OSError, RuntimeError) as error:
         raise DataError(_unreadable(path, error)) from error
@@ -92,7 +95,7 @@ def read(path: Path | str | Clip, spec: Spec, span: Span | None = None) -> Tenso
         path, span = path
     wanted = spec.shape["rate"]
     try:
-        with _opened(path) as file:
+        with _quiet(path), _opened(path) as file:
             rate, begin, end, cut = file.samplerate, 0, file.frames, _is_cut(file.extra_info)
             unknown, floats = end >= UNKNOWN, file.subtype in FLOATS
             if span is not None:
@@ -115,6 +118,11 @@ def read(path: Path | str | Clip, spec: Spec, span: Span | None = None) -> Tenso
     if floats:
         mixed = _scaled(path, mixed)
     return fit(resampled(torch.from_numpy(mixed), rate, wanted), spec)
+
+
+def _quiet(path: Path | str) -> contextlib.AbstractContextManager[None]:
+    """The decoder of MP3 files writes what is wrong with them on the terminal; what it raises says it as well."""
+    return silenced() if str(path).lower().endswith(".mp3") else contextlib.nullcontext()
 
 
 def _read(file: Any, begin: int, end: int, unknown: bool) -> np.ndarray:
@@ -147,17 +155,19 @@ def _scaled(path: Path | str, values: np.ndarray) -> np.ndarray:
 
 
 def scale_note(paths: Sequence[Path]) -> str | None:
-    """What to say of the first of the recordings whose floats are beyond -1..1."""
+    """What to say of recordings whose floats are beyond -1..1: the first, and how many."""
+    said = []
     for path in paths:
         try:
             if _soundfile().info(str(path)).subtype in FLOATS:
                 with _opened(path) as file:
                     peak = max((float(np.abs(block).max()) for block in _blocks(file, file.frames)), default=0.0)
                 if peak > 1:
-                    return f"{path} has amplitudes up to {peak:g}; recordings beyond -1..1 are scaled by their peak"
+                    scaled = "recordings beyond -1..1 are scaled by their peak"
+                    said.append(f"{path} has amplitudes up to {peak:g}; {scaled}")
         except (OSError, RuntimeError):
             continue  # reading it says so, or leaves it out
-    return None
+    return f"{said[0]} ({len(said)} of {len(paths)} that were looked at)" if said else None
 
 
 def resampled(values: Tensor, rate: int, wanted: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,11 +182,17 @@ class AudioSource(DividedSource):
         return torch.zeros(len(examples), dtype=torch.long) if examples.labels is None else examples.labels
 
     def fingerprint(self) -> str:
+        return self._fingerprint(lambda examples: examples.digest())
+
+    def earlier_fingerprint(self) -> str:
+        return self._fingerprint(lambda examples: examples.earlier_digest())
+
+    def _fingerprint(self, digest_of: Callable[[MemoryRecordings | OnDemandRecordings], bytes]) -> str:
         digest = hashlib.sha256(json.dumps([self.spec.classes, self.spec.shape, self.splits]).encode())
         for name in ("train", "val", "test"):
             if (examples := self.split(name)) is not None:
                 assert isinstance(examples, MemoryRecordings | OnDemandRecordings)
-                digest.update(name.encode() + examples.targets.digest() + examples.digest())
+                digest.update(name.encode() + examples.targets.digest() + digest_of(examples))
         return digest.hexdigest()[:16]
 
     def _check_transcripts(self) -> None:

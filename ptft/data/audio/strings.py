@@ -28,13 +28,15 @@ class StringRecordings(MemoryRecordings):
     """Strings of recordings in memory, joined when they are taken.
 
     recordings: in memory. parts: long [N, most], which of them follow each other, padded with PAD; gaps: samples of
-    silence before each, long [N, most]. targets: the transcripts.
+    silence before each, long [N, most]. targets: the transcripts. made_of: the digest of the recordings' files.
     """
 
-    def __init__(self, recordings: MemoryRecordings, parts: Tensor, gaps: Tensor, targets: Targets) -> None:
+    def __init__(
+        self, recordings: MemoryRecordings, parts: Tensor, gaps: Tensor, targets: Targets, made_of: bytes
+    ) -> None:
         lengths = ((recordings.lengths[parts.clamp(min=0)] + gaps) * (parts != PAD)).sum(1)
         super().__init__(recordings.ragged.values, torch.zeros_like(lengths), lengths, targets, recordings.notes)
-        self.recordings, self.parts, self.gaps = recordings, parts, gaps
+        self.recordings, self.parts, self.gaps, self.made_of = recordings, parts, gaps, made_of
 
     def take(self, indices: Tensor) -> Batch:
         parts, lengths = self.parts[indices], self.lengths[indices]
@@ -49,10 +51,17 @@ class StringRecordings(MemoryRecordings):
         return {**batch, **self.targets.batch(indices)}
 
     def at(self, rows: Tensor, labels: Tensor | None = None) -> StringRecordings:
-        return StringRecordings(self.recordings, self.parts[rows], self.gaps[rows], self.targets.at(rows))
+        targets = self.targets.at(rows)
+        return StringRecordings(self.recordings, self.parts[rows], self.gaps[rows], targets, self.made_of)
 
     def digest(self) -> bytes:
-        digest = hashlib.sha256(self.recordings.digest())
+        return self._digest(self.made_of)
+
+    def earlier_digest(self) -> bytes:
+        return self._digest(self.recordings.digest())
+
+    def _digest(self, recordings: bytes) -> bytes:
+        digest = hashlib.sha256(recordings)
         digest.update(self.parts.contiguous().numpy().tobytes() + self.gaps.contiguous().numpy().tobytes())
         return digest.digest()
 
@@ -107,7 +116,8 @@ class AudioStrings(AudioFolder):
         super().describe(tokens, splits, rate, units, tokenizer)
 
     def load(self, split: str) -> StringRecordings:
-        recordings = self.recordings(split, self.spoken).to_memory(lambda done, total: None)
+        files = self.recordings(split, self.spoken)
+        recordings = files.to_memory(lambda done, total: None)
         assert recordings.labels is not None
         generator = torch.Generator().manual_seed(key(self.seed, *split.encode()) % 2**63)
         count = self.strings if split == self.train else self.held_out
@@ -115,7 +125,7 @@ class AudioStrings(AudioFolder):
         gaps = (torch.rand(parts.shape, generator=generator) * self.gap * self.spec.shape["rate"]).long()
         texts = [" ".join(self.spoken[recordings.labels[i]] for i in row if i != PAD) for row in parts.tolist()]
         targets = transcripts.encode(texts, [f"string {i} of {split}" for i in range(count)], self.spec)
-        return StringRecordings(recordings, parts, gaps, targets)
+        return StringRecordings(recordings, parts, gaps, targets, files.digest())
 
     def _speakers(self, split: str, recordings: MemoryRecordings) -> Tensor:
         """Long [R], numbers of who speaks, where the pattern says it; else all 0."""

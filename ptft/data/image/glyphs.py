@@ -33,6 +33,8 @@ LETTERS = (*(c + c.lower() if c in "CIJKLMOPSUVWXYZ" else c for c in "ABCDEFGHIJ
 """26 capitals and those 11 small letters whose shape differs: the merged classes of EMNIST (Cohen et al., 2017)."""
 
 SPLITS = ("train", "val", "test")
+VERSION = 1
+"""Of the distortions: another number where images look otherwise."""
 
 # Ranges of the distortions; lengths in pixels of an image of 28 pixels.
 _HEIGHT = (18.0, 30.0)
@@ -83,11 +85,16 @@ class GlyphExamples(OnDemandExamples):
         return f"glyph {index}"
 
     def digest(self) -> bytes:
-        """Of the first images: they change with the seed, the fonts and the code that distorts them."""
+        """Of all that decides the images: the key, the characters, in how many fonts each is, and the distortions."""
+        made = repr((VERSION, self.seed, self.forms, self.counts.tolist(), self.size, self.channels, len(self)))
+        return hashlib.sha256(made.encode()).digest()
+
+    def earlier_digest(self) -> bytes:
+        """Of the first images."""
         return hashlib.sha256(self.take(torch.arange(min(32, len(self))))["input"].numpy().data).digest()
 
     def cache_digest(self) -> bytes:
-        return self.digest() + repr((self.seed, self.forms)).encode()
+        return self.earlier_digest() + repr((self.seed, self.forms)).encode()
 
 
 def _render(fields: Tensor, chance: Tensor, keys: Tensor, size: tuple[int, ...]) -> Tensor:

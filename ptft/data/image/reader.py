@@ -198,7 +198,8 @@ def _range(mode: str, values: np.ndarray) -> tuple[float, float]:
 
 
 def range_note(paths: Sequence[Path]) -> str | None:
-    """What to say of the first of the files whose values have another range than its kind of file usually has."""
+    """What to say of files whose values have another range than their kind usually has: the first, and how many."""
+    said = []
     for path in paths:
         try:
             with Image.open(path) as image:
@@ -209,10 +210,9 @@ def range_note(paths: Sequence[Path]) -> str | None:
         except _BROKEN:
             continue  # reading it says so, or leaves it out
         if (black, white) not in ((0, 1), (0, 65535)):
-            return (
-                f"{path} holds values up to {values.max():g}; such images are scaled, {black:g} black, {white:g} white"
-            )
-    return None
+            scaled = f"such images are scaled, {black:g} black, {white:g} white"
+            said.append(f"{path} holds values up to {values.max():g}; {scaled}")
+    return f"{said[0]} ({len(said)} of {len(paths)} that were looked at)" if said else None
 
 
 def _fit(image: Image.Image, spec: Spec) -> Image.Image:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ptft.core import Examples, Spec
-from ptft.data.examples import MemoryExamples, OnDemandExamples, Resized
+from ptft.data.examples import MemoryExamples, OnDemandExamples, Resized, SplitExamples
 from ptft.data.image import reader as image_reader
 from ptft.data.own.keys import Shared
 from ptft.data.source import DividedSource, Part
@@ -99,6 +99,12 @@ class ImageSource(DividedSource):
         self.spec = Spec("image", shape, target, kept, self._typed("mean", mean, count), self._typed("std", std, count))
 
     def fingerprint(self) -> str:
+        return self._fingerprint(lambda examples: examples.digest())
+
+    def earlier_fingerprint(self) -> str:
+        return self._fingerprint(lambda e: e.earlier_digest() if isinstance(e, SplitExamples) else e.digest())
+
+    def _fingerprint(self, digest_of: Callable[[MemoryExamples | Resized | OnDemandExamples], bytes]) -> str:
         digest = hashlib.sha256(json.dumps([self.spec.classes, self.spec.shape, self.splits]).encode())
         for name in ("train", "val", "test"):
             examples = self.split(name)
@@ -106,7 +112,7 @@ class ImageSource(DividedSource):
                 continue
             assert isinstance(examples, MemoryExamples | Resized | OnDemandExamples)
             labels = b"" if examples.labels is None else examples.labels.numpy().tobytes()
-            digest.update(name.encode() + labels + examples.digest())
+            digest.update(name.encode() + labels + digest_of(examples))
         return digest.hexdigest()[:16]
 
     def choose(self, part: Part) -> Examples:
@@ -124,7 +130,7 @@ class ImageSource(DividedSource):
         resized = torch.empty(len(examples), *wanted, dtype=torch.uint8)
         for start, images in examples.parts():
             resized[start : start + len(images)] = image_reader.resize(images, self.spec)
-        made = MemoryExamples(resized, examples.labels, examples.notes)
+        made = MemoryExamples(resized, examples.labels, examples.notes, made_of=examples.digest())
         made.unreadable = examples.unreadable
         return made
 

@@ -9,7 +9,9 @@ from ptft.data import files
 from ptft.data.files import nfc
 from ptft.data.own.filename_pattern import Pattern, Rule
 from ptft.data.own.listing import Listing, Media, Told, divided, refused
-from ptft.data.splits import SPLIT_NAMES
+from ptft.data.own.unusable import Unusable
+from ptft.data.records import RowError
+from ptft.data.splits import SPLIT_NAMES, folders_by_name
 from ptft.errors import ConfigError
 
 
@@ -19,7 +21,8 @@ def list_by_name(
     """Split -> the files anywhere below `root`, with the classes that `pattern` finds in their names.
 
     The rules say which are "test" and "val"; without any the folders of `root` do where they are called train, val or
-    test, else the files are divided. None without a pattern that names the label. Raises DataError and ConfigError.
+    test, else the files are divided. Files of other names are left out, as `told.on_error` says. None without a
+    pattern that names the label. Raises DataError and ConfigError.
     """
     if pattern is None or not pattern.has_label:
         for name in (name for name, rule in rules.items() if rule is not None):
@@ -29,13 +32,17 @@ def list_by_name(
     paths = files.find(root, media.suffixes)
     if not paths:
         raise refused(root, f"holds no {media.noun}" if root.exists() else "does not exist", media)
+    read = _read(told, pattern, paths, str(root))
     if any(rules.values()):
-        return {split: _grouped(told, found, root) for split, found in _by_rules(pattern, paths, rules).items()}
+        return {split: _grouped(told, found, root) for split, found in _by_rules(pattern, read, rules).items()}
     above = {path.relative_to(root).parts[0] if root.is_dir() else "" for path in paths}
-    if told.train in above and all(name.lower() in SPLIT_NAMES for name in above):
-        listings = _listed(pattern, paths, sorted(above), lambda path, fields: path.relative_to(root).parts[0])
-        return {split: _grouped(told, found, root / split) for split, found in listings.items()}
-    every = _listed(pattern, paths, ["train"], lambda path, fields: "train")["train"]
+    if all(name.lower() in SPLIT_NAMES for name in above):
+        named = folders_by_name((root / name for name in sorted(above)), (told.train, told.val, told.test))
+        splits = {folder.name: split for split, folder in named.items()}
+        if told.train in named:
+            listings = _listed(read, list(named), lambda path, fields: splits[path.relative_to(root).parts[0]])
+            return {split: _grouped(told, found, named[split]) for split, found in listings.items()}
+    every = _listed(read, ["train"], lambda path, fields: "train")["train"]
     return divided(told, root, _grouped(told, every, root), seed)
 
 
@@ -43,7 +50,23 @@ def _grouped(told: Told, listing: Listing, base: Path) -> Listing:
     return listing.grouped(told.grouping, lambda path, name: base)
 
 
-def _by_rules(pattern: Pattern, paths: list[Path], rules: Mapping[str, str | None]) -> dict[str, Listing]:
+def _read(told: Told, pattern: Pattern, paths: list[Path], root: str) -> list[tuple[Path, dict[str, str]]]:
+    """The files whose names have the pattern's form, with its fields."""
+    unusable, found = Unusable(told.on_error, "file"), []
+    for path in paths:
+        try:
+            found.append((path, pattern.read(path)))
+        except RowError as error:
+            unusable(error)
+    for said in unusable.notes(len(found), root):
+        told.note(said)
+    told.unusable += unusable.named()
+    return found
+
+
+def _by_rules(
+    pattern: Pattern, read: list[tuple[Path, dict[str, str]]], rules: Mapping[str, str | None]
+) -> dict[str, Listing]:
     parsed = {
         split: Rule(f"dataset.{split}_rule", text, pattern.fields) for split, text in rules.items() if text is not None
     }
@@ -51,15 +74,14 @@ def _by_rules(pattern: Pattern, paths: list[Path], rules: Mapping[str, str | Non
     def split_of(path: Path, fields: dict[str, str]) -> str:
         return next((name for name, rule in parsed.items() if rule.holds(fields)), "train")
 
-    return _listed(pattern, paths, ["train", *parsed], split_of)
+    return _listed(read, ["train", *parsed], split_of)
 
 
 def _listed(
-    pattern: Pattern, paths: list[Path], splits: Iterable[str], split_of: Callable[[Path, dict[str, str]], str]
+    read: list[tuple[Path, dict[str, str]]], splits: Iterable[str], split_of: Callable[[Path, dict[str, str]], str]
 ) -> dict[str, Listing]:
     listings: dict[str, Listing] = {split: Listing([], []) for split in splits}
-    for path in paths:
-        fields = pattern.read(path)
+    for path, fields in read:
         listing = listings[split_of(path, fields)]
         listing.paths.append(path)
         listing.names.append(nfc(fields["label"]))

@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ptft.errors import ConfigError, DataError
+from ptft.data.records import RowError
+from ptft.errors import ConfigError
 
 
 class Pattern:
@@ -33,10 +34,10 @@ class Pattern:
         self.expression = re.compile("".join(a + b for a, b in zip(between, [*groups, ""], strict=True)))
 
     def read(self, path: Path) -> dict[str, str]:
-        """Field -> its text. Raises DataError naming a file that has another form."""
+        """Field -> its text. Raises RowError for a file that has another form."""
         match = self.expression.fullmatch(path.stem)
         if match is None:
-            raise DataError(f"{path}: its name is not of the form dataset.pattern={self.text}")
+            raise RowError(str(path), f"its name is not of the form dataset.pattern={self.text}")
         return match.groupdict()
 
 

@@ -35,6 +35,8 @@ class Told(Protocol):
     """
 
     train: str
+    val: str | float | None
+    test: str | None
     on_error: str
     whole: bool
     divide_by: str

@@ -1,4 +1,4 @@
-"""Rows of tables and lists that are left out, or end the run."""
+"""Rows of tables and lists, and files, that are left out, or end the run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from ptft.errors import DataError
 class Unusable:
     """Rows that can't be used, as `dataset.on_error` says: the first one ends the run, or they are left out.
 
-    Rows that are empty are left out anyway.
+    Rows that are empty are left out anyway. what: what one of them is called in messages.
     """
 
-    def __init__(self, on_error: str) -> None:
+    def __init__(self, on_error: str, what: str = "line") -> None:
+        self.what = what
         self.skip, self.errors, self.empty = on_error == "skip", list[RowError](), list[RowError]()
 
     def __call__(self, error: RowError) -> None:
@@ -21,7 +22,7 @@ class Unusable:
             self.empty.append(error)
             return
         if not self.skip:
-            raise RowError(error.where, f"{error.what}; dataset.on_error=skip leaves such lines out")
+            raise RowError(error.where, f"{error.what}; dataset.on_error=skip leaves such {self.what}s out")
         self.errors.append(error)
 
     def notes(self, used: int, where: str) -> list[str]:
@@ -32,8 +33,8 @@ class Unusable:
         if self.errors:
             total, first = used + count, self.errors[0]
             if why := too_many(count, total, total):
-                raise DataError(f"{where}: {count:,} of its lines can't be used, the first: {first}; {why}")
-            said.append(f"{_lines(count, 'line')} left out, the first: {first}")
+                raise DataError(f"{where}: {count:,} of its {self.what}s can't be used, the first: {first}; {why}")
+            said.append(f"{_lines(count, self.what)} left out, the first: {first}")
         return said
 
     def named(self) -> list[tuple[str, str]]:

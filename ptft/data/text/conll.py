@@ -60,8 +60,10 @@ class Conll(TextSource):
         shape: dict[str, Any] = {} if (token, tag) == (0, -1) else {"token": token, "tag": tag}
         if scheme == "iob":
             shape |= self._to_iob()
-            kinds = sorted({name[2:] for name in names if name != "O"})
-            names = {"O", *(f"{part}-{kind}" for part in "BI" for kind in kinds)}
+            kinds = sorted({name[1:] for name in names if name != "O"})
+            names = {"O", *(f"{part}{kind}" for part in "BI" for kind in kinds)}
+            if "" in kinds:
+                shape.setdefault("scheme", IOB)
         self.describe(sorted(names), self.sentences, "tags", self._training_texts, reader="words", **shape)
 
     def _to_iob(self) -> dict[str, str]:
@@ -154,7 +156,7 @@ class Conll(TextSource):
             raise DataError(f"{where}: has a word or a tag only ({shown!r}); both are needed, in two columns")
         if self.scheme == "iob" and not is_chunk_tag(tag):
             raise DataError(
-                f"{where}: the tag {tag!r} is none of O, B-TYPE, I-TYPE (nor of BIOES, BILOU, BMES); "
+                f"{where}: the tag {tag!r} is none of O, B-TYPE, I-TYPE, B, I (nor of BIOES, BILOU, BMES); "
                 "dataset.scheme=any takes any name, and counts no entities"
             )
         return word, tag

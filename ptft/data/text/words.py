@@ -240,7 +240,7 @@ def _are_tagged(blocks: Sequence[Block], spec: Spec) -> bool:
         return False
     known = {
         *spec.classes,
-        *(f"{letter}-{name[2:]}" for name in spec.classes for letter in spec.shape.get("scheme", "")),
+        *(f"{letter}{name[1:]}" for name in spec.classes if name != "O" for letter in spec.shape.get("scheme", "")),
     }
     strange = sum(nfc(row[tag]) not in known for row in rows)
     return strange == 0 or (strange <= MOST_STRANGE * len(rows) and len({len(row) for row in rows}) == 1)

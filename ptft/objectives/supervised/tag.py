@@ -28,7 +28,7 @@ class Tag(Objective):
         super().__init__()
         if spec.target != "tags":
             raise ConfigError(f"objective=tag: needs a tag per word, the dataset has a {spec.target}")
-        self.classes, self.tags = list(spec.classes), tags_of(spec.classes)
+        self.classes, self.tags = list(spec.classes), tags_of(spec.classes, untyped="scheme" in spec.shape)
         self.scheme = str(spec.shape.get("scheme", IOB))
         self.backbone = backbone
         self.head = nn.Linear(backbone.width, len(self.classes))
@@ -63,7 +63,8 @@ class Tag(Objective):
         """Of every type how many entities there are, were predicted, and agree."""
         if self.tags is None:
             return {}
-        return {"entities": Table(self.tags.names, ["true", "predicted", "agree"], sums["chunks"].tolist())}
+        names = [name or "no type" for name in self.tags.names]
+        return {"entities": Table(names, ["true", "predicted", "agree"], sums["chunks"].tolist())}
 
     def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
         """`tags`, the names of the words' tags with spaces between; `words` of the batch says where words begin."""

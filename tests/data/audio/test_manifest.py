@@ -135,3 +135,8 @@ def test_a_part_that_ends_behind_its_recording_is_said(listed):
     (note,) = [note for note in source.notes if "behind" in note]
     assert note.startswith("train: 1 parts end behind the end of their recording and are cut there, the first: ")
     assert "0.wav from 0 to 100 s, of " in note
+
+
+def test_a_manifest_writes_splits_in_any_case(listed):
+    source = AudioManifest(root=listed(base=[{**row, "split": row["split"].capitalize()} for row in BASE]))
+    assert [len(source.split(split)) for split in ("train", "val")] == [12, 4]

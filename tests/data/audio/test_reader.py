@@ -1,6 +1,8 @@
 """Reading recordings: kinds of files, rates, channels, parts, and what is wrong with a file."""
 
+import os
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -137,3 +139,19 @@ def test_a_rate_that_would_make_a_recording_enormous_is_refused(tmp_path):
     (tmp_path / "a.wav").write_bytes(raw)
     with pytest.raises(DataError, match=r"says that it has 1 samples a second, which dataset\.rate=8000"):
         audio_reader.read(tmp_path / "a.wav", spec())
+
+
+def test_the_decoder_of_broken_mp3_files_says_nothing_past_the_tool(tmp_path, capfd):
+    for i in range(8):
+        (tmp_path / f"{i}.MP3").write_bytes(b"\xff\xfb\x90\x00" + bytes(3000))
+    with ThreadPoolExecutor(4) as pool:
+        errors = list(pool.map(_unreadable, sorted(tmp_path.iterdir())))
+    os.write(2, b"heard again")
+    assert capfd.readouterr().err == "heard again"
+    assert all(str(tmp_path) in error for error in errors)
+
+
+def _unreadable(path):
+    with pytest.raises(DataError) as error:
+        audio_reader.read(path, Spec("audio", audio_reader.shape(8000, None), "class", ("a", "b")))
+    return str(error.value)

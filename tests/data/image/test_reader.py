@@ -209,9 +209,10 @@ def test_a_ramp_over_the_range_that_a_file_uses_is_a_ramp_from_black_to_white(tm
     pixels = image_reader.read(path, spec((32, 32), 1))[0, 0].double()
     assert (pixels - torch.linspace(0, 255, 32)).abs().max() <= 1
     assert abs(pixels.mean() - 127.5) < 0.6
-    said = image_reader.range_note([tmp_path / "none.tif", path])
+    said = image_reader.range_note([tmp_path / "none.tif", path, path])
     assert (said is None) == (name in ("16 bits", "integers of 16 bits", "floats up to 1"))
     assert said is None or said.startswith(f"{path} holds values up to {most:g}; such images are scaled")
+    assert said is None or said.endswith("white (2 of 3 that were looked at)")
 
 
 def test_images_of_one_value_stay_what_they_are(tmp_path):

@@ -71,3 +71,26 @@ def test_images_have_rules_too(tmp_path):
     source = ImageFolder(root=tmp_path / "data", pattern="{label}_{who}_{index}", test_rule="who:y", val=None)
     assert [len(source.split(name)) for name in ("train", "test")] == [8, 8]
     assert source.spec.classes == ("a", "b")
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [(ImageFolder, "png"), (AudioFolder, "wav")])
+def test_a_file_whose_name_has_another_form_is_left_out_and_named_or_ends_the_run(kind, suffix, tmp_path):
+    flat(tmp_path / "data", [*(f"{'ab'[i % 2]}_{i}" for i in range(20)), "notes"], suffix)
+    stray = str(tmp_path / "data" / f"notes.{suffix}")
+    keys = {"root": tmp_path / "data", "pattern": "{label}_{index}"}
+    with pytest.raises(DataError, match=rf"notes\.{suffix}: its name is not of the form .*on_error=skip leaves such f"):
+        kind(on_error="raise", **keys)
+    source = kind(on_error="skip", **keys)
+    assert sum(len(source.split(split)) for split in ("train", "val", "test")) == 20
+    assert any(said.startswith(f"1 file is left out, the first: {stray}") for said in source.notes)
+    assert [name for name, _ in source.unusable] == [stray]
+    with pytest.raises(DataError, match=r"its files can't be used, .*too many"):
+        kind(on_error="skip", **(keys | {"pattern": "{label}-{index}"}))
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [(ImageFolder, "png"), (AudioFolder, "wav")])
+def test_split_folders_of_any_case_count_with_a_pattern(kind, suffix, tmp_path):
+    for split, count in (("Train", 20), ("TEST", 4)):
+        flat(tmp_path / "data" / split, [f"{'ab'[i % 2]}_{i}" for i in range(count)], suffix)
+    source = kind(root=tmp_path / "data", pattern="{label}_{index}", val=0.1)
+    assert [len(source.split(split)) for split in ("train", "val", "test")] == [18, 2, 4]

@@ -199,3 +199,30 @@ def test_prediction_reads_columns_with_new_tags_and_the_texts_of_tables(ptft, tm
     refused(done, 3, "words.jsonl:1: has no column 'text' (tokens)")
     (tmp_path / "empty.conll").write_text("\n")
     refused(ptft("stage=predict", f"ckpt={run}", f"input={tmp_path / 'empty.conll'}"), 3, "holds nothing to answer")
+
+
+PLAIN = {"IOB": "B I O B B I O", "BIOES": "B E O S B E O", "BILOU": "B L O U B L O"}
+
+
+@pytest.mark.parametrize("scheme", PLAIN)
+def test_tags_without_a_type_count_chunks_of_one_kind_and_come_back(ptft, tmp_path, scheme):
+    names = PLAIN[scheme].split()
+    sentence = "\n".join(f"{word} {tag}" for word, tag in zip("abcdefg", names, strict=True))
+    root, run = write(tmp_path / "data", f"{sentence}\n\n" * 8), tmp_path / "run"
+    source = Conll(root=root, tokenizer="bytes")
+    assert source.spec.classes == ("B", "I", "O")
+    assert [to_iob(name) for name in names] == PLAIN["IOB"].split()
+    learned = ("train.steps=100", "optimizer.lr=0.01", "schedule=constant")
+    done = ptft(*SMALL, f"dataset.root={root}", *learned, f"hydra.run.dir={run}")
+    assert done.code == 0, done.text
+    assert summary(run)["metrics"]["val"]["f1"] == 1
+    assert predicted(ptft, run, root / "dev.conll", tmp_path / "out.csv")[0]["tags"] == PLAIN[scheme]
+
+
+def test_tags_without_a_type_are_any_names_where_they_are_said_to_be(tmp_path):
+    root = write(tmp_path, "a B\nb I\nc O\n\n" * 4)
+    assert "scheme" not in Conll(root=root, tokenizer="bytes", scheme="any").spec.shape
+    with pytest.raises(DataError, match=r"the tag 'X' is none of O, B-TYPE, I-TYPE, B, I"):
+        Conll(root=write(tmp_path / "x", "a B\nb X\n\n"), tokenizer="bytes")
+    with pytest.raises(DataError, match=r"the tag 'B-' is none of"):
+        Conll(root=write(tmp_path / "y", "a B-\nb O\n\n"), tokenizer="bytes")

@@ -1,6 +1,7 @@
 """Tables as people have them: labels that are numbers or missing, headers, parts of a split, empty files."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -150,3 +151,42 @@ def test_classes_of_every_split_are_kept_or_refused(tmp_path):
     assert kept.split("test").take(torch.arange(1))["label"].tolist() == [0]
     with pytest.raises(DataError, match=r"val\.csv:26: val has the class 'new'"):
         source(root).split("val")
+
+
+def test_tens_of_thousands_of_classes_take_no_longer_for_each_other(tmp_path):
+    rows = [(f"a day {i}", f"c{i // 2}") for i in range(20_000)]
+    began = time.process_time()
+    data = source(table(tmp_path, train=rows, dev=rows[:2]), classes=[f"c{i}" for i in range(10_000)])
+    assert len(data.split("train")) == 20_000
+    assert len(data.split("val")) == 2
+    assert time.process_time() - began < 10  # of one second; 60 s where each class was looked for among all
+
+
+@pytest.mark.parametrize(("mark", "said"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_columns_that_no_comma_parts_are_told(tmp_path, mark, said):
+    rows = [(mark.join(row),) for row in ROWS]
+    with pytest.raises(DataError, match=rf"train\.csv:1: columns are separated by {said}; save it with commas"):
+        source(table(tmp_path, mark.join(("comment", "mood")), train=rows, dev=rows[:4]))
+    loose = [(f"one {'; or another' * (i % 3)} {i}",) for i in range(24)]
+    alone = source(table(tmp_path / "texts", "text", train=loose, dev=loose[:4]), label=None)
+    assert len(alone.split("train")) == 24
+
+
+def test_the_line_of_excel_that_names_the_separator_is_no_header(tmp_path):
+    root = table(tmp_path, "sep=,\ntext,label", train=ROWS, dev=ROWS[:4])
+    data = source(root)
+    assert (data.spec.classes, len(data.split("train"))) == (("bad", "good"), 24)
+    assert data.names("train")[0] == "train.csv:3"
+    with pytest.raises(DataError, match=r"train\.csv:1: columns are separated by semicolons"):
+        source(table(tmp_path, "sep=;\ntext;label", train=[(";".join(row),) for row in ROWS], dev=ROWS[:4]))
+
+
+def test_classes_that_differ_in_case_or_as_numbers_only_are_told(tmp_path):
+    for names, said in ((("good", "Good"), "good and Good"), (("0", "0.0"), "0 and 0.0")):
+        rows = [(text, names[i % 2]) for i, (text, _) in enumerate(ROWS)]
+        data = source(table(tmp_path, train=rows, dev=rows[:4]), target="class")
+        assert any(
+            "are two classes; write them alike" in note and all(n in note for n in names) for note in data.notes
+        ), said
+    letters = [(text, "aA"[i % 2]) for i, (text, _) in enumerate(ROWS)]
+    assert source(table(tmp_path, train=letters, dev=letters[:4])).notes == ()
