@@ -22,7 +22,7 @@ from ptft.data.image.source import NO_CLASS, ImageSource, Keys, pair
 from ptft.data.own.by_name import list_by_name
 from ptft.data.own.filename_pattern import Pattern
 from ptft.data.stratify import numbers
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, shortened
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -187,14 +187,11 @@ class ImageFolder(ImageSource):
         if self.classes is not None:
             kept = [(path, name) for path, name in zip(listing.paths, listing.names, strict=True) if name in known]
             return Listing([path for path, _ in kept], [name for _, name in kept])
-        differences = f"only in {split}: {_names(present - known)}; only in {self.train}: {_names(known - present)}"
-        if present - known:
+        if strange := sorted(present - known):
             raise DataError(
-                f"dataset.root={self.root}: {split} has other classes than {self.train}: {differences}; "
-                "dataset.classes keeps some"
+                f"dataset.root={self.root}: {split} has other classes than {self.train}: no example of "
+                f"{shortened(strange, 10)} is in {self.train}; dataset.classes keeps some"
             )
-        if known - present and present:
-            self.note(f"{split} has not all the classes: {differences}")
         return listing
 
     def _shared_size(self, paths: list[Path]) -> tuple[Path | None, tuple[int, int]]:
@@ -229,11 +226,6 @@ class ImageFolder(ImageSource):
 
 def _named(error: DataError, index: int) -> DataError:
     return DataError(f"{error} (sample {index}); dataset.on_error=skip leaves such files out")
-
-
-def _names(classes: set[str], most: int = 10) -> str:
-    listed = ", ".join(sorted(classes)[:most]) + (f" and {len(classes) - most} more" if len(classes) > most else "")
-    return listed or "none"
 
 
 def sample(root: Path, count: int = 12) -> None:

@@ -148,10 +148,7 @@ class RowTexts(TextSource):
         if self.target == "number":
             return torch.tensor([_number(row) for row in rows], dtype=torch.float32)
         names = [str(row.label) for row in rows]
-        labels = self.to_labels(names, lambda i: f"{rows[i].where}: {split}")
-        if absent := [name for name in self.own_classes if name not in set(names)]:
-            self.note(f"{split} has not all the classes; only in {self.train}: {', '.join(absent[:8])}")
-        return labels
+        return self.to_labels(names, lambda i: f"{rows[i].where}: {split}")
 
 
 def text_keys(rows: Iterable[TextRecord]) -> list[str]:
