@@ -1,6 +1,4 @@
-"""What is to be said of a dataset's splits before anything is trained or measured: classes without an example, splits of
-few examples, and examples that are there twice.
-"""
+"""What is said of a dataset's splits beforehand: classes without an example, few examples, and copies."""
 
 from __future__ import annotations
 

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ptft.data.files import json_values, nfc, read_file
+from ptft.data.own.separator import SEPARATED, SEPARATORS, separator
 from ptft.errors import DataError, unknown
 
 JSON = frozenset({".jsonl", ".ndjson", ".json"})
 SUFFIXES = frozenset({".csv", ".tsv"}) | JSON
 Column = str | int
 """A name from the header (or a key of JSON objects), or a number from 0."""
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-SEPARATED = "columns are separated by {}; save it with commas, or with tabs as .tsv"
 QUOTED = 'in a quoted cell a quote is written twice ("")'
 
 csv.field_size_limit(2**31 - 1)  # a text may be longer than Python's default of 131,072 characters
@@ -256,7 +255,7 @@ def cells_of(file: Path) -> Iterator[tuple[int, list[str] | RowError]]:
         split = ((number, line.split("\t")) for number, line in enumerate(text.split("\n"), 1))
         yield from ((number, cells) for number, cells in split if cells != [""])
         return
-    reader, before = csv.reader(io.StringIO(text), strict=True), 0
+    reader, before = csv.reader(io.StringIO(text), strict=True, delimiter=separator(text)), 0
     while True:
         try:
             for cells in reader:

@@ -16,6 +16,7 @@ from ptft.data.audio.examples import Targets
 from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
 from ptft.data.files import nfc
 from ptft.data.labels import unlabelled
+from ptft.data.own import separator
 from ptft.data.own.unusable import Unusable
 from ptft.data.records import RowError, records, text_of
 from ptft.errors import ConfigError, DataError
@@ -68,9 +69,9 @@ class AudioManifest(AudioSource):
         rows, column = _rows(self.root, unusable)
         self.rows: dict[str, list[Utterance]] = {row.split: [] for row in rows}
         rows = self._labelled(rows, column, unusable)
-        for said in unusable.notes(len(rows), str(self.root)):
+        for said in [*separator.notes(self.root), *unusable.notes(len(rows), str(self.root))]:
             self.note(said)
-            self.unusable += unusable.named()
+        self.unusable += unusable.named()
         if not rows:
             raise DataError(f"dataset.root={self.root}: lists no recordings; {EXPECTED}")
         self.units = units if column == "text" else None

@@ -21,6 +21,7 @@ from torch import Tensor
 from ptft.core import Batch, Spec
 from ptft.data import files, records
 from ptft.data.audio.clips import Clip, Span, clip_of, shown
+from ptft.data.own import foreign
 from ptft.data.ragged import pad
 from ptft.data.readers import Unreadable, of_rows
 from ptft.errors import ConfigError, DataError
@@ -53,7 +54,7 @@ def items(path: str, spec: Spec) -> Sequence[Path | Clip | Unreadable]:
     """As `find`; of a table (path, and perhaps start and end) the recordings that it lists."""
     file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
-        return find(path)
+        return foreign.items(path, SUFFIXES, "recordings")
     return of_rows(file, lambda fields, where: clip_of(file.parent, fields, where))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ptft.data import files
 from ptft.data.files import nfc
 from ptft.data.folders import Listing, Media, Told, divided, refused
+from ptft.data.own import foreign
 from ptft.data.own.filename_pattern import Pattern, Rule
 from ptft.data.splits import SPLIT_NAMES
 from ptft.errors import ConfigError
@@ -25,9 +26,12 @@ def list_by_name(
         for name in (name for name, rule in rules.items() if rule is not None):
             raise ConfigError(f"dataset.{name}_rule={rules[name]}: needs dataset.pattern, which names the fields")
         return None
-    paths = files.find(root, media.suffixes)
+    others: list[Path] = []
+    paths = files.find(root, media.suffixes, others)
     if not paths:
-        raise refused(root, f"holds no {media.noun}" if root.exists() else "does not exist", media)
+        none = f"holds no {media.noun}{foreign.instead(others, media.noun)}"
+        raise refused(root, none if root.exists() else "does not exist", media)
+    foreign.tell(told, others, media.noun, root)
     if any(rules.values()):
         return _by_rules(pattern, paths, rules)
     above = {path.relative_to(root).parts[0] if root.is_dir() else "" for path in paths}

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ptft.data.files import nfc
 from ptft.data.labels import number
+from ptft.data.own.separator import SEPARATED, SEPARATORS
 from ptft.data.records import JSON, Column, RowError, cells_of, objects_of, text_of
 from ptft.errors import DataError
 
@@ -150,6 +151,8 @@ def _asked(
         for key in missing
     )
     names = list(columns)
+    if len(names) == 1 and (apart := next((noun for mark, noun in SEPARATORS.items() if mark in str(names[0])), "")):
+        return f"{file}:1: {SEPARATED.format(apart)}"
     first = text if text != AUTO else (texts or [name for name in names if name != label] or names)[0]
     left = [name for name in names if name != first]
     second = label if label != AUTO else next(iter([name for name in labels if name != first] or left), None)
