@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,15 @@ def info(path: Path | str) -> tuple[int, int]:
     except (OSError, RuntimeError) as error:
         raise DataError(_unreadable(path, error)) from error
     return samples, int(header.samplerate)
+
+
+def rates(paths: Sequence[Path]) -> Counter[int]:
+    """How many of the recordings have which samples a second; those that can't be read do not count."""
+    found: Counter[int] = Counter()
+    for path in paths:
+        with suppress(OSError, RuntimeError):
+            found[int(_soundfile().info(str(path)).samplerate)] += 1
+    return found
 
 
 def read(path: Path | str | Clip, spec: Spec, span: Span | None = None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,8 @@ RECORDINGS = Media("recordings", "recording.wav", audio_reader.SUFFIXES)
 
 ROUNDED = 0.1
 """Seconds by which a part may end behind its recording's end, as lists round."""
+LOOKED_AT = 1000
+"""At most about so many files, evenly spread, are asked for their rate beforehand."""
 
 
 class RecordingKeys(Shared, total=False):
@@ -134,6 +136,7 @@ class AudioSource(DividedSource):
     def __init__(self, *, rate: int | None = None, seconds: float | None = None, **shared: Unpack[Shared]) -> None:
         super().__init__(**shared)
         self.rate, self.seconds = rate, seconds
+        self._rates: Mapping[int, int] = {}
 
     def describe(
         self,
@@ -162,14 +165,20 @@ class AudioSource(DividedSource):
             self.spec = Spec("audio", {**shape, "units": units, **cut}, "transcript", kept)
 
     def own_rate(self, paths: Sequence[Path]) -> int:
-        """Samples a second of the first recording that can be read."""
+        """Samples a second of the first recording that can be read; `_rates` counts those that are looked at."""
+        own: int | None = None
         for path in paths:
             try:
-                return audio_reader.info(path)[1]
+                own = audio_reader.info(path)[1]
+                break
             except DataError as error:
                 if self.on_error != "skip":
                     raise DataError(f"{error}; dataset.on_error=skip leaves such files out") from error
-        raise DataError(f"{self._where()}: none of {len(paths)} files is readable as a recording")
+        if own is None:
+            raise DataError(f"{self._where()}: none of {len(paths)} files is readable as a recording")
+        files_of = list(dict.fromkeys(paths))
+        self._rates = audio_reader.rates(files_of[:: -(-len(files_of) // LOOKED_AT)])
+        return own
 
     def note_scaling(self, paths: Sequence[Path]) -> None:
         """Say it where one of some recordings is beyond the usual amplitudes."""
@@ -195,11 +204,18 @@ class AudioSource(DividedSource):
                 raise ConfigError(f"dataset.{key}={value}: transcripts have no classes; leave it null")
 
     def _choose_rate(self, own: int) -> int:
-        if self.rate is not None or self.like is None:
-            return self.rate if self.rate is not None else own
-        rate = int(self.like.shape["rate"])
-        if rate != own:
-            self.note(f"recordings are resampled to {rate:,} Hz, as in the checkpoint; dataset.rate=… changes it")
+        """The typed one, else the checkpoint's, else the dataset's own; what is resampled is told if none is typed."""
+        if self.rate is not None:
+            return self.rate
+        rate, whose = own, "that of the first"
+        if self.like is not None:
+            rate, whose = int(self.like.shape["rate"]), "as in the checkpoint"
+        if len(self._rates) > 1:
+            found = ", ".join(f"{each:,} Hz: {count:,}" for each, count in sorted(self._rates.items()))
+            said = f"recordings have different rates ({found}); all are resampled to {rate:,} Hz, {whose}"
+            self.note(f"{said}; dataset.rate=… changes it")
+        elif rate != own:
+            self.note(f"recordings are resampled to {rate:,} Hz, {whose}; dataset.rate=… changes it")
         return rate
 
     def _choose_seconds(self) -> float | None:
