@@ -111,6 +111,12 @@ class RowTexts(TextSource):
         above = "" if self.root is None else f"{self.root if self.root.is_dir() else self.root.parent}{os.sep}"
         return [row.where.removeprefix(above) for row in self.rows(split)]
 
+    def shown(self, split: str) -> dict[str, list[str]]:
+        """The text, and the second one of a pair."""
+        rows = self.rows(split)
+        numbers = range(len(self.columns.text) if rows else 0)
+        return {"text" if not n else f"text_{n + 1}": [row.texts[n] for row in rows] for n in numbers}
+
     def known_by(self, split: str) -> list[str]:
         return text_keys(self.rows(split))
 
