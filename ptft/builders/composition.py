@@ -12,6 +12,8 @@ from ptft.core import Examples, Source, Spec
 from ptft.data.source import DividedSource, Part
 from ptft.errors import shortened
 
+COMPARED = 2000
+"""So many files that seem to be there twice are compared as a whole; more of them are no chance."""
 FEW = 20
 """A split that ptft chose is called small where it has fewer examples."""
 
@@ -47,6 +49,7 @@ def _copies(source: DividedSource, splits: list[str]) -> Iterator[str]:
     """Of contents that stand in train and in what is measured, and under several classes."""
     known = {split: found for split in splits if (found := membership.identities(source, split)) is not None}
     parts = {split: part for split in known if (part := source.part(split)) is not None}
+    known = _exact(source, known, parts)
     for split in [split for split in known if split != "train" and "train" in known]:
         both = torch.isin(known[split], known["train"]).nonzero().flatten()
         if len(both):
@@ -59,6 +62,23 @@ def _copies(source: DividedSource, splits: list[str]) -> Iterator[str]:
             )
     if source.spec.target == "class" and known:
         yield from _disputed(source, known, parts)
+
+
+def _exact(source: DividedSource, known: dict[str, Tensor], parts: Mapping[str, Part]) -> dict[str, Tensor]:
+    """The identities, of what seems to be there twice by all that it holds: pieces of large files may be alike."""
+    if not known:
+        return known
+    _, places, counts = torch.cat(list(known.values())).unique(return_inverse=True, return_counts=True)
+    twice = dict(zip(known, (counts[places] > 1).split([len(found) for found in known.values()]), strict=True))
+    if sum(int(rows.sum()) for rows in twice.values()) > COMPARED:
+        return known
+    found = {split: values.clone() for split, values in known.items()}
+    for split, alike in twice.items():
+        if bool(alike.any()):
+            whole = source.loaded(parts[split].split).contents(parts[split].rows[alike])
+            if whole is not None:
+                found[split][alike] = whole
+    return found
 
 
 def _disputed(source: DividedSource, known: Mapping[str, Tensor], parts: Mapping[str, Part]) -> Iterator[str]:

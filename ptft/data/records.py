@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ptft.data.files import json_values, nfc, read_file
-from ptft.data.own.separator import SEPARATED, SEPARATORS, separator
+from ptft.data.own.separator import SEPARATED, SEPARATORS, is_told, separator
 from ptft.errors import DataError, unknown
 
 JSON = frozenset({".jsonl", ".ndjson", ".json"})
@@ -260,7 +260,7 @@ def cells_of(file: Path) -> Iterator[tuple[int, list[str] | RowError]]:
         try:
             for cells in reader:
                 line, before = before + 1, reader.line_num
-                if cells:
+                if cells and (line > 1 or not is_told(text)):
                     yield line, cells
             return
         except csv.Error as error:

@@ -110,3 +110,15 @@ def test_texts_that_are_there_twice_are_told(ptft):
     assert done.code == 0, done.text
     assert "2 of 3 val texts are in train too, e.g. dev.csv:2 and train.csv:3" in done.out
     assert "1 of the texts are there under two classes, e.g. train.csv:3 (b) and dev.csv:2 (a)" in done.out
+
+
+def test_large_files_that_are_alike_in_pieces_only_are_no_copies(ptft):
+    for split in ("train", "val"):
+        for name in "ab":
+            wave = torch.zeros(40_000, dtype=torch.int16)  # silent at its beginning, in its middle and at its end
+            wave[10_000:10_100] = len(split) * 10 + ord(name)
+            audio_reader.write(Path("data") / split / name / "0.wav", wave, 8000)
+    done = ptft(*QUICK, *SOUNDS, "dataset.root=data")
+    assert done.code == 0, done.text
+    assert "in train too" not in done.out
+    assert "two classes" not in done.out

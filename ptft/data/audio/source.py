@@ -19,6 +19,7 @@ from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.clips import Clip, Span, shown
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
 from ptft.data.folders import Media
+from ptft.data.own.contents import contents
 from ptft.data.own.keys import Shared
 from ptft.data.source import DividedSource
 from ptft.data.stratify import numbers
@@ -108,6 +109,9 @@ class FileRecordings(OnDemandRecordings):
             hashlib.blake2b(content + repr(span).encode(), digest_size=8).digest()
             for content, span in zip(found, self.spans, strict=True)
         )
+
+    def contents(self, rows: Tensor) -> Tensor:
+        return contents((self.paths[i], self.spans[i]) for i in rows.tolist())
 
     def known_by(self) -> list[str]:
         names = [files.relative(path, self.root) for path in self.paths]

@@ -20,6 +20,7 @@ from ptft.data.folders import Listing, Media, list_all
 from ptft.data.image import reader as image_reader
 from ptft.data.image.source import NO_CLASS, ImageSource, Keys, pair
 from ptft.data.own.by_name import list_by_name
+from ptft.data.own.contents import contents
 from ptft.data.own.filename_pattern import Pattern
 from ptft.data.stratify import numbers
 from ptft.errors import ConfigError, DataError, shortened
@@ -95,6 +96,9 @@ class FileExamples(OnDemandExamples):
     def _identities(self) -> Tensor | None:
         found = files.identities(self.paths)
         return None if found is None else numbers(found)
+
+    def contents(self, rows: Tensor) -> Tensor:
+        return contents((self.paths[i], None) for i in rows.tolist())
 
     def known_by(self) -> list[str]:
         return [files.relative(path, self.root) for path in self.paths]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +14,7 @@ SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 SEPARATED = "columns are separated by {}, though not in all lines; save it with commas, or with tabs as .tsv"
 ROWS = 20
 """So many rows are looked at."""
+TOLD = re.compile(r'"?sep=([,;\t|])"?\n', re.IGNORECASE)
 BEGINNING = 2**14
 """Characters that they are looked for in."""
 MOST = 3 / 4
@@ -40,8 +42,15 @@ def notes(file: Path) -> tuple[str, ...]:
     return tuple(said)
 
 
+def is_told(text: str) -> bool:
+    """Whether the first line says what separates the columns, as Excel reads it: sep=; and no row."""
+    return TOLD.match(text) is not None
+
+
 def _readings(text: str) -> list[str]:
     """The separator, and what else may be one."""
+    if told := TOLD.match(text):
+        return [told[1]]
     widths = {mark: _widths(text, mark) for mark in (",", *SEPARATORS)}
     even = [mark for mark, found in widths.items() if len(found) > 1 and found[0] > 1 and len(set(found)) == 1]
     if even:

@@ -115,3 +115,10 @@ def test_training_measuring_and_answering_with_semicolons(ptft):
     assert [(row["Kommentar"], row["Nr"]) for row in answers] == [("neu, ganz neu", "1"), ("alt", "2")]
     done = ptft("stage=evaluate", "ckpt=run", "dataset.root=all.csv", "split_overlap=allow")
     assert done.code == 0, done.text
+
+
+def test_the_line_that_tells_a_spreadsheet_what_separates_is_no_row(tmp_path):
+    for mark in ";,":
+        file = table(tmp_path / "a.csv", f"sep={mark}", f"text{mark}label", f"good{mark}x")
+        (row,) = text_rows(file, Columns(("text",), "label"))
+        assert (row.texts, row.label, row.where) == (("good",), "x", f"{file}:3")
