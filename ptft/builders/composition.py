@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -68,8 +69,9 @@ def _exact(source: DividedSource, known: dict[str, Tensor], parts: Mapping[str, 
     """The identities, of what seems to be there twice by all that it holds: pieces of large files may be alike."""
     if not known:
         return known
-    _, places, counts = torch.cat(list(known.values())).unique(return_inverse=True, return_counts=True)
-    twice = dict(zip(known, (counts[places] > 1).split([len(found) for found in known.values()]), strict=True))
+    ends = list(accumulate(map(len, known.values())))
+    again = _twice(torch.cat(list(known.values()))).tensor_split(ends[:-1])
+    twice = dict(zip(known, again, strict=True))
     if sum(int(rows.sum()) for rows in twice.values()) > COMPARED:
         return known
     found = {split: values.clone() for split, values in known.items()}
@@ -81,6 +83,16 @@ def _exact(source: DividedSource, known: dict[str, Tensor], parts: Mapping[str, 
     return found
 
 
+def _twice(numbers: Tensor) -> Tensor:
+    """Bool [N], which of the numbers (long [N]) are there more than once."""
+    order = numbers.argsort()
+    same = numbers[order][1:] == numbers[order][:-1]
+    edge = torch.zeros(1, dtype=torch.bool)
+    found = torch.empty(len(numbers), dtype=torch.bool)
+    found[order] = torch.cat([edge, same]) | torch.cat([same, edge])
+    return found
+
+
 def _disputed(source: DividedSource, known: Mapping[str, Tensor], parts: Mapping[str, Part]) -> Iterator[str]:
     contents = torch.cat(list(known.values()))
     labels = torch.cat([parts[split].labels for split in known])
@@ -89,7 +101,8 @@ def _disputed(source: DividedSource, known: Mapping[str, Tensor], parts: Mapping
     differs = (contents[1:] == contents[:-1]) & (labels[1:] != labels[:-1])
     if not bool(differs.any()):
         return
-    count = len(contents[1:][differs].unique())
+    disputed = contents[1:][differs]
+    count = 1 + int((disputed[1:] != disputed[:-1]).sum())
     place = int(differs.nonzero()[0])
     first, second = (_called(source, list(parts.values()), int(order[at])) for at in (place, place + 1))
     yield f"{count:,} of the {source.noun} are there under two classes, e.g. {first} and {second}"

@@ -89,10 +89,9 @@ class Listing(NamedTuple):
 
 
 def list_all(told: Told, root: Path, seed: int, media: Media, labelled: bool = True) -> dict[str, Listing]:
-    """Split -> files.
+    """Split -> files; what is not divided is divided by class, a function of `seed`. `told` is told what is left out.
 
-    `labelled` says whether every image must have a class; `told` is told what is left out, and what is decided. What is
-    not divided is divided by class, a function of `seed`. Raises DataError: what is wrong with `root`, and expected.
+    labelled: whether every file must have a class. Raises DataError saying what is wrong with `root`, and expected.
     """
     if not root.exists():
         raise refused(root, "does not exist", media)
@@ -207,7 +206,8 @@ def _list_classes(folders: Iterable[Path], media: Media) -> Listing:
 
 
 def _list_flat(folder: Path, media: Media) -> Listing:
-    paths = files.find(folder, media.suffixes, others := [])
+    others = list[Path]()
+    paths = files.find(folder, media.suffixes, others)
     return Listing(paths, [""] * len(paths), others=tuple(others))
 
 

@@ -64,8 +64,8 @@ def gather(cfg: Config, objective: Objective, source: Source, split: str, exampl
     """What `evaluate` is to tell of each batch of a split; None where nothing is asked for."""
     if cfg.predictions == "none":
         return None
-    of_each = (partial(find, source, split, examples) for find in (membership.names, membership.shown))
-    return Predictions(objective, examples, *of_each)
+    names = partial(membership.names, source, split, examples)
+    return Predictions(objective, examples, names, partial(membership.shown, source, split, examples))
 
 
 def write(cfg: Config, found: Predictions | None, folder: Path, split: str, out: Console, *, shown: bool) -> None:
