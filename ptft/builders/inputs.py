@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ptft.builders import components
+from ptft.builders import components, composition
 from ptft.builders.restore import check_spec
 from ptft.checkpoint.load import PUBLIC, Checkpoint
 from ptft.config.config import Config
@@ -130,7 +130,7 @@ def read_splits(
     for name, examples in unread.items():
         _check_labels(name, examples, source.spec)
     mode, sentence = policy.choose(cfg.dataset.get("cache", "auto"), list(unread.values()))
-    source.notes = (*source.notes, *([sentence] if sentence else []))
+    source.notes = (*source.notes, *composition.notes(source, unread), *([sentence] if sentence else []))
     if cfg.dry_run and mode == "disk":
         mode = "off"  # nothing is written
     read = {}
@@ -138,7 +138,7 @@ def read_splits(
         with out.reading(f"reading {name}") as progress:
             read[name] = components.examples(examples, device, mode, progress)
         for note in read[name].notes:
-            out.say(note, "yellow")
+            out.say(f"{name}: {note}", "yellow")
     return read
 
 

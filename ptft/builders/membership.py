@@ -63,14 +63,30 @@ def _rows(source: DividedSource, lost: Mapping[str, Collection[int]]) -> Iterato
 
 def names(source: Source, split: str, examples: Examples) -> list[str]:
     """What to call each of the examples of a split, as they are read, with what `split.csv` calls it."""
-    part = source.part(split) if isinstance(source, DividedSource) else None
-    if isinstance(source, DividedSource) and part is not None:
+    if isinstance(source, DividedSource) and (rows := _read(source, split, examples)) is not None:
+        part = source.part(split)
+        assert part is not None
         own = source.names(part.split)
-        lost = set(examples.unreadable)
-        found = [own[row] for i, row in enumerate(part.rows.tolist()) if i not in lost]
-        if len(found) == len(examples):
-            return found
+        return [own[row] for row in rows]
     return [f"{split} {i}" for i in range(len(examples))]
+
+
+def shown(source: Source, split: str, examples: Examples) -> dict[str, list[str]]:
+    """Columns that show what each of the examples of a split is, as they are read: texts, say."""
+    if not isinstance(source, DividedSource) or (rows := _read(source, split, examples)) is None:
+        return {}
+    part = source.part(split)
+    assert part is not None
+    return {name: [values[row] for row in rows] for name, values in source.shown(part.split).items()}
+
+
+def _read(source: DividedSource, split: str, examples: Examples) -> list[int] | None:
+    """Which of the dataset's own examples these are; None where it is not known."""
+    if (part := source.part(split)) is None:
+        return None
+    lost = set(examples.unreadable)
+    rows = [row for i, row in enumerate(part.rows.tolist()) if i not in lost]
+    return rows if len(rows) == len(examples) else None
 
 
 def _why_not(source: DividedSource, own: str) -> str:

@@ -26,6 +26,13 @@ PATH_KEYS = frozenset(
 AS_TYPED = PATH_KEYS | {"dataset.pattern"}
 """Those whose values need no quotes for Hydra, patterns of names among them."""
 
+NAMED = frozenset({"dataset.text", "dataset.label", "dataset.group", "dataset.classes", "dataset.names"})
+"""Those whose values are names in people's own data, or lists of such: of columns, of classes."""
+PLAIN = re.compile(
+    r"[\w./@+-]*|.*[\[\]{}].*|(choice|range|interval|glob|sort|shuffle|tag|int|float|str|bool)\(.*\)", re.ASCII
+)
+"""What Hydra reads itself among them: words, numbers, lists of lists, sweeps."""
+
 ARMS = "compare.arms."
 """What keys of lists of overrides begin with; the overrides in them are typed as they are, too."""
 
@@ -105,10 +112,27 @@ def quote(override: str, *, multirun: bool = False) -> str:
     key, value = override.split("=", 1) if "=" in override else (override, "")
     if key.lstrip("+").startswith(ARMS):
         return f"++{key.lstrip('+')}={_arm(value)}"
+    if key.lstrip("+") in NAMED:
+        return f"{key}={_names(value, multirun)}"
     if key.lstrip("+") not in AS_TYPED or _is_hydra(value):
         return override
     parts = value.split(",") if multirun and not key.startswith("hydra.") else [value]
     return f"{key}={','.join(part if _is_hydra(part) else _quoted(part) for part in parts)}"
+
+
+def _names(value: str, multirun: bool) -> str:
+    """`Text (EN)` or `[Text (EN),b]` -> with quotes around what Hydra can't read. Under `multirun` commas separate."""
+    if _is_hydra(value) or any(quote in value for quote in QUOTES[1:]):
+        return value
+    if (inner := value[1:-1]) and value == f"[{inner}]":
+        return f"[{','.join(map(_name, inner.split(',')))}]"
+    parts = value.split(",")
+    sweep = not PLAIN.fullmatch(value) and (multirun or all(map(PLAIN.fullmatch, parts)))
+    return ",".join(map(_name, parts)) if sweep else _name(value)
+
+
+def _name(value: str) -> str:
+    return value if PLAIN.fullmatch(value) or _is_hydra(value) else _quoted(value.strip())
 
 
 def _arm(value: str) -> str:

@@ -49,6 +49,10 @@ class SplitExamples(Examples):
         """Long [N], a number for the content of each; None where that would take long to find, or nobody asks."""
         return None
 
+    def contents(self, rows: Tensor) -> Tensor | None:
+        """As `identities` of those at `rows` (long [n]), from all that they hold; None where identities are that."""
+        return None
+
 
 class MemoryExamples(SplitExamples):
     """`base` uint8 [N, C, H, W] and `labels` long [n] or None, together on one device. A batch is one gather.

@@ -52,16 +52,18 @@ def find(path: Path | str, suffixes: frozenset[str], others: list[Path] | None =
     """The files with one of `suffixes` at `path` (a file, a folder with everything below it, or a glob), sorted.
 
     A file named directly counts whatever its suffix. Hidden files and folders are ignored; links are followed unless
-    they lead back into a folder they lie in. Empty where there is nothing. others: gets the files of a folder that have
-    another suffix, in no order.
+    they lead back into a folder they lie in. Empty where there is nothing. others: gets the files of a folder or a glob
+    that have another suffix, in no order.
     """
     path = Path(os.path.expanduser(path))
     if path.is_file():
         return [path]
     if path.is_dir():
         return sorted(_walk(path, suffixes, [] if others is None else others))
-    matches = map(Path, glob(str(path), recursive=True))
-    return sorted(match for match in matches if counts(match.name, suffixes) and match.is_file())
+    matches = [match for match in map(Path, glob(str(path), recursive=True)) if match.is_file()]
+    if others is not None:
+        others += [match for match in matches if not counts(match.name, suffixes)]
+    return sorted(match for match in matches if counts(match.name, suffixes))
 
 
 def counts(name: str, suffixes: frozenset[str]) -> bool:

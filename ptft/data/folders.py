@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ptft.data import files, splits
 from ptft.data.files import located, nfc
 from ptft.data.labels import fraction_among, unlabelled
+from ptft.data.own import foreign, separator
 from ptft.data.own.filename_pattern import proposed
 from ptft.data.own.grouping import Grouping
 from ptft.data.own.listing import Listing, Media, Told, divided, refused
@@ -31,11 +32,9 @@ def listed_path(folder: Path, fields: Mapping[str, Any], where: str) -> Path:
 
 
 def list_all(told: Told, root: Path, seed: int, media: Media, labelled: bool = True) -> dict[str, Listing]:
-    """Split -> files.
+    """Split -> files; what is not divided is divided by class, a function of `seed`. `told` is told what is left out.
 
-    `labelled` says whether every image must have a class; `told` is told what is left out, and what is decided. What is
-    not divided is divided by class, a function of `seed`. Raises DataError saying what is wrong with `root` and what is
-    expected.
+    labelled: whether every file must have a class. Raises DataError saying what is wrong with `root`, and expected.
     """
     if not root.exists():
         raise refused(root, "does not exist", media)
@@ -43,13 +42,17 @@ def list_all(told: Told, root: Path, seed: int, media: Media, labelled: bool = T
         listings = _list_table(root, media, labelled, Unusable(told.on_error), told)
     else:
         listings = _list_folder(root, media, labelled, told)
+    others = [path for listing in listings.values() for path in listing.others]
     if not any(listing.paths for listing in listings.values()):
-        raise refused(root, f"has folders or rows, but no {media.noun} in them", media)
+        raise refused(
+            root, f"has folders or rows, but no {media.noun} in them{foreign.instead(others, media.noun)}", media
+        )
     names = set(listings.get(told.train, listings.get("", Listing([], []))).names)
     if example := fraction_among(names):
         told.note(f"{len(names)} classes are all numbers, e.g. {example}; each is a class by itself")
     for sentence in [] if root.is_file() else [*_nested(root, listings), *_left_out(root, listings, media)]:
         told.note(sentence)
+    foreign.tell(told, others, media.noun, root)
     return divided(told, root, listings[""], seed) if "" in listings else listings
 
 
@@ -106,7 +109,7 @@ def _nested(root: Path, listings: dict[str, Listing]) -> list[str]:
 
 
 def _left_out(root: Path, listings: dict[str, Listing], media: Media) -> list[str]:
-    """What to say of links, of files beside the folders of classes, and of files of another kind in them."""
+    """What to say of links, and of files beside the folders of classes."""
     levels = [root, *(path for path in _folders(root) if {path.name, path.name.lower()} & listings.keys())]
     inside = [path for level in levels for path in sorted(level.iterdir())]
     flat = any(not name for listing in listings.values() for name in listing.names[:1])
@@ -114,8 +117,7 @@ def _left_out(root: Path, listings: dict[str, Listing], media: Media) -> list[st
         "linked folders lead back into a folder they lie in": [path for path in inside if files.leads_back(path)],
         f"{media.noun} lie in no folder of a class": []
         if flat
-        else [path for path in inside if files.counts(path.name, media.suffixes) and path.is_file()],
-        f"files are no {media.noun} by their suffix": sorted(x for listed in listings.values() for x in listed.others),
+        else [path for path in inside if foreign.is_one(path, media.suffixes, media.noun)],
     }
     return [f"{len(paths):,} {what} and are left out, the first: {paths[0]}" for what, paths in found.items() if paths]
 
@@ -136,8 +138,9 @@ def _list_classes(folders: Iterable[Path], media: Media, grouping: Grouping | No
 
 
 def _list_flat(folder: Path, media: Media, grouping: Grouping | None) -> Listing:
-    paths = files.find(folder, media.suffixes)
-    return Listing(paths, [""] * len(paths)).grouped(grouping, lambda path, name: folder)
+    others = list[Path]()
+    paths = files.find(folder, media.suffixes, others)
+    return Listing(paths, [""] * len(paths), others=tuple(others)).grouped(grouping, lambda path, name: folder)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -169,9 +172,9 @@ def _list_table(file: Path, media: Media, labelled: bool, unusable: Unusable, to
         rows = _rows(file, listed, media, labelled, unusable, told.grouping)
         rows = [row._replace(split=splits.own_name(row.split, typed)) for row in rows]
         kept = _with_label(rows, unusable, told) if labelled else rows
-        for said in unusable.notes(len(kept), str(file)):
+        for said in [*separator.notes(file), *unusable.notes(len(kept), str(file))]:
             told.note(said)
-            told.unusable += unusable.named()
+        told.unusable += unusable.named()
     except RowError as error:
         raise DataError(f"dataset.root: {error}") from error
     by_split: dict[str, list[_Row]] = {row.split: [] for row in rows}

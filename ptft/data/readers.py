@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypedDict, TypeVar, cast
 from torch import Tensor
 
 from ptft.core import Batch, Spec
+from ptft.data.own import separator
 from ptft.data.own.text_record import Columns, TextRecord
 from ptft.data.records import JSON, RowError, cells_of, first_cells, records, text_rows
 from ptft.errors import ConfigError, DataError
@@ -117,9 +118,10 @@ def of_files(files: Iterable[Path], items_of: Callable[[Path], Iterable[T]]) -> 
     return found
 
 
-def of_rows(file: Path, item_of: Callable[[dict[str, Any], str], T]) -> list[T | Unreadable]:
+def of_rows(file: Path, item_of: Callable[[dict[str, Any], str], Any]) -> Items:
     """An item for each row of a table, made of its fields and of its file and line; Unreadable where that fails."""
-    found: list[T | Unreadable] = []
+    found = Items()
+    found.notes = separator.notes(file)
     try:
         for line, fields in records(file):
             where = f"{file}:{line}"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.data.files import json_values, nfc, read_file
-from ptft.data.own.separators import SEPARATED, SEPARATORS, after_separator
+from ptft.data.own.separator import SEPARATED, SEPARATORS, is_told, separator
 from ptft.data.own.text_record import Column, Columns, TextRecord
 from ptft.errors import DataError, unknown
 
@@ -244,12 +244,12 @@ def cells_of(file: Path) -> Iterator[tuple[int, list[str] | RowError]]:
         split = ((number, line.split("\t")) for number, line in enumerate(text.split("\n"), 1))
         yield from ((number, cells) for number, cells in split if cells != [""])
         return
-    reader, before = csv.reader(io.StringIO(after_separator(text, file)), strict=True), 0
+    reader, before = csv.reader(io.StringIO(text), strict=True, delimiter=separator(text)), 0
     while True:
         try:
             for cells in reader:
                 line, before = before + 1, reader.line_num
-                if cells:
+                if cells and (line > 1 or not is_told(text)):
                     yield line, cells
             return
         except csv.Error as error:

@@ -132,6 +132,10 @@ class DividedSource(GroupedSource):
         """What to call each example of one of the dataset's own splits."""
         return self.known_by(split) or [f"{split} {i}" for i in range(len(self.groups(split)))]
 
+    def shown(self, split: str) -> Mapping[str, Sequence[str]]:
+        """Columns of one of the dataset's own splits that show what each example is, where its name does not."""
+        return {}
+
     def identities(self, split: str) -> Tensor | None:
         """Long [N], a number for the content of each example of one of the dataset's own splits; None: not known."""
         return self.loaded(split).identities()

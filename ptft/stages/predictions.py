@@ -27,9 +27,15 @@ def check(cfg: Config) -> None:
 class Predictions:
     """The rows of one evaluation. Call it with each batch and its Step, then `columns`."""
 
-    def __init__(self, objective: Objective, examples: Examples, names: Callable[[], list[str]]) -> None:
-        """names: what to call the examples, asked once they were measured."""
-        self.objective, self.examples, self.names = objective, examples, names
+    def __init__(
+        self,
+        objective: Objective,
+        examples: Examples,
+        names: Callable[[], list[str]],
+        shown: Callable[[], dict[str, list[str]]],
+    ) -> None:
+        """names: what to call the examples, shown: columns that show what they are; asked once they were measured."""
+        self.objective, self.examples, self.names, self.shown = objective, examples, names, shown
         self.found: Columns = {}
 
     def __call__(self, batch: Batch, step: Step) -> None:
@@ -47,7 +53,9 @@ class Predictions:
         order = sorted(range(len(index)), key=index.__getitem__)
         if "item" not in columns:
             names = self.names()
-            columns = {"item": [names[i] for i in index], **columns}
+            each = {name: columns.pop(name) for name in list(columns) if name.startswith(EACH)}
+            more = {name: [values[i] for i in index] for name, values in self.shown().items()}
+            columns = {"item": [names[i] for i in index], **columns, **more, **each}
         rest = ("item", *(name for name in columns if name not in ("index", "item")))
         return {name: [columns[name][i] for i in order] for name in rest}
 
@@ -56,11 +64,12 @@ def gather(cfg: Config, objective: Objective, source: Source, split: str, exampl
     """What `evaluate` is to tell of each batch of a split; None where nothing is asked for."""
     if cfg.predictions == "none":
         return None
-    return Predictions(objective, examples, partial(membership.names, source, split, examples))
+    names = partial(membership.names, source, split, examples)
+    return Predictions(objective, examples, names, partial(membership.shown, source, split, examples))
 
 
 def write(cfg: Config, found: Predictions | None, folder: Path, split: str, out: Console, *, shown: bool) -> None:
-    """`predictions_SPLIT.csv` (or .parquet), and where it is `shown` the rows with the highest losses on the terminal.
+    """`predictions_SPLIT.csv` (or .parquet), and where it is `shown` the worst mistakes on the terminal.
 
     A disk that is full costs the rows and not the run.
     """
@@ -79,12 +88,25 @@ def write(cfg: Config, found: Predictions | None, folder: Path, split: str, out:
 
 def _show(columns: Columns, name: str, split: str, out: Console) -> None:
     losses = columns["loss"]
-    known = [i for i, loss in enumerate(losses) if loss is not None]
+    wrong = _mistakes(columns)
+    if not wrong:
+        out.say(f"no mistakes in {split}; all answers are in {name}")
+    known = [i for i in wrong if losses[i] is not None]
     worst = sorted(known, key=lambda i: -losses[i] if losses[i] == losses[i] else float("-inf"))[:MOST_WRONG]
     shown = [column for column in columns if not column.startswith(EACH)]
     rows = [[_short(cell(columns[column][i], 4)) for column in shown] for i in worst]
     if rows:
         out.table(f"most wrong in {split}, all in {name}", shown, rows)
+
+
+def _mistakes(columns: Columns) -> list[int]:
+    """The rows that are wrong; of numbers all that are not exact."""
+    if "exact_match" in columns:  # of several right answers the row has one
+        return [i for i, exact in enumerate(columns["exact_match"]) if not exact]
+    if "true" not in columns or "predicted" not in columns:
+        return list(range(len(columns["loss"])))
+    pairs = zip(columns["true"], columns["predicted"], strict=True)
+    return [i for i, (true, predicted) in enumerate(pairs) if true != predicted]
 
 
 def _short(text: str) -> str:

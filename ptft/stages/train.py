@@ -120,7 +120,8 @@ def _train(
         train = fit(t, loggers, lambda better: _save(r, folder, writer, better=better))
     skipped = {"train": r.execution.loader.skipped, "val": t.val.skipped if isinstance(t.val, Loader) else set()}
     if count := sum(map(len, skipped.values())):
-        out.say(f"{count} unreadable files were left out of the batches; split.csv names them", "yellow")
+        of = ", ".join(f"{len(lost)} of {split}" for split, lost in skipped.items() if lost)
+        out.say(f"{count} unreadable files were left out of the batches, {of}; split.csv names them", "yellow")
         membership.write(folder.path, r.inputs.source, r.inputs.splits, skipped)
     return train
 

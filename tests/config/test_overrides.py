@@ -126,3 +126,38 @@ def test_a_suggestion_reads_well():
     assert suggest("cnnn", ["cnn", "vit"]) == "; did you mean cnn?"
     assert suggest("resnet51", ["resnet18", "resnet50"]) == "; did you mean resnet50 or resnet18?"
     assert suggest("zzz", ["cnn"]) == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["Comment Text (EN)", "Größe", "#1 String", "Kommentar: lang", "it's", "50 % off", "a=b"]
+)
+@pytest.mark.parametrize("key", ["dataset.text", "+dataset.label", "dataset.group"])
+def test_a_name_of_a_column_needs_no_quotes(key, name):
+    assert Overrides.parse([quote(f"{key}={name}")]).typed == {key.lstrip("+"): name}
+    assert Overrides.parse([quote(f"{key}=[{name},Body]")]).typed == {key.lstrip("+"): [name, "Body"]}
+    swept = Overrides.parse([quote(f"{key}={name},Body (x)", multirun=True)])
+    assert [job.typed for job in swept.jobs()] == [{key.lstrip("+"): name}, {key.lstrip("+"): "Body (x)"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", 0),
+        ("null", None),
+        ("auto", "auto"),
+        ("[0,1]", [0, 1]),
+        ("'x (y)'", "x (y)"),
+        ('["a (b)","c"]', ["a (b)", "c"]),
+        ("Preis, netto", "Preis, netto"),
+        ("[[a,b],c]", [["a", "b"], "c"]),
+        ("{0: a, 1: b}", {0: "a", 1: "b"}),
+    ],
+)
+def test_what_was_read_of_a_column_is_read_as_before(text, value):
+    assert Overrides.parse([quote(f"dataset.text={text}")]).typed == {"dataset.text": value}
+
+
+def test_several_columns_are_a_sweep_as_before():
+    for text, multirun in (("a,b", False), ("a,b", True), ("choice(a,b)", False), ("[a,b],[c,d]", True)):
+        assert quote(f"dataset.text={text}", multirun=multirun) == f"dataset.text={text}"
+        assert Overrides.parse([quote(f"dataset.text={text}", multirun=multirun)]).swept == ["dataset.text"]

@@ -111,7 +111,8 @@ def test_what_lies_beside_folders_of_classes_and_files_of_other_kinds_are_told(t
     (tmp_path / "cat" / ".DS_Store").touch()
     source = ImageFolder(root=tmp_path)
     assert f"1 images lie in no folder of a class and are left out, the first: {tmp_path}/loose.png" in source.notes
-    said = f"3 files are no images by their suffix and are left out, the first: {tmp_path}/cat/photo.heic"
+    by_suffix = "(.heic 1, .mp4 1, .xml 1)"
+    said = f"3 files are no images by their suffix {by_suffix} and are left out, the first: {tmp_path}/cat/photo.heic"
     assert said in source.notes
     assert sum(len(source.split(split)) for split in ("train", "val", "test")) == 11
     flat = ImageFolder(root=tmp_path / "cat" / "..", split_seed=1)
@@ -120,8 +121,7 @@ def test_what_lies_beside_folders_of_classes_and_files_of_other_kinds_are_told(t
 
 def test_a_list_with_other_separators_and_one_made_on_windows(tmp_path):
     file = listed(tmp_path, *(row.replace(",", ";") for row in GOOD), header="path;label;split")
-    with pytest.raises(DataError, match=r"list\.csv:1: columns are separated by semicolons; save it with commas"):
-        ImageFolder(root=file)
+    assert "columns are separated by semicolons" in ImageFolder(root=file).notes
     pool(tmp_path / "in", 2)
     rows = [
         f"in\\{name}\\{i}.png,{name},{split}" for name in ("cat", "dog") for i, split in enumerate(("train", "val"))

@@ -179,9 +179,9 @@ def test_a_list_or_an_object_is_no_text_and_no_label(tmp_path, column, value):
 
 @pytest.mark.parametrize(("mark", "said"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
 @pytest.mark.parametrize("alone", [False, True])
-def test_other_separators_than_commas_are_named(tmp_path, mark, said, alone):
-    (tmp_path / "a.csv").write_text(f"\ufefftext{mark}label\nx{mark}pos\n", encoding="utf-8")
-    with pytest.raises(DataError, match=rf"a\.csv:1: columns are separated by {said}; save it with commas"):
+def test_separators_that_not_all_lines_have_are_named(tmp_path, mark, said, alone):
+    (tmp_path / "a.csv").write_text(f"\ufefftext{mark}label\nx{mark}pos\ny\nz\n", encoding="utf-8")
+    with pytest.raises(DataError, match=rf"a\.csv:1: columns are separated by {said}, though not in all lines"):
         texts(tmp_path / "a.csv", Columns(("text",), None if alone else "label", alone=alone))
 
 

@@ -51,7 +51,7 @@ def test_a_training_and_an_evaluation_write_the_same_rows_which_add_up_to_the_me
     done = ptft("stage=evaluate", f"ckpt={pretrained}", "precision=fp32", "hydra.run.dir=again")
     assert done.code == 0, done.text
     assert [row["item"] for row in read(Path("again/predictions_test.csv"))] == named("test", pretrained)
-    worst = sorted(rows, key=lambda row: -float(row["loss"]))[:5]
+    worst = sorted(rows, key=lambda row: (row["true"] == row["predicted"], -float(row["loss"])))[:5]
     _, _, shown = done.out.partition("most wrong in test, all in predictions_test.csv")
     assert [line.split()[1] for line in shown.splitlines()[2:7]] == [row["item"].split()[1] for row in worst]
     assert "p_0" not in done.out
@@ -118,7 +118,8 @@ def test_of_many_classes_the_likeliest_have_columns(ptft):
     trained(ptft, *TEXT, "dataset=table", "dataset.root=data", "dataset.target=class")
     (row, *_) = read(Path("run/predictions_val.csv"))
     likeliest = [f"{name}_{k}" for k in range(2, 6) for name in ("predicted", "probability")]
-    assert list(row) == ["item", "true", "predicted", "probability", *likeliest, "loss"]
+    assert list(row) == ["item", "true", "predicted", "probability", *likeliest, "loss", "text"]
+    assert row["text"] == "word0 again"
     assert float(row["probability"]) >= float(row["probability_2"]) >= float(row["probability_5"])
 
 
@@ -158,3 +159,42 @@ def test_a_continued_run_of_an_earlier_version_has_the_default(ptft):
     done = ptft("resume=run", "train.steps=5")
     assert done.code == 0, done.text
     assert Path("run/predictions_test.csv").is_file()
+
+
+def test_texts_are_shown_beside_their_answers_and_only_mistakes_are_called_wrong(ptft):
+    lines = [f"good or {i} bad,{'ab'[i % 2]}" for i in range(20)]
+    Path("data").mkdir()
+    for split in ("train", "dev"):
+        Path(f"data/{split}.csv").write_text("\n".join(["Kommentar (DE),label", *lines]) + "\n")
+    typed = ("dataset=table", "dataset.root=data", "dataset.text=Kommentar (DE)", "dataset.label=label")
+    trained(ptft, *TEXT, "objective=classify", *typed)
+    rows = read(Path("run/predictions_val.csv"))
+    assert list(rows[0]) == ["item", "true", "predicted", "probability", "loss", "text", "p_a", "p_b"]
+    assert [row["text"] for row in rows] == [f"good or {i} bad" for i in range(20)]
+    wrong = [row for row in rows if row["true"] != row["predicted"]]
+    assert 0 < len(wrong) < 20
+    right = [row["item"] for row in rows if row["true"] == row["predicted"]]
+    for kept, said in ((wrong, True), (right, False)):
+        names = {row["item"] for row in kept} if said else set(kept)
+        chosen = ["Kommentar (DE),label", *(lines[int(name.split(":")[1]) - 2] for name in sorted(names))]
+        Path("some.csv").write_text("\n".join(chosen) + "\n")
+        done = ptft("stage=evaluate", "ckpt=run", "dataset.root=some.csv", "split_overlap=allow")
+        assert done.code == 0, done.text
+        assert ("most wrong in test" in done.out) == said
+        assert ("no mistakes in test; all answers are in predictions_test.csv" in done.out) != said
+        assert not said or "good or" in done.out.partition("most wrong")[2]
+
+
+def test_pairs_and_tagged_words_are_shown_too(ptft):
+    Path("pairs").mkdir()
+    for split in ("train", "dev"):
+        rows = [f"one {i},two {i},{'ab'[i % 2]}" for i in range(6)]
+        Path(f"pairs/{split}.csv").write_text("\n".join(["s,t,label", *rows]) + "\n")
+    typed = ("dataset=table", "dataset.root=pairs", "dataset.text=[s,t]", "dataset.label=label")
+    trained(ptft, *TEXT, "objective=classify", *typed)
+    (row, *_) = read(Path("run/predictions_val.csv"))
+    assert (row["text"], row["text_2"]) == ("one 0", "two 0")
+    conll.sample(Path("words"))
+    trained(ptft, *TEXT, "objective=tag", "dataset=conll", "dataset.root=words", run="tags")
+    (row, *_) = read(Path("tags/predictions_val.csv"))
+    assert len(row["text"].split()) == len(row["true"].split())

@@ -16,6 +16,7 @@ from ptft.data.audio.examples import Targets
 from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
 from ptft.data.files import nfc
 from ptft.data.labels import unlabelled
+from ptft.data.own import separator
 from ptft.data.own.grouping import Grouping
 from ptft.data.own.unusable import Unusable
 from ptft.data.records import RowError, records, text_of
@@ -75,9 +76,9 @@ class AudioManifest(AudioSource):
         rows = [row._replace(split=own_name(row.split, (self.train, self.val, self.test))) for row in rows]
         self.rows: dict[str, list[Utterance]] = {row.split: [] for row in rows}
         rows = self._labelled(rows, column, unusable)
-        for said in unusable.notes(len(rows), str(self.root)):
+        for said in [*separator.notes(self.root), *unusable.notes(len(rows), str(self.root))]:
             self.note(said)
-            self.unusable += unusable.named()
+        self.unusable += unusable.named()
         if not rows:
             raise DataError(f"dataset.root={self.root}: lists no recordings; {EXPECTED}")
         self.units = units if column == "text" else None

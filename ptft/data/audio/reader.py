@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from torch import Tensor
 from ptft.core import Batch, Spec
 from ptft.data import files, records
 from ptft.data.audio.clips import Clip, Span, clip_of, shown
+from ptft.data.own import foreign
 from ptft.data.ragged import pad
 from ptft.data.readers import Unreadable, of_rows
 from ptft.errors import ConfigError, DataError
@@ -55,7 +58,7 @@ def items(path: str, spec: Spec) -> Sequence[Path | Clip | Unreadable]:
     """As `find`; of a table (path, and perhaps start and end) the recordings that it lists."""
     file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
-        return find(path)
+        return foreign.items(path, SUFFIXES, "recordings")
     return of_rows(file, lambda fields, where: clip_of(file.parent, fields, where))
 
 
@@ -83,6 +86,15 @@ def info(path: Path | str) -> tuple[int, int]:
     except (OSError, RuntimeError) as error:
         raise DataError(_unreadable(path, error)) from error
     return samples, int(header.samplerate)
+
+
+def rates(paths: Sequence[Path]) -> Counter[int]:
+    """How many of the recordings have which samples a second; those that can't be read do not count."""
+    found: Counter[int] = Counter()
+    for path in paths:
+        with suppress(OSError, RuntimeError):
+            found[int(_soundfile().info(str(path)).samplerate)] += 1
+    return found
 
 
 def read(path: Path | str | Clip, spec: Spec, span: Span | None = None) -> Tensor:

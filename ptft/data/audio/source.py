@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.clips import Clip, Span, shown
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
+from ptft.data.own.contents import contents
 from ptft.data.own.keys import Shared
 from ptft.data.own.listing import Media
 from ptft.data.source import DividedSource
@@ -32,6 +33,8 @@ RECORDINGS = Media("recordings", "recording.wav", audio_reader.SUFFIXES)
 
 ROUNDED = 0.1
 """Seconds by which a part may end behind its recording's end, as lists round."""
+LOOKED_AT = 1000
+"""At most about so many files, evenly spread, are asked for their rate beforehand."""
 
 
 class RecordingKeys(Shared, total=False):
@@ -107,6 +110,9 @@ class FileRecordings(OnDemandRecordings):
             for content, span in zip(found, self.spans, strict=True)
         )
 
+    def contents(self, rows: Tensor) -> Tensor:
+        return contents((self.paths[i], self.spans[i]) for i in rows.tolist())
+
     def known_by(self) -> list[str]:
         names = [files.relative(path, self.root) for path in self.paths]
         pairs = zip(names, self.spans, strict=True)
@@ -134,6 +140,7 @@ class AudioSource(DividedSource):
     def __init__(self, *, rate: int | None = None, seconds: float | None = None, **shared: Unpack[Shared]) -> None:
         super().__init__(**shared)
         self.rate, self.seconds = rate, seconds
+        self._rates: Mapping[int, int] = {}
 
     def describe(
         self,
@@ -162,14 +169,20 @@ class AudioSource(DividedSource):
             self.spec = Spec("audio", {**shape, "units": units, **cut}, "transcript", kept)
 
     def own_rate(self, paths: Sequence[Path]) -> int:
-        """Samples a second of the first recording that can be read."""
+        """Samples a second of the first recording that can be read; `_rates` counts those that are looked at."""
+        own: int | None = None
         for path in paths:
             try:
-                return audio_reader.info(path)[1]
+                own = audio_reader.info(path)[1]
+                break
             except DataError as error:
                 if self.on_error != "skip":
                     raise DataError(f"{error}; dataset.on_error=skip leaves such files out") from error
-        raise DataError(f"{self._where()}: none of {len(paths)} files is readable as a recording")
+        if own is None:
+            raise DataError(f"{self._where()}: none of {len(paths)} files is readable as a recording")
+        files_of = list(dict.fromkeys(paths))
+        self._rates = audio_reader.rates(files_of[:: -(-len(files_of) // LOOKED_AT)])
+        return own
 
     def note_scaling(self, paths: Sequence[Path]) -> None:
         """Say it where one of some recordings is beyond the usual amplitudes."""
@@ -201,11 +214,18 @@ class AudioSource(DividedSource):
                 raise ConfigError(f"dataset.{key}={value}: transcripts have no classes; leave it null")
 
     def _choose_rate(self, own: int) -> int:
-        if self.rate is not None or self.like is None:
-            return self.rate if self.rate is not None else own
-        rate = int(self.like.shape["rate"])
-        if rate != own:
-            self.note(f"recordings are resampled to {rate:,} Hz, as in the checkpoint; dataset.rate=… changes it")
+        """The typed one, else the checkpoint's, else the dataset's own; what is resampled is told if none is typed."""
+        if self.rate is not None:
+            return self.rate
+        rate, whose = own, "that of the first"
+        if self.like is not None:
+            rate, whose = int(self.like.shape["rate"]), "as in the checkpoint"
+        if len(self._rates) > 1:
+            found = ", ".join(f"{each:,} Hz: {count:,}" for each, count in sorted(self._rates.items()))
+            said = f"recordings have different rates ({found}); all are resampled to {rate:,} Hz, {whose}"
+            self.note(f"{said}; dataset.rate=… changes it")
+        elif rate != own:
+            self.note(f"recordings are resampled to {rate:,} Hz, {whose}; dataset.rate=… changes it")
         return rate
 
     def _choose_seconds(self) -> float | None:

@@ -20,10 +20,11 @@ from ptft.data.folders import list_all
 from ptft.data.image import reader as image_reader
 from ptft.data.image.source import NO_CLASS, ImageSource, Keys, pair
 from ptft.data.own.by_name import list_by_name
+from ptft.data.own.contents import contents
 from ptft.data.own.filename_pattern import Pattern
 from ptft.data.own.listing import Listing, Media
 from ptft.data.stratify import numbers
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, shortened
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -96,6 +97,9 @@ class FileExamples(OnDemandExamples):
     def _identities(self) -> Tensor | None:
         found = files.identities(self.paths)
         return None if found is None else numbers(found)
+
+    def contents(self, rows: Tensor) -> Tensor:
+        return contents((self.paths[i], None) for i in rows.tolist())
 
     def known_by(self) -> list[str]:
         return [files.relative(path, self.root) for path in self.paths]
@@ -194,14 +198,11 @@ class ImageFolder(ImageSource):
         present, known = set(listing.classes), set(self.own_classes)
         if self.classes is not None:
             return listing.at([i for i, name in enumerate(listing.names) if name in known])
-        differences = f"only in {split}: {_names(present - known)}; only in {self.train}: {_names(known - present)}"
-        if present - known:
+        if strange := sorted(present - known):
             raise DataError(
-                f"dataset.root={self.root}: {split} has other classes than {self.train}: {differences}; "
-                "dataset.classes keeps some"
+                f"dataset.root={self.root}: {split} has other classes than {self.train}: no example of "
+                f"{shortened(strange, 10)} is in {self.train}; dataset.classes keeps some"
             )
-        if known - present and present:
-            self.note(f"{split} has not all the classes: {differences}")
         return listing
 
     def _shared_size(self, paths: list[Path]) -> tuple[Path | None, tuple[int, int]]:
@@ -236,11 +237,6 @@ class ImageFolder(ImageSource):
 
 def _named(error: DataError, index: int) -> DataError:
     return DataError(f"{error} (sample {index}); dataset.on_error=skip leaves such files out")
-
-
-def _names(classes: set[str], most: int = 10) -> str:
-    listed = ", ".join(sorted(classes)[:most]) + (f" and {len(classes) - most} more" if len(classes) > most else "")
-    return listed or "none"
 
 
 def sample(root: Path, count: int = 12) -> None:

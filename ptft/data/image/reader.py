@@ -3,7 +3,6 @@
 `Spec.shape` is `{"size": [H, W], "channels": 1 or 3, "fit": "crop" | "stretch" | "none"}`, and perhaps `crop_pct`, the
 share of each side in the middle that is kept, and `interpolation`. Transparent pixels become white, deeper values are
 scaled to 8 bit, EXIF orientation is applied.
-
 16-bit integers count by the bits that an image uses: 8, 12 or 16. Floats are 0 to 1. Floats beyond, and integers of 32
 bits, have no range of their own, so they are scaled from the image's least value to its largest.
 """
@@ -26,6 +25,7 @@ from torch.nn import functional
 from ptft.core import Batch, Spec
 from ptft.data import files, records
 from ptft.data.folders import listed_path
+from ptft.data.own import foreign
 from ptft.data.readers import Unreadable, of_rows
 from ptft.errors import ConfigError, DataError, first_line
 
@@ -60,7 +60,7 @@ class SizeError(DataError):
 
 
 def find(path: Path | str) -> list[Path]:
-    """The images at `path` (a file, a folder with everything below it, or a glob), sorted; as `files.find`."""
+    """The images at `path`, as `files.find`."""
     return files.find(path, SUFFIXES)
 
 
@@ -68,7 +68,7 @@ def items(path: str, spec: Spec) -> list[Path | Unreadable]:
     """As `find`; of a table with a column `path` the images that it lists."""
     file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
-        return list(find(path))
+        return foreign.items(path, SUFFIXES, "images")
     return of_rows(file, lambda fields, where: listed_path(file.parent, fields, where))
 
 

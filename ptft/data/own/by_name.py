@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ptft.data import files
 from ptft.data.files import nfc
+from ptft.data.own import foreign
 from ptft.data.own.filename_pattern import Pattern, Rule
 from ptft.data.own.listing import Listing, Media, Told, divided, refused
 from ptft.data.own.unusable import Unusable
@@ -29,9 +30,12 @@ def list_by_name(
             lacks = "dataset.pattern, which names the fields" if pattern is None else "{label} in dataset.pattern"
             raise ConfigError(f"dataset.{name}_rule={rules[name]}: needs {lacks}")
         return None
-    paths = files.find(root, media.suffixes)
+    others: list[Path] = []
+    paths = files.find(root, media.suffixes, others)
     if not paths:
-        raise refused(root, f"holds no {media.noun}" if root.exists() else "does not exist", media)
+        none = f"holds no {media.noun}{foreign.instead(others, media.noun)}"
+        raise refused(root, none if root.exists() else "does not exist", media)
+    foreign.tell(told, others, media.noun, root)
     read = _read(told, pattern, paths, str(root))
     if any(rules.values()):
         return {split: _grouped(told, found, root) for split, found in _by_rules(pattern, read, rules).items()}

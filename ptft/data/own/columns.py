@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ptft.data.files import nfc
 from ptft.data.labels import number
-from ptft.data.own.separators import check_separator
+from ptft.data.own.separator import SEPARATED, SEPARATORS
 from ptft.data.own.text_record import Column
 from ptft.data.records import JSON, RowError, cells_of, objects_of, text_of
 from ptft.errors import DataError
@@ -86,7 +86,6 @@ def _columns(file: Path, typed: Sequence[Column], header: bool | None) -> Mappin
     if file.suffix.lower() in JSON:
         return _of_objects(file)
     rows = [cells for _, cells in islice(cells_of(file), ROWS) if not isinstance(cells, RowError)]
-    check_separator(file, rows)
     if not rows or any(isinstance(name, int) for name in typed):
         return {} if not rows else dict(enumerate(_values(rows[1 if header else 0 :], len(rows[0]))))
     names = [nfc(cell.strip()) for cell in rows[0]]
@@ -160,6 +159,8 @@ def _asked(
         for key in missing
     )
     names = list(columns)
+    if len(names) == 1 and (apart := next((noun for mark, noun in SEPARATORS.items() if mark in str(names[0])), "")):
+        return f"{file}:1: {SEPARATED.format(apart)}"
     first = text if text != AUTO else (texts or [name for name in names if name != label] or names)[0]
     left = [name for name in names if name != first]
     second = label if label != AUTO else next(iter([name for name in labels if name != first] or left), None)

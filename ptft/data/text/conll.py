@@ -102,6 +102,12 @@ class Conll(TextSource):
         pairs = zip(self.sentences[split], self.pieces[split], strict=True)
         return [f"{sentence.file.name}:{sentence.lines[0]}" for sentence, pieces in pairs for _ in range(pieces)]
 
+    def shown(self, split: str) -> dict[str, list[str]]:
+        """The words of the sentence, also beside its pieces."""
+        self.loaded(split)
+        pairs = zip(self.sentences[split], self.pieces[split], strict=True)
+        return {"text": [" ".join(sentence.words) for sentence, pieces in pairs for _ in range(pieces)]}
+
     def known_by(self, split: str) -> list[str]:
         """Of the pieces that sentences are cut into: that of their sentence, so that they stay together."""
         self.loaded(split)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ptft.core import Examples
 from ptft.data.labels import MANY, NO_LABEL, fraction_among, number
+from ptft.data.own import separator
 from ptft.data.own.text_record import Columns, TextRecord
 from ptft.data.own.unusable import Unusable
 from ptft.data.records import RowError, first_cells, read_texts
@@ -36,6 +37,7 @@ class RowTexts(TextSource):
 
     has_groups = True
     columns: Columns
+    _decimal_comma = False  # whether "0,5" may be a number, as where semicolons separate
     files: Mapping[str, Sequence[Path]]
 
     @abstractmethod
@@ -55,7 +57,7 @@ class RowTexts(TextSource):
         if target is None and (example := fraction_among(names)) is not None:
             said = f"{leading} has {len(names)} labels that are all numbers, e.g. {example}"
             regress = "dataset.target=number objective=regress predicts the number"
-            regress += ", once it is written with a point" * ("," in example)
+            regress += ", once it is written with a point" * ("," in example and not self._decimal_comma)
             if len(names) > MANY:
                 raise ConfigError(f"dataset.target: {said}; {regress}, dataset.target=class makes them classes")
             self.note(f"{said}, and each is a class; {regress}")
@@ -85,8 +87,9 @@ class RowTexts(TextSource):
         """The rows of the files of a split; the labels of a split that is not trained on may be missing."""
         unlabelled = split not in (self.train, "")
         rows = [row for file in files for row in read_texts(file, self.columns, unusable, unlabelled=unlabelled)]
-        for sentence in parts_said({split: files}):
+        for sentence in [*parts_said({split: files}), *(said for file in files for said in separator.notes(file))]:
             self.note(sentence)
+        self._decimal_comma = self._decimal_comma or any(separator.of_file(file) == ";" for file in files)
         return rows
 
     def say_headers(self, files: Mapping[str, Sequence[Path]]) -> None:
@@ -111,6 +114,12 @@ class RowTexts(TextSource):
     def names(self, split: str) -> list[str]:
         above = "" if self.root is None else f"{self.root if self.root.is_dir() else self.root.parent}{os.sep}"
         return [row.where.removeprefix(above) for row in self.rows(split)]
+
+    def shown(self, split: str) -> dict[str, list[str]]:
+        """The text, and the second one of a pair."""
+        rows = self.rows(split)
+        numbers = range(len(self.columns.text) if rows else 0)
+        return {"text" if not n else f"text_{n + 1}": [row.texts[n] for row in rows] for n in numbers}
 
     def known_by(self, split: str) -> list[str]:
         return text_keys(self.rows(split))
@@ -153,13 +162,9 @@ class RowTexts(TextSource):
 
     def _labels(self, rows: list[TextRecord], split: str) -> Tensor:
         if self.target == "number":
-            return torch.tensor([_number(row) for row in rows], dtype=torch.float32)
+            return torch.tensor([_number(row, self._decimal_comma) for row in rows], dtype=torch.float32)
         names = [str(row.label) for row in rows]
-        labels = self.to_labels(names, lambda i: f"{rows[i].where}: {split}")
-        found = set(names)
-        if absent := [name for name in self.own_classes if name not in found]:
-            self.note(f"{split} has not all the classes; only in {self.train}: {', '.join(absent[:8])}")
-        return labels
+        return self.to_labels(names, lambda i: f"{rows[i].where}: {split}")
 
 
 def text_keys(rows: Iterable[TextRecord]) -> list[str]:
@@ -167,8 +172,9 @@ def text_keys(rows: Iterable[TextRecord]) -> list[str]:
     return ["\0".join(row.texts) for row in rows]
 
 
-def _number(row: TextRecord) -> float:
-    value = number(str(row.label))
+def _number(row: TextRecord, comma: bool) -> float:
+    """comma: whether one may stand in place of the point."""
+    value = number(str(row.label).replace(",", ".") if comma else str(row.label))
     if value is None:
         point = "; a number is written with a point" if "," in str(row.label) else ""
         raise DataError(f"{row.where}: the label {row.label!r} is no number{point}")

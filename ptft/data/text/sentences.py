@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ptft.core import Batch, Spec
+from ptft.data.own import separator
 from ptft.data.own.text_record import Columns
 from ptft.data.ragged import Ragged
 from ptft.data.readers import Items, Unreadable, of_files, text_fields, with_fields
@@ -49,7 +50,8 @@ def items(path: str, spec: Spec) -> Items:
     files = text_reader.text_files(path, text_reader.SUFFIXES | SUFFIXES)
     notes: list[str] = []
     found = Items(of_files(files, lambda file: _of_file(file, columns, notes)))
-    found.notes = (*filter(None, (_header_said(file, columns) for file in files)), *notes)
+    apart = dict.fromkeys(said for file in files for said in separator.notes(file) if file.suffix.lower() in SUFFIXES)
+    found.notes = (*apart, *filter(None, (_header_said(file, columns) for file in files)), *notes)
     return found
 
 

@@ -223,3 +223,22 @@ def test_classes_of_val_alone_are_left_out_where_some_are_kept(tmp_path):
     with pytest.raises(DataError, match="val has the class 'new', which train has not"):
         AudioFolder(root=tmp_path).split("val")
     assert len(AudioFolder(root=tmp_path, classes=["low", "high"]).split("val")) == 12
+
+
+@pytest.mark.parametrize("source_of", [AudioFolder, AudioManifest])
+def test_recordings_of_different_rates_are_counted_and_the_rate_that_is_taken_is_told(tmp_path, source_of):
+    lines = ["path,label,split"]
+    for i, rate in enumerate((16_000, 8_000, 8_000, 44_100)):
+        audio_reader.write(tmp_path / f"{i}.wav", torch.zeros(rate // 10, dtype=torch.int16), rate)
+        lines.append(f"{i}.wav,{'ab'[i % 2]},train")
+    (tmp_path / "broken.wav").write_bytes(b"junk")
+    (tmp_path / "list.csv").write_text("\n".join([*lines, "broken.wav,a,train"]))
+    typed = {"root": tmp_path / "list.csv", "val": None, "on_error": "skip"}
+    source = source_of(**typed)
+    found = "(8,000 Hz: 2, 16,000 Hz: 1, 44,100 Hz: 1)"
+    said = f"recordings have different rates {found}; all are resampled to 16,000 Hz, that of the first"
+    assert f"{said}; dataset.rate=… changes it" in source.notes
+    assert source.spec.shape["rate"] == 16_000
+    assert not any("rates" in note for note in source_of(rate=8_000, **typed).notes)
+    like = source_of(rate=8_000, **typed).spec
+    assert any("resampled to 8,000 Hz, as in the checkpoint" in note for note in source_of(like=like, **typed).notes)

@@ -1,0 +1,121 @@
+"""What is said of a dataset's splits beforehand: classes without an example, few examples, and copies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from ptft.builders import membership
+from ptft.core import Examples, Source, Spec
+from ptft.data.source import DividedSource, Part
+from ptft.errors import shortened
+
+COMPARED = 2000
+"""So many files that seem to be there twice are compared as a whole; more of them are no chance."""
+FEW = 20
+"""A split that ptft chose is called small where it has fewer examples."""
+
+
+def notes(source: Source, splits: Mapping[str, Examples]) -> list[str]:
+    """Sentences about the splits that are read, by "train", "val" and "test"; copies where they are trained on."""
+    found = list(_absent(source.spec, splits))
+    if isinstance(source, DividedSource):
+        found += _few(source, splits)
+        if "train" in splits:
+            found += _copies(source, list(splits))
+    return found
+
+
+def _absent(spec: Spec, splits: Mapping[str, Examples]) -> Iterator[str]:
+    for split, examples in splits.items():
+        if spec.target == "class" and examples.labels is not None:
+            counts = examples.labels.bincount(minlength=len(spec.classes)).tolist()
+            absent = [name for name, count in zip(spec.classes, counts, strict=True) if not count]
+            if absent:
+                yield f"no example of {shortened(absent, 8)} is in {split}"
+
+
+def _few(source: DividedSource, splits: Mapping[str, Examples]) -> Iterator[str]:
+    for split, examples in splits.items():
+        count = len(examples)
+        if source.drawn and split != "train" and 0 < count < FEW:
+            worth = f"; one of them is {100 / count:.0f} points of accuracy" if source.spec.target == "class" else ""
+            yield f"{split} has only {count} of the {source.noun}, too few to measure well{worth}"
+
+
+def _copies(source: DividedSource, splits: list[str]) -> Iterator[str]:
+    """Of contents that stand in train and in what is measured, and under several classes."""
+    known = {split: found for split in splits if (found := membership.identities(source, split)) is not None}
+    parts = {split: part for split in known if (part := source.part(split)) is not None}
+    known = _exact(source, known, parts)
+    for split in [split for split in known if split != "train" and "train" in known]:
+        both = torch.isin(known[split], known["train"]).nonzero().flatten()
+        if len(both):
+            first = int(both[0])
+            twin = int((known["train"] == known[split][first]).nonzero()[0])
+            pair = f"{_name(source, parts[split], first)} and {_name(source, parts['train'], twin)}"
+            yield (
+                f"{len(both):,} of {len(known[split]):,} {split} {source.noun} are in train too, e.g. {pair}; copies "
+                "make what is measured too good"
+            )
+    if source.spec.target == "class" and known:
+        yield from _disputed(source, known, parts)
+
+
+def _exact(source: DividedSource, known: dict[str, Tensor], parts: Mapping[str, Part]) -> dict[str, Tensor]:
+    """The identities, of what seems to be there twice by all that it holds: pieces of large files may be alike."""
+    if not known:
+        return known
+    ends = list(accumulate(map(len, known.values())))
+    again = _twice(torch.cat(list(known.values()))).tensor_split(ends[:-1])
+    twice = dict(zip(known, again, strict=True))
+    if sum(int(rows.sum()) for rows in twice.values()) > COMPARED:
+        return known
+    found = {split: values.clone() for split, values in known.items()}
+    for split, alike in twice.items():
+        if bool(alike.any()):
+            whole = source.loaded(parts[split].split).contents(parts[split].rows[alike])
+            if whole is not None:
+                found[split][alike] = whole
+    return found
+
+
+def _twice(numbers: Tensor) -> Tensor:
+    """Bool [N], which of the numbers (long [N]) are there more than once."""
+    order = numbers.argsort()
+    same = numbers[order][1:] == numbers[order][:-1]
+    edge = torch.zeros(1, dtype=torch.bool)
+    found = torch.empty(len(numbers), dtype=torch.bool)
+    found[order] = torch.cat([edge, same]) | torch.cat([same, edge])
+    return found
+
+
+def _disputed(source: DividedSource, known: Mapping[str, Tensor], parts: Mapping[str, Part]) -> Iterator[str]:
+    contents = torch.cat(list(known.values()))
+    labels = torch.cat([parts[split].labels for split in known])
+    order = contents.argsort(stable=True)
+    contents, labels = contents[order], labels[order]
+    differs = (contents[1:] == contents[:-1]) & (labels[1:] != labels[:-1])
+    if not bool(differs.any()):
+        return
+    disputed = contents[1:][differs]
+    count = 1 + int((disputed[1:] != disputed[:-1]).sum())
+    place = int(differs.nonzero()[0])
+    first, second = (_called(source, list(parts.values()), int(order[at])) for at in (place, place + 1))
+    yield f"{count:,} of the {source.noun} are there under two classes, e.g. {first} and {second}"
+
+
+def _called(source: DividedSource, parts: Sequence[Part], index: int) -> str:
+    """The name and the class of the example that is number `index` of all parts one after the other."""
+    for part in parts:
+        if index < len(part.rows):
+            return f"{_name(source, part, index)} ({source.spec.classes[int(part.labels[index])]})"
+        index -= len(part.rows)
+    raise AssertionError("there are fewer examples")
+
+
+def _name(source: DividedSource, part: Part, index: int) -> str:
+    return source.names(part.split)[int(part.rows[index])]

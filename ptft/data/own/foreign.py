@@ -1,0 +1,96 @@
+"""Files that lie among others and have another suffix: what is said of them, and which hold data all the same."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from ptft.data import files
+from ptft.data.readers import Items
+
+
+class Kind(NamedTuple):
+    """Suffixes of data that can't be read, and what to do about it."""
+
+    suffixes: frozenset[str]
+    remedy: str
+
+
+KINDS = {
+    "images": Kind(
+        frozenset(
+            {".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf"}
+            | {".rw2", ".raf", ".psd", ".tga"}
+        ),
+        "save them as JPEG",
+    ),
+    "recordings": Kind(
+        frozenset({".m4a", ".aac", ".wma", ".mp4", ".m4b", ".amr", ".3gp", ".ac3", ".ape", ".mka", ".webm", ".mov"}),
+        "save them as WAV or FLAC",
+    ),
+}
+"""By what they are called in messages."""
+
+
+class Told(Protocol):
+    """Who is told, and which files are named in `split.csv` as left out."""
+
+    unusable: list[tuple[str, str]]
+
+    def note(self, sentence: str) -> None: ...
+
+
+def is_data(name: str, noun: str) -> bool:
+    """Whether a file of this name holds data of a kind that can't be read."""
+    return files.counts(name, KINDS[noun].suffixes)
+
+
+def is_one(path: Path, suffixes: frozenset[str], noun: str) -> bool:
+    """Whether a path is a file of data, of a kind that can be read, with one of `suffixes`, or that can't."""
+    return (files.counts(path.name, suffixes) or is_data(path.name, noun)) and path.is_file()
+
+
+def notes(paths: Iterable[Path], noun: str) -> list[str]:
+    """What to say of files of other suffixes that are left out, and once more of those that are data."""
+    every, kind = sorted(paths), KINDS[noun]
+    if not every:
+        return []
+    data = [path for path in every if is_data(path.name, noun)]
+    said = [f"{len(every):,} files are no {noun} by their suffix ({by_suffix(every)}) and are left out"]
+    said[0] += f", the first: {every[0]}"
+    if data:
+        said.append(f"{len(data):,} {noun} of a kind that can't be read ({by_suffix(data)}) are left out")
+        said[1] += f", the first: {data[0]}; {kind.remedy}"
+    return said
+
+
+def by_suffix(paths: Iterable[Path]) -> str:
+    """How many files have which suffix: ".heic 3, .db 1"."""
+    counts = Counter(os.path.splitext(path.name)[1].lower() or "none" for path in paths).most_common()
+    listed = ", ".join(f"{suffix} {count:,}" for suffix, count in counts[:6])
+    return listed + (f", … {len(counts) - 6} more" if len(counts) > 6 else "")
+
+
+def tell(told: Told, paths: Sequence[Path], noun: str, root: Path) -> None:
+    """Note them, and list those that are data as left out."""
+    for sentence in notes(paths, noun):
+        told.note(sentence)
+    data = sorted(path for path in paths if is_data(path.name, noun))
+    told.unusable += [(files.relative(path, root), f"is a {path.suffix.lower()} file") for path in data]
+
+
+def instead(paths: Iterable[Path], noun: str) -> str:
+    """The end of a message that there are no files of a kind: what there is that holds data all the same."""
+    data = [path for path in paths if is_data(path.name, noun)]
+    return f" that can be read, but {by_suffix(data)}: {KINDS[noun].remedy}" if data else ""
+
+
+def items(path: Path | str, suffixes: frozenset[str], noun: str) -> Items:
+    """As `files.find`, with notes of what is left out."""
+    others: list[Path] = []
+    found = Items(files.find(path, suffixes, others))
+    found.notes = tuple(notes(others, noun))
+    return found
