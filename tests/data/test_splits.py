@@ -16,6 +16,7 @@ class Heard:
     """Who is told what happens to files."""
 
     on_error, divide_by, drawn = "raise", "order", False
+    val, test = "val", "test"
 
     def __init__(self, train="train", whole=False):
         self.notes, self.train, self.whole, self.unusable = [], train, whole, []
