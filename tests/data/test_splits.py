@@ -17,6 +17,7 @@ class Heard:
     """Who is told what happens to files."""
 
     on_error, divide_by, drawn, grouping = "raise", "order", False, None
+    val, test = "val", "test"
 
     def __init__(self, train="train", whole=False):
         self.notes, self.train, self.whole, self.unusable = [], train, whole, []
@@ -125,7 +126,7 @@ def test_folders_in_folders_are_classes_where_none_is_called_a_split(tmp_path):
 def test_folders_in_folders_are_splits_where_they_are_called_so(tmp_path, names):
     fill(tmp_path, *(f"{split}/{kind}/deep/{i}.jpg" for split in names for kind in ("a", "b") for i in range(2)))
     found, notes = listed(tmp_path)
-    assert set(found) == set(names)
+    assert set(found) == {name.lower() for name in names}
     assert {label for part in found.values() for _, label in part} == {"a", "b"}
     assert notes == []
 
