@@ -20,7 +20,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 READ_LATE = {"PTFT_CACHE", "PTFT_DATA", "TORCH_HOME", "PYTEST_CURRENT_TEST", "KILL_AT", "TERM", "COLUMNS", "NO_COLOR"}
-READ_LATE |= {name for scheme in ("HTTP", "HTTPS", "NO") for name in (f"{scheme}_PROXY", f"{scheme}_PROXY".lower())}
 """Variables that nothing reads while it is imported: a fork may have others than its server."""
 GIVEN = {"stdin", "stdout", "stderr", "text", "cwd", "env"}
 """Options of Popen that a fork can have."""
