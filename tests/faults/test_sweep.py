@@ -33,7 +33,7 @@ def progress(checkpoint):
 def test_row_52_a_sweep_that_was_cut_goes_on_where_it_is_started_again(ptft, tmp_path):
     """The second of three is killed in its training; the first is not repeated, the second ends as if nothing was."""
     long = (*TINY, "train.every.save=20", "train.every.evaluate=1000", "train.layout=contiguous", "precision=fp32")
-    sweep = ("-m", *long, "train.steps=30,600,31")
+    sweep = ("-m", *long, "train.steps=30,300,31")
     folder = tmp_path / "all"
     typed = command(*sweep, "hydra.sweep.dir=all")
     said = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
@@ -49,13 +49,13 @@ def test_row_52_a_sweep_that_was_cut_goes_on_where_it_is_started_again(ptft, tmp
     with (folder / "results.csv").open(newline="") as file:
         jobs = list(csv.DictReader(file))
     assert [job["status"] for job in jobs] == ["finished", "interrupted", "not started"]
-    assert [job["train.steps"] for job in jobs] == ["30", "600", "31"]
+    assert [job["train.steps"] for job in jobs] == ["30", "300", "31"]
     assert [status(folder / str(n))["status"] for n in (0, 1)] == ["finished", "interrupted"]
     assert not (folder / "2").exists()
     cut = progress(last)["step"]
-    assert 0 < cut < 600
+    assert 0 < cut < 300
     before = contents(folder / "0")
-    refused(ptft(*sweep[:-1], "train.steps=30,600,32", "hydra.sweep.dir=all"), 5, str(folder), "train.steps=30,600,31")
+    refused(ptft(*sweep[:-1], "train.steps=30,300,32", "hydra.sweep.dir=all"), 5, str(folder), "train.steps=30,300,31")
     done = ptft("resume=all")
     assert done.code == 0, done.text
     assert contents(folder / "0") == before
@@ -64,9 +64,9 @@ def test_row_52_a_sweep_that_was_cut_goes_on_where_it_is_started_again(ptft, tmp
     with (folder / "results.csv").open(newline="") as file:
         jobs = list(csv.DictReader(file))
     assert [job["status"] for job in jobs] == ["finished"] * 3
-    assert [job["train.steps"] for job in jobs] == ["30", "600", "31"]
+    assert [job["train.steps"] for job in jobs] == ["30", "300", "31"]
     assert ptft(*sweep, "hydra.sweep.dir=all").out.count("finished before, in") == 3
-    assert ptft(*long, "train.steps=600", "hydra.run.dir=whole").code == 0
+    assert ptft(*long, "train.steps=300", "hydra.run.dir=whole").code == 0
     assert all(torch.equal(value, weights(folder / "1")[name]) for name, value in weights(tmp_path / "whole").items())
 
 

@@ -21,6 +21,7 @@ from ptft.config.resolve import resolve
 from ptft.core import Batch
 from ptft.loggers.console import Console
 from ptft.runtime.rng import seed_everything
+from tests.helpers import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,8 +88,11 @@ def in_process(*typed: str) -> None:
 
 
 def ptft(setting: Setting, *typed: str) -> None:
-    """The command as a process of its own. Raises AssertionError where it fails."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    """The command as a process of its own, which on a GPU starts as a user's does. AssertionError where it fails."""
     command = [sys.executable, "-m", "ptft", *typed]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=setting.work, env=environment, timeout=240)
+    if setting.gpu:
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+        done = subprocess.run(command, capture_output=True, text=True, cwd=setting.work, env=environment, timeout=240)
+    else:
+        done = processes.run(command, cwd=setting.work, timeout=240)
     assert done.returncode == 0, f"ptft {' '.join(typed)} ended with {done.returncode}: {done.stderr[-1500:]}"

@@ -19,11 +19,12 @@ import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-READ_LATE = {"PTFT_CACHE", "PTFT_DATA", "TORCH_HOME", "PYTEST_CURRENT_TEST", "KILL_AT", "TERM", "COLUMNS", "NO_COLOR"}
-READ_LATE |= {name for scheme in ("HTTP", "HTTPS", "NO") for name in (f"{scheme}_PROXY", f"{scheme}_PROXY".lower())}
+READ_LATE = {"PTFT_CACHE", "PTFT_DATA", "TORCH_HOME", "KILL_AT", "TERM", "COLUMNS", "NO_COLOR"}
 """Variables that nothing reads while it is imported: a fork may have others than its server."""
 GIVEN = {"stdin", "stdout", "stderr", "text", "cwd", "env"}
 """Options of Popen that a fork can have."""
+USUAL = {**os.environ, "PYTHONPATH": str(ROOT)}
+"""The server's environment: this process's before any test."""
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -34,12 +35,11 @@ class Server:
         self.lock = threading.Lock()
         self.line: socket.socket | None = None
 
-    def start(self, environment: dict[str, str]) -> socket.socket:
+    def start(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         program = [sys.executable, str(Path(__file__).with_name("fork_server.py")), str(theirs.fileno())]
         nothing = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-        self.process = subprocess.Popen(program, pass_fds=[theirs.fileno()], env=environment, cwd=ROOT, **nothing)
-        self.environment = environment
+        self.process = subprocess.Popen(program, pass_fds=[theirs.fileno()], env=USUAL, cwd=ROOT, **nothing)
         self.line = ours
         theirs.close()
         atexit.register(self.stop)
@@ -52,10 +52,10 @@ class Server:
 
     def fork(self, arguments: list[str], folder: str, environment: dict[str, str], handles: list[int]) -> int | None:
         """The id of a new child of this process; None where it would not be what Popen starts."""
+        if early(environment) != early(USUAL):
+            return None
         with self.lock:
-            line = self.line or self.start(environment)
-            if early(environment) != early(self.environment):
-                return None
+            line = self.line or self.start()
             request = {"arguments": arguments, "folder": folder, "environment": environment}
             adopts(True)
             try:
@@ -67,7 +67,7 @@ class Server:
 
 def early(environment: dict[str, str]) -> dict[str, str]:
     """What of an environment may be read while something is imported."""
-    return {name: value for name, value in environment.items() if name not in READ_LATE}
+    return {name: value for name, value in environment.items() if name not in READ_LATE and "PYTEST" not in name}
 
 
 def adopts(whether: bool) -> None:

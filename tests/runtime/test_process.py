@@ -9,6 +9,7 @@ import pytest
 
 from ptft.data.image import torchvision
 from tests.conftest import ROOT
+from tests.helpers import processes
 
 FAULTS = """
 import resource, sys
@@ -19,10 +20,10 @@ from torch import nn
 net, x = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU()), torch.randn(32, 1, 28, 28)
 def step():
     net(x).sum().backward()
-for _ in range(8):
+for _ in range(4):
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(12):
+for _ in range(6):
     step()
 print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
@@ -39,10 +40,9 @@ def python(code: str, *arguments: str) -> str:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
 def test_a_block_that_every_step_frees_is_not_fetched_from_the_system_again():
-    kept, faults = python(FAULTS, "keep").split()
-    usual = int(python(FAULTS, "usual").split()[1])
+    (kept, faults), (_, usual) = (processes.python(FAULTS, which).stdout.split() for which in ("keep", "usual"))
     assert kept == "True"
-    assert 2 * int(faults) < usual
+    assert 2 * int(faults) < int(usual)
 
 
 QUICK = [
