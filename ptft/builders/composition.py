@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ptft.builders import membership
 from ptft.core import Examples, Source, Spec
-from ptft.data.source import DividedSource, Part
+from ptft.data.source import DividedSource
+from ptft.data.splits import Part
 from ptft.errors import shortened
 
 COMPARED = 2000

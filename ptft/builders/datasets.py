@@ -13,9 +13,9 @@ from ptft.config.instantiate import construct, found, make, option_names
 from ptft.config.overrides import OWN
 from ptft.config.rules import usual
 from ptft.core import Source, Spec
-from ptft.data.own import items
-from ptft.data.own.torch_dataset import Given, length
-from ptft.data.own.torch_sources import SOURCES
+from ptft.data.user_dataset import items
+from ptft.data.user_dataset.examples import Given, length
+from ptft.data.user_dataset.sources import SOURCES
 from ptft.errors import ConfigError, DataError, PtftError, first_line
 
 KEYS = {

@@ -74,40 +74,38 @@ def test_it_makes_features_and_all_of_it_learns():
 )
 
 _DATASET = Template(
-    python='''"""A dataset of images: which classes and splits there are, and the images of each split."""
-
-from typing import Any
+    python='''"""A dataset of images: any torch Dataset of (input, label)."""
 
 import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 
-from ptft.data.examples import MemoryExamples
-from ptft.data.image.source import ImageSource
 
+class $cls(Dataset[tuple[Tensor, int]]):
+    """Squares that are dark or bright, until you read your own: an image each (Tensor, array or PIL) and its label."""
 
-class $cls(ImageSource):
-    """Squares that are dark or bright, until you read your own. self.root is dataset.root, a path or None."""
+    classes = ("dark", "bright")  # the names of the labels 0, 1 …
 
-    embedded = True  # it reads no files; remove this line once it does, or dataset.root is refused
+    def __init__(self, split: str, count: int = 400) -> None:
+        # split is train, val or test; a class that does not ask for it is divided 80/10/10. The rest stands in the YAML
+        generator = torch.Generator().manual_seed({"train": 0, "val": 1, "test": 2}[split])  # the same in every run
+        self.labels = torch.arange(count if split == "train" else count // 4) % 2
+        noise = torch.rand(len(self.labels), 1, 16, 16, generator=generator)
+        self.images = ((noise + self.labels.view(-1, 1, 1, 1)) * 127).to(torch.uint8)
 
-    def __init__(self, **keys: Any) -> None:
-        super().__init__(**keys)  # the keys of the YAML: root, size, classes, limit, val …
-        # the names of the classes and splits; (H, W) and channels of the images; mean and std of their values, 0 to 1
-        self.describe(("dark", "bright"), ("train", "test"), (16, 16), 1, (0.5,), (0.3,))
+    def __len__(self) -> int:
+        return len(self.labels)
 
-    def load(self, split: str) -> MemoryExamples:
-        """The images of a split, uint8 [N, C, H, W], and their labels, long [N], as the classes are counted above."""
-        count = {"train": 400, "test": 100}[split]
-        generator = torch.Generator().manual_seed(count)  # the same images in every run
-        labels = torch.arange(count) % 2
-        noise = torch.rand(count, 1, 16, 16, generator=generator)
-        images = ((noise + labels.view(-1, 1, 1, 1)) * 127).to(torch.uint8)
-        return MemoryExamples(images, labels)
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], int(self.labels[index])
 ''',
     yaml="""# My own images: $cls of $name.py.
-defaults: [_image, _self_]   # the keys that all datasets of images have: ptft help dataset/_image
+defaults: [torch_dataset, _self_]   # the keys that ptft adds: ptft help dataset/torch_dataset
 
 _target_: $name.$cls
-root: null                   # the folder or file that it reads, if any
+count: 400                          # images to train on; any argument of the constructor can be a key here
+
+_rules_: {count: count}
 """,
     test='''"""pytest test_$name.py"""
 
@@ -115,19 +113,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import torch
-
 from $name import $cls
 
 
-def test_every_split_holds_images_and_labels():
-    source = $cls()
-    for name in ("train", "val", "test"):  # a tenth of train is val, where the dataset has none
-        split = source.split(name)
-        batch = split.take(torch.arange(len(split)))
-        assert batch["input"].shape == (len(split), 1, 16, 16)
-        assert set(batch["label"].tolist()) == {0, 1}
-    assert source.fingerprint() == $cls().fingerprint()  # the same data each time
+def test_every_split_holds_images_with_labels():
+    for split in ("train", "val", "test"):
+        data = $cls(split, count=40)
+        images, labels = zip(*(data[i] for i in range(len(data))))
+        assert {image.shape for image in images} == {(1, 16, 16)}
+        assert set(labels) == {0, 1}
 '''
     + _RUNS.replace("$typed", ""),
     try_with="train.steps=50",

@@ -295,7 +295,6 @@ def typed_class(values: Iterable[Override], group: str) -> str | None:
     return typed[-1].rpartition(".")[2] if typed else None
 
 
-def unlisted(values: Iterable[Override]) -> tuple[str, ...]:
+def unlisted(values: Sequence[Override]) -> tuple[str, ...]:
     """What keys begin with that only Hydra or such a class knows."""
-    values = list(values)
     return ("hydra", *(f"{group}." for group in TARGETS if typed_class(values, group)))

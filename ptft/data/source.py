@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,26 +17,9 @@ from ptft.data.examples import SplitExamples
 from ptft.data.labels import alike, check_range, kept_classes, renamed, to_labels
 from ptft.data.own.grouped_source import GroupedSource
 from ptft.data.own.text_record import Column
-from ptft.data.splits import val_among
+from ptft.data.splits import OTHER_CLASS, Part, val_among
 from ptft.data.stratify import check_amounts, check_choices, check_enough, per_class, stratified_order, without_share
 from ptft.errors import ConfigError, DataError, reads_no_files, shortened, unknown
-
-OTHER_CLASS = -1
-"""The label of an example whose class is none of the training split's, where `dataset.classes` says which to keep."""
-
-
-class Part(NamedTuple):
-    """Some rows (long [n]) of one of the dataset's own splits, with labels (long [n]) as `spec.classes` counts them.
-
-    Where the target is no class the labels are all 0: they only say what to keep in proportion.
-    """
-
-    split: str
-    rows: Tensor
-    labels: Tensor
-
-    def at(self, indices: Tensor) -> Part:
-        return Part(self.split, self.rows[indices], self.labels[indices])
 
 
 class DividedSource(GroupedSource):

@@ -5,15 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
+from torch import Tensor
 
 from ptft.data.labels import to_labels
 from ptft.data.stratify import train_val_test
 from ptft.errors import DataError
 
 T = TypeVar("T")
+
+OTHER_CLASS = -1
+"""The label of an example whose class is none of the training split's, where `dataset.classes` says which to keep."""
+
+
+class Part(NamedTuple):
+    """Some rows (long [n]) of one of the dataset's own splits, with labels (long [n]) as `spec.classes` counts them.
+
+    Where the target is no class the labels are all 0: they only say what to keep in proportion.
+    """
+
+    split: str
+    rows: Tensor
+    labels: Tensor
+
+    def at(self, indices: Tensor) -> Part:
+        return Part(self.split, self.rows[indices], self.labels[indices])
+
 
 SPLIT_NAMES = {
     "train": "train",

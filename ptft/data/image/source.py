@@ -14,7 +14,8 @@ from ptft.core import Examples, Spec
 from ptft.data.examples import MemoryExamples, OnDemandExamples, Resized, SplitExamples
 from ptft.data.image import reader as image_reader
 from ptft.data.own.keys import Shared
-from ptft.data.source import DividedSource, Part
+from ptft.data.source import DividedSource
+from ptft.data.splits import Part
 from ptft.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Columns, Examples
 from ptft.data.ragged import Ragged
-from ptft.data.source import Part
-from ptft.data.splits import divide, split_by_word, split_files
+from ptft.data.splits import Part, divide, split_by_word, split_files
 from ptft.data.text.examples import TextExamples, in_a_row
 from ptft.data.text.questions import Question, Window, best_answers, parse, windows
 from ptft.data.text.source import TextKeys, TextSource

@@ -22,12 +22,12 @@ from ptft.data.examples import MemoryExamples, OnDemandExamples
 from ptft.data.image import reader as image_reader
 from ptft.data.image.folder import MEAN, STD
 from ptft.data.image.source import ImageSource
-from ptft.data.own import items as own_items
-from ptft.data.own.items import Item
-from ptft.data.own.torch_dataset import Given, Items, Look, OwnSource
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences
 from ptft.data.text.source import TextSource
+from ptft.data.user_dataset import items as own_items
+from ptft.data.user_dataset.examples import Given, Items, Look, OwnSource
+from ptft.data.user_dataset.items import Item
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ptft.data.files import nfc
 from ptft.data.labels import to_labels
-from ptft.data.own.items import Item, label_of, read
 from ptft.data.source import DividedSource
 from ptft.data.stratify import numbers, train_val_test
+from ptft.data.user_dataset.items import Item, label_of, read
 from ptft.errors import ConfigError, DataError
 
 TARGETS = ("targets", "labels")

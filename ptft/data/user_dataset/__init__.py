@@ -1,0 +1,1 @@
+"""Any map-style torch Dataset of the user, as a source."""
