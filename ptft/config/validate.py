@@ -102,7 +102,7 @@ def check(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
 
 def problems(cfg: Mapping[str, Any], defaults: Mapping[str, Any], missing: Collection[str] = ()) -> list[str]:
     """As `check`, a line for each. missing: keys without a value, of which nothing is said."""
-    if found := [*_shape(cfg, {**compose.own(), **defaults} if defaults else {}, compose.own())]:
+    if found := [*_shape(cfg, _with_groups(compose.own(), defaults) if defaults else {}, compose.own())]:
         return found
     known = {key: rule for key, rule in (RULES | rules(cfg)).items() if key not in missing}
     usual = {key: value for key, value in _leaves(defaults, known) if key not in missing}
@@ -117,6 +117,15 @@ def check_shape(cfg: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """
     if found := [*_shape(cfg, known, compose.own())]:
         raise ConfigError("\n".join(found))
+
+
+def _with_groups(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults, in which what is a group of keys of ptft's own stays one, whatever an experiment made of it."""
+    found = {**own, **defaults}
+    for key, there in own.items():
+        if isinstance(there, Mapping):
+            found[key] = _with_groups(there, found[key]) if isinstance(found[key], Mapping) else there
+    return found
 
 
 def _shape(

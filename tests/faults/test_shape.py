@@ -32,6 +32,23 @@ def test_a_value_where_keys_are_meant_and_the_other_way_round(ptft, tmp_path, ty
 
 
 @pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("train:", "train=null"),
+        ("train: -1", "train=-1"),
+        ("train: {every: 3, average_last: 2}", "train.every=3"),
+        ("finetune: {lora: 1}", "finetune.lora=1"),
+        ("stage: []", "experiment/theirs"),
+    ],
+)
+def test_an_experiment_that_makes_values_of_groups_is_refused(ptft, tmp_path, written, said):
+    path = tmp_path / "conf" / "experiment" / "theirs.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"# @package _global_\n{written}\n")
+    refused(ptft(*RUN, "experiment=theirs"), 2, said)
+
+
+@pytest.mark.parametrize(
     ("typed", "said"),
     [
         (["seed=${train.steps}", "train.steps=${seed}"], "seed"),
