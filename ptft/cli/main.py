@@ -150,17 +150,18 @@ def _nothing(cfg: DictConfig) -> None:
 def _run_one(planned: Job, continues: bool) -> int:
     """continues: whether its folder holds what of it was done before."""
     cfg, folder = planned.config, None
-    if cfg.resume:
-        if sentence := complete(planned):
-            terminal.say(sentence)
-            job.tell({"exit_code": 0, "status": "finished"}, Path(cfg.resume).parent.parent)
-            return 0
-        folder = RunFolder.reopen(Path(cfg.resume).parent.parent)
-    elif not cfg.dry_run:
-        goes_on = continues or cfg.stage.get("reuses")
-        folder = RunFolder.claim(_folder_of(planned), cfg.names.stage if goes_on else None)
+    if cfg.resume and (sentence := complete(planned)):
+        terminal.say(sentence)
+        job.tell({"exit_code": 0, "status": "finished"}, Path(cfg.resume).parent.parent)
+        return 0
     typed = None if cfg.resume else planned.folder is not None
-    return int(job.execute(planned, folder, typed=typed)["exit_code"])
+    with signals.held():
+        if cfg.resume:
+            folder = RunFolder.reopen(Path(cfg.resume).parent.parent)
+        elif not cfg.dry_run:
+            goes_on = continues or cfg.stage.get("reuses")
+            folder = RunFolder.claim(_folder_of(planned), cfg.names.stage if goes_on else None)
+        return int(job.execute(planned, folder, typed=typed)["exit_code"])
 
 
 def _folder_of(planned: Job) -> Path:

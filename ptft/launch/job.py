@@ -56,11 +56,12 @@ def execute(
     base = {"stage": job.config.names.stage, "overrides": list(job.overrides.texts)}
     before = read_json(folder.path / "status.json") if folder and job.config.resume else {}
     began = time.perf_counter()
-    with json_lines.about(None if quiet else {}):
-        status = {**base, **_outcome(job, report, folder, base)}
-    status["seconds"] = round(time.perf_counter() - began, 3)
-    if folder:
-        status |= _stored(folder, before if before and status["exit_code"] in REFUSED else _without_trace(status))
+    with signals.held():
+        with json_lines.about(None if quiet else {}):
+            status = {**base, **_outcome(job, report, folder, base)}
+        status["seconds"] = round(time.perf_counter() - began, 3)
+        if folder:
+            status |= _stored(folder, before if before and status["exit_code"] in REFUSED else _without_trace(status))
     _write_failure(status, report)
     report.close()
     if folder and typed is not None and _is_idle(folder, status, typed):
@@ -158,8 +159,9 @@ def _outcome(job: Job, report: Console, folder: RunFolder | None, base: dict[str
             if not job.config.resume:
                 _write_config(folder.path, job)
             folder.status(**base, status="running")
-        signals.check()
-        return _stage(job, report, folder)
+        with signals.released():
+            signals.check()
+            return _stage(job, report, folder)
     except KeyboardInterrupt as error:
         ended = error if isinstance(error, Interrupted) else Interrupted(INTERRUPTED)
         return _failure(ended, ended.exit_code)

@@ -16,6 +16,7 @@ from ptft.errors import ConfigError, PtftError, StorageError
 from ptft.launch.job import execute, take_up
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runs.registry import SWEEP, is_name, sweep_command
+from ptft.runtime import signals
 from ptft.runtime.system import writing
 
 
@@ -102,6 +103,11 @@ def run_job(folder: Path, number: int, job: Job, path: Path) -> dict[str, Any]:
     status = read_json(before / "status.json") if before else {}
     if status.get("status") == "finished":
         return {"exit_code": 0, **status, "before": True}
+    with signals.held():
+        return _begun(folder, number, job, before, path)
+
+
+def _begun(folder: Path, number: int, job: Job, before: Path | None, path: Path) -> dict[str, Any]:
     try:
         held, job = _begin(folder, number, job, before, path)
     except PtftError as error:

@@ -19,20 +19,59 @@ CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 143}
 _NUMBERS = {int(getattr(signal, name)) for name in CODES if hasattr(signal, name)}
 _received: list[str] = []
 """Names of the signals that interrupted this process outside of training."""
+_late: list[str] = []
+"""Those of them that came where they are held back, and were not told yet."""
+_depth = 0
+"""How often `held` was entered; 0 where signals are not held back."""
 
 
 @contextlib.contextmanager
 def interrupting() -> Iterator[None]:
     """Inside, a signal raises Interrupted; should a library swallow it, `check` and `on_signal` know of it still."""
     _received.clear()
+    _late.clear()
     with _handled(_interrupt, {number for number in _NUMBERS if signal.getsignal(number) is not signal.SIG_IGN}):
         yield
 
 
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Inside, a signal waits: for `check`, for `released`'s end, or for the end of this, which raises Interrupted.
+
+    For what must be done whole: a folder that is claimed says how its run ended.
+    """
+    with _at_depth(_depth + 1):
+        yield
+    if _late and not _depth:
+        _tell()
+
+
+@contextlib.contextmanager
+def released() -> Iterator[None]:
+    """Inside, a signal interrupts again, though `held` is around."""
+    with _at_depth(0):
+        yield
+
+
+@contextlib.contextmanager
+def _at_depth(depth: int) -> Iterator[None]:
+    global _depth
+    before, _depth = _depth, depth
+    try:
+        yield
+    finally:
+        _depth = before
+
+
 def check() -> None:
-    """Raises Interrupted where a signal came inside `interrupting` and what it raised got lost."""
+    """Raises Interrupted where a signal came inside `interrupting` and what it raised got lost, or waits."""
     if _received:
-        raise _interrupted(_received[0])
+        _tell()
+
+
+def _tell() -> None:
+    _late.clear()
+    raise _interrupted(_received[0])
 
 
 @contextlib.contextmanager
@@ -76,7 +115,9 @@ def _handled(handle: Callable[[int, FrameType | None], None], numbers: set[int])
 def _interrupt(number: int, frame: FrameType | None) -> None:
     name = signal.Signals(number).name
     _received.append(name)
-    raise _interrupted(name)
+    if not _depth:
+        raise _interrupted(name)
+    _late.append(name)
 
 
 def _interrupted(name: str) -> Interrupted:
