@@ -14,9 +14,9 @@ from tests.conftest import refused
 def composed():
     """A composition of each of two stages, and one of recordings, together with keys of every kind."""
     configs = {}
-    for stage in ("pretrain", "finetune"):
-        overrides = [f"stage={stage}", *(["ckpt=x", "model=vit_tiny"] if stage == "finetune" else ["optimizer=sgd"])]
-        configs[stage] = compose.plain(compose.compose(overrides))
+    finetune = ["ckpt=x", "model=vit_tiny", "optimizer.lr=5e-4"]  # which is auto until the checkpoint is known
+    for stage, typed in (("pretrain", ["optimizer=sgd"]), ("finetune", finetune)):
+        configs[stage] = compose.plain(compose.compose([f"stage={stage}", *typed]))
     recordings = ["stage=pretrain", "dataset=audio_manifest", "dataset.root=x", "optimizer=sgd"]
     return {**configs, "recordings": compose.plain(compose.compose(recordings))}
 
