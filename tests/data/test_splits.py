@@ -75,7 +75,9 @@ def test_undivided_files_without_classes_are_of_the_media_asked_for(tmp_path):
         (tmp_path / f"{i}.jpg").touch()
     heard = Heard()
     listings = list_all(heard, tmp_path, 0, Media("recordings", "a.wav", frozenset({".wav"})), labelled=False)
-    assert heard.notes == [f"{tmp_path} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed=0)"]
+    others, division = heard.notes
+    assert others.startswith("10 files are no recordings by their suffix (.jpg 10)")
+    assert division == f"{tmp_path} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed=0)"
     assert {path.suffix for listing in listings.values() for path in listing.paths} == {".wav"}
 
 
