@@ -79,19 +79,24 @@ def test_a_hangup_that_is_ignored_stays_so():
 
 def test_what_must_be_done_whole_is_and_then_interrupts():
     done = []
-    with signals.interrupting(), pytest.raises(Interrupted, match="SIGTERM") as found, signals.held():
-        os.kill(os.getpid(), signal.SIGTERM)
-        done.append("first")
+
+    def whole():
         with signals.held():
-            done.append("second")
-        done.append("third")
+            send("SIGTERM")
+            done.append("first")
+            with signals.held():
+                done.append("second")
+            done.append("third")
+
+    with signals.interrupting(), pytest.raises(Interrupted, match="SIGTERM") as found:
+        whole()
     assert (done, found.value.exit_code) == (["first", "second", "third"], 143)
 
 
 def test_a_signal_that_waits_is_told_where_signals_interrupt_again_and_only_once():
     with signals.interrupting(), signals.held():
-        os.kill(os.getpid(), signal.SIGINT)
+        send("SIGINT")
         with pytest.raises(Interrupted), signals.released():
             signals.check()
         with pytest.raises(Interrupted), signals.released():
-            os.kill(os.getpid(), signal.SIGINT)
+            send("SIGINT")

@@ -230,14 +230,15 @@ def test_it_reads_the_same_from_worker_processes_and_from_memory(own, ptft):
 def test_its_constructor_gets_what_is_typed_and_a_run_goes_on_where_it_is_trusted(own, ptft, tmp_path):
     chosen, trusted = own("Tensors")
     (tmp_path / "my data").mkdir()
-    done = ptft(*RUN, *CNN, chosen, trusted, "+dataset.count=45", "dataset.root=my data", "hydra.run.dir=run")
+    run = (*RUN, *CNN, chosen, trusted, "+dataset.count=45", "schedule=constant")
+    done = ptft(*run, "dataset.root=my data", "hydra.run.dir=run")
     assert done.code == 0, done.text
     assert len(splits(Path("run"))) == 45
     refused(ptft("resume=run", "train.epochs=2"), 2, "refused", f"type '{trusted}'")
     refused(ptft("stage=evaluate", "ckpt=run"), 2, "refused", f"type '{trusted}'")
     done = ptft("resume=run", "train.epochs=2", trusted)
     assert done.code == 0, done.text
-    whole = ptft(*RUN, *CNN, chosen, trusted, "+dataset.count=45", "train.epochs=2", "hydra.run.dir=whole")
+    whole = ptft(*run, "train.epochs=2", "hydra.run.dir=whole")
     assert whole.code == 0, whole.text
     assert summary(Path("run"))["metrics"]["test"] == summary(Path("whole"))["metrics"]["test"]
     refused(ptft(*RUN, *CNN, chosen, trusted, "dataset.cuont=45"), 2, "dataset.cuont", "did you mean count")
