@@ -158,9 +158,9 @@ def test_row_60_the_users_own_package_when_it_is_trusted(ptft, package):
     own = ("stage=pretrain", *OWN, "trusted=[mypkg]", "train.steps=2", "dataset.limit=40", "model.width=16")
     result = ptft(*own, "hydra.run.dir=run")
     assert result.code == 0, result.text
-    for stage, more in (("finetune", ("train.steps=2",)), ("evaluate", ())):
+    for stage, more in (("finetune", ("train.steps=2", "dataset.limit=40")), ("evaluate", ())):
         refused(ptft(f"stage={stage}", "ckpt=run"), 2, "mypkg.", "refused", "trusted=[package]")
-        assert ptft(f"stage={stage}", "ckpt=run", "trusted=[mypkg]", *more, "dataset.limit=40").code == 0
+        assert ptft(f"stage={stage}", "ckpt=run", "trusted=[mypkg]", *more).code == 0
     refused(ptft(*own, "model._target_=mypkg.leave"), 2, "model._target_=mypkg.leave", "not a Backbone")
 
 
