@@ -189,7 +189,7 @@ def test_predictions_are_the_likeliest_class_and_its_probability():
         (1, {}, "the dataset has 1 classes; at least 2 are needed"),
         (5, {"class_weights": [1, 2]}, r"objective.class_weights=\[1, 2\]: .*5 numbers"),
         (5, {"class_weights": "equal"}, "objective.class_weights=equal: must be null, balanced, or 5 numbers"),
-        (5, {"views": {"flop": True}}, "dataset.views.flop does not exist"),
+        (5, {"views": {"flop": True}}, "objective.views.flop does not exist"),
     ],
 )
 def test_what_can_not_work_is_refused_by_its_key(count, options, said):
