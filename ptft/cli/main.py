@@ -107,7 +107,7 @@ def _hint(word: str) -> str:
         return f"{word}: comes first: ptft {word} …"
     if flag := mistakes.FLAGS.get(word):
         return f"{word}: type ptft {flag}"
-    if word.partition(".")[0] in (*compose.GROUPS, "train", "finetune", "compare", "predict"):
+    if "." in word and word.split(".")[0] in (*compose.GROUPS, "train", "finetune", "compare", "predict"):
         return f"{word}: ptft help {word} says what it means; type {word}=VALUE to set it"
     return f"{word}: what is it? Type key=value, or one of: {', '.join(WORDS)}{suggest(word, [*stages, *WORDS])}"
 

@@ -87,7 +87,9 @@ def sort(typed: Overrides, base: DictConfig, later: set[str]) -> tuple[Overrides
 
 
 def _unknown(key: str, stage: str, known: set[str]) -> str:
-    if any(_within(key, own) for own in documented.stage_keys()):
+    own = documented.stage_keys()
+    groups = {name for name in own if "." not in name and any(other.startswith(f"{name}.") for other in own)}
+    if key in groups or any(_within(key, name) for name in own if name not in groups):
         return _elsewhere(key, stage)
     return mistakes.unknown(key, known)
 

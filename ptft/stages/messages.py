@@ -10,6 +10,7 @@ import torch
 
 from ptft.builders.run import Run
 from ptft.config.config import Config, model_name
+from ptft.config.resolve import Job
 from ptft.config.yaml_files import user_conf
 from ptft.core import Spec
 from ptft.data import readers
@@ -21,6 +22,12 @@ from ptft.train.every import TIMES
 
 CLASSES = 8
 """So many are listed with their counts."""
+
+
+def to_resume(job: Job, folder: Path) -> str:
+    """The command that continues the run in the folder, with what only a command line may say."""
+    again = job.overrides.where(lambda key: key.split(".")[0] == "trusted").texts
+    return " ".join([f"ptft resume={short(folder)}", *(f"'{text}'" for text in again)])
 
 
 def header(r: Run, out: Console, folder: Path | None) -> None:

@@ -24,7 +24,6 @@ from ptft.loggers.jsonl import JsonlLogger, cut_metrics
 from ptft.loggers.logger import Loggers
 from ptft.runs.folder import RunFolder
 from ptft.runtime.device import versions
-from ptft.runtime.paths import short
 from ptft.runtime.signals import CODES, on_signal
 from ptft.stages import messages, predictions
 from ptft.stages.summary import Metrics, summarise, write
@@ -150,7 +149,7 @@ def _interrupted(r: Run, job: Job, folder: RunFolder) -> Interrupted:
     signal = r.training.stop
     assert signal
     write(folder.path, summarise(r, job, folder.path, "interrupted", {}), r)
-    command = f"ptft resume={short(folder.path)}"
+    command = messages.to_resume(job, folder.path)
     return Interrupted(
         f"{signal} at step {r.training.progress.step}; the state is saved, continue with: {command}", CODES[signal]
     )

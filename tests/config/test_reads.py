@@ -54,6 +54,12 @@ def test_an_added_key_that_nobody_reads_does_not_exist(ptft, typed):
     refused(ptft("stage=pretrain", typed), 2, f"{typed.lstrip('+').split('=')[0]}: there is no such key; did you mean")
 
 
+@pytest.mark.parametrize("stage", ["compare", "pretrain"])
+def test_a_key_that_no_stage_has_does_not_exist_whatever_group_it_is_in(ptft, pretrained, stage):
+    given = (f"ckpt={pretrained}",) if stage == "compare" else ()
+    refused(ptft(f"stage={stage}", *given, "compare.nonsense=1"), 2, "compare.nonsense: there is no such key")
+
+
 def test_keys_of_a_class_and_of_free_nodes_may_be_added(ptft):
     added = ["+optimizer.amsgrad=true", "+compare.arms.more=[finetune.train=norm]"]
     config = resolve(["stage=pretrain", added[0]]).config

@@ -9,7 +9,9 @@ import torch
 from PIL import Image
 
 from ptft.checkpoint import file as checkpoint_file
+from ptft.config.resolve import resolve
 from ptft.runtime.rng import rng_state
+from ptft.stages.messages import to_resume
 from tests.conftest import ROOT, contents, refused, rows, status, summary, transfer
 
 pytestmark = pytest.mark.xdist_group("resume")  # one process makes what they share
@@ -354,3 +356,9 @@ def test_what_can_not_be_continued_is_said(ptft, pretrained, tmp_path):
     refused(ptft(f"resume={stray}", "train.steps=40"), 4, str(stray), "not in the folder of a run")
     assert contents(stray.parent).keys() == {"last.pt"}
     refused(ptft("resume=nowhere"), 4, str(tmp_path / "nowhere"))
+
+
+def test_the_command_that_continues_says_again_what_only_a_command_line_may(tmp_path):
+    job = resolve(["stage=pretrain", "trusted=[my_net]", "train.steps=3"])
+    assert to_resume(job, tmp_path / "run") == "ptft resume=run 'trusted=[my_net]'"
+    assert to_resume(resolve(["stage=pretrain"]), tmp_path / "run") == "ptft resume=run"

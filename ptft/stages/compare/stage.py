@@ -14,11 +14,11 @@ from ptft.launch.pool import STOPPED
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runtime.device import versions
-from ptft.runtime.paths import short
 from ptft.stages.compare import messages, preflight, results
 from ptft.stages.compare.cells import finished, run_all
 from ptft.stages.compare.closing import close
 from ptft.stages.compare.design import Cell, Design, cells, planned, read_design
+from ptft.stages.messages import to_resume
 
 Records = dict[Cell, dict[str, Any]]
 
@@ -54,7 +54,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     except KeyboardInterrupt as error:
         all_of_them = len(planned(design, ids))
         left = f"{all_of_them - len(records)} of {all_of_them} runs are left; what was trained is kept"
-        command = f"ptft resume={short(base)}"
+        command = to_resume(job, base)
         raise Interrupted(f"{left}, continue with: {command}", getattr(error, "exit_code", STOPPED[0])) from error
     return close(
         out, base, design, [records[c] for c in every], {**description, "seconds": time.perf_counter() - began}
