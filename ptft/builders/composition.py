@@ -33,7 +33,7 @@ def notes(source: Source, splits: Mapping[str, Examples]) -> list[str]:
 def _absent(spec: Spec, splits: Mapping[str, Examples]) -> Iterator[str]:
     for split, examples in splits.items():
         if spec.target == "class" and examples.labels is not None:
-            counts = examples.labels.bincount(minlength=len(spec.classes)).tolist()
+            counts = examples.labels.cpu().bincount(minlength=len(spec.classes)).tolist()
             absent = [name for name, count in zip(spec.classes, counts, strict=True) if not count]
             if absent:
                 yield f"no example of {shortened(absent, 8)} is in {split}"

@@ -130,7 +130,6 @@ def read_splits(
     for name, examples in unread.items():
         _check_labels(name, examples, source.spec)
     mode, sentence = policy.choose(cfg.dataset.get("cache", "auto"), list(unread.values()))
-    source.notes = (*source.notes, *composition.notes(source, unread), *([sentence] if sentence else []))
     if cfg.dry_run and mode == "disk":
         mode = "off"  # nothing is written
     read = {}
@@ -139,6 +138,7 @@ def read_splits(
             read[name] = components.examples(examples, device, mode, progress)
         for note in read[name].notes:
             out.say(f"{name}: {note}", "yellow")
+    source.notes = (*source.notes, *composition.notes(source, read), *([sentence] if sentence else []))
     return read
 
 

@@ -1,5 +1,6 @@
 """What a run says of its splits: classes without an example, few examples, and copies; for every kind of data."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,21 @@ def test_a_class_without_an_example_in_a_split_is_told(ptft, noun):
     assert "is in val" not in done.out
     assert "in train too" not in done.out
     assert "points of accuracy" not in done.out  # whoever divided it knows how many there are
+
+
+def test_what_can_not_be_read_does_not_count_as_an_example(ptft):
+    for name in "ab":
+        for i in range(40):
+            image(Path("data") / name / f"{name}{i}.png", 3 * i + (name == "b"))
+    listed = ptft(*QUICK[:-1], *IMAGES, "dataset.root=data", "hydra.run.dir=whole")
+    assert listed.code == 0, listed.text
+    with Path("whole/split.csv").open() as file:
+        held = [row["name"] for row in csv.DictReader(file) if row["split"] == "test"]
+    assert f"test has only {len(held)} of the images" in listed.out
+    Path("data", held[0]).write_bytes(b"no image")
+    again = ptft(*QUICK, *IMAGES, "dataset.root=data")
+    assert again.code == 0, again.text
+    assert f"test has only {len(held) - 1} of the images" in again.out
 
 
 def test_a_class_without_an_example_is_told_of_tables_and_lists_too(ptft):
