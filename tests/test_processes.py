@@ -66,7 +66,7 @@ def test_it_is_a_child_with_its_own_handles_folder_environment_and_randomness(tm
         shown = f"{process.pid} {os.getpid()} {os.getpgrp()} ['-c', 'a', 'b'] True __main__ {tmp_path} typed\n\n"
         assert (process.returncode, out) == (0, shown), err
         said.append(err)
-        assert err.endswith(" x None\n")
+        assert err.endswith(f" x {os.environ.get('COLUMNS')}\n")
     assert said[0] != said[1]
 
 
