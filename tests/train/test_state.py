@@ -130,7 +130,7 @@ def test_patience_starts_anew_with_every_better_one():
 
 @pytest.mark.parametrize(("mode", "best", "step", "better"), [("max", 0.5, 4, [2, 4, 10]), ("min", 0.1, 6, [2, 6])])
 def test_the_monitor_decides_and_what_is_not_finite_is_never_the_best(mode, best, step, better):
-    """Row 16. Of equal values (steps 4 and 10) the one with less loss is the best, though patience does not wait for it."""
+    """Row 16. Of equal values (at 4 and 10) the one with less loss is the best; patience does not wait for it."""
     t = training(Scored, monitor={"metric": "val/score", "mode": mode}, every=Every(100, 1, 100))
     saved = train(t)
     assert (t.progress.best, t.progress.best_step, t.progress.worse) == (best, better[-1], 10 - step)
