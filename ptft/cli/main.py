@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from ptft import __version__
 from ptft.cli.commands import WORDS, show_help
-from ptft.config import compose, mistakes, yaml_files
+from ptft.config import compose, documented, mistakes, yaml_files
 from ptft.config.config import model_name
 from ptft.config.overrides import FLAGS, Arguments, Overrides, parse, quote
 from ptft.config.resolve import Job, Opened, resolve
@@ -107,7 +107,8 @@ def _hint(word: str) -> str:
         return f"{word}: comes first: ptft {word} …"
     if flag := mistakes.FLAGS.get(word):
         return f"{word}: type ptft {flag}"
-    if "." in word and word.split(".")[0] in (*compose.GROUPS, "train", "finetune", "compare", "predict"):
+    keys = documented.keys()
+    if "." in word and word in keys:
         return f"{word}: ptft help {word} says what it means; type {word}=VALUE to set it"
     return f"{word}: what is it? Type key=value, or one of: {', '.join(WORDS)}{suggest(word, [*stages, *WORDS])}"
 

@@ -36,7 +36,7 @@ def interrupting() -> Iterator[None]:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Inside, a signal waits: for `check`, for `released`'s end, or for the end of this, which raises Interrupted.
+    """Inside, a signal waits for `check` or for the end of this, which raise Interrupted.
 
     For what must be done whole: a folder that is claimed says how its run ended.
     """

@@ -100,6 +100,8 @@ def test_every_word_says_how_it_is_typed(ptft, word):
 
 def test_a_key_alone_is_told_where_it_is_explained(ptft):
     assert "ptft help train.epochs" in ptft("train.epochs").err
+    for word in ("train.foo", "train", "compare.nonsense"):
+        assert f"ptft help {word}" not in ptft(word).err
 
 
 def test_it_is_quick_and_imports_no_torch():
