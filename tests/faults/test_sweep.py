@@ -87,6 +87,7 @@ def test_a_sweep_that_was_cut_while_it_planned_or_between_jobs_ends_with_130_and
     assert len(lines) == 2, out
     assert re.match(r"\[1/4\] train.steps=2 seed=0  val/accuracy \d\.\d{4}, [\d.]+ s$", lines[0])
     assert "train loss" in (tmp_path / "all" / "0" / "run.log").read_text()
+    assert "Traceback" not in (tmp_path / "all" / "1" / "run.log").read_text()
 
 
 def test_what_a_sweep_s_folder_can_not_say_itself_is_typed_again(ptft, monkeypatch):
