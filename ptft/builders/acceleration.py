@@ -18,7 +18,7 @@ from ptft.train.loop import gradients
 from ptft.train.state import Training
 from ptft.validators import is_plan
 
-KNOWN = ("ptft.models.image.", "ptft.models.text.", "ptft.models.hub.torchvision")
+CAPTURABLE = ("ptft.models.image.", "ptft.models.text.", "ptft.models.hub.torchvision")
 """Modules of models whose training step is known to do nothing but work on the device."""
 
 
@@ -45,10 +45,11 @@ def _records(t: Training, cfg: Config, train: Examples) -> bool:
     What a step does outside of the device is done once, while it is recorded. So nobody else's code is: a model of the
     user's own may count its steps.
     """
-    ours = type(t.objective).__module__.startswith("ptft.") and type(t.objective.backbone).__module__.startswith(KNOWN)
-    others = cfg.train.compile or cfg.train.checkpoint_activations or is_plan(cfg.finetune.train) or t.scaler
+    objective, backbone = type(t.objective).__module__, type(t.objective.backbone).__module__
+    built_in = objective.startswith("ptft.") and backbone.startswith(CAPTURABLE)
+    excluded = cfg.train.compile or cfg.train.checkpoint_activations or is_plan(cfg.finetune.train) or t.scaler
     uneven = cfg.train.tokens or (train.lengths is not None and bool((train.lengths != train.lengths[0]).any()))
-    return t.device.type == "cuda" and ours and t.objective.capturable and not (others or uneven)
+    return t.device.type == "cuda" and built_in and t.objective.capturable and not (excluded or uneven)
 
 
 def decisions(task: Objective, train: Mapping[str, Any], device: torch.device, precision: str) -> list[str]:

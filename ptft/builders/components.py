@@ -41,8 +41,8 @@ def compares(task: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> bool:
 
 def has_linear_head(task: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> bool:
     """Whether the objective ends in a linear classifier that can be fitted to convergence."""
-    found = find("objective", task, Objective, trusted)  # type: ignore[type-abstract]
-    return found.linear_head is not Objective.linear_head
+    cls = find("objective", task, Objective, trusted)  # type: ignore[type-abstract]
+    return cls.linear_head is not Objective.linear_head
 
 
 def published(
@@ -50,14 +50,14 @@ def published(
 ) -> Spec | None:
     """What plain weights of the model, from the file at `path`, expect of examples, where its class knows it."""
     options = {str(key): value for key, value in plain(model).items() if key != "_target_"}
-    cls = networks.known(model, trusted)
+    cls = networks.backbone_class(model, trusted)
     return cls.published(options, weights, path) if cls else None
 
 
 def published_size(model: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> tuple[int, int] | None:
     """(H, W) of the images that the model's public weights are for; None where it has none, or is changed to others."""
-    found = None if model.get("stem") == "small" else published(model, {}, "", trusted)
-    height, width = found.shape.get("size", (0, 0)) if found is not None and found.modality == "image" else (0, 0)
+    spec = None if model.get("stem") == "small" else published(model, {}, "", trusted)
+    height, width = spec.shape.get("size", (0, 0)) if spec is not None and spec.modality == "image" else (0, 0)
     return (int(height), int(width)) if height else None
 
 
@@ -96,8 +96,8 @@ def objective(
     """
     backbone = networks.backbone(model, spec, trusted)
     labels = train.labels if train is not None else None
-    known = {"labels": labels, "reference": reference if train is None else train, "rebuild": rebuild}
-    built = make("objective", task, Objective, trusted, backbone, spec, **known)  # type: ignore[type-abstract]
+    optional = {"labels": labels, "reference": reference if train is None else train, "rebuild": rebuild}
+    built = make("objective", task, Objective, trusted, backbone, spec, **optional)  # type: ignore[type-abstract]
     if train is not None and "label" in built.needs and labels is None:
         raise ConfigError(f"objective={type(built).__name__.lower()}: it needs labels, and the dataset has none")
     return built
@@ -132,9 +132,9 @@ def schedule(node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Schedule
     return make("schedule", node, Schedule, trusted)  # type: ignore[type-abstract]
 
 
-def loggers(nodes: Mapping[str, Any], trusted: tuple[str, ...] = (), **about: Any) -> list[Logger]:
-    """Those that were chosen; about: `folder`, `config` and `step`, as `Logger` describes them."""
-    return [make(f"logger.{name}", node, Logger, trusted, **about) for name, node in nodes.items()]
+def loggers(nodes: Mapping[str, Any], trusted: tuple[str, ...] = (), **options: Any) -> list[Logger]:
+    """Those that were chosen; options: `folder`, `config` and `step`, as `Logger` describes them."""
+    return [make(f"logger.{name}", node, Logger, trusted, **options) for name, node in nodes.items()]
 
 
 def budget(train: Mapping[str, Any], per_epoch: int) -> Budget:

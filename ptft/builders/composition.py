@@ -22,12 +22,12 @@ FEW = 20
 
 def notes(source: Source, splits: Mapping[str, Examples]) -> list[str]:
     """Sentences about the splits that are read, by "train", "val" and "test"; copies where they are trained on."""
-    found = list(_absent(source.spec, splits))
+    sentences = list(_absent(source.spec, splits))
     if isinstance(source, DividedSource):
-        found += _few(source, splits)
+        sentences += _few(source, splits)
         if "train" in splits:
-            found += _copies(source, list(splits))
-    return found
+            sentences += _copies(source, list(splits))
+    return sentences
 
 
 def _absent(spec: Spec, splits: Mapping[str, Examples]) -> Iterator[str]:
@@ -49,39 +49,39 @@ def _few(source: DividedSource, splits: Mapping[str, Examples]) -> Iterator[str]
 
 def _copies(source: DividedSource, splits: list[str]) -> Iterator[str]:
     """Of contents that stand in train and in what is measured, and under several classes."""
-    known = {split: found for split in splits if (found := membership.identities(source, split)) is not None}
-    parts = {split: part for split in known if (part := source.part(split)) is not None}
-    known = _exact(source, known, parts)
-    for split in [split for split in known if split != "train" and "train" in known]:
-        both = torch.isin(known[split], known["train"]).nonzero().flatten()
-        if len(both):
-            first = int(both[0])
-            twin = int((known["train"] == known[split][first]).nonzero()[0])
+    identities = {split: ids for split in splits if (ids := membership.identities(source, split)) is not None}
+    parts = {split: part for split in identities if (part := source.part(split)) is not None}
+    identities = _exact(source, identities, parts)
+    for split in [split for split in identities if split != "train" and "train" in identities]:
+        copies = torch.isin(identities[split], identities["train"]).nonzero().flatten()
+        if len(copies):
+            first = int(copies[0])
+            twin = int((identities["train"] == identities[split][first]).nonzero()[0])
             pair = f"{_name(source, parts[split], first)} and {_name(source, parts['train'], twin)}"
             yield (
-                f"{len(both):,} of {len(known[split]):,} {split} {source.noun} are in train too, e.g. {pair}; copies "
-                "make what is measured too good"
+                f"{len(copies):,} of {len(identities[split]):,} {split} {source.noun} are in train too, e.g. {pair}; "
+                "copies make what is measured too good"
             )
-    if source.spec.target == "class" and known:
-        yield from _disputed(source, known, parts)
+    if source.spec.target == "class" and identities:
+        yield from _disputed(source, identities, parts)
 
 
-def _exact(source: DividedSource, known: dict[str, Tensor], parts: Mapping[str, Part]) -> dict[str, Tensor]:
+def _exact(source: DividedSource, identities: dict[str, Tensor], parts: Mapping[str, Part]) -> dict[str, Tensor]:
     """The identities, of what seems to be there twice by all that it holds: pieces of large files may be alike."""
-    if not known:
-        return known
-    ends = list(accumulate(map(len, known.values())))
-    again = _twice(torch.cat(list(known.values()))).tensor_split(ends[:-1])
-    twice = dict(zip(known, again, strict=True))
+    if not identities:
+        return identities
+    ends = list(accumulate(map(len, identities.values())))
+    repeated = _twice(torch.cat(list(identities.values()))).tensor_split(ends[:-1])
+    twice = dict(zip(identities, repeated, strict=True))
     if sum(int(rows.sum()) for rows in twice.values()) > COMPARED:
-        return known
-    found = {split: values.clone() for split, values in known.items()}
+        return identities
+    exact = {split: values.clone() for split, values in identities.items()}
     for split, alike in twice.items():
         if bool(alike.any()):
-            whole = source.loaded(parts[split].split).contents(parts[split].rows[alike])
-            if whole is not None:
-                found[split][alike] = whole
-    return found
+            contents = source.loaded(parts[split].split).contents(parts[split].rows[alike])
+            if contents is not None:
+                exact[split][alike] = contents
+    return exact
 
 
 def _twice(numbers: Tensor) -> Tensor:
@@ -89,14 +89,14 @@ def _twice(numbers: Tensor) -> Tensor:
     order = numbers.argsort()
     same = numbers[order][1:] == numbers[order][:-1]
     edge = torch.zeros(1, dtype=torch.bool)
-    found = torch.empty(len(numbers), dtype=torch.bool)
-    found[order] = torch.cat([edge, same]) | torch.cat([same, edge])
-    return found
+    repeated = torch.empty(len(numbers), dtype=torch.bool)
+    repeated[order] = torch.cat([edge, same]) | torch.cat([same, edge])
+    return repeated
 
 
-def _disputed(source: DividedSource, known: Mapping[str, Tensor], parts: Mapping[str, Part]) -> Iterator[str]:
-    contents = torch.cat(list(known.values()))
-    labels = torch.cat([parts[split].labels for split in known])
+def _disputed(source: DividedSource, identities: Mapping[str, Tensor], parts: Mapping[str, Part]) -> Iterator[str]:
+    contents = torch.cat(list(identities.values()))
+    labels = torch.cat([parts[split].labels for split in identities])
     order = contents.argsort(stable=True)
     contents, labels = contents[order], labels[order]
     differs = (contents[1:] == contents[:-1]) & (labels[1:] != labels[:-1])

@@ -9,10 +9,11 @@ from typing import Any
 from torch.utils.data import IterableDataset
 
 from ptft.config.config import plain
-from ptft.config.instantiate import construct, found, make, option_names
+from ptft.config.instantiate import construct, make, option_names, target_of
 from ptft.config.overrides import OWN
 from ptft.config.rules import usual
 from ptft.core import Source, Spec
+from ptft.data.splits import SPLITS
 from ptft.data.user_dataset import items
 from ptft.data.user_dataset.examples import Given, length
 from ptft.data.user_dataset.sources import SOURCES
@@ -28,7 +29,7 @@ NEEDED = ("__getitem__", "__len__")
 
 
 def source(
-    node: Mapping[str, Any], like: Spec | None, trusted: tuple[str, ...], *, whole: bool, **known: Any
+    node: Mapping[str, Any], like: Spec | None, trusted: tuple[str, ...], *, whole: bool, **offered: Any
 ) -> Source:
     """What `dataset._target_` names: a Source, or around a map-style Dataset of the user's own one.
 
@@ -37,10 +38,10 @@ def source(
     `dataset.train`, `.val` and `.test` call them), one that asks for `train` with True and False.
     Raises ConfigError and DataError.
     """
-    cls = found("dataset", node, trusted)
+    cls = target_of("dataset", node, trusted)
     if not _is_users(cls, trusted):
         node = _without_own(node, cls)
-        return make("dataset", node, Source, trusted, like=like, whole=whole, **known)  # type: ignore[type-abstract]
+        return make("dataset", node, Source, trusted, like=like, whole=whole, **offered)  # type: ignore[type-abstract]
     name = str(node["_target_"])
     if issubclass(cls, IterableDataset):
         needs = "items are taken by their number, which needs __getitem__ and __len__"
@@ -49,9 +50,9 @@ def source(
         what = "is no Dataset of (input, label), nor a Source of ptft"
         raise ConfigError(f"dataset._target_={name}: {what}; it lacks {' and '.join(lacking)}")
     typed = {str(key): value for key, value in plain(node).items() if key != "_target_"}
-    own, theirs = _sorted(typed, option_names(cls))
-    given = _given(name, cls, own, theirs, whole)
-    kind = _kind(given, own)
+    own, arguments = _sorted(typed, option_names(cls))
+    datasets = _datasets(name, cls, own, arguments, whole)
+    kind = _kind(datasets, own)
     for modality, keys in KEYS.items():
         for key in keys:
             value = own.pop(key, None) if modality != kind else own.get(key)
@@ -60,8 +61,8 @@ def source(
     unsaid = {"split_seed", *(key for key, value in own.items() if value is None and key not in ("val", "test"))}
     options = {key: value for key, value in own.items() if key not in unsaid}
     root = {"root": typed["root"]} if isinstance(typed.get("root"), str) else {}
-    made: Source = SOURCES[kind](given, **options, **root, like=like, whole=whole)
-    return made
+    wrapped: Source = SOURCES[kind](datasets, **options, **root, like=like, whole=whole)
+    return wrapped
 
 
 def _is_users(cls: Any, trusted: tuple[str, ...]) -> bool:
@@ -73,80 +74,80 @@ def _is_users(cls: Any, trusted: tuple[str, ...]) -> bool:
 
 def _without_own(node: Mapping[str, Any], cls: Any) -> Mapping[str, Any]:
     """The node of a Source without what `dataset=torch_dataset` says by itself and the class does not take."""
-    said = usual("dataset", OWN)
-    if not inspect.isclass(cls) or not said.keys() <= {*node, "views", "cache"}:
+    defaults = usual("dataset", OWN)
+    if not inspect.isclass(cls) or not defaults.keys() <= {*node, "views", "cache"}:
         return node
-    takes = option_names(cls)
+    option_keys = option_names(cls)
     return {
         key: value
         for key, value in node.items()
-        if key == "_target_" or key in takes or key not in said or (value != said[key] and key != "seed")
+        if key == "_target_" or key in option_keys or key not in defaults or (value != defaults[key] and key != "seed")
     }
 
 
-def _sorted(typed: dict[str, Any], takes: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _sorted(typed: dict[str, Any], option_keys: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The keys that are ptft's, and those for the constructor; of inputs it gets those that it asks for by name."""
     of_inputs = {key for keys in KEYS.values() for key in keys}
     shared = usual("dataset", OWN).keys() - of_inputs
     own: dict[str, Any] = {}
-    theirs: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for key, value in typed.items():
         if key in shared:
             own[key] = value
         elif key not in of_inputs:
-            theirs[key] = value
-        elif value is not None and key in takes:
-            theirs[key] = value
+            arguments[key] = value
+        elif value is not None and key in option_keys:
+            arguments[key] = value
             own |= {key: value} if key == "rate" else {}
         else:
             own[key] = value
-    return own, theirs
+    return own, arguments
 
 
-def _given(name: str, cls: Any, own: Mapping[str, Any], theirs: dict[str, Any], whole: bool) -> Given:
+def _datasets(name: str, cls: Any, own: Mapping[str, Any], arguments: dict[str, Any], whole: bool) -> Given:
     """The datasets, one for each split that the class has."""
-    takes, seed = option_names(cls), int(own.get("split_seed") or 0)
+    options, seed = option_names(cls), int(own.get("split_seed") or 0)
 
-    def build(**known: Any) -> Any:
-        said = ", ".join(f"{key}={value!r}" for key, value in {**theirs, **known}.items())
+    def build(**split: Any) -> Any:
+        call = ", ".join(f"{key}={value!r}" for key, value in {**arguments, **split}.items())
         try:
-            return construct("dataset", {"_target_": name, **theirs}, cls, **known)
+            return construct("dataset", {"_target_": name, **arguments}, cls, **split)
         except PtftError:
             raise
         except Exception as error:  # whatever a stranger's constructor may raise
-            told = f"{name}({said}) fails ({type(error).__name__}: {first_line(error)})"
-            raise ConfigError(f"dataset._target_: {told}; dataset.KEY=… sets what it takes") from error
+            failure = f"{name}({call}) fails ({type(error).__name__}: {first_line(error)})"
+            raise ConfigError(f"dataset._target_: {failure}; dataset.KEY=… sets what it takes") from error
 
-    if "split" in takes and "split" not in theirs:
+    if "split" in options and "split" not in arguments:
         return _by_split(name, build, own, seed, whole)
-    if "train" in takes and "train" not in theirs:
-        made = {"test": build(train=False)} if whole else {"train": build(train=True), "test": build(train=False)}
-        return Given(name, made, seed)
+    if "train" in options and "train" not in arguments:
+        splits = {"test": build(train=False)} if whole else {"train": build(train=True), "test": build(train=False)}
+        return Given(name, splits, seed)
     return Given(name, {"": build()}, seed)
 
 
 def _by_split(name: str, build: Callable[..., Any], own: Mapping[str, Any], seed: int, whole: bool) -> Given:
     """A dataset for each of the splits that are asked for. A class may have no val and no test, as they are usual."""
-    wanted = {key: own.get(key, key) for key in ("train", "val", "test")}
-    made, notes = dict[str, Any](), list[str]()
-    for key, split in wanted.items():
-        if not isinstance(split, str) or split in made or (whole and key == "train"):
+    split_names = {key: own.get(key, key) for key in SPLITS}
+    datasets, notes = dict[str, Any](), list[str]()
+    for key, split in split_names.items():
+        if not isinstance(split, str) or split in datasets or (whole and key == "train"):
             continue
         try:
-            made[split] = build(split=split)
+            datasets[split] = build(split=split)
         except ConfigError as error:
             if key == "train" or split != key:
                 raise
             notes.append(f"there is no {split} split: {str(error.__cause__ or error)[:120]}")
-    if not made:
-        made["train"] = build(split=wanted["train"])
-    return Given(name, made, seed, tuple(notes))
+    if not datasets:
+        datasets["train"] = build(split=split_names["train"])
+    return Given(name, datasets, seed, tuple(notes))
 
 
-def _kind(given: Given, own: Mapping[str, Any]) -> str:
+def _kind(datasets: Given, own: Mapping[str, Any]) -> str:
     """The modality of the first item; what is waveforms is said by `dataset.rate`."""
-    dataset = next(iter(given.splits.values()))
-    if not length(dataset, given.name):
-        raise DataError(f"{given.name}: holds no items")
-    item = items.read(dataset, 0, given.name)
+    dataset = next(iter(datasets.splits.values()))
+    if not length(dataset, datasets.name):
+        raise DataError(f"{datasets.name}: holds no items")
+    item = items.read(dataset, 0, datasets.name)
     return "audio" if own.get("rate") is not None else items.kind(item)

@@ -19,13 +19,13 @@ from ptft.data.cache import policy
 from ptft.data.labels import check_range
 from ptft.data.loader import Loader
 from ptft.data.source import DividedSource
+from ptft.data.splits import SPLITS
 from ptft.errors import ConfigError, DataError
 from ptft.loggers.console import Console
 from ptft.runtime import process
 from ptft.runtime.device import find_device
 from ptft.runtime.rng import seed_everything
 
-SPLITS = ("train", "val", "test")
 TO_CHANGE = "; dataset.mean, dataset.std and dataset.size change it"
 FREE = 2048
 """So many tokens a batch for measuring may always hold, whatever a training step takes."""
@@ -62,11 +62,11 @@ class Inputs:
 
     @property
     def _left(self) -> str:
-        left, whole = len(self.splits["train"]), self.source.split("train")
-        return f"-{left}" if whole is not None and left < len(whole) else ""
+        readable, train = len(self.splits["train"]), self.source.split("train")
+        return f"-{readable}" if train is not None and readable < len(train) else ""
 
 
-def inputs(job: Job, out: Console) -> Inputs:
+def read_inputs(job: Job, out: Console) -> Inputs:
     """The device, the weights to start from and the data, read as the checkpoint's inputs are."""
     cfg, checkpoint, like = job.config, job.checkpoint, expected(job)
     device = find_device(cfg.device)
@@ -114,12 +114,12 @@ def _supposed(job: Job, like: Spec | None, source: Source) -> str:
     """What is said of plain weights, which do not say of which images they are."""
     if job.checkpoint is None or not _library(job) or source.spec.modality != "image":
         return ""
-    said = (
+    preparation = (
         f"mean and std are the dataset's own{TO_CHANGE}"
         if like is None
         else f"they are prepared as {_library(job)} does for {job.config.model['name']}{TO_CHANGE}"
     )
-    return f"{Path(job.checkpoint.path).name} does not say which images it was trained on: {said}"
+    return f"{Path(job.checkpoint.path).name} does not say which images it was trained on: {preparation}"
 
 
 def read_splits(
@@ -151,11 +151,11 @@ def _check_labels(split: str, examples: Examples, spec: Spec) -> None:
 
 def same_channels(checkpoint: Checkpoint, source: Source) -> None:
     """Raises ConfigError where images were asked for with other channels than the checkpoint's model takes."""
-    ours = source.spec.shape.get("channels")
-    theirs = checkpoint.spec.shape.get("channels") if checkpoint.spec else None
-    if theirs is not None and ours != theirs:
+    channels = source.spec.shape.get("channels")
+    expected = checkpoint.spec.shape.get("channels") if checkpoint.spec else None
+    if expected is not None and channels != expected:
         raise ConfigError(
-            f"dataset.channels={ours}: {checkpoint.path} takes {theirs}; without dataset.channels the images are "
+            f"dataset.channels={channels}: {checkpoint.path} takes {expected}; without dataset.channels the images are "
             "adapted"
         )
 

@@ -14,30 +14,30 @@ from ptft.train.every import Every, steps_apart
 from ptft.train.state import CLOCK, Training
 
 
-def intervals(cfg: Config, given: Inputs, built: Objective, per_epoch: int) -> Every:
+def intervals(cfg: Config, inputs: Inputs, built: Objective, per_epoch: int) -> Every:
     """What was typed, in steps of which an epoch has so many, or what `auto` comes to.
 
     A run keeps its interval where it is continued, also one that began when `auto` did not know the budget yet.
     """
-    options, budget, val = cfg.train.every, components.budget(cfg.train, per_epoch), given.splits.get("val")
+    options, budget, val = cfg.train.every, components.budget(cfg.train, per_epoch), inputs.splits.get("val")
     typed = options.log, options.evaluate, options.save, per_epoch
-    if cfg.resume and _left_open(given):
+    if cfg.resume and _left_open(inputs):
         return Every.of(*typed)
     measured = built.evaluation_size(len(val)) if val is not None else 0
-    apart = steps_apart(measured, len(given.splits["train"]), per_epoch)
+    apart = steps_apart(measured, len(inputs.splits["train"]), per_epoch)
     return Every.of(*typed, total=budget.total(per_epoch), minutes=budget.minutes, apart=apart)
 
 
-def _left_open(given: Inputs) -> bool:
+def _left_open(inputs: Inputs) -> bool:
     """Whether the checkpoint is of a version that left `auto` in what it stored: whole epochs, 200 steps at the least.
 
     A later one stores steps in its place, and where a clock says more than they do the state of that.
     """
-    assert given.start
-    stored: Any = given.start.config
+    assert inputs.start
+    stored: Any = inputs.start.config
     for key in ("train", "every", "evaluate"):
         stored = stored.get(key) if isinstance(stored, Mapping) else None
-    return stored in (None, "auto") and CLOCK not in (given.start.training or {})
+    return stored in (None, "auto") and CLOCK not in (inputs.start.training or {})
 
 
 def check_patience(t: Training, typed: int | str) -> None:

@@ -14,11 +14,11 @@ from torch import Tensor
 from ptft.checkpoint.load import Checkpoint
 from ptft.core import Examples, Source
 from ptft.data.source import DividedSource
+from ptft.data.splits import SPLITS
 from ptft.errors import DataError
 from ptft.runtime.system import write_text
 
 FILE = "split.csv"
-SPLITS = ("train", "val", "test")
 NONE: Mapping[str, Iterable[int]] = {}
 TOLERATED = 0.01
 """Up to this share of a split may have been trained on and is only told: public sets hold some texts twice."""
@@ -100,8 +100,8 @@ def identities(source: Source, split: str) -> Tensor | None:
     """Long [n], a number for the content of each example of "train", "val" or "test"; None where it is not known."""
     if not isinstance(source, DividedSource) or (part := source.part(split)) is None:
         return None
-    known = source.identities(part.split)
-    return None if known is None else known[part.rows]
+    contents = source.identities(part.split)
+    return None if contents is None else contents[part.rows]
 
 
 def trained_on(source: Source, before: Tensor | None) -> Tensor | None:
@@ -113,16 +113,16 @@ def trained_on(source: Source, before: Tensor | None) -> Tensor | None:
     if own is None:
         return before
     for split in ("val", "test"):
-        if (held := identities(source, split)) is not None:
-            own = own[~torch.isin(own, held)]
+        if (held_out := identities(source, split)) is not None:
+            own = own[~torch.isin(own, held_out)]
     return own if before is None else torch.cat([own, before[~torch.isin(before, own)]])
 
 
 def is_other_root(checkpoint: Checkpoint, root: object) -> bool:
     """Whether a dataset's root is not the one that the checkpoint was trained on."""
     dataset = (checkpoint.config or {}).get("dataset")
-    theirs = dataset.get("root") if isinstance(dataset, dict) else None
-    return theirs is None or os.path.realpath(os.path.expanduser(str(theirs))) != os.path.realpath(str(root))
+    stored = dataset.get("root") if isinstance(dataset, dict) else None
+    return stored is None or os.path.realpath(os.path.expanduser(str(stored))) != os.path.realpath(str(root))
 
 
 def check(source: Source, split: str, checkpoint: Checkpoint, *, allowed: bool) -> str | None:
@@ -131,22 +131,23 @@ def check(source: Source, split: str, checkpoint: Checkpoint, *, allowed: bool) 
     What a dataset holds twice in splits of its own is its own affair, as long as it is the checkpoint's dataset.
     Raises DataError where they are many and not `allowed`.
     """
-    known = checkpoint.trained_on
+    trained = checkpoint.trained_on
     if (
-        known is None
+        trained is None
         or not isinstance(source, DividedSource)
         or not (source.drawn or is_other_root(checkpoint, source.root))
     ):
         return None
     own = identities(source, split)
-    if own is None or not len(both := torch.isin(own, known).nonzero().flatten()):
+    if own is None or not len(overlap := torch.isin(own, trained).nonzero().flatten()):
         return None
     part = source.part(split)
     assert part is not None
-    first = source.names(part.split)[int(part.rows[both[0]])]
-    said = (
-        f"{len(both)} of {len(own)} {split} {source.noun} were trained on by {checkpoint.path} or what it started from"
+    first = source.names(part.split)[int(part.rows[overlap[0]])]
+    sentence = (
+        f"{len(overlap)} of {len(own)} {split} {source.noun} were trained on by {checkpoint.path} or what it started "
+        "from"
     )
-    if len(both) > TOLERATED * len(own) and not allowed:
-        raise DataError(f"{said}, e.g. {first}; split_overlap=allow measures them all the same")
-    return f"{said}, e.g. {first}"
+    if len(overlap) > TOLERATED * len(own) and not allowed:
+        raise DataError(f"{sentence}, e.g. {first}; split_overlap=allow measures them all the same")
+    return f"{sentence}, e.g. {first}"

@@ -15,7 +15,7 @@ LARGEST = 2**29
 """Numbers in the features of the training split, at the most, that are kept at a time."""
 
 
-def exact(cfg: Config, objective: Objective, given: Inputs) -> tuple[bool, list[str]]:
+def exact(cfg: Config, objective: Objective, inputs: Inputs) -> tuple[bool, list[str]]:
     """Whether the head is fitted, by `finetune.probe`, and what to say where it was asked for and can't be.
 
     Raises ConfigError where it was asked for and the features take too much memory.
@@ -24,14 +24,14 @@ def exact(cfg: Config, objective: Objective, given: Inputs) -> tuple[bool, list[
     if finetune.train != "head" or finetune.probe == "steps":
         return False, []
     if objective.linear_head() is None:
-        said = (
+        reason = (
             f"finetune.probe=exact: objective={cfg.names.objective} has no linear classifier to fit, so it is trained"
         )
-        return False, [f"{said} in steps"] if finetune.probe == "exact" else []
-    numbers = len(given.splits["train"]) * objective.backbone.width
+        return False, [f"{reason} in steps"] if finetune.probe == "exact" else []
+    numbers = len(inputs.splits["train"]) * objective.backbone.width
     if finetune.probe == "exact" and numbers > LARGEST:
         raise ConfigError(
-            f"finetune.probe=exact: {len(given.splits['train']):,} features of {objective.backbone.width:,} numbers "
+            f"finetune.probe=exact: {len(inputs.splits['train']):,} features of {objective.backbone.width:,} numbers "
             "are too many to keep; type finetune.probe=steps"
         )
     train = cfg.train
@@ -44,15 +44,15 @@ def unused(typed: Iterable[str]) -> list[str]:
     """What to say of keys that were typed and say how steps are taken, where a head is fitted and none is."""
     keys = [key for key in typed if key.split(".")[0] in ("optimizer", "schedule")]
     does = "do" if len(keys) > 1 else "does"
-    said = f"{' and '.join(keys)} {does} not count, as the head is fitted; finetune.probe=steps trains it with them"
-    return [said] if keys else []
+    sentence = f"{' and '.join(keys)} {does} not count, as the head is fitted; finetune.probe=steps trains it with them"
+    return [sentence] if keys else []
 
 
-def fitted(cfg: Config, objective: Objective, given: Inputs, autocast: Autocast) -> tuple[list[str], float, int]:
+def fitted(cfg: Config, objective: Objective, inputs: Inputs, autocast: Autocast) -> tuple[list[str], float, int]:
     """The head, fitted in place: what to say, the seconds that took, and how many examples were computed."""
-    began, device, val = time.perf_counter(), given.device, given.splits.get("val")
-    batches = eval_loader(cfg, given.splits["train"], device).epoch()
-    said, count = fit_head(objective, batches, eval_loader(cfg, val, device).epoch() if val else None, autocast)
+    began, device, val = time.perf_counter(), inputs.device, inputs.splits.get("val")
+    batches = eval_loader(cfg, inputs.splits["train"], device).epoch()
+    sentence, count = fit_head(objective, batches, eval_loader(cfg, val, device).epoch() if val else None, autocast)
     typed = [f"train.{key}={cfg.train[key]}" for key in ("epochs", "steps", "minutes") if cfg.train[key] is not None]
-    unused = f"; {' and '.join(typed)} {'do' if len(typed) > 1 else 'does'} not count" if typed else ""
-    return [said + unused], time.perf_counter() - began, count
+    not_counted = f"; {' and '.join(typed)} {'do' if len(typed) > 1 else 'does'} not count" if typed else ""
+    return [sentence + not_counted], time.perf_counter() - began, count

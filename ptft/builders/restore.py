@@ -41,8 +41,8 @@ def restored(
 
 def _normalised(cfg: Config, read: Spec) -> dict[str, Any]:
     """Mean and std where they were typed; they are the checkpoint's else."""
-    found = {"mean": read.mean, "std": read.std}
-    return {key: values for key, values in found.items() if cfg.dataset.get(key) is not None}
+    typed = {"mean": read.mean, "std": read.std}
+    return {key: values for key, values in typed.items() if cfg.dataset.get(key) is not None}
 
 
 def check_spec(checkpoint: Checkpoint | None) -> None:
@@ -87,6 +87,6 @@ def trained_in(cfg: Config, checkpoint: Checkpoint, device: torch.device) -> Com
 def trained_with(job: Job) -> Mapping[str, Any]:
     """The batches that the checkpoint was trained with, under what is typed of `train`."""
     stored = (job.checkpoint.config or {}).get("train", {}) if job.checkpoint else {}
-    known = {key: stored[key] for key in ("batch_size", "tokens", "accumulate") if key in stored}
+    trained = {key: stored[key] for key in ("batch_size", "tokens", "accumulate") if key in stored}
     typed = {key.removeprefix("train."): value for key, value in job.overrides.typed.items()}
-    return {**job.config.train.plain(), **known, **{key: typed[key] for key in known if key in typed}}
+    return {**job.config.train.plain(), **trained, **{key: typed[key] for key in trained if key in typed}}

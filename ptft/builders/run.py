@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ptft.builders import acceleration, components, membership, probe
-from ptft.builders.inputs import Inputs, eval_loader, inputs, train_loader
+from ptft.builders.inputs import Inputs, eval_loader, read_inputs, train_loader
 from ptft.builders.intervals import check_patience, intervals
 from ptft.builders.restore import rebuilt
 from ptft.checkpoint.load import Checkpoint, held_by
@@ -96,23 +96,23 @@ class Run:
 def build(job: Job, out: Console) -> Run:
     """Everything of the training run that the job asks for. Raises the typed errors of ptft."""
     cfg = job.config
-    given = inputs(job, out)
-    overlap, taught = _trained_on(job, given.source)
-    task = objective(cfg, given)
-    execution = executed(cfg, given, task)
-    trained = training(cfg, given, task, execution)
+    inputs = read_inputs(job, out)
+    overlap, trained_on = _trained_on(job, inputs.source)
+    task = objective(cfg, inputs)
+    execution = executed(cfg, inputs, task)
+    trained = training(cfg, inputs, task, execution)
     recorded = acceleration.recording(trained.graph)
-    meta = given.start.meta if given.start and cfg.resume else {}
+    meta = inputs.start.meta if inputs.start and cfg.resume else {}
     settled = probe.unused(job.overrides.keys) if execution.probe else job.notes
     return Run(
-        cfg=cfg.merged(_settled(task, execution, trained.every, given.source)),
-        inputs=given,
+        cfg=cfg.merged(_settled(task, execution, trained.every, inputs.source)),
+        inputs=inputs,
         execution=execution,
         training=trained,
         transfer=meta.get("transfer") if cfg.resume else task.transfer.to_dict() if task.transfer else None,
-        parent=meta.get("parent") if cfg.resume else given.start.parent if given.start else None,
-        trained_on=taught,
-        notes=[*settled, *_notes(job.checkpoint, given, task), *overlap, *task.notes, *execution.notes, *recorded],
+        parent=meta.get("parent") if cfg.resume else inputs.start.parent if inputs.start else None,
+        trained_on=trained_on,
+        notes=[*settled, *_notes(job.checkpoint, inputs, task), *overlap, *task.notes, *execution.notes, *recorded],
     )
 
 
@@ -128,23 +128,23 @@ def _trained_on(job: Job, source: Source) -> tuple[list[str], Tensor | None]:
     allowed = {"val": True, "test": job.config.split_overlap == "allow"}
     if checkpoint is None or before is None:
         return [], membership.trained_on(source, None)
-    said = [membership.check(source, split, checkpoint, allowed=allowed[split]) for split in allowed]
-    return [sentence for sentence in said if sentence], membership.trained_on(source, before)
+    sentences = [membership.check(source, split, checkpoint, allowed=allowed[split]) for split in allowed]
+    return [sentence for sentence in sentences if sentence], membership.trained_on(source, before)
 
 
-def objective(cfg: Config, given: Inputs) -> Task:
+def objective(cfg: Config, inputs: Inputs) -> Task:
     """The objective on its device, with the checkpoint's backbone in it, and what of it learns when."""
-    train = given.splits["train"]
+    train = inputs.splits["train"]
     rebuild = partial(rebuilt, trusted=cfg.trusted)
-    with _built_from(cfg, given.start):
-        built = components.objective(cfg.model, cfg.objective, given.source.spec, train, cfg.trusted, rebuild=rebuild)
+    with _built_from(cfg, inputs.start):
+        built = components.objective(cfg.model, cfg.objective, inputs.source.spec, train, cfg.trusted, rebuild=rebuild)
     _check_objective(cfg, built)
-    transfer = _hand_over(cfg, built, given.start, given.source) if given.start and not cfg.resume else None
+    transfer = _hand_over(cfg, built, inputs.start, inputs.source) if inputs.start and not cfg.resume else None
     phases, notes = components.phases(built, cfg.finetune.plain())
-    built.to(given.device)
-    notes += built.examine(given.splits)
-    if given.start is None:
-        notes += components.calibrate(built, train, given.device)
+    built.to(inputs.device)
+    notes += built.examine(inputs.splits)
+    if inputs.start is None:
+        notes += components.calibrate(built, train, inputs.device)
     if not cfg.resume:
         built.begin()
     return Task(built, phases, transfer, notes)
@@ -155,31 +155,31 @@ def _built_from(cfg: Config, start: Checkpoint | None) -> AbstractContextManager
     return held_by(start.path) if start and start.config and not cfg.trusted else nullcontext()
 
 
-def executed(cfg: Config, given: Inputs, task: Task) -> Execution:
+def executed(cfg: Config, inputs: Inputs, task: Task) -> Execution:
     """Precision and layout, chosen and put in place, and a head that starts from what the backbone computes in them."""
-    train, device = given.splits["train"], given.device
+    train, device = inputs.splits["train"], inputs.device
     loader = train_loader(cfg, train, device)
     chosen, timings = _compute_format(cfg, task.objective, loader)
     notes = acceleration.decisions(task.objective, cfg.train, device, chosen.precision)
     precision = autocast(chosen.precision, device)
-    exact, said = probe.exact(cfg, task.objective, given)
+    exact, probe_notes = probe.exact(cfg, task.objective, inputs)
     if exact and not (cfg.resume or cfg.dry_run):
-        said, seconds, samples = probe.fitted(cfg, task.objective, given, precision)
-        return Execution(loader, chosen, timings, [*notes, *said], True, seconds, samples)
+        probe_notes, seconds, samples = probe.fitted(cfg, task.objective, inputs, precision)
+        return Execution(loader, chosen, timings, [*notes, *probe_notes], True, seconds, samples)
     if not cfg.resume:
         batches = None if cfg.dry_run else eval_loader(cfg, train, device).epoch()
         notes += start_head(cfg.finetune.head_init, task.objective, batches, precision)
-    return Execution(loader, chosen, timings, [*notes, *said], exact)
+    return Execution(loader, chosen, timings, [*notes, *probe_notes], exact)
 
 
-def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Training:
+def training(cfg: Config, inputs: Inputs, task: Task, execution: Execution) -> Training:
     """All that moves while the run trains, at its start."""
-    options, device, l2sp = cfg.train, given.device, cfg.finetune.l2sp
+    options, device, l2sp = cfg.train, inputs.device, cfg.finetune.l2sp
     built, phases, precision = task.objective, task.phases, execution.compute_format.precision
-    with _built_from(cfg, given.start if cfg.resume else None):
+    with _built_from(cfg, inputs.start if cfg.resume else None):
         optimizer = components.optimizer(cfg.optimizer, built, phases, l2sp is not None, cfg.trusted)
     backbone = {name: p for name, p in built.backbone.named_parameters() if p in phases.scales}
-    val = given.splits.get("val")
+    val = inputs.splits.get("val")
     if options.compile:
         built.compile()
     t = Training(
@@ -189,7 +189,7 @@ def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Tr
         loader=execution.loader,
         val=eval_loader(cfg, val, device) if val is not None else None,
         budget=Budget(steps=0) if execution.probe else components.budget(options, len(execution.loader)),
-        every=intervals(cfg, given, built, len(execution.loader)),
+        every=intervals(cfg, inputs, built, len(execution.loader)),
         monitor=_monitor(options.monitor.plain()) if options.monitor else built.monitor,
         autocast=autocast(precision, device),
         scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
@@ -204,7 +204,7 @@ def training(cfg: Config, given: Inputs, task: Task, execution: Execution) -> Tr
     )
     if options.patience and not cfg.resume:
         check_patience(t, options.every.evaluate)
-    t.graph = acceleration.graph(t, cfg, given.splits["train"])
+    t.graph = acceleration.graph(t, cfg, inputs.splits["train"])
     if options.monitor:
         _check_monitor(t)
     return t
@@ -261,23 +261,23 @@ def _classes(names: list[str]) -> str:
     return shortened(names, 5, last=True)
 
 
-def _notes(checkpoint: Checkpoint | None, given: Inputs, task: Task) -> list[str]:
+def _notes(checkpoint: Checkpoint | None, inputs: Inputs, task: Task) -> list[str]:
     """What is to be said of the data and of the weights that a run starts from."""
-    latest, note = checkpoint.latest if checkpoint else "", given.start.note if given.start else ""
+    latest, note = checkpoint.latest if checkpoint else "", inputs.start.note if inputs.start else ""
     loaded = task.transfer.lines() if task.transfer else []
-    return [*filter(None, [latest]), *given.source.notes, *filter(None, [given.note, note]), *loaded]
+    return [*filter(None, [latest]), *inputs.source.notes, *filter(None, [inputs.note, note]), *loaded]
 
 
 def _compute_format(cfg: Config, built: Objective, train: Loader) -> tuple[ComputeFormat, dict[ComputeFormat, float]]:
     """Precision and layout, put in place: measured where they are `auto` and the run is long enough to earn it back."""
-    device, among = train.device, choices(cfg.precision, cfg.train.layout, train.device, built)
-    chosen = among[0]
+    device, candidates = train.device, choices(cfg.precision, cfg.train.layout, train.device, built)
+    chosen = candidates[0]
     timings: dict[ComputeFormat, float] = {}
     total = components.budget(cfg.train, len(train)).total(len(train))
-    if len(among) > 1 and (total is None or total >= WORTH_MEASURING):
+    if len(candidates) > 1 and (total is None or total >= WORTH_MEASURING):
         model = cfg.merged({"model": dict(built.backbone.settled)}).model
-        what = {"model": model.plain(), "objective": cfg.objective.plain(), "finetune": cfg.finetune.plain()}
-        chosen, timings = fastest(built, train.first(cfg.train.accumulate), among, device, what)
+        setup = {"model": model.plain(), "objective": cfg.objective.plain(), "finetune": cfg.finetune.plain()}
+        chosen, timings = fastest(built, train.first(cfg.train.accumulate), candidates, device, setup)
     place(built, chosen)
     return chosen, timings
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 def find(group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str, ...] = ()) -> type[T]:
     """The class that `node._target_` names. Raises ConfigError unless it is a `base` from an allowed package."""
-    path, target = str(node.get("_target_")), found(group, node, trusted)
+    path, target = str(node.get("_target_")), target_of(group, node, trusted)
     fits = inspect.isclass(target) and issubclass(target, base) and target is not base
     if fits and inspect.isabstract(target):
         lacking = ", ".join(sorted(target.__abstractmethods__))
@@ -32,7 +32,7 @@ def find(group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str,
     return cast(type[T], target)
 
 
-def found(group: str, node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Any:
+def target_of(group: str, node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Any:
     """Whatever `node._target_` names in an allowed package. Raises ConfigError where that is not, or has no such."""
     return _resolve(group, str(node.get("_target_")), trusted)
 
@@ -70,23 +70,23 @@ def _allowed(module: str, trusted: tuple[str, ...]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in (*PACKAGES, *trusted))
 
 
-def make(group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str, ...], *given: Any, **known: Any) -> T:
-    """An object of `node`'s class from its other keys; `known` is passed where the class takes it."""
-    return construct(group, node, find(group, node, base, trusted), *given, **known)
+def make(group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str, ...], *args: Any, **offered: Any) -> T:
+    """An object of `node`'s class from its other keys; `offered` is passed where the class takes it."""
+    return construct(group, node, find(group, node, base, trusted), *args, **offered)
 
 
-def construct(group: str, node: Mapping[str, Any], cls: type[T], *given: Any, **known: Any) -> T:
+def construct(group: str, node: Mapping[str, Any], cls: type[T], *args: Any, **offered: Any) -> T:
     kinds = _options(cls)
-    takes = list(kinds)
+    names = list(kinds)
     options = {str(key): value for key, value in plain(node).items() if key != "_target_"}
     for key, value in options.items():
-        if key not in takes:
-            raise ConfigError(f"{group}.{key}: {cls.__name__} has no such option{suggest(key, takes)}")
+        if key not in names:
+            raise ConfigError(f"{group}.{key}: {cls.__name__} has no such option{suggest(key, names)}")
         if isinstance(value, Mapping) and "_target_" in value:
             raise ConfigError(f"{group}.{key}._target_: refused; only a group itself names a class")
         if must := _misfit(value, kinds[key]):
             raise OptionError(f"{group}.{key}={'null' if value is None else value}: must be {must}")
-    return cls(*given, **options, **{key: value for key, value in known.items() if key in takes})
+    return cls(*args, **options, **{key: value for key, value in offered.items() if key in names})
 
 
 def _misfit(value: Any, kind: Any) -> str | None:
@@ -107,12 +107,12 @@ def option_names(cls: type) -> list[str]:
 
 def _options(cls: type) -> dict[str, Any]:
     """As `option_names`, with their annotations."""
-    found: dict[str, Any] = {}
+    annotations: dict[str, Any] = {}
     for base in cls.__mro__:
         if "__init__" in vars(base):
             parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
             kept = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-            found |= {p.name: p.annotation for p in kept if p.name not in found}
+            annotations |= {p.name: p.annotation for p in kept if p.name not in annotations}
             if not any(p.kind is p.VAR_KEYWORD for p in parameters):
                 break
-    return found
+    return annotations

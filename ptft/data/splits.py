@@ -16,6 +16,8 @@ from ptft.errors import DataError
 
 T = TypeVar("T")
 
+SPLITS = ("train", "val", "test")
+
 OTHER_CLASS = -1
 """The label of an example whose class is none of the training split's, where `dataset.classes` says which to keep."""
 
