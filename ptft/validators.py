@@ -44,8 +44,8 @@ def is_pattern(value: Any) -> bool:
 
 def minutes_of(value: Any) -> float | None:
     """5min -> 5.0; None for what is no such time, and for none at all."""
-    found = re.fullmatch(r"((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?) ?min", value) if isinstance(value, str) else None
-    return float(found[1]) or None if found else None
+    match = re.fullmatch(r"((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?) ?min", value) if isinstance(value, str) else None
+    return float(match[1]) or None if match else None
 
 
 Rule = tuple[str, Callable[[Any], bool]]
@@ -245,15 +245,15 @@ RULES: dict[str, Rule] = {
 """The rules that `_rules_` of a YAML in conf/ may name. A whole number counts from 0, a count from 1."""
 
 
-def rule_named(said: str | Sequence[Any]) -> Rule:
+def rule_named(entry: str | Sequence[Any]) -> Rule:
     """What `_rules_` says of a key: a name in RULES, perhaps with `or null` or `or auto`, or a list of what it may be.
 
     Raises KeyError for a name that is not there.
     """
-    if not isinstance(said, str):
-        choices = one_of(*(choice for choice in said if choice is not None))
-        return optional(choices) if None in said else choices
+    if not isinstance(entry, str):
+        choices = one_of(*(choice for choice in entry if choice is not None))
+        return optional(choices) if None in entry else choices
     for ending, wider in ((" or null", optional), (" or auto", auto)):
-        if said.endswith(ending):
-            return wider(rule_named(said.removesuffix(ending)))
-    return RULES[said]
+        if entry.endswith(ending):
+            return wider(rule_named(entry.removesuffix(ending)))
+    return RULES[entry]

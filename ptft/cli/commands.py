@@ -43,10 +43,10 @@ def explain(words: list[str]) -> int:
 
 def cp(words: list[str]) -> int:
     """`ptft cp GROUP/NAME | config [DIR]`: copy a config to DIR (default ./conf), where it wins over ptft's own."""
-    asked = words[0].removesuffix(".yaml") if words else ""
-    if not 0 < len(words) <= 2 or (asked != "config" and asked.count("/") != 1):
+    source = words[0].removesuffix(".yaml") if words else ""
+    if not 0 < len(words) <= 2 or (source != "config" and source.count("/") != 1):
         raise ConfigError("ptft cp GROUP/NAME [DIR]: name one config, e.g. ptft cp model/cnn, or ptft cp config")
-    group, _, name = asked.rpartition("/")
+    group, _, name = source.rpartition("/")
     own = yaml_files.conf_dir() / group / f"{name}.yaml"
     if not own.is_file():  # one whose name begins with _ is no option, but may be copied
         raise ConfigError(f"{words[0]}: there is no such config{suggest(name, compose.options(group))}")

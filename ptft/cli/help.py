@@ -64,48 +64,49 @@ def show(word: str) -> None:
 def _option(group: str, name: str) -> str:
     if not documented.file_of(group, name).is_file():
         raise ConfigError(f"{group}={name}: there is no {group} of that name{suggest(name, compose.options(group))}")
-    entries, above = documented.entries(group, name), "" if group in ("stage", "experiment") else f"{group}."
+    entries, prefix = documented.entries(group, name), "" if group in ("stage", "experiment") else f"{group}."
     nodes = {key.rpartition(".")[0] for key in entries}
-    shown = {key: f"{above}{key}{f'={value}' if value else ''}" for key, (value, _) in entries.items()}
-    rows = {shown[key]: said for key, (_, said) in entries.items() if key not in nodes}
+    shown = {key: f"{prefix}{key}{f'={value}' if value else ''}" for key, (value, _) in entries.items()}
+    rows = {shown[key]: comment for key, (_, comment) in entries.items() if key not in nodes}
     head = textwrap.fill(documented.head(documented.file_of(group, name)), width())
     return "\n\n".join(part for part in (f"{group}={name}", head, columns(rows)) if part)
 
 
 def _key(key: str) -> str:
-    known = documented.keys()
-    below = {name: meanings for name, meanings in known.items() if name.startswith(f"{key}.")}
-    if key not in known and not below:
-        there = [*known, *documented.groups()]
-        raise ConfigError(f"{key}: there is no such key, option or group{mistakes.ours(key) or suggest(key, there)}")
-    said = [_meaning(key, meaning) for meaning in known.get(key, [])]
+    meanings_by_key = documented.keys()
+    below = {name: meanings for name, meanings in meanings_by_key.items() if name.startswith(f"{key}.")}
+    if key not in meanings_by_key and not below:
+        names = [*meanings_by_key, *documented.groups()]
+        remedy = mistakes.type_instead(key) or suggest(key, names)
+        raise ConfigError(f"{key}: there is no such key, option or group{remedy}")
+    paragraphs = [_meaning(key, meaning) for meaning in meanings_by_key.get(key, [])]
     if below:
         inner = {name: shortest.comment for name, (shortest, *_) in below.items()}
-        return "\n\n".join([*dict.fromkeys(part.splitlines()[0] for part in said), columns(inner)])
-    return "\n\n".join([*said, columns(_where(key, known[key]))])
+        return "\n\n".join([*dict.fromkeys(part.splitlines()[0] for part in paragraphs), columns(inner)])
+    return "\n\n".join([*paragraphs, columns(_where(key, meanings_by_key[key]))])
 
 
 def _meaning(key: str, meaning: Meaning) -> str:
     group = key.split(".")[0]
     typed = [f"{group}={name}" for name in meaning.options] if group in documented.groups() else []
-    of = ", ".join(typed) if len(typed) <= FEW else f"{len(typed)} options of {group}"
+    options = ", ".join(typed) if len(typed) <= FEW else f"{len(typed)} options of {group}"
     default = "none, it must be typed" if meaning.default == "???" else meaning.default
-    rows = {"  in": of, "  value": _value(key, meaning), "  default": default}
+    rows = {"  in": options, "  value": _value(key, meaning), "  default": default}
     return "\n".join([hanging(key, meaning.comment, len(key) + 2), columns({k: v for k, v in rows.items() if v})])
 
 
 def _value(key: str, meaning: Meaning) -> str:
     """What it must be, in the words of its rule, or else of its default's type."""
-    found = _rule(key, meaning) or _type(meaning.default)
-    return found[0] if found else ""
+    rule = _rule(key, meaning) or _type(meaning.default)
+    return rule[0] if rule else ""
 
 
 def _rule(key: str, meaning: Meaning) -> Rule | None:
     if key in RULES or not meaning.options:
         return RULES.get(key)
     group, _, rest = key.partition(".")
-    here, name = (group, rest) if group in documented.groups() else ("stage", key)
-    return rules.of_option(here, meaning.options[0]).get(name)
+    owner, name = (group, rest) if group in documented.groups() else ("stage", key)
+    return rules.of_option(owner, meaning.options[0]).get(name)
 
 
 def _type(default: str) -> Rule | None:
@@ -126,5 +127,5 @@ def _where(key: str, meanings: Iterable[Meaning]) -> dict[str, str]:
     others = [f"{value} with stage={stage}" for stage, value in own.items() if value and value not in usual]
     resumes = any(key == free or key.startswith(f"{free}.") for free in FREE_ON_RESUME)
     resume = "may be typed" if resumes else ""
-    said = {"  default": ", ".join(others), "  stages": ", ".join(stages), "  resume": resume}
-    return {name: text for name, text in said.items() if text}
+    rows = {"  default": ", ".join(others), "  stages": ", ".join(stages), "  resume": resume}
+    return {name: text for name, text in rows.items() if text}

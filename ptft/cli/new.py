@@ -38,8 +38,8 @@ def new(words: list[str]) -> int:
         Path("conf", kind, f"{name}.yaml"): template.yaml,
         Path(f"test_{name}.py"): template.test,
     }
-    if there := [file for file in files if os.path.lexists(file)]:
-        raise ConfigError(f"{there[0]}: is there already, and is not written over; choose another name")
+    if existing := [file for file in files if os.path.lexists(file)]:
+        raise ConfigError(f"{existing[0]}: is there already, and is not written over; choose another name")
     for file, text in files.items():
         with writing(file, "choose another folder"):
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -175,8 +175,8 @@ def flat_keys(cfg: DictConfig) -> list[str]:
 
 
 def _keys(node: Any, path: str) -> list[str]:
-    below = node.items() if isinstance(node, dict) else ()
-    return [path, *(key for name, child in below for key in _keys(child, f"{path}.{name}"))]
+    children = node.items() if isinstance(node, dict) else ()
+    return [path, *(key for name, child in children for key in _keys(child, f"{path}.{name}"))]
 
 
 def without_value(cfg: DictConfig) -> list[str]:
@@ -198,7 +198,7 @@ def plain(cfg: DictConfig) -> Any:
         raise ConfigError(f"{key}: {first_line(error)}") from error
 
 
-def known_stage(cfg: DictConfig) -> DictConfig:
+def with_stage_defaults(cfg: DictConfig) -> DictConfig:
     """The same with what is known of the stage of that name, for a copy or a run of an earlier version too."""
     file = yaml_files.conf_dir() / "stage" / f"{cfg.names.stage}.yaml"
     if file.is_file():
@@ -210,14 +210,14 @@ def known_stage(cfg: DictConfig) -> DictConfig:
 
 def selected(cfg: DictConfig, key: str) -> Any:
     """The value of a key with its interpolations resolved. Raises ConfigError where that fails, or it has none."""
-    known: Any = HydraConfig.instance()
-    before, known.cfg = known.cfg, cfg  # which `${hydra:…}` asks
+    hydra_config: Any = HydraConfig.instance()
+    before, hydra_config.cfg = hydra_config.cfg, cfg  # which `${hydra:…}` asks
     try:
         return OmegaConf.select(cfg, key, throw_on_missing=True, throw_on_resolution_failure=True)
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
         raise ConfigError(f"{key}: {first_line(error)}") from error
     finally:
-        known.cfg = before
+        hydra_config.cfg = before
 
 
 def raw(cfg: DictConfig, key: str) -> Any:
@@ -227,16 +227,16 @@ def raw(cfg: DictConfig, key: str) -> Any:
 
 def place(cfg: DictConfig, key: str) -> str:
     """The folder that `hydra.run.dir` or the like means in a composition. Raises ConfigError where it means none."""
-    found = selected(cfg, key)
-    if not isinstance(found, str | int | float) or found == "":
-        raise ConfigError(f"{key}={'null' if found is None else found}: must name a folder")
-    return os.path.expanduser(str(found))
+    folder = selected(cfg, key)
+    if not isinstance(folder, str | int | float) or folder == "":
+        raise ConfigError(f"{key}={'null' if folder is None else folder}: must name a folder")
+    return os.path.expanduser(str(folder))
 
 
 def data(content: dict[str, Any]) -> DictConfig:
     """A configuration that was resolved before and stored: its texts are data, and `${` in them means nothing."""
-    made: DictConfig = OmegaConf.create(literal(content))
-    return made
+    cfg: DictConfig = OmegaConf.create(literal(content))
+    return cfg
 
 
 def literal(value: Any) -> Any:

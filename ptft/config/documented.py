@@ -46,29 +46,29 @@ def file_of(group: str, name: str) -> Path:
 
 def head(path: Path) -> str:
     """The first comment of a file, without the commands that stand in it."""
-    said = []
+    lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#") or re.match(r"#\s+(\.\.\. |… )?(ptft |Then)", line):
             break
         if not line.startswith("# @package"):
-            said.append(line.removeprefix("#").strip())
-    return " ".join(said)
+            lines.append(line.removeprefix("#").strip())
+    return " ".join(lines)
 
 
 def keys_in(path: Path) -> list[tuple[str, str, str]]:
     """Every key of a file with its value and comment, dotted: `("train.every.log", "auto", "")`."""
-    found: list[tuple[str, str, str]] = []
-    above: list[tuple[int, str]] = []
+    rows: list[tuple[str, str, str]] = []
+    parents: list[tuple[int, str]] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         match = LINE.match(line)
         if match is None:
             continue
-        above = [(indent, key) for indent, key in above if indent < len(match["indent"])]
-        above.append((len(match["indent"]), match["key"]))
-        names = [key for _, key in above]
+        parents = [(indent, key) for indent, key in parents if indent < len(match["indent"])]
+        parents.append((len(match["indent"]), match["key"]))
+        names = [key for _, key in parents]
         if names[0] != "defaults" and not any(name.startswith("_") for name in names):
-            found.append((".".join(names), match["value"] or "", match["comment"] or ""))
-    return found
+            rows.append((".".join(names), match["value"] or "", match["comment"] or ""))
+    return rows
 
 
 def keys_of(group: str) -> dict[str, Meanings]:
@@ -76,20 +76,23 @@ def keys_of(group: str) -> dict[str, Meanings]:
 
     An option that has a key without a comment counts only where no other has one.
     """
-    found: dict[str, Meanings] = {}
+    comments: dict[str, Meanings] = {}
     for option in options(group):
         for name, (_, comment) in entries(group, option).items():
-            found.setdefault(name, {}).setdefault(comment, []).append(option)
-    return {key: {c: names for c, names in of.items() if c or len(of) == 1} for key, of in found.items()}
+            comments.setdefault(name, {}).setdefault(comment, []).append(option)
+    return {
+        key: {comment: names for comment, names in by_comment.items() if comment or len(by_comment) == 1}
+        for key, by_comment in comments.items()
+    }
 
 
 def entries(group: str, option: str) -> dict[str, tuple[str, str]]:
     """Key -> default and comment, of an option and of what it is based on; its own file comes first."""
-    said: dict[str, tuple[str, str]] = {}
+    by_key: dict[str, tuple[str, str]] = {}
     for name, value, comment in (entry for file in files_of(group, option) for entry in keys_in(file)):
-        before = said.get(name, ("", ""))
-        said[name] = (before[0] or value, before[1] or comment)
-    return said
+        before = by_key.get(name, ("", ""))
+        by_key[name] = (before[0] or value, before[1] or comment)
+    return by_key
 
 
 def files_of(group: str, name: str) -> list[Path]:
@@ -98,8 +101,8 @@ def files_of(group: str, name: str) -> list[Path]:
     listed = re.search(r"^defaults:(.*\n(?: +-.*\n)*)", path.read_text(encoding="utf-8"), re.MULTILINE)
     names = [re.sub(r"#.*", "", line) for line in listed[1].splitlines()] if listed else []
     bases = [base for line in names if ":" not in line for base in re.findall(r"\w+", line)]
-    found = [base for base in bases if base != "_self_" and file_of(group, base).exists()]
-    return [path, *(file for base in found for file in files_of(group, base))]
+    existing = [base for base in bases if base != "_self_" and file_of(group, base).exists()]
+    return [path, *(file for base in existing for file in files_of(group, base))]
 
 
 def central() -> dict[str, tuple[str, str]]:
@@ -114,8 +117,9 @@ def stage_keys() -> dict[str, Meanings]:
 
 @cache
 def _stage_keys(changed: int) -> dict[str, Meanings]:
-    known = {*central(), "stage", *groups()}
-    return {name: of for name, of in keys_of("stage").items() if name not in known and name.split(".")[0] not in known}
+    shared = {*central(), "stage", *groups()}
+    comments = keys_of("stage").items()
+    return {name: options for name, options in comments if name not in shared and name.split(".")[0] not in shared}
 
 
 def keys() -> dict[str, list[Meaning]]:
@@ -125,18 +129,18 @@ def keys() -> dict[str, list[Meaning]]:
 
 @cache
 def _keys(changed: int) -> dict[str, list[Meaning]]:
-    found: dict[str, list[Meaning]] = {}
+    meanings_by_key: dict[str, list[Meaning]] = {}
     for name, (default, comment) in central().items():
-        found.setdefault(name, []).append(Meaning(comment, default))
+        meanings_by_key.setdefault(name, []).append(Meaning(comment, default))
     own = stage_keys()
     for group in groups():
         for option in [] if group in ("experiment", "logger") else options(group):
             for name, (default, comment) in entries(group, option).items():
                 if group != "stage":
-                    _add(found.setdefault(f"{group}.{name}", []), option, default, comment)
+                    _add(meanings_by_key.setdefault(f"{group}.{name}", []), option, default, comment)
                 elif name in own:
-                    _add(found.setdefault(name, []), option, default, comment)
-    return {name: _told(meanings) for name, meanings in found.items()}
+                    _add(meanings_by_key.setdefault(name, []), option, default, comment)
+    return {name: _with_comments(meanings) for name, meanings in meanings_by_key.items()}
 
 
 def meaning(key: str, names: Mapping[str, Any]) -> str:
@@ -148,8 +152,8 @@ def meaning(key: str, names: Mapping[str, Any]) -> str:
     if not (rest and names.get(group)):
         group, rest = "stage", key
     name = str(names.get(group))
-    said = entries(group, name).get(rest, ("", ""))[1] if file_of(group, name).is_file() else ""
-    return said or central().get(key, ("", ""))[1]
+    comment = entries(group, name).get(rest, ("", ""))[1] if file_of(group, name).is_file() else ""
+    return comment or central().get(key, ("", ""))[1]
 
 
 def _add(meanings: list[Meaning], option: str, default: str, comment: str) -> None:
@@ -160,7 +164,7 @@ def _add(meanings: list[Meaning], option: str, default: str, comment: str) -> No
     meanings.append(Meaning(comment, default, [option]))
 
 
-def _told(meanings: list[Meaning]) -> list[Meaning]:
+def _with_comments(meanings: list[Meaning]) -> list[Meaning]:
     """An option that says nothing of a key means by it what the others do, where that is one thing."""
     comments = {meaning.comment for meaning in meanings if meaning.comment}
     for meaning in meanings:

@@ -37,7 +37,8 @@ def check_typed(parsed: Iterable[Override]) -> None:
     for override in parsed:
         key = override.key_or_group
         if key.split(".")[0].split("/")[0] == "hydra" and not _below(key, TYPED):
-            raise ConfigError(f"{_said(key, override.value())}: refused; of Hydra's keys {', '.join(TYPED)} are free")
+            setting = _setting(key, override.value())
+            raise ConfigError(f"{setting}: refused; of Hydra's keys {', '.join(TYPED)} are free")
 
 
 def check_file(place: str, content: DictConfig, header: Mapping[str, str | None], usual: DictConfig) -> None:
@@ -51,10 +52,10 @@ def check_file(place: str, content: DictConfig, header: Mapping[str, str | None]
     if "hydra" in content:
         plain = OmegaConf.to_container(content, resolve=False)
         assert isinstance(plain, dict)
-        known = [*_leaves(OmegaConf.to_container(usual, resolve=False), "hydra")]
+        defaults = [*_leaves(OmegaConf.to_container(usual, resolve=False), "hydra")]
         for key, value in _leaves(plain["hydra"], "hydra"):
-            if not _below(key, (*PLACES, "hydra.help")) and (key, value) not in known:
-                raise ConfigError(f"{place}: {_said(key, value)}: refused; a file may set {', '.join(PLACES)}")
+            if not _below(key, (*PLACES, "hydra.help")) and (key, value) not in defaults:
+                raise ConfigError(f"{place}: {_setting(key, value)}: refused; a file may set {', '.join(PLACES)}")
 
 
 def check_composed(node: DictConfig, typed: Iterable[str]) -> None:
@@ -70,8 +71,8 @@ def check_composed(node: DictConfig, typed: Iterable[str]) -> None:
         if plain[name] != value:
             path = f"hydra.{name}"
             usual = [*_leaves(value, path)]
-            key, said = next((pair for pair in _leaves(plain[name], path) if pair not in usual), (path, "…"))
-            raise ConfigError(f"{_said(key, said)}: refused; of Hydra's keys {', '.join(TYPED)} are free")
+            key, refused = next((pair for pair in _leaves(plain[name], path) if pair not in usual), (path, "…"))
+            raise ConfigError(f"{_setting(key, refused)}: refused; of Hydra's keys {', '.join(TYPED)} are free")
     if plain["sweeper"].get("params"):
         raise ConfigError("hydra.sweeper.params: refused; type the values of a sweep on the command line")
 
@@ -88,7 +89,7 @@ def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, node
 
 
-def _said(key: str, value: Any) -> str:
+def _setting(key: str, value: Any) -> str:
     """`KEY=VALUE`, or the part of it that names code."""
     if isinstance(value, dict) and "_target_" in value:
         return f"{key}._target_={value['_target_']}"

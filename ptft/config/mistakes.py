@@ -74,20 +74,20 @@ FLAGS = {"version": "--version", "info": "--info"}
 """Words, and the flag to type instead."""
 
 
-def ours(key: str) -> str:
+def type_instead(key: str) -> str:
     """ "; type optimizer.lr" for a key by a name that it has elsewhere, or nothing."""
     node, _, name = key.lower().rpartition(".")
     if node and node not in NODES:
         return ""
     if name in DEVICES:
         return f"; {ONE_DEVICE}"
-    return next((f"; type {here}" for here, names in KEYS.items() if name in names.split()), "")
+    return next((f"; type {own}" for own, names in KEYS.items() if name in names.split()), "")
 
 
 def advice(key: str, value: object) -> str:
     """What to type in the place of a value that is one elsewhere, with a "; " in front, or nothing."""
     text = str(value).lower()
-    return next((f"; {said}" for known, form, said in VALUES if key == known and re.fullmatch(form, text)), "")
+    return next((f"; {remedy}" for name, form, remedy in VALUES if key == name and re.fullmatch(form, text)), "")
 
 
 def unfit(overrides: Overrides, loader: Any, groups: Collection[str], needed: Collection[str]) -> dict[str, str]:
@@ -114,29 +114,29 @@ def _exists(override: Override, choices: Collection[str]) -> bool:
     value = override.value()
     if value is None or override.is_sweep_override():
         return True
-    asked = value if isinstance(value, list) else [value]
-    return set(map(str, asked)) <= set(choices)
+    names = value if isinstance(value, list) else [value]
+    return set(map(str, names)) <= set(choices)
 
 
-def unknown_keys(parsed: Sequence[Override], known: Collection[str]) -> list[str]:
-    """A line for each override of a key that is not among the `known`, with the nearest that is."""
+def unknown_keys(parsed: Sequence[Override], keys: Collection[str]) -> list[str]:
+    """A line for each override of a key that is not among the `keys`, with the nearest that is."""
     problems = []
     for override in parsed:
         key = override.key_or_group
-        if key not in known and not (override.is_add() or override.is_force_add() or key.startswith(unlisted(parsed))):
-            problems.append(unknown(key, known))
+        if key not in keys and not (override.is_add() or override.is_force_add() or key.startswith(unlisted(parsed))):
+            problems.append(unknown(key, keys))
     return problems
 
 
-def unknown(key: str, known: Collection[str]) -> str:
+def unknown(key: str, keys: Collection[str]) -> str:
     """There is no such key, and what was meant."""
-    return f"{key}: there is no such key{ours(key) or suggest(key, known)}"
+    return f"{key}: there is no such key{type_instead(key) or suggest(key, keys)}"
 
 
-def check_input(given: Any) -> None:
+def check_input(typed: Any) -> None:
     """Raises DataError where nothing lies at the `input` that was typed: checkpoints take seconds to read."""
-    if not isinstance(given, str) or given in ("", "-") or "${" in given:
+    if not isinstance(typed, str) or typed in ("", "-") or "${" in typed:
         return
-    path = os.path.expanduser(given)
+    path = os.path.expanduser(typed)
     if not os.path.lexists(path) and not any(glob.iglob(path, recursive=True)):
-        raise DataError(f"input={given}: no files there; name a file, a folder or a glob")
+        raise DataError(f"input={typed}: no files there; name a file, a folder or a glob")

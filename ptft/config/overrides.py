@@ -91,8 +91,8 @@ def parse(argv: list[str]) -> Arguments:
         if word.startswith("-"):
             if word.split("=")[0] not in PASSED_ON:
                 near = suggest(word, FLAGS)
-                said = f"; type {OTHER_FLAGS[word]}" if word in OTHER_FLAGS else near
-                raise ConfigError(f"{word}: there is no such flag{said}")
+                remedy = f"; type {OTHER_FLAGS[word]}" if word in OTHER_FLAGS else near
+                raise ConfigError(f"{word}: there is no such flag{remedy}")
             arguments.flags.append(word)
             if word in TAKES_VALUE:
                 arguments.flags.extend([next(words, "")])

@@ -27,42 +27,45 @@ def listed(stage: str) -> tuple[str, ...] | None:
     """What `_reads_` of a stage says, or of the one that it is based on; None where nobody says anything."""
     if not documented.file_of("stage", stage).is_file():
         return None
-    said = [_said(file, file.stat().st_mtime_ns) for file in documented.files_of("stage", stage)]
-    return next((keys for keys in said if keys is not None), None)
+    lists = [_listed_in(file, file.stat().st_mtime_ns) for file in documented.files_of("stage", stage)]
+    return next((keys for keys in lists if keys is not None), None)
 
 
 @cache
-def _said(file: Path, changed: int) -> tuple[str, ...] | None:
+def _listed_in(file: Path, changed: int) -> tuple[str, ...] | None:
     content = OmegaConf.to_container(yaml_files.load(file)[1], resolve=False)
-    listed = content.get("_reads_") if isinstance(content, dict) else None
-    return None if listed is None else tuple(map(str, listed))
+    entries = content.get("_reads_") if isinstance(content, dict) else None
+    return None if entries is None else tuple(map(str, entries))
 
 
 def own_keys(stage: str) -> list[str]:
     """The keys that a stage brings along."""
-    brought = documented.stage_keys()
-    return [key for key, of in brought.items() if any(stage in names for names in of.values())]
+    stage_keys = documented.stage_keys()
+    return [key for key, options in stage_keys.items() if any(stage in names for names in options.values())]
 
 
 def counts(key: str, stage: str) -> bool:
     """Whether the stage reads the key."""
-    said = listed(stage)
-    if said is None or key.split(".")[0].split("/")[0] == "hydra":
+    entries = listed(stage)
+    if entries is None or key.split(".")[0].split("/")[0] == "hydra":
         return True
-    if any(_within(key, each[1:]) for each in said if each.startswith("-")):
+    if any(_within(key, entry[1:]) for entry in entries if entry.startswith("-")):
         return False
-    return any(_within(key, each) for each in (*EVERYWHERE, *said, *own_keys(stage)))
+    return any(_within(key, entry) for entry in (*EVERYWHERE, *entries, *own_keys(stage)))
 
 
 def stages_of(key: str) -> list[str]:
     """The stages of ptft in which the key counts: all those that have it and read it."""
-    brought = documented.stage_keys()
-    having = {stage for known, of in brought.items() if _within(key, known) for names in of.values() for stage in names}
-    return [stage for stage in documented.options("stage") if counts(key, stage) and (not having or stage in having)]
+    stage_keys = documented.stage_keys()
+    stages: set[str] = set()
+    for own, options in stage_keys.items():
+        if _within(key, own):
+            stages.update(*options.values())
+    return [stage for stage in documented.options("stage") if counts(key, stage) and (not stages or stage in stages)]
 
 
-def _within(key: str, known: str) -> bool:
-    return key == known or key.startswith(f"{known}.")
+def _within(key: str, node: str) -> bool:
+    return key == node or key.startswith(f"{node}.")
 
 
 def sort(typed: Overrides, base: DictConfig, later: set[str]) -> tuple[Overrides, list[str]]:
@@ -71,14 +74,14 @@ def sort(typed: Overrides, base: DictConfig, later: set[str]) -> tuple[Overrides
     base: the composition of the options that were chosen. later: groups whose keys are the checkpoint's, and known when
     it is open.
     """
-    known, stage = {*compose.flat_keys(base), *compose.GROUPS}, str(base.names.stage)
+    keys, stage = {*compose.flat_keys(base), *compose.GROUPS}, str(base.names.stage)
     kept, problems = [], []
     for override in typed.parsed:
         key, group = override.key_or_group, override.key_or_group.split(".")[0]
         added = override.is_add() or override.is_force_add()
-        there = key in known or (group in later and key != group) or key.startswith(unlisted(typed.parsed))
-        if not there and not (added and _takes_more(key, base)):
-            problems.append(_unknown(key, stage, known))
+        exists = key in keys or (group in later and key != group) or key.startswith(unlisted(typed.parsed))
+        if not exists and not (added and _takes_more(key, base)):
+            problems.append(_unknown(key, stage, keys))
         elif not counts(key, stage):
             problems.append(_elsewhere(key, stage))
         else:
@@ -86,12 +89,12 @@ def sort(typed: Overrides, base: DictConfig, later: set[str]) -> tuple[Overrides
     return typed.of_these(kept), problems
 
 
-def _unknown(key: str, stage: str, known: set[str]) -> str:
+def _unknown(key: str, stage: str, keys: set[str]) -> str:
     own = documented.stage_keys()
     groups = {name for name in own if "." not in name and any(other.startswith(f"{name}.") for other in own)}
     if key in groups or any(_within(key, name) for name in own if name not in groups):
         return _elsewhere(key, stage)
-    return mistakes.unknown(key, known)
+    return mistakes.unknown(key, keys)
 
 
 def _elsewhere(key: str, stage: str) -> str:
@@ -108,9 +111,9 @@ def _takes_more(key: str, base: DictConfig) -> bool:
     if listed(str(base.names.stage)) is None:
         return True
     parts = key.split(".")
-    above = [".".join(parts[:end]) for end in range(1, len(parts))]
-    known = rules(_plain(base))
-    return any(path in known or _is_value(base, path) for path in above)
+    parents = [".".join(parts[:end]) for end in range(1, len(parts))]
+    ruled = rules(_plain(base))
+    return any(path in ruled or _is_value(base, path) for path in parents)
 
 
 def _plain(base: DictConfig) -> Mapping[str, Any]:
@@ -122,5 +125,5 @@ def _plain(base: DictConfig) -> Mapping[str, Any]:
 
 
 def _is_value(base: DictConfig, path: str) -> bool:
-    found = OmegaConf.select(base, path, default=base)
-    return found is not base and not OmegaConf.is_dict(found)
+    node = OmegaConf.select(base, path, default=base)
+    return node is not base and not OmegaConf.is_dict(node)

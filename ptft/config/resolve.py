@@ -58,7 +58,7 @@ def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> J
     if "stage" in unfit:
         raise ConfigError("\n".join(unfit.values()))
     composable = overrides.where(lambda key: key.split(".")[0] not in unfit)
-    base = compose.known_stage(compose.compose(composable.where(lambda key: key in compose.GROUPS)))
+    base = compose.with_stage_defaults(compose.compose(composable.where(lambda key: key in compose.GROUPS)))
     later = {group for group in FROM_CHECKPOINT if base.names[group] == "from_ckpt" or typed.get("ckpt") is not None}
     counting, problems = reads.sort(composable, base, later)
     problems = [*unfit.values(), *problems]
@@ -66,11 +66,11 @@ def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> J
         mistakes.check_input(typed.get("input"))
     cfg, checkpoint = _composed(counting, base, opened, problems)
     notes = rate.settle(cfg, checkpoint)
-    config = _checked(compose.known_stage(cfg), base, problems, typed)
+    config = _checked(compose.with_stage_defaults(cfg), base, problems, typed)
     notes += idle.noted(config, typed)
     if config["trusted"] and "trusted" not in typed:
-        said = f"trusted=[{','.join(config['trusted'])}]"
-        raise ConfigError(f"{said}: a file can't say what is trusted; type '{said}' on the command line")
+        trusted = f"trusted=[{','.join(config['trusted'])}]"
+        raise ConfigError(f"{trusted}: a file can't say what is trusted; type '{trusted}' on the command line")
     own = "hydra.run.dir" in typed or compose.raw(cfg, "hydra.run") != compose.RUNS
     return Job(Config(config), overrides, checkpoint, compose.place(cfg, "hydra.run.dir") if own else None, notes)
 
@@ -117,16 +117,16 @@ def _checked(cfg: DictConfig, base: DictConfig, problems: list[str], typed: Mapp
 
 def _without_values(cfg: DictConfig) -> dict[str, str]:
     """Key -> what to say of it, for those that must be given a value and have none; they become null, in place."""
-    said = {}
+    sentences = {}
     OmegaConf.set_struct(cfg, False)
     for key in compose.without_value(cfg):
         group, names = key.split(".")[0], cfg.names
         who = f"{group}={names[group]}" if group in compose.NEEDED else f"stage={names.stage}"
         meaning = documented.meaning(key, names)
-        said[key] = f"{key}: {who} needs it{f' ({meaning})' if meaning else ''}; type {key}=…"
+        sentences[key] = f"{key}: {who} needs it{f' ({meaning})' if meaning else ''}; type {key}=…"
         OmegaConf.update(cfg, key, None)
     OmegaConf.set_struct(cfg, True)
-    return said
+    return sentences
 
 
 def _defaults(base: DictConfig) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _filled(
 ) -> tuple[DictConfig, Checkpoint | None]:
     """The composition with everything that comes from the checkpoint in its place, and the checkpoint."""
     typed = overrides.typed
-    wants = [group for group in FROM_CHECKPOINT if base.names[group] == "from_ckpt"]
+    groups = [group for group in FROM_CHECKPOINT if base.names[group] == "from_ckpt"]
     ckpt = typed.get("ckpt", None if OmegaConf.is_missing(base, "ckpt") else base.ckpt)
     if isinstance(ckpt, str) and "${" in ckpt:
         others = overrides.where(lambda key: key.split(".")[0] not in FROM_CHECKPOINT)
@@ -152,53 +152,53 @@ def _filled(
     if "ckpt" not in typed and OmegaConf.is_missing(base, "ckpt"):
         raise ConfigError(_example(base))
     if ckpt is None:
-        return _fresh(overrides, wants, base), None
-    if "model" not in typed and "model" not in wants:
-        wants.append("model")
-    return _from_checkpoint(str(ckpt), overrides, wants, base, opened, problems)
+        return _fresh(overrides, groups, base), None
+    if "model" not in typed and "model" not in groups:
+        groups.append("model")
+    return _from_checkpoint(str(ckpt), overrides, groups, base, opened, problems)
 
 
-def _fresh(overrides: Overrides, wants: list[str], base: DictConfig) -> DictConfig:
+def _fresh(overrides: Overrides, groups: list[str], base: DictConfig) -> DictConfig:
     """`ckpt=null`: what would come from the checkpoint is the default instead."""
-    if "dataset" in wants or "objective" in wants:
+    if "dataset" in groups or "objective" in groups:
         raise ConfigError(f"stage={base.names.stage}: needs a checkpoint, so ckpt=null can't be; {_example(base)}")
-    defaults = compose.compose([]).names if wants else {}
-    return compose.compose(overrides.with_(*(f"{group}={defaults[group]}" for group in wants)))
+    defaults = compose.compose([]).names if groups else {}
+    return compose.compose(overrides.with_(*(f"{group}={defaults[group]}" for group in groups)))
 
 
 def _from_checkpoint(
-    ckpt: str, overrides: Overrides, wants: list[str], base: DictConfig, opened: Opened, problems: list[str]
+    ckpt: str, overrides: Overrides, groups: list[str], base: DictConfig, opened: Opened, problems: list[str]
 ) -> tuple[DictConfig, Checkpoint]:
     checkpoint = _open(ckpt, "ckpt", opened, starts_from(base))
-    held = overrides.where(lambda key: key.split(".")[0] in wants)
-    cfg = compose.compose(overrides.where(lambda key: key.split(".")[0] not in wants))
+    later = overrides.where(lambda key: key.split(".")[0] in groups)
+    cfg = compose.compose(overrides.where(lambda key: key.split(".")[0] not in groups))
     OmegaConf.set_struct(cfg, False)
     cfg.ckpt = compose.literal(checkpoint.path)
     if checkpoint.config is None:
-        if "model" in wants:
+        if "model" in groups:
             raise CheckpointError(
                 f"ckpt={ckpt}: plain weights don't say which model they are of; "
                 "add model=NAME, the one they were made with"
             )
-        if wants:
-            raise CheckpointError(f"ckpt={ckpt}: plain weights hold no {' and no '.join(wants)}; finetune them first")
+        if groups:
+            raise CheckpointError(f"ckpt={ckpt}: plain weights hold no {' and no '.join(groups)}; finetune them first")
         return cfg, checkpoint
-    stored = _stored(checkpoint, wants)
-    if "model" not in wants:
+    stored = _stored(checkpoint, groups)
+    if "model" not in groups:
         model = compose.plain(OmegaConf.create({"model": cfg.model}))["model"]
         _same_model(stored, model, cfg.names.model, checkpoint.path)
-    for group in wants:
+    for group in groups:
         if group not in stored:
             raise CheckpointError(f"ckpt={ckpt}: holds no {group}; type {group}=NAME")
         cfg[group] = compose.data(stored[group])
         if group == "dataset":
             _forget_tokenizer(cfg, checkpoint)
         cfg.names[group] = compose.literal(stored["names"].get(group))
-        problems += compose.apply(cfg, group, held)
-    if (name := overrides.typed.get("model.name")) is not None and "model" in wants:
-        theirs = stored["model"].get("name")
-        if theirs is not None and name != theirs:
-            problems.append(f"model.name={name}: ckpt={ckpt} says which network it is of, {theirs}; type one of them")
+        problems += compose.apply(cfg, group, later)
+    if (name := overrides.typed.get("model.name")) is not None and "model" in groups:
+        network = stored["model"].get("name")
+        if network is not None and name != network:
+            problems.append(f"model.name={name}: ckpt={ckpt} says which network it is of, {network}; type one of them")
     return cfg, checkpoint
 
 
@@ -208,12 +208,12 @@ def _forget_tokenizer(cfg: DictConfig, checkpoint: Checkpoint) -> None:
         cfg.dataset.tokenizer = None
 
 
-def _stored(checkpoint: Checkpoint, wants: list[str]) -> dict[str, Any]:
+def _stored(checkpoint: Checkpoint, groups: list[str]) -> dict[str, Any]:
     """Its configuration by today's names. Raises CheckpointError where what is wanted of it can't be one."""
     stored: dict[str, Any] = renamed(checkpoint.config)
-    held = {group: stored[group] for group in wants if group in stored}
+    nodes = {group: stored[group] for group in groups if group in stored}
     try:
-        check({**held, "names": stored["names"]}, {})
+        check({**nodes, "names": stored["names"]}, {})
     except ConfigError as error:
         raise CheckpointError(f"{checkpoint.path}: its configuration can't be used: {error}") from error
     return stored
@@ -233,10 +233,11 @@ def starts_from(cfg: DictConfig) -> tuple[str, ...]:
 
 
 def _same_model(stored: dict[str, Any], model: dict[str, Any], name: str, path: str) -> None:
-    theirs, ours = stored["model"].get("name", stored["names"]["model"]), model.get("name", name)
-    if theirs != ours and stored["model"] != model:
+    stored_name, typed_name = stored["model"].get("name", stored["names"]["model"]), model.get("name", name)
+    if stored_name != typed_name and stored["model"] != model:
         raise CheckpointError(
-            f"{path}: the checkpoint holds {theirs}, model= asks for {ours}; drop model={name} or choose another ckpt"
+            f"{path}: the checkpoint holds {stored_name}, model= asks for {typed_name}; drop model={name} or choose "
+            "another ckpt"
         )
 
 
@@ -244,15 +245,15 @@ def _example(base: DictConfig) -> str:
     stage = base.names.stage
     try:
         newest = registry.latest(starts_from(base))[0]
-        shown = str(newest.relative_to(Path.cwd()) / "checkpoints" / "best.pt")
+        path = str(newest.relative_to(Path.cwd()) / "checkpoints" / "best.pt")
     except (CheckpointError, ValueError):
-        shown = "outputs/…/checkpoints/best.pt"
+        path = "outputs/…/checkpoints/best.pt"
     needed = (
         "from_ckpt" in (base.names.dataset, base.names.objective)
         or OmegaConf.select(base, "stage.reuses", default=None) is not None
     )
     scratch = "" if needed else ", or ckpt=null to train from scratch"
-    return f"stage={stage} starts from a checkpoint: type ckpt={shown}, or ckpt=latest for the newest one{scratch}"
+    return f"stage={stage} starts from a checkpoint: type ckpt={path}, or ckpt=latest for the newest one{scratch}"
 
 
 def _absolute(config: dict[str, Any]) -> dict[str, Any]:

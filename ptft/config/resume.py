@@ -58,10 +58,10 @@ def again(overrides: Overrides) -> tuple[Overrides, str]:
     resume = overrides.typed.get("resume")
     if resume is None:
         return overrides, ""
-    overrides = _found(overrides, str(resume))
+    overrides = _named_folder(overrides, str(resume))
     folder = Path(os.path.expanduser(str(overrides.typed["resume"]))).absolute()
-    if known := sweep_command(folder):
-        return _sweep(folder, known.get("overrides"), overrides.where(lambda key: key != "resume")), "sweep"
+    if command := sweep_command(folder):
+        return _sweep(folder, command.get("overrides"), overrides.where(lambda key: key != "resume")), "sweep"
     stored = folder / ".hydra" / "config.yaml"
     config = compose.read(stored) if os.path.isfile(stored) else None
     if not isinstance(config, dict) or "reuses" not in _node(config, "stage"):
@@ -77,7 +77,7 @@ def again(overrides: Overrides) -> tuple[Overrides, str]:
     return before.with_(*rest.texts, *map(quote, where)), "comparison"
 
 
-def _found(overrides: Overrides, resume: str) -> Overrides:
+def _named_folder(overrides: Overrides, resume: str) -> Overrides:
     """With the folder that `resume=latest` or a short name means in its place, and that said."""
     if not registry.is_name(resume):
         return overrides
@@ -123,8 +123,8 @@ def _command(folder: Path, typed: Mapping[str, Any]) -> Overrides:
     stored = Overrides.parse(str(text) for text in texts)
     kept = stored.where(lambda key: key not in typed and not re.match(r"hydra[./]|trusted\b|resume$", key))
     if stored.typed.get("trusted") and "trusted" not in typed:
-        said = next(text for text, key in zip(stored.texts, stored.keys, strict=True) if key == "trusted")
-        raise ConfigError(f"resume={folder}: a folder can't say what is trusted; type '{said}' again to continue it")
+        trusted = next(text for text, key in zip(stored.texts, stored.keys, strict=True) if key == "trusted")
+        raise ConfigError(f"resume={folder}: a folder can't say what is trusted; type '{trusted}' again to continue it")
     for text, key in zip(kept.texts, kept.keys, strict=True):
         if re.search(r"\$\{[^}]*:", text):
             raise ConfigError(f"{file}: {text}: a folder can't ask for what lies outside of it; type {key}=… again")
@@ -132,8 +132,8 @@ def _command(folder: Path, typed: Mapping[str, Any]) -> Overrides:
 
 
 def _node(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = config.get(key)
-    return found if isinstance(found, Mapping) else {}
+    node = config.get(key)
+    return node if isinstance(node, Mapping) else {}
 
 
 def stored_run(config: dict[str, Any], path: str) -> DictConfig:
@@ -141,21 +141,22 @@ def stored_run(config: dict[str, Any], path: str) -> DictConfig:
 
     Raises CheckpointError, naming the file at `path`, for what is no configuration.
     """
-    known = compose.own()
+    defaults = compose.own()
     # A version without `finetune.probe` trained every head in steps.
-    known["finetune"] = {**known["finetune"], "probe": "steps"}
-    whole = {**known, **config, **{node: {**known[node], **_node(config, node)} for node in ("train", "finetune")}}
+    defaults["finetune"] = {**defaults["finetune"], "probe": "steps"}
+    nodes = {node: {**defaults[node], **_node(config, node)} for node in ("train", "finetune")}
+    merged = {**defaults, **config, **nodes}
     for node, key in (("train", "every"), ("train", "budget"), ("finetune", "lora")):
-        whole[node][key] = {**known[node][key], **_node(whole[node], key)}
+        merged[node][key] = {**defaults[node][key], **_node(merged[node], key)}
     try:
-        check_shape(whole, known)
+        check_shape(merged, defaults)
     except ConfigError as error:
         raise CheckpointError(f"{path}: its configuration can't be used: {error}") from error
     for group in compose.NEEDED:
         if not _node(config, group).get("_target_"):
             raise CheckpointError(f"{path}: its configuration can't be used: it has no {group}")
-    whole["stage"] = {key: value for key, value in config["stage"].items() if key != "next"}  # ptft's own is proposed
-    return compose.known_stage(compose.data(whole))
+    merged["stage"] = {key: value for key, value in config["stage"].items() if key != "next"}  # ptft's own is proposed
+    return compose.with_stage_defaults(compose.data(merged))
 
 
 def same_run(cfg: DictConfig, typed: dict[str, Any]) -> None:

@@ -24,13 +24,13 @@ def rules(config: Mapping[str, Any]) -> dict[str, Rule]:
     too; a copy's own win. Those of a stage name keys of the whole configuration. Raises ConfigError for a rule that
     does not exist.
     """
-    found: dict[str, Rule] = {}
+    by_key: dict[str, Rule] = {}
     for group, prefix, name, node in _options(config):
-        said = {**_of_class(group, current(str(node["_target_"]))), **_of_copy(group, name)}
-        if not said and group == "dataset" and usual(group, OWN).keys() <= node.keys():
-            said = _said(yaml_files.conf_dir() / group / f"{OWN}.yaml")
-        found |= {f"{prefix}{key}": _rule(group, key, rule) for key, rule in said.items()}
-    return found
+        entries = {**_of_class(group, current(str(node["_target_"]))), **_of_copy(group, name)}
+        if not entries and group == "dataset" and usual(group, OWN).keys() <= node.keys():
+            entries = _rules_in(yaml_files.conf_dir() / group / f"{OWN}.yaml")
+        by_key |= {f"{prefix}{key}": _rule(group, key, entry) for key, entry in entries.items()}
+    return by_key
 
 
 def of_option(group: str, name: str) -> dict[str, Rule]:
@@ -38,7 +38,7 @@ def of_option(group: str, name: str) -> dict[str, Rule]:
     folder = yaml_files.user_conf()
     own = folder / group / f"{name}.yaml" if folder else None
     file = own if own and own.is_file() else yaml_files.conf_dir() / group / f"{name}.yaml"
-    return {key: _rule(group, key, said) for key, said in _said(file).items()}
+    return {key: _rule(group, key, entry) for key, entry in _rules_in(file).items()}
 
 
 def usual(group: str, name: str) -> dict[str, Any]:
@@ -62,9 +62,9 @@ def _options(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Mapping
                 yield group, prefix, name, option
 
 
-def _rule(group: str, key: str, said: Any) -> Rule:
+def _rule(group: str, key: str, entry: Any) -> Rule:
     try:
-        return rule_named(said)
+        return rule_named(entry)
     except KeyError as error:
         name = error.args[0]
         raise ConfigError(f"{group}: _rules_.{key}: there is no rule {name}{suggest(name, RULES)}") from error
@@ -75,24 +75,25 @@ def _of_class(group: str, target: str) -> dict[str, Any]:
     """What ptft's own options of that class say of their keys."""
     names = re.compile(rf"^ *_target_: {re.escape(target)}$", re.MULTILINE)
     files = sorted((yaml_files.conf_dir() / group).glob("*.yaml"))
-    found = [_said(file) for file in files if names.search(file.read_text(encoding="utf-8"))]
-    return {key: said for each in found for key, said in each.items()}
+    of_files = [_rules_in(file) for file in files if names.search(file.read_text(encoding="utf-8"))]
+    return {key: entry for entries in of_files for key, entry in entries.items()}
 
 
 def _of_copy(group: str, name: Any) -> dict[str, Any]:
     """What the user's own file of that name says."""
     folder = yaml_files.user_conf()
     file = folder / group / f"{name}.yaml" if folder else None
-    return _said(file) if file and file.is_file() else {}
+    return _rules_in(file) if file and file.is_file() else {}
 
 
-def _said(file: Path) -> dict[str, Any]:
+def _rules_in(file: Path) -> dict[str, Any]:
     """`_rules_` of a file, and of those that its `defaults` name beside it, whose keys it shares."""
     node: Any = OmegaConf.to_container(yaml_files.load(file)[1])
     shared = [entry for entry in node.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
-    found: dict[str, Any] = {}
+    inherited: dict[str, Any] = {}
     for name in shared:
         beside = file.with_name(f"{name}.yaml")
-        found |= _said(beside if beside.is_file() else yaml_files.conf_dir() / file.parent.name / f"{name}.yaml")
+        own_file = yaml_files.conf_dir() / file.parent.name / f"{name}.yaml"
+        inherited |= _rules_in(beside if beside.is_file() else own_file)
     own: dict[str, Any] = node.get("_rules_", {})
-    return found | own
+    return inherited | own

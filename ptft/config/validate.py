@@ -96,66 +96,66 @@ def check(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     cfg: the resolved configuration; defaults: the same composition without typed values, whose types count for keys
     that have no rule of their own.
     """
-    if found := problems(cfg, defaults):
-        raise ConfigError("\n".join(found))
+    if lines := problems(cfg, defaults):
+        raise ConfigError("\n".join(lines))
 
 
 def problems(cfg: Mapping[str, Any], defaults: Mapping[str, Any], missing: Collection[str] = ()) -> list[str]:
     """As `check`, a line for each. missing: keys without a value, of which nothing is said."""
-    if found := [*_shape(cfg, _with_groups(compose.own(), defaults) if defaults else {}, compose.own())]:
-        return found
-    known = {key: rule for key, rule in (RULES | rules(cfg)).items() if key not in missing}
-    usual = {key: value for key, value in _leaves(defaults, known) if key not in missing}
-    found = [*_groups(cfg, known), *_values(cfg, usual, known)]
-    return [*found, *_contradictions(cfg), *finetune_contradictions(cfg)]
+    if lines := [*_shape(cfg, _with_groups(compose.own(), defaults) if defaults else {}, compose.own())]:
+        return lines
+    rules_by_key = {key: rule for key, rule in (RULES | rules(cfg)).items() if key not in missing}
+    defaults_by_key = {key: value for key, value in _leaves(defaults, rules_by_key) if key not in missing}
+    lines = [*_groups(cfg, rules_by_key), *_values(cfg, defaults_by_key, rules_by_key)]
+    return [*lines, *_contradictions(cfg), *finetune_contradictions(cfg)]
 
 
-def check_shape(cfg: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    """Raises one ConfigError for every group of keys of `known` that is none in `cfg`, and for values that became one.
+def check_shape(cfg: Mapping[str, Any], shape: Mapping[str, Any]) -> None:
+    """Raises one ConfigError for every group of keys of `shape` that is none in `cfg`, and for values that became one.
 
     Keys of ptft's own `config.yaml` must all be there.
     """
-    if found := [*_shape(cfg, known, compose.own())]:
-        raise ConfigError("\n".join(found))
+    if lines := [*_shape(cfg, shape, compose.own())]:
+        raise ConfigError("\n".join(lines))
 
 
 def _with_groups(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The defaults, in which what is a group of keys of ptft's own stays one, whatever an experiment made of it."""
-    found = {**own, **defaults}
-    for key, there in own.items():
-        if isinstance(there, Mapping):
-            found[key] = _with_groups(there, found[key]) if isinstance(found[key], Mapping) else there
-    return found
+    merged = {**own, **defaults}
+    for key, own_value in own.items():
+        if isinstance(own_value, Mapping):
+            merged[key] = _with_groups(own_value, merged[key]) if isinstance(merged[key], Mapping) else own_value
+    return merged
 
 
 def _shape(
-    cfg: Mapping[str, Any], known: Mapping[str, Any], needed: Mapping[str, Any], above: str = ""
+    cfg: Mapping[str, Any], defaults: Mapping[str, Any], needed: Mapping[str, Any], above: str = ""
 ) -> Iterator[str]:
-    for key, there in known.items():
-        path, group = f"{above}{key}", isinstance(there, Mapping) and f"{above}{key}" not in RULES
+    for key, default in defaults.items():
+        path, group = f"{above}{key}", isinstance(default, Mapping) and f"{above}{key}" not in RULES
         if key not in cfg:
             if key in needed:
                 yield f"{path}: can't be left out; " + (
-                    "it is a group of keys" if group else f"type {path}={_text(there)}"
+                    "it is a group of keys" if group else f"type {path}={_text(default)}"
                 )
         elif isinstance(cfg[key], Mapping):
             if group:
-                yield from _shape(cfg[key], there, needed.get(key) or {}, f"{path}.")
-            elif isinstance(there, str | int | float) and "${" not in str(there) and path not in RULES:
-                yield f"{path}: is a value like {_text(there)}, not a group of keys"
+                yield from _shape(cfg[key], default, needed.get(key) or {}, f"{path}.")
+            elif isinstance(default, str | int | float) and "${" not in str(default) and path not in RULES:
+                yield f"{path}: is a value like {_text(default)}, not a group of keys"
         elif group:
-            keys = f" ({', '.join(map(str, there))})" if there else ""
+            keys = f" ({', '.join(map(str, default))})" if default else ""
             yield f"{path}={_text(cfg[key])}: is a group of keys{keys}, not a value"
 
 
-def _groups(cfg: Mapping[str, Any], known: Mapping[str, Rule]) -> Iterator[str]:
+def _groups(cfg: Mapping[str, Any], rules_by_key: Mapping[str, Rule]) -> Iterator[str]:
     """Values where keys are meant, as a rule speaks of one below; null goes for none of them."""
-    for path in dict.fromkeys(key.rpartition(".")[0] for key in known):
+    for path in dict.fromkeys(key.rpartition(".")[0] for key in rules_by_key):
         node: Any = cfg
-        for part in path.split(".") if path and path not in known else ():
+        for part in path.split(".") if path and path not in rules_by_key else ():
             node = node.get(part) if isinstance(node, Mapping) else None
         if node is not None and not isinstance(node, Mapping):
-            keys = ", ".join(key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == path)
+            keys = ", ".join(key.rpartition(".")[2] for key in rules_by_key if key.rpartition(".")[0] == path)
             yield f"{path}={_text(node)}: is a group of keys ({keys}), not a value"
 
 
@@ -163,9 +163,9 @@ def _text(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _values(cfg: Mapping[str, Any], defaults: Mapping[str, Any], known: Mapping[str, Rule]) -> Iterator[str]:
-    for key, value in _leaves(cfg, known):
-        rule = known.get(key) or _rule_of(defaults.get(key))
+def _values(cfg: Mapping[str, Any], defaults: Mapping[str, Any], rules_by_key: Mapping[str, Rule]) -> Iterator[str]:
+    for key, value in _leaves(cfg, rules_by_key):
+        rule = rules_by_key.get(key) or _rule_of(defaults.get(key))
         if rule and not rule[1](value):
             shown = "null" if value is None else value
             yield f"{key}={shown}: must be {rule[0]}{advice(key, value)}"
@@ -183,11 +183,11 @@ def _rule_of(default: Any) -> Rule | None:
     return None
 
 
-def _leaves(node: Mapping[str, Any], known: Mapping[str, Rule], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(node: Mapping[str, Any], rules_by_key: Mapping[str, Rule], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
         path = f"{prefix}.{key}" if prefix else str(key)
-        if isinstance(value, Mapping) and value and path not in known:
-            yield from _leaves(value, known, path)
+        if isinstance(value, Mapping) and value and path not in rules_by_key:
+            yield from _leaves(value, rules_by_key, path)
         else:
             yield path, value
 
@@ -229,8 +229,8 @@ def finetune_contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     finetune, finetunes = cfg.get("finetune", {}), cfg.get("stage", {}).get("finetunes", False)
     train, lora = finetune.get("train"), finetune.get("lora", {}).get("rank") is not None
     l2sp, start = finetune.get("l2sp") is not None, finetune.get("head_init", "random")
-    given = {"train": train not in (None, "all"), "lora.rank": lora, "l2sp": l2sp, "head_init": start != "random"}
-    keys = [f"finetune.{key}" for key, set_ in given.items() if set_]
+    changed = {"train": train not in (None, "all"), "lora.rank": lora, "l2sp": l2sp, "head_init": start != "random"}
+    keys = [f"finetune.{key}" for key, set_ in changed.items() if set_]
     if keys and not finetunes:
         yield f"{', '.join(keys)}: for stage=finetune, not for stage={cfg.get('names', {}).get('stage')}"
         return

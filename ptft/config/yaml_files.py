@@ -94,15 +94,15 @@ def load(file: Path) -> tuple[str, DictConfig | ListConfig]:
         raise ConfigError(f"{file}: is no YAML that can be read ({first_line(error)})") from error
 
 
-def _size(node: Any, known: dict[int, int]) -> int:
+def _size(node: Any, sizes: dict[int, int]) -> int:
     """How many keys and values a node of a YAML text is, each alias counted as what it stands for."""
-    if id(node) not in known:
-        known[id(node)] = 1  # of an alias inside of what it names
+    if id(node) not in sizes:
+        sizes[id(node)] = 1  # of an alias inside of what it names
         parts = node.value if isinstance(node, yaml.CollectionNode) else ()
-        known[id(node)] += sum(
-            _size(each, known) for part in parts for each in (part if isinstance(part, tuple) else (part,))
+        sizes[id(node)] += sum(
+            _size(each, sizes) for part in parts for each in (part if isinstance(part, tuple) else (part,))
         )
-    return known[id(node)]
+    return sizes[id(node)]
 
 
 @cache
@@ -122,18 +122,18 @@ def _read(file: Path, changed: int) -> tuple[dict[str, str | None], dict[str, An
     return header, {str(key): value for key, value in content.items()}
 
 
-def _completed(theirs: DictConfig) -> DictConfig:
+def _completed(user: DictConfig) -> DictConfig:
     """A user's `config.yaml` with what ptft's own says where it is silent; groups in the order of ptft's."""
     own = OmegaConf.load(conf_dir() / "config.yaml")
     assert isinstance(own, DictConfig)
-    ours, listed = list(own.pop("defaults")), list(theirs.pop("defaults", None) or [])
-    there = {_chosen(entry) for entry in listed}
-    for at in reversed(range(len(ours))):
-        if _chosen(ours[at]) not in there:
-            later = {_chosen(entry) for entry in ours[at + 1 :]}
+    own_groups, listed = list(own.pop("defaults")), list(user.pop("defaults", None) or [])
+    chosen = {_chosen(entry) for entry in listed}
+    for at in reversed(range(len(own_groups))):
+        if _chosen(own_groups[at]) not in chosen:
+            later = {_chosen(entry) for entry in own_groups[at + 1 :]}
             before = next((i for i, entry in enumerate(listed) if _chosen(entry) in later), len(listed))
-            listed.insert(before, ours[at])
-    merged = OmegaConf.merge(own, theirs)
+            listed.insert(before, own_groups[at])
+    merged = OmegaConf.merge(own, user)
     assert isinstance(merged, DictConfig)
     merged.defaults = ListConfig(listed)
     return merged

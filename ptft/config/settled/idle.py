@@ -14,16 +14,16 @@ FACTORS = ("finetune.lora.alpha", "finetune.lora.targets", "finetune.lora.dropou
 
 def refused(config: Mapping[str, Any], typed: Mapping[str, Any]) -> list[str]:
     """A line for each that can't have been meant so: in a run that measures, or one that finetunes nothing."""
-    found = []
+    problems = []
     if "split" in config and config["split"] != "train":
-        found += [
+        problems += [
             f"{key}: chooses a part of the training split, and another split is measured; drop it, or type split=train"
             for key in SUBSETS
             if typed.get(key) is not None
         ]
     if "finetune" in config and not config.get("stage", {}).get("finetunes"):
-        found += [f"{key}={typed[key]}: without effect, as {why}; drop it" for key, why in _idle(config, typed)]
-    return found
+        problems += [f"{key}={typed[key]}: without effect, as {why}; drop it" for key, why in _idle(config, typed)]
+    return problems
 
 
 def noted(config: Mapping[str, Any], typed: Mapping[str, Any]) -> tuple[str, ...]:
@@ -35,9 +35,9 @@ def noted(config: Mapping[str, Any], typed: Mapping[str, Any]) -> tuple[str, ...
 
 def _idle(config: Mapping[str, Any], typed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Keys of `finetune` that were typed, and why nothing comes of them."""
-    asked = {key: value for key, value in typed.items() if key in FACTORS or DEFAULTS.get(key, value) != value}
+    settings = {key: value for key, value in typed.items() if key in FACTORS or DEFAULTS.get(key, value) != value}
     finetune = config["finetune"]
-    for key in asked:
+    for key in settings:
         if key in FACTORS and finetune["lora"]["rank"] is None:
             yield key, "finetune.lora.rank=null: no factors learn"
         elif key in ("finetune.head", "finetune.weights") and config.get("ckpt") is None:

@@ -21,9 +21,9 @@ def settle(cfg: DictConfig, checkpoint: Checkpoint | None) -> tuple[str, ...]:
     assert isinstance(finetune, dict)
     options = {str(key): value for key, value in finetune.items()}
     cfg.optimizer.lr, why = default_rate(checkpoint.weights if checkpoint else None, options, optimizer)
-    return (f"lr {cfg.optimizer.lr:g}, the default for finetuning {_of(cfg, why)}; optimizer.lr changes it",)
+    return (f"lr {cfg.optimizer.lr:g}, the default for finetuning {_described(cfg, why)}; optimizer.lr changes it",)
 
 
-def _of(cfg: DictConfig, why: str) -> str:
+def _described(cfg: DictConfig, why: str) -> str:
     network = cfg.model.get("name") if "model" in cfg else None
     return f"{network or cfg.names.model} ({why})"
