@@ -71,7 +71,7 @@ def _free(path: Path) -> str:
         return "an unknown number"
 
 
-class Writer:
+class CheckpointWriter:
     """Writes checkpoints in the order in which they are given, beside the training that goes on.
 
     What is given must not change any more. A failure is raised by the next call, or by `wait`.
@@ -128,26 +128,26 @@ def read(path: Path) -> tuple[dict[str, Any], str]:
 
 def content(path: Path) -> dict[str, Any]:
     """What a ptft checkpoint holds that was verified. Raises CheckpointError: unsafe, foreign, of another version."""
-    held = load(path)
-    if not isinstance(held, dict) or held.get("format") != FORMAT:
+    state = load(path)
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a ptft checkpoint")
-    if held.get("version") != VERSION:
+    if state.get("version") != VERSION:
         raise CheckpointError(
-            f"{path}: checkpoint format {held.get('version')}; this ptft reads format {VERSION}; "
+            f"{path}: checkpoint format {state.get('version')}; this ptft reads format {VERSION}; "
             "install the ptft that wrote it"
         )
-    return held
+    return state
 
 
 def verify(path: Path) -> str | None:
     """The digest of a whole ptft checkpoint, None for another kind of file; raises CheckpointError if broken."""
-    digest, broken = _judged(path)
+    digest, broken = _inspect(path)
     if broken:
         raise CheckpointError(f"{path}: {broken}{_whole_beside(path)}")
     return digest
 
 
-def _judged(path: Path) -> tuple[str | None, str]:
+def _inspect(path: Path) -> tuple[str | None, str]:
     """The digest of a whole ptft checkpoint, None for another kind of file; and what is wrong with a broken one."""
     with path.open("rb") as file:  # once: a run that trains may put another in its place at any time
         size = os.fstat(file.fileno()).st_size
@@ -224,7 +224,7 @@ def _whole_beside(path: Path) -> str:
     with contextlib.suppress(OSError):
         for other in sorted(path.parent.glob("*.pt"), key=lambda file: -file.stat().st_mtime):
             with contextlib.suppress(OSError):
-                if other != path and _judged(other)[0]:
+                if other != path and _inspect(other)[0]:
                     return f"; {other} is whole"
     return ""
 

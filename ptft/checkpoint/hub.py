@@ -30,7 +30,7 @@ def cached(url: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         check_reachable(url)
-        digest = found[1] if (found := re.search(r"-([0-9a-f]{8,})$", path.stem)) else None
+        digest = match[1] if (match := re.search(r"-([0-9a-f]{8,})$", path.stem)) else None
         torch.hub.download_url_to_file(url, str(path), digest, progress=sys.stderr.isatty())
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"ckpt: {path} is missing and can't be downloaded ({error}); put {url} there") from error
@@ -46,21 +46,22 @@ def of_hub(name: str, repository: str, file: str | None = None) -> Path:
     """
     import huggingface_hub as hub
 
-    here = [Path(torch.hub.get_dir(), "checkpoints", f"{name}{suffix}") for suffix in (".safetensors", ".pth", ".bin")]
+    folder = Path(torch.hub.get_dir(), "checkpoints")
+    by_hand = [folder / f"{name}{suffix}" for suffix in (".safetensors", ".pth", ".bin")]
     repository, _, revision = repository.partition("@")
     options: dict[str, Any] = {"revision": revision or None}
     names = [file] if file else ["model.safetensors", "pytorch_model.bin"]
-    kept = [hub.try_to_load_from_cache(repository, name, **options) for name in names]
-    found = [path for path in here if path.exists()] + [Path(path) for path in kept if isinstance(path, str)]
-    if found:
-        return found[0]
+    cached_files = [hub.try_to_load_from_cache(repository, name, **options) for name in names]
+    files = [path for path in by_hand if path.exists()] + [Path(path) for path in cached_files if isinstance(path, str)]
+    if files:
+        return files[0]
     try:
         check_reachable(hub.constants.ENDPOINT)
         return Path(hub.hf_hub_download(repository, names[0], **options))
     except (OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"ckpt: the weights {name} are not in {hub.constants.HF_HUB_CACHE} and can't be downloaded "
-            f"({first_line(error, 100)}); put {names[0]} of {repository} on the Hugging Face hub at {here[0]}"
+            f"({first_line(error, 100)}); put {names[0]} of {repository} on the Hugging Face hub at {by_hand[0]}"
         ) from error
 
 

@@ -64,14 +64,14 @@ class Checkpoint:
     @property
     def trained_on(self) -> Tensor | None:
         """Identities of what its run, and those that this started from, were trained on, long [n]; None: not known."""
-        found = self.meta.get("trained_on")
-        return found if isinstance(found, Tensor) and found.dtype == torch.int64 and found.ndim == 1 else None
+        ids = self.meta.get("trained_on")
+        return ids if isinstance(ids, Tensor) and ids.dtype == torch.int64 and ids.ndim == 1 else None
 
     @property
     def progress(self) -> dict[str, Any]:
         """Where the run that wrote it stood."""
-        found = self.meta.get("progress")
-        return found if isinstance(found, dict) else {}
+        progress = self.meta.get("progress")
+        return progress if isinstance(progress, dict) else {}
 
     @property
     def has_task(self) -> bool:
@@ -86,10 +86,10 @@ def locate(ckpt: str, key: str = "ckpt") -> Path:
     """
     path = Path(os.path.expanduser(ckpt)).absolute()
     order = ("last.pt",) if key == "resume" else ("best.pt", "last.pt")
-    for file in _meant(path, order):
+    for file in _candidates(path, order):
         if file.is_file():
             return file
-    if (link := next((link for link in _meant(path, order) if _is_dead(link)), None)) is not None:
+    if (link := next((link for link in _candidates(path, order) if _is_dead(link)), None)) is not None:
         raise CheckpointError(f"{key}={ckpt}: {link} is a link to {os.readlink(link)}, where there is no file")
     if path.is_dir():
         raise CheckpointError(
@@ -98,7 +98,7 @@ def locate(ckpt: str, key: str = "ckpt") -> Path:
     raise CheckpointError(f"{key}={ckpt}: there is no file {path}{_near(path)}")
 
 
-def _meant(path: Path, order: Sequence[str]) -> list[Path]:
+def _candidates(path: Path, order: Sequence[str]) -> list[Path]:
     """The files that a path may mean, the likeliest first."""
     return [*(folder / name for folder in (path / "checkpoints", path) for name in order), path]
 
@@ -164,36 +164,39 @@ def held_by(path: str) -> Iterator[None]:
         ) from error
 
 
-def _weights(found: Any, path: Path) -> dict[str, Tensor]:
-    if not isinstance(found, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()):
+def _weights(weights: Any, path: Path) -> dict[str, Tensor]:
+    by_name = isinstance(weights, dict) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    )
+    if not by_name:
         raise CheckpointError(f"{path}: holds no weights by name")
-    return found
+    return weights
 
 
-def _config(found: Any, path: Path) -> dict[str, Any]:
-    names = found.get("names") if isinstance(found, dict) else None
-    if not isinstance(names, dict) or not all(isinstance(key, str) for key in found):
+def _config(config: Any, path: Path) -> dict[str, Any]:
+    names = config.get("names") if isinstance(config, dict) else None
+    if not isinstance(names, dict) or not all(isinstance(key, str) for key in config):
         raise CheckpointError(f"{path}: holds no configuration with the names of its options")
     for group, name in names.items():
         listed = name if isinstance(name, list) else [name]
         if not all(each is None or (isinstance(each, str) and "/" not in each) for each in listed):
             raise CheckpointError(f"{path}: its configuration calls its {group} {name!r}, which is no name")
     for group in ("model", "objective", "dataset", "optimizer", "schedule", "stage"):
-        if group in found and not isinstance(found[group], dict):
+        if group in config and not isinstance(config[group], dict):
             raise CheckpointError(f"{path}: its configuration holds no {group}")
-    return dict(found)
+    return dict(config)
 
 
-def _spec(found: Any, path: Path) -> Spec:
+def _spec(stored: Any, path: Path) -> Spec:
     try:
-        spec = Spec.from_dict(found)
+        spec = Spec.from_dict(stored)
         numbers, texts = [*spec.mean, *spec.std], [spec.modality, spec.target, *spec.classes, *spec.shape]
         sizes = [size for key in SIZES if key in spec.shape for size in _listed(spec.shape[key])]
-        good = all(isinstance(text, str) for text in texts) and all(map(_is_number, numbers))
-        good = good and all(_is_number(size) and size > 0 for size in sizes)
+        valid = all(isinstance(text, str) for text in texts) and all(map(_is_number, numbers))
+        valid = valid and all(_is_number(size) and size > 0 for size in sizes)
     except (TypeError, AttributeError):
-        good = False
-    if not good:
+        valid = False
+    if not valid:
         raise CheckpointError(f"{path}: holds no spec of its inputs that can be read")
     return spec
 
@@ -206,17 +209,17 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _meta(found: dict[str, Any], path: Path) -> dict[str, Any]:
-    progress = found.get("progress", {})
+def _meta(meta: dict[str, Any], path: Path) -> dict[str, Any]:
+    progress = meta.get("progress", {})
     if not isinstance(progress, dict) or not all(value is None or _is_number(value) for value in progress.values()):
         raise CheckpointError(f"{path}: does not say where its run stood")
-    return found
+    return meta
 
 
-def _state(found: Any, path: Path) -> dict[str, Any] | None:
-    if found is not None and not isinstance(found, dict):
+def _state(state: Any, path: Path) -> dict[str, Any] | None:
+    if state is not None and not isinstance(state, dict):
         raise CheckpointError(f"{path}: its state of training can't be read")
-    return found
+    return state
 
 
 def _latest(stages: tuple[str, ...]) -> tuple[str, str]:
@@ -227,8 +230,8 @@ def _latest(stages: tuple[str, ...]) -> tuple[str, str]:
 
 def _by_name(ckpt: str, key: str) -> tuple[str, str]:
     """The path that was typed, or the folder of the run that is called so and a sentence about it."""
-    found = named(ckpt, key) if is_name(ckpt) else None
-    return (str(found), f"{key}={ckpt} is {found}") if found else (ckpt, "")
+    folder = named(ckpt, key) if is_name(ckpt) else None
+    return (str(folder), f"{key}={ckpt} is {folder}") if folder else (ckpt, "")
 
 
 def _public(kind: str, name: str, ckpt: str) -> Checkpoint:

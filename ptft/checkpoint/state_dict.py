@@ -86,15 +86,15 @@ def read(path: Path) -> tuple[dict[str, Tensor], str]:
     content = _content(path)
     if isinstance(content, dict) and content.get("format") == checkpoint_file.FORMAT:
         raise CheckpointError(f"{path}: a ptft checkpoint that was changed or damaged, as its digest is not in it")
-    sets = {name: found for name, found in _sets(content) if found}
+    sets = {name: tensors for name, tensors in _sets(content) if tensors}
     if not sets:
         raise CheckpointError(f"{path}: not a ptft checkpoint, and no tensors by name in it")
     most = max(map(_size, sets.values()))
-    large = [name for name, found in sets.items() if 2 * _size(found) > most]
+    large = [name for name, tensors in sets.items() if 2 * _size(tensors) > most]
     best = max(large, key=lambda name: (bool(AVERAGED.search(name)), _size(sets[name])))
     others = ", ".join(name or "the top" for name in large if name != best)
-    said = f"the weights are those under {best or 'the top'} of {path.name}; it also has {others}" if others else ""
-    return {re.sub(r"^(module\.|_orig_mod\.)+", "", name): value for name, value in sets[best].items()}, said
+    sentence = f"the weights are those under {best or 'the top'} of {path.name}; it also has {others}" if others else ""
+    return {re.sub(r"^(module\.|_orig_mod\.)+", "", name): value for name, value in sets[best].items()}, sentence
 
 
 def _sets(content: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:

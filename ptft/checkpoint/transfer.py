@@ -105,9 +105,9 @@ class Match(NamedTuple):
     add: str = ""
     note: str = ""
 
-    def name(self, ours: str) -> str:
+    def name(self, own: str) -> str:
         """What the file calls a tensor of the backbone."""
-        return self.strip + ours.removeprefix(self.add)
+        return self.strip + own.removeprefix(self.add)
 
 
 def _match(own: dict[str, Tensor], weights: dict[str, Tensor], source: str) -> Match:
@@ -148,13 +148,13 @@ def _prefixes(own: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[tuple[
 
 
 def _split(weights: dict[str, Tensor], strip: str, add: str) -> Match:
-    inside = {name: value for name, value in weights.items() if name.startswith(strip)}
-    rest = {name: value for name, value in weights.items() if name not in inside}
-    return Match({f"{add}{name[len(strip) :]}": value for name, value in inside.items()}, rest, strip, add)
+    backbone = {name: value for name, value in weights.items() if name.startswith(strip)}
+    rest = {name: value for name, value in weights.items() if name not in backbone}
+    return Match({f"{add}{name[len(strip) :]}": value for name, value in backbone.items()}, rest, strip, add)
 
 
-def _fits(own: dict[str, Tensor], given: dict[str, Tensor], source: str) -> None:
-    missing = [name for name in own if name not in given]
+def _fits(own: dict[str, Tensor], loaded: dict[str, Tensor], source: str) -> None:
+    missing = [name for name in own if name not in loaded]
     if missing:
         raise CheckpointError(
             f"{source}: {len(missing)} of the backbone's {len(own)} tensors are not in it "
@@ -162,20 +162,20 @@ def _fits(own: dict[str, Tensor], given: dict[str, Tensor], source: str) -> None
             "model= must name the model it was made with"
         )
     for name, tensor in own.items():
-        if given[name].shape != tensor.shape:
+        if loaded[name].shape != tensor.shape:
             raise CheckpointError(
-                f"{source}: {PREFIX}{name} is {_shape(given[name])} there and {_shape(tensor)} here; "
+                f"{source}: {PREFIX}{name} is {_shape(loaded[name])} there and {_shape(tensor)} here; "
                 "drop model=, dataset.size= and dataset.channels=, or choose those it was trained with"
             )
 
 
-def check_finite(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str, prefix: str = "") -> None:
+def check_finite(own: Mapping[str, Tensor], loaded: Mapping[str, Tensor], source: str, prefix: str = "") -> None:
     """Raises CheckpointError for a tensor that holds NaN or infinity where a fresh one does not.
 
     own: the fresh tensors by name; a mask of -inf is one of those that do.
     """
     for name, fresh in own.items():
-        tensor = given.get(name)
+        tensor = loaded.get(name)
         if tensor is not None and tensor.is_floating_point() and not _finite(tensor) and _finite(fresh):
             bad = int((~tensor.isfinite()).sum())
             raise CheckpointError(

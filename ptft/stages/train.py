@@ -41,7 +41,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     messages.header(built, out, folder.path if folder else None)
     if folder is None:
         return {"plan": messages.plan(built, out, _one_step(built))}
-    writer = checkpoint_file.Writer()
+    writer = checkpoint_file.CheckpointWriter()
     if job.config.resume:
         _restore(built, out, folder)
     else:
@@ -62,8 +62,8 @@ def _loggers(r: Run, out: Console, folder: RunFolder) -> Loggers:
     t = r.training
     monitor = t.monitor["metric"].split("/")[-1]
     console_logger = ConsoleLogger(out, t.total, dataclasses.asdict(t.progress), monitor)
-    about = {"folder": folder.path, "config": r.cfg.plain(), "step": t.progress.step}
-    chosen = components.loggers(r.cfg.logger, r.cfg.trusted, **about)
+    arguments = {"folder": folder.path, "config": r.cfg.plain(), "step": t.progress.step}
+    chosen = components.loggers(r.cfg.logger, r.cfg.trusted, **arguments)
     return Loggers(JsonlLogger(folder.path, out), console_logger, others=chosen)
 
 
@@ -107,7 +107,7 @@ def _restore(r: Run, out: Console, folder: RunFolder) -> None:
 
 
 def _train(
-    r: Run, out: Console, loggers: Loggers, folder: RunFolder, writer: checkpoint_file.Writer
+    r: Run, out: Console, loggers: Loggers, folder: RunFolder, writer: checkpoint_file.CheckpointWriter
 ) -> dict[str, float]:
     """The metrics of training between the last two evaluations."""
     t = r.training
@@ -119,13 +119,13 @@ def _train(
         train = fit(t, loggers, lambda better: _save(r, folder, writer, better=better))
     skipped = {"train": r.execution.loader.skipped, "val": t.val.skipped if isinstance(t.val, Loader) else set()}
     if count := sum(map(len, skipped.values())):
-        of = ", ".join(f"{len(lost)} of {split}" for split, lost in skipped.items() if lost)
-        out.say(f"{count} unreadable files were left out of the batches, {of}; split.csv names them", "yellow")
+        by_split = ", ".join(f"{len(lost)} of {split}" for split, lost in skipped.items() if lost)
+        out.say(f"{count} unreadable files were left out of the batches, {by_split}; split.csv names them", "yellow")
         membership.write(folder.path, r.inputs.source, r.inputs.splits, skipped)
     return train
 
 
-def _save(r: Run, folder: RunFolder, writer: checkpoint_file.Writer, *, better: bool) -> None:
+def _save(r: Run, folder: RunFolder, writer: checkpoint_file.CheckpointWriter, *, better: bool) -> None:
     """best.pt where this is the best so far, then last.pt; both hold the result's weights, last.pt all the rest too."""
     t, best, last = r.training, folder.checkpoints / "best.pt", folder.checkpoints / "last.pt"
     content = {
@@ -166,11 +166,11 @@ def _finish(r: Run, job: Job, out: Console, loggers: Loggers, folder: RunFolder,
     for split in ("val", "test"):
         if split in r.inputs.splits:
             examples = r.inputs.splits[split]
-            found = predictions.gather(r.cfg, t.objective, r.inputs.source, split, examples)
+            gathered = predictions.gather(r.cfg, t.objective, r.inputs.source, split, examples)
             batches = eval_loader(r.cfg, examples, r.device)
-            metrics[split], tables = evaluate(t.objective, batches, t.autocast, keep=found)
+            metrics[split], tables = evaluate(t.objective, batches, t.autocast, keep=gathered)
             last = split == "test" or "test" not in r.inputs.splits
-            predictions.write(r.cfg, found, folder.path, split, out, shown=last)
+            predictions.write(r.cfg, gathered, folder.path, split, out, shown=last)
             for name, table in tables.items():
                 loggers.table(name, split, *table)
     if "test" in metrics:

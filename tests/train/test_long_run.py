@@ -47,7 +47,7 @@ class Watches(Logger):
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux says what a process holds")
 def test_twenty_thousand_steps_leave_memory_files_and_threads_as_they_were(tmp_path, monkeypatch):
     """With everything that a run does now and then: logs, evaluations, checkpoints."""
-    watches, writer = Watches(), checkpoint_file.Writer()
+    watches, writer = Watches(), checkpoint_file.CheckpointWriter()
     t = training(Plain, budget=Budget(steps=STEPS), every=Every(log=20, evaluate=200, save=500))
 
     def fitted(t, loggers, save):
