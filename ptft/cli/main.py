@@ -55,20 +55,20 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _interrupted(error: KeyboardInterrupt) -> int:
-    said, code = str(error) or job.INTERRUPTED, error.exit_code if isinstance(error, Interrupted) else 130
-    terminal.say(f"ptft: {said}", error=True)
-    json_lines.emit("error", code=code, status="interrupted", message=said)
+    message, code = str(error) or job.INTERRUPTED, error.exit_code if isinstance(error, Interrupted) else 130
+    terminal.say(f"ptft: {message}", error=True)
+    json_lines.emit("error", code=code, status="interrupted", message=message)
     return code
 
 
 def _failed(error: Exception) -> int:
     """Say it in one line where it is understood; else it is a bug, and its traceback helps."""
-    known = understood(error)
-    if known is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+    ptft_error = understood(error)
+    if ptft_error is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
         terminal.say("".join(traceback.format_exception(error)).rstrip(), error=True)
-    for line in str(known or "").splitlines():
+    for line in str(ptft_error or "").splitlines():
         terminal.say(f"ptft: {line}", error=True)
-    code, shown = known.exit_code if known else 1, known or error
+    code, shown = ptft_error.exit_code if ptft_error else 1, ptft_error or error
     json_lines.emit("error", code=code, status="failed", error=type(shown).__name__, message=str(shown))
     return code
 
@@ -116,8 +116,8 @@ def _hint(word: str) -> str:
 def _refuse_sweep(overrides: Overrides) -> None:
     for text, override in zip(overrides.texts, overrides.parsed, strict=True):
         if override.is_sweep_override():
-            if said := mistakes.advice(str(override.key_or_group), text.partition("=")[2]):
-                raise ConfigError(f"{text}: can't be several values in one run{said}")
+            if remedy := mistakes.advice(str(override.key_or_group), text.partition("=")[2]):
+                raise ConfigError(f"{text}: can't be several values in one run{remedy}")
             raise ConfigError(f"{text}: several values need -m, e.g. ptft -m {' '.join(overrides.texts)}")
 
 
@@ -212,7 +212,7 @@ def _job(planned: list[Job], swept: list[str]) -> dict[str, Any]:
     """One job of a sweep, as Hydra launches it; what was resolved before is what counts, not its own composition."""
     launched = HydraConfig.get()
     number, folder = int(launched.job.num), Path(launched.sweep.dir)
-    with json_lines.about({"job": number}):
+    with json_lines.labelled({"job": number}):
         status = sweep.run_job(folder, number, planned[number], Path(launched.runtime.output_dir))
         job.tell(status, sweep.place(folder, number))
     if not planned[number].config.quiet:

@@ -14,8 +14,8 @@ from ptft.config import compose
 from ptft.errors import CheckpointError, ConfigError, shortened, suggest
 from ptft.loggers import layout
 from ptft.runs import remove
-from ptft.runs.listing import get, known, listed, matching, ordered
-from ptft.runs.registry import OUTPUTS, found_below, named, state, sweep_command
+from ptft.runs.listing import check_key, get, listed, matching, ordered
+from ptft.runs.registry import OUTPUTS, named, runs_below, state, sweep_command
 from ptft.runtime.paths import short
 from ptft.runtime.system import finite
 from ptft.runtime.terminal import decimal, say
@@ -31,23 +31,23 @@ def runs(words: list[str]) -> int:
     Keys are columns, metrics (test/accuracy) and any of a run's own.
     """
     flags, rest = _flags(words, {"--sort": True, "--columns": True, "--json": False}, USAGE)
-    if strange := [word for word in rest if "=" not in word]:
-        raise ConfigError(f"{strange[0]}: what is it? {USAGE}")
+    if unknown := [word for word in rest if "=" not in word]:
+        raise ConfigError(f"{unknown[0]}: what is it? {USAGE}")
     filters = dict(word.split("=", 1) for word in rest)
-    found = matching(listed(OUTPUTS, _config), filters)
+    chosen = matching(listed(OUTPUTS, _config), filters)
     if "--sort" in flags:
-        found = ordered(found, flags["--sort"])
+        chosen = ordered(chosen, flags["--sort"])
     typed = flags.get("--columns")
     columns = (typed or COLUMNS).split(",")
     if not typed and "--sort" in flags and (key := flags["--sort"].removeprefix("-")) not in columns:
         columns.insert(columns.index("seconds"), key)
     for key in columns:
-        known(found, key)
+        check_key(chosen, key)
     if "--json" in flags:
-        shown = [{key: get(run, key) for key in columns} if typed else run.row for run in found]
+        shown = [{key: get(run, key) for key in columns} if typed else run.row for run in chosen]
         say(json.dumps(finite(shown), indent=2, ensure_ascii=False))
-    elif found:
-        _table([columns, *([_text(key, get(run, key)) for key in columns] for run in found)])
+    elif chosen:
+        _table([columns, *([_text(key, get(run, key)) for key in columns] for run in chosen)])
     else:
         say(f"no {'such ' if rest else ''}run below {OUTPUTS.absolute()}")
     return 0
@@ -56,10 +56,10 @@ def runs(words: list[str]) -> int:
 def _config(folder: Path) -> Mapping[str, Any]:
     file = folder / ".hydra" / "config.yaml"
     try:
-        found = compose.read(file) if file.is_file() else {}
+        config = compose.read(file) if file.is_file() else {}
     except ConfigError:  # a run that was cut while it wrote it, or another program's
         return {}
-    return found if isinstance(found, dict) else {}
+    return config if isinstance(config, dict) else {}
 
 
 def _text(key: str, value: Any) -> str:
@@ -85,7 +85,7 @@ def rm(words: list[str], ask: Callable[[str], str] = input) -> int:
     if bool(names) == ("--failed" in flags):
         raise ConfigError(f"name the runs, or type --failed: {USAGE_RM}")
     folders = [_folder(name) for name in names] or [
-        folder for folder, status in found_below(OUTPUTS) if state(folder, status) == "failed"
+        folder for folder, status in runs_below(OUTPUTS) if state(folder, status) == "failed"
     ]
     folders = list({folder.resolve(): folder for folder in folders}.values())
     if not folders:
@@ -108,10 +108,10 @@ def rm(words: list[str], ask: Callable[[str], str] = input) -> int:
 
 def _folder(name: str) -> Path:
     path = Path(os.path.expanduser(name))
-    found = path if os.path.lexists(path) else named(name, "run")
-    if found is None:
+    folder = path if os.path.lexists(path) else named(name, "run")
+    if folder is None:
         raise CheckpointError(f"{name}: there is no such folder, and no run below {OUTPUTS.absolute()} is called so")
-    return found
+    return folder
 
 
 def _say_children(folders: Iterable[Path]) -> None:

@@ -57,7 +57,7 @@ def execute(
     before = read_json(folder.path / "status.json") if folder and job.config.resume else {}
     began = time.perf_counter()
     with signals.held():
-        with json_lines.about(None if quiet else {}):
+        with json_lines.labelled(None if quiet else {}):
             status = {**base, **_outcome(job, report, folder, base)}
         status["seconds"] = round(time.perf_counter() - began, 3)
         if folder:
@@ -77,9 +77,9 @@ def tell(status: dict[str, Any], folder: Path | None) -> None:
     where = str(folder.absolute()) if folder and folder.exists() else None
     if status["exit_code"] == 0 or "error" not in status:
         planned: dict[str, Any] = {"status": "planned", **status.get("plan", {})}
-        found = read_json(folder / "summary.json") if folder else planned
-        known: dict[str, Any] = {key: status[key] for key in ("stage", "status", "before") if key in status}
-        json_lines.emit("result", **{**known, **found, "folder": where})
+        summary = read_json(folder / "summary.json") if folder else planned
+        outcome: dict[str, Any] = {key: status[key] for key in ("stage", "status", "before") if key in status}
+        json_lines.emit("result", **{**outcome, **summary, "folder": where})
     if status["exit_code"]:
         failed = {key: status[key] for key in ("status", "error", "message") if key in status}
         json_lines.emit("error", code=status["exit_code"], **failed, folder=where)
@@ -115,28 +115,28 @@ def run_or_continue(overrides: list[str], description: dict[str, Any], path: Pat
     try:
         folder, job = _begin(overrides, description, path)
     except Exception as error:
-        known = understood(error, (path,))
-        if known is None:
+        ptft_error = understood(error, (path,))
+        if ptft_error is None:
             raise
-        return {"status": "failed", "exit_code": known.exit_code, "message": str(known)}
+        return {"status": "failed", "exit_code": ptft_error.exit_code, "message": str(ptft_error)}
     return execute(job, folder, quiet=True)
 
 
 def _begin(overrides: list[str], description: dict[str, Any], path: Path) -> tuple[RunFolder, Job]:
-    ours = read_json(path / DESCRIPTION).get("identity") == description["identity"]
-    if path.exists() and (cut := take_up(path, Overrides.parse(overrides), ours=ours)):
+    same_run = read_json(path / DESCRIPTION).get("identity") == description["identity"]
+    if path.exists() and (cut := take_up(path, Overrides.parse(overrides), same_run=same_run)):
         return cut
     job, folder = resolve(overrides), RunFolder.claim(path)
     write_json(path / DESCRIPTION, description)
     return folder, job
 
 
-def take_up(path: Path, typed: Overrides, *, ours: bool) -> tuple[RunFolder, Job] | None:
+def take_up(path: Path, typed: Overrides, *, same_run: bool) -> tuple[RunFolder, Job] | None:
     """The folder and continuation of a run that was cut in `path`; None where it begins anew, the folder gone.
 
-    typed: what was typed for it, of which only `trusted` counts again. ours: whether the run there is this one.
+    typed: what was typed for it, of which only `trusted` counts again. same_run: whether the run there is this one.
     """
-    cut = ours and read_json(path / "status.json").get("status") in ("running", "interrupted")
+    cut = same_run and read_json(path / "status.json").get("status") in ("running", "interrupted")
     if cut and (path / "checkpoints" / "last.pt").exists():
         trusted = typed.where(lambda key: key == "trusted").texts
         return RunFolder.reopen(path), resolve([quote(f"resume={path}"), *trusted])
@@ -166,8 +166,8 @@ def _outcome(job: Job, report: Console, folder: RunFolder | None, base: dict[str
         ended = error if isinstance(error, Interrupted) else Interrupted(INTERRUPTED)
         return _failure(ended, ended.exit_code)
     except Exception as error:  # what nobody understands is a bug of ours or the user's own: its traceback helps
-        known = _understood(error, folder)
-        return _failure(known or error, known.exit_code if known else 1)
+        ptft_error = _understood(error, folder)
+        return _failure(ptft_error or error, ptft_error.exit_code if ptft_error else 1)
 
 
 def _stage(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any]:
@@ -190,13 +190,13 @@ def _failure(error: BaseException, code: int) -> dict[str, Any]:
 
 def _understood(error: Exception, folder: RunFolder | None) -> PtftError | None:
     """Limits of the system, the machine and batch statistics, said in ptft's words; None for everything else."""
-    known = understood(error, (cache_dir(), *([folder.path] if folder else [])))
-    if known is None and "more than 1 value per channel when training" in str(error):
+    ptft_error = understood(error, (cache_dir(), *([folder.path] if folder else [])))
+    if ptft_error is None and "more than 1 value per channel when training" in str(error):
         message = "a batch of one image has no batch statistics; raise train.batch_size or lower train.accumulate"
-        known = ConfigError(message)
-    if known is not None and known is not error:
-        known.__cause__ = error
-    return known
+        ptft_error = ConfigError(message)
+    if ptft_error is not None and ptft_error is not error:
+        ptft_error.__cause__ = error
+    return ptft_error
 
 
 def _write_failure(status: dict[str, Any], report: Console) -> None:

@@ -34,8 +34,8 @@ class Planned:
 
     def cost(self, what: str) -> float | None:
         """`seconds` of training or `bytes` of checkpoints; None where the stage knows nothing of them."""
-        found = self.status.get("plan", {}).get(what)
-        return None if found is None else float(found)
+        cost = self.status.get("plan", {}).get(what)
+        return None if cost is None else float(cost)
 
 
 def typed(jobs: Sequence[Overrides]) -> bool:
@@ -89,14 +89,14 @@ def show(jobs: Sequence[Overrides], swept: Sequence[str]) -> int:
 def _tell(planned: Sequence[Planned], seconds: float | None, size: float | None) -> None:
     """With `--json`: an object a job, and what they cost together."""
     for number, each in enumerate(planned):
-        with json_lines.about({"job": number, "overrides": each.overrides.texts}):
+        with json_lines.labelled({"job": number, "overrides": each.overrides.texts}):
             if each.fails:
                 json_lines.emit("error", code=each.status["exit_code"], message=each.status["message"])
             else:
                 json_lines.emit("plan", **each.status.get("plan", {}), config=each.config)
     failed = any(each.fails for each in planned)
-    said = {"status": "failed" if failed else "planned", "jobs": len(planned), "seconds": seconds, "bytes": size}
-    json_lines.emit("result", **said, folder=None)
+    result = {"status": "failed" if failed else "planned", "jobs": len(planned), "seconds": seconds, "bytes": size}
+    json_lines.emit("result", **result, folder=None)
 
 
 def _planned(jobs: Sequence[Overrides], report: Any) -> list[Planned]:
@@ -159,12 +159,12 @@ def _differs(planned: Sequence[Planned]) -> str:
     return shortened(different, 8)
 
 
-def _flat(node: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
     for key, value in node.items():
-        if above or key != "names":
-            found |= _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
-    return found
+        if prefix or key != "names":
+            leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return leaves
 
 
 def _text(value: Any) -> str:
@@ -172,8 +172,8 @@ def _text(value: Any) -> str:
 
 
 def _total(planned: Sequence[Planned], what: str) -> float | None:
-    known = [cost for each in planned if (cost := each.cost(what)) is not None]
-    return sum(known) if known else None
+    costs = [cost for each in planned if (cost := each.cost(what)) is not None]
+    return sum(costs) if costs else None
 
 
 def _say_failures(planned: Sequence[Planned]) -> int:

@@ -47,8 +47,8 @@ def finish(folder: Path, planned: list[Job], swept: list[str], typed: Sequence[s
             report.say(f"job {job['number']} {job['status']}: {first_line(job['message'])}", "red")
     report.say(f"results   {folder.absolute() / 'results.csv'}")
     if any(job["status"] != "finished" for job in jobs):
-        again = shlex.join(typed_again(Overrides.parse(typed)))
-        report.say(f"continue  ptft resume={short(folder)} {again}".rstrip())
+        retyped = shlex.join(typed_again(Overrides.parse(typed)))
+        report.say(f"continue  ptft resume={short(folder)} {retyped}".rstrip())
     for members in rankings:
         if following := _next(members[0], planned):
             report.say(f"next      {following}")
@@ -71,16 +71,16 @@ def line(folder: Path, number: int, planned: list[Job], swept: list[str], status
     """What is said of a job when it ends: its number, keys, metric and time, or how it failed."""
     job = _job(folder, number, planned[number])
     keys = "".join(f" {key}={value}" for key, value in _swept(job, swept).items())
-    said = [f"finished before, in {job['folder']}"] if status.get("before") else []
+    parts = [f"finished before, in {job['folder']}"] if status.get("before") else []
     metrics = [name for name in _shown([job]) if job["monitor"]] or list(job["metrics"])[:1]
-    said += [f"{name} {_number(job['metrics'][name])}" for name in metrics[:1]]
+    parts += [f"{name} {_number(job['metrics'][name])}" for name in metrics[:1]]
     if status["exit_code"]:
         log = f"; its log is {job['folder']}/run.log" if sweep.place(folder, number) else ""
         failed = status["status"] == "failed"
-        said = [f"failed: {first_line(status.get('message', ''))}{log}" if failed else status["status"]]
+        parts = [f"failed: {first_line(status.get('message', ''))}{log}" if failed else status["status"]]
     if status.get("seconds") is not None and not status.get("before"):
-        said.append(f"{status['seconds']:.1f} s")
-    return f"[{number + 1}/{len(planned)}]{keys}  {', '.join(said)}"
+        parts.append(f"{status['seconds']:.1f} s")
+    return f"[{number + 1}/{len(planned)}]{keys}  {', '.join(parts)}"
 
 
 def _job(folder: Path, number: int, planned: Job) -> Result:
@@ -89,8 +89,8 @@ def _job(folder: Path, number: int, planned: Job) -> Result:
     summary = read_json(where / "summary.json")
     metrics = {
         f"{split}/{name}": finite(value)
-        for split, found in summary.get("metrics", {}).items()
-        for name, value in found.items()
+        for split, values in summary.get("metrics", {}).items()
+        for name, value in values.items()
     }
     monitor = summary.get("best", {})
     return {
@@ -111,11 +111,11 @@ def ranked(jobs: list[Result]) -> list[list[Result]]:
 
     What was judged by another metric, the other way round, or by the loss of another objective is in another list.
     """
-    judged: dict[Any, list[Result]] = defaultdict(list)
+    by_measure: dict[Any, list[Result]] = defaultdict(list)
     for job in jobs:
         if job["monitor"].get("value") is not None:
-            judged[_measure(job)].append(job)
-    lists = [sorted(members, key=_merit) for members in judged.values()]
+            by_measure[_measure(job)].append(job)
+    lists = [sorted(members, key=_merit) for members in by_measure.values()]
     rest = [job for job in jobs if job["monitor"].get("value") is None]
     return [*lists[:-1], [*lists[-1], *rest]] if lists else [rest]
 
@@ -135,8 +135,8 @@ def _table(report: Console, jobs: list[Result], swept: list[str], total: int, *,
     measure, mode, objective = _measure(jobs[0])
     title = f"{total} jobs, best first"
     if apart:
-        of = f" of {objective}" if objective else ""
-        title = f"{len(jobs)} of {total} jobs, best {measure}{of} first ({mode})"
+        task = f" of {objective}" if objective else ""
+        title = f"{len(jobs)} of {total} jobs, best {measure}{task} first ({mode})"
     report.table(f"\n{title}", header, rows)
     if "seed" in swept:
         _over_seeds(report, jobs, [key for key in swept if key != "seed"])
@@ -164,10 +164,10 @@ def _rows(jobs: list[Result], swept: list[str]) -> tuple[list[str], list[list[st
 
 def _shown(jobs: list[Result]) -> list[str]:
     """Loss and the monitored metric, on the held-out splits."""
-    found = [name for job in jobs for name in job["metrics"]]
+    measured = [name for job in jobs for name in job["metrics"]]
     monitored = {str(job["monitor"].get("metric", "")).removeprefix("val/") for job in jobs} - {""}
-    wanted = [f"{split}/{name}" for name in [*sorted(monitored - {"loss"}), "loss"] for split in ("val", "test")]
-    return [name for name in wanted if name in found]
+    names = [f"{split}/{name}" for name in [*sorted(monitored - {"loss"}), "loss"] for split in ("val", "test")]
+    return [name for name in names if name in measured]
 
 
 def _number(value: float | None) -> str:

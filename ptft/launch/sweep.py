@@ -50,29 +50,29 @@ def claimed(folder: Path, typed: Sequence[str], planned: Sequence[Job]) -> Itera
 
     Raises StorageError where it can't be written, is in use, or holds anything but a sweep of the same command.
     """
-    command, known = folder / SWEEP / "command.json", sweep_command(folder)
-    before = known.get("overrides")
+    command, stored = folder / SWEEP / "command.json", sweep_command(folder)
+    earlier = stored.get("overrides")
     with writing(folder.absolute(), "choose another hydra.sweep.dir"):
         folder.mkdir(parents=True, exist_ok=True)
-        taken = before is None and any(folder.iterdir())
-        if not taken and before is None:
+        taken = earlier is None and any(folder.iterdir())
+        if not taken and earlier is None:
             command.parent.mkdir()
     if taken:
         raise StorageError(f"{folder.absolute()}: holds something already; choose another hydra.sweep.dir")
-    if before is not None and before != list(typed):
+    if earlier is not None and earlier != list(typed):
         raise StorageError(
-            f"{folder.absolute()}: holds the sweep {' '.join(map(str, before))}; type the same to go on with it, "
+            f"{folder.absolute()}: holds the sweep {' '.join(map(str, earlier))}; type the same to go on with it, "
             "or choose another hydra.sweep.dir"
         )
-    _same_paths(folder, known.get("cwd"), planned)
-    held = RunFolder.reopen(folder)
+    _same_paths(folder, stored.get("cwd"), planned)
+    claim = RunFolder.reopen(folder)
     try:
-        if before is None:
+        if earlier is None:
             latest = {n: job.config.ckpt for n, job in enumerate(planned) if _named(job.overrides)}
             write_json(command, {"overrides": list(typed), "latest": latest, "cwd": os.getcwd()})
         yield
     finally:
-        held.release()
+        claim.release()
 
 
 def _same_paths(folder: Path, cwd: Any, planned: Sequence[Job]) -> None:
@@ -80,8 +80,8 @@ def _same_paths(folder: Path, cwd: Any, planned: Sequence[Job]) -> None:
     if not isinstance(cwd, str) or cwd == os.getcwd():
         return
     for key, value in {pair for job in planned for pair in _paths(job.overrides)}:
-        there, here = Path(cwd, value), Path(value)
-        if there.exists() and not (here.exists() and here.samefile(there)):
+        before, now = Path(cwd, value), Path(value)
+        if before.exists() and not (now.exists() and now.samefile(before)):
             raise StorageError(
                 f"{folder.absolute()}: holds a sweep that was started in {cwd}, where {key}={value} lies; "
                 "go on with it from there"
@@ -89,8 +89,8 @@ def _same_paths(folder: Path, cwd: Any, planned: Sequence[Job]) -> None:
 
 
 def _paths(typed: Overrides) -> list[tuple[str, str]]:
-    found = [(key, os.path.expanduser(value)) for key, value in typed.typed.items() if isinstance(value, str)]
-    return [(key, path) for key, path in found if key in PATH_KEYS and key.split(".")[0] != "hydra"]
+    texts = [(key, os.path.expanduser(value)) for key, value in typed.typed.items() if isinstance(value, str)]
+    return [(key, path) for key, path in texts if key in PATH_KEYS and key.split(".")[0] != "hydra"]
 
 
 def run_job(folder: Path, number: int, job: Job, path: Path) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def run_job(folder: Path, number: int, job: Job, path: Path) -> dict[str, Any]:
 
 def _begun(folder: Path, number: int, job: Job, before: Path | None, path: Path) -> dict[str, Any]:
     try:
-        held, job = _begin(folder, number, job, before, path)
+        run_folder, job = _begin(folder, number, job, before, path)
     except PtftError as error:
         failed = {
             "status": "failed",
@@ -119,25 +119,25 @@ def _begun(folder: Path, number: int, job: Job, before: Path | None, path: Path)
         }
         write_json(_record(folder, number), {"overrides": list(job.overrides.texts), **failed})
         return failed
-    return execute(job, held, brief=True)
+    return execute(job, run_folder, brief=True)
 
 
 def _begin(folder: Path, number: int, job: Job, before: Path | None, path: Path) -> tuple[RunFolder, Job]:
-    if before and before.exists() and (cut := take_up(before, job.overrides, ours=True)):
+    if before and before.exists() and (cut := take_up(before, job.overrides, same_run=True)):
         return cut
-    inside = os.path.relpath(path, folder)
-    if inside.split(os.sep)[0] in ("..", ".", SWEEP):
+    relative = os.path.relpath(path, folder)
+    if relative.split(os.sep)[0] in ("..", ".", SWEEP):
         raise ConfigError(f"hydra.sweep.subdir: {path} is no folder for a job below {folder}; name one for each job")
-    held = RunFolder.claim(path)
-    write_json(_record(folder, number), {"folder": inside})
-    return held, job
+    run_folder = RunFolder.claim(path)
+    write_json(_record(folder, number), {"folder": relative})
+    return run_folder, job
 
 
 def place(folder: Path, number: int) -> Path | None:
     """Where the job of that number began; None where it did not, or that is not below the sweep's folder."""
-    said = read_json(_record(folder, number)).get("folder")
-    found = folder / said if isinstance(said, str) else None
-    return found if found and found.resolve().is_relative_to(folder.resolve()) else None
+    name = read_json(_record(folder, number)).get("folder")
+    path = folder / name if isinstance(name, str) else None
+    return path if path and path.resolve().is_relative_to(folder.resolve()) else None
 
 
 def refusal(folder: Path, number: int) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Console:
             file=output, highlight=False, emoji=False, soft_wrap=True, quiet=quiet, color_system=colors
         )
         draws = self.terminal.is_terminal and os.environ.get("TERM") != "dumb"
-        self.brief, self.warns_only = brief, json_lines.asked()
+        self.brief, self.warns_only = brief, json_lines.enabled()
         draws = draws and not self.warns_only
         self.live = draws and not (quiet or brief)
         beside = RichConsole(file=output, emoji=False, color_system=colors) if draws and bar else None
@@ -121,13 +121,13 @@ class Console:
             for line in [title, *(f"  {line}" for line in lines)]:
                 self._print(line, result=style == RESULT)
 
-    def plan(self, title: str, rows: Mapping[str, str], notes: Sequence[str] = (), **about: Any) -> None:
-        """What is going to be done: a block and notes; with `--json` an object that says `about` besides."""
+    def plan(self, title: str, rows: Mapping[str, str], notes: Sequence[str] = (), **details: Any) -> None:
+        """What is going to be done: a block and notes; with `--json` an object that says `details` besides."""
         self.block(title, rows)
         for note in notes:
             self.note(note)
-        said = {name: value for name, value in rows.items() if value}
-        json_lines.emit("plan", **{**said, **about, "notes": list(notes)})
+        lines = {name: value for name, value in rows.items() if value}
+        json_lines.emit("plan", **{**lines, **details, "notes": list(notes)})
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, result: bool = False) -> None:
         """A table: drawn on a terminal, aligned plain columns elsewhere."""
@@ -220,8 +220,8 @@ class ConsoleLogger(Logger):
         if self.console.bar:
             self.console.bar.show(numbers if self.console.terminal.width >= layout.NARROW else shown[0])
         if not self.console.live:
-            of = f"/{self.total}" if self.total else ""
-            self.console.say(f"step {row['step']}{of}  epoch {row['epoch']}  train {numbers}  lr {row['lr']:.3g}")
+            total = f"/{self.total}" if self.total else ""
+            self.console.say(f"step {row['step']}{total}  epoch {row['epoch']}  train {numbers}  lr {row['lr']:.3g}")
 
     def _due(self, lines: Rarer) -> bool:
         """Whether the next line of a kind is due; that some are left out is said with the first one that is."""
@@ -260,8 +260,8 @@ class ConsoleLogger(Logger):
             self.console.say(layout.head(self.cells), "dim")
 
     def _add_to_table(self, train: Mapping[str, float], val: Mapping[str, Any], best: bool) -> None:
-        found = {"train": train, "val": val}
-        cells = [layout.cell(found[split].get(name), layout.cell_width(split, name)) for split, name in self.cells]
+        metrics = {"train": train, "val": val}
+        cells = [layout.cell(metrics[split].get(name), layout.cell_width(split, name)) for split, name in self.cells]
         self.console.say(f"{self.latest:>8} {val.get('epoch', ''):>6}{''.join(cells)}{layout.BEST if best else ''}")
 
     def warn(self, text: str) -> None:

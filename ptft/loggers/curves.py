@@ -32,7 +32,7 @@ def write(folder: Path, monitor: str) -> bool:
     """Draw what `metrics.jsonl` holds; whether there was a line of three points or more. Raises StorageError."""
     names = list(dict.fromkeys(("loss", monitor.split("/")[-1])))
     lines = {name: _lines(folder / "metrics.jsonl", name) for name in names}
-    panels = [(name, found) for name, found in lines.items() if any(len(line) > 2 for line in found.values())]
+    panels = [(name, by_split) for name, by_split in lines.items() if any(len(line) > 2 for line in by_split.values())]
     if not panels:
         return False
     picture = io.BytesIO()
@@ -44,12 +44,12 @@ def write(folder: Path, monitor: str) -> bool:
 
 def _lines(path: Path, name: str) -> dict[str, Line]:
     """Split -> its values; those that are not finite are left out."""
-    found: dict[str, Line] = {split: [] for split in COLOURS}
+    lines: dict[str, Line] = {split: [] for split in COLOURS}
     for row in stored_rows(path):
-        if row.get("split") in found and isinstance(row.get(name), int | float):
-            found[row["split"]].append((row["step"], row[name]))
-    every = {split: math.ceil(len(line) / POINTS) or 1 for split, line in found.items()}
-    return {split: list(dict.fromkeys([*line[:: every[split]], *line[-1:]])) for split, line in found.items()}
+        if row.get("split") in lines and isinstance(row.get(name), int | float):
+            lines[row["split"]].append((row["step"], row[name]))
+    every = {split: math.ceil(len(line) / POINTS) or 1 for split, line in lines.items()}
+    return {split: list(dict.fromkeys([*line[:: every[split]], *line[-1:]])) for split, line in lines.items()}
 
 
 def _draw(panels: Sequence[tuple[str, dict[str, Line]]]) -> Image.Image:

@@ -84,8 +84,8 @@ def drawable(rows: Sequence[Sequence[str]], width: int) -> bool:
 
 def records(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
     """A table that does not fit: each row as `name value` pairs, the first of them on the line where the row begins."""
-    said = []
+    lines = []
     for row in rows:
         pairs = [f"{name} {value}".strip() for name, value in zip(header, row, strict=True) if value]
-        said.append(textwrap.fill(", ".join(pairs), max(width, 20), subsequent_indent="  ", break_long_words=False))
-    return "\n".join(said)
+        lines.append(textwrap.fill(", ".join(pairs), max(width, 20), subsequent_indent="  ", break_long_words=False))
+    return "\n".join(lines)

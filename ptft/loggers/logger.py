@@ -89,5 +89,5 @@ class Loggers(Logger):
 
     def _without(self, logger: Logger, error: Exception) -> None:
         self.loggers = [other for other in self.loggers if other is not logger]
-        said = f"{type(error).__name__}: {first_line(error)}"
-        self.warn(f"{type(logger).__name__} failed ({said}); the run goes on without it")
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        self.warn(f"{type(logger).__name__} failed ({reason}); the run goes on without it")

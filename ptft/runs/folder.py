@@ -124,9 +124,9 @@ class RunFolder:
 
     def _taken(self) -> list[str]:
         """What of a run's is there; folders that hold nothing are not counted."""
-        found = [entry for entry in self.path.iterdir() if entry.name != ".lock" and writes(entry.name)]
-        found = [entry for entry in found if not entry.is_char_device()]
-        return [entry.name for entry in found if entry.is_symlink() or not entry.is_dir() or any(entry.iterdir())]
+        entries = [entry for entry in self.path.iterdir() if entry.name != ".lock" and writes(entry.name)]
+        entries = [entry for entry in entries if not entry.is_char_device()]
+        return [entry.name for entry in entries if entry.is_symlink() or not entry.is_dir() or any(entry.iterdir())]
 
     def _hold(self) -> None:
         """Raises StorageError where it can't, and where what is written goes elsewhere, through a link."""
@@ -222,10 +222,10 @@ def is_held(path: Path) -> bool:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; an empty one where there is none or it is cut."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def write_json(path: Path, content: Any) -> None:

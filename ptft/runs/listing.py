@@ -12,7 +12,7 @@ from typing import Any
 
 from ptft.errors import ConfigError, suggest
 from ptft.runs.folder import read_json
-from ptft.runs.registry import found_below, short_name, state
+from ptft.runs.registry import runs_below, short_name, state
 from ptft.runtime.terminal import decimal
 
 LOWER = ("loss", "perplexity", "wer", "cer", "mae", "rmse", "mse")
@@ -39,7 +39,7 @@ class Listed:
     def row(self) -> dict[str, Any]:
         """What every run has, None where it is not known; metrics by `split/name`."""
         names = self.summary or self.config.get("names") or {}
-        found = self.summary.get("metrics") or self.status.get("metrics") or {}
+        metrics = self.summary.get("metrics") or self.status.get("metrics") or {}
         best = self.summary.get("best") or {}
         stamp = str(self.status.get("time") or "")
         return {
@@ -56,7 +56,7 @@ class Listed:
             "when": stamp[:16].replace("T", " ") or time.strftime("%Y-%m-%d %H:%M"),
             "folder": str(self.folder),
             "message": self.status.get("message"),
-            **{f"{split}/{name}": value for split, of in found.items() for name, value in of.items()},
+            **{f"{split}/{name}": value for split, values in metrics.items() for name, value in values.items()},
         }
 
     def value(self, key: str) -> Any:
@@ -73,25 +73,25 @@ class Listed:
 
 def listed(base: Path, configuration: Callable[[Path], Mapping[str, Any]]) -> list[Listed]:
     """Every run below `base`, newest first."""
-    return [Listed(folder, status, configuration) for folder, status in found_below(base)]
+    return [Listed(folder, status, configuration) for folder, status in runs_below(base)]
 
 
 def matching(runs: Sequence[Listed], filters: Mapping[str, str]) -> list[Listed]:
     """Those whose values are the ones that were typed; `*` stands for any characters. Raises ConfigError."""
     for key in filters:
-        known(runs, key)
-    return [run for run in runs if all(_is(run, key, wanted) for key, wanted in filters.items())]
+        check_key(runs, key)
+    return [run for run in runs if all(_matches(run, key, value) for key, value in filters.items())]
 
 
-def _is(run: Listed, key: str, wanted: str) -> bool:
+def _matches(run: Listed, key: str, typed: str) -> bool:
     value = get(run, key)
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
-            return float(wanted) == value
+            return float(typed) == value
         except ValueError:
-            return fnmatch.fnmatchcase(text, wanted)
-    return fnmatch.fnmatchcase(text, wanted)
+            return fnmatch.fnmatchcase(text, typed)
+    return fnmatch.fnmatchcase(text, typed)
 
 
 def get(run: Listed, key: str) -> Any:
@@ -102,7 +102,7 @@ def get(run: Listed, key: str) -> Any:
         return None
 
 
-def known(runs: Sequence[Listed], key: str) -> None:
+def check_key(runs: Sequence[Listed], key: str) -> None:
     """Raises ConfigError for a key that none of the runs has."""
     for run in runs:
         try:
@@ -118,11 +118,11 @@ def known(runs: Sequence[Listed], key: str) -> None:
 def ordered(runs: Sequence[Listed], key: str) -> list[Listed]:
     """The best first where it is a metric, else the least; a `-` before the key turns it round; what has none last."""
     name = key.removeprefix("-")
-    known(runs, name)
-    have = [run for run in runs if get(run, name) is not None]
+    check_key(runs, name)
+    measured = [run for run in runs if get(run, name) is not None]
     rest = [run for run in runs if get(run, name) is None]
     falls = "/" in name and name.rsplit("/", 1)[1] not in LOWER
-    ranked = sorted(have, key=lambda run: _rank(get(run, name)), reverse=falls != key.startswith("-"))
+    ranked = sorted(measured, key=lambda run: _rank(get(run, name)), reverse=falls != key.startswith("-"))
     return [*ranked, *rest]
 
 

@@ -28,7 +28,7 @@ def sweep_command(folder: Path) -> dict[str, Any]:
     return read_json(folder / SWEEP / "command.json")
 
 
-def found_below(base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def runs_below(base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every run folder below `base` with its status, newest first; sweeps included."""
     patterns = ("*/status.json", "*/*/status.json", "sweeps/*/*/*/status.json")
     statuses = [path for pattern in patterns for path in base.glob(pattern)]
@@ -39,8 +39,8 @@ def found_below(base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def state(folder: Path, status: Mapping[str, Any]) -> str:
     """What its status says; "killed" where that is that it runs, and no process holds the folder."""
-    said = str(status.get("status", ""))
-    return "killed" if said == "running" and not is_held(folder) else said
+    stated = str(status.get("status", ""))
+    return "killed" if stated == "running" and not is_held(folder) else stated
 
 
 def sweeps_below(base: Path) -> list[Path]:
@@ -69,14 +69,14 @@ def named(text: str, key: str, base: Path = OUTPUTS) -> Path | None:
     if len(text) < SHORTEST:
         return None
     needed = NEEDED.get(key, ("status.json",))
-    runs = [folder for folder, _ in found_below(base) if any((folder / name).exists() for name in needed)]
+    runs = [folder for folder, _ in runs_below(base) if any((folder / name).exists() for name in needed)]
     candidates = [*runs, *(sweeps_below(base) if key != "ckpt" else [])]
     exact = [folder for folder in candidates if short_name(folder) == text]
     within = [folder for folder in candidates if text in _called(folder)]
-    found = list(dict.fromkeys(exact or within))
-    if len(found) > 1:
-        raise CheckpointError(f"{key}={text}: may be {shortened(map(str, found), 6)}; type more of its name")
-    return found[0] if found else None
+    folders = list(dict.fromkeys(exact or within))
+    if len(folders) > 1:
+        raise CheckpointError(f"{key}={text}: may be {shortened(map(str, folders), 6)}; type more of its name")
+    return folders[0] if folders else None
 
 
 def _called(folder: Path) -> str:
@@ -88,7 +88,7 @@ def cut(base: Path = OUTPUTS) -> Path:
 
     Raises CheckpointError when there is none.
     """
-    for folder, status in found_below(base):
+    for folder, status in runs_below(base):
         if state(folder, status) in ("interrupted", "killed"):
             if sweep_command(folder.parent):
                 return folder.parent
@@ -105,7 +105,7 @@ def latest(stages: tuple[str, ...], base: Path = OUTPUTS) -> tuple[Path, Path | 
     Raises CheckpointError when there is none.
     """
     newer: Path | None = None
-    for folder, status in found_below(base):
+    for folder, status in runs_below(base):
         if status.get("stage") not in stages:
             continue
         if status.get("status") == "finished":

@@ -14,8 +14,8 @@ from ptft.runs.registry import SWEEP, sweep_command
 
 def jobs(sweep: Path) -> list[Path]:
     """The folders of a sweep's jobs that have begun, where they are below it."""
-    found = [read_json(file).get("folder") for file in sorted((sweep / SWEEP).glob("*.json"))]
-    places = [sweep / place for place in found if isinstance(place, str)]
+    names = [read_json(file).get("folder") for file in sorted((sweep / SWEEP).glob("*.json"))]
+    places = [sweep / place for place in names if isinstance(place, str)]
     return [place for place in places if place.is_dir() and place.resolve().is_relative_to(sweep.resolve())]
 
 
@@ -40,13 +40,13 @@ def _is_run(folder: Path) -> bool:
 
 def size(folder: Path) -> int:
     """Bytes of what lies there; a file that has several names counts once."""
-    found = {}
-    for above, _, names in os.walk(folder):
+    sizes = {}
+    for place, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(OSError):
-                stat = os.lstat(os.path.join(above, name))
-                found[stat.st_dev, stat.st_ino] = stat.st_size
-    return sum(found.values())
+                stat = os.lstat(os.path.join(place, name))
+                sizes[stat.st_dev, stat.st_ino] = stat.st_size
+    return sum(sizes.values())
 
 
 def remove(folder: Path) -> list[str]:
@@ -54,9 +54,9 @@ def remove(folder: Path) -> list[str]:
 
     The names of what is. Raises StorageError.
     """
-    above = folder.absolute().parent
+    parent = folder.absolute().parent
     swept = (SWEEP, "multirun.yaml") if sweep_command(folder) else ()
-    held = RunFolder.reopen(folder)
+    claim = RunFolder.reopen(folder)
     try:
         for job in jobs(folder):
             remove(job)
@@ -68,10 +68,10 @@ def remove(folder: Path) -> list[str]:
     except OSError as error:
         raise StorageError(f"{error.filename}: can't be removed ({error.strerror})") from error
     finally:
-        held.release()
-    left = sorted(entry.name for entry in folder.iterdir())
-    if not left and folder.resolve() != Path.cwd():
+        claim.release()
+    leftover = sorted(entry.name for entry in folder.iterdir())
+    if not leftover and folder.resolve() != Path.cwd():
         folder.rmdir()
         with contextlib.suppress(OSError):  # the day's folder, where this was the last of it
-            above.rmdir()
-    return left
+            parent.rmdir()
+    return leftover

@@ -33,22 +33,22 @@ ALONE = 0.75
 
 
 def fastest(
-    objective: Objective, batch: Batch, among: list[ComputeFormat], device: torch.device, about: dict[str, Any]
+    objective: Objective, batch: Batch, candidates: list[ComputeFormat], device: torch.device, setup: dict[str, Any]
 ) -> tuple[ComputeFormat, dict[ComputeFormat, float]]:
     """The fastest of several for a step on this batch, and the milliseconds a step of each that was measured.
 
-    Leaves weights, buffers and random generators as they were. about: plain data that, together with the machine and
+    Leaves weights, buffers and random generators as they were. setup: plain data that, together with the machine and
     the batch, says what is measured; equal ones are measured once.
     """
-    key = _key(batch, among, device, about)
-    if (known := _recall(key)) is not None:
-        return _choose(known), known
+    key = _key(batch, candidates, device, setup)
+    if (measured := _recall(key)) is not None:
+        return _choose(measured), measured
     busy, wall = time.process_time(), time.perf_counter()
     with _untouched(objective, device):
-        milliseconds = _measure(objective, batch, among, device)
+        milliseconds = _measure(objective, batch, candidates, device)
     busy, wall = time.process_time() - busy, time.perf_counter() - wall
     if device.type == "cpu" and busy < ALONE * torch.get_num_threads() * wall:
-        return among[0], {}  # others compute here as well: such times say nothing
+        return candidates[0], {}  # others compute here as well: such times say nothing
     _remember(key, milliseconds)
     return _choose(milliseconds), milliseconds
 
@@ -61,12 +61,12 @@ def _choose(milliseconds: dict[ComputeFormat, float]) -> ComputeFormat:
 
 
 def _measure(
-    objective: Objective, batch: Batch, among: list[ComputeFormat], device: torch.device
+    objective: Objective, batch: Batch, candidates: list[ComputeFormat], device: torch.device
 ) -> dict[ComputeFormat, float]:
     """The shortest of ROUNDS steps after one that warms up; one that is far behind then is not tried again."""
     objective.train()
     milliseconds: dict[ComputeFormat, float] = {}
-    for compute_format in among:
+    for compute_format in candidates:
         place(objective, compute_format)
         first = _step(objective, batch, compute_format, device)
         if milliseconds and first > 1.0 and first > 1.5 * min(milliseconds.values()) / 1e3:
@@ -105,13 +105,13 @@ def _untouched(objective: Objective, device: torch.device) -> Iterator[None]:
         buffer.copy_(before)
 
 
-def _key(batch: Batch, among: list[ComputeFormat], device: torch.device, about: dict[str, Any]) -> str:
+def _key(batch: Batch, candidates: list[ComputeFormat], device: torch.device, setup: dict[str, Any]) -> str:
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     machine = [platform.node(), platform.machine(), capabilities.get("cpu_name"), torch.get_num_threads()]
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     shapes = {name: [list(value.shape), str(value.dtype)] for name, value in batch.items()}
-    names = [str(compute_format) for compute_format in among]
-    measured = json.dumps([ptft.__version__, torch.__version__, machine, gpu, shapes, names, about], sort_keys=True)
+    names = [str(compute_format) for compute_format in candidates]
+    measured = json.dumps([ptft.__version__, torch.__version__, machine, gpu, shapes, names, setup], sort_keys=True)
     return hashlib.sha256(measured.encode()).hexdigest()[:24]
 
 

@@ -36,15 +36,15 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def tf32(wanted: bool, device: torch.device) -> bool:
+def tf32(enabled: bool, device: torch.device) -> bool:
     """Whether float32 is multiplied in TF32 from now on: on CUDA where it is wanted (GPUs before Ampere ignore it).
 
     The matrices' setting goes through the function that keeps torch's older and newer flags in agreement.
     """
     if device.type == "cuda":
-        torch.set_float32_matmul_precision("high" if wanted else "highest")
-        torch.backends.cudnn.conv.fp32_precision = "tf32" if wanted else "ieee"  # type: ignore[attr-defined]
-    return wanted and device.type == "cuda"
+        torch.set_float32_matmul_precision("high" if enabled else "highest")
+        torch.backends.cudnn.conv.fp32_precision = "tf32" if enabled else "ieee"  # type: ignore[attr-defined]
+    return enabled and device.type == "cuda"
 
 
 def peak_memory(device: torch.device) -> int:
@@ -85,5 +85,5 @@ LIBRARIES = (
 def imported(others: Iterable[str] = ()) -> dict[str, str]:
     """The versions of those libraries, and of other modules, that this process has imported."""
     modules = {name: sys.modules[name] for name in (*LIBRARIES, *others) if name in sys.modules}
-    found = {name: getattr(module, "__version__", None) for name, module in modules.items()}
-    return {name: str(version) for name, version in found.items() if version}
+    numbers = {name: getattr(module, "__version__", None) for name, module in modules.items()}
+    return {name: str(version) for name, version in numbers.items() if version}

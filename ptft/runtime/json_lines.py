@@ -33,30 +33,30 @@ class _Objects(Writer):
 
 
 @contextlib.contextmanager
-def only(asked: bool) -> Iterator[None]:
-    """Inside, if `asked`, standard output takes objects only; what libraries print there goes to standard error."""
-    if not asked:
+def only(on: bool) -> Iterator[None]:
+    """Inside, if it is `on`, standard output takes objects only; what libraries print there goes to standard error."""
+    if not on:
         yield
         return
-    before, kept = sys.stdout, os.dup(1)
+    before, handle = sys.stdout, os.dup(1)
     before.flush()
     os.dup2(2, 1)
-    lines = Writer(os.fdopen(kept, "w", encoding="utf-8", closefd=False))
+    lines = Writer(os.fdopen(handle, "w", encoding="utf-8", closefd=False))
     sys.stdout = _Objects(sys.stderr, lines)
     try:
         yield
     finally:
         lines.close()
         sys.stdout = before
-        os.dup2(kept, 1)
-        os.close(kept)
+        os.dup2(handle, 1)
+        os.close(handle)
 
 
 def _stream() -> _Objects | None:
     return sys.stdout if isinstance(sys.stdout, _Objects) else None
 
 
-def asked() -> bool:
+def enabled() -> bool:
     """Whether objects are asked for, and lines for people are not."""
     return _stream() is not None
 
@@ -65,13 +65,13 @@ def emit(kind: str, **content: Any) -> None:
     """Write an object of that kind where objects are asked for; numbers that are not finite are null."""
     stream = _stream()
     if stream is not None and stream.about is not None:
-        said = finite({"kind": kind, **stream.about, **content})
-        stream.lines.write(json.dumps(said, default=str) + "\n")
+        record = finite({"kind": kind, **stream.about, **content})
+        stream.lines.write(json.dumps(record, default=str) + "\n")
         stream.lines.flush()
 
 
 @contextlib.contextmanager
-def about(labels: dict[str, Any] | None) -> Iterator[None]:
+def labelled(labels: dict[str, Any] | None) -> Iterator[None]:
     """Inside, every object has these labels too (`{"job": 3}`); None: there are no objects."""
     stream = _stream()
     if stream is None:

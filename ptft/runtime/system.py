@@ -75,23 +75,23 @@ def finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def understood(error: BaseException, ours: tuple[Path, ...] = ()) -> PtftError | None:
+def understood(error: BaseException, own_folders: tuple[Path, ...] = ()) -> PtftError | None:
     """What the system or the machine refused, in one line; None for every other error, which is a bug.
 
-    ours: folders that this process writes in; what it can't use there is a matter of storage.
+    own_folders: folders that this process writes in; what it can't use there is a matter of storage.
     """
     if isinstance(error, DataError | CheckpointError) and error.__cause__:  # a file that is well, but could not be read
         return _of_machine(error.__cause__) or error
     if isinstance(error, PtftError):
         return error
-    if known := _of_machine(error):
-        return known
+    if machine_error := _of_machine(error):
+        return machine_error
     if not isinstance(error, OSError) or error.errno is None:
         return None
     if error.filename is None and error.errno not in (*FULL, errno.EROFS, errno.EIO, errno.ENOENT, errno.ESTALE):
         return None  # of connections and the like
     where = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
-    inside = where is not None and any(where.absolute().is_relative_to(folder) for folder in ours)
+    inside = where is not None and any(where.absolute().is_relative_to(folder) for folder in own_folders)
     kind, remedy = next((READERS[name] for name in _place(error) if name in READERS), (None, ""))
     if inside or kind is None or error.errno in (*FULL, errno.EROFS):
         return _unwritable(where, error, "choose another hydra.run.dir")
@@ -110,8 +110,8 @@ def worker_failure(error: BaseException, exit_codes: Iterable[int] = ()) -> Reso
     if UNSENT in codes or f"exit code {UNSENT}." in text:
         return ResourceError(TOO_MANY_FILES)
     if timed := re.search(r"DataLoader timed out after (\d+)", text):
-        said = f"a reading process gave no batch for {timed[1]} s; train.workers=0 shows where it hangs"
-        return ResourceError(said)
+        message = f"a reading process gave no batch for {timed[1]} s; train.workers=0 shows where it hangs"
+        return ResourceError(message)
     if not re.search(r"DataLoader (worker \(pid|lost)", text) and not killed:
         return None
     named = re.search(r"by signal: (.+?)\.", text)
@@ -158,6 +158,6 @@ def _place(error: BaseException) -> tuple[str, ...]:
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         path = Path(frame.f_code.co_filename)
         if path.is_relative_to(root):
-            inside = path.relative_to(root)
-            return inside.as_posix(), inside.parts[0]
+            relative = path.relative_to(root)
+            return relative.as_posix(), relative.parts[0]
     return ()

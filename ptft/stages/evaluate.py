@@ -54,12 +54,12 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     if folder is None:
         return {}
     batches = eval_loader(cfg, examples, device, trained_with(job))
-    found = predictions.gather(cfg, objective, source, split, examples)
-    metrics, tables = evaluate(objective, batches, autocast(chosen.precision, device), keep=found)
+    gathered = predictions.gather(cfg, objective, source, split, examples)
+    metrics, tables = evaluate(objective, batches, autocast(chosen.precision, device), keep=gathered)
     write_tables(folder.path, split, tables)
     for name, table in tables.items():
         _show(out, f"{name}, {split} (rows: true, columns: predicted)", table)
-    predictions.write(cfg, found, folder.path, split, out, shown=True)
+    predictions.write(cfg, gathered, folder.path, split, out, shown=True)
     summary = {
         **{key: cfg.names[key] for key in ("stage", "dataset", "objective")},
         "model": model_name(cfg),
@@ -90,12 +90,12 @@ def _is_other_data(job: Job) -> bool:
 def _check_classes(checkpoint: Checkpoint, source: Source) -> None:
     """Raises DataError where the dataset asks for something else, or has a class that the checkpoint has not."""
     assert checkpoint.spec
-    here, there, target = source.spec.classes, checkpoint.spec.classes, checkpoint.spec.target
+    own, trained, target = source.spec.classes, checkpoint.spec.classes, checkpoint.spec.target
     if source.spec.target != target and "none" not in (source.spec.target, target):
         raise DataError(f"the dataset has a {source.spec.target} for each example, the checkpoint learned a {target}")
-    if strange := [name for name in here if name not in there]:
+    if strange := [name for name in own if name not in trained]:
         raise DataError(
-            f"the dataset has classes that the checkpoint has not: {shortened(strange)}; it has {shortened(there)}; "
+            f"the dataset has classes that the checkpoint has not: {shortened(strange)}; it has {shortened(trained)}; "
             "choose dataset= or dataset.classes=, or finetune first"
         )
 
@@ -103,24 +103,24 @@ def _check_classes(checkpoint: Checkpoint, source: Source) -> None:
 def _by_checkpoint(checkpoint: Checkpoint, source: Source, examples: Examples) -> Examples:
     """The examples with the checkpoint's numbers of their classes; of classes without an example a note is made."""
     assert checkpoint.spec
-    here, there = source.spec.classes, checkpoint.spec.classes
-    if not here or here == there:
+    own, trained = source.spec.classes, checkpoint.spec.classes
+    if not own or own == trained:
         return examples
-    if absent := [name for name in there if name not in here]:
+    if absent := [name for name in trained if name not in own]:
         source.notes = (
             *source.notes,
-            f"{len(absent)} of the checkpoint's {len(there)} classes have no example here: {shortened(absent)}",
+            f"{len(absent)} of the checkpoint's {len(trained)} classes have no example here: {shortened(absent)}",
         )
-    return Renumbered(examples, here, there)
+    return Renumbered(examples, own, trained)
 
 
 def _split(cfg: Config, source: Source) -> str:
-    wanted = [cfg.split] if cfg.split else ["test", "val"]
-    for split in wanted:
+    names = [cfg.split] if cfg.split else ["test", "val"]
+    for split in names:
         if source.split(split) is not None:
             return str(split)
     raise DataError(
-        f"the dataset {cfg.names.dataset} has no {' and no '.join(wanted)} split; type split=train, val or test"
+        f"the dataset {cfg.names.dataset} has no {' and no '.join(names)} split; type split=train, val or test"
     )
 
 
@@ -136,7 +136,7 @@ def _header(
         "folder": str(folder.path) if folder else "none, this is a dry run",
     }
     notes = list(filter(None, [checkpoint.latest, *source.notes]))
-    out.plan("ptft evaluate", rows, notes, **messages.about(cfg, folder.path if folder else None))
+    out.plan("ptft evaluate", rows, notes, **messages.plan_details(cfg, folder.path if folder else None))
 
 
 def _show(out: Console, title: str, table: Table) -> None:

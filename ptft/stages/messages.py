@@ -26,8 +26,8 @@ CLASSES = 8
 
 def to_resume(job: Job, folder: Path) -> str:
     """The command that continues the run in the folder, with what only a command line may say."""
-    again = job.overrides.where(lambda key: key.split(".")[0] == "trusted").texts
-    return " ".join([f"ptft resume={short(folder)}", *(f"'{text}'" for text in again)])
+    trusted = job.overrides.where(lambda key: key.split(".")[0] == "trusted").texts
+    return " ".join([f"ptft resume={short(folder)}", *(f"'{text}'" for text in trusted)])
 
 
 def header(r: Run, out: Console, folder: Path | None) -> None:
@@ -49,11 +49,11 @@ def header(r: Run, out: Console, folder: Path | None) -> None:
             "folder": str(folder) if folder else "none, this is a dry run",
         },
         list(filter(None, [*r.notes, _joins(r), _own_conf()])),
-        **about(cfg, folder),
+        **plan_details(cfg, folder),
     )
 
 
-def about(cfg: Config, folder: Path | None) -> dict[str, Any]:
+def plan_details(cfg: Config, folder: Path | None) -> dict[str, Any]:
     """What a plan says with `--json` beside its lines."""
     return {"stage": cfg.names.stage, "folder": folder and str(folder), "config": cfg.plain()}
 
@@ -70,7 +70,7 @@ def _parameters(r: Run) -> str:
 
 
 def _data(r: Run) -> str:
-    sizes = ", ".join(f"{len(found):,} {name}" for name, found in r.inputs.splits.items())
+    sizes = ", ".join(f"{len(examples):,} {name}" for name, examples in r.inputs.splits.items())
     return f"{sizes}; {examples_of(r.inputs.source.spec)}"
 
 
@@ -123,11 +123,11 @@ def _evaluations(r: Run) -> str:
     steps = f"{_count(every.evaluate, 'step')}{whole}" if every.evaluate else ""
     clock = f"{every.minutes:g} minutes of training" if every.minutes else ""
     often = " or ".join(filter(None, [steps, clock]))
-    said = "once, at the end" if times == 1 else f"every {often}" + (f", {times:,} times" if times else "")
+    frequency = "once, at the end" if times == 1 else f"every {often}" + (f", {times:,} times" if times else "")
     seldom = every.apart > 1 and times is not None and times < TIMES
     measured = t.objective.evaluation_size(len(r.inputs.splits["val"]))
     why = f"; more often, measuring {measured:,} examples would take over a tenth of the time" if seldom else ""
-    return f"{said}; {t.monitor['metric']} decides best.pt{why}"
+    return f"{frequency}; {t.monitor['metric']} decides best.pt{why}"
 
 
 def _count(number: int, what: str) -> str:
@@ -184,8 +184,8 @@ def ending(out: Console, folder: Path, following: str) -> None:
 def results(metrics: dict[str, dict[str, float]]) -> dict[str, str]:
     """Split -> its metrics in a line, for the splits that were not trained on."""
     return {
-        split: ", ".join(number(name, value) for name, value in found.items())
-        for split, found in metrics.items()
+        split: ", ".join(number(name, value) for name, value in values.items())
+        for split, values in metrics.items()
         if split != "train"
     }
 

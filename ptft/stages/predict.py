@@ -69,26 +69,26 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
     }
-    about = messages.about(cfg, folder.path if folder else None)
-    out.plan("ptft predict", header, getattr(items, "notes", ()), **about)
+    details = messages.plan_details(cfg, folder.path if folder else None)
+    out.plan("ptft predict", header, getattr(items, "notes", ()), **details)
     if folder is None:
         return {}
-    found: list[tuple[Any, Row | None]] = []
+    predicted: list[tuple[Any, Row | None]] = []
     unreadable: list[str] = []
     options = {**cfg.generate.plain(), "seed": cfg.seed, **_top(cfg, objective)}
     _check_generates(job, objective)
     with out.reading("predicting") as progress, torch.inference_mode(), autocast(chosen.precision, device)():
         for part, batch, errors in _batches(items, spec, step_examples(trained_with(job))):
             some = len(errors) < len(part)
-            said = iter(objective.predict(next(on_device(iter([batch]), device)), **options) if some else [])
-            found += [(item, None if i in errors else next(said)) for i, item in enumerate(part)]
+            predictions = iter(objective.predict(next(on_device(iter([batch]), device)), **options) if some else [])
+            predicted += [(item, None if i in errors else next(predictions)) for i, item in enumerate(part)]
             unreadable += map(str, errors.values())
-            progress(len(found), len(items))
+            progress(len(predicted), len(items))
     _say_unreadable(out, unreadable)
     if len(unreadable) == len(items):
-        raise DataError(f"{_given(cfg)}: none of the {len(items)} items can be read; the first: {unreadable[0]}")
+        raise DataError(f"{_typed_input(cfg)}: none of the {len(items)} items can be read; the first: {unreadable[0]}")
     assert target
-    answers, passed = _columns(spec, found)
+    answers, passed = _columns(spec, predicted)
     table, renamed = _joined(answers, passed)
     if renamed:
         first = next(iter(renamed))
@@ -96,7 +96,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
             f"{len(renamed)} columns of the input are called as one of the output, {first} is {renamed[first]} there"
         )
     write_columns(target, table, "choose another output", exact=table.keys() - answers.keys())
-    if json_lines.asked():
+    if json_lines.enabled():
         for row in zip(*table.values(), strict=True):
             json_lines.emit("prediction", row=dict(zip(table, row, strict=True)))
     _close(cfg, out, folder, checkpoint, answers, len(unreadable), target)
@@ -110,11 +110,11 @@ def _say_unreadable(out: Console, messages: list[str]) -> None:
         out.say(f"left out, their rows are empty: {len(messages) - SHOWN:,} more", "yellow")
 
 
-def _columns(spec: Spec, found: Sequence[tuple[Any, Row | None]]) -> tuple[Columns, list[dict[str, Any]]]:
+def _columns(spec: Spec, predicted: Sequence[tuple[Any, Row | None]]) -> tuple[Columns, list[dict[str, Any]]]:
     """The answers, a row each in order, and what is handed on of each row; without an answer there is a path only."""
     rows: list[Row] = []
     passed: list[dict[str, Any]] = []
-    for answered, group in groupby(found, lambda pair: pair[1] is not None):
+    for answered, group in groupby(predicted, lambda pair: pair[1] is not None):
         pairs = list(group)
         if answered:
             rows += readers.finish(spec, [(item, row) for item, row in pairs if row is not None])
@@ -151,12 +151,12 @@ def _top(cfg: Config, objective: Objective) -> dict[str, int]:
 def _check_generates(job: Job, objective: Objective) -> None:
     """Raises ConfigError for keys of `generate` that were typed where nothing is: the objective names none of them."""
     typed = [key for key in job.overrides.keys if key.startswith("generate.")]
-    takes = inspect.signature(type(objective).predict).parameters
-    if typed and not any(key in takes for key in job.config.generate):
+    parameters = inspect.signature(type(objective).predict).parameters
+    if typed and not any(key in parameters for key in job.config.generate):
         raise ConfigError(f"{typed[0]}: objective={job.config.names.objective} writes no texts on; drop it")
 
 
-def _given(cfg: Config) -> str:
+def _typed_input(cfg: Config) -> str:
     return f"text={cfg.text}" if cfg.text is not None else f"input={cfg.input}"
 
 
@@ -166,15 +166,15 @@ def _items(cfg: Config, spec: Spec) -> Sequence[Any]:
         raise ConfigError('stage=predict: type one of input=FILES (- reads stdin) and text="…"')
     typed = cfg.text is not None or cfg.input == STDIN
     if typed and cfg.whole:
-        raise ConfigError(f"whole=true: is for files, not for {_given(cfg)}")
+        raise ConfigError(f"whole=true: is for files, not for {_typed_input(cfg)}")
     if typed:
-        items = readers.typed(spec, _piped if cfg.text is None else lambda: [("text", cfg.text)], _given(cfg))
+        items = readers.typed(spec, _piped if cfg.text is None else lambda: [("text", cfg.text)], _typed_input(cfg))
     else:
         items = readers.find(spec, str(cfg.input), bool(cfg.whole))
     if not items:
         file = typed or os.path.isfile(str(cfg.input))
         what = "holds nothing to answer" if file else f"no {spec.modality} files there"
-        raise DataError(f"{_given(cfg)}: {what}" + ("" if typed else "; name a file, a folder or a glob"))
+        raise DataError(f"{_typed_input(cfg)}: {what}" + ("" if typed else "; name a file, a folder or a glob"))
     return items
 
 
@@ -209,11 +209,11 @@ def _refuse_overwriting(cfg: Config, checkpoint: Checkpoint, items: Sequence[Any
     names = dict.fromkeys(
         name for item in items for name in (str(item), str(item).rpartition(":")[0])
     )  # of a line, too
-    if any(_is(target, name) for name in [str(cfg.input), checkpoint.path, *names]):
+    if any(_same_file(target, name) for name in [str(cfg.input), checkpoint.path, *names]):
         raise ConfigError(f"output={cfg.output}: is read in this run and would be overwritten; name another file")
 
 
-def _is(target: Path, name: str) -> bool:
+def _same_file(target: Path, name: str) -> bool:
     try:
         return target.samefile(os.path.expanduser(name))
     except (OSError, ValueError):  # no path
@@ -271,13 +271,13 @@ def _batches(
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(items), BATCH):
             part = items[start : start + BATCH]
-            found = list(pool.map(read, part))
-            lengths = [len(value) if isinstance(value, Tensor) and value.ndim < EVEN else 0 for value in found]
+            results = list(pool.map(read, part))
+            lengths = [len(value) if isinstance(value, Tensor) and value.ndim < EVEN else 0 for value in results]
             for begin, end in itertools.pairwise([0, *_ends(lengths, rows), len(part)]):
-                values = [value for value in found[begin:end] if isinstance(value, Tensor)]
+                values = [value for value in results[begin:end] if isinstance(value, Tensor)]
                 batch = module.collate(values, spec) if values else {}
                 batch["index"] = torch.arange(start + begin, start + begin + len(values))
-                errors = {i: value for i, value in enumerate(found[begin:end]) if isinstance(value, DataError)}
+                errors = {i: value for i, value in enumerate(results[begin:end]) if isinstance(value, DataError)}
                 yield part[begin:end], batch, errors
 
 

@@ -68,12 +68,12 @@ def gather(cfg: Config, objective: Objective, source: Source, split: str, exampl
     return Predictions(objective, examples, names, partial(membership.shown, source, split, examples))
 
 
-def write(cfg: Config, found: Predictions | None, folder: Path, split: str, out: Console, *, shown: bool) -> None:
+def write(cfg: Config, gathered: Predictions | None, folder: Path, split: str, out: Console, *, shown: bool) -> None:
     """`predictions_SPLIT.csv` (or .parquet), and where it is `shown` the worst mistakes on the terminal.
 
     A disk that is full costs the rows and not the run.
     """
-    columns = found.columns() if found else {}
+    columns = gathered.columns() if gathered else {}
     if not columns:
         return
     file = folder / f"predictions_{split}.{cfg.predictions}"
@@ -91,8 +91,8 @@ def _show(columns: Columns, name: str, split: str, out: Console) -> None:
     wrong = _mistakes(columns)
     if not wrong:
         out.say(f"no mistakes in {split}; all answers are in {name}")
-    known = [i for i in wrong if losses[i] is not None]
-    worst = sorted(known, key=lambda i: -losses[i] if losses[i] == losses[i] else float("-inf"))[:MOST_WRONG]
+    measured = [i for i in wrong if losses[i] is not None]
+    worst = sorted(measured, key=lambda i: -losses[i] if losses[i] == losses[i] else float("-inf"))[:MOST_WRONG]
     shown = [column for column in columns if not column.startswith(EACH)]
     rows = [[_short(cell(columns[column][i], 4)) for column in shown] for i in worst]
     if rows:

@@ -67,7 +67,7 @@ def write(folder: Path, summary: Mapping[str, Any], r: Run) -> None:
 def _counts(transfer: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if transfer is None:
         return None
-    return {kind: {**found, "tensors": len(found["tensors"])} for kind, found in transfer.items()}
+    return {kind: {**group, "tensors": len(group["tensors"])} for kind, group in transfer.items()}
 
 
 def described(spec: Spec) -> dict[str, Any] | None:

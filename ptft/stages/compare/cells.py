@@ -25,12 +25,12 @@ def finished(cell: Cell, base: Path | None, *, elsewhere: bool) -> Path | None:
         if elsewhere:
             places.append(Path(_pointer(cell.identity).read_text(encoding="utf-8", errors="surrogateescape")))
     for place in places:
-        if _is(cell.identity, place) and read_json(place / "status.json").get("status") == "finished":
+        if _holds_cell(cell.identity, place) and read_json(place / "status.json").get("status") == "finished":
             return place
     return None
 
 
-def _is(identity: str, folder: Path) -> bool:
+def _holds_cell(identity: str, folder: Path) -> bool:
     return bool(read_json(folder / DESCRIPTION).get("identity") == identity)
 
 

@@ -116,8 +116,8 @@ def compared(design: Design, records: list[dict[str, Any]], by: Measure) -> list
             _pair(row, base[row.amount])
             if row.doubt or base[row.amount].doubt:
                 row.verdict, row.chance = "unjudged", None
-    judged = [row for row in rows if row.chance is not None]
-    for row, corrected_chance in zip(judged, holm([row.chance or 0.0 for row in judged]), strict=True):
+    tested = [row for row in rows if row.chance is not None]
+    for row, corrected_chance in zip(tested, holm([row.chance or 0.0 for row in tested]), strict=True):
         row.chance = corrected_chance
         row.verdict = _verdict(row, by.sign)
     _value(rows, [row for row in base.values() if row.mean], design, by)
@@ -125,18 +125,18 @@ def compared(design: Design, records: list[dict[str, Any]], by: Measure) -> list
 
 
 def _row(design: Design, records: list[dict[str, Any]], by: Measure, arm: str, amount: float) -> Row:
-    runs = _of(records, arm, amount)
+    runs = _runs_of(records, arm, amount)
     rate = _rate(design, runs, by, arm)
     chosen = [each for each in runs if each["lr"] == rate]
     values = {each["seed"]: each["value"] for each in chosen if each["value"] is not None}
     failed = [each["seed"] for each in chosen if each["value"] is None]
-    found = Row(arm, amount, rate, values, failed, estimate(list(values.values())) if values else None)
+    row = Row(arm, amount, rate, values, failed, estimate(list(values.values())) if values else None)
     fitted = all(each.get("steps") == 0 for each in chosen)
     if design.untuned and not fitted:
-        found.doubt = "untuned"
-    elif found.mean and _improving([each["late"] for each in chosen if each.get("late") is not None], found.mean, by):
-        found.doubt = "improving"
-    return found
+        row.doubt = "untuned"
+    elif row.mean and _improving([each["late"] for each in chosen if each.get("late") is not None], row.mean, by):
+        row.doubt = "improving"
+    return row
 
 
 def _improving(late: list[float], mean: Estimate, by: Measure) -> bool:
@@ -153,13 +153,13 @@ def rates(design: Design, records: list[dict[str, Any]]) -> dict[tuple[str, floa
     """The rate that each arm goes on with at each amount, by its runs with the first seed."""
     by = measure(records)
     return {
-        (arm, amount): _rate(design, _of(records, arm, amount), by, arm) if by else design.rates_of(arm)[0]
+        (arm, amount): _rate(design, _runs_of(records, arm, amount), by, arm) if by else design.rates_of(arm)[0]
         for arm in design.arms
         for amount in design.amounts
     }
 
 
-def _of(records: list[dict[str, Any]], arm: str, amount: float) -> list[dict[str, Any]]:
+def _runs_of(records: list[dict[str, Any]], arm: str, amount: float) -> list[dict[str, Any]]:
     return [each for each in records if each["arm"] == arm and each["amount"] == amount]
 
 

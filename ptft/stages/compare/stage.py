@@ -98,8 +98,8 @@ def _train(out: Console, design: Design, missing: list[Cell], records: Records, 
             if design.keep == "best" and status["exit_code"] == 0:
                 (cell.folder(base) / "checkpoints" / "last.pt").unlink(missing_ok=True)
             left = (time.perf_counter() - began) / done * (len(missing) - done)
-            of = " to choose rates" if design.tunes and cell.seed == design.seeds[0] else ""
-            messages.progress(out, cell, records[cell], f"run {done} of {len(missing)}{of}", left)
+            purpose = " to choose rates" if design.tunes and cell.seed == design.seeds[0] else ""
+            messages.progress(out, cell, records[cell], f"run {done} of {len(missing)}{purpose}", left)
 
 
 def _description(cfg: Config, design: Design, arms: dict[str, preflight.Arm]) -> dict[str, Any]:

@@ -38,11 +38,11 @@ def number(value: float, by: Measure, *, signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def spread(found: Estimate | None, by: Measure, *, signed: bool = False) -> str:
+def spread(estimate: Estimate | None, by: Measure, *, signed: bool = False) -> str:
     """93.33 ± 1.20, `± ?` for one value, nothing for none."""
-    if found is None:
+    if estimate is None:
         return "—"
-    return f"{number(found.mean, by, signed=signed)} ± {'?' if found.half is None else number(found.half, by)}"
+    return f"{number(estimate.mean, by, signed=signed)} ± {'?' if estimate.half is None else number(estimate.half, by)}"
 
 
 def worth(row: Row) -> str:
@@ -73,35 +73,37 @@ def _cells(design: Design, row: Row, by: Measure, tuned: bool, failed: bool) -> 
 
 def legend(design: Design, rows: list[Row], by: Measure) -> list[str]:
     """How to read the table, a sentence each."""
-    judged = sum(row.chance is not None for row in rows)
+    tested = sum(row.chance is not None for row in rows)
     unit = "points of " if share(by) else ""
-    holm = f"; * beyond chance at {LEVEL:.0%}, corrected for {judged} comparison{'s' * (judged != 1)} (Holm)"
-    said = [
+    holm = f"; * beyond chance at {LEVEL:.0%}, corrected for {tested} comparison{'s' * (tested != 1)} (Holm)"
+    sentences = [
         f"± 95 % intervals (Student's t) over {len(design.seeds)} seeds; beside {design.baseline}: the difference in "
-        f"{unit}{by.metric}, paired by seed{holm if judged else ''}",
+        f"{unit}{by.metric}, paired by seed{holm if tested else ''}",
         f"worth: how many times the labels {design.baseline} would need, read off its own curve",
         "a seed decides the examples, their order and the first weights, the same for every arm",
     ]
     if by.split == "test":
-        said.append("the best weights of a run are chosen on the whole validation split, the same for every arm")
+        sentences.append("the best weights of a run are chosen on the whole validation split, the same for every arm")
     else:
-        said.append("measured on the validation split, which also chose the best weights: there is no test split")
+        sentences.append("measured on the validation split, which also chose the best weights: there is no test split")
     if design.tunes:
-        said.append(
+        sentences.append(
             f"lr: each arm's best of {len(AROUND)} at each amount, on the validation split with seed "
             f"{design.seeds[0]}; — where a head is fitted to convergence, or a rate was typed"
         )
     elif design.rates != [None]:
-        said.append("lr: each arm's best at each amount, by the mean over seeds on the validation split, for all arms")
+        sentences.append(
+            "lr: each arm's best at each amount, by the mean over seeds on the validation split, for all arms"
+        )
     doubts = [DOUBTS[doubt] for doubt in DOUBTS if doubt and any(row.doubt == doubt for row in rows)]
-    return said + [f"{mark} {why.format(design.untuned)}" for mark, why in doubts]
+    return sentences + [f"{mark} {why.format(design.untuned)}" for mark, why in doubts]
 
 
 def answer(design: Design, rows: list[Row], by: Measure, pretrained: Iterable[str]) -> str:
     """One sentence: whether pretraining helped, where, by how much, and how sure that is."""
     started = [arm for arm in design.arms if arm in set(pretrained) and arm != design.baseline]
     others = [arm for arm in design.arms if arm != design.baseline and arm not in started]
-    judged = {row.verdict for row in rows if row.arm in started}
+    verdicts = {row.verdict for row in rows if row.arm in started}
     counts = sorted({row.difference.size for row in rows if row.difference})
     if not counts:
         return f"No answer: no seed has both {design.baseline} and another arm."
@@ -111,7 +113,7 @@ def answer(design: Design, rows: list[Row], by: Measure, pretrained: Iterable[st
     clauses[0] = clauses[0].replace(" (", f" {unit_of(design.key)} (", 1)
     unit = f"points of {by.split} {by.metric}" if share(by) else f"{by.split} {by.metric}"
     how = f"{unit}, {seeds} {'seed' if seeds == '1' else 'seeds'}, paired, 95 % intervals"
-    headline = _headline(judged) if started else "No arm starts from pretrained weights"
+    headline = _headline(verdicts) if started else "No arm starts from pretrained weights"
     return f"{headline}: beside {design.baseline}, {'; '.join(clauses)} ({how})."
 
 
@@ -126,7 +128,7 @@ def _headline(verdicts: set[str]) -> str:
     return "Pretraining hurt" if worse else "Pretraining made no difference beyond the noise"
 
 
-SAID = {
+VERDICTS = {
     "better": "is better",
     "worse": "is worse",
     "noise": "is within the noise",
@@ -147,14 +149,14 @@ CLAIMS = ("better", "worse")
 
 def _clause(design: Design, rows: list[Row], by: Measure, arm: str) -> str:
     """What is said about one arm, its amounts grouped by verdict."""
-    said = []
-    for verdict, text in SAID.items():
-        here = [row for row in rows if row.arm == arm and row.verdict == verdict and row.difference]
-        if here:
-            amounts = _listed([amount_text(design.key, row.amount) for row in here])
-            how = ("by " if verdict in CLAIMS else "") + ", ".join(_difference(row, by) for row in here)
-            said.append(f"{text} with {amounts} ({how})")
-    return f"{arm} {' and '.join(said)}" if said else ""
+    clauses = []
+    for verdict, text in VERDICTS.items():
+        matching = [row for row in rows if row.arm == arm and row.verdict == verdict and row.difference]
+        if matching:
+            amounts = _listed([amount_text(design.key, row.amount) for row in matching])
+            how = ("by " if verdict in CLAIMS else "") + ", ".join(_difference(row, by) for row in matching)
+            clauses.append(f"{text} with {amounts} ({how})")
+    return f"{arm} {' and '.join(clauses)}" if clauses else ""
 
 
 def _difference(row: Row, by: Measure) -> str:
