@@ -13,8 +13,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
     {"core", "errors", "validators"},
-    {"runtime"},
-    {"loggers", "metrics", "augment", "distributed", "runs", "optim"},
+    {"runtime", "metrics"},
+    {"loggers", "augment", "distributed", "runs", "optim"},
     {"data", "checkpoint", "finetune"},
     {"models", "train", "config"},
     {"objectives", "builders", "launch"},

@@ -22,10 +22,10 @@ from ptft.loggers import layout
 from ptft.loggers.bar import Bar
 from ptft.loggers.logger import Logger
 from ptft.loggers.rarer import Rarer
+from ptft.metrics.properties import SHARES
 from ptft.runtime import json_lines
 from ptft.runtime.terminal import Writer, decimal, safe, visible
 
-SHARES = ("accuracy", "top5", "macro_f1", "precision", "recall", "f1", "exact_match", "knn")
 RESULT = "green"
 """The style of the block that says what came out."""
 WARNINGS = ("yellow", "red")

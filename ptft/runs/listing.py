@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ptft.errors import ConfigError, suggest
+from ptft.metrics.properties import LOWER
 from ptft.runs.folder import read_json
 from ptft.runs.registry import runs_below, short_name, state
 from ptft.runtime.terminal import decimal
-
-LOWER = ("loss", "perplexity", "wer", "cer", "mae", "rmse", "mse")
-"""Metrics of which less is better, where a run does not say."""
 
 
 @dataclass(frozen=True)

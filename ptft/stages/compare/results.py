@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptft.loggers.console import SHARES
 from ptft.loggers.jsonl import stored_rows
+from ptft.metrics.properties import SHARES
 from ptft.metrics.statistics import Estimate, estimate, holm, label_efficiency, p_value
 from ptft.runs.folder import read_json
 from ptft.stages.compare.design import Cell, Design

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptft.loggers.console import SHARES
+from ptft.metrics.properties import SHARES
 from ptft.metrics.statistics import Estimate
 from ptft.runtime.system import write_text
 from ptft.runtime.terminal import decimal
