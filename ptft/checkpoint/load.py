@@ -165,10 +165,9 @@ def held_by(path: str) -> Iterator[None]:
 
 
 def _weights(weights: Any, path: Path) -> dict[str, Tensor]:
-    by_name = isinstance(weights, dict) and all(
+    if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
-    )
-    if not by_name:
+    ):
         raise CheckpointError(f"{path}: holds no weights by name")
     return weights
 
