@@ -19,7 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.errors import OmegaConfBaseException
 
@@ -176,34 +176,31 @@ def _keys(node: Any, path: str) -> list[str]:
 
 def without_value(cfg: DictConfig) -> list[str]:
     """The keys that must be given a value, and have none; none of them where `plain` fails for another reason."""
-    with _without_hydra(cfg):
-        try:
-            return sorted(OmegaConf.missing_keys(cfg))
-        except (OmegaConfBaseException, RecursionError):
-            return []
+    try:
+        return sorted(key for name in cfg if name != "hydra" for key in _missing(cfg, str(name)))
+    except (OmegaConfBaseException, RecursionError):
+        return []
+
+
+def _missing(cfg: DictConfig, name: str) -> list[str]:
+    if OmegaConf.is_missing(cfg, name):
+        return [name]
+    below = OmegaConf.missing_keys(cfg[name]) if OmegaConf.is_config(cfg[name]) else ()
+    return [f"{name}{key}" if key.startswith("[") else f"{name}.{key}" for key in below]
 
 
 def plain(cfg: DictConfig) -> Any:
     """Resolved dicts, lists, strings and numbers, without `hydra`; raises ConfigError naming a key without a value."""
-    with _without_hydra(cfg):
-        try:
-            return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-        except (OmegaConfBaseException, RecursionError) as error:
-            key = getattr(error, "full_key", None) or "the configuration"
-            raise ConfigError(f"{key}: {first_line(error)}") from error
-
-
-@contextmanager
-def _without_hydra(cfg: DictConfig) -> Iterator[None]:
-    """Hydra's node is put aside, so that nothing refers to it; a copy without it would take ten times as long."""
-    with flag_override(cfg, ["struct", "no_deepcopy_set_nodes"], [False, True]):
-        node = cfg.pop("hydra", None)
     try:
-        yield
-    finally:
-        if node is not None:
-            with flag_override(cfg, ["struct", "no_deepcopy_set_nodes"], [False, True]):
-                cfg.hydra = node
+        return {str(name): _resolved(cfg[name]) for name in cfg if name != "hydra"}
+    except (OmegaConfBaseException, RecursionError) as error:
+        key = getattr(error, "full_key", None) or "the configuration"
+        raise ConfigError(f"{key}: {first_line(error)}") from error
+
+
+def _resolved(value: Any) -> Any:
+    container = OmegaConf.is_config(value)
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if container else value
 
 
 def known_stage(cfg: DictConfig) -> DictConfig:
