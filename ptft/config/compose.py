@@ -6,7 +6,7 @@ import itertools
 import os
 import pickle
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -87,7 +87,7 @@ def _composed(overrides: Overrides) -> DictConfig:
     A run composes several times, a sweep for each job: with the same options, only with other values.
     """
     changed = yaml_files.changed()
-    groups = _groups(changed)
+    groups = ("hydra", *_listing(changed))
     chooses = [_chooses(override, groups) for override in overrides.parsed]
     cfg: DictConfig = pickle.loads(_merged(tuple(itertools.compress(overrides.texts, chooses)), changed))
     values = [override for override, is_choice in zip(overrides.parsed, chooses, strict=True) if not is_choice]
@@ -106,15 +106,10 @@ def _composed(overrides: Overrides) -> DictConfig:
     return cfg
 
 
-def _chooses(override: Override, groups: frozenset[str]) -> bool:
+def _chooses(override: Override, groups: Collection[str]) -> bool:
     """Whether an override chooses an option, or is one that Hydra refuses as such."""
     key = override.key_or_group
     return override.package is not None or ("." not in key and key.split("/")[0] in groups)
-
-
-@cache
-def _groups(changed: int) -> frozenset[str]:
-    return frozenset(("hydra", *groups_of(GlobalHydra.instance().config_loader())))
 
 
 @cache
@@ -129,22 +124,22 @@ def _names(cfg: DictConfig, choices: DictConfig, group: str) -> Any:
 
 def options(group: str) -> list[str]:
     """The names in a group; raises ConfigError with the nearest for a group that does not exist."""
+    groups = listing()
+    if not groups.get(group):
+        raise ConfigError(f"{group}: there is no such group{suggest(group, groups)} ({', '.join(groups)})")
+    return list(groups[group])
+
+
+def listing() -> Mapping[str, Sequence[str]]:
+    """Every group and the names in it, both sorted."""
+    return _listing(yaml_files.changed())
+
+
+@cache
+def _listing(changed: int) -> Mapping[str, Sequence[str]]:
     with _session() as loader:
-        names: list[str] = loader.get_group_options(group)
-        if not names:
-            groups = groups_of(loader)
-            raise ConfigError(f"{group}: there is no such group{suggest(group, groups)} ({', '.join(groups)})")
-    return sorted(names)
-
-
-def listing() -> dict[str, list[str]]:
-    """Every group and the names in it."""
-    with _session() as loader:
-        return {group: sorted(loader.get_group_options(group)) for group in groups_of(loader)}
-
-
-def groups_of(loader: Any) -> list[str]:
-    return sorted(group for group in loader.list_groups("") if group != "hydra")
+        groups = sorted(group for group in loader.list_groups("") if group != "hydra")
+        return {group: tuple(sorted(loader.get_group_options(group))) for group in groups}
 
 
 def apply(cfg: DictConfig, prefix: str, overrides: Overrides) -> list[str]:
@@ -181,21 +176,31 @@ def _keys(node: Any, path: str) -> list[str]:
 
 def without_value(cfg: DictConfig) -> list[str]:
     """The keys that must be given a value, and have none; none of them where `plain` fails for another reason."""
-    bare = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     try:
-        return sorted(OmegaConf.missing_keys(bare))
+        return sorted(key for name in cfg if name != "hydra" for key in _missing(cfg, str(name)))
     except (OmegaConfBaseException, RecursionError):
         return []
 
 
+def _missing(cfg: DictConfig, name: str) -> list[str]:
+    if OmegaConf.is_missing(cfg, name):
+        return [name]
+    below = OmegaConf.missing_keys(cfg[name]) if OmegaConf.is_config(cfg[name]) else ()
+    return [f"{name}{key}" if key.startswith("[") else f"{name}.{key}" for key in below]
+
+
 def plain(cfg: DictConfig) -> Any:
     """Resolved dicts, lists, strings and numbers, without `hydra`; raises ConfigError naming a key without a value."""
-    bare = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     try:
-        return OmegaConf.to_container(bare, resolve=True, throw_on_missing=True)
+        return {str(name): _resolved(cfg[name]) for name in cfg if name != "hydra"}
     except (OmegaConfBaseException, RecursionError) as error:
         key = getattr(error, "full_key", None) or "the configuration"
         raise ConfigError(f"{key}: {first_line(error)}") from error
+
+
+def _resolved(value: Any) -> Any:
+    container = OmegaConf.is_config(value)
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if container else value
 
 
 def with_stage_defaults(cfg: DictConfig) -> DictConfig:
@@ -203,9 +208,16 @@ def with_stage_defaults(cfg: DictConfig) -> DictConfig:
     file = yaml_files.conf_dir() / "stage" / f"{cfg.names.stage}.yaml"
     if file.is_file():
         OmegaConf.set_struct(cfg, False)
-        cfg.stage = OmegaConf.merge(OmegaConf.load(file).stage, cfg.stage)
+        cfg.stage = OmegaConf.merge(_stage(file, file.stat().st_mtime_ns), cfg.stage)
         OmegaConf.set_struct(cfg, True)
     return cfg
+
+
+@cache
+def _stage(file: Path, changed: int) -> DictConfig:
+    """What a file says of the node `stage`."""
+    node: DictConfig = OmegaConf.load(file).stage
+    return node
 
 
 def selected(cfg: DictConfig, key: str) -> Any:
@@ -273,9 +285,8 @@ def read(path: Path) -> Any:
 
 def _explain(overrides: Overrides, error: Exception) -> ConfigError:
     """What is wrong with a composition that failed, a line each: what was typed and does not exist, else the error."""
-    loader = GlobalHydra.instance().config_loader()
-    groups = groups_of(loader)
-    unfit = mistakes.unfit(overrides, loader, groups, NEEDED)
+    groups = listing()
+    unfit = mistakes.unfit(overrides, groups, NEEDED)
     parsed = [o for o in overrides.parsed if o.key_or_group.split(".")[0] not in unfit]
     problems = list(unfit.values())
     with suppress(*UNREADABLE):
@@ -287,5 +298,5 @@ def _explain(overrides: Overrides, error: Exception) -> ConfigError:
 
 def unfit_choices(overrides: Overrides) -> dict[str, str]:
     """Group -> what is wrong with the option that was typed for it, where there is none of that name."""
-    with _session() as loader:
-        return mistakes.unfit(overrides, loader, GROUPS, NEEDED)
+    groups = listing()
+    return mistakes.unfit(overrides, {group: groups[group] for group in GROUPS}, NEEDED)

@@ -46,12 +46,22 @@ def own_keys(stage: str) -> list[str]:
 
 def counts(key: str, stage: str) -> bool:
     """Whether the stage reads the key."""
-    entries = listed(stage)
-    if entries is None or key.split(".")[0].split("/")[0] == "hydra":
+    return _counts(key, _reading(stage, yaml_files.changed()))
+
+
+@cache
+def _reading(stage: str, changed: int) -> tuple[str, ...] | None:
+    """The keys that a stage reads, and with a `-` in front those that it does not; None where nobody says anything."""
+    own = listed(stage)
+    return None if own is None else (*EVERYWHERE, *own, *own_keys(stage))
+
+
+def _counts(key: str, reading: tuple[str, ...] | None) -> bool:
+    if reading is None or key.split(".")[0].split("/")[0] == "hydra":
         return True
-    if any(_within(key, entry[1:]) for entry in entries if entry.startswith("-")):
+    if any(_within(key, entry[1:]) for entry in reading if entry.startswith("-")):
         return False
-    return any(_within(key, entry) for entry in (*EVERYWHERE, *entries, *own_keys(stage)))
+    return any(_within(key, entry) for entry in reading)
 
 
 def stages_of(key: str) -> list[str]:
@@ -75,14 +85,14 @@ def sort(typed: Overrides, base: DictConfig, later: set[str]) -> tuple[Overrides
     it is open.
     """
     keys, stage = {*compose.flat_keys(base), *compose.GROUPS}, str(base.names.stage)
-    kept, problems = [], []
+    kept, problems, reading = [], [], _reading(stage, yaml_files.changed())
     for override in typed.parsed:
         key, group = override.key_or_group, override.key_or_group.split(".")[0]
         added = override.is_add() or override.is_force_add()
         exists = key in keys or (group in later and key != group) or key.startswith(unlisted(typed.parsed))
         if not exists and not (added and _takes_more(key, base)):
             problems.append(_unknown(key, stage, keys))
-        elif not counts(key, stage):
+        elif not _counts(key, reading):
             problems.append(_elsewhere(key, stage))
         else:
             kept.append(override)

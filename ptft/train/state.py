@@ -231,6 +231,8 @@ class Training:
 
 def _copied(value: Any) -> Any:
     """Dicts, lists and tuples with the tensors in them copied to the CPU, all else as it is."""
+    if isinstance(value, tuple) and all(isinstance(inner, int) for inner in value):
+        return value  # the 625 numbers of Python's generator
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
