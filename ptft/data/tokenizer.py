@@ -56,8 +56,11 @@ class Tokenizer:
 
     @classmethod
     def train(cls, kind: str, texts: Iterable[str], size: int) -> Tokenizer:
-        """One of `size` ids at the most, learned from `texts`; always the same for the same texts.
+        """One of `size` ids at the most, learned from `texts`.
 
+        "bytes" and "bpe" are always the same for the same texts. The library goes through the words in an order that
+        differs each time: the ids of "wordpiece" differ, and pieces that are equally frequent may; of "unigram" the
+        last digits of the scores.
         A word of more than a thousand characters is learned from in parts (`subwords.bounded`).
         """
         if kind == "bytes" or kind not in KINDS:
