@@ -209,10 +209,10 @@ def _policy(randaugment: Any) -> tuple[int, Tensor]:
 
 def _areas(crop: float | Sequence[float] | None) -> tuple[float, float]:
     """The smallest and the largest area of a crop."""
-    given: list[Any] = [1, 1] if crop is None else [*crop] if isinstance(crop, Sequence) else [crop, 1]
-    if len(given) != 2 or not all(map(is_number, given)) or not 0.01 <= given[0] <= given[1] <= 1:
+    area: list[Any] = [1, 1] if crop is None else [*crop] if isinstance(crop, Sequence) else [crop, 1]
+    if len(area) != 2 or not all(map(is_number, area)) or not 0.01 <= area[0] <= area[1] <= 1:
         raise ConfigError(f"objective.views.crop={crop}: a number from 0.01 to 1, or two, the smaller one first")
-    return given[0], given[1]
+    return area[0], area[1]
 
 
 def _check(key: str, value: Any, low: float, high: float, whole: bool = False) -> None:

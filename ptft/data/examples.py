@@ -103,9 +103,9 @@ class MemoryExamples(SplitExamples):
         moved = torch.empty(len(self), *self.base.shape[1:], dtype=self.base.dtype, device=device)
         for start, values in self.parts():
             moved[start : start + len(values)] = values
-        there = MemoryExamples(moved, None if self.labels is None else self.labels.to(device), self.notes)
-        there.unreadable = self.unreadable
-        return there
+        copy = MemoryExamples(moved, None if self.labels is None else self.labels.to(device), self.notes)
+        copy.unreadable = self.unreadable
+        return copy
 
     @property
     def device(self) -> torch.device:

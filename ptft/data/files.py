@@ -166,9 +166,9 @@ def decoded(raw: bytes, path: Path | str) -> str:
         text = raw.decode(encoding)
     except UnicodeDecodeError as error:
         line = unified(raw[: error.start].decode(encoding, "replace")).count("\n") + 1
-        said = "" if encoding.startswith("utf-8") else f", nor the {encoding.upper()} of its byte order mark"
+        nor_marked = "" if encoding.startswith("utf-8") else f", nor the {encoding.upper()} of its byte order mark"
         raise DataError(
-            f"{path}:{line}: is not UTF-8 text{said} (byte {error.start} can't be decoded); save it as UTF-8"
+            f"{path}:{line}: is not UTF-8 text{nor_marked} (byte {error.start} can't be decoded); save it as UTF-8"
         ) from error
     if text[:4096].count("\0") > NULS * len(text[:4096]):
         raise DataError(f"{path}: is no text (it holds zero bytes); save it as UTF-8, or UTF-16 with a byte order mark")
@@ -273,8 +273,8 @@ def _elements(text: str, place: int, closing: str) -> Iterator[tuple[int, Any]]:
 
 
 def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
-    found = pattern.match(text, place)
-    return place if found is None else found.end()
+    match = pattern.match(text, place)
+    return place if match is None else match.end()
 
 
 def located(folder: Path, name: str) -> Path:
@@ -286,10 +286,10 @@ def located(folder: Path, name: str) -> Path:
         return located(folder, name.replace("\\", "/"))
     if name.isascii() or os.path.exists(path):
         return path
-    found = folder
+    current = folder
     for part in Path(name).parts:
-        step = found / part
-        if not os.path.exists(step) and os.path.isdir(found):
-            step = next((entry for entry in found.iterdir() if nfc(entry.name) == nfc(part)), step)
-        found = step
-    return found
+        step = current / part
+        if not os.path.exists(step) and os.path.isdir(current):
+            step = next((entry for entry in current.iterdir() if nfc(entry.name) == nfc(part)), step)
+        current = step
+    return current

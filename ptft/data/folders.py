@@ -12,8 +12,8 @@ from ptft.data.labels import fraction_among, unlabelled
 from ptft.data.own import foreign, separator
 from ptft.data.own.filename_pattern import proposed
 from ptft.data.own.grouping import Grouping
-from ptft.data.own.listing import Listing, Media, Told, divided, refused
-from ptft.data.own.unusable import Unusable
+from ptft.data.own.listing import FileSource, Listing, Media, divided, refused
+from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError, records, text_of
 from ptft.errors import DataError
 
@@ -31,51 +31,51 @@ def listed_path(folder: Path, fields: Mapping[str, Any], where: str) -> Path:
     return located(folder, name)
 
 
-def list_all(told: Told, root: Path, seed: int, media: Media, labelled: bool = True) -> dict[str, Listing]:
-    """Split -> files; what is not divided is divided by class, a function of `seed`. `told` is told what is left out.
+def list_all(source: FileSource, root: Path, seed: int, media: Media, labelled: bool = True) -> dict[str, Listing]:
+    """Split -> files; what is not divided is divided by class, a function of `seed`. `source` hears what is left out.
 
     labelled: whether every file must have a class. Raises DataError saying what is wrong with `root`, and expected.
     """
     if not root.exists():
         raise refused(root, "does not exist", media)
     if root.is_file():
-        listings = _list_table(root, media, labelled, Unusable(told.on_error), told)
+        listings = _list_table(root, media, labelled, UnusableRows(source.on_error), source)
     else:
-        listings = _list_folder(root, media, labelled, told)
+        listings = _list_folder(root, media, labelled, source)
     others = [path for listing in listings.values() for path in listing.others]
     if not any(listing.paths for listing in listings.values()):
         raise refused(
             root, f"has folders or rows, but no {media.noun} in them{foreign.instead(others, media.noun)}", media
         )
-    names = set(listings.get(told.train, listings.get("", Listing([], []))).names)
+    names = set(listings.get(source.train, listings.get("", Listing([], []))).names)
     if example := fraction_among(names):
-        told.note(f"{len(names)} classes are all numbers, e.g. {example}; each is a class by itself")
+        source.note(f"{len(names)} classes are all numbers, e.g. {example}; each is a class by itself")
     for sentence in [] if root.is_file() else [*_nested(root, listings), *_left_out(root, listings, media)]:
-        told.note(sentence)
-    foreign.tell(told, others, media.noun, root)
-    return divided(told, root, listings[""], seed) if "" in listings else listings
+        source.note(sentence)
+    foreign.tell(source, others, media.noun, root)
+    return divided(source, root, listings[""], seed) if "" in listings else listings
 
 
-def _list_folder(root: Path, media: Media, labelled: bool, told: Told) -> dict[str, Listing]:
+def _list_folder(root: Path, media: Media, labelled: bool, source: FileSource) -> dict[str, Listing]:
     """Undivided files stand under the name ""."""
-    train, folders = told.train, splits.folders_by_name(_folders(root), (told.train, told.val, told.test))
+    train, folders = source.train, splits.folders_by_name(_folders(root), (source.train, source.val, source.test))
     if not folders:
         flat = _holds(root, media)
         if flat and not labelled:
-            return {"": _list_flat(root, media, told.grouping)}
+            return {"": _list_flat(root, media, source.grouping)}
         empty = not any(root.iterdir())
         raise refused(root, _unnamed(root, media) if flat else "is empty" if empty else f"holds no {media.noun}", media)
     if not _is_divided(folders, train):
         named = train in folders and folders.keys() <= splits.SPLIT_NAMES.keys()
         if named and any(_holds(folder, media) for folder in folders.values()):
             if not labelled:
-                return {name: _list_flat(folder, media, told.grouping) for name, folder in folders.items()}
+                return {name: _list_flat(folder, media, source.grouping) for name, folder in folders.items()}
             raise refused(folders[train], _unnamed(folders[train], media), media)
-        return {"": _list_classes(folders.values(), media, told.grouping)}
+        return {"": _list_classes(folders.values(), media, source.grouping)}
     for name, folder in folders.items() if labelled else ():
         if name != train and not _folders(folder) and _holds(folder, media):
-            told.leave_out(name, f"{folder} has no folders of classes")
-    return {name: _list_classes(_folders(folder), media, told.grouping) for name, folder in folders.items()}
+            source.leave_out(name, f"{folder} has no folders of classes")
+    return {name: _list_classes(_folders(folder), media, source.grouping) for name, folder in folders.items()}
 
 
 def _unnamed(folder: Path, media: Media) -> str:
@@ -113,13 +113,15 @@ def _left_out(root: Path, listings: dict[str, Listing], media: Media) -> list[st
     levels = [root, *(path for path in _folders(root) if {path.name, path.name.lower()} & listings.keys())]
     inside = [path for level in levels for path in sorted(level.iterdir())]
     flat = any(not name for listing in listings.values() for name in listing.names[:1])
-    found = {
+    left_out = {
         "linked folders lead back into a folder they lie in": [path for path in inside if files.leads_back(path)],
         f"{media.noun} lie in no folder of a class": []
         if flat
         else [path for path in inside if foreign.is_one(path, media.suffixes, media.noun)],
     }
-    return [f"{len(paths):,} {what} and are left out, the first: {paths[0]}" for what, paths in found.items() if paths]
+    return [
+        f"{len(paths):,} {what} and are left out, the first: {paths[0]}" for what, paths in left_out.items() if paths
+    ]
 
 
 def _list_classes(folders: Iterable[Path], media: Media, grouping: Grouping | None) -> Listing:
@@ -145,8 +147,8 @@ def _list_flat(folder: Path, media: Media, grouping: Grouping | None) -> Listing
 
 def _folders(folder: Path) -> list[Path]:
     """Those in it, without hidden ones and links back into a folder that they lie in."""
-    found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return sorted(path for path in found if not files.leads_back(path))
+    folders = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in folders if not files.leads_back(path))
 
 
 def _holds(folder: Path, media: Media) -> bool:
@@ -161,30 +163,36 @@ class _Row(NamedTuple):
     group: str = ""
 
 
-def _list_table(file: Path, media: Media, labelled: bool, unusable: Unusable, told: Told) -> dict[str, Listing]:
+def _list_table(
+    file: Path, media: Media, labelled: bool, unusable: UnusableRows, source: FileSource
+) -> dict[str, Listing]:
     """Paths are relative to the file's folder. Rows without a split are undivided, under the name ""."""
     try:
         listed = list(records(file))
     except DataError as error:
         raise DataError(f"dataset.root: {error}; {media.layout}") from error
     try:
-        typed = (told.train, told.val, told.test)
-        rows = _rows(file, listed, media, labelled, unusable, told.grouping)
+        typed = (source.train, source.val, source.test)
+        rows = _rows(file, listed, media, labelled, unusable, source.grouping)
         rows = [row._replace(split=splits.own_name(row.split, typed)) for row in rows]
-        kept = _with_label(rows, unusable, told) if labelled else rows
-        for said in [*separator.notes(file), *unusable.notes(len(kept), str(file))]:
-            told.note(said)
-        told.unusable += unusable.named()
+        kept = _with_label(rows, unusable, source) if labelled else rows
+        for sentence in [*separator.notes(file), *unusable.notes(len(kept), str(file))]:
+            source.note(sentence)
+        source.unusable += unusable.named()
     except RowError as error:
         raise DataError(f"dataset.root: {error}") from error
     by_split: dict[str, list[_Row]] = {row.split: [] for row in rows}
     for row in kept:
-        if told.grouping is not None and not row.group:
-            raise told.grouping.missing(row.where)
+        if source.grouping is not None and not row.group:
+            raise source.grouping.missing(row.where)
         by_split[row.split].append(row)
     listings = {
-        split: Listing([row.path for row in of], [row.label for row in of], groups=[row.group for row in of])
-        for split, of in by_split.items()
+        split: Listing(
+            [row.path for row in split_rows],
+            [row.label for row in split_rows],
+            groups=[row.group for row in split_rows],
+        )
+        for split, split_rows in by_split.items()
     }
     if "" in listings and len(listings) > 1:
         raise refused(file, "names the split of some rows only", media)
@@ -196,7 +204,7 @@ def _rows(
     listed: list[tuple[int, dict[str, Any] | RowError]],
     media: Media,
     labelled: bool,
-    unusable: Unusable,
+    unusable: UnusableRows,
     grouping: Grouping | None,
 ) -> list[_Row]:
     rows = []
@@ -217,11 +225,11 @@ def _rows(
     return rows
 
 
-def _with_label(rows: list[_Row], unusable: Unusable, told: Told) -> list[_Row]:
+def _with_label(rows: list[_Row], unusable: UnusableRows, source: FileSource) -> list[_Row]:
     """Without those that have none; of a split that is not trained on where none has, it is said."""
-    empty = unlabelled(((row.split, row.label) for row in rows), told.train)
+    empty = unlabelled(((row.split, row.label) for row in rows), source.train)
     for split in empty:
-        told.leave_out(split, f"{split} has no labels")
+        source.leave_out(split, f"{split} has no labels")
     kept = []
     for row in rows:
         if row.label and row.split not in empty:

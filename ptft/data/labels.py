@@ -39,7 +39,7 @@ def to_labels(
     labels = [number.get(name, other) for name in names]
     if None in labels:
         i = labels.index(None)
-        alike = next((known for known in classes if _looks_like(known, names[i])), None)
+        alike = next((candidate for candidate in classes if _looks_like(candidate, names[i])), None)
         hint = "; dataset.classes keeps some" if what == "class" else ""
         hint = hint if alike is None else f"; {train} writes it {alike!r}: write both alike"
         listed = ", ".join(classes[:8])
@@ -72,7 +72,7 @@ def unlabelled(rows: Iterable[tuple[str, str]], train: str) -> list[str]:
     for split, label in rows:
         labels.setdefault(split, set()).add(label)
     unknown = {"", *NO_LABEL} - labels.get(train, set())
-    return [split for split, found in labels.items() if split not in (train, "") and found <= unknown]
+    return [split for split, values in labels.items() if split not in (train, "") and values <= unknown]
 
 
 def number(text: str) -> float | None:
@@ -97,27 +97,29 @@ def as_written(key: str, values: Sequence[Any], names: Sequence[str]) -> tuple[s
 
     Raises ConfigError where one may mean two of the names.
     """
-    found = []
+    written = []
     for value in values:
         same = [] if isinstance(value, str) else [name for name in names if _means(name, value)]
         if len(same) > 1 and str(value) not in same:
             raise ConfigError(f"{key}: {value} may be {' or '.join(map(repr, same))}; in YAML write it in quotes")
-        found.append(same[0] if len(same) == 1 else nfc(str(value)))
-    return tuple(found)
+        written.append(same[0] if len(same) == 1 else nfc(str(value)))
+    return tuple(written)
 
 
-def kept_classes(values: Sequence[Any], own: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """The names that `dataset.classes` keeps of a dataset's `own`; those of a checkpoint's `known` may be absent there.
+def kept_classes(values: Sequence[Any], own: Sequence[str], checkpoint_classes: Sequence[str]) -> tuple[str, ...]:
+    """The names that `dataset.classes` keeps of a dataset's `own`; those of `checkpoint_classes` may be absent there.
 
     Raises ConfigError for names that are none, named twice, and for none at all.
     """
-    there = set(own)
-    absent = set(known) - there  # what is measured need not have all that it may have
+    present = set(own)
+    absent = set(checkpoint_classes) - present  # what is measured need not have all that it may have
     kept = tuple(
-        name for name in as_written("dataset.classes", values, [*dict.fromkeys((*own, *known))]) if name not in absent
+        name
+        for name in as_written("dataset.classes", values, [*dict.fromkeys((*own, *checkpoint_classes))])
+        if name not in absent
     )
     for name in kept:
-        if name not in there:
+        if name not in present:
             raise ConfigError(unknown("dataset.classes", name, own))
     if len(set(kept)) < len(kept) or not kept:
         raise ConfigError(f"dataset.classes={list(kept)}: names at least one class, and none twice")
@@ -135,8 +137,10 @@ def renamed(names: Sequence[Any] | Mapping[Any, Any] | None, own: Sequence[str],
     if not own or set(own) == {""}:
         raise ConfigError(f"dataset.names={_listed(names)}: the dataset has no classes; leave it null")
     if not isinstance(names, Mapping) and len(names) != len(own):
-        there = f"there are {len(own)} classes ({shortened(own, 8)})"
-        raise ConfigError(f"dataset.names={_listed(names)}: names {len(names)}, {there}; one for each, in this order")
+        expected = f"there are {len(own)} classes ({shortened(own, 8)})"
+        raise ConfigError(
+            f"dataset.names={_listed(names)}: names {len(names)}, {expected}; one for each, in this order"
+        )
     pairs = names.items() if isinstance(names, Mapping) else zip(own, names, strict=True)
     called = {nfc(str(old)): nfc(str(new)) for old, new in pairs}
     if (strange := [old for old in called if old not in own]) and not partly:
@@ -172,30 +176,34 @@ def check_range(labels: Tensor, total: int, split: str, where: str, *, least: in
         )
 
 
-def renumbered(numbers: Tensor, here: Sequence[str], there: Sequence[str]) -> Tensor:
-    """Labels (long, any shape) that count the names `here` as those that count the same names `there`.
+def renumbered(numbers: Tensor, old_classes: Sequence[str], new_classes: Sequence[str]) -> Tensor:
+    """Labels (long, any shape) that count the names `old_classes` as those that count the same names `new_classes`.
 
     Negative ones, which say that something has no label, stay.
     """
-    place = {name: k for k, name in enumerate(there)}
-    new = torch.tensor([place[name] for name in here], device=numbers.device)
+    place = {name: k for k, name in enumerate(new_classes)}
+    new = torch.tensor([place[name] for name in old_classes], device=numbers.device)
     return torch.where(numbers < 0, numbers, new[numbers.clamp(min=0)])
 
 
 class Renumbered(Examples):
-    """Examples whose labels count the names `here`, under the numbers of the same names `there`."""
+    """Examples whose labels count the names `old_classes`, under the numbers of the same `new_classes`."""
 
-    def __init__(self, examples: Examples, here: Sequence[str], there: Sequence[str]) -> None:
-        self.examples, self.here, self.there = examples, tuple(here), tuple(there)
+    def __init__(self, examples: Examples, old_classes: Sequence[str], new_classes: Sequence[str]) -> None:
+        self.examples, self.old_classes, self.new_classes = examples, tuple(old_classes), tuple(new_classes)
         self.lengths, self.notes, self.unreadable = examples.lengths, examples.notes, examples.unreadable
-        self.labels = None if examples.labels is None else renumbered(examples.labels, here, there)
+        self.labels = None if examples.labels is None else renumbered(examples.labels, old_classes, new_classes)
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def take(self, indices: Tensor) -> Batch:
         batch = self.examples.take(indices)
-        return {**batch, "label": renumbered(batch["label"], self.here, self.there)} if "label" in batch else batch
+        return (
+            {**batch, "label": renumbered(batch["label"], self.old_classes, self.new_classes)}
+            if "label" in batch
+            else batch
+        )
 
     def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
         return self.examples.score(lists)
@@ -204,7 +212,7 @@ class Renumbered(Examples):
         return self.examples.table(columns)
 
     def to(self, device: torch.device) -> Renumbered:
-        return Renumbered(self.examples.to(device), self.here, self.there)
+        return Renumbered(self.examples.to(device), self.old_classes, self.new_classes)
 
     @property
     def device(self) -> torch.device:

@@ -180,8 +180,8 @@ class _Batches(Dataset[_Sent | PtftError]):
         try:
             return _Sent(self.examples.take(torch.from_numpy(indices)))
         except Exception as error:
-            if known := understood(error):
-                return type(known)(str(known))
+            if explained := understood(error):
+                return type(explained)(str(explained))
             if "<locals>" in type(error).__qualname__:  # which can't be sent
                 raise RuntimeError("".join(traceback.format_exception(error))) from None
             raise

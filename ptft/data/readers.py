@@ -109,29 +109,29 @@ def of(spec: Spec) -> Modality:
 
 def of_files(files: Iterable[Path], items_of: Callable[[Path], Iterable[T]]) -> list[T | Unreadable]:
     """The items of all files; of one that can't be read (DataError) an Unreadable."""
-    found: list[T | Unreadable] = []
+    items: list[T | Unreadable] = []
     for file in files:
         try:
-            found += items_of(file)
+            items += items_of(file)
         except DataError as error:
-            found.append(Unreadable(str(file), error))
-    return found
+            items.append(Unreadable(str(file), error))
+    return items
 
 
 def of_rows(file: Path, item_of: Callable[[dict[str, Any], str], Any]) -> Items:
     """An item for each row of a table, made of its fields and of its file and line; Unreadable where that fails."""
-    found = Items()
-    found.notes = separator.notes(file)
+    items = Items()
+    items.notes = separator.notes(file)
     try:
         for line, fields in records(file):
             where = f"{file}:{line}"
             try:
-                found.append(Unreadable(where, fields) if isinstance(fields, RowError) else item_of(fields, where))
+                items.append(Unreadable(where, fields) if isinstance(fields, RowError) else item_of(fields, where))
             except DataError as error:
-                found.append(Unreadable(where, error))
+                items.append(Unreadable(where, error))
     except DataError as error:
-        found.append(Unreadable(str(file), error))
-    return found
+        items.append(Unreadable(str(file), error))
+    return items
 
 
 def with_fields(
@@ -212,14 +212,14 @@ def passed(spec: Spec, item: Any) -> dict[str, Any]:
 
     Nothing where a row is made of several items.
     """
-    found: dict[str, Any] = getattr(item, "passed", {})
-    return {} if hasattr(of(spec), "finish") else found
+    fields: dict[str, Any] = getattr(item, "passed", {})
+    return {} if hasattr(of(spec), "finish") else fields
 
 
 def preparation(spec: Spec) -> str:
     """How an example becomes an input: mean and std, say. Empty where there is nothing to say."""
-    said: Callable[[Spec], str] | None = getattr(of(spec), "preparation", None)
-    return said(spec) if said is not None else ""
+    preparation_of: Callable[[Spec], str] | None = getattr(of(spec), "preparation", None)
+    return preparation_of(spec) if preparation_of is not None else ""
 
 
 def finish(spec: Spec, answered: Sequence[tuple[Any, Row]]) -> list[Row]:

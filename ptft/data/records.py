@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.data.files import json_values, nfc, read_file
-from ptft.data.own.separator import SEPARATED, SEPARATORS, is_told, separator
+from ptft.data.own.separator import SEPARATED, SEPARATORS, has_sep_line, separator
 from ptft.data.own.text_record import Column, Columns, TextRecord
 from ptft.errors import DataError, unknown
 
@@ -76,13 +76,13 @@ def read_texts(
     unlabelled: whether all labels may be missing, as where a file has no column for them.
     Raises DataError where the file can't be read or a column is missing in all of it.
     """
-    found = []
+    usable = []
     for row in text_rows(file, columns, unlabelled=unlabelled):
         if isinstance(row, RowError):
             broken(row)
         else:
-            found.append(row)
-    return found
+            usable.append(row)
+    return usable
 
 
 def text_rows(file: Path, columns: Columns, *, unlabelled: bool = False) -> Iterator[TextRecord | RowError]:
@@ -156,12 +156,12 @@ def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[
         if len(row) != width:
             yield _uneven(where, row, first, like)
             continue
-        found = (row[one].strip(),) if one is not None else tuple(row[place].strip() for place in texts)
-        if not found[0] and not any(map(str.strip, row)):
+        values = (row[one].strip(),) if one is not None else tuple(row[place].strip() for place in texts)
+        if not values[0] and not any(map(str.strip, row)):
             yield EmptyRow(where)
         else:
-            of = "" if group is None else nfc(row[group].strip())
-            yield TextRecord(found, None if label is None else nfc(row[label].strip()) or None, where, of)
+            own_group = "" if group is None else nfc(row[group].strip())
+            yield TextRecord(values, None if label is None else nfc(row[label].strip()) or None, where, own_group)
 
 
 def _named_cells(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
@@ -249,7 +249,7 @@ def cells_of(file: Path) -> Iterator[tuple[int, list[str] | RowError]]:
         try:
             for cells in reader:
                 line, before = before + 1, reader.line_num
-                if cells and (line > 1 or not is_told(text)):
+                if cells and (line > 1 or not has_sep_line(text)):
                     yield line, cells
             return
         except csv.Error as error:

@@ -189,8 +189,8 @@ class DividedSource(GroupedSource):
             return None
         if len(part.rows) == 0:
             hints = {"val": "; dataset.val=null trains without one", "test": "; dataset.test=null leaves it out"}
-            said = f"{self._where()}: the {name} split ({part.split}) holds no {self.noun}"
-            raise DataError(said + hints.get(name, "; see dataset.train"))
+            message = f"{self._where()}: the {name} split ({part.split}) holds no {self.noun}"
+            raise DataError(message + hints.get(name, "; see dataset.train"))
         if self.grouping is not None:
             groups = self.grouped(part.split)
             self.say_groups(name, [groups[row] for row in part.rows.tolist()])
@@ -211,8 +211,8 @@ class DividedSource(GroupedSource):
         """The split to train on without the fraction that is val, and that fraction; they share no example."""
         whole = self._all(self.train)
         share = self.val if isinstance(self.val, float) else 0.0
-        of = self.known_by if self.grouping is None else self.grouped
-        keys = of(self.train) if share and self.divide_by == "name" else None
+        keys_of = self.known_by if self.grouping is None else self.grouped
+        keys = keys_of(self.train) if share and self.divide_by == "name" else None
         known_by = None if keys is None else [keys[i] for i in whole.rows.tolist()]
         rest, val = without_share(whole.labels, share, self.seed, known_by)
         if known_by is not None and self.grouping is not None:
@@ -275,8 +275,8 @@ class DividedSource(GroupedSource):
         if self.classes is None and (two := alike(self.own_classes)):
             self.note(f"{two[0]} and {two[1]} are two classes; write them alike if they mean the same")
         if self.classes is not None:
-            known = self.like.classes if self.whole and self.like is not None else ()
-            self.classes = kept_classes(self.classes, self.own_classes, known)
+            checkpoint_classes = self.like.classes if self.whole and self.like is not None else ()
+            self.classes = kept_classes(self.classes, self.own_classes, checkpoint_classes)
         if called := renamed(self.called, self.own_classes, self.whole):
             self.called, self.settled = called, {**self.settled, "names": called}
             self.note(f"classes are called: {shortened([f'{old} {new}' for old, new in called.items()], 8)}")

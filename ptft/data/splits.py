@@ -14,6 +14,7 @@ from ptft.data.labels import to_labels
 from ptft.data.stratify import train_val_test
 from ptft.errors import DataError
 
+SPLITS = ("train", "val", "test")
 T = TypeVar("T")
 
 SPLITS = ("train", "val", "test")
@@ -64,14 +65,14 @@ def own_name(name: str, typed: Iterable[object] = ()) -> str:
 
 def folders_by_name(folders: Iterable[Path], typed: Iterable[object] = ()) -> dict[str, Path]:
     """As `own_name`, name -> folder. Raises DataError for two that have one name."""
-    found: dict[str, Path] = {}
+    named: dict[str, Path] = {}
     for folder in folders:
-        if (other := found.setdefault(own_name(folder.name, typed), folder)) != folder:
+        if (other := named.setdefault(own_name(folder.name, typed), folder)) != folder:
             raise DataError(
                 f"dataset.root={folder.parent}: {other.name} and {folder.name} are both the "
                 f"{folder.name.lower()} split; put their files into one of them"
             )
-    return found
+    return named
 
 
 def val_among(names: Iterable[str]) -> str | float | None:
@@ -105,35 +106,35 @@ def split_files(
     """
     if root.is_file():
         return {"test" if whole else "": [root]}
-    found = find_splits(root, split_of)
-    if not found and whole and root.is_dir() and len(only := [path for path in _visible(root) if path.is_file()]) == 1:
+    splits = find_splits(root, split_of)
+    if not splits and whole and root.is_dir() and len(only := [path for path in _visible(root) if path.is_file()]) == 1:
         return {"test": only}
-    if not found:
+    if not splits:
         what = "holds none" if root.exists() else "does not exist"
         raise DataError(f"dataset.root={root}: {what}; expected {expected}")
-    return found
+    return splits
 
 
 def find_splits(root: Path, split_of: Callable[[Path], str | None]) -> dict[str, list[Path]]:
     """As `split_files`, nothing where there are none."""
-    found: dict[str, list[Path]] = {}
+    splits: dict[str, list[Path]] = {}
     for path in sorted(root.iterdir()) if root.is_dir() else ():
         for file in _visible(path) if path.is_dir() and path.name.lower() in SPLIT_NAMES else [path]:
             named = path.with_suffix(file.suffix) if file != path else file.with_name(whole_name(file))
             split = split_of(named) if file.is_file() and not file.name.startswith(".") else None
             if split is not None:
-                found.setdefault(split, []).append(file)
-    return {split: _parts(root, split, files) for split, files in found.items()}
+                splits.setdefault(split, []).append(file)
+    return {split: _parts(root, split, files) for split, files in splits.items()}
 
 
 def whole_name(file: Path) -> str:
     """The name of the file that this one is a part of, else its own."""
     shard = SHARD.fullmatch(file.stem)
-    known = shard is not None and (shard["total"] or shard["name"].lower() in SPLIT_NAMES)
-    return f"{shard['name']}{file.suffix}" if shard is not None and known else file.name
+    is_part = shard is not None and (shard["total"] or shard["name"].lower() in SPLIT_NAMES)
+    return f"{shard['name']}{file.suffix}" if shard is not None and is_part else file.name
 
 
-def parts_said(files: Mapping[str, Sequence[Path]]) -> list[str]:
+def parts_notes(files: Mapping[str, Sequence[Path]]) -> list[str]:
     """What to say of splits that are read from several files."""
     return [
         f"{split} is read from {len(parts)} files, {parts[0].name} to {parts[-1].name}"
@@ -152,8 +153,8 @@ def _parts(root: Path, split: str, files: list[Path]) -> list[Path]:
     below = root not in {file.parent for file in files}
     like = {(file.parent, file.suffix.lower(), "" if below else whole_name(file)) for file in files}
     if len(files) > 1 and (len(like) > 1 or (not below and len(shards) < len(files))):
-        both = " and ".join(str(file.relative_to(root)) for file in files[:2])
-        raise DataError(f"dataset.root={root}: {both} are both the {split} split")
+        first_two = " and ".join(str(file.relative_to(root)) for file in files[:2])
+        raise DataError(f"dataset.root={root}: {first_two} are both the {split} split")
     if len(shards) < len(files):
         return files
     numbers = [int(shard["number"]) for shard in shards]

@@ -52,20 +52,20 @@ SPARSEST = 16
 """A vocabulary may have so many times more ids than tokens; a file can name any number, and a model is as large."""
 
 
-class Unusable(DataError):
+class UnusableTokenizer(DataError):
     """A tokenizer.json that the library, or a model, can do nothing with. The message is the reason alone."""
 
 
 def parsed(text: str) -> Any:
-    """The library's tokenizer of a tokenizer.json, which cuts and fills up nothing. Raises Unusable."""
-    made = _guarded(library().Tokenizer.from_str, text)
-    made.no_padding()  # which some files ask for
-    made.no_truncation()
-    vocabulary = made.get_vocab()
+    """The library's tokenizer of a tokenizer.json, which cuts and fills up nothing. Raises UnusableTokenizer."""
+    tokenizer = _guarded(library().Tokenizer.from_str, text)
+    tokenizer.no_padding()  # which some files ask for
+    tokenizer.no_truncation()
+    vocabulary = tokenizer.get_vocab()
     highest = max(vocabulary.values(), default=-1)
     if not vocabulary or highest >= SPARSEST * len(vocabulary) + 1024:
-        raise Unusable(f"it has {len(vocabulary):,} tokens and ids up to {highest:,}")
-    return made
+        raise UnusableTokenizer(f"it has {len(vocabulary):,} tokens and ids up to {highest:,}")
+    return tokenizer
 
 
 def kind_of(text: str) -> str:
@@ -73,38 +73,40 @@ def kind_of(text: str) -> str:
     model = json.loads(text)["model"]["type"]
     kinds = {"BPE": "bpe", "WordPiece": "wordpiece", "Unigram": "unigram"}
     if model not in kinds:
-        raise Unusable(f"a model of type {model!r}, one of {', '.join(kinds)} is known")
+        raise UnusableTokenizer(f"a model of type {model!r}, one of {', '.join(kinds)} is known")
     return kinds[model]
 
 
-def encoder(made: Any, text: str, special: Mapping[str, int]) -> Any:
-    """What encodes a user's text with the tokenizer `made` of the tokenizer.json `text`: nothing in it is special.
+def encoder(tokenizer: Any, text: str, special: Mapping[str, int]) -> Any:
+    """What encodes a user's text with the `tokenizer` of the tokenizer.json `text`: nothing in it is special.
 
     special: role -> id. Where the vocabulary itself holds the name of a special token as a piece, and so would find it
-    in a text, it is renamed in a copy; ids are the same. Raises Unusable.
+    in a text, it is renamed in a copy; ids are the same. Raises UnusableTokenizer.
     """
-    made.encode_special_tokens = True
+    tokenizer.encode_special_tokens = True
     reserved = {special[role] for role in ("pad", "cls", "sep", "mask")} - {special["unk"], -1}
-    names = {made.id_to_token(index): index for index in reserved}
+    names = {tokenizer.id_to_token(index): index for index in reserved}
     samples = [text for name in names for text in (name, f"a {name} b", f"a{name}b")]
-    found = _guarded(made.encode_batch, samples, add_special_tokens=False) if samples else []
-    if reserved.isdisjoint(index for encoding in found for index in encoding.ids):
-        return made
+    encodings = _guarded(tokenizer.encode_batch, samples, add_special_tokens=False) if samples else []
+    if reserved.isdisjoint(index for encoding in encodings for index in encoding.ids):
+        return tokenizer
     copy = parsed(json.dumps(_hidden(json.loads(text), names.keys())))
     if any(copy.token_to_id(_unreachable(name)) != index for name, index in names.items()):
-        raise Unusable("its special tokens can't be told from text")
+        raise UnusableTokenizer("its special tokens can't be told from text")
     copy.encode_special_tokens = True
     return copy
 
 
-def encoded(made: Any, texts: Sequence[str], fast: bool = False) -> list[Any]:
+def encoded(tokenizer: Any, texts: Sequence[str], fast: bool = False) -> list[Any]:
     """The library's encodings of texts, without special tokens around them; `fast` ones have no offsets.
 
     Raises DataError where the tokenizer has no answer (to an unknown character, say).
     """
     try:
-        return list(_guarded(made.encode_batch_fast if fast else made.encode_batch, texts, add_special_tokens=False))
-    except Unusable as error:
+        return list(
+            _guarded(tokenizer.encode_batch_fast if fast else tokenizer.encode_batch, texts, add_special_tokens=False)
+        )
+    except UnusableTokenizer as error:
         raise DataError(f"dataset.tokenizer: can't encode the texts ({error})") from error
 
 
@@ -115,7 +117,7 @@ def _guarded(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise Unusable(str(error).strip().split("\n")[0][:200] or type(error).__name__) from error
+        raise UnusableTokenizer(str(error).strip().split("\n")[0][:200] or type(error).__name__) from error
 
 
 def _hidden(plain: dict[str, Any], names: Set[str]) -> dict[str, Any]:
@@ -168,42 +170,42 @@ def untrained(kind: str, size: int) -> tuple[Any, Any]:
     package = library()
     options = {"vocab_size": size, "special_tokens": list(SPECIALS), "show_progress": False}
     if kind == "wordpiece":
-        made = package.Tokenizer(package.models.WordPiece(unk_token="[UNK]"))
-        made.normalizer = package.normalizers.BertNormalizer(lowercase=True)
-        made.pre_tokenizer = package.pre_tokenizers.BertPreTokenizer()
-        made.decoder = package.decoders.WordPiece()
-        return made, package.trainers.WordPieceTrainer(**options)
+        tokenizer = package.Tokenizer(package.models.WordPiece(unk_token="[UNK]"))
+        tokenizer.normalizer = package.normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = package.pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = package.decoders.WordPiece()
+        return tokenizer, package.trainers.WordPieceTrainer(**options)
     alphabet = package.pre_tokenizers.ByteLevel.alphabet()
     if kind == "bpe":
-        made, trainer = package.Tokenizer(package.models.BPE()), package.trainers.BpeTrainer
+        tokenizer, trainer = package.Tokenizer(package.models.BPE()), package.trainers.BpeTrainer
     else:
-        made, trainer = package.Tokenizer(package.models.Unigram()), package.trainers.UnigramTrainer
+        tokenizer, trainer = package.Tokenizer(package.models.Unigram()), package.trainers.UnigramTrainer
         options["unk_token"] = "[UNK]"
-    made.pre_tokenizer = package.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = package.decoders.ByteLevel()
-    made.post_processor = package.processors.ByteLevel(trim_offsets=True)
-    return made, trainer(initial_alphabet=alphabet, **options)
+    tokenizer.pre_tokenizer = package.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = package.decoders.ByteLevel()
+    tokenizer.post_processor = package.processors.ByteLevel(trim_offsets=True)
+    return tokenizer, trainer(initial_alphabet=alphabet, **options)
 
 
 def untrained_spoken(size: int) -> tuple[Any, Any]:
     """A BPE tokenizer over characters, in which a space belongs to the word after it, and what trains it."""
     package = library()
-    made = package.Tokenizer(package.models.BPE())
-    made.normalizer = package.normalizers.Prepend(" ")
-    made.pre_tokenizer = package.pre_tokenizers.Split(" ", "merged_with_next")
-    made.decoder = package.decoders.Fuse()
-    return made, package.trainers.BpeTrainer(vocab_size=size, initial_alphabet=[" "], show_progress=False)
+    tokenizer = package.Tokenizer(package.models.BPE())
+    tokenizer.normalizer = package.normalizers.Prepend(" ")
+    tokenizer.pre_tokenizer = package.pre_tokenizers.Split(" ", "merged_with_next")
+    tokenizer.decoder = package.decoders.Fuse()
+    return tokenizer, package.trainers.BpeTrainer(vocab_size=size, initial_alphabet=[" "], show_progress=False)
 
 
 def bert(folder: Path) -> str:
     """The tokenizer.json of a folder with BERT's vocab.txt, whose tokenizer_config.json may keep capitals."""
     package, config = library(), folder / "tokenizer_config.json"
     lowercase = json.loads(config.read_text(encoding="utf-8")).get("do_lower_case", True) if config.is_file() else True
-    made = untrained("wordpiece", 0)[0]
-    made.model = _guarded(package.models.WordPiece.from_file, str(folder / "vocab.txt"), unk_token="[UNK]")
-    made.normalizer = package.normalizers.BertNormalizer(lowercase=lowercase)
-    made.add_special_tokens([token for token in SPECIALS if made.token_to_id(token) is not None])
-    text: str = made.to_str()
+    tokenizer = untrained("wordpiece", 0)[0]
+    tokenizer.model = _guarded(package.models.WordPiece.from_file, str(folder / "vocab.txt"), unk_token="[UNK]")
+    tokenizer.normalizer = package.normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.add_special_tokens([token for token in SPECIALS if tokenizer.token_to_id(token) is not None])
+    text: str = tokenizer.to_str()
     return text
 
 

@@ -44,27 +44,30 @@ class Tokenizer:
         self.kind, self.text = kind, text
         self._library = None if text is None else subwords.parsed(text)
         if self._library is None:
-            self.size, found = 256 + len(SPECIALS), {role: 256 + i for i, role in enumerate(ROLES)}
+            self.size, special_ids = 256 + len(SPECIALS), {role: 256 + i for i, role in enumerate(ROLES)}
         else:
             assert text is not None
             self.size = max(self._library.get_vocab().values()) + 1
-            found = special or subwords.special(self._library.get_vocab())
-            self._encoder = subwords.encoder(self._library, text, found)
-        self.pad, self.unk, self.cls, self.sep, self.mask = (found[role] for role in ROLES)
+            special_ids = special or subwords.special(self._library.get_vocab())
+            self._encoder = subwords.encoder(self._library, text, special_ids)
+        self.pad, self.unk, self.cls, self.sep, self.mask = (special_ids[role] for role in ROLES)
         self._tokens = self._vocabulary()
         self._opens, self._closes = self._boundaries()
 
     @classmethod
     def train(cls, kind: str, texts: Iterable[str], size: int) -> Tokenizer:
-        """One of `size` ids at the most, learned from `texts`; always the same for the same texts.
+        """One of `size` ids at the most, learned from `texts`.
 
+        "bytes" and "bpe" are always the same for the same texts. The library goes through the words in an order that
+        differs each time: the ids of "wordpiece" differ, and pieces that are equally frequent may; of "unigram" the
+        last digits of the scores.
         A word of more than a thousand characters is learned from in parts (`subwords.bounded`).
         """
         if kind == "bytes" or kind not in KINDS:
             return cls(kind)
-        made, trainer = subwords.untrained(kind, size)
-        made.train_from_iterator(subwords.bounded(kind, texts), trainer)
-        return cls(kind, made.to_str())
+        tokenizer, trainer = subwords.untrained(kind, size)
+        tokenizer.train_from_iterator(subwords.bounded(kind, texts), trainer)
+        return cls(kind, tokenizer.to_str())
 
     @classmethod
     def train_spoken(cls, texts: Iterable[str], size: int) -> Tokenizer:
@@ -73,9 +76,9 @@ class Tokenizer:
         Every word is cut with the space before it, and the first as if it had one. Characters that `texts` have not
         are left out of what it encodes.
         """
-        made, trainer = subwords.untrained_spoken(size)
-        made.train_from_iterator(subwords.bounded("spoken", texts), trainer)
-        return cls("bpe", made.to_str())
+        tokenizer, trainer = subwords.untrained_spoken(size)
+        tokenizer.train_from_iterator(subwords.bounded("spoken", texts), trainer)
+        return cls("bpe", tokenizer.to_str())
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
@@ -115,7 +118,7 @@ class Tokenizer:
         """The ids of every text, without special ones around or in it: `[SEP]` in a text is five characters."""
         if self._library is None:
             return [list(text.encode("utf-8", "replace")) for text in texts]
-        return [found.ids for found in subwords.encoded(self._encoder, list(texts), fast=True)]
+        return [encoding.ids for encoding in subwords.encoded(self._encoder, list(texts), fast=True)]
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """All ids in a row, int32 [sum of n], and how many each text has, long [len(texts)]."""
@@ -142,7 +145,7 @@ class Tokenizer:
         a token: `unk` where the tokenizer leaves nothing of it.
         """
         ids, offsets = self.encode_with_offsets([" ".join(sentence) for sentence in words])
-        parts = [self._in_words(*found) for found in zip(ids, offsets, words, strict=True)]
+        parts = [self._in_words(*row) for row in zip(ids, offsets, words, strict=True)]
         return [ids for ids, _ in parts], [index for _, index in parts]
 
     def _in_words(self, ids: list[int], offsets: Offsets, words: Sequence[str]) -> tuple[list[int], list[int]]:

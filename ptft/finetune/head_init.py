@@ -44,11 +44,11 @@ def fit_head(
         head.weight.copy_(weight)
         head.bias.copy_(bias)
     chosen = f"{len(held_out[1]):,} of val" if held_out else f"every {HELD_OUT}th of them"
-    said = (
+    note = (
         f"the head is fitted to convergence, to the features of {len(labels):,} training examples as the backbone has "
         f"them, with an L2 penalty of {strength:g}, chosen on {chosen}; finetune.probe=steps trains it in steps instead"
     )
-    return said, len(labels)
+    return note, len(labels)
 
 
 def start_head(how: str, objective: Objective, batches: Iterable[Batch] | None, autocast: Autocast) -> list[str]:
@@ -90,19 +90,20 @@ def features_of(
     """What the head is given in evaluation, float32 [N, D], and the labels, long [N]."""
     seen: list[Tensor] = []
     features, labels, training = [], [], objective.training
-    handle = head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    handle = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     objective.eval()
     try:
         for batch in batches:
             with autocast():
                 objective(batch)
-            given, label = seen[0].float(), batch["label"]  # the first look at an example, where there are several
-            if given.ndim != 2 or label.ndim != 1 or label.is_floating_point():
+            # The first look at an example, where there are several.
+            inputs, label = seen[0].float(), batch["label"]
+            if inputs.ndim != 2 or label.ndim != 1 or label.is_floating_point():
                 raise ConfigError(
                     f"finetune.head_init=probe: objective={type(objective).__name__.lower()} asks for other than one "
                     "class an example; choose random or zero"
                 )
-            features.append(given)
+            features.append(inputs)
             labels.append(label)
             seen.clear()
     finally:
@@ -131,33 +132,33 @@ def fit(
         strength = _chosen(scaled, labels, (held_out[0] - mean) / std.clamp(min=1e-6), held_out[1], num_classes)
     elif len(labels) > HELD_OUT:
         strength = _chosen(scaled[~out], labels[~out], scaled[out], labels[out], num_classes)
-    both = _solve(scaled, labels, strength, features.new_zeros(num_classes, features.shape[1] + 1))
-    weight = both[:, :-1] / std.clamp(min=1e-6)
-    return weight, both[:, -1] - weight @ mean, strength
+    solution = _solve(scaled, labels, strength, features.new_zeros(num_classes, features.shape[1] + 1))
+    weight = solution[:, :-1] / std.clamp(min=1e-6)
+    return weight, solution[:, -1] - weight @ mean, strength
 
 
 def _chosen(x: Tensor, y: Tensor, x_out: Tensor, y_out: Tensor, num_classes: int) -> float:
-    both, losses = x.new_zeros(num_classes, x.shape[1] + 1), {}
+    solution, losses = x.new_zeros(num_classes, x.shape[1] + 1), {}
     for strength in STRENGTHS:
-        both = _solve(x, y, strength, both)
-        losses[strength] = float(F.cross_entropy(F.linear(x_out, both[:, :-1], both[:, -1]), y_out))
+        solution = _solve(x, y, strength, solution)
+        losses[strength] = float(F.cross_entropy(F.linear(x_out, solution[:, :-1], solution[:, -1]), y_out))
     return min(losses, key=lambda strength: losses[strength])
 
 
 def _solve(x: Tensor, y: Tensor, strength: float, start: Tensor) -> Tensor:
     """Weight and bias [K, D + 1] of the least mean loss and penalty, by L-BFGS (Liu & Nocedal 1989)."""
-    both = start.clone().requires_grad_()
+    parameters = start.clone().requires_grad_()
     solver = without_dynamo(torch.optim.LBFGS)(
-        [both], max_iter=300, tolerance_grad=1e-5, tolerance_change=1e-9, line_search_fn="strong_wolfe"
+        [parameters], max_iter=300, tolerance_grad=1e-5, tolerance_change=1e-9, line_search_fn="strong_wolfe"
     )
 
     def closure() -> Tensor:
         solver.zero_grad()
-        weight, bias = both[:, :-1], both[:, -1]
+        weight, bias = parameters[:, :-1], parameters[:, -1]
         loss = F.cross_entropy(F.linear(x, weight, bias), y) + strength / 2 * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     with torch.enable_grad():
         solver.step(closure)  # type: ignore[no-untyped-call]
-    return both.detach()
+    return parameters.detach()

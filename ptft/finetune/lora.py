@@ -118,15 +118,15 @@ def _chosen(backbone: nn.Module, targets: str | Sequence[str]) -> dict[str, nn.M
     if not isinstance(targets, str):
         ends = {name: [end for end in targets if f".{name}".endswith(f".{end}")] for name in able}
         chosen = {name: module for name, module in able.items() if ends[name]}
-        lost = [end for end in targets if not any(end in found for found in ends.values())]
+        lost = [end for end in targets if not any(end in matched for matched in ends.values())]
     else:
         sets = {"attention": linear, "linear": linear, "all": able}
         pattern = ATTENTION if targets == "attention" else re.compile("" if targets in sets else targets)
         chosen = {name: module for name, module in sets.get(targets, able).items() if pattern.search(name)}
         lost = [] if chosen else [targets]
     if lost:
-        there = shortened(able, last=True)
-        raise ConfigError(f"finetune.lora.targets: nothing in this backbone is {', '.join(lost)}; there is {there}")
+        available = shortened(able, last=True)
+        raise ConfigError(f"finetune.lora.targets: nothing in this backbone is {', '.join(lost)}; there is {available}")
     return chosen
 
 

@@ -55,7 +55,7 @@ class Phases:
         self, objective: Objective, phases: Sequence[Phase] = (Phase(),), adapters: Sequence[nn.Module] = ()
     ) -> None:
         self.objective, self.phases = objective, list(phases)
-        may = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+        trainable = [parameter for parameter in objective.parameters() if parameter.requires_grad]
         parts = [_part(objective.backbone, phase.train, adapters) for phase in self.phases]
         rates = [_rates(objective, phase.layer_decay) for phase in self.phases]
         inside = set(objective.backbone.parameters())
@@ -64,10 +64,10 @@ class Phases:
                 rate[parameter] if parameter not in inside or parameter in learning else 0.0
                 for (learning, _), rate in zip(parts, rates, strict=True)
             )
-            for parameter in may
+            for parameter in trainable
         }
-        self.scales = {parameter: found for parameter, found in scales.items() if any(found)}
-        self.may = may
+        self.scales = {parameter: factors for parameter, factors in scales.items() if any(factors)}
+        self.trainable = trainable
         always = list(objective.frozen)
         self.frozen = [[*always, *modules] for _, modules in parts]
         self.present: int | None = None
@@ -93,7 +93,7 @@ class Phases:
                 group["lr_scale"] = group["lr_scales"][index]
 
     def _apply(self, index: int) -> None:
-        for parameter in self.may:
+        for parameter in self.trainable:
             parameter.requires_grad_(parameter in self.scales and self.scales[parameter][index] > 0)
         self.objective.frozen = self.frozen[index]
         self.objective.train(self.objective.training)

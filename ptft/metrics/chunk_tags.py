@@ -19,15 +19,15 @@ def scheme_of(tags: Collection[str], where: str) -> str:
     """The scheme that some tags are in. Raises DataError where they are of two, `where` says which tags."""
     letters = {tag[0] for tag in tags if is_chunk_tag(tag)} - {"O"}
     inside, last, single = "IM", "EL", "SUW"
-    found = [[letter for letter in group if letter in letters] for group in (inside, last, single)]
-    if any(len(group) > 1 for group in found):
-        mixed = next(group for group in found if len(group) > 1)
+    present = [[letter for letter in group if letter in letters] for group in (inside, last, single)]
+    if any(len(group) > 1 for group in present):
+        mixed = next(group for group in present if len(group) > 1)
         raise DataError(f"{where}: holds tags of several schemes ({'- and '.join(mixed)}-); one is needed")
-    if not found[1] and not found[2] and "M" not in letters:
+    if not present[1] and not present[2] and "M" not in letters:
         return IOB
-    ends = found[1] or ["L" if "U" in letters else "E"]
-    alone = found[2] or ["U" if "L" in letters else "S"]
-    return f"B{(found[0] or ['I'])[0]}{ends[0]}{alone[0]}"
+    ends = present[1] or ["L" if "U" in letters else "E"]
+    alone = present[2] or ["U" if "L" in letters else "S"]
+    return f"B{(present[0] or ['I'])[0]}{ends[0]}{alone[0]}"
 
 
 def is_chunk_tag(tag: str) -> bool:

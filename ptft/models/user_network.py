@@ -31,9 +31,9 @@ class UserNetwork(ImageBackbone):
             with torch.no_grad():
                 out = self.net(torch.zeros(shape))
         except Exception as error:  # whatever a stranger's network may raise
-            said = first_line(error)
+            reason = first_line(error)
             raise ConfigError(
-                f"model._target_: {name} fails on images {shape} ({type(error).__name__}: {said})"
+                f"model._target_: {name} fails on images {shape} ({type(error).__name__}: {reason})"
             ) from error
         finally:
             self.net.train()

@@ -51,8 +51,8 @@ class Muon(Optimizer):
         eps: float = 1e-8,
         fused: bool = True,
     ) -> None:
-        given = list(params)
-        hidden, others = _part(given, filters, hidden=True), _part(given, filters, hidden=False)
+        parameters = list(params)
+        hidden, others = _part(parameters, filters, hidden=True), _part(parameters, filters, hidden=False)
         others = [_at_rate(group, 1.0 if rest_lr is None else rest_lr / lr) for group in others]
         self.normalize = normalize
         self._muon: Optimizer | None = None

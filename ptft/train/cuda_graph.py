@@ -129,8 +129,8 @@ class StepGraph:
                     raise
                 first = error.__context__ or error  # ending a recording that failed is an error too, which says less
                 reason = str(first).strip().split("\n")[0]
-                said = f"train.cuda_graph=true: a step can't be recorded ({reason}); set it to false"
-                raise ConfigError(said) from error
+                message = f"train.cuda_graph=true: a step can't be recorded ({reason}); set it to false"
+                raise ConfigError(message) from error
             self._forget(())
             self.off = True
             self.optimizer.zero_grad(set_to_none=True)

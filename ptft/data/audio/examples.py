@@ -165,6 +165,6 @@ class OnDemandRecordings(OnDemandExamples):
                 items += [] if wave is None else [wave]
                 if i % 256 == 255 or i + 1 == len(self):
                     progress(i + 1, len(self))
-        made = MemoryRecordings.of(items, self.targets.at(kept.nonzero().flatten()), left_out(self, kept))
-        made.unreadable = (~kept).nonzero().flatten().tolist()
-        return made
+        examples = MemoryRecordings.of(items, self.targets.at(kept.nonzero().flatten()), left_out(self, kept))
+        examples.unreadable = (~kept).nonzero().flatten().tolist()
+        return examples

@@ -18,7 +18,7 @@ from ptft.data.files import nfc
 from ptft.data.labels import unlabelled
 from ptft.data.own import separator
 from ptft.data.own.grouping import Grouping
-from ptft.data.own.unusable import Unusable
+from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError, records, text_of
 from ptft.data.splits import own_name
 from ptft.errors import ConfigError, DataError
@@ -71,13 +71,13 @@ class AudioManifest(AudioSource):
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {EXPECTED}")
-        unusable = Unusable(self.on_error)
+        unusable = UnusableRows(self.on_error)
         rows, column = _rows(self.root, unusable, self.grouping)
         rows = [row._replace(split=own_name(row.split, (self.train, self.val, self.test))) for row in rows]
         self.rows: dict[str, list[Utterance]] = {row.split: [] for row in rows}
         rows = self._labelled(rows, column, unusable)
-        for said in [*separator.notes(self.root), *unusable.notes(len(rows), str(self.root))]:
-            self.note(said)
+        for sentence in [*separator.notes(self.root), *unusable.notes(len(rows), str(self.root))]:
+            self.note(sentence)
         self.unusable += unusable.named()
         if not rows:
             raise DataError(f"dataset.root={self.root}: lists no recordings; {EXPECTED}")
@@ -88,15 +88,15 @@ class AudioManifest(AudioSource):
             if self.grouping is not None and not row.group:
                 raise self.grouping.missing(row.where)
             self.rows[row.split].append(row)
-        leading = self.leading(split for split, found in self.rows.items() if found)
-        known = [row.text for row in self.rows[leading]]
+        leading = self.leading(split for split, utterances in self.rows.items() if utterances)
+        texts = [row.text for row in self.rows[leading]]
         self.note_scaling([row.clip.path for row in self.rows[leading][:20]])
-        classes, tokenizer = tuple(sorted(set(known))), None
+        classes, tokenizer = tuple(sorted(set(texts))), None
         if self.units:
-            classes, tokenizer = transcripts.vocabulary(known, self.units, self.like, symbols, vocabulary)
+            classes, tokenizer = transcripts.vocabulary(texts, self.units, self.like, symbols, vocabulary)
         self.describe(classes, tuple(self.rows), self.own_rate([row.clip.path for row in rows]), self.units, tokenizer)
 
-    def _labelled(self, rows: list[Utterance], column: str, unusable: Unusable) -> list[Utterance]:
+    def _labelled(self, rows: list[Utterance], column: str, unusable: UnusableRows) -> list[Utterance]:
         """Those that have a text or a label; of a split that is not trained on where none has, it is said."""
         empty = unlabelled(((row.split, row.text) for row in rows), self.train)
         for split in empty:
@@ -155,7 +155,7 @@ class AudioManifest(AudioSource):
         return end - begin
 
 
-def _rows(root: Path, unusable: Unusable, grouping: Grouping | None) -> tuple[list[Utterance], str]:
+def _rows(root: Path, unusable: UnusableRows, grouping: Grouping | None) -> tuple[list[Utterance], str]:
     """(the rows, "text" or "label")."""
     if root.is_dir():
         return list(_librispeech(root, grouping)), "text"

@@ -90,11 +90,11 @@ def info(path: Path | str) -> tuple[int, int]:
 
 def rates(paths: Sequence[Path]) -> Counter[int]:
     """How many of the recordings have which samples a second; those that can't be read do not count."""
-    found: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     for path in paths:
         with suppress(OSError, RuntimeError):
-            found[int(_soundfile().info(str(path)).samplerate)] += 1
-    return found
+            counts[int(_soundfile().info(str(path)).samplerate)] += 1
+    return counts
 
 
 def read(path: Path | str | Clip, spec: Spec, span: Span | None = None) -> Tensor:
@@ -168,7 +168,7 @@ def _scaled(path: Path | str, values: np.ndarray) -> np.ndarray:
 
 def scale_note(paths: Sequence[Path]) -> str | None:
     """What to say of recordings whose floats are beyond -1..1: the first, and how many."""
-    said = []
+    notes = []
     for path in paths:
         try:
             if _soundfile().info(str(path)).subtype in FLOATS:
@@ -176,10 +176,10 @@ def scale_note(paths: Sequence[Path]) -> str | None:
                     peak = max((float(np.abs(block).max()) for block in _blocks(file, file.frames)), default=0.0)
                 if peak > 1:
                     scaled = "recordings beyond -1..1 are scaled by their peak"
-                    said.append(f"{path} has amplitudes up to {peak:g}; {scaled}")
+                    notes.append(f"{path} has amplitudes up to {peak:g}; {scaled}")
         except (OSError, RuntimeError):
             continue  # reading it says so, or leaves it out
-    return f"{said[0]} ({len(said)} of {len(paths)} that were looked at)" if said else None
+    return f"{notes[0]} ({len(notes)} of {len(paths)} that were looked at)" if notes else None
 
 
 def resampled(values: Tensor, rate: int, wanted: int) -> Tensor:

@@ -22,6 +22,7 @@ from ptft.data.own.contents import contents
 from ptft.data.own.keys import Shared
 from ptft.data.own.listing import Media
 from ptft.data.source import DividedSource
+from ptft.data.splits import SPLITS
 from ptft.data.stratify import numbers
 from ptft.errors import ConfigError, DataError
 
@@ -102,12 +103,12 @@ class FileRecordings(OnDemandRecordings):
 
     @cached_property
     def _identities(self) -> Tensor | None:
-        found = files.identities(self.paths)
-        if found is None:
+        contents = files.identities(self.paths)
+        if contents is None:
             return None
         return numbers(
             hashlib.blake2b(content + repr(span).encode(), digest_size=8).digest()
-            for content, span in zip(found, self.spans, strict=True)
+            for content, span in zip(contents, self.spans, strict=True)
         )
 
     def contents(self, rows: Tensor) -> Tensor:
@@ -202,7 +203,7 @@ class AudioSource(DividedSource):
 
     def _fingerprint(self, digest_of: Callable[[MemoryRecordings | OnDemandRecordings], bytes]) -> str:
         digest = hashlib.sha256(json.dumps([self.spec.classes, self.spec.shape, self.splits]).encode())
-        for name in ("train", "val", "test"):
+        for name in SPLITS:
             if (examples := self.split(name)) is not None:
                 assert isinstance(examples, MemoryRecordings | OnDemandRecordings)
                 digest.update(name.encode() + examples.targets.digest() + digest_of(examples))
@@ -221,9 +222,9 @@ class AudioSource(DividedSource):
         if self.like is not None:
             rate, whose = int(self.like.shape["rate"]), "as in the checkpoint"
         if len(self._rates) > 1:
-            found = ", ".join(f"{each:,} Hz: {count:,}" for each, count in sorted(self._rates.items()))
-            said = f"recordings have different rates ({found}); all are resampled to {rate:,} Hz, {whose}"
-            self.note(f"{said}; dataset.rate=… changes it")
+            rates = ", ".join(f"{each:,} Hz: {count:,}" for each, count in sorted(self._rates.items()))
+            message = f"recordings have different rates ({rates}); all are resampled to {rate:,} Hz, {whose}"
+            self.note(f"{message}; dataset.rate=… changes it")
         elif rate != own:
             self.note(f"recordings are resampled to {rate:,} Hz, {whose}; dataset.rate=… changes it")
         return rate

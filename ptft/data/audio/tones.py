@@ -19,6 +19,7 @@ from ptft.data.audio.examples import PAD, OnDemandRecordings, Targets
 from ptft.data.audio.reader import LOUDEST
 from ptft.data.audio.source import AudioSource, RecordingKeys
 from ptft.data.splitmix import key, mix, noise, uniform, within
+from ptft.data.splits import SPLITS
 from ptft.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ FORMANTS = {
 
 VERSION = 1
 """Of the synthesis: another number where recordings sound otherwise."""
-SPLITS = ("train", "val", "test")
 RATE = 8000
 WIDTHS = (90.0, 120.0)
 """Hz, of the resonances."""
@@ -65,8 +65,8 @@ class ToneRecordings(OnDemandRecordings):
         self.lengths = (self.sizes + self.pauses).sum(1)
 
     def wave(self, index: int) -> Tensor:
-        mine = self.keys[index : index + 1]
-        pitch, voice, loud, dirt = (float(v) for v in uniform(mix(mine), 4))
+        own_key = self.keys[index : index + 1]
+        pitch, voice, loud, dirt = (float(v) for v in uniform(mix(own_key), 4))
         total = int(self.lengths[index])
         sound, at = torch.zeros(total), 0
         for vowel, size, pause in zip(
@@ -76,7 +76,7 @@ class ToneRecordings(OnDemandRecordings):
                 at += pause
                 sound[at : at + size] = self._vowel(vowel, size, within(pitch, PITCH), 1 + VOICE * (2 * voice - 1))
                 at += size
-        sound = sound * within(loud, LOUD) + NOISE * dirt * noise(mix(mine + 1), total)[0]
+        sound = sound * within(loud, LOUD) + NOISE * dirt * noise(mix(own_key + 1), total)[0]
         return (sound * LOUDEST).round().clamp(-LOUDEST, LOUDEST).to(torch.int16)
 
     def _vowel(self, vowel: int, size: int, pitch: float, voice: float) -> Tensor:
@@ -98,8 +98,8 @@ class ToneRecordings(OnDemandRecordings):
 
     def digest(self) -> bytes:
         """Of all that decides the recordings."""
-        made = repr((VERSION, FORMANTS, self.rate)).encode()
-        return hashlib.sha256(made + self.keys.numpy().tobytes() + self.vowels.numpy().tobytes()).digest()
+        settings = repr((VERSION, FORMANTS, self.rate)).encode()
+        return hashlib.sha256(settings + self.keys.numpy().tobytes() + self.vowels.numpy().tobytes()).digest()
 
     def earlier_digest(self) -> bytes:
         first = b"".join(self.wave(i).numpy().tobytes() for i in range(min(8, len(self))))

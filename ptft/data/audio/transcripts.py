@@ -40,12 +40,12 @@ def vocabulary(
     Raises ConfigError for given tokens that can't be, and for a size below the number of characters.
     """
     if given is not None:
-        return _given(given, units, {symbol for text in texts for symbol in symbols_of(text, units)}), None
+        return _typed_symbols(given, units, {symbol for text in texts for symbol in symbols_of(text, units)}), None
     texts = list(texts)
-    found = sorted({symbol for text in texts for symbol in symbols_of(text, units)})
-    if like is not None and like.shape.get("units") == units and set(found) <= set(like.classes):
+    own_symbols = sorted({symbol for text in texts for symbol in symbols_of(text, units)})
+    if like is not None and like.shape.get("units") == units and set(own_symbols) <= set(like.classes):
         return like.classes, like.shape.get("tokenizer")
-    return (tuple(found), None) if units != "bpe" else _train_bpe(texts, size)
+    return (tuple(own_symbols), None) if units != "bpe" else _train_bpe(texts, size)
 
 
 def encode(texts: Sequence[str], names: Sequence[str], spec: Spec) -> Targets:
@@ -76,13 +76,13 @@ def _spaced(text: str) -> str:
     return " ".join(nfc(text).split())
 
 
-def _given(tokens: Sequence[str], units: str, found: Iterable[str]) -> tuple[str, ...]:
-    """As the texts have them: `found` are theirs."""
+def _typed_symbols(tokens: Sequence[str], units: str, own: Iterable[str]) -> tuple[str, ...]:
+    """As the texts have them: `own` are theirs."""
     if units == "bpe":
         raise ConfigError(f"dataset.symbols={list(tokens)}: dataset.units=bpe finds its own; leave it null")
     if len(set(tokens)) < len(tokens) or not tokens:
         raise ConfigError(f"dataset.symbols={list(tokens)}: at least one token, and none twice")
-    return as_written("dataset.symbols", tokens, sorted(found))
+    return as_written("dataset.symbols", tokens, sorted(own))
 
 
 def _train_bpe(texts: Sequence[str], size: int) -> tuple[tuple[str, ...], dict[str, Any]]:

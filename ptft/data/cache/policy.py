@@ -149,9 +149,9 @@ def _kept(
     """The `rows` (long [n]) of `base` of which `kept` (bool [n]) is true, with the labels of `examples`."""
     notes = (*notes, *left_out(examples, kept))
     labels = None if examples.labels is None else examples.labels[kept]
-    made = MemoryExamples(base, None, notes).at(rows[kept], labels)
-    made.unreadable = (~kept).nonzero().flatten().tolist()
-    return made
+    readable = MemoryExamples(base, None, notes).at(rows[kept], labels)
+    readable.unreadable = (~kept).nonzero().flatten().tolist()
+    return readable
 
 
 def cores() -> int:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from ptft.data.examples import MemoryExamples
 from ptft.data.image.source import ImageSource, Keys
+from ptft.data.splits import SPLITS
 from ptft.data.stratify import stratified_order
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 DIGITS = Path("datasets", "data", "digits.csv.gz")
-SPLITS = ("train", "val", "test")
 _ENDS = (1079, 1438)
 """Where val and test begin: 60, 20 and 20 percent."""
 _DIVISION = 1797

@@ -95,8 +95,8 @@ class FileExamples(OnDemandExamples):
 
     @cached_property
     def _identities(self) -> Tensor | None:
-        found = files.identities(self.paths)
-        return None if found is None else numbers(found)
+        contents = files.identities(self.paths)
+        return None if contents is None else numbers(contents)
 
     def contents(self, rows: Tensor) -> Tensor:
         return contents((self.paths[i], None) for i in rows.tolist())
@@ -195,10 +195,10 @@ class ImageFolder(ImageSource):
     def _comparable(self, split: str) -> Listing:
         """The files of a split, after a look at whether its classes are those of the training split."""
         listing = self.listings[split]
-        present, known = set(listing.classes), set(self.own_classes)
+        present, own = set(listing.classes), set(self.own_classes)
         if self.classes is not None:
-            return listing.at([i for i, name in enumerate(listing.names) if name in known])
-        if strange := sorted(present - known):
+            return listing.at([i for i, name in enumerate(listing.names) if name in own])
+        if strange := sorted(present - own):
             raise DataError(
                 f"dataset.root={self.root}: {split} has other classes than {self.train}: no example of "
                 f"{shortened(strange, 10)} is in {self.train}; dataset.classes keeps some"
@@ -220,8 +220,8 @@ class ImageFolder(ImageSource):
             return next((path, size) for size, path in sizes.items())
         least, most = (image_reader.show(choice(sizes, key=lambda size: size[0] * size[1])) for choice in (min, max))
         size, why = self._common_size([min(size) for size in sizes])
-        said = f"images of {least} to {most} are brought to {image_reader.show(size)}, {why}"
-        self.note(f"{said}; dataset.size=… changes it")
+        message = f"images of {least} to {most} are brought to {image_reader.show(size)}, {why}"
+        self.note(f"{message}; dataset.size=… changes it")
         return None, size
 
     def _common_size(self, sides: list[int]) -> tuple[tuple[int, int], str]:

@@ -23,6 +23,7 @@ from ptft.data.image import reader as image_reader
 from ptft.data.image.source import ImageSource, Keys
 from ptft.data.ragged import starts_of
 from ptft.data.splitmix import key, mix, noise, uniform, within
+from ptft.data.splits import SPLITS
 from ptft.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ DIGITS = tuple("0123456789")
 LETTERS = (*(c + c.lower() if c in "CIJKLMOPSUVWXYZ" else c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), *"abdefghnqrt")
 """26 capitals and those 11 small letters whose shape differs: the merged classes of EMNIST (Cohen et al., 2017)."""
 
-SPLITS = ("train", "val", "test")
 VERSION = 1
 """Of the distortions: another number where images look otherwise."""
 
@@ -86,8 +86,8 @@ class GlyphExamples(OnDemandExamples):
 
     def digest(self) -> bytes:
         """Of all that decides the images: the key, the characters, in how many fonts each is, and the distortions."""
-        made = repr((VERSION, self.seed, self.forms, self.counts.tolist(), self.size, self.channels, len(self)))
-        return hashlib.sha256(made.encode()).digest()
+        settings = repr((VERSION, self.seed, self.forms, self.counts.tolist(), self.size, self.channels, len(self)))
+        return hashlib.sha256(settings.encode()).digest()
 
     def earlier_digest(self) -> bytes:
         """Of the first images."""

@@ -146,10 +146,10 @@ def describe(spec: Spec) -> str:
 
 def preparation(spec: Spec) -> str:
     """How an image becomes an input beyond its size: what is cut, how it is resized, mean and std."""
-    said = [f"crop {spec.shape['crop_pct']:.3g}"] if "crop_pct" in spec.shape else []
-    said += [str(spec.shape["interpolation"])] if "interpolation" in spec.shape else []
-    said += [f"{name} {_few(values)}" for name, values in (("mean", spec.mean), ("std", spec.std)) if values]
-    return ", ".join(said)
+    parts = [f"crop {spec.shape['crop_pct']:.3g}"] if "crop_pct" in spec.shape else []
+    parts += [str(spec.shape["interpolation"])] if "interpolation" in spec.shape else []
+    parts += [f"{name} {_few(values)}" for name, values in (("mean", spec.mean), ("std", spec.std)) if values]
+    return ", ".join(parts)
 
 
 def _few(values: Sequence[float]) -> str:
@@ -199,7 +199,7 @@ def _range(mode: str, values: np.ndarray) -> tuple[float, float]:
 
 def range_note(paths: Sequence[Path]) -> str | None:
     """What to say of files whose values have another range than their kind usually has: the first, and how many."""
-    said = []
+    notes = []
     for path in paths:
         try:
             with Image.open(path) as image:
@@ -211,8 +211,8 @@ def range_note(paths: Sequence[Path]) -> str | None:
             continue  # reading it says so, or leaves it out
         if (black, white) not in ((0, 1), (0, 65535)):
             scaled = f"such images are scaled, {black:g} black, {white:g} white"
-            said.append(f"{path} holds values up to {values.max():g}; {scaled}")
-    return f"{said[0]} ({len(said)} of {len(paths)} that were looked at)" if said else None
+            notes.append(f"{path} holds values up to {values.max():g}; {scaled}")
+    return f"{notes[0]} ({len(notes)} of {len(paths)} that were looked at)" if notes else None
 
 
 def _fit(image: Image.Image, spec: Spec) -> Image.Image:
@@ -296,5 +296,5 @@ def _unreadable(path: Path | str, error: BaseException) -> str:
 
 
 def _differs(path: Path | str, size: tuple[int, int], expected: tuple[int, int], first: Path | str | None) -> str:
-    of = f"{first} is {show(expected)}" if first else f"{show(expected)} is expected"
-    return f"{path} is {show(size)} (height{TIMES}width) and {of}; dataset.size={min(expected)} resizes them all"
+    reference = f"{first} is {show(expected)}" if first else f"{show(expected)} is expected"
+    return f"{path} is {show(size)} (height{TIMES}width) and {reference}; dataset.size={min(expected)} resizes them all"

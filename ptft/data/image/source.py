@@ -15,7 +15,7 @@ from ptft.data.examples import MemoryExamples, OnDemandExamples, Resized, SplitE
 from ptft.data.image import reader as image_reader
 from ptft.data.own.keys import Shared
 from ptft.data.source import DividedSource
-from ptft.data.splits import Part
+from ptft.data.splits import SPLITS, Part
 from ptft.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class ImageSource(DividedSource):
 
     def _fingerprint(self, digest_of: Callable[[MemoryExamples | Resized | OnDemandExamples], bytes]) -> str:
         digest = hashlib.sha256(json.dumps([self.spec.classes, self.spec.shape, self.splits]).encode())
-        for name in ("train", "val", "test"):
+        for name in SPLITS:
             examples = self.split(name)
             if examples is None:
                 continue
@@ -131,9 +131,9 @@ class ImageSource(DividedSource):
         resized = torch.empty(len(examples), *wanted, dtype=torch.uint8)
         for start, images in examples.parts():
             resized[start : start + len(images)] = image_reader.resize(images, self.spec)
-        made = MemoryExamples(resized, examples.labels, examples.notes, made_of=examples.digest())
-        made.unreadable = examples.unreadable
-        return made
+        in_memory = MemoryExamples(resized, examples.labels, examples.notes, made_of=examples.digest())
+        in_memory.unreadable = examples.unreadable
+        return in_memory
 
     def _choose_size(self, own: tuple[int, int] | None) -> tuple[int, int]:
         if self.size is not None:

@@ -27,7 +27,7 @@ TIMEOUT = 10.0
 """Seconds without an answer after which a download has failed."""
 
 
-class Known(NamedTuple):
+class DatasetInfo(NamedTuple):
     """What is known of a dataset: torchvision's class, the folder below root, pixels, channels, statistics, names."""
 
     torchvision: str
@@ -41,19 +41,21 @@ class Known(NamedTuple):
 
 _CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_MNIST = Known("MNIST", "MNIST/raw", 28, 1, (0.1307,), (0.3081,), tuple("0123456789"))
-KNOWN = {
+_MNIST = DatasetInfo("MNIST", "MNIST/raw", 28, 1, (0.1307,), (0.3081,), tuple("0123456789"))
+DATASETS = {
     "mnist": _MNIST,
-    "fashion_mnist": Known("FashionMNIST", "FashionMNIST/raw", 28, 1, (0.2860,), (0.3530,), _CLOTHES),
-    "cifar10": Known("CIFAR10", cifar.TEN.folder, 32, 3, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), _THINGS),
-    "cifar100": Known(
+    "fashion_mnist": DatasetInfo("FashionMNIST", "FashionMNIST/raw", 28, 1, (0.2860,), (0.3530,), _CLOTHES),
+    "cifar10": DatasetInfo(
+        "CIFAR10", cifar.TEN.folder, 32, 3, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), _THINGS
+    ),
+    "cifar100": DatasetInfo(
         "CIFAR100", cifar.HUNDRED.folder, 32, 3, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), cifar.FINE
     ),
 }
 
 
 class Torchvision(ImageSource):
-    """One of KNOWN, by `name`. Its own splits are train and test; val is a stratified tenth of train by default.
+    """One of DATASETS, by `name`. Its own splits are train and test; val is a stratified tenth of train by default.
 
     root: the folder that torchvision calls root too; `download` fetches what is missing there, one process at a time.
     Raises ConfigError for another name, DataError where files are missing and can't be fetched, or are broken.
@@ -62,18 +64,18 @@ class Torchvision(ImageSource):
     skips: ClassVar[bool] = False
 
     def __init__(self, *, name: str, **keys: Unpack[Keys]) -> None:
-        if name not in KNOWN:
-            raise ConfigError(unknown("dataset.name", name, KNOWN))
+        if name not in DATASETS:
+            raise ConfigError(unknown("dataset.name", name, DATASETS))
         keys.setdefault("val", 0.1)
         super().__init__(**keys)
         self.root = self.root or Path("data")
-        self.name, self.known = name, KNOWN[name]
-        known = self.known
-        self.describe(known.classes, ("train", "test"), (known.size, known.size), known.channels, known.mean, known.std)
+        self.name, self.info = name, DATASETS[name]
+        info = self.info
+        self.describe(info.classes, ("train", "test"), (info.size, info.size), info.channels, info.mean, info.std)
 
     def load(self, split: str) -> MemoryExamples:
         assert self.root is not None
-        folder = self.root / self.known.folder
+        folder = self.root / self.info.folder
         if _missing(self.name, folder, split):
             self._fetch(folder, split)
         images, labels = _read(self.name, folder, split)
@@ -93,7 +95,7 @@ class Torchvision(ImageSource):
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / ".ptft-download.lock"):
                 if _missing(self.name, folder, split):
-                    _download(self.known.torchvision, root)
+                    _download(self.info.torchvision, root)
         except (OSError, RuntimeError) as error:
             reason = str(error).strip().split("\n")[0]
             raise self._absent(folder, split, f"and the download (dataset.download=true) failed: {reason}") from error
@@ -140,10 +142,10 @@ def _impatient() -> Iterator[None]:
 def sample(root: Path, count: int = 40) -> None:
     """Write tiny sets of all four below `root`: `count` random images in each split, every class of ten among them."""
     generator = torch.Generator().manual_seed(0)
-    for name, known in KNOWN.items():
-        shape = (count, known.channels, known.size, known.size)
+    for name, info in DATASETS.items():
+        shape = (count, info.channels, info.size, info.size)
         for split in ("train", "test"):
             images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
-            labels = torch.arange(count) % len(known.classes)
+            labels = torch.arange(count) % len(info.classes)
             write = cifar.write if name in cifar.LAYOUTS else idx.write
-            write(name, root / known.folder, split, images, labels)
+            write(name, root / info.folder, split, images, labels)

@@ -9,20 +9,20 @@ from ptft.data import files
 from ptft.data.files import nfc
 from ptft.data.own import foreign
 from ptft.data.own.filename_pattern import Pattern, Rule
-from ptft.data.own.listing import Listing, Media, Told, divided, refused
-from ptft.data.own.unusable import Unusable
+from ptft.data.own.listing import FileSource, Listing, Media, divided, refused
+from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError
 from ptft.data.splits import SPLIT_NAMES, folders_by_name
 from ptft.errors import ConfigError
 
 
 def list_by_name(
-    told: Told, root: Path, media: Media, pattern: Pattern | None, rules: Mapping[str, str | None], seed: int
+    source: FileSource, root: Path, media: Media, pattern: Pattern | None, rules: Mapping[str, str | None], seed: int
 ) -> dict[str, Listing] | None:
     """Split -> the files anywhere below `root`, with the classes that `pattern` finds in their names.
 
     The rules say which are "test" and "val"; without any the folders of `root` do where they are called train, val or
-    test, else the files are divided. Files of other names are left out, as `told.on_error` says. None without a
+    test, else the files are divided. Files of other names are left out, as `source.on_error` says. None without a
     pattern that names the label. Raises DataError and ConfigError.
     """
     if pattern is None or not pattern.has_label:
@@ -35,37 +35,37 @@ def list_by_name(
     if not paths:
         none = f"holds no {media.noun}{foreign.instead(others, media.noun)}"
         raise refused(root, none if root.exists() else "does not exist", media)
-    foreign.tell(told, others, media.noun, root)
-    read = _read(told, pattern, paths, str(root))
+    foreign.tell(source, others, media.noun, root)
+    read = _read(source, pattern, paths, str(root))
     if any(rules.values()):
-        return {split: _grouped(told, found, root) for split, found in _by_rules(pattern, read, rules).items()}
+        return {split: _grouped(source, listing, root) for split, listing in _by_rules(pattern, read, rules).items()}
     above = {path.relative_to(root).parts[0] if root.is_dir() else "" for path in paths}
     if all(name.lower() in SPLIT_NAMES for name in above):
-        named = folders_by_name((root / name for name in sorted(above)), (told.train, told.val, told.test))
+        named = folders_by_name((root / name for name in sorted(above)), (source.train, source.val, source.test))
         splits = {folder.name: split for split, folder in named.items()}
-        if told.train in named:
+        if source.train in named:
             listings = _listed(read, list(named), lambda path, fields: splits[path.relative_to(root).parts[0]])
-            return {split: _grouped(told, found, named[split]) for split, found in listings.items()}
+            return {split: _grouped(source, listing, named[split]) for split, listing in listings.items()}
     every = _listed(read, ["train"], lambda path, fields: "train")["train"]
-    return divided(told, root, _grouped(told, every, root), seed)
+    return divided(source, root, _grouped(source, every, root), seed)
 
 
-def _grouped(told: Told, listing: Listing, base: Path) -> Listing:
-    return listing.grouped(told.grouping, lambda path, name: base)
+def _grouped(source: FileSource, listing: Listing, base: Path) -> Listing:
+    return listing.grouped(source.grouping, lambda path, name: base)
 
 
-def _read(told: Told, pattern: Pattern, paths: list[Path], root: str) -> list[tuple[Path, dict[str, str]]]:
+def _read(source: FileSource, pattern: Pattern, paths: list[Path], root: str) -> list[tuple[Path, dict[str, str]]]:
     """The files whose names have the pattern's form, with its fields."""
-    unusable, found = Unusable(told.on_error, "file"), []
+    unusable, matches = UnusableRows(source.on_error, "file"), []
     for path in paths:
         try:
-            found.append((path, pattern.read(path)))
+            matches.append((path, pattern.read(path)))
         except RowError as error:
             unusable(error)
-    for said in unusable.notes(len(found), root):
-        told.note(said)
-    told.unusable += unusable.named()
-    return found
+    for sentence in unusable.notes(len(matches), root):
+        source.note(sentence)
+    source.unusable += unusable.named()
+    return matches
 
 
 def _by_rules(

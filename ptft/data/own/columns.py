@@ -24,7 +24,7 @@ CLASSES = 100
 """A column of more different values is no obvious label."""
 
 
-class Found(NamedTuple):
+class FoundColumns(NamedTuple):
     """The columns of texts and label, whether the first line is a header (None: where columns have names), and what is
     to be said of it ("" where nothing was found that was not typed).
     """
@@ -32,16 +32,16 @@ class Found(NamedTuple):
     text: Column | Sequence[Column]
     label: Column | None
     header: bool | None
-    said: str
+    note: str
 
 
-def found(
+def find(
     file: Path,
     text: Column | Sequence[Column],
     label: Column | None,
     header: bool | None,
     others: Sequence[Column] = (),
-) -> Found:
+) -> FoundColumns:
     """The columns with those that are AUTO found: called text and label, else by what is in them; `others` are neither.
 
     Raises DataError naming what to type where several may be meant.
@@ -49,7 +49,7 @@ def found(
     typed = [name for name in (*([text] if isinstance(text, str | int) else text), label) if name not in (AUTO, None)]
     columns = _columns(file, [*others, *(name for name in typed if name is not None)], header)
     if not columns or any(name not in columns for name in typed):  # of which reading the file tells
-        return Found("text" if text == AUTO else text, "label" if label == AUTO else label, header, "")
+        return FoundColumns("text" if text == AUTO else text, "label" if label == AUTO else label, header, "")
     columns = {name: values for name, values in columns.items() if name not in others}
     chosen = _chosen(columns, "text", _texts(columns), label) if text == AUTO else text
     kind = _chosen(columns, "label", _labels(columns), chosen) if label == AUTO else label
@@ -58,12 +58,16 @@ def found(
     if label == AUTO and kind is None and isinstance(chosen, str | int):
         kind = _other(columns, chosen)
     if chosen is None or (kind is None and label is not None):
-        raise DataError(_asked(file, columns, text if chosen is None else chosen, label if kind is None else kind))
+        raise DataError(
+            _what_to_type(file, columns, text if chosen is None else chosen, label if kind is None else kind)
+        )
     if (text != AUTO or chosen == "text") and (label != AUTO or kind == "label"):
-        return Found(chosen, kind, header, "")
+        return FoundColumns(chosen, kind, header, "")
     keys = f"{_key('text', chosen)} {_key('label', kind)}"
     example = "" if isinstance(next(iter(columns)), str) or header else "; the first line is an example"
-    return Found(chosen, kind, header, f"the columns of {file.name} are found by what is in them: {keys}{example}")
+    return FoundColumns(
+        chosen, kind, header, f"the columns of {file.name} are found by what is in them: {keys}{example}"
+    )
 
 
 def _chosen(
@@ -103,21 +107,21 @@ def _values(rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
 
 
 def _of_objects(file: Path) -> dict[Column, list[str]]:
-    found: dict[Column, list[str]] = {}
+    columns: dict[Column, list[str]] = {}
     for line, fields in islice(objects_of(file), ROWS):
         if isinstance(fields, RowError):
             continue
         for name, value in fields.items():
             if not isinstance(value, list | dict) and (text := text_of(fields, name, f"{file}:{line}")):
-                found.setdefault(nfc(name), []).append(text)
-    return found
+                columns.setdefault(nfc(name), []).append(text)
+    return columns
 
 
 def _is_row(first: Sequence[str], values: Sequence[Sequence[str]]) -> bool:
     """Whether a first line is one like the others: what stands in it is a number, or one of few that come again."""
-    alike = any(_is_label(found) and cell in found for cell, found in zip(first, values, strict=True))
+    alike = any(_is_label(column) and cell in column for cell, column in zip(first, values, strict=True))
     return alike or any(
-        number(cell) is not None and None not in map(number, found) for cell, found in zip(first, values, strict=True)
+        number(cell) is not None and None not in map(number, column) for cell, column in zip(first, values, strict=True)
     )
 
 
@@ -146,16 +150,18 @@ def _only(names: Sequence[Column]) -> Column | None:
     return names[0] if len(names) == 1 else None
 
 
-def _asked(
+def _what_to_type(
     file: Path, columns: Mapping[Column, Sequence[str]], text: Column | Sequence[Column], label: Column | None
 ) -> str:
     """What to type where columns can't be told apart, with those that may be meant."""
     texts = [name for name in _texts(columns) if name != label]
     labels = [name for name in _labels(columns) if name != text]
     missing = [key for key, name in (("text", text), ("label", label)) if name == AUTO]
-    may = {"text": texts, "label": labels}
-    said = "; ".join(
-        f"{' and '.join(map(repr, may[key]))} may each be the {key}" if may[key] else f"no column is clearly the {key}"
+    candidates = {"text": texts, "label": labels}
+    unclear = "; ".join(
+        f"{' and '.join(map(repr, candidates[key]))} may each be the {key}"
+        if candidates[key]
+        else f"no column is clearly the {key}"
         for key in missing
     )
     names = list(columns)
@@ -165,7 +171,7 @@ def _asked(
     left = [name for name in names if name != first]
     second = label if label != AUTO else next(iter([name for name in labels if name != first] or left), None)
     listed = ", ".join(map(str, names[:8]))
-    return f"{file}: {said} ({listed}); type them, e.g. {_key('text', first)} {_key('label', second)}"
+    return f"{file}: {unclear} ({listed}); type them, e.g. {_key('text', first)} {_key('label', second)}"
 
 
 def _key(key: str, name: Column | Sequence[Column] | None) -> str:

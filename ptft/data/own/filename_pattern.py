@@ -73,11 +73,11 @@ class Rule:
     def __init__(self, key: str, text: str, fields: list[str]) -> None:
         self.field, _, values = text.partition(":")
         if self.field not in fields or not values:
-            known = ", ".join(fields)
-            raise ConfigError(f"{key}={text}: FIELD:VALUE, e.g. index:0-4 or speaker:anna+tom; the fields are {known}")
+            listed = ", ".join(fields)
+            raise ConfigError(f"{key}={text}: FIELD:VALUE, e.g. index:0-4 or speaker:anna+tom; the fields are {listed}")
         self.values = set(values.split("+"))
         ranges = [re.fullmatch(r"(\d+)-(\d+)", value) for value in self.values]
-        self.ranges = [(int(found[1]), int(found[2])) for found in ranges if found]
+        self.ranges = [(int(match[1]), int(match[2])) for match in ranges if match]
 
     def holds(self, fields: dict[str, str]) -> bool:
         value = fields[self.field]

@@ -6,9 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ptft.data import files
+from ptft.data.own.listing import FileSource
 from ptft.data.readers import Items
 
 
@@ -35,14 +36,6 @@ KINDS = {
 """By what they are called in messages."""
 
 
-class Told(Protocol):
-    """Who is told, and which files are named in `split.csv` as left out."""
-
-    unusable: list[tuple[str, str]]
-
-    def note(self, sentence: str) -> None: ...
-
-
 def is_data(name: str, noun: str) -> bool:
     """Whether a file of this name holds data of a kind that can't be read."""
     return files.counts(name, KINDS[noun].suffixes)
@@ -59,12 +52,12 @@ def notes(paths: Iterable[Path], noun: str) -> list[str]:
     if not every:
         return []
     data = [path for path in every if is_data(path.name, noun)]
-    said = [f"{len(every):,} files are no {noun} by their suffix ({by_suffix(every)}) and are left out"]
-    said[0] += f", the first: {every[0]}"
+    sentences = [f"{len(every):,} files are no {noun} by their suffix ({by_suffix(every)}) and are left out"]
+    sentences[0] += f", the first: {every[0]}"
     if data:
-        said.append(f"{len(data):,} {noun} of a kind that can't be read ({by_suffix(data)}) are left out")
-        said[1] += f", the first: {data[0]}; {kind.remedy}"
-    return said
+        sentences.append(f"{len(data):,} {noun} of a kind that can't be read ({by_suffix(data)}) are left out")
+        sentences[1] += f", the first: {data[0]}; {kind.remedy}"
+    return sentences
 
 
 def by_suffix(paths: Iterable[Path]) -> str:
@@ -74,12 +67,12 @@ def by_suffix(paths: Iterable[Path]) -> str:
     return listed + (f", … {len(counts) - 6} more" if len(counts) > 6 else "")
 
 
-def tell(told: Told, paths: Sequence[Path], noun: str, root: Path) -> None:
+def tell(source: FileSource, paths: Sequence[Path], noun: str, root: Path) -> None:
     """Note them, and list those that are data as left out."""
     for sentence in notes(paths, noun):
-        told.note(sentence)
+        source.note(sentence)
     data = sorted(path for path in paths if is_data(path.name, noun))
-    told.unusable += [(files.relative(path, root), f"is a {path.suffix.lower()} file") for path in data]
+    source.unusable += [(files.relative(path, root), f"is a {path.suffix.lower()} file") for path in data]
 
 
 def instead(paths: Iterable[Path], noun: str) -> str:
@@ -91,6 +84,6 @@ def instead(paths: Iterable[Path], noun: str) -> str:
 def items(path: Path | str, suffixes: frozenset[str], noun: str) -> Items:
     """As `files.find`, with notes of what is left out."""
     others: list[Path] = []
-    found = Items(files.find(path, suffixes, others))
-    found.notes = tuple(notes(others, noun))
-    return found
+    readable = Items(files.find(path, suffixes, others))
+    readable.notes = tuple(notes(others, noun))
+    return readable

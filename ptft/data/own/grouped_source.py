@@ -54,9 +54,9 @@ class GroupedSource(Source):
 
     def say_groups(self, name: str, groups: Sequence[str]) -> None:
         """Say how many groups there are in each split so far; `groups` are those of another split's examples."""
-        before = self._groups.said()
+        before = self._groups.notes()
         self._groups.add(name, groups)
-        self.notes = (*(note for note in self.notes if note not in before), *self._groups.said())
+        self.notes = (*(note for note in self.notes if note not in before), *self._groups.notes())
 
     def note(self, sentence: str) -> None:
         if sentence not in self.notes:

@@ -28,8 +28,8 @@ class Grouping:
 
     def __init__(self, key: Column, pattern: Pattern | None = None) -> None:
         self.key, self.pattern = key, pattern
-        found = re.fullmatch(r"folder(?::([1-9]\d*))?", str(key))
-        self.levels = None if found is None else int(found[1] or 0)
+        match = re.fullmatch(r"folder(?::([1-9]\d*))?", str(key))
+        self.levels = None if match is None else int(match[1] or 0)
 
     @property
     def shown(self) -> str:
@@ -89,7 +89,7 @@ class SharedGroups:
     def add(self, split: str, groups: Sequence[str]) -> None:
         self.splits[split] = set(groups)
 
-    def said(self) -> list[str]:
+    def notes(self) -> list[str]:
         return [sentence for sentence in (self._counted(), self._leak()) if sentence] if self.splits else []
 
     def _counted(self) -> str:
@@ -105,7 +105,9 @@ class SharedGroups:
         held = {name: groups & train for name, groups in self.splits.items() if name != "train" and groups & train}
         if not held:
             return None
-        counts = " and ".join(f"{len(both):,} of {len(self.splits[name]):,} in {name}" for name, both in held.items())
+        counts = " and ".join(
+            f"{len(shared):,} of {len(self.splits[name]):,} in {name}" for name, shared in held.items()
+        )
         first = min(next(iter(held.values())))
         return (
             f"groups ({self.grouping.shown}) that are trained on are measured too: {counts}, e.g. {first}; "

@@ -26,7 +26,7 @@ class Media(NamedTuple):
         )
 
 
-class Told(Protocol):
+class FileSource(Protocol):
     """A source: what it asks for, and who is told what happens to the files.
 
     train: the split to train on. on_error: what becomes of rows that can't be used. whole: whether all that is not
@@ -68,13 +68,13 @@ class Listing(NamedTuple):
 
     def firsts(self, most: int = 20) -> list[Path]:
         """The first file of each of the first classes."""
-        found: dict[str, Path] = {}
+        firsts: dict[str, Path] = {}
         for path, name in zip(self.paths, self.names, strict=True):
-            if name not in found:
-                found[name] = path
-                if len(found) == most:
+            if name not in firsts:
+                firsts[name] = path
+                if len(firsts) == most:
                     break
-        return list(found.values())
+        return list(firsts.values())
 
     def at(self, rows: Sequence[int]) -> Listing:
         groups = [self.groups[i] for i in rows] if self.groups else ()
@@ -89,21 +89,21 @@ class Listing(NamedTuple):
         return self._replace(groups=[grouping.of_file(path, base_of(path, name)) for path, name in pairs])
 
 
-def divided(told: Told, root: Path, listing: Listing, seed: int) -> dict[str, Listing]:
+def divided(source: FileSource, root: Path, listing: Listing, seed: int) -> dict[str, Listing]:
     """Files that nobody divided: 80, 10 and 10 percent of each class, which is told, or all as "test"."""
-    if told.whole:
+    if source.whole:
         return {"test": listing}
-    told.drawn = True
-    told.note(f"{root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={seed})")
+    source.drawn = True
+    source.note(f"{root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={seed})")
     base = root if root.is_dir() else root.parent
     keys: Sequence[str] | None = None
-    if told.grouping is not None:
+    if source.grouping is not None:
         keys = listing.groups
-    elif told.divide_by == "name":
+    elif source.divide_by == "name":
         keys = [files.relative(path, base) for path in listing.paths]
     rows = splits.divide(range(len(listing.paths)), seed, listing.names, keys)
-    if told.grouping is not None:
-        told.grouping.check_parts(listing.groups, rows)
+    if source.grouping is not None:
+        source.grouping.check_parts(listing.groups, rows)
     return {split: listing.at(part) for split, part in rows.items()}
 
 

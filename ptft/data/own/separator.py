@@ -14,7 +14,7 @@ SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 SEPARATED = "columns are separated by {}, though not in all lines; save it with commas, or with tabs as .tsv"
 ROWS = 20
 """So many rows are looked at."""
-TOLD = re.compile(r'"?sep=([,;\t|])"?\n', re.IGNORECASE)
+SEP_LINE = re.compile(r'"?sep=([,;\t|])"?\n', re.IGNORECASE)
 BEGINNING = 2**14
 """Characters that they are looked for in."""
 MOST = 3 / 4
@@ -38,29 +38,31 @@ def notes(file: Path) -> tuple[str, ...]:
     first, *others = _readings(_beginning(file))
     if first != ",":
         return (f"columns are separated by {SEPARATORS[first]}",)
-    said = (f"{file.name} may have {SEPARATORS[mark]} between its columns; it is read with commas" for mark in others)
-    return tuple(said)
+    sentences = (
+        f"{file.name} may have {SEPARATORS[mark]} between its columns; it is read with commas" for mark in others
+    )
+    return tuple(sentences)
 
 
-def is_told(text: str) -> bool:
+def has_sep_line(text: str) -> bool:
     """Whether the first line says what separates the columns, as Excel reads it: sep=; and no row."""
-    return TOLD.match(text) is not None
+    return SEP_LINE.match(text) is not None
 
 
 def _readings(text: str) -> list[str]:
     """The separator, and what else may be one."""
-    if told := TOLD.match(text):
-        return [told[1]]
+    if match := SEP_LINE.match(text):
+        return [match[1]]
     widths = {mark: _widths(text, mark) for mark in (",", *SEPARATORS)}
-    even = [mark for mark, found in widths.items() if len(found) > 1 and found[0] > 1 and len(set(found)) == 1]
+    even = [mark for mark, counts in widths.items() if len(counts) > 1 and counts[0] > 1 and len(set(counts)) == 1]
     if even:
         return even if "," in even or len(even) == 1 else [","]
     if widths[","][:1] != [1]:
         return [","]
     mostly = [
         mark
-        for mark, found in widths.items()
-        if len(found) > 2 and found[0] > 1 and found[1:].count(found[0]) >= MOST * (len(found) - 1)
+        for mark, counts in widths.items()
+        if len(counts) > 2 and counts[0] > 1 and counts[1:].count(counts[0]) >= MOST * (len(counts) - 1)
     ]
     return mostly if len(mostly) == 1 else [","]
 
@@ -68,8 +70,8 @@ def _readings(text: str) -> list[str]:
 def _widths(text: str, mark: str) -> list[int]:
     """How many cells each of the first rows has; rows that are empty, and the last one of a part, do not count."""
     rows = csv.reader(io.StringIO(text[:BEGINNING]), delimiter=mark)
-    found = [len(row) for row in islice(rows, ROWS) if row]
-    return found[:-1] if len(text) > BEGINNING and len(found) < ROWS else found
+    widths = [len(row) for row in islice(rows, ROWS) if row]
+    return widths[:-1] if len(text) > BEGINNING and len(widths) < ROWS else widths
 
 
 def _beginning(file: Path) -> str:

@@ -7,7 +7,7 @@ from ptft.data.records import EmptyRow, RowError
 from ptft.errors import DataError
 
 
-class Unusable:
+class UnusableRows:
     """Rows that can't be used, as `dataset.on_error` says: the first one ends the run, or they are left out.
 
     Rows that are empty are left out anyway. what: what one of them is called in messages.
@@ -27,15 +27,15 @@ class Unusable:
 
     def notes(self, used: int, where: str) -> list[str]:
         """What to say of those that are left out beside so many that are used. Raises DataError for too many."""
-        said, count = [], len(self.errors)
+        sentences, count = [], len(self.errors)
         if self.empty:
-            said.append(f"{_lines(len(self.empty), 'empty line')} left out, the first: {self.empty[0].where}")
+            sentences.append(f"{_lines(len(self.empty), 'empty line')} left out, the first: {self.empty[0].where}")
         if self.errors:
             total, first = used + count, self.errors[0]
             if why := too_many(count, total, total):
                 raise DataError(f"{where}: {count:,} of its {self.what}s can't be used, the first: {first}; {why}")
-            said.append(f"{_lines(count, self.what)} left out, the first: {first}")
-        return said
+            sentences.append(f"{_lines(count, self.what)} left out, the first: {first}")
+        return sentences
 
     def named(self) -> list[tuple[str, str]]:
         """Each row that is left out, and why."""

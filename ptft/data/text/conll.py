@@ -69,15 +69,15 @@ class Conll(TextSource):
     def _to_iob(self) -> dict[str, str]:
         """Every tag in IOB2; the scheme that they were in, for the Spec, where it is another."""
         every = [sentence for part in self.sentences.values() for sentence in part]
-        found = scheme_of({tag for sentence in every for tag in sentence.tags}, self._where())
-        if found == IOB:
+        scheme = scheme_of({tag for sentence in every for tag in sentence.tags}, self._where())
+        if scheme == IOB:
             return {}
         self.note(
-            f"the tags are read as IOB2 ({found[2]}- as I-, {found[3]}- as B-), and predicted as they are written"
+            f"the tags are read as IOB2 ({scheme[2]}- as I-, {scheme[3]}- as B-), and predicted as they are written"
         )
         for sentence in every:
             sentence.tags[:] = map(to_iob, sentence.tags)
-        return {"scheme": found}
+        return {"scheme": scheme}
 
     def load(self, split: str) -> TextExamples:
         sentences = self.sentences[split]
@@ -121,27 +121,29 @@ class Conll(TextSource):
         return [" ".join(sentence.words) for sentence in self.sentences[self.train]]
 
     def _read(self, files: dict[str, list[Path]], seed: int) -> dict[str, list[Tagged]]:
-        sentences = {split: [found for file in parts for found in self._parse(file)] for split, parts in files.items()}
+        sentences = {
+            split: [sentence for file in parts for sentence in self._parse(file)] for split, parts in files.items()
+        }
         if "" not in sentences:
             return sentences
         self.drawn = True
         return divide(sentences[""], seed, keys=_keys(sentences[""]) if self.divide_by == "name" else None)
 
     def _parse(self, file: Path) -> list[Tagged]:
-        found = read_columns(file, self.token)
-        if found.counts:
+        columns = read_columns(file, self.token)
+        if columns.counts:
             what = f"column {self.token} counts the words; dataset.token={FORM} is the column that holds them"
             raise DataError(f"{file}: {what}")
-        if found.comments:
-            count = f"{len(found.comments)} lines that begin with # are comments"
-            self.note(f"{count}, the first: {file}:{found.comments[0]}")
+        if columns.comments:
+            count = f"{len(columns.comments)} lines that begin with # are comments"
+            self.note(f"{count}, the first: {file}:{columns.comments[0]}")
         table = file.suffix.lower() in records.SUFFIXES - {".tsv"}
-        if table and any("," in cell for rows, _ in found.sentences[:1] for cell in rows[0]):
+        if table and any("," in cell for rows, _ in columns.sentences[:1] for cell in rows[0]):
             raise DataError(
                 f"{file}: is a table with commas or JSON; write a word a line, its tag after a blank or a tab"
             )
         sentences = []
-        for rows, lines in found.sentences:
+        for rows, lines in columns.sentences:
             cells = [self._cells(row, f"{file}:{line}") for row, line in zip(rows, lines, strict=True)]
             sentences.append(Tagged([word for word, _ in cells], [tag for _, tag in cells], file, lines))
         return sentences

@@ -21,7 +21,7 @@ import torch
 from ptft.core import Source, Spec
 from ptft.data import records
 from ptft.data.files import read_file, relative
-from ptft.data.splits import SPLIT_NAMES, find_splits, split_by_stem, whole_name
+from ptft.data.splits import SPLIT_NAMES, SPLITS, find_splits, split_by_stem, whole_name
 from ptft.data.stratify import check_amounts, check_choices, draws, held_out
 from ptft.data.text import reader as text_reader
 from ptft.data.text.blocks import Blocks, chunks, row_of, shared_out
@@ -29,8 +29,6 @@ from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-SPLITS = ("train", "val", "test")
 
 
 class CorpusKeys(TypedDict, total=False):
@@ -198,22 +196,22 @@ class Text(CorpusSource):
 
     def shared_out(self, val: float, test: float) -> list[list[str]]:
         files = self._files(str(self.names["train"]))
-        asked = {split: share for split, share in (("val", val), ("test", test)) if share}
-        if not asked or self.divide_by == "order":
+        shares = {split: share for split, share in (("val", val), ("test", test)) if share}
+        if not shares or self.divide_by == "order":
             return super().shared_out(val, test)
-        if len(files) <= len(asked):
+        if len(files) <= len(shares):
             if files:
-                self._note(f"{' and '.join(asked)}: the end of {files[-1].name}; of more files whole ones")
+                self._note(f"{' and '.join(shares)}: the end of {files[-1].name}; of more files whole ones")
             return super().shared_out(val, test)
         draw = draws((relative(file, str(self.root)) for file in files), 0)
-        place = held_out(draw, torch.zeros(len(files), dtype=torch.long), list(asked.values())).tolist()
+        place = held_out(draw, torch.zeros(len(files), dtype=torch.long), list(shares.values())).tolist()
         chosen = {
             split: [file for file, part in zip(files, place, strict=True) if part == number]
-            for number, split in enumerate((*asked, "train"))
+            for number, split in enumerate((*shares, "train"))
         }
         texts = {split: self.documents_of(parts) for split, parts in chosen.items()}
         self._note(
-            _shared_said({split: (len(chosen[split]), sum(map(len, texts[split]))) for split in reversed(chosen)})
+            _division_note({split: (len(chosen[split]), sum(map(len, texts[split]))) for split in reversed(chosen)})
         )
         return [texts.get(split, []) for split in SPLITS]
 
@@ -255,13 +253,13 @@ class Text(CorpusSource):
     def _held_out(self, typed: set[str]) -> dict[str, list[Path]]:
         """Split -> the files that are called val or test, where the keys do not ask for them."""
         assert self.root is not None
-        found: dict[str, list[Path]] = {}
+        by_split: dict[str, list[Path]] = {}
         for path in sorted(self.root.iterdir()):
             own = SPLIT_NAMES.get((path.name if path.is_dir() else path.with_name(whole_name(path)).stem).lower())
             if own in ("val", "test") and own not in typed and not path.name.startswith("."):
                 texts = path.is_dir() or path.suffix.lower() in text_reader.SUFFIXES
-                found.setdefault(own, []).extend(text_reader.text_files(path) if texts else [])
-        return {split: files for split, files in found.items() if files}
+                by_split.setdefault(own, []).extend(text_reader.text_files(path) if texts else [])
+        return {split: files for split, files in by_split.items() if files}
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.notes:
@@ -277,12 +275,12 @@ class Text(CorpusSource):
         return [part.strip("\n") for part in parts if part.strip()]
 
 
-def _shared_said(parts: Mapping[str, tuple[int, int]]) -> str:
+def _division_note(parts: Mapping[str, tuple[int, int]]) -> str:
     """What to say of files that are divided whole; parts: split -> how many of them, and characters."""
     total = sum(size for _, size in parts.values()) or 1
-    said = ", ".join(f"{split} {count} ({size / total:.0%} of the text)" for split, (count, size) in parts.items())
+    listed = ", ".join(f"{split} {count} ({size / total:.0%} of the text)" for split, (count, size) in parts.items())
     count = sum(count for count, _ in parts.values())
-    return f"{count} files are divided whole, by their names: {said}; dataset.divide_by=order takes the end of all"
+    return f"{count} files are divided whole, by their names: {listed}; dataset.divide_by=order takes the end of all"
 
 
 def sample(root: Path) -> None:

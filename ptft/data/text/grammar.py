@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from ptft.data.splitmix import key, uniform
-from ptft.data.text.corpus import SPLITS, CorpusKeys, CorpusSource
+from ptft.data.splits import SPLITS
+from ptft.data.text.corpus import CorpusKeys, CorpusSource
 from ptft.errors import ConfigError, reads_no_files
 
 if TYPE_CHECKING:

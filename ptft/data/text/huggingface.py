@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from ptft.core import Spec
 from ptft.data.files import nfc
 from ptft.data.own.text_record import Column, Columns, TextRecord
-from ptft.data.own.unusable import Unusable
+from ptft.data.own.unusable import UnusableRows
 from ptft.data.readers import Items, Unreadable
 from ptft.data.records import EmptyRow, RowError, check_single
-from ptft.data.splits import find_splits, parts_said, split_by_stem, split_files
+from ptft.data.splits import find_splits, parts_notes, split_by_stem, split_files
 from ptft.data.text import reader as text_reader
 from ptft.data.text import sentences
 from ptft.data.text.row_source import RowTexts
@@ -72,10 +72,10 @@ class HuggingFaceTexts(RowTexts):
             self.tables = {"val" if split == "validation" else split: parts for split, parts in tables.items()}
         self.describe_rows(self.tables or self.files, target, "huggingface")
 
-    def read(self, split: str, unusable: Unusable) -> list[TextRecord]:
+    def read(self, split: str, unusable: UnusableRows) -> list[TextRecord]:
         if split not in self.tables:
             return self.of_files(split, self.files[split], unusable)
-        for sentence in parts_said({split: self.files.get(split, ())}):
+        for sentence in parts_notes({split: self.files.get(split, ())}):
             self.note(sentence)
         rows, columns, before = list[TextRecord](), self.columns, 0
         for table in self.tables[split]:
@@ -128,8 +128,8 @@ def _record(where: str, columns: Columns, values: Sequence[Any], names: Sequence
         return TextRecord(texts, None, where)
     label = values[-1]
     if names is not None:
-        known = label is not None and 0 <= label < len(names)
-        return TextRecord(texts, nfc(names[label]) if known else None, where)
+        has_label = label is not None and 0 <= label < len(names)
+        return TextRecord(texts, nfc(names[label]) if has_label else None, where)
     return TextRecord(texts, nfc(_text(label)) or None, where)
 
 
@@ -141,13 +141,13 @@ def items(path: str, spec: Spec) -> Items:
         tables = [(f"{root}/{split}" if len(opened) > 1 else str(root), parts) for split, parts in opened.items()]
         return Items(item for name, parts in tables for item in _items(name, parts, spec))
     files = [file for file in text_reader.text_files(path, frozenset({PARQUET})) if _is_parquet([file])]
-    found = Items()
+    rows = Items()
     for file in files:
         try:
-            found += _items(str(file), _of_parquet([file]), spec)
+            rows += _items(str(file), _of_parquet([file]), spec)
         except DataError as error:
-            found.append(Unreadable(str(file), error))
-    return found if files else sentences.items(path, spec)
+            rows.append(Unreadable(str(file), error))
+    return rows if files else sentences.items(path, spec)
 
 
 def _items(name: str, tables: Sequence[Any], spec: Spec) -> Iterator[sentences.Sentences | Unreadable]:
@@ -203,14 +203,14 @@ def _open(
     library = _library()
     try:
         if root is None:
-            found = dict(library.load_dataset(name, subset))
+            tables = dict(library.load_dataset(name, subset))
         elif (root / "dataset_dict.json").is_file():
-            found = dict(library.load_from_disk(str(root)))
+            tables = dict(library.load_from_disk(str(root)))
         else:
-            found = {"train": library.load_from_disk(str(root))}
+            tables = {"train": library.load_from_disk(str(root))}
     except (OSError, ValueError, library.exceptions.DatasetsError) as error:
         raise DataError(f"{where}: can't be read ({first_line(error)})") from error
-    return {split: [table] for split, table in found.items()}
+    return {split: [table] for split, table in tables.items()}
 
 
 def _of_parquet(files: Sequence[Path]) -> list[Any]:
@@ -219,9 +219,9 @@ def _of_parquet(files: Sequence[Path]) -> list[Any]:
     The library would read all of them by what the first one says, and take its classes for those of the others.
     """
     library = _library()
-    said = [(file, _said_of_columns(file)) for file in files]
+    described = [(file, _column_info(file)) for file in files]
     tables = []
-    for _, group in groupby((pair for pair in said if pair[1] is not None), lambda pair: pair[1]):
+    for _, group in groupby((pair for pair in described if pair[1] is not None), lambda pair: pair[1]):
         parts = [str(file) for file, _ in group]
         try:
             tables.append(library.load_dataset("parquet", data_files={"train": parts}, split="train"))
@@ -231,16 +231,16 @@ def _of_parquet(files: Sequence[Path]) -> list[Any]:
     return tables
 
 
-def _said_of_columns(file: Path) -> str | None:
+def _column_info(file: Path) -> str | None:
     """What a Parquet file tells the library of its columns, None where it has no rows. Raises DataError naming it."""
     from pyarrow import parquet  # comes with datasets
 
     try:
-        found = parquet.read_metadata(file)
+        footer = parquet.read_metadata(file)
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: can't be read ({first_line(error)})") from error
-    told = (found.metadata or {}).get(b"huggingface", b"{}")
-    return told.decode("utf-8", "replace") if found.num_rows else None
+    column_info = (footer.metadata or {}).get(b"huggingface", b"{}")
+    return column_info.decode("utf-8", "replace") if footer.num_rows else None
 
 
 def _library() -> Any:

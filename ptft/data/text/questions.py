@@ -102,8 +102,8 @@ def parse(file: Path) -> list[Question]:
 
 
 def _title(article: _Part) -> str:
-    found = article.value.get("title")
-    return nfc(found.strip()) if isinstance(found, str) else ""
+    title = article.value.get("title")
+    return nfc(title.strip()) if isinstance(title, str) else ""
 
 
 class _Part(NamedTuple):
@@ -117,10 +117,10 @@ class _Part(NamedTuple):
         """What stands under the key. Raises DataError where it is not of these kinds."""
         if not isinstance(self.value, dict):
             raise self.refused("", "an object")
-        found = self.value.get(key)
-        if not isinstance(found, kinds) or isinstance(found, bool):
+        value = self.value.get(key)
+        if not isinstance(value, kinds) or isinstance(value, bool):
             raise self.refused(key, noun)
-        return found
+        return value
 
     def parts(self, key: str) -> list[_Part]:
         return self.of(self.get(key, list, "a list"), key)
@@ -136,36 +136,36 @@ class _Part(NamedTuple):
 
 def _of_paragraph(paragraph: _Part, title: str) -> Iterator[Question]:
     context = paragraph.get("context", str, "a text")
-    for given in paragraph.parts("qas"):
-        name = str(given.get("id", (str, int), "a text"))
-        impossible = _impossible(given)
-        answers = () if impossible else tuple(_answers(given))
+    for entry in paragraph.parts("qas"):
+        name = str(entry.get("id", (str, int), "a text"))
+        impossible = _impossible(entry)
+        answers = () if impossible else tuple(_answers(entry))
         for answer, first in answers:
             if first < 0 or not context.startswith(answer, first):
-                raise DataError(f"{given.file}: question {name}: the answer {answer!r} does not stand at {first}")
-        yield Question(name, given.get("question", str, "a text").strip(), context, answers, impossible, title)
+                raise DataError(f"{entry.file}: question {name}: the answer {answer!r} does not stand at {first}")
+        yield Question(name, entry.get("question", str, "a text").strip(), context, answers, impossible, title)
 
 
-def _impossible(given: _Part) -> bool:
-    found = given.value.get("is_impossible")
-    if found not in (None, False, True):
-        raise given.refused("is_impossible", "true or false")
-    return bool(found)
+def _impossible(entry: _Part) -> bool:
+    impossible = entry.value.get("is_impossible")
+    if impossible not in (None, False, True):
+        raise entry.refused("is_impossible", "true or false")
+    return bool(impossible)
 
 
-def _answers(given: _Part) -> Iterator[tuple[str, int]]:
+def _answers(entry: _Part) -> Iterator[tuple[str, int]]:
     """Those that are not empty; a list of objects, or one object of lists, as Hugging Face has them."""
-    listed = given.value.get("answers")
+    listed = entry.value.get("answers")
     if isinstance(listed, dict):
-        columns = [_Part(listed, f"{given.place}.answers", given.file).get(key, list, "a list") for key in ANSWER]
+        columns = [_Part(listed, f"{entry.place}.answers", entry.file).get(key, list, "a list") for key in ANSWER]
         if len(columns[0]) != len(columns[1]):
-            raise given.refused("answers", "as many texts as starts")
+            raise entry.refused("answers", "as many texts as starts")
         listed = [dict(zip(ANSWER, row, strict=True)) for row in zip(*columns, strict=True)]
     if listed is None:
         return
     if not isinstance(listed, list):
-        raise given.refused("answers", "a list")
-    for answer in given.of(listed, "answers"):
+        raise entry.refused("answers", "a list")
+    for answer in entry.of(listed, "answers"):
         if isinstance(answer.value, dict) and answer.value.get("text") is None:
             continue
         if (text := answer.get("text", str, "a text")) and text.strip():
@@ -209,12 +209,12 @@ def best_answers(answered: Sequence[tuple[Window, Row]], impossible: bool) -> di
 
 def items(path: str, spec: Spec) -> list[Window | Unreadable]:
     """The windows of all questions in the JSON files at `path`; of a file in another layout an Unreadable."""
-    found = of_files(text_reader.text_files(path, SUFFIXES), parse)
-    questions = [question for question in found if not isinstance(question, Unreadable)]
+    parsed = of_files(text_reader.text_files(path, SUFFIXES), parse)
+    questions = [question for question in parsed if not isinstance(question, Unreadable)]
     all_windows = windows(text_reader.tokenizer_of(spec), questions, spec.shape["length"], spec.shape["stride"])
     of_question = (list(group) for _, group in groupby(all_windows, lambda window: window.number))
     parts: list[Window | Unreadable] = []
-    for item in found:
+    for item in parsed:
         parts += [item] if isinstance(item, Unreadable) else next(of_question)
     return parts
 

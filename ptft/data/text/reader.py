@@ -31,7 +31,7 @@ COLUMNS = Columns(("text",), None, alone=True, hint="; call the column of the te
 
 
 @dataclass(frozen=True)
-class Item:
+class TextItem:
     """One text to predict for, and what to call it: its file, with the line where a file holds several."""
 
     name: str
@@ -42,12 +42,12 @@ class Item:
         return self.name
 
 
-def find(path: Path | str) -> list[Item | Unreadable]:
+def find(path: Path | str) -> list[TextItem | Unreadable]:
     """The lines of the texts at `path` (a file, a folder with everything below it, or a glob) that are not empty."""
     return of_files(text_files(path), lines_of)
 
 
-def lines_of(file: Path) -> list[Item | Unreadable]:
+def lines_of(file: Path) -> list[TextItem | Unreadable]:
     """The lines of a text that are not empty; of a table, by its suffix, the column `text`, or its only one.
 
     Raises DataError for an unreadable file, and a table that has no such column.
@@ -56,21 +56,21 @@ def lines_of(file: Path) -> list[Item | Unreadable]:
         return [
             Unreadable(row.where, row, fields)
             if isinstance(row, records.RowError)
-            else Item(row.where, row.texts[0], fields)
+            else TextItem(row.where, row.texts[0], fields)
             for row, fields in with_fields(file, COLUMNS, [])
         ]
     numbered = enumerate(read_lines(file), 1)
-    return [Item(f"{file}:{number}", line) for number, line in numbered if line.strip()]
+    return [TextItem(f"{file}:{number}", line) for number, line in numbered if line.strip()]
 
 
-def of_lines(lines: Sequence[tuple[str, str]], spec: Spec) -> list[Item]:
+def of_lines(lines: Sequence[tuple[str, str]], spec: Spec) -> list[TextItem]:
     """Texts that stand in no file, each with what to call it."""
-    return [Item(name, text) for name, text in lines]
+    return [TextItem(name, text) for name, text in lines]
 
 
-def find_whole(path: Path | str) -> list[Item | Unreadable]:
+def find_whole(path: Path | str) -> list[TextItem | Unreadable]:
     """As `find`, each file as one item."""
-    return of_files(text_files(path), lambda file: [Item(str(file), read_file(file))])
+    return of_files(text_files(path), lambda file: [TextItem(str(file), read_file(file))])
 
 
 def text_files(path: Path | str, suffixes: frozenset[str] = SUFFIXES) -> list[Path]:
@@ -83,7 +83,7 @@ def text_files(path: Path | str, suffixes: frozenset[str] = SUFFIXES) -> list[Pa
     return sorted(match for match in map(Path, glob(str(path), recursive=True)) if match.is_file())
 
 
-def read(item: Item, spec: Spec) -> Tensor:
+def read(item: TextItem, spec: Spec) -> Tensor:
     """Its ids, long [T], of a longer text the part that `spec.shape` keeps. Raises DataError where it is empty."""
     ids, length = tokenizer_of(spec).encode([item.text])[0], spec.shape["length"]
     if not ids:

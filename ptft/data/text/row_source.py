@@ -16,9 +16,9 @@ from ptft.core import Examples
 from ptft.data.labels import MANY, NO_LABEL, fraction_among, number
 from ptft.data.own import separator
 from ptft.data.own.text_record import Columns, TextRecord
-from ptft.data.own.unusable import Unusable
+from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError, first_cells, read_texts
-from ptft.data.splits import parts_said
+from ptft.data.splits import parts_notes
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences
 from ptft.data.text.source import TextSource
@@ -41,7 +41,7 @@ class RowTexts(TextSource):
     files: Mapping[str, Sequence[Path]]
 
     @abstractmethod
-    def read(self, split: str, unusable: Unusable) -> list[TextRecord]:
+    def read(self, split: str, unusable: UnusableRows) -> list[TextRecord]:
         """The rows of one of the dataset's own splits; those that are none go to `unusable`."""
 
     def describe_rows(self, splits: Iterable[str], target: str | None, reader: str = "sentences") -> None:
@@ -55,12 +55,12 @@ class RowTexts(TextSource):
         rows = self.rows(leading)
         names = {str(row.label) for row in rows} if target in ("class", None) else set()
         if target is None and (example := fraction_among(names)) is not None:
-            said = f"{leading} has {len(names)} labels that are all numbers, e.g. {example}"
+            observed = f"{leading} has {len(names)} labels that are all numbers, e.g. {example}"
             regress = "dataset.target=number objective=regress predicts the number"
             regress += ", once it is written with a point" * ("," in example and not self._decimal_comma)
             if len(names) > MANY:
-                raise ConfigError(f"dataset.target: {said}; {regress}, dataset.target=class makes them classes")
-            self.note(f"{said}, and each is a class; {regress}")
+                raise ConfigError(f"dataset.target: {observed}; {regress}, dataset.target=class makes them classes")
+            self.note(f"{observed}, and each is a class; {regress}")
         shape: dict[str, object] = {"reader": reader, "columns": list(self.columns.text)}
         if self.columns.header and all(isinstance(name, int) for name in self.columns.text):
             shape["header"] = True
@@ -69,12 +69,12 @@ class RowTexts(TextSource):
     def rows(self, split: str) -> list[TextRecord]:
         """What `read` gave, which is called once a split, without those that lack a label."""
         if split not in self._rows:
-            unusable = Unusable(self.on_error)
+            unusable = UnusableRows(self.on_error)
             rows = self._with_label(split, self.read(split, unusable), unusable)
             if self.grouping is not None and (row := next((row for row in rows if not row.group), None)):
                 raise self.grouping.missing(row.where)
-            for said in unusable.notes(len(rows), f"{self._where()}: {split}"):
-                self.note(said)
+            for sentence in unusable.notes(len(rows), f"{self._where()}: {split}"):
+                self.note(sentence)
             self.unusable += unusable.named()
             self._rows[split] = rows
         return self._rows[split]
@@ -83,11 +83,11 @@ class RowTexts(TextSource):
     def _rows(self) -> dict[str, list[TextRecord]]:
         return {}
 
-    def of_files(self, split: str, files: Sequence[Path], unusable: Unusable) -> list[TextRecord]:
+    def of_files(self, split: str, files: Sequence[Path], unusable: UnusableRows) -> list[TextRecord]:
         """The rows of the files of a split; the labels of a split that is not trained on may be missing."""
         unlabelled = split not in (self.train, "")
         rows = [row for file in files for row in read_texts(file, self.columns, unusable, unlabelled=unlabelled)]
-        for sentence in [*parts_said({split: files}), *(said for file in files for said in separator.notes(file))]:
+        for sentence in [*parts_notes({split: files}), *(note for file in files for note in separator.notes(file))]:
             self.note(sentence)
         self._decimal_comma = self._decimal_comma or any(separator.of_file(file) == ";" for file in files)
         return rows
@@ -100,8 +100,8 @@ class RowTexts(TextSource):
         for file, cells in first.items():
             alike = list(first.values()).count(cells) > 1
             if cells and (alike or HEADERS & {cell.strip().lower() for cell in cells}):
-                said = f"the first line of {file.name} ({', '.join(cells)[:60]}) is read as an example"
-                self.note(f"{said}; dataset.header=true leaves it out")
+                message = f"the first line of {file.name} ({', '.join(cells)[:60]}) is read as an example"
+                self.note(f"{message}; dataset.header=true leaves it out")
                 return
 
     def split(self, name: str) -> Examples | None:
@@ -136,21 +136,21 @@ class RowTexts(TextSource):
     def _training_texts(self) -> Iterator[str]:
         return (text for row in self.rows(self.train) for text in row.texts)
 
-    def _with_label(self, split: str, rows: list[TextRecord], unusable: Unusable) -> list[TextRecord]:
+    def _with_label(self, split: str, rows: list[TextRecord], unusable: UnusableRows) -> list[TextRecord]:
         """Those that have one; all where none has, in a split that is not trained on."""
         if self.columns.label is None:
             return rows
-        known = [row for row in rows if row.label is not None]
+        labelled = [row for row in rows if row.label is not None]
         trained_on = split in (self.train, "")
-        if rows and not known and trained_on:
+        if rows and not labelled and trained_on:
             remedy = "stage=predict answers rows without" if self.whole else "dataset.label=null trains without"
             raise DataError(f"{rows[0].where}: has no label, nor has any other row; {remedy}")
-        if len(known) == len(rows) or not (known or trained_on):
+        if len(labelled) == len(rows) or not (labelled or trained_on):
             return rows
         for row in rows:
             if row.label is None:
                 unusable(RowError(row.where, f"has no label in column {self.columns.label!r}"))
-        return known
+        return labelled
 
     def _is_unlabelled(self, split: str) -> bool:
         """Whether it has rows, all without a label, or with the one that GLUE writes for that."""

@@ -49,15 +49,17 @@ def items(path: str, spec: Spec) -> Items:
     columns = Columns(tuple(spec.shape["columns"]), None, header=spec.shape.get("header"), alone=True, hint=HINT)
     files = text_reader.text_files(path, text_reader.SUFFIXES | SUFFIXES)
     notes: list[str] = []
-    found = Items(of_files(files, lambda file: _of_file(file, columns, notes)))
-    apart = dict.fromkeys(said for file in files for said in separator.notes(file) if file.suffix.lower() in SUFFIXES)
-    found.notes = (*apart, *filter(None, (_header_said(file, columns) for file in files)), *notes)
-    return found
+    rows = Items(of_files(files, lambda file: _of_file(file, columns, notes)))
+    separator_notes = dict.fromkeys(
+        note for file in files for note in separator.notes(file) if file.suffix.lower() in SUFFIXES
+    )
+    rows.notes = (*separator_notes, *filter(None, (_header_note(file, columns) for file in files)), *notes)
+    return rows
 
 
 def of_lines(lines: Sequence[tuple[str, str]], spec: Spec) -> list[Sentences | Unreadable]:
     """Texts that stand in no file, or pairs with a tab between, each with what to call it."""
-    return [_line(text_reader.Item(name, text), len(spec.shape["columns"])) for name, text in lines]
+    return [_line(text_reader.TextItem(name, text), len(spec.shape["columns"])) for name, text in lines]
 
 
 def _of_file(file: Path, columns: Columns, notes: list[str]) -> list[Sentences | Unreadable]:
@@ -69,7 +71,7 @@ def _of_file(file: Path, columns: Columns, notes: list[str]) -> list[Sentences |
     return [_line(item, len(columns.text)) for item in text_reader.lines_of(file)]
 
 
-def _header_said(file: Path, columns: Columns) -> str | None:
+def _header_note(file: Path, columns: Columns) -> str | None:
     """What to say of a first line that may be a header of other names than those that were trained on."""
     if file.suffix.lower() not in SUFFIXES or not all(isinstance(name, str) for name in columns.text):
         return None
@@ -84,7 +86,7 @@ def _header_said(file: Path, columns: Columns) -> str | None:
     )
 
 
-def _line(item: text_reader.Item | Unreadable, columns: int) -> Sentences | Unreadable:
+def _line(item: text_reader.TextItem | Unreadable, columns: int) -> Sentences | Unreadable:
     if isinstance(item, Unreadable):
         return item
     texts = tuple(item.text.split("\t")) if columns > 1 else (item.text,)

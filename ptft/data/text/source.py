@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ptft.data.own.keys import Shared
 from ptft.data.source import DividedSource
+from ptft.data.splits import SPLITS
 from ptft.data.stratify import numbers
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.reader import choose_tokenizer, text_spec
@@ -109,7 +110,7 @@ class TextSource(DividedSource):
         spec = self.spec.to_dict()
         spec["shape"] = {key: value for key, value in spec["shape"].items() if key not in ("token", "tag")}
         digest = hashlib.sha256(json.dumps([spec, self.splits], sort_keys=True).encode())
-        for name in ("train", "val", "test"):
+        for name in SPLITS:
             if (examples := self.split(name)) is not None:
                 assert isinstance(examples, TextExamples)
                 digest.update(name.encode() + examples.digest())

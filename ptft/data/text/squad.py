@@ -62,8 +62,8 @@ class QuestionExamples(TextExamples):
     def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
         """exact_match and f1 of the questions' best answers, by SQuAD's rules; means over questions."""
         best = self._best({name: values.tolist() for name, values in lists.items()})
-        given = [(answer, _right(window)) for window, answer, _ in best.values()]
-        exact, shared = (sum(metric(*pair) for pair in given) / len(given) for metric in (exact_match, f1))
+        answers = [(answer, _right(window)) for window, answer, _ in best.values()]
+        exact, shared = (sum(metric(*pair) for pair in answers) / len(answers) for metric in (exact_match, f1))
         return {"exact_match": exact, "f1": shared}
 
     def table(self, columns: Columns) -> Columns:

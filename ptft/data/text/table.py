@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ptft.data.own import columns
 from ptft.data.own.text_record import Column, Columns, TextRecord
-from ptft.data.own.unusable import Unusable
+from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import SUFFIXES, has_label
-from ptft.data.splits import divide, split_by_stem, split_files
+from ptft.data.splits import SPLITS, divide, split_by_stem, split_files
 from ptft.data.text.row_source import RowTexts, text_keys
 from ptft.data.text.source import TextKeys
 from ptft.errors import ConfigError, unknown
@@ -79,7 +79,7 @@ class TableTexts(RowTexts):
         expected = "train.csv, .tsv or .jsonl with dev and test, or a file"
         self.files = split_files(self.root, split_of, expected, self.whole)
         if layout is None and columns.AUTO in (text, label):
-            text, label, header = self._found(text, label, header)
+            text, label, header = self._find_columns(text, label, header)
         self.columns, target = _chosen(layout, text, label, target, header)
         if self.grouping is not None:
             self.columns = _with_group(self.columns, self.grouping.key)
@@ -90,7 +90,7 @@ class TableTexts(RowTexts):
                 self.leave_out(split, f"{self.files.pop(split)[0].name} has no labels")
         if layout is None:
             self.say_headers(self.files)
-        self.describe_rows(("train", "val", "test") if "" in self.files else self.files, target)
+        self.describe_rows(SPLITS if "" in self.files else self.files, target)
 
     def _drawn(self, rows: list[TextRecord], seed: int) -> dict[str, list[TextRecord]]:
         """Split -> rows of one file."""
@@ -103,20 +103,20 @@ class TableTexts(RowTexts):
             self.grouping.check_parts([row.group for row in rows], parts)
         return parts
 
-    def _found(
+    def _find_columns(
         self, text: Column | Sequence[Column], label: Column | None, header: bool | None
     ) -> tuple[Column | Sequence[Column], Column | None, bool | None]:
         """The columns and header with those that were not typed, found in the file to train on."""
         split = self.train if self.train in self.files else next(iter(self.files))
         others = [] if self.grouping is None else [self.grouping.key]
-        found = columns.found(self.files[split][0], text, label, header, others)
-        if found.said:
-            self.note(found.said)
-        text = found.text if isinstance(found.text, str | int) else list(found.text)
-        self.settled = {"text": text, "label": found.label, "header": found.header}
-        return found.text, found.label, found.header
+        guess = columns.find(self.files[split][0], text, label, header, others)
+        if guess.note:
+            self.note(guess.note)
+        text = guess.text if isinstance(guess.text, str | int) else list(guess.text)
+        self.settled = {"text": text, "label": guess.label, "header": guess.header}
+        return guess.text, guess.label, guess.header
 
-    def read(self, split: str, unusable: Unusable) -> list[TextRecord]:
+    def read(self, split: str, unusable: UnusableRows) -> list[TextRecord]:
         return self.of_files(split, self.files[split], unusable)
 
 
@@ -126,8 +126,8 @@ def _chosen(
     if layout is not None:
         if layout not in LAYOUTS:
             raise ConfigError(unknown("dataset.layout", layout, LAYOUTS))
-        known = LAYOUTS[layout].columns
-        return known if label is not None else known._replace(label=None), LAYOUTS[layout].target
+        preset = LAYOUTS[layout].columns
+        return preset if label is not None else preset._replace(label=None), LAYOUTS[layout].target
     names = (text,) if isinstance(text, str | int) else tuple(text)
     if len(names) not in (1, 2):
         raise ConfigError(f"dataset.text={list(names)}: one column, or two for pairs")

@@ -188,13 +188,13 @@ def of_lines(lines: Sequence[tuple[str, str]], spec: Spec) -> list[SentencePart 
     return _cut(_words_of(text_reader.of_lines(lines, spec)), spec)
 
 
-def _cut(found: Sequence[tuple[str, Sequence[str]] | Unreadable], spec: Spec) -> list[SentencePart | Unreadable]:
+def _cut(sentences: Sequence[tuple[str, Sequence[str]] | Unreadable], spec: Spec) -> list[SentencePart | Unreadable]:
     """Sentences and their words as parts that fit."""
     tokenizer = text_reader.tokenizer_of(spec)
-    ids_of = iter(word_ids(tokenizer, [pair[1] for pair in found if not isinstance(pair, Unreadable)]))
+    ids_of = iter(word_ids(tokenizer, [pair[1] for pair in sentences if not isinstance(pair, Unreadable)]))
     budget = room(tokenizer, 1, spec.shape["length"])
     parts: list[SentencePart | Unreadable] = []
-    for number, pair in enumerate(found):
+    for number, pair in enumerate(sentences):
         if isinstance(pair, Unreadable):
             parts.append(pair)
         else:
@@ -207,9 +207,9 @@ def _from_lines(file: Path) -> list[tuple[str, list[str]] | Unreadable]:
     return _words_of(text_reader.lines_of(file))
 
 
-def _words_of(lines: Sequence[text_reader.Item | Unreadable]) -> list[tuple[str, list[str]] | Unreadable]:
-    found = [item if isinstance(item, Unreadable) else (item.name, WORDS.findall(item.text)) for item in lines]
-    return [item for item in found if isinstance(item, Unreadable) or item[1]]
+def _words_of(lines: Sequence[text_reader.TextItem | Unreadable]) -> list[tuple[str, list[str]] | Unreadable]:
+    sentences = [item if isinstance(item, Unreadable) else (item.name, WORDS.findall(item.text)) for item in lines]
+    return [item for item in sentences if isinstance(item, Unreadable) or item[1]]
 
 
 def _from_columns(file: Path, spec: Spec) -> list[tuple[str, list[str]]]:
@@ -217,16 +217,16 @@ def _from_columns(file: Path, spec: Spec) -> list[tuple[str, list[str]]]:
     token = spec.shape.get("token", 0)
     if (read := read_columns(file, token)).counts:
         token, read = FORM, read_columns(file, FORM)
-    found = read.sentences
-    if file.suffix.lower() not in SUFFIXES and not _are_tagged(found, spec):
+    blocks = read.sentences
+    if file.suffix.lower() not in SUFFIXES and not _are_tagged(blocks, spec):
         return []
-    if all(len(row) == 1 for block in found for row in block.rows):
+    if all(len(row) == 1 for block in blocks for row in block.rows):
         token = 0
-    for rows, lines in found:
+    for rows, lines in blocks:
         for row, line in zip(rows, lines, strict=True):
             if not -len(row) <= token < len(row):
                 raise DataError(f"{file}:{line}: has {len(row)} columns; the words were in dataset.token={token}")
-    return [(f"{file}:{lines[0]}", [row[token] for row in rows]) for rows, lines in found]
+    return [(f"{file}:{lines[0]}", [row[token] for row in rows]) for rows, lines in blocks]
 
 
 def _are_tagged(blocks: Sequence[Block], spec: Spec) -> bool:
@@ -238,11 +238,11 @@ def _are_tagged(blocks: Sequence[Block], spec: Spec) -> bool:
     rows = [row for block in blocks for row in block.rows]
     if not rows or any(len(row) < 2 or not -len(row) <= min(tag, token) <= max(tag, token) < len(row) for row in rows):
         return False
-    known = {
+    tags = {
         *spec.classes,
         *(f"{letter}{name[1:]}" for name in spec.classes if name != "O" for letter in spec.shape.get("scheme", "")),
     }
-    strange = sum(nfc(row[tag]) not in known for row in rows)
+    strange = sum(nfc(row[tag]) not in tags for row in rows)
     return strange == 0 or (strange <= MOST_STRANGE * len(rows) and len({len(row) for row in rows}) == 1)
 
 

@@ -15,7 +15,7 @@ from ptft.data.files import nfc
 from ptft.data.labels import to_labels
 from ptft.data.source import DividedSource
 from ptft.data.stratify import numbers, train_val_test
-from ptft.data.user_dataset.items import Item, label_of, read
+from ptft.data.user_dataset.items import DatasetItem, label_of, read
 from ptft.errors import ConfigError, DataError
 
 TARGETS = ("targets", "labels")
@@ -39,7 +39,7 @@ class Look(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Items:
+class DatasetItems:
     """Some `rows` (long [N]) of a dataset.
 
     labels: names. keys: what each is known by; by: what that is, "name", "content" or "place". groups: where they are
@@ -60,7 +60,7 @@ class Items:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def at(self, rows: Tensor) -> Items:
+    def at(self, rows: Tensor) -> DatasetItems:
         chosen = rows.tolist()
         return replace(
             self,
@@ -72,7 +72,7 @@ class Items:
             kept=[self.kept[i] for i in chosen] if self.kept else (),
         )
 
-    def item(self, index: int) -> Item:
+    def item(self, index: int) -> DatasetItem:
         return read(self.dataset, int(self.rows[index]), self.name)
 
     def where(self, index: int) -> str:
@@ -95,10 +95,10 @@ class OwnSource(DividedSource):
 
     skips: ClassVar[bool] = False
     has_groups: ClassVar[bool] = True
-    items: dict[str, Items]
+    items: dict[str, DatasetItems]
     drawn_whole = False  # whether its splits are parts of one dataset, whose items have a number each
 
-    def take_in(self, given: Given, look: Callable[[Item], Look], always: bool) -> tuple[str, ...]:
+    def take_in(self, given: Given, look: Callable[[DatasetItem], Look], always: bool) -> tuple[str, ...]:
         """Read labels, and contents where they are needed or `always`; divide. The classes of the split to train on."""
         self.name = given.name
         for sentence in given.notes:
@@ -109,25 +109,25 @@ class OwnSource(DividedSource):
         leading = self.items[self.leading(self.items)]
         return _classes(leading.dataset, self.name) or tuple(sorted(set(leading.labels), key=_order))
 
-    def _read(self, dataset: Any, look: Callable[[Item], Look], always: bool) -> Items:
+    def _read(self, dataset: Any, look: Callable[[DatasetItem], Look], always: bool) -> DatasetItems:
         count, classes = length(dataset, self.name), _classes(dataset, self.name)
         if not count:
             raise DataError(f"{self.name}: holds no items")
-        known = None if always else _known(dataset, count, self.name)
+        targets = None if always else _targets(dataset, count, self.name)
         ids = _each(dataset, "ids", count)
         rows = torch.arange(count)
         groups = [] if self.grouping is None else self._group_of_each(dataset, count)
-        if known is not None:
-            labels = [label_of(label, classes, f"{self.name}: item {i}") for i, label in enumerate(known)]
+        if targets is not None:
+            labels = [label_of(label, classes, f"{self.name}: item {i}") for i, label in enumerate(targets)]
             keys = ids or [str(i) for i in range(count)]
-            return Items(dataset, self.name, rows, labels, keys, "name" if ids else "place", groups)
+            return DatasetItems(dataset, self.name, rows, labels, keys, "name" if ids else "place", groups)
         labels, digests, kept = [], list[bytes](), []
         for i in range(count):
             item = read(dataset, i, self.name)
             labels.append(label_of(item.label, classes, item.where))
-            found = look(item)
-            digests.append(blake2b(found.content, digest_size=8).digest())
-            kept.append(found.kept)
+            held = look(item)
+            digests.append(blake2b(held.content, digest_size=8).digest())
+            kept.append(held.kept)
         again = blake2b(look(read(dataset, 0, self.name)).content, digest_size=8).digest()
         fixed = again == digests[0]
         if not fixed:
@@ -138,19 +138,19 @@ class OwnSource(DividedSource):
         keys = ids or ([digest.hex() for digest in digests] if fixed else [str(i) for i in range(count)])
         by = "name" if ids else "content" if fixed else "place"
         contents = numbers(digests) if fixed else None
-        return Items(dataset, self.name, rows, labels, keys, by, groups, contents, kept)
+        return DatasetItems(dataset, self.name, rows, labels, keys, by, groups, contents, kept)
 
     def _group_of_each(self, dataset: Any, count: int) -> list[str]:
         assert self.grouping is not None
         key = str(self.grouping.key)
-        found = _each(dataset, key, count)
-        if found is None:
+        groups = _each(dataset, key, count)
+        if groups is None:
             raise ConfigError(f"dataset.group={key}: {self.name} has no attribute {key} with one value for each item")
-        if "" in found:
-            raise DataError(f"{self.name}: item {found.index('')} has no group, its {key} is empty")
-        return found
+        if "" in groups:
+            raise DataError(f"{self.name}: item {groups.index('')} has no group, its {key} is empty")
+        return groups
 
-    def _divide(self, every: Items, seed: int) -> dict[str, Items]:
+    def _divide(self, every: DatasetItems, seed: int) -> dict[str, DatasetItems]:
         self.drawn_whole = True
         if self.whole:
             return {"test": every}
@@ -160,9 +160,9 @@ class OwnSource(DividedSource):
         parts = train_val_test(labels, seed, keys)
         if self.grouping is not None:
             self.grouping.check_parts(every.groups, parts)
-        said = f"{self.name} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={seed})"
+        message = f"{self.name} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={seed})"
         by_place = self.divide_by == "name" and self.grouping is None and every.by == "place"
-        self.note(said + "; items are known by their places, an attribute ids would name them" * by_place)
+        self.note(message + "; items are known by their places, an attribute ids would name them" * by_place)
         return {split: every.at(rows) for split, rows in parts.items()}
 
     def known_by(self, split: str) -> Sequence[str]:
@@ -170,8 +170,8 @@ class OwnSource(DividedSource):
 
     def names(self, split: str) -> list[str]:
         items = self.items[split]
-        of = "" if self.drawn_whole else f"{split} "
-        return list(items.keys) if items.by == "name" else [f"{of}item {row}" for row in items.rows.tolist()]
+        prefix = "" if self.drawn_whole else f"{split} "
+        return list(items.keys) if items.by == "name" else [f"{prefix}item {row}" for row in items.rows.tolist()]
 
     def grouped(self, split: str) -> Sequence[str]:
         return self.items[split].groups
@@ -197,24 +197,28 @@ def length(dataset: Any, name: str) -> int:
 
 
 def _classes(dataset: Any, name: str) -> tuple[str, ...] | None:
-    found = getattr(dataset, "classes", None)
-    if found is None:
+    classes = getattr(dataset, "classes", None)
+    if classes is None:
         return None
-    if isinstance(found, str) or not isinstance(found, Sequence) or not all(isinstance(each, str) for each in found):
+    if (
+        isinstance(classes, str)
+        or not isinstance(classes, Sequence)
+        or not all(isinstance(each, str) for each in classes)
+    ):
         raise DataError(f"{name}: its attribute classes must be a list of names")
-    named = tuple(map(nfc, found))
+    named = tuple(map(nfc, classes))
     if twice := [each for each in named if named.count(each) > 1]:
         raise DataError(f"{name}: its attribute classes names {twice[0]!r} twice")
     return named or None
 
 
-def _known(dataset: Any, count: int, name: str) -> list[Any] | None:
+def _targets(dataset: Any, count: int, name: str) -> list[Any] | None:
     """The labels that an attribute of the dataset has, if they are those of its items."""
     for attribute in TARGETS:
-        found = getattr(dataset, attribute, None)
-        if not isinstance(found, list | tuple | Tensor | np.ndarray) or len(found) != count:
+        targets = getattr(dataset, attribute, None)
+        if not isinstance(targets, list | tuple | Tensor | np.ndarray) or len(targets) != count:
             continue
-        values = list(found) if isinstance(found, list | tuple) else found.tolist()
+        values = list(targets) if isinstance(targets, list | tuple) else targets.tolist()
         looked_at = {0, count // 2, count - 1}
         if all(_same(values[i], read(dataset, i, name).label) for i in looked_at):
             return values
@@ -228,12 +232,12 @@ def _same(value: Any, label: Any) -> bool:
 
 def _each(dataset: Any, attribute: str, count: int) -> list[str] | None:
     """Texts of an attribute that has one value for each item, None where it has not."""
-    found = getattr(dataset, attribute, None)
-    if isinstance(found, Tensor | np.ndarray):
-        found = found.tolist()
-    if not isinstance(found, list | tuple) or len(found) != count:
+    values = getattr(dataset, attribute, None)
+    if isinstance(values, Tensor | np.ndarray):
+        values = values.tolist()
+    if not isinstance(values, list | tuple) or len(values) != count:
         return None
-    return ["" if value is None else nfc(str(value).strip()) for value in found]
+    return ["" if value is None else nfc(str(value).strip()) for value in values]
 
 
 def _order(name: str) -> tuple[int, str]:

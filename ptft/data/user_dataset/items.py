@@ -22,7 +22,7 @@ LONG = 100
 GREY_MODES = ("1", "L", "LA", "F")
 
 
-class Item(NamedTuple):
+class DatasetItem(NamedTuple):
     """What an item is of, and what to call it in a message."""
 
     input: Any
@@ -30,22 +30,22 @@ class Item(NamedTuple):
     where: str
 
 
-def read(dataset: Any, index: int, name: str) -> Item:
+def read(dataset: Any, index: int, name: str) -> DatasetItem:
     """The pair that `dataset[index]` is. Raises DataError naming an item that can't be read, or is none."""
     where = f"{name}: item {index}"
     try:
-        found = dataset[index]
+        pair = dataset[index]
     except PtftError:
         raise
     except Exception as error:  # whatever a stranger's dataset may raise
         raise DataError(f"{where} can't be read ({type(error).__name__}: {first_line(error)})") from error
-    if not isinstance(found, tuple | list) or len(found) != 2:
-        several = f" of {len(found)}" if isinstance(found, tuple | list | dict) else ""
-        raise DataError(f"{where} is a {type(found).__name__}{several}; it must be a pair, (input, label)")
-    return Item(found[0], found[1], where)
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        several = f" of {len(pair)}" if isinstance(pair, tuple | list | dict) else ""
+        raise DataError(f"{where} is a {type(pair).__name__}{several}; it must be a pair, (input, label)")
+    return DatasetItem(pair[0], pair[1], where)
 
 
-def kind(item: Item) -> str:
+def kind(item: DatasetItem) -> str:
     """The modality of an input: "image", "audio" or "text". Raises DataError for another."""
     value = item.input
     if isinstance(value, str):
@@ -82,7 +82,7 @@ def label_of(value: Any, classes: tuple[str, ...] | None, where: str) -> str:
     return classes[value]
 
 
-def image(item: Item) -> Tensor:
+def image(item: DatasetItem) -> Tensor:
     """An input as uint8 [C, H, W] with 1 or 3 channels. Raises DataError for what is no such image."""
     value = item.input
     if isinstance(value, Image.Image):
@@ -122,7 +122,7 @@ def _pixels(values: Tensor, where: str) -> Tensor:
     return values.to(torch.uint8)
 
 
-def wave(item: Item) -> Tensor:
+def wave(item: DatasetItem) -> Tensor:
     """An input as float32 [n] from -1 to 1, channels mixed. Raises DataError for what is no waveform."""
     value = item.input
     if not isinstance(value, Tensor | np.ndarray) or value.ndim not in (1, 2):
@@ -143,7 +143,7 @@ def wave(item: Item) -> Tensor:
     return mixed
 
 
-def text(item: Item) -> str:
+def text(item: DatasetItem) -> str:
     """Raises DataError for what is no text, or is empty."""
     if not isinstance(item.input, str):
         raise DataError(f"{item.where} holds {_shown(item.input)}, item 0 a text")

@@ -26,8 +26,8 @@ from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences
 from ptft.data.text.source import TextSource
 from ptft.data.user_dataset import items as own_items
-from ptft.data.user_dataset.examples import Given, Items, Look, OwnSource
-from ptft.data.user_dataset.items import Item
+from ptft.data.user_dataset.examples import DatasetItems, Given, Look, OwnSource
+from ptft.data.user_dataset.items import DatasetItem
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class OwnExamples(OnDemandExamples):
 
     uneven = True  # no file of them is kept: nothing says when the dataset gives other values
 
-    def __init__(self, items: Items, labels: Tensor | None, spec: Spec, size: tuple[int, int] | None) -> None:
+    def __init__(self, items: DatasetItems, labels: Tensor | None, spec: Spec, size: tuple[int, int] | None) -> None:
         self.items, self.labels, self.spec, self.size = items, labels, spec, size
 
     def __len__(self) -> int:
@@ -59,10 +59,10 @@ class OwnExamples(OnDemandExamples):
         return batch if self.labels is None else {**batch, "label": self.labels[indices]}
 
     def _read(self, index: int) -> Tensor:
-        found = own_items.image(self.items.item(index))
+        pixels = own_items.image(self.items.item(index))
         if self.size is not None:
-            check_size(self.items.where(index), (found.shape[1], found.shape[2]), self.size)
-        return image_reader.resize(found.unsqueeze(0), self.spec)[0]
+            check_size(self.items.where(index), (pixels.shape[1], pixels.shape[2]), self.size)
+        return image_reader.resize(pixels.unsqueeze(0), self.spec)[0]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -120,7 +120,7 @@ def check_size(where: str, size: tuple[int, int], expected: tuple[int, int]) -> 
         )
 
 
-def _look_at_image(item: Item) -> Look:
+def _look_at_image(item: DatasetItem) -> Look:
     pixels = own_items.image(item)
     return Look(repr(pixels.shape).encode() + pixels.numpy().tobytes(), tuple(pixels.shape))
 
@@ -128,7 +128,7 @@ def _look_at_image(item: Item) -> Look:
 class OwnWaves(OnDemandRecordings):
     """Waveforms of a user's own dataset at `rate` samples a second, brought to the Spec when they are taken."""
 
-    def __init__(self, items: Items, targets: Targets, spec: Spec, rate: int) -> None:
+    def __init__(self, items: DatasetItems, targets: Targets, spec: Spec, rate: int) -> None:
         self.items, self.targets, self.labels, self.spec, self.rate = items, targets, targets.labels, spec, rate
         most = audio_reader.max_samples(spec) or sys.maxsize
         counts = torch.tensor([min(most, math.ceil(n * spec.shape["rate"] / rate)) for n in items.kept])
@@ -171,7 +171,7 @@ class OwnRecordings(OwnSource, AudioSource):
         return OwnWaves(self.items[split], Targets(len(labels), labels), self.spec, self.own)
 
 
-def _look_at_wave(item: Item) -> Look:
+def _look_at_wave(item: DatasetItem) -> Look:
     values = own_items.wave(item)
     return Look(values.numpy().tobytes(), len(values))
 
@@ -192,9 +192,9 @@ class OwnTexts(OwnSource, TextSource):
         return TextExamples(ids, self.tokenizer.pad, self.labels_of(split))
 
 
-def _look_at_text(item: Item) -> Look:
-    found = own_items.text(item)
-    return Look(found.encode("utf-8", "surrogateescape"), found)
+def _look_at_text(item: DatasetItem) -> Look:
+    text = own_items.text(item)
+    return Look(text.encode("utf-8", "surrogateescape"), text)
 
 
 SOURCES: dict[str, Any] = {"image": OwnImages, "audio": OwnRecordings, "text": OwnTexts}

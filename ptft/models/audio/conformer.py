@@ -17,7 +17,7 @@ from ptft.errors import ConfigError
 from ptft.models.audio.base import Halve, SpeechBackbone, halved, real_frames, strides
 from ptft.models.layers.attention import Attention, AttentionMask, TransformerBlock
 from ptft.models.layers.feed_forward import feed_forward
-from ptft.models.layers.rotary import Rotary, Rotation
+from ptft.models.layers.rotary import Rotary, RotaryAngles
 
 
 class Convolve(nn.Module):
@@ -52,7 +52,7 @@ class ConformerBlock(nn.Module):
         self.convolve = Convolve(width, kernel, dropout)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, mask: AttentionMask, rotation: Rotation) -> Tensor:
+    def forward(self, x: Tensor, mask: AttentionMask, rotation: RotaryAngles) -> Tensor:
         """As `TransformerBlock`; mask: of the real tokens."""
         assert mask.keys is not None
         x = x + 0.5 * self.before(x)

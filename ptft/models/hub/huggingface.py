@@ -55,28 +55,28 @@ class HuggingFace(Backbone):
         super().__init__()
         if pooling not in (None, "mean", "cls", "last"):
             raise ConfigError(f"model.pooling={pooling}: one of null, mean, cls, last")
-        made = _configuration(config) if config is not None else _found(name, "model.name=")
-        check_kind(made, name, spec, normalize)
-        if made.model_type in sound.WAVES and normalize is None:
+        loaded = _configuration(config) if config is not None else _load_config(name, "model.name=")
+        check_kind(loaded, name, spec, normalize)
+        if loaded.model_type in sound.WAVES and normalize is None:
             normalize = config is not None or _normalizes(name, "model.name=")
         if spec.modality == "text" and config is None:
-            made.vocab_size = int(spec.shape["tokenizer"]["size"])
+            loaded.vocab_size = int(spec.shape["tokenizer"]["size"])
         if spec.modality == "audio":
-            sound.check(made, spec, name)
-        self.settled = {"config": json.dumps(made.to_dict(), default=str)}
-        self.net: Any = _network(made)
-        self.width = int(made.hidden_size)
+            sound.check(loaded, spec, name)
+        self.settled = {"config": json.dumps(loaded.to_dict(), default=str)}
+        self.net: Any = _network(loaded)
+        self.width = int(loaded.hidden_size)
         if spec.modality == "image":
-            self.reader: sight.Images | Texts | sound.Waves | sound.Mels = sight.Images(self.net, made, spec, name)
+            self.reader: sight.Images | Texts | sound.Waves | sound.Mels = sight.Images(self.net, loaded, spec, name)
             self.pooling = pooling or ("cls" if self.reader.has_class else "mean")
         elif spec.modality == "audio":
             self.settled |= {"normalize": normalize}
-            self.reader = sound.frontend(self.net, made, bool(normalize))
+            self.reader = sound.frontend(self.net, loaded, bool(normalize))
             self.no_weight_decay = frozenset(f"net.{name}" for name in self.reader.no_weight_decay)  # type: ignore[misc]
             self.pooling = pooling or "mean"
         else:
-            self.reader = Texts(self.net, made, spec, name)
-            self.pooling = pooling or ("cls" if self.reader.has_types else "mean" if _sees_both(made) else "last")
+            self.reader = Texts(self.net, loaded, spec, name)
+            self.pooling = pooling or ("cls" if self.reader.has_types else "mean" if _sees_both(loaded) else "last")
 
     @classmethod
     def published(cls, options: Mapping[str, Any], weights: Mapping[str, Tensor], path: str) -> Spec | None:
@@ -84,8 +84,8 @@ class HuggingFace(Backbone):
         name = str(options.get("name"))
         if options.get("config") is not None:  # then the name need not be there
             return None
-        made = _found(name, "model.name=")
-        return _image_spec(name, made, "model.name=") if made.model_type in sight.KINDS else None
+        config = _load_config(name, "model.name=")
+        return _image_spec(name, config, "model.name=") if config.model_type in sight.KINDS else None
 
     def prepare(self, raw: Tensor) -> Tensor:
         """Ids long [B, T], as they are; images; recordings int16 [B, N], all of them real, as in `inputs`."""
@@ -97,8 +97,8 @@ class HuggingFace(Backbone):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Prepared input, and of ids a mask bool [B, T] -> Features [B, T, D]."""
-        found: Features = self.reader(self.net, x, mask)
-        return found
+        features: Features = self.reader(self.net, x, mask)
+        return features
 
     def pool(self, features: Features) -> Tensor:
         """[B, D]: the mean over real tokens, the first token, or the last real one."""
@@ -130,25 +130,25 @@ def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
 
     Raises CheckpointError naming the folder or the name, within seconds where nobody answers.
     """
-    library, made = _library(), _found(name, "ckpt=huggingface:")
-    modality = modality_of(made)
+    library, config = _library(), _load_config(name, "ckpt=huggingface:")
+    modality = modality_of(config)
     with _read(name, "ckpt=huggingface:"):
-        found = library.AutoModel.from_pretrained(_place(name), config=made, **_options(name))
-        net = _stripped(found)
+        model = library.AutoModel.from_pretrained(_place(name), config=config, **_options(name))
+        net = _stripped(model)
         tokenizer = _tokenizer(library, _place(name)) if modality == "text" else None
     weights = {f"net.{key}": value.detach().clone() for key, value in net.state_dict().items()}
     if tokenizer is None:
-        return weights, sound.spec(made) if modality == "audio" else _image_spec(name, made, "ckpt=huggingface:")
-    return weights, text_spec(tokenizer, min(longest(net, made) or LONGEST, LONGEST), "none")
+        return weights, sound.spec(config) if modality == "audio" else _image_spec(name, config, "ckpt=huggingface:")
+    return weights, text_spec(tokenizer, min(longest(net, config) or LONGEST, LONGEST), "none")
 
 
 def public_options(name: str) -> dict[str, Any]:
     """What builds the model that `public_weights` are for."""
-    made = _found(name, "ckpt=huggingface:")
-    normalize = _normalizes(name, "ckpt=huggingface:") if made.model_type in sound.WAVES else None
+    config = _load_config(name, "ckpt=huggingface:")
+    normalize = _normalizes(name, "ckpt=huggingface:") if config.model_type in sound.WAVES else None
     return {
         "name": name,
-        "config": json.dumps(made.to_dict(), default=str),
+        "config": json.dumps(config.to_dict(), default=str),
         "pooling": None,
         "normalize": normalize,
     }
@@ -166,14 +166,14 @@ def _library() -> Any:
     return transformers
 
 
-def _found(name: str, key: str) -> Any:
+def _load_config(name: str, key: str) -> Any:
     """The configuration of a model. Raises CheckpointError where there is none, or nobody answers."""
     library = _library()
     with _read(name, key):
         if not _is_local(name):
             _ask(name, key)
-        made = library.AutoConfig.from_pretrained(_place(name), **_options(name))
-        return sound.prepared(made) if made.model_type in sound.KINDS else made
+        config = library.AutoConfig.from_pretrained(_place(name), **_options(name))
+        return sound.prepared(config) if config.model_type in sound.KINDS else config
 
 
 def _normalizes(name: str, key: str) -> bool:
@@ -184,24 +184,26 @@ def _normalizes(name: str, key: str) -> bool:
         with _read(name, key):
             options = {"local_files_only": _is_local(name), "_raise_exceptions_for_missing_entries": False}
             path = cached_file(_place(name), file, **options)
-            said = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
-        said = said.get(part, {}) if part else said
-        if said.get("sampling_rate", sound.RATE) != sound.RATE:
-            raise ConfigError(f"{key}{name}: hears {said['sampling_rate']} samples a second, not {sound.RATE}")
-        if "do_normalize" in said:
-            return bool(said["do_normalize"])
+            settings = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        settings = settings.get(part, {}) if part else settings
+        if settings.get("sampling_rate", sound.RATE) != sound.RATE:
+            raise ConfigError(f"{key}{name}: hears {settings['sampling_rate']} samples a second, not {sound.RATE}")
+        if "do_normalize" in settings:
+            return bool(settings["do_normalize"])
     return True
 
 
-def _image_spec(name: str, made: Any, key: str) -> Spec:
+def _image_spec(name: str, config: Any, key: str) -> Spec:
     """What the model's image processor does, where one lies beside it."""
     from transformers.utils import cached_file
 
     with _read(name, key):
         options = {"local_files_only": _is_local(name), "_raise_exceptions_for_missing_entries": False}
         files = [cached_file(_place(name), f"{kind}_config.json", **options) for kind in ("preprocessor", "processor")]
-        found = _library().AutoImageProcessor.from_pretrained(_place(name), **_options(name)) if any(files) else None
-        return sight.spec(made, found.to_dict() if found is not None else {})
+        processor = (
+            _library().AutoImageProcessor.from_pretrained(_place(name), **_options(name)) if any(files) else None
+        )
+        return sight.spec(config, processor.to_dict() if processor is not None else {})
 
 
 def _place(name: str) -> str:
@@ -248,8 +250,8 @@ def _read(name: str, key: str) -> Iterator[None]:
     except PtftError:
         raise
     except Exception as error:  # it raises anything at all of files that are missing or broken
-        said = str(error).strip().split("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{key}{name}: can't be read ({said})") from error
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise CheckpointError(f"{key}{name}: can't be read ({reason})") from error
 
 
 def _configuration(text: str) -> Any:
@@ -280,9 +282,9 @@ def _sees_both(config: Any) -> bool:
 
 def _tokenizer(library: Any, name: str) -> Tokenizer:
     """The model's own, as ptft keeps one."""
-    found = library.AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
+    tokenizer = library.AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
     with tempfile.TemporaryDirectory() as folder:
-        found.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
         try:
             return Tokenizer.load(folder)
         except DataError as error:  # which names a folder that is gone
@@ -294,4 +296,4 @@ def _tokenizer(library: Any, name: str) -> Tokenizer:
 def _blocks(net: nn.Module) -> list[nn.Module]:
     """The repeated part: the list of modules that holds most values (a speech encoder lists its convolutions, too)."""
     lists = [module for module in net.modules() if isinstance(module, nn.ModuleList)]
-    return list(max(lists, key=lambda found: sum(p.numel() for p in found.parameters()), default=[]))
+    return list(max(lists, key=lambda modules: sum(p.numel() for p in modules.parameters()), default=[]))

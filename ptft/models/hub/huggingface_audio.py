@@ -58,9 +58,9 @@ def check(config: Any, given: Spec, name: str) -> None:
     if rate != RATE:
         raise ConfigError(f"dataset.rate={rate}: model.name={name} hears {RATE} samples a second: dataset.rate={RATE}")
     if most is not None and (seconds is None or seconds > most):
-        said = "null" if seconds is None else f"{seconds:g}"
+        shown = "null" if seconds is None else f"{seconds:g}"
         raise ConfigError(
-            f"dataset.seconds={said}: model.name={name} hears {most:g} s at most; dataset.seconds={most:g} takes the "
+            f"dataset.seconds={shown}: model.name={name} hears {most:g} s at most; dataset.seconds={most:g} takes the "
             "middle of longer recordings"
         )
 
@@ -166,10 +166,10 @@ class Mels(nn.Module):
             sound = nn.functional.pad(sound, (0, self.count * HOP - sound.shape[1]))
             pieces = torch.stft(sound, WINDOW, HOP, window=self.window, return_complex=True)[:, :, :-1]
             power = pieces.abs().square().transpose(1, 2) @ self.bands
-            found = power.clamp(min=10**FLOOR).log10()
-            found = found.maximum(found.amax((1, 2), keepdim=True) - RANGE)
+            log_mel = power.clamp(min=10**FLOOR).log10()
+            log_mel = log_mel.maximum(log_mel.amax((1, 2), keepdim=True) - RANGE)
         frames = (real.sum(1) + WINDOW // 2 + HOP - 1).div(HOP, rounding_mode="floor")  # those whose window sound is in
-        return ((found + 4) / 4).masked_fill(~length_mask(frames, self.count).unsqueeze(2), torch.nan)
+        return ((log_mel + 4) / 4).masked_fill(~length_mask(frames, self.count).unsqueeze(2), torch.nan)
 
     def forward(self, net: Any, x: Tensor, mask: Tensor | None) -> Features:
         """[B, F, M] -> Features [B, T, D]; behind a recording the model hears silence, as it is used to."""

@@ -23,30 +23,30 @@ RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers, as processors write them."""
 
 
-def spec(config: Any, said: Mapping[str, Any]) -> Spec:
-    """What a dataset for public weights looks like. said: what the processor beside them says; {} where there is none.
+def spec(config: Any, processor: Mapping[str, Any]) -> Spec:
+    """What a dataset for public weights looks like. processor: the settings beside them; {} where there is none.
 
     Without one size and channels are the model's, and there is no mean.
     """
     size = _pair(config.image_size)
-    if not said:
+    if not processor:
         return Spec("image", image_reader.shape(size, config.num_channels, "crop"), "none")
-    asked = said.get("size") if said.get("do_resize", True) else None
-    whole = size if asked is None else _pair(asked)
-    size = _pair(said["crop_size"]) if said.get("do_center_crop") and said.get("crop_size") else whole
-    stretches = isinstance(asked, Mapping) and "shortest_edge" not in asked
+    resize = processor.get("size") if processor.get("do_resize", True) else None
+    whole = size if resize is None else _pair(resize)
+    size = _pair(processor["crop_size"]) if processor.get("do_center_crop") and processor.get("crop_size") else whole
+    stretches = isinstance(resize, Mapping) and "shortest_edge" not in resize
     share = min(1.0, min(size) / min(whole))
-    how = RESAMPLE.get(said.get("resample", 2), "bicubic")
+    how = RESAMPLE.get(processor.get("resample", 2), "bicubic")
     shape = image_reader.shape(size, config.num_channels, "stretch" if stretches else "crop", share, how)
-    return Spec("image", shape, "none", (), *_normalisation(said, config.num_channels))
+    return Spec("image", shape, "none", (), *_normalisation(processor, config.num_channels))
 
 
-def _normalisation(said: Mapping[str, Any], channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(processor: Mapping[str, Any], channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and std of values from 0 to 1, whatever the processor scales them to first."""
-    scale = 255 * float(said.get("rescale_factor", 1 / 255)) if said.get("do_rescale", True) else 255.0
-    given = said if said.get("do_normalize", True) else {}
-    mean, std = given.get("image_mean", 0.0), given.get("image_std", 1.0)
-    values = [found if isinstance(found, list | tuple) else [found] for found in (mean, std)]
+    scale = 255 * float(processor.get("rescale_factor", 1 / 255)) if processor.get("do_rescale", True) else 255.0
+    settings = processor if processor.get("do_normalize", True) else {}
+    mean, std = settings.get("image_mean", 0.0), settings.get("image_std", 1.0)
+    values = [statistic if isinstance(statistic, list | tuple) else [statistic] for statistic in (mean, std)]
     mean, std = (image_reader.fill(tuple(float(value) / scale for value in each), channels) for each in values)
     return mean, std
 

@@ -51,32 +51,32 @@ class TimmBackbone(ImageBackbone):
         dropout: float | None = None,
     ) -> None:
         super().__init__(spec)
-        _known(name, "model.name=")
+        _check_name(name, "model.name=")
         self.name, self.stem = name, stem
         small = is_small(stem, self.size)
         rates = {"model.drop_path": ("drop_path_rate", drop_path), "model.dropout": ("drop_rate", dropout)}
         where = f"model.name={name}: timm can't make it for images of {self.size[0]}×{self.size[1]}×{self.channels}"
         try:
             self.net: Any = _network(name, self.size, self.channels, small, rates)
-            found = _dry(self.net.eval(), (1, self.channels, *self.size))
+            features = _dry(self.net.eval(), (1, self.channels, *self.size))
         except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError) as error:
             first = first_line(error, 150)
             raise ConfigError(f"{where} ({first}); change dataset.size or model.stem") from error
-        if not isinstance(found, Tensor) or found.ndim not in (3, 4) or not hasattr(self.net, "forward_head"):
+        if not isinstance(features, Tensor) or features.ndim not in (3, 4) or not hasattr(self.net, "forward_head"):
             raise ConfigError(f"model.name={name}: it gives no single grid of features; choose another")
         self.net.train()
-        self.last = found.ndim == 3 or getattr(self.net, "output_fmt", "") == "NHWC"  # whether channels come last
-        self.grid = () if found.ndim == 3 else tuple(found.shape[1:3] if self.last else found.shape[2:])
+        self.last = features.ndim == 3 or getattr(self.net, "output_fmt", "") == "NHWC"  # whether channels come last
+        self.grid = () if features.ndim == 3 else tuple(features.shape[1:3] if self.last else features.shape[2:])
         self.width = int(self.net.head_hidden_size)
         fixed = self.net.no_weight_decay() if hasattr(self.net, "no_weight_decay") else ()
         self.no_weight_decay = frozenset(f"net.{name}" for name in fixed)  # type: ignore[misc]
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Prepared images [B, C, H, W] -> Features [B, T, C']. Images are never padded, so there is no mask."""
-        found = self.net.forward_features(x)
+        features = self.net.forward_features(x)
         if not self.grid:
-            return Features(found)
-        return Features(found.flatten(1, 2) if self.last else found.flatten(2).transpose(1, 2))
+            return Features(features)
+        return Features(features.flatten(1, 2) if self.last else features.flatten(2).transpose(1, 2))
 
     def pool(self, features: Features) -> Tensor:
         """[B, D]: what timm hands to its classifier. Cells of an image of another size are pooled as one column."""
@@ -108,16 +108,16 @@ class TimmBackbone(ImageBackbone):
     def published(cls, options: Mapping[str, Any], weights: Mapping[str, Tensor], path: str) -> Spec | None:
         """As timm's configuration of the network says, or one that lies beside the weights, as on the hub."""
         name = str(options.get("name"))
-        _known(name, "model.name=")
-        about = _timm().get_pretrained_cfg(name, allow_unregistered=True)
-        return about and cls.seen(timm_inputs.spec(about, timm_inputs.beside(path, name)), options, weights)
+        _check_name(name, "model.name=")
+        config = _timm().get_pretrained_cfg(name, allow_unregistered=True)
+        return config and cls.seen(timm_inputs.spec(config, timm_inputs.beside(path, name)), options, weights)
 
     def first_convolutions(self) -> list[str]:
         """Those that timm names, the first one where it names none."""
         named = self.net.default_cfg.get("first_conv") or ()
-        found = [f"net.{name}" for name in ([named] if isinstance(named, str) else named)]
-        known = dict(self.named_modules())
-        return [name for name in found if isinstance(known.get(name), nn.Conv2d)] or super().first_convolutions()
+        names = [f"net.{name}" for name in ([named] if isinstance(named, str) else named)]
+        modules = dict(self.named_modules())
+        return [name for name in names if isinstance(modules.get(name), nn.Conv2d)] or super().first_convolutions()
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """Interpolates learned positions, absolute or relative in windows, from a square grid to this instance's."""
@@ -159,7 +159,7 @@ def _timm() -> Any:
         raise ConfigError("model=timm and ckpt=timm:NAME need the package timm: pip install 'ptft[timm]'") from error
 
 
-def _known(name: str, key: str) -> None:
+def _check_name(name: str, key: str) -> None:
     """Raises ConfigError with the nearest names for a network that timm does not have. `key`: what the user typed."""
     timm = _timm()
     architecture, _, tag = str(name).partition(".")
@@ -248,12 +248,12 @@ def _numbered(net: Any) -> dict[str, int]:
 def _collect(module: nn.Module, path: str, numbered: dict[str, int], groups: dict[int, list[nn.Module]]) -> None:
     """Puts the largest modules whose parameters are all of one layer there; a parameter between such is in none."""
     names = (f"{path}{name}" for name, _ in module.named_parameters())
-    found = {numbered[name] for name in names if name in numbered}  # one that two modules share has one name
+    layers = {numbered[name] for name in names if name in numbered}  # one that two modules share has one name
     whole = path and not isinstance(module, nn.ModuleList | nn.ModuleDict | nn.Sequential)
     leaf = next(module.children(), None) is None
-    if len(found) == 1 and (whole or leaf):
-        groups.setdefault(found.pop(), []).append(module)
-    elif found:
+    if len(layers) == 1 and (whole or leaf):
+        groups.setdefault(layers.pop(), []).append(module)
+    elif layers:
         for name, child in module.named_children():
             _collect(child, f"{path}{name}.", numbered, groups)
 
@@ -270,20 +270,20 @@ def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
     size, channels, mean and std that timm gives, and the names of the classes where timm knows them.
     Raises ConfigError for an unknown name, CheckpointError for a file that is missing or damaged.
     """
-    _known(name, "ckpt=timm:")
+    _check_name(name, "ckpt=timm:")
     timm = _timm()
-    about = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    if about is None or not about.has_weights:
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if config is None or not config.has_weights:
         near = ", ".join(timm.list_pretrained(f"{name.split('.')[0][:6]}*")[:5]) or "none"
         raise ConfigError(f"ckpt=timm:{name}: timm has no weights of it; it has, e.g., {near}")
-    full = f"{name.split('.')[0]}.{about.tag}" if about.tag else name
-    path = hub.of_hub(full, about.hf_hub_id, about.hf_hub_filename) if about.hf_hub_id else hub.cached(about.url)
-    given = {"state_dict": state_dict.read(path)[0], "custom_load": False}
+    full = f"{name.split('.')[0]}.{config.tag}" if config.tag else name
+    path = hub.of_hub(full, config.hf_hub_id, config.hf_hub_filename) if config.hf_hub_id else hub.cached(config.url)
+    overlay = {"state_dict": state_dict.read(path)[0], "custom_load": False}
     try:
-        net = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=given)
+        net = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     except (RuntimeError, KeyError, ValueError, AttributeError) as error:
         raise CheckpointError(f"ckpt=timm:{name}: {path} holds other weights: remove it and run again") from error
     if net.num_classes:
         net.reset_classifier(0)
-    spec = replace(timm_inputs.spec(about), classes=timm_inputs.classes(about))
+    spec = replace(timm_inputs.spec(config), classes=timm_inputs.classes(config))
     return {f"net.{key}": value for key, value in net.state_dict().items()}, spec

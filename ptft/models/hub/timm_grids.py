@@ -12,16 +12,16 @@ from ptft.models.layers.positions import resize_positions
 
 def grids(net: Any) -> dict[str, tuple[tuple[int, int], Tensor]]:
     """Name of each parameter that holds positions on a grid -> the grid, and the parameter: [1, N, D] or [N, heads]."""
-    found: dict[str, tuple[tuple[int, int], Tensor]] = {}
+    by_name: dict[str, tuple[tuple[int, int], Tensor]] = {}
     for name, own in net.named_parameters():
         module: Any = net.get_submodule(name.rpartition(".")[0])
         if name.endswith("relative_position_bias_table") and hasattr(module, "window_size"):
             high, wide = module.window_size
-            found[name] = (2 * high - 1, 2 * wide - 1), own
+            by_name[name] = (2 * high - 1, 2 * wide - 1), own
         elif name.endswith("pos_embed") and own.ndim == 3 and hasattr(module, "patch_embed"):
             high, wide = module.patch_embed.grid_size
-            found[name] = (high, wide), own
-    return found
+            by_name[name] = (high, wide), own
+    return by_name
 
 
 def regridded(old: Tensor, own: Tensor, grid: tuple[int, int], first: int, before: tuple[int, int] | None) -> Tensor:

@@ -117,9 +117,9 @@ class TorchvisionBackbone(ImageBackbone):
         """As torchvision says of its weights in a file of this name, else of its best ones."""
         name = str(options.get("name"))
         _family(name, "model.name=")
-        known = models.get_model_weights(name)
-        of_file = [one for one in known if one.url.rsplit("/", 1)[1] == Path(path).name]
-        return cls.seen(_spec((of_file or [known.DEFAULT])[0]), options, weights)
+        entries = models.get_model_weights(name)
+        of_file = [one for one in entries if one.url.rsplit("/", 1)[1] == Path(path).name]
+        return cls.seen(_spec((of_file or [entries.DEFAULT])[0]), options, weights)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Prepared images [B, C, H, W] -> Features [B, T, C']. Images are never padded, so there is no mask."""
@@ -176,10 +176,10 @@ def names() -> list[str]:
 
 def _family(name: str, key: str) -> Family:
     """The family of a name; raises ConfigError with the nearest names and all of them. `key`: what the user typed."""
-    known = names()
-    if name not in known:
-        near = ", ".join(difflib.get_close_matches(str(name), known)) or "none"
-        raise ConfigError(f"{key}{name} is no network that ptft knows; nearest: {near}; all: {', '.join(known)}")
+    all_names = names()
+    if name not in all_names:
+        near = ", ".join(difflib.get_close_matches(str(name), all_names)) or "none"
+        raise ConfigError(f"{key}{name} is no network that ptft knows; nearest: {near}; all: {', '.join(all_names)}")
     return next(family for pattern, family in FAMILIES.items() if re.match(pattern, name))
 
 
@@ -285,8 +285,8 @@ def _modern(state: dict[str, Tensor]) -> dict[str, Tensor]:
     dotted = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
     modern = {}
     for key, value in state.items():
-        found = dotted.fullmatch(key)
-        modern[found[1] + found[2] if found else key] = value
+        match = dotted.fullmatch(key)
+        modern[match[1] + match[2] if match else key] = value
     for key in [key for key in modern if key.endswith(".running_mean")]:
         modern.setdefault(key.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
     return modern

@@ -70,9 +70,9 @@ class Airbench(ImageBackbone):
         count = self.channels * KERNEL**2
         covariance, patches = sample.new_zeros(count, count), 0
         for part in torch.split(sample, 500):
-            found = F.unfold(part, KERNEL).transpose(0, 1).flatten(1)
-            covariance += found @ found.T
-            patches += found.shape[1]
+            unfolded = F.unfold(part, KERNEL).transpose(0, 1).flatten(1)
+            covariance += unfolded @ unfolded.T
+            patches += unfolded.shape[1]
         values, vectors = torch.linalg.eigh((covariance / patches).cpu())
         filters = vectors.T / (values + RIDGE).sqrt().unsqueeze(1)
         weight = torch.cat([filters, -filters]).view_as(self.whiten.weight)

@@ -83,13 +83,13 @@ class ImageBackbone(Backbone):
         for name in network.first_convolutions():
             own: Any = network.get_submodule(name)
             ending = f".{name.removeprefix('net.')}.weight"  # as the library calls it
-            there = min((key for key in weights if f".{key}".endswith(ending)), key=len, default=None)
-            if there is None or weights[there].ndim != own.weight.ndim:
+            weight_name = min((key for key in weights if f".{key}".endswith(ending)), key=len, default=None)
+            if weight_name is None or weights[weight_name].ndim != own.weight.ndim:
                 continue
-            if weights[there].shape[2:] != own.weight.shape[2:] or options.get("stem") == "small":
+            if weights[weight_name].shape[2:] != own.weight.shape[2:] or options.get("stem") == "small":
                 shape.pop("size", None)
-            if weights[there].shape[1] in (1, 3):
-                shape["channels"] = weights[there].shape[1]
+            if weights[weight_name].shape[1] in (1, 3):
+                shape["channels"] = weights[weight_name].shape[1]
         return replace(spec, shape=shape)
 
     def takes(self, size: tuple[int, int]) -> bool:

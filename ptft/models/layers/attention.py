@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ptft.models.layers.drop_path import DropPath
 from ptft.models.layers.feed_forward import BiasFreeFeedForward, feed_forward
-from ptft.models.layers.rotary import Rotation, rotate
+from ptft.models.layers.rotary import RotaryAngles, rotate
 
 
 class KVCache:
@@ -83,7 +83,7 @@ class Attention(nn.Module):
         self,
         x: Tensor,
         mask: AttentionMask = ALL_TO_ALL,
-        rotation: Rotation | None = None,
+        rotation: RotaryAngles | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
         """[B, T, D] -> [B, T, D].
@@ -134,7 +134,7 @@ class TransformerBlock(nn.Module):
         self,
         x: Tensor,
         mask: AttentionMask = ALL_TO_ALL,
-        rotation: Rotation | None = None,
+        rotation: RotaryAngles | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
         """As `Attention`: [B, T, D] -> [B, T, D]."""

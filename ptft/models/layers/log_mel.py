@@ -44,8 +44,8 @@ class LogMel(nn.Module):
                 sound = nn.functional.pad(sound, (0, self.size - sound.shape[1]))
             pieces = sound.float().unfold(1, self.size, self.hop) * self.window
             power = torch.fft.rfft(pieces, self.fft).abs().square()
-            found: Tensor = (power @ self.bands + QUIET).log()
-        return found
+            mels: Tensor = (power @ self.bands + QUIET).log()
+        return mels
 
 
 def mel_bands(rate: int, fft: int, mels: int) -> Tensor:

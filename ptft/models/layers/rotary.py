@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Rotation(NamedTuple):
+class RotaryAngles(NamedTuple):
     """Cosines and sines of positions, float32 [T, 1, 1, E / 2] or [B, T, 1, 1, E / 2]; `fused` as in `Rotary`."""
 
     cosine: Tensor
@@ -34,13 +34,13 @@ class Rotary(nn.Module):
         self.fused = fused
         self.register_buffer("inv_freq", base ** (-torch.arange(half) / half), persistent=False)
 
-    def forward(self, positions: Tensor) -> Rotation:
+    def forward(self, positions: Tensor) -> RotaryAngles:
         """Positions long [T] or [B, T] -> their rotations."""
         angles = (positions.unsqueeze(-1).float() * self.inv_freq.float()).unsqueeze(-2).unsqueeze(-2)
-        return Rotation(angles.cos(), angles.sin(), self.fused)
+        return RotaryAngles(angles.cos(), angles.sin(), self.fused)
 
 
-def rotate(qkv: Tensor, rotation: Rotation) -> Tensor:
+def rotate(qkv: Tensor, rotation: RotaryAngles) -> Tensor:
     """Queries, keys and values [B, T, 3, N, E] -> the same shape; queries and keys rotated, values as they are."""
     cosine, sine = rotation.cosine.to(qkv.dtype), rotation.sine.to(qkv.dtype)
     rotated: Tensor = _Rotate.apply(qkv, cosine, sine, rotation.fused)

@@ -114,9 +114,9 @@ class Transformer(TokenBackbone):
     def token_embedding(self) -> nn.Embedding:
         return self.embedding
 
-    def decoder(self) -> Decoder:
+    def decoder(self) -> IncrementalDecoder:
         """Reads texts once and then token by token, with a cache of keys and values."""
-        return Decoder(self)
+        return IncrementalDecoder(self)
 
     def pool(self, features: Features) -> Tensor:
         """[B, D]: the mean over real tokens, the first token, or the last real one."""
@@ -140,7 +140,7 @@ class Transformer(TokenBackbone):
         return [[self.embedding], *blocks]
 
 
-class Decoder:
+class IncrementalDecoder:
     """Incremental decoding: a transformer reads texts once, then token by token, with a cache of keys and values.
 
     Texts of different lengths stand at the left with padding behind them. What follows stands behind the padding, at

@@ -57,8 +57,8 @@ class MaskedLM(Objective):
         hidden = self.backbone(self.backbone.prepare(self._corrupted(ids, chosen, chances)), batch["mask"]).tokens
         places = chosen.flatten().nonzero().flatten()
         wanted = ids.flatten()[places]
-        found = self.head(hidden.flatten(0, 1)[places])
-        total, correct = score(found, embedding_of(self.backbone).weight, self.head.bias, wanted)
+        predicted = self.head(hidden.flatten(0, 1)[places])
+        total, correct = score(predicted, embedding_of(self.backbone).weight, self.head.bias, wanted)
         return Step(total, chosen.sum(), {"nats": total.detach(), "correct": correct})
 
     def _corrupted(self, ids: Tensor, chosen: Tensor, chances: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class MaskedLM(Objective):
 
 def mask_id(spec: Spec, objective: str) -> int:
     """The id that hides a token. Raises ConfigError for a tokenizer that has none."""
-    found = int(spec.shape["tokenizer"]["mask"])
-    if found < 0:
+    token = int(spec.shape["tokenizer"]["mask"])
+    if token < 0:
         raise ConfigError(f"objective={objective}: this tokenizer has no mask token; choose another dataset.tokenizer=")
-    return found
+    return token

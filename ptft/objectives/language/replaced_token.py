@@ -80,11 +80,11 @@ class ReplacedToken(Objective):
         table, wanted = embedding_of(self.backbone).weight, ids.flatten()[places]
         total, correct = score(hidden, table, self.generator.head.bias, wanted)
         corrupted = ids.flatten().index_copy(0, places, self._drawn(hidden, chances[0].flatten()[places]))
-        found = self.head(self.backbone(corrupted.view_as(ids), real).tokens).squeeze(-1).float()
+        logits = self.head(self.backbone(corrupted.view_as(ids), real).tokens).squeeze(-1).float()
         replaced = corrupted.view_as(ids) != ids
-        each = F.binary_cross_entropy_with_logits(found, replaced.float(), reduction="none") * real
+        each = F.binary_cross_entropy_with_logits(logits, replaced.float(), reduction="none") * real
         loss = total / self.mask_ratio + self.weight * each.sum()
-        return Step(loss, real.sum(), self._sums(total, correct, chosen, each, (found > 0) & real, replaced))
+        return Step(loss, real.sum(), self._sums(total, correct, chosen, each, (logits > 0) & real, replaced))
 
     def _generated(self, hidden_ids: Tensor, real: Tensor) -> Tensor:
         """The generator's features before the vocabulary, [B T, width of the embedding]."""
@@ -103,7 +103,7 @@ class ReplacedToken(Objective):
 
     @staticmethod
     def _sums(
-        total: Tensor, correct: Tensor, chosen: Tensor, each: Tensor, said: Tensor, replaced: Tensor
+        total: Tensor, correct: Tensor, chosen: Tensor, each: Tensor, predicted: Tensor, replaced: Tensor
     ) -> dict[str, Tensor]:
         return {
             "generator": total.detach(),
@@ -111,19 +111,19 @@ class ReplacedToken(Objective):
             "masked": chosen.sum(),
             "discriminator": each.detach().sum(),
             "replaced": replaced.sum(),
-            "said": said.sum(),
-            "found": (said & replaced).sum(),
+            "said": predicted.sum(),
+            "found": (predicted & replaced).sum(),
         }
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """The losses of both, the generator's accuracy, and precision and recall of the tokens told as replaced."""
-        masked, found = sums["masked"].double().clamp(min=1), sums["found"].double()
+        masked, hits = sums["masked"].double().clamp(min=1), sums["found"].double()
         return {
             "generator_loss": float(sums["generator"] / masked),
             "generator_accuracy": float(sums["generator_correct"] / masked),
             "discriminator_loss": float(sums["discriminator"] / sums["count"]),
-            "precision": float(found / sums["said"].clamp(min=1)),
-            "recall": float(found / sums["replaced"].clamp(min=1)),
+            "precision": float(hits / sums["said"].clamp(min=1)),
+            "recall": float(hits / sums["replaced"].clamp(min=1)),
         }
 
     def advance(self, step: int, steps: int) -> None:

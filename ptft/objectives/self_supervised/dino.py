@@ -93,10 +93,10 @@ class DINO(Unlabelled):
 
     def learn(self, x: Tensor) -> Step:
         large = self.views(x.repeat(GLOBAL, 1, 1, 1))
-        found = [self.features(large)]
+        features = [self.features(large)]
         if self.local_crops:
-            found.append(self.features(self.local_views(x.repeat(self.local_crops, 1, 1, 1))))
-        log_probabilities = (self.head(torch.cat(found)) / self.temperature).log_softmax(1)
+            features.append(self.features(self.local_views(x.repeat(self.local_crops, 1, 1, 1))))
+        log_probabilities = (self.head(torch.cat(features)) / self.temperature).log_softmax(1)
         targets, crops = self.targets(large), GLOBAL + self.local_crops
         total = cross_entropy(targets.view(GLOBAL, len(x), -1), log_probabilities.view(crops, len(x), -1))
         return Step(total, count(x), {})
@@ -168,7 +168,7 @@ def cross_entropy(targets: Tensor, log_probabilities: Tensor) -> Tensor:
 
 def local_view_size(backbone: Backbone, size: Sequence[int], side: int | None) -> tuple[int, int]:
     """(H, W) of small crops of images of `size`: `side` where it is given, else the smallest from half of it on."""
-    height, width = (int(given) for given in size)
+    height, width = (int(side_length) for side_length in size)
     if side is not None:
         if not ((side, side) == (height, width) or backbone.takes((side, side))):
             raise ConfigError(

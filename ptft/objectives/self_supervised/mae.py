@@ -64,7 +64,7 @@ class MAE(Unlabelled):
             )
         self.hidden = min(max(round(self.tokens * mask_ratio), 1), self.tokens - 1)
         values = self.patch**2 * int(spec.shape["channels"])
-        self.decoder = Decoder(backbone, (height, width), values, decoder_width, decoder_depth, decoder_heads)
+        self.decoder = PixelDecoder(backbone, (height, width), values, decoder_width, decoder_depth, decoder_heads)
 
     def learn(self, x: Tensor) -> Step:
         x = self.views(x)
@@ -88,7 +88,7 @@ class MAE(Unlabelled):
         return (pixels - mean) / (variance + 1e-6).sqrt()  # a blank patch has no spread, and stays 0
 
 
-class Decoder(nn.Module):
+class PixelDecoder(nn.Module):
     """A few transformer blocks over all patches of an image, and one Linear to the pixels of the hidden ones."""
 
     positions: Tensor

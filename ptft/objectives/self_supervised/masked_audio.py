@@ -109,8 +109,8 @@ class Wav2Vec2(MaskedAudio):
         scores = logits.log_softmax(2)
         # A shown place asks nothing: its own score, which may be of no candidate, is left out before it is summed.
         own = scores.diagonal(dim1=1, dim2=2).masked_fill(~hidden, 0)
-        found = (logits.argmax(2) == torch.arange(logits.shape[1], device=x.device)) & hidden
-        return Step(-own.sum(), hidden.sum(), {"found": found.sum()})
+        correct = (logits.argmax(2) == torch.arange(logits.shape[1], device=x.device)) & hidden
+        return Step(-own.sum(), hidden.sum(), {"found": correct.sum()})
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """accuracy: share of hidden places that find their own token; in evaluation the probe's."""

@@ -46,8 +46,8 @@ class SimCLR(Unlabelled):
         self.projector = mlp([backbone.width, hidden or backbone.width, out])
 
     def learn(self, x: Tensor) -> Step:
-        both = self.projector(self.features(torch.cat([self.views(x), self.views(x)])))
-        one, other = F.normalize(both.float(), dim=1).chunk(2)
+        projected = self.projector(self.features(torch.cat([self.views(x), self.views(x)])))
+        one, other = F.normalize(projected.float(), dim=1).chunk(2)
         return Step(nt_xent(one, other, self.temperature), count(x), {})
 
 
@@ -57,10 +57,10 @@ def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:
     With several processes the candidates are the views of all of them, the anchors this one's.
     """
     everyone, start = gathered(torch.stack([one, other], dim=1))
-    total, mine = len(everyone), torch.arange(start, start + len(one), device=one.device)
+    total, anchors = len(everyone), torch.arange(start, start + len(one), device=one.device)
     candidates = everyone.transpose(0, 1).flatten(0, 1)
     with torch.autocast(one.device.type, enabled=False):
         logits = torch.cat([one, other]) @ candidates.T / temperature
-    itself, positive = torch.cat([mine, mine + total]), torch.cat([mine + total, mine])
+    itself, positive = torch.cat([anchors, anchors + total]), torch.cat([anchors + total, anchors])
     logits = logits.scatter(1, itself[:, None], -torch.inf)
     return F.cross_entropy(logits, positive, reduction="sum") / 2

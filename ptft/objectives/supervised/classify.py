@@ -134,12 +134,12 @@ class Classify(Objective):
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """accuracy; in evaluation macro_f1 (classes without an example left out) and mcc; top5 above ten classes."""
         count = sums["count"].double()
-        found = {"accuracy": float(sums["correct"] / count)}
+        scores = {"accuracy": float(sums["correct"] / count)}
         if "top5" in sums:
-            found["top5"] = float(sums["top5"] / count)
+            scores["top5"] = float(sums["top5"] / count)
         if "confusion" in sums:
-            found["macro_f1"], found["mcc"] = macro_f1(sums["confusion"]), matthews(sums["confusion"])
-        return found
+            scores["macro_f1"], scores["mcc"] = macro_f1(sums["confusion"]), matthews(sums["confusion"])
+        return scores
 
     def tables(self, sums: dict[str, Tensor]) -> dict[str, Table]:
         return {"confusion": Table(self.classes, self.classes, sums["confusion"].tolist())}
@@ -171,13 +171,13 @@ class Classify(Objective):
     def _likeliest(self, logits: Tensor, top: int, name: str) -> Columns:
         """The names (under `name`) and probabilities of the likeliest classes of logits [B, K], the rest numbered."""
         ranked = logits.argmax(1, keepdim=True) if top == 1 else logits.topk(top).indices
-        found: Columns = {}
+        columns: Columns = {}
         pairs = zip(ranked.T.tolist(), logits.softmax(1).gather(1, ranked).T.tolist(), strict=True)
         for rank, (labels, probabilities) in enumerate(pairs, 1):
             ending = "" if rank == 1 else f"_{rank}"
-            found[f"{name}{ending}"] = [self.classes[label] for label in labels]
-            found[f"probability{ending}"] = probabilities
-        return found
+            columns[f"{name}{ending}"] = [self.classes[label] for label in labels]
+            columns[f"probability{ending}"] = probabilities
+        return columns
 
     def _probabilities(self, logits: Tensor) -> Columns:
         """Logits [B, K] -> a column for the probability of each class; none where they are too many."""
@@ -194,18 +194,18 @@ def _refuse_for(modality: str, **options: Any) -> None:
             raise ConfigError(f"objective.{key}={value}: is for images, the dataset is one of {modality}")
 
 
-def _class_weights(given: str | Sequence[float] | None, labels: Tensor | None, num_classes: int) -> Tensor | None:
-    if given is None:
+def _class_weights(typed: str | Sequence[float] | None, labels: Tensor | None, num_classes: int) -> Tensor | None:
+    if typed is None:
         return None
-    if given == "balanced":
+    if typed == "balanced":
         if labels is None:
             return torch.ones(num_classes)
         counts = torch.bincount(labels.cpu(), minlength=num_classes).clamp(min=1).float()
         return len(labels) / (num_classes * counts)
-    numbers = not isinstance(given, str) and isinstance(given, Sequence) and all(map(AT_LEAST_0[1], given))
-    if not numbers or len(given) != num_classes:
+    numbers = not isinstance(typed, str) and isinstance(typed, Sequence) and all(map(AT_LEAST_0[1], typed))
+    if not numbers or len(typed) != num_classes:
         raise ConfigError(
-            f"objective.class_weights={given}: must be null, balanced, or {num_classes} numbers of at least 0, "
+            f"objective.class_weights={typed}: must be null, balanced, or {num_classes} numbers of at least 0, "
             "one per class"
         )
-    return torch.tensor([float(weight) for weight in given])
+    return torch.tensor([float(weight) for weight in typed])

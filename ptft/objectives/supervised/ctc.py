@@ -81,7 +81,7 @@ class CTC(Objective):
 
     def examine(self, splits: Mapping[str, Examples]) -> list[str]:
         """How many recordings of each split are too short, by the lengths that they have before any view."""
-        return [f"{split}: {said}" for split, examples in splits.items() if (said := self._too_short(examples))]
+        return [f"{split}: {note}" for split, examples in splits.items() if (note := self._too_short(examples))]
 
     def _too_short(self, examples: Examples) -> str | None:
         if not isinstance(examples, MemoryRecordings | OnDemandRecordings) or examples.targets.tokens is None:
@@ -122,14 +122,14 @@ class CTC(Objective):
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """wer, cer: edits to the transcript over its words, characters; exact: share of transcripts without an edit."""
-        found = {"too_short": float(sums["too_short"])} if bool(sums["too_short"]) else {}
+        too_short = {"too_short": float(sums["too_short"])} if bool(sums["too_short"]) else {}
         if "words" not in sums:
-            return found
+            return too_short
         return {
             "wer": float(sums["word_edits"] / sums["words"]),
             "cer": float(sums["character_edits"] / sums["characters"]),
             "exact": float(sums["whole"] / sums["recordings"]),
-            **found,
+            **too_short,
         }
 
     def texts(self, scores: Tensor, frames: Tensor) -> list[str]:

@@ -57,14 +57,14 @@ class Distill(Classify):
         labels: Tensor | None = None,
         **options: Any,
     ) -> None:
-        found = rebuild(teacher, "objective.teacher") if rebuild else None
-        if found is not None:
-            spec = _fitting(teacher, *found, spec)
+        rebuilt = rebuild(teacher, "objective.teacher") if rebuild else None
+        if rebuilt is not None:
+            spec = _fitting(teacher, *rebuilt, spec)
         super().__init__(backbone, spec, labels=labels, **options)
         self.temperature, self.alpha = temperature, alpha
         # In a tuple, for a child would be trained, averaged and saved.
-        self.teacher = (cast(Classify, found[0]).requires_grad_(False).eval(),) if found else ()
-        scale, shift = _between(spec, found[1] if found else spec)
+        self.teacher = (cast(Classify, rebuilt[0]).requires_grad_(False).eval(),) if rebuilt else ()
+        scale, shift = _between(spec, rebuilt[1] if rebuilt else spec)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
         if labels is None:

@@ -37,9 +37,9 @@ class Regress(Objective):
         self.backbone = backbone
         self.head = nn.Linear(backbone.width, 1)
         self.dropout = nn.Dropout(dropout)
-        known = torch.zeros(1) if labels is None else labels.double()
-        std = known.std(unbiased=False).clamp(min=LEAST) if labels is not None else torch.ones(())
-        self.register_buffer("target_mean", known.mean().float())
+        values = torch.zeros(1) if labels is None else labels.double()
+        std = values.std(unbiased=False).clamp(min=LEAST) if labels is not None else torch.ones(())
+        self.register_buffer("target_mean", values.mean().float())
         self.register_buffer("target_std", std.float())
 
     def standardised(self, batch: Batch) -> Tensor:
@@ -48,20 +48,20 @@ class Regress(Objective):
         return self.head(self.dropout(self.backbone.pool(features))).squeeze(1).float()  # type: ignore[no-any-return]
 
     def forward(self, batch: Batch) -> Step:
-        target, found = batch["label"].float(), self.standardised(batch)
-        error = found - (target - self.target_mean) / self.target_std
+        target, predicted = batch["label"].float(), self.standardised(batch)
+        error = predicted - (target - self.target_mean) / self.target_std
         count = torch.full((), len(target), device=error.device)
         sums = {"squared": (error.detach() * self.target_std).square().sum()}
-        lists = {} if self.training else {"value": found.detach(), "target": target}
+        lists = {} if self.training else {"value": predicted.detach(), "target": target}
         return Step(error.square().sum(), count, sums, lists, {**lists, "error": error.detach()} if lists else {})
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """rmse in the target's own unit; in evaluation pearson and spearman (ties get average ranks)."""
-        found = {"rmse": float((sums["squared"].double() / sums["count"].double()).sqrt())}
+        scores = {"rmse": float((sums["squared"].double() / sums["count"].double()).sqrt())}
         if "value" in sums:
-            found["pearson"] = pearson(sums["value"], sums["target"])
-            found["spearman"] = spearman(sums["value"], sums["target"])
-        return found
+            scores["pearson"] = pearson(sums["value"], sums["target"])
+            scores["spearman"] = spearman(sums["value"], sums["target"])
+        return scores
 
     def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
         """`value`, in the target's own unit."""

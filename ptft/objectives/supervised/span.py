@@ -67,8 +67,8 @@ class Span(Objective):
     def rows(self, batch: Batch, outputs: dict[str, Any]) -> Columns:
         """Of each window what `predict` says, and its `loss`; the examples make rows of questions of it."""
         losses = F.cross_entropy(outputs["logits"], batch["span"], reduction="none").sum(1) / 2
-        found = {name: outputs[name].tolist() for name in ("start", "end", "score", "margin")}
-        return {**found, "loss": losses.tolist()}
+        columns = {name: outputs[name].tolist() for name in ("start", "end", "score", "margin")}
+        return {**columns, "loss": losses.tolist()}
 
     def _best(self, logits: Tensor) -> dict[str, Tensor]:
         """The best span of at most `max_answer` tokens outside [CLS]: `start`, `end`, long [B], and `score`, float [B].

@@ -54,10 +54,10 @@ class Tag(Objective):
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """accuracy of words; in evaluation precision, recall and f1 of whole entities, over all types together."""
-        found = {"accuracy": float(sums["correct"].double() / sums["count"].double())}
+        scores = {"accuracy": float(sums["correct"].double() / sums["count"].double())}
         if "chunks" in sums:
-            found |= precision_recall_f1(sums["chunks"].sum(0))
-        return found
+            scores |= precision_recall_f1(sums["chunks"].sum(0))
+        return scores
 
     def tables(self, sums: dict[str, Tensor]) -> dict[str, Table]:
         """Of every type how many entities there are, were predicted, and agree."""

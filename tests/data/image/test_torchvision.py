@@ -11,21 +11,21 @@ import torch
 
 from ptft.data.image import cifar, idx
 from ptft.data.image import torchvision as sets
-from ptft.data.image.torchvision import KNOWN, Torchvision
+from ptft.data.image.torchvision import DATASETS, Torchvision
 from ptft.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.mark.parametrize("name", list(KNOWN))
+@pytest.mark.parametrize("name", list(DATASETS))
 def test_a_sample_of_each_is_read(tmp_path, name):
     sets.sample(tmp_path)
     source = Torchvision(name=name, root=tmp_path, download=False)
     assert [len(source.split(split)) for split in ("train", "val", "test")] == [36, 4, 40]
     batch = source.split("test").take(torch.tensor([3, 1]))
-    assert batch["input"].shape == (2, KNOWN[name].channels, KNOWN[name].size, KNOWN[name].size)
+    assert batch["input"].shape == (2, DATASETS[name].channels, DATASETS[name].size, DATASETS[name].size)
     assert batch["label"].tolist() == [3, 1]
-    assert len(source.spec.classes) == len(KNOWN[name].classes) == (100 if name == "cifar100" else 10)
+    assert len(source.spec.classes) == len(DATASETS[name].classes) == (100 if name == "cifar100" else 10)
 
 
 def test_our_files_are_torchvisions(tmp_path):
