@@ -17,8 +17,6 @@ from ptft.errors import DataError
 SPLITS = ("train", "val", "test")
 T = TypeVar("T")
 
-SPLITS = ("train", "val", "test")
-
 OTHER_CLASS = -1
 """The label of an example whose class is none of the training split's, where `dataset.classes` says which to keep."""
 

@@ -14,7 +14,7 @@ from ptft.stages.compare.design import AROUND, Cell, Design
 from ptft.stages.compare.preflight import Trial
 from ptft.stages.compare.results import Measure
 from ptft.stages.compare.table import amount_text, number, share, unit_of
-from ptft.stages.messages import about
+from ptft.stages.messages import plan_details
 
 
 def header(out: Console, job: Job, design: Design, count: int, reused: int, folder: Path | None) -> None:
@@ -34,7 +34,7 @@ def header(out: Console, job: Job, design: Design, count: int, reused: int, fold
         "folder": str(folder) if folder else "none, this is a dry run",
     }
     notes = [job.checkpoint.latest] if job.checkpoint and job.checkpoint.latest else []
-    out.plan(f"ptft {'plan of ' if cfg.dry_run else ''}compare", rows, notes, **about(cfg, folder))
+    out.plan(f"ptft {'plan of ' if cfg.dry_run else ''}compare", rows, notes, **plan_details(cfg, folder))
 
 
 def cost(out: Console, trials: dict[str, Trial], missing: list[Cell]) -> dict[str, float]:
