@@ -51,7 +51,7 @@ def _session() -> Iterator[Any]:
         with hydra.initialize_config_dir(str(yaml_files.conf_dir()), job_name="ptft", **VERSION):
             yield instance.config_loader()
     finally:
-        instance.hydra = outer
+        GlobalHydra.instance().hydra = outer  # another instance: Hydra puts back a copy of the one that was
 
 
 def compose(overrides: Overrides | Iterable[str]) -> DictConfig:

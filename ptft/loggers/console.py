@@ -22,7 +22,7 @@ from ptft.loggers import layout
 from ptft.loggers.bar import Bar
 from ptft.loggers.logger import Logger
 from ptft.loggers.rarer import Rarer
-from ptft.metrics.properties import SHARES
+from ptft.metrics.properties import is_share
 from ptft.runtime import json_lines
 from ptft.runtime.terminal import Writer, decimal, safe, visible
 
@@ -287,4 +287,4 @@ def duration(seconds: float) -> str:
 
 def number(name: str, value: float) -> str:
     """A metric as it is shown: shares in percent, everything else with four decimals."""
-    return f"{name} {100 * value:.2f} %" if name in SHARES else f"{name} {decimal(value)}"
+    return f"{name} {100 * value:.2f} %" if is_share(name) else f"{name} {decimal(value)}"

@@ -1,6 +1,14 @@
 """What is known of metrics by their names: which are shares, and of which less is better."""
 
-SHARES = ("accuracy", "top5", "macro_f1", "precision", "recall", "f1", "exact_match", "knn")
-"""From 0 to 1; people are shown percent."""
-LOWER = ("loss", "perplexity", "wer", "cer", "mae", "rmse", "mse")
-"""Less is better, where a run does not say."""
+SHARES = ("accuracy", "top5", "macro_f1", "precision", "recall", "f1", "exact_match", "exact", "agreement", "knn")
+LOWER = ("loss", "perplexity", "bits_per_byte", "wer", "cer", "mae", "rmse", "mse", "too_short")
+
+
+def is_share(name: str) -> bool:
+    """Whether it is from 0 to 1; people are shown percent."""
+    return name in SHARES or name.endswith("_accuracy")
+
+
+def less_is_better(name: str) -> bool:
+    """Of a metric of which nobody says so otherwise."""
+    return name in LOWER or name.endswith("_loss")

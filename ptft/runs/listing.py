@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.errors import ConfigError, suggest
-from ptft.metrics.properties import LOWER
+from ptft.metrics.properties import less_is_better
 from ptft.runs.folder import read_json
 from ptft.runs.registry import runs_below, short_name, state
 from ptft.runtime.terminal import decimal
@@ -119,9 +119,17 @@ def ordered(runs: Sequence[Listed], key: str) -> list[Listed]:
     check_key(runs, name)
     measured = [run for run in runs if get(run, name) is not None]
     rest = [run for run in runs if get(run, name) is None]
-    falls = "/" in name and name.rsplit("/", 1)[1] not in LOWER
+    falls = "/" in name and not _less_is_better(measured, name)
     ranked = sorted(measured, key=lambda run: _rank(get(run, name)), reverse=falls != key.startswith("-"))
     return [*ranked, *rest]
+
+
+def _less_is_better(runs: Sequence[Listed], name: str) -> bool:
+    """As the runs say that were judged by it, on any split; else as its name tells."""
+    metric = name.rsplit("/", 1)[1]
+    judged = (run.summary.get("best") or {} for run in runs)
+    modes = [best.get("mode") for best in judged if str(best.get("metric")).rsplit("/", 1)[-1] == metric]
+    return modes[0] == "min" if modes else less_is_better(metric)
 
 
 def _rank(value: Any) -> tuple[int, float, str]:

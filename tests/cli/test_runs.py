@@ -58,6 +58,21 @@ def test_runs_are_listed_newest_first_filtered_and_sorted(ptft, three):
     refused(ptft("runs", "--srot", "x"), 2, "--srot", "--sort")
 
 
+@pytest.mark.parametrize(
+    ("metric", "mode", "first"),
+    [("bits_per_byte", "min", "aaaa"), ("discriminator_loss", None, "aaaa"), ("rotation_accuracy", None, "bbbb")]
+    + [("my_error", "min", "aaaa"), ("my_error", None, "bbbb")],
+)
+def test_the_best_is_first_by_what_the_runs_were_judged_by(metric, mode, first, ptft):
+    for end, value in (("aaaa", 0.1), ("bbbb", 0.9)):
+        best = {"metric": f"val/{metric}", "mode": mode, "value": value} if mode else {}
+        run(f"10-00-00-pretrain-cnn-digits-{end}", best=best)
+        file = next(Path("outputs").rglob(f"*{end}")) / "summary.json"
+        summary = json.loads(file.read_text())
+        write_json(file, {**summary, "metrics": {"test": {metric: value}}})
+    assert names(ptft("runs", "--sort", f"test/{metric}").out)[0] == first
+
+
 def test_runs_where_there_are_none_and_without_torch(ptft):
     assert "no run below" in ptft("runs").out
     assert ptft("runs", "--json").out == "[]\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.loggers.jsonl import stored_rows
-from ptft.metrics.properties import SHARES
+from ptft.metrics.properties import is_share
 from ptft.metrics.statistics import Estimate, estimate, holm, label_efficiency, p_value
 from ptft.runs.folder import read_json
 from ptft.stages.compare.design import Cell, Design
@@ -140,7 +140,7 @@ def _row(design: Design, records: list[dict[str, Any]], by: Measure, arm: str, a
 
 
 def _improving(late: list[float], mean: Estimate, by: Measure) -> bool:
-    return bool(late) and statistics.fmean(late) > (LATE if by.metric in SHARES else LATE * abs(mean.mean))
+    return bool(late) and statistics.fmean(late) > (LATE if is_share(by.metric) else LATE * abs(mean.mean))
 
 
 def _rate(design: Design, runs: list[dict[str, Any]], by: Measure, arm: str) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptft.metrics.properties import SHARES
+from ptft.metrics.properties import is_share
 from ptft.metrics.statistics import Estimate
 from ptft.runtime.system import write_text
 from ptft.runtime.terminal import decimal
@@ -29,7 +29,7 @@ def unit_of(key: str) -> str:
 
 def share(by: Measure) -> bool:
     """Whether the metric is shown in percent, and differences of it in points."""
-    return by.metric in SHARES
+    return is_share(by.metric)
 
 
 def number(value: float, by: Measure, *, signed: bool = False) -> str:
