@@ -199,8 +199,7 @@ def plain(cfg: DictConfig) -> Any:
 
 
 def _resolved(value: Any) -> Any:
-    container = OmegaConf.is_config(value)
-    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if container else value
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
 
 
 def with_stage_defaults(cfg: DictConfig) -> DictConfig:
@@ -216,8 +215,7 @@ def with_stage_defaults(cfg: DictConfig) -> DictConfig:
 @cache
 def _stage(file: Path, changed: int) -> DictConfig:
     """What a file says of the node `stage`."""
-    node: DictConfig = OmegaConf.load(file).stage
-    return node
+    return DictConfig(OmegaConf.load(file).stage)
 
 
 def selected(cfg: DictConfig, key: str) -> Any:
@@ -298,5 +296,4 @@ def _explain(overrides: Overrides, error: Exception) -> ConfigError:
 
 def unfit_choices(overrides: Overrides) -> dict[str, str]:
     """Group -> what is wrong with the option that was typed for it, where there is none of that name."""
-    groups = listing()
-    return mistakes.unfit(overrides, {group: groups[group] for group in GROUPS}, NEEDED)
+    return mistakes.unfit(overrides, {group: names for group, names in listing().items() if group in GROUPS}, NEEDED)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT, SMALL, command, refused, rows, summary
+from tests.helpers import processes
 
 RUN = ("stage=pretrain", *SMALL, "train.steps=4", "train.every.evaluate=2")
 
@@ -134,8 +135,7 @@ def test_what_is_written_to_standard_output_itself_goes_to_standard_error(tmp_pa
     )
     typed = command("--json", *RUN[:2], "train.steps=1", "model._target_=loud.Net", "trusted=[loud]", *RUN[3:])
     typed = [word for word in typed if not word.startswith("model.w") and not word.startswith("model.c")]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
-    done = subprocess.run(typed, capture_output=True, text=True, env=environment, timeout=100)
+    done = processes.run(typed, timeout=100)  # Python looks for modules in the folder it is called in
     assert done.returncode == 0, done.stderr
     assert {"raw", "printed"} <= set(done.stderr.split())
     assert all(json.loads(line)["kind"] for line in done.stdout.splitlines())

@@ -18,11 +18,12 @@ from omegaconf import DictConfig
 from ptft import __version__
 from ptft.checkpoint import file as checkpoint_file
 from ptft.stages import train
-from tests.conftest import command, refused
+from tests.conftest import NET, command, refused
 from tests.helpers.processes import Process
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = ["stage=pretrain", "dataset.images=100", "dataset.held_out=20", "train.steps=4", "train.every.log=2"]
+WIDE = ["stage=pretrain", "dataset.images=100", "dataset.held_out=20", "train.steps=4", "train.every.log=2"]
+QUICK = [*WIDE, *NET]
 
 
 def test_alone_it_prints_the_help(ptft):
@@ -103,7 +104,7 @@ def test_cfg_job_shows_the_composed_configuration(ptft):
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(ptft, tmp_path):
-    done = ptft(*QUICK, "dry_run=true", "optimizer.weight_decay=0.25")
+    done = ptft(*WIDE, "dry_run=true", "optimizer.weight_decay=0.25")
     assert done.code == 0, done.text
     assert "1,199,882 parameters" in done.out
     assert re.search(r"head +1,199,648 +0.001 +0.25 +throughout$", done.out, re.MULTILINE), "weights decay"

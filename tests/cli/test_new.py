@@ -1,13 +1,12 @@
 """`ptft new`: what it writes works as it is, as does the command that it prints, and nothing is written over."""
 
-import os
 import shlex
-import subprocess
 import sys
 
 import pytest
 
-from tests.conftest import ROOT, refused, summary
+from tests.conftest import refused, summary
+from tests.helpers import processes
 
 KINDS = ["model", "dataset", "objective"]
 
@@ -24,8 +23,7 @@ def test_the_command_that_it_prints_trains_and_its_test_passes(ptft, tmp_path, k
     assert run.code == 0, run.text
     chance = {"model": 0.1, "dataset": 0.5, "objective": 0.1}[kind]
     assert summary(tmp_path / "run")["metrics"]["val"]["accuracy"] > 1.5 * chance
-    own = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"test_my_own_{kind}.py"]
-    tested = subprocess.run(own, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    tested = processes.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"test_my_own_{kind}.py"])
     assert tested.returncode == 0, tested.stdout + tested.stderr
     assert "2 passed" in tested.stdout
 

@@ -7,7 +7,7 @@ import torch
 
 from ptft.config.resolve import resolve
 from ptft.finetune.rates import TRANSFORMER, USUAL, default_rate
-from tests.conftest import SMALL
+from tests.conftest import GLYPHS, NET
 
 
 def weights(**sizes):
@@ -52,8 +52,8 @@ def test_a_transformer_of_ptfts_own_that_is_large_is_said_to_be_one(ptft, monkey
     """By its own names of tensors: a small one, taken for large."""
     monkeypatch.setattr("ptft.finetune.rates.LARGE", 1000)
     for model in ("vit_tiny", "cnn"):
-        typed = ["stage=pretrain", f"model={model}", SMALL[0], "train.steps=1", f"hydra.run.dir={model}"]
-        small = ["model.width=24", "model.depth=1"] if model == "vit_tiny" else SMALL[3:]
+        typed = ["stage=pretrain", f"model={model}", *GLYPHS, "train.steps=1", f"hydra.run.dir={model}"]
+        small = ["model.width=24", "model.depth=1"] if model == "vit_tiny" else NET
         assert ptft(*typed, *small).code == 0
     done = ptft("--json", "stage=finetune", "ckpt=vit_tiny", "dry_run=true", "train.steps=1")
     plan = json.loads(done.out.splitlines()[0])

@@ -25,14 +25,32 @@ def preload():
 
     process.start()
 
+    import torch
+
     import ptft.augment.views
     import ptft.cli.main
     import ptft.data.image.digits
     import ptft.data.image.glyphs
+    import ptft.finetune.phases
+    import ptft.loggers.curves
     import ptft.metrics.classification
     import ptft.models.image.cnn
     import ptft.objectives.supervised.classify
+    import ptft.stages.compare.stage
+    import ptft.stages.evaluate
+    import ptft.stages.predict
     import ptft.stages.train  # noqa: F401
+    from ptft.config import compose
+    from ptft.config.overrides import OWN
+    from ptft.config.resolve import resolve
+    from ptft.config.rules import usual
+
+    for stage in compose.options("stage"):  # what is kept of files until they change: options merged, rules, comments
+        compose.compose([f"stage={stage}"])
+    resolve(["stage=pretrain"])
+    usual("dataset", OWN)
+    if torch.get_num_threads() == 1:  # threads would not be there in a fork
+        ptft.data.image.glyphs.glyphs("0123456789")
 
 
 def serve(line):

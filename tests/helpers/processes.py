@@ -19,7 +19,17 @@ import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-READ_LATE = {"PTFT_CACHE", "PTFT_DATA", "TORCH_HOME", "KILL_AT", "TERM", "COLUMNS", "NO_COLOR"}
+READ_LATE = {
+    "PTFT_CACHE",
+    "PTFT_DATA",
+    "TORCH_HOME",
+    "KILL_AT",
+    "COMP_LINE",
+    "COMP_POINT",
+    "TERM",
+    "COLUMNS",
+    "NO_COLOR",
+}
 """Variables that nothing reads while it is imported: a fork may have others than its server."""
 GIVEN = {"stdin", "stdout", "stderr", "text", "cwd", "env"}
 """Options of Popen that a fork can have."""
