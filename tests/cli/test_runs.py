@@ -60,8 +60,13 @@ def test_runs_are_listed_newest_first_filtered_and_sorted(ptft, three):
 
 @pytest.mark.parametrize(
     ("metric", "mode", "first"),
-    [("bits_per_byte", "min", "aaaa"), ("discriminator_loss", None, "aaaa"), ("rotation_accuracy", None, "bbbb")]
-    + [("my_error", "min", "aaaa"), ("my_error", None, "bbbb")],
+    [
+        ("bits_per_byte", "min", "aaaa"),
+        ("discriminator_loss", None, "aaaa"),
+        ("rotation_accuracy", None, "bbbb"),
+        ("my_error", "min", "aaaa"),
+        ("my_error", None, "bbbb"),
+    ],
 )
 def test_the_best_is_first_by_what_the_runs_were_judged_by(metric, mode, first, ptft):
     for end, value in (("aaaa", 0.1), ("bbbb", 0.9)):

@@ -39,7 +39,7 @@ def preload():
     import ptft.stages.compare.stage
     import ptft.stages.evaluate
     import ptft.stages.predict
-    import ptft.stages.train  # noqa: F401
+    import ptft.stages.train
     from ptft.config import compose
     from ptft.config.overrides import OWN
     from ptft.config.resolve import resolve
