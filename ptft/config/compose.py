@@ -185,8 +185,7 @@ def without_value(cfg: DictConfig) -> list[str]:
 def _missing(cfg: DictConfig, name: str) -> list[str]:
     if OmegaConf.is_missing(cfg, name):
         return [name]
-    below = OmegaConf.missing_keys(cfg[name]) if OmegaConf.is_config(cfg[name]) else ()
-    return [f"{name}{key}" if key.startswith("[") else f"{name}.{key}" for key in below]
+    return list(OmegaConf.missing_keys(cfg[name])) if OmegaConf.is_config(cfg[name]) else []
 
 
 def plain(cfg: DictConfig) -> Any:

@@ -44,11 +44,6 @@ def own_keys(stage: str) -> list[str]:
     return [key for key, options in stage_keys.items() if any(stage in names for names in options.values())]
 
 
-def counts(key: str, stage: str) -> bool:
-    """Whether the stage reads the key."""
-    return _counts(key, _reading(stage, yaml_files.changed()))
-
-
 @cache
 def _reading(stage: str, changed: int) -> tuple[str, ...] | None:
     """The keys that a stage reads, and with a `-` in front those that it does not; None where nobody says anything."""
@@ -57,6 +52,7 @@ def _reading(stage: str, changed: int) -> tuple[str, ...] | None:
 
 
 def _counts(key: str, reading: tuple[str, ...] | None) -> bool:
+    """Whether a stage of which `_reading` says so reads the key."""
     if reading is None or key.split(".")[0].split("/")[0] == "hydra":
         return True
     if any(_within(key, entry[1:]) for entry in reading if entry.startswith("-")):
@@ -71,7 +67,9 @@ def stages_of(key: str) -> list[str]:
     for own, options in stage_keys.items():
         if _within(key, own):
             stages.update(*options.values())
-    return [stage for stage in documented.options("stage") if counts(key, stage) and (not stages or stage in stages)]
+    changed = yaml_files.changed()
+    reading = [stage for stage in documented.options("stage") if _counts(key, _reading(stage, changed))]
+    return [stage for stage in reading if not stages or stage in stages]
 
 
 def _within(key: str, node: str) -> bool:

@@ -1,17 +1,17 @@
 """The benchmarks run; what they measure is for people to read."""
 
-import subprocess
 import sys
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.helpers import processes
 
 
 @pytest.mark.slow
 def test_each_side_runs_and_the_table_says_how_they_compare(tmp_path):
     arguments = [sys.executable, "-m", "tests.benchmarks", "loop", "inputs", "--rounds", "1", "--images", "200"]
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = processes.run(arguments, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "| bare loop |" in done.stdout
     rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| cache=memory |")]
@@ -21,6 +21,6 @@ def test_each_side_runs_and_the_table_says_how_they_compare(tmp_path):
 
 def test_an_unknown_name_is_refused():
     arguments = [sys.executable, "-m", "tests.benchmarks", "lop"]
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = processes.run(arguments, cwd=ROOT)
     assert done.returncode == 2
     assert "choose from survey" in done.stderr

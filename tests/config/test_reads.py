@@ -46,7 +46,7 @@ def test_what_is_declared_exists(stage):
     training = compose(["stage=pretrain"])
     listed = {key.removeprefix("-") for key in reads.listed(stage)}
     assert listed <= {*flat_keys(cfg), *flat_keys(training), *GROUPS}
-    assert all(reads.counts(key, stage) for key in reads.own_keys(stage))
+    assert all(stage in reads.stages_of(key) for key in reads.own_keys(stage))
 
 
 @pytest.mark.parametrize("typed", ["+train.step=3", "+optimzer.lr=3", "+seeds=2", "++finetune.lora.rnk=2"])

@@ -10,7 +10,7 @@ SLOW = {"huggingface"}  # its library takes a second a file; make fuzz tries it
 
 @pytest.mark.parametrize("name", sorted(FORMATS.keys() - SLOW))
 def test_a_damaged_file_is_read_or_refused_in_a_line(name, tmp_path):
-    fuzzing.examine(FORMATS[name](), tmp_path, examples=20)
+    fuzzing.examine(FORMATS[name](), tmp_path, examples=12)
 
 
 def test_a_reader_that_crashes_is_noticed(tmp_path):

@@ -11,7 +11,8 @@ import pytest
 from tests.conftest import command, refused, status
 from tests.helpers.processes import Process
 
-RUN = ("stage=pretrain", "dataset=digits", "dataset.limit=60", "train.batch_size=16", "model.width=8")
+NET = ("model.width=8", "model.channels=[4,8]")
+RUN = ("stage=pretrain", "dataset=digits", "dataset.limit=60", "train.batch_size=16", *NET)
 FIRST = "outputs/2026-01-01/10-00-00-pretrain-cnn-digits-1e23"
 SECOND = "outputs/2026-01-01/11-00-00-pretrain-cnn-digits-00b7"
 

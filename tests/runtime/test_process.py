@@ -17,7 +17,7 @@ from ptft.runtime import process
 kept = process.keep_freed_memory() if sys.argv[1] == "keep" else True
 import torch
 from torch import nn
-net, x = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU()), torch.randn(32, 1, 28, 28)
+net, x = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU()), torch.randn(8, 1, 28, 28)
 def step():
     net(x).sum().backward()
 for _ in range(4):
