@@ -1,8 +1,8 @@
 """`ptft help`, `ptft ls`, `ptft cp config`: what the YAML files say of themselves, quickly and without torch."""
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
@@ -108,7 +108,7 @@ def test_it_is_quick_and_imports_no_torch():
     timed = []
     for words in (["--help"], ["help", "train.clip"]):
         code = f"import sys; from ptft.cli.main import run; run({words}); assert 'torch' not in sys.modules"
-        began = time.perf_counter()
+        began = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-        timed.append(time.perf_counter() - began)
-    assert timed[1] < timed[0] + 0.6  # a third of that on a machine with nothing else to do
+        timed.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - began)
+    assert timed[1] < timed[0] + 0.6  # of the processor's time, however many share it

@@ -66,8 +66,8 @@ def images(make: Callable[[Spec], Any], channels: int, size: int, batch: int, de
     return Case(lambda: Classify(make(spec), spec), examples, batch)
 
 
-def text(device: torch.device, *, length: int, batch: int, **shape: int) -> Case:
-    source = Grammar(length=length, sentences=20_000, held_out=10)
+def text(device: torch.device, *, length: int, batch: int, sentences: int = 20_000, **shape: int) -> Case:
+    source = Grammar(length=length, sentences=sentences, held_out=10)
     train = source.split("train")
     assert train is not None
 
@@ -99,7 +99,7 @@ SMALL: dict[str, Callable[[torch.device], Case]] = {
     "resnet18, 32 pixels, batch 512": partial(images, RESNET, 3, 32, 2),
     "resnet18, 224 pixels, batch 256": partial(images, RESNET, 3, 32, 2),
     "vit_small, 224 pixels, batch 256": partial(images, TINY_VIT, 3, 32, 2),
-    "gpt_small, 32 x 1,024 tokens": partial(text, length=32, batch=2, width=16, depth=1, heads=2),
+    "gpt_small, 32 x 1,024 tokens": partial(text, length=32, batch=2, sentences=200, width=16, depth=1, heads=2),
 }
 """What stands in for them where there is no GPU."""
 
@@ -168,7 +168,7 @@ def ours(t: Training, folder: Path, steps: int) -> float:
     return seconds
 
 
-def measure(setting: Setting, name: str, rounds: int = 3) -> dict[str, Any]:
+def measure(setting: Setting, name: str) -> dict[str, Any]:
     """The case's sides in turn, units a second as medians, and each one's ratio to the loop by hand."""
     device, precision = setting.device, "bf16" if setting.gpu else "fp32"
     case = CASES[name](device) if setting.gpu else SMALL[name](device)
@@ -179,9 +179,9 @@ def measure(setting: Setting, name: str, rounds: int = 3) -> dict[str, Any]:
     sides = {"by hand": hand.train, **{side: partial(ours, t, folder) for side, t in trained.items()}}
     for side in sides.values():
         side(10 if setting.gpu else 1)
-    steps = max(2, min(2000, round(SECONDS * 5 / hand.train(5)))) if setting.gpu else 2
+    steps = max(2, min(2000, round(SECONDS * 5 / hand.train(5)))) if setting.gpu else 1
     figures: dict[str, list[float]] = {side: [] for side in sides}
-    for _ in range(rounds):
+    for _ in range(3 if setting.gpu else 1):
         for side, train in sides.items():
             figures[side].append(steps * case.batch * case.each / train(steps))
     ratio = {s: statistics.median(map(truediv, found, figures["by hand"])) for s, found in figures.items()}

@@ -124,7 +124,15 @@ def test_the_likeliest_classes_and_the_probability_of_each(ptft, pretrained, tra
     assert "p_0" not in done.out
     refused(ptft("stage=predict", trained, "text=a", "predict.top=3"), 2, "predict.top=3: the checkpoint has 2 classes")
     texts = ("stage=pretrain", "model=gpt_tiny", "model.width=16", "model.depth=1", "objective=causal_lm")
-    more = ("dataset=grammar", "dataset.sentences=40", "dataset.held_out=10", "dataset.tokenizer=bytes", "dataset.length=32", "train.steps=1", "hydra.run.dir=lm")
+    more = (
+        "dataset=grammar",
+        "dataset.sentences=40",
+        "dataset.held_out=10",
+        "dataset.tokenizer=bytes",
+        "dataset.length=32",
+        "train.steps=1",
+        "hydra.run.dir=lm",
+    )
     assert ptft(*texts, *more).code == 0
     refused(ptft("stage=predict", "ckpt=lm", "text=a", "predict.top=3"), 2, "objective=causal_lm gives no classes")
 
