@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.conftest import refused, summary
+from tests.conftest import NET, refused, summary
 from tests.helpers import processes
 
 KINDS = ["model", "dataset", "objective"]
@@ -19,7 +19,7 @@ def test_the_command_that_it_prints_trains_and_its_test_passes(ptft, tmp_path, k
     assert written == {f"my_own_{kind}.py", f"conf/{kind}/my_own_{kind}.yaml", f"test_my_own_{kind}.py"}
     assert {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()} == written
     _, *command = shlex.split(next(line for line in done.out.splitlines() if line.startswith("try")))[1:]
-    run = ptft(*command, "hydra.run.dir=run")
+    run = ptft(*command, *(NET if kind != "model" else ()), "hydra.run.dir=run")
     assert run.code == 0, run.text
     chance = {"model": 0.1, "dataset": 0.5, "objective": 0.1}[kind]
     assert summary(tmp_path / "run")["metrics"]["val"]["accuracy"] > 1.5 * chance
