@@ -9,24 +9,20 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import hydra
-import yaml  # type: ignore[import-untyped]
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.errors import OmegaConfBaseException
 
 from ptft.config import hydra_keys, mistakes, yaml_files
 from ptft.config.overrides import TARGETS, Overrides, typed_class
 from ptft.errors import ConfigError, first_line, suggest
-from ptft.runtime.system import write_text
 
 GROUPS = ("model", "dataset", "objective", "optimizer", "schedule", "stage", "experiment", "logger")
 NEEDED = ("model", "dataset", "objective", "optimizer", "schedule", "stage")
@@ -130,17 +126,27 @@ def _names(cfg: DictConfig, choices: DictConfig, group: str) -> Any:
 def options(group: str) -> list[str]:
     """The names in a group; raises ConfigError with the nearest for a group that does not exist."""
     with _session() as loader:
-        names: list[str] = loader.get_group_options(group)
+        names = names_in(group)
         if not names:
             groups = groups_of(loader)
             raise ConfigError(f"{group}: there is no such group{suggest(group, groups)} ({', '.join(groups)})")
-    return sorted(names)
+    return names
+
+
+def names_in(group: str) -> list[str]:
+    """The names in a group, none where there is no such group; inside of a session."""
+    return [*_names_in(group, yaml_files.changed())]
+
+
+@cache
+def _names_in(group: str, changed: int) -> list[str]:
+    return sorted(GlobalHydra.instance().config_loader().get_group_options(group))
 
 
 def listing() -> dict[str, list[str]]:
     """Every group and the names in it."""
     with _session() as loader:
-        return {group: sorted(loader.get_group_options(group)) for group in groups_of(loader)}
+        return {group: names_in(group) for group in groups_of(loader)}
 
 
 def groups_of(loader: Any) -> list[str]:
@@ -169,9 +175,18 @@ def apply(cfg: DictConfig, prefix: str, overrides: Overrides) -> list[str]:
 
 def flat_keys(cfg: DictConfig) -> list[str]:
     """Every dotted key of a configuration, without `hydra` and `names`; nothing is resolved."""
-    tree = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(tree, dict)
-    return [key for name, node in tree.items() if name not in ("hydra", "names") for key in _keys(node, str(name))]
+    return [key for name, node in raw_tree(cfg).items() if name != "names" for key in _keys(node, str(name))]
+
+
+def raw_tree(cfg: DictConfig) -> dict[str, Any]:
+    """Plain values without `hydra`, not resolved."""
+    tree: Any = OmegaConf.to_container(cfg, resolve=False)
+    return {str(key): node for key, node in tree.items() if key != "hydra"}
+
+
+def _holds(node: Any, text: str) -> bool:
+    parts = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return node == text or any(_holds(part, text) for part in parts)
 
 
 def _keys(node: Any, path: str) -> list[str]:
@@ -181,7 +196,9 @@ def _keys(node: Any, path: str) -> list[str]:
 
 def without_value(cfg: DictConfig) -> list[str]:
     """The keys that must be given a value, and have none; none of them where `plain` fails for another reason."""
-    bare = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    if not _holds(raw_tree(cfg), "???"):
+        return []
+    bare = _bare(cfg)
     try:
         return sorted(OmegaConf.missing_keys(bare))
     except (OmegaConfBaseException, RecursionError):
@@ -190,7 +207,7 @@ def without_value(cfg: DictConfig) -> list[str]:
 
 def plain(cfg: DictConfig) -> Any:
     """Resolved dicts, lists, strings and numbers, without `hydra`; raises ConfigError naming a key without a value."""
-    bare = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    bare = _bare(cfg)
     try:
         return OmegaConf.to_container(bare, resolve=True, throw_on_missing=True)
     except (OmegaConfBaseException, RecursionError) as error:
@@ -198,12 +215,20 @@ def plain(cfg: DictConfig) -> Any:
         raise ConfigError(f"{key}: {first_line(error)}") from error
 
 
+def _bare(cfg: DictConfig) -> DictConfig:
+    """A copy without `hydra`, pickled: OmegaConf's own copies take three times as long."""
+    bare: DictConfig = pickle.loads(pickle.dumps(cfg))
+    OmegaConf.set_struct(bare, False)
+    bare.pop("hydra", None)
+    return bare
+
+
 def known_stage(cfg: DictConfig) -> DictConfig:
     """The same with what is known of the stage of that name, for a copy or a run of an earlier version too."""
     file = yaml_files.conf_dir() / "stage" / f"{cfg.names.stage}.yaml"
     if file.is_file():
         OmegaConf.set_struct(cfg, False)
-        cfg.stage = OmegaConf.merge(OmegaConf.load(file).stage, cfg.stage)
+        cfg.stage = OmegaConf.merge(yaml_files.content(file)["stage"], cfg.stage)
         OmegaConf.set_struct(cfg, True)
     return cfg
 
@@ -251,31 +276,15 @@ def literal(value: Any) -> Any:
 @cache
 def own() -> dict[str, Any]:
     """What ptft's own `config.yaml` says, not resolved, without `hydra` and the choice of options."""
-    tree = OmegaConf.to_container(OmegaConf.load(yaml_files.conf_dir() / "config.yaml"), resolve=False)
-    assert isinstance(tree, dict)
-    return {str(key): value for key, value in tree.items() if key not in ("defaults", "hydra")}
-
-
-def save(content: Any, path: Path) -> None:
-    """Plain values as YAML, in the form that Hydra itself writes and reads. Raises StorageError."""
-    dumper = get_omega_conf_dumper()
-    text = yaml.dump(content, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=dumper)
-    write_text(path, text)
-
-
-def read(path: Path) -> Any:
-    """What a YAML file holds that `save` wrote, or a stranger: plain values, of which nothing is resolved.
-
-    Raises ConfigError for what is no YAML.
-    """
-    return OmegaConf.to_container(yaml_files.load(path)[1], resolve=False)
+    tree = yaml_files.content(yaml_files.conf_dir() / "config.yaml")
+    return {key: value for key, value in tree.items() if key not in ("defaults", "hydra")}
 
 
 def _explain(overrides: Overrides, error: Exception) -> ConfigError:
     """What is wrong with a composition that failed, a line each: what was typed and does not exist, else the error."""
     loader = GlobalHydra.instance().config_loader()
     groups = groups_of(loader)
-    unfit = mistakes.unfit(overrides, loader, groups, NEEDED)
+    unfit = mistakes.unfit(overrides, names_in, groups, NEEDED)
     parsed = [o for o in overrides.parsed if o.key_or_group.split(".")[0] not in unfit]
     problems = list(unfit.values())
     with suppress(*UNREADABLE):
@@ -287,5 +296,5 @@ def _explain(overrides: Overrides, error: Exception) -> ConfigError:
 
 def unfit_choices(overrides: Overrides) -> dict[str, str]:
     """Group -> what is wrong with the option that was typed for it, where there is none of that name."""
-    with _session() as loader:
-        return mistakes.unfit(overrides, loader, GROUPS, NEEDED)
+    with _session():
+        return mistakes.unfit(overrides, names_in, GROUPS, NEEDED)

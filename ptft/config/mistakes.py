@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -90,15 +90,17 @@ def advice(key: str, value: object) -> str:
     return next((f"; {said}" for known, form, said in VALUES if key == known and re.fullmatch(form, text)), "")
 
 
-def unfit(overrides: Overrides, loader: Any, groups: Collection[str], needed: Collection[str]) -> dict[str, str]:
+def unfit(
+    overrides: Overrides, names: Callable[[str], list[str]], groups: Collection[str], needed: Collection[str]
+) -> dict[str, str]:
     """Group -> what is wrong with the option that was typed for it, where there is none of that name.
 
-    needed: groups of which an option must be chosen.
+    names: those in a group; needed: groups of which an option must be chosen.
     """
     problems = {}
     for override in overrides.parsed:
         key = override.key_or_group
-        choices = sorted(loader.get_group_options(key)) if key in groups else []
+        choices = names(key) if key in groups else []
         if choices and override.value() is None and not override.is_delete() and key in needed:
             problems[key] = f"{key}=null: needs a name, {key} is one of {', '.join(choices)}"
         elif choices and not _exists(override, choices):

@@ -7,10 +7,8 @@ whose file lists nothing, as one of the user's may, reads everything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -51,7 +49,7 @@ def counts(key: str, stage: str) -> bool:
         return True
     if any(_within(key, each[1:]) for each in said if each.startswith("-")):
         return False
-    return any(_within(key, each) for each in (*EVERYWHERE, *said, *own_keys(stage)))
+    return any(_within(key, each) for each in (*EVERYWHERE, *said)) or any(_within(key, own) for own in own_keys(stage))
 
 
 def stages_of(key: str) -> list[str]:
@@ -109,16 +107,8 @@ def _takes_more(key: str, base: DictConfig) -> bool:
         return True
     parts = key.split(".")
     above = [".".join(parts[:end]) for end in range(1, len(parts))]
-    known = rules(_plain(base))
+    known = rules(compose.raw_tree(base))
     return any(path in known or _is_value(base, path) for path in above)
-
-
-def _plain(base: DictConfig) -> Mapping[str, Any]:
-    tree = OmegaConf.to_container(
-        OmegaConf.masked_copy(base, [str(key) for key in base if key != "hydra"]), resolve=False
-    )
-    assert isinstance(tree, dict)
-    return {str(key): value for key, value in tree.items()}
 
 
 def _is_value(base: DictConfig, path: str) -> bool:

@@ -23,8 +23,8 @@ READ_LATE = {"PTFT_CACHE", "PTFT_DATA", "TORCH_HOME", "KILL_AT", "TERM", "COLUMN
 """Variables that nothing reads while it is imported: a fork may have others than its server."""
 GIVEN = {"stdin", "stdout", "stderr", "text", "cwd", "env"}
 """Options of Popen that a fork can have."""
-USUAL = {**os.environ, "PYTHONPATH": str(ROOT)}
-"""The server's environment: this process's before any test."""
+USUAL: dict[str, str] = {}
+"""The server's environment: this process's before any test, and after what they import was imported."""
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -77,6 +77,11 @@ def adopts(whether: bool) -> None:
 
 
 SERVER = Server()
+
+
+def begin() -> None:
+    """Before the first test: forks have the environment that there is now."""
+    USUAL.update(os.environ, PYTHONPATH=str(ROOT))
 
 
 class Process(subprocess.Popen):

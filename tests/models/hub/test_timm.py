@@ -26,23 +26,9 @@ from ptft.optim.param_groups import parameter_groups
 from tests.conftest import refused, transfer
 
 SMALLEST = ["test_vit", "test_vit2", "test_resnet", "test_convnext", "test_efficientnet", "test_mambaout"]
-FAMILIES = [
-    *SMALLEST,
-    "resnet18",
-    "mobilenetv3_small_050",
-    "regnetx_002",
-    "swin_tiny_patch4_window7_224",
-]
-FAMILIES += ["deit_tiny_distilled_patch16_224", "beit_base_patch16_224", "mixer_s32_224", "pit_ti_224", "caformer_s18"]
-FAMILIES += [
-    "vgg11",
-    "densenet121",
-    "convnext_atto",
-    "ghostnet_050",
-    "xcit_nano_12_p8_224",
-    "levit_128s",
-    "hiera_tiny_224",
-]
+FAMILIES = [*SMALLEST, "mobilenetv3_small_050", "swin_tiny_patch4_window7_224", "deit_tiny_distilled_patch16_224"]
+FAMILIES += ["mixer_s32_224", "pit_ti_224", "vgg11", "levit_128s", "hiera_tiny_224"]
+"""Grids with channels first and last, tokens with none, one and two before them, and heads with layers of their own."""
 
 
 def spec(side: int = 224, channels: int = 3, classes: tuple[str, ...] = ()) -> Spec:
@@ -66,10 +52,10 @@ def test_shapes_and_layers_of_every_kind(name: str) -> None:
     assert id(first) in groups[0] or id(first) not in held, "the stem is the first layer"
 
 
-@pytest.mark.parametrize("name", [*SMALLEST, "vgg11", "swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize("name", [*SMALLEST, "mobilenetv3_small_050"])
 def test_backbone_and_classifier_are_timms_network(name: str) -> None:
     torch.manual_seed(0)
-    side = 64 if name == "vgg11" else timm.get_pretrained_cfg(name).input_size[-1]
+    side = timm.get_pretrained_cfg(name).input_size[-1] if name.startswith("test_vit") else 64
     theirs = timm.create_model(name, num_classes=7).eval()
     ours = TimmBackbone(spec(side), name, stem="original").eval()
     state = {f"net.{key}": value for key, value in theirs.state_dict().items()}
@@ -81,7 +67,7 @@ def test_backbone_and_classifier_are_timms_network(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "cells"),
-    [("test_vit", (65, 5)), ("resnet18", (16, 1)), ("convnext_atto", (4, 1)), ("test_resnet", (16, 1))],
+    [("test_vit", (65, 5)), ("test_convnext", (4, 1)), ("test_resnet", (16, 1))],
 )
 def test_a_small_stem_keeps_more_of_a_small_image(name: str, cells: tuple[int, int]) -> None:
     with torch.device("meta"):
@@ -165,12 +151,13 @@ def test_positions_follow_the_size_and_the_convolution_the_channels() -> None:
 
 def test_positions_in_windows_follow_the_size() -> None:
     name = "swin_tiny_patch4_window7_224"
-    old, new = TimmBackbone(spec(224), name), TimmBackbone(spec(128), name)
-    own, resized = handed_over(old, new)
+    with torch.device("meta"):
+        old, new = TimmBackbone(spec(224), name), TimmBackbone(spec(128), name)
+    tables = {key: torch.randn(value.shape) for key, value in old.state_dict().items() if key.endswith("bias_table")}
+    own, resized = new.adapt(tables)
     assert resized
     assert all(key.endswith("relative_position_bias_table") for key in resized)
-    table = "net.layers.0.blocks.0.attn.relative_position_bias_table"
-    assert own[table].shape == new.net.layers[0].blocks[0].attn.relative_position_bias_table.shape
+    assert {key: own[key].shape for key in tables} == {key: new.state_dict()[key].shape for key in tables}
 
 
 @pytest.fixture
