@@ -121,4 +121,6 @@ def test_a_backbone_that_is_not_complete_is_told_what_it_lacks(nets, ptft):
     Path(f"{nets}.py").write_text(
         "from ptft.core import Backbone\n\n\nclass Half(Backbone):\n    def prepare(self, raw):\n        return raw\n"
     )
-    refused(ptft(*RUN, *GLYPHS, f"model._target_={nets}.Half", f"trusted=[{nets}]"), 2, "Backbone", "lacks forward, layers")
+    refused(
+        ptft(*RUN, *GLYPHS, f"model._target_={nets}.Half", f"trusted=[{nets}]"), 2, "Backbone", "lacks forward, layers"
+    )

@@ -81,7 +81,7 @@ def test_gradient_reaches_every_parameter(name: str) -> None:
     with torch.device("cpu" if name in SMALL else "meta"):
         model = build(name, spec).train()
         pooled = model.pool(model(model.prepare(raw_images(spec) if name in SMALL else raw_images_meta(spec))))
-        (pooled * torch.linspace(-1, 1, model.width)).square().sum().backward()
+        (pooled * torch.linspace(-1, 1, model.width, device=pooled.device)).square().sum().backward()
     learning = {key: parameter.grad for key, parameter in model.named_parameters() if parameter.requires_grad}
     assert learning
     assert not [key for key, gradient in learning.items() if gradient is None]

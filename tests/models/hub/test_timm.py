@@ -70,9 +70,10 @@ def test_backbone_and_classifier_are_timms_network(name: str) -> None:
     [("test_vit", (65, 5)), ("test_convnext", (4, 1)), ("test_resnet", (16, 1))],
 )
 def test_a_small_stem_keeps_more_of_a_small_image(name: str, cells: tuple[int, int]) -> None:
-    with torch.device("meta"):
-        for stem, count in (("small", cells[0]), ("original", cells[1]), ("auto", cells[0])):
-            assert TimmBackbone(spec(32, 1), name, stem)(torch.empty(2, 1, 32, 32)).tokens.shape[1] == count, stem
+    for stem, count in (("small", cells[0]), ("original", cells[1]), ("auto", cells[0])):
+        with torch.no_grad():
+            found = TimmBackbone(spec(32, 1), name, stem)(torch.zeros(2, 1, 32, 32))
+        assert found.tokens.shape[1] == count, stem
 
 
 def test_a_small_stem_of_convolutions_takes_the_published_weights() -> None:
@@ -184,8 +185,15 @@ def in_the_hubs_cache(folder: Path, repository: str, file: str, weights: dict[st
     save_file(weights, base / "snapshots" / "abc" / file)
 
 
-@pytest.mark.parametrize("where", ["hub", "beside torch's", "a state dict there"])
-@pytest.mark.parametrize("name", ["test_vit.r160_in1k", "test_resnet.r160_in1k", "test_convnext.r160_in1k"])
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("test_vit.r160_in1k", "hub"),
+        ("test_resnet.r160_in1k", "beside torch's"),
+        ("test_resnet.r160_in1k", "hub"),
+        ("test_convnext.r160_in1k", "a state dict there"),
+    ],
+)
 def test_public_weights_load_to_the_bit(offline: Path, tmp_path: Path, name: str, where: str) -> None:
     theirs = timm.create_model(name).state_dict()
     if where == "hub":
@@ -229,8 +237,8 @@ def test_other_weights_under_the_name_are_refused(offline: Path) -> None:
 
 
 TINY = (
-    "dataset.limit=16",
-    "train.batch_size=8",
+    "dataset.limit=4",
+    "train.batch_size=2",
     "train.steps=2",
     "dataset.val=null",
     "dataset.test=null",

@@ -89,9 +89,9 @@ def test_vit_and_linear_are_torchvisions_network() -> None:
 )
 def test_a_small_stem_keeps_more_of_a_small_image(name: str, cells: tuple[int, int]) -> None:
     for stem, side in (("small", cells[0]), ("original", cells[1]), ("auto", cells[0])):
-        with torch.device("meta"):
+        with torch.no_grad(), torch.device("meta" if name.startswith("convnext") else "cpu"):  # which is large
             model = TorchvisionBackbone(spec(32), name, stem=stem)
-            assert model(torch.empty(2, 3, 32, 32)).tokens.shape[1] == side**2, stem
+            assert model(torch.zeros(2, 3, 32, 32)).tokens.shape[1] == side**2, stem
     with torch.device("meta"):
         assert shapes(TorchvisionBackbone(spec(65), name)) == shapes(TorchvisionBackbone(spec(), name))
 
