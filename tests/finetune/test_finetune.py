@@ -52,7 +52,7 @@ def test_the_plan_of_a_dry_run_shows_when_parameters_learn(ptft, pretrained):
     plan = (
         "finetune.train=[{until: 0.2, train: head}, {until: 0.5, train: all, layer_decay: 0.5}, {until: 1, train: all}]"
     )
-    done = ptft("stage=finetune", f"ckpt={pretrained}", plan, "dry_run=true", *SMALL[1:2])
+    done = ptft("stage=finetune", f"ckpt={pretrained}", plan, "dry_run=true", *SMALL[2:3])
     assert done.code == 0, done.text
     lines = [line for line in done.out.splitlines() if " % - " in line or "throughout" in line]
     assert "20 % - 50 % at 0.0625" not in done.out

@@ -168,7 +168,7 @@ def test_what_changes_a_result_is_trained_anew(whole, ptft, pretrained):
 
 def test_a_run_that_is_no_comparison_is_not_continued_by_one(ptft, pretrained):
     assert (
-        ptft("stage=finetune", "ckpt=null", *SMALL[3:], "dataset.limit=20", "train.steps=1", "hydra.run.dir=run").code
+        ptft("stage=finetune", "ckpt=null", *SMALL[-2:], "dataset.limit=20", "train.steps=1", "hydra.run.dir=run").code
         == 0
     )
     refused(compare(ptft, pretrained, into="run"), 5, "holds a run already")
@@ -287,7 +287,7 @@ def test_a_failed_run_stops_no_other_and_is_named(ptft, pretrained):
 
 
 def test_a_useless_checkpoint_is_not_said_to_help(ptft):
-    useless = ("stage=pretrain", *SMALL[3:], "dataset.images=100", "train.steps=1", "optimizer.lr=1e-12", "seed=5")
+    useless = ("stage=pretrain", *SMALL[-2:], "dataset.images=100", "train.steps=1", "optimizer.lr=1e-12", "seed=5")
     assert ptft(*useless, "hydra.run.dir=useless").code == 0
     done = compare(ptft, "useless", "compare.per_class=[5]", "compare.seeds=3", "train.steps=20", "optimizer.lr=2e-3")
     assert done.code == 0, done.text
