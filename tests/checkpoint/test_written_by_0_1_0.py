@@ -183,6 +183,9 @@ def test_a_new_task_starts_from_it(ptft, tmp_path, name, task):
         [
             "stage=pretrain",
             "model=gpt_tiny",
+            "model.depth=1",
+            "model.width=32",
+            "model.heads=2",
             "dataset=grammar",
             "dataset.sentences=100",
             "dataset.held_out=20",

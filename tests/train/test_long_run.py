@@ -15,7 +15,7 @@ from ptft.train.loop import fit
 from ptft.train.state import Budget, Every
 from tests.helpers.autoencoder import Denoise, train, training
 
-STEPS, WARM = 6_000, 2_000
+STEPS, WARM = 4_000, 1_000
 
 
 class Plain(Denoise):
@@ -62,7 +62,7 @@ def test_thousands_of_steps_leave_memory_files_and_threads_as_they_were(tmp_path
     writer.wait()
     (before, *kept), (after, *keeps) = watches.stock
     assert keeps == kept
-    assert after - before < 1, f"{after - before:.2f} MiB more, which is above 260 bytes a step"
+    assert after - before < 0.75, f"{after - before:.2f} MiB more, which is above 260 bytes a step"
     said = (tmp_path / "run.log").read_text().splitlines()
     assert 50 < len(said) < 1000
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == STEPS // 20 + STEPS // 200
