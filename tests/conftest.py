@@ -1,6 +1,7 @@
 """What the tests share: ptft called in this process or as a real one, and a small pretrained run."""
 
 import json
+import os
 import signal
 import socket
 import sys
@@ -15,6 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 for name, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
     if signal.getsignal(number := getattr(signal, name)) is signal.SIG_IGN:
         signal.signal(number, usual)  # nohup and a shell's background have it ignored, and processes inherit that
+
+
+def pytest_collection_finish():
+    processes.begin()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -41,6 +46,11 @@ def _alone(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("PTFT_CACHE", str(tmp_path.with_name(f"{tmp_path.name}-cache")))
     monkeypatch.setenv("PTFT_DATA", str(tmp_path / "data"))
+    usual = dict(os.environ)
+    yield
+    if os.environ != usual:  # by a library that was imported, say: processes would no longer be forked
+        os.environ.clear()
+        os.environ.update(usual)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ptft.config import compose
+from ptft.config import yaml_files
 from ptft.errors import CheckpointError, ConfigError, shortened, suggest
 from ptft.loggers import layout
 from ptft.runs import remove
@@ -56,7 +56,7 @@ def runs(words: list[str]) -> int:
 def _config(folder: Path) -> Mapping[str, Any]:
     file = folder / ".hydra" / "config.yaml"
     try:
-        config = compose.read(file) if file.is_file() else {}
+        config = yaml_files.read(file) if file.is_file() else {}
     except ConfigError:  # a run that was cut while it wrote it, or another program's
         return {}
     return config if isinstance(config, dict) else {}

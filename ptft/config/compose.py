@@ -9,24 +9,20 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import hydra
-import yaml  # type: ignore[import-untyped]
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.errors import OmegaConfBaseException
 
 from ptft.config import hydra_keys, mistakes, yaml_files
 from ptft.config.overrides import TARGETS, Overrides, typed_class
 from ptft.errors import ConfigError, first_line, suggest
-from ptft.runtime.system import write_text
 
 GROUPS = ("model", "dataset", "objective", "optimizer", "schedule", "stage", "experiment", "logger")
 NEEDED = ("model", "dataset", "objective", "optimizer", "schedule", "stage")
@@ -164,9 +160,18 @@ def apply(cfg: DictConfig, prefix: str, overrides: Overrides) -> list[str]:
 
 def flat_keys(cfg: DictConfig) -> list[str]:
     """Every dotted key of a configuration, without `hydra` and `names`; nothing is resolved."""
-    tree = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(tree, dict)
-    return [key for name, node in tree.items() if name not in ("hydra", "names") for key in _keys(node, str(name))]
+    return [key for name, node in raw_tree(cfg).items() if name != "names" for key in _keys(node, str(name))]
+
+
+def raw_tree(cfg: DictConfig) -> dict[str, Any]:
+    """Plain values without `hydra`, not resolved."""
+    tree: Any = OmegaConf.to_container(cfg, resolve=False)
+    return {str(key): node for key, node in tree.items() if key != "hydra"}
+
+
+def _holds(node: Any, text: str) -> bool:
+    parts = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return node == text or any(_holds(part, text) for part in parts)
 
 
 def _keys(node: Any, path: str) -> list[str]:
@@ -176,6 +181,8 @@ def _keys(node: Any, path: str) -> list[str]:
 
 def without_value(cfg: DictConfig) -> list[str]:
     """The keys that must be given a value, and have none; none of them where `plain` fails for another reason."""
+    if not _holds(raw_tree(cfg), "???"):
+        return []
     try:
         return sorted(key for name in cfg if name != "hydra" for key in _missing(cfg, str(name)))
     except (OmegaConfBaseException, RecursionError):
@@ -206,15 +213,9 @@ def with_stage_defaults(cfg: DictConfig) -> DictConfig:
     file = yaml_files.conf_dir() / "stage" / f"{cfg.names.stage}.yaml"
     if file.is_file():
         OmegaConf.set_struct(cfg, False)
-        cfg.stage = OmegaConf.merge(_stage(file, file.stat().st_mtime_ns), cfg.stage)
+        cfg.stage = OmegaConf.merge(yaml_files.content(file)["stage"], cfg.stage)
         OmegaConf.set_struct(cfg, True)
     return cfg
-
-
-@cache
-def _stage(file: Path, changed: int) -> DictConfig:
-    """What a file says of the node `stage`."""
-    return DictConfig(OmegaConf.load(file).stage)
 
 
 def selected(cfg: DictConfig, key: str) -> Any:
@@ -260,24 +261,8 @@ def literal(value: Any) -> Any:
 @cache
 def own() -> dict[str, Any]:
     """What ptft's own `config.yaml` says, not resolved, without `hydra` and the choice of options."""
-    tree = OmegaConf.to_container(OmegaConf.load(yaml_files.conf_dir() / "config.yaml"), resolve=False)
-    assert isinstance(tree, dict)
-    return {str(key): value for key, value in tree.items() if key not in ("defaults", "hydra")}
-
-
-def save(content: Any, path: Path) -> None:
-    """Plain values as YAML, in the form that Hydra itself writes and reads. Raises StorageError."""
-    dumper = get_omega_conf_dumper()
-    text = yaml.dump(content, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=dumper)
-    write_text(path, text)
-
-
-def read(path: Path) -> Any:
-    """What a YAML file holds that `save` wrote, or a stranger: plain values, of which nothing is resolved.
-
-    Raises ConfigError for what is no YAML.
-    """
-    return OmegaConf.to_container(yaml_files.load(path)[1], resolve=False)
+    tree = yaml_files.content(yaml_files.conf_dir() / "config.yaml")
+    return {key: value for key, value in tree.items() if key not in ("defaults", "hydra")}
 
 
 def _explain(overrides: Overrides, error: Exception) -> ConfigError:

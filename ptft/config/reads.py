@@ -7,10 +7,8 @@ whose file lists nothing, as one of the user's may, reads everything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -120,16 +118,8 @@ def _takes_more(key: str, base: DictConfig) -> bool:
         return True
     parts = key.split(".")
     parents = [".".join(parts[:end]) for end in range(1, len(parts))]
-    ruled = rules(_plain(base))
+    ruled = rules(compose.raw_tree(base))
     return any(path in ruled or _is_value(base, path) for path in parents)
-
-
-def _plain(base: DictConfig) -> Mapping[str, Any]:
-    tree = OmegaConf.to_container(
-        OmegaConf.masked_copy(base, [str(key) for key in base if key != "hydra"]), resolve=False
-    )
-    assert isinstance(tree, dict)
-    return {str(key): value for key, value in tree.items()}
 
 
 def _is_value(base: DictConfig, path: str) -> bool:

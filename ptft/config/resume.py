@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ptft.config import compose, mistakes
+from ptft.config import compose, mistakes, yaml_files
 from ptft.config.overrides import Overrides, quote
 from ptft.config.validate import check_shape
 from ptft.errors import CheckpointError, ConfigError
@@ -63,7 +63,7 @@ def again(overrides: Overrides) -> tuple[Overrides, str]:
     if command := sweep_command(folder):
         return _sweep(folder, command.get("overrides"), overrides.where(lambda key: key != "resume")), "sweep"
     stored = folder / ".hydra" / "config.yaml"
-    config = compose.read(stored) if os.path.isfile(stored) else None
+    config = yaml_files.read(stored) if os.path.isfile(stored) else None
     if not isinstance(config, dict) or "reuses" not in _node(config, "stage"):
         return overrides, ""
     before, ckpt = _command(folder, overrides.typed), config.get("ckpt")
@@ -117,7 +117,7 @@ def typed_again(stored: Overrides) -> list[str]:
 def _command(folder: Path, typed: Mapping[str, Any]) -> Overrides:
     """What was typed for a comparison, without what only a command line may say."""
     file = folder / ".hydra" / "overrides.yaml"
-    texts = compose.read(file) if os.path.isfile(file) else None
+    texts = yaml_files.read(file) if os.path.isfile(file) else None
     if not isinstance(texts, list):
         raise ConfigError(f"{file}: is missing or no list; the comparison can't be continued")
     stored = Overrides.parse(str(text) for text in texts)

@@ -43,13 +43,7 @@ def of_option(group: str, name: str) -> dict[str, Rule]:
 
 def usual(group: str, name: str) -> dict[str, Any]:
     """What ptft's own option says of its keys, not resolved; without its class and what is not handed to it."""
-    file = yaml_files.conf_dir() / group / f"{name}.yaml"
-    return dict(_usual(file, file.stat().st_mtime_ns))
-
-
-@cache
-def _usual(file: Path, changed: int) -> dict[str, Any]:
-    node: Any = OmegaConf.to_container(yaml_files.load(file)[1])
+    node = yaml_files.content(yaml_files.conf_dir() / group / f"{name}.yaml")
     return {key: value for key, value in node.items() if key[0] != "_" and key not in ("views", "cache")}
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
-from glob import glob
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.errors import OmegaConfBaseException
 
 from ptft.config import hydra_keys
 from ptft.errors import ConfigError, first_line
+from ptft.runtime.system import write_text
 
 LARGEST = 100_000
 """Keys and values that a file may hold; ten lines of aliases of aliases stand for billions."""
@@ -47,8 +50,18 @@ def user_conf() -> Path | None:
 def changed() -> int:
     """Differs when a YAML file of `conf/` or the user's own was changed, added or removed, or another folder counts."""
     folders = [folder for folder in (conf_dir(), user_conf()) if folder is not None]
-    files = [file for folder in folders for file in sorted(glob(f"{folder}/**/*.yaml", recursive=True))]
-    return hash(tuple((file, os.stat(file).st_mtime_ns) for file in files))
+    return hash(tuple(sorted(file for folder in folders for file in _files(str(folder)))))
+
+
+def _files(folder: str) -> Iterator[tuple[str, int]]:
+    """Every YAML file below a folder, and when it was changed; runs ask for it several times."""
+    with os.scandir(folder) as found:
+        for entry in found:
+            with suppress(OSError):  # a link to nothing, a folder that nobody may read
+                if entry.is_dir():
+                    yield from _files(entry.path)
+                elif entry.name.endswith(".yaml"):
+                    yield entry.path, entry.stat().st_mtime_ns
 
 
 class OptionFiles(FileConfigSource):
@@ -94,6 +107,21 @@ def load(file: Path) -> tuple[str, DictConfig | ListConfig]:
         raise ConfigError(f"{file}: is no YAML that can be read ({first_line(error)})") from error
 
 
+def save(content: Any, path: Path) -> None:
+    """Plain values as YAML, in the form that Hydra itself writes and reads. Raises StorageError."""
+    dumper = get_omega_conf_dumper()
+    text = yaml.dump(content, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=dumper)
+    write_text(path, text)
+
+
+def read(path: Path) -> Any:
+    """What a YAML file holds that `save` wrote, or a stranger: plain values, of which nothing is resolved.
+
+    Raises ConfigError for what is no YAML.
+    """
+    return OmegaConf.to_container(load(path)[1], resolve=False)
+
+
 def _size(node: Any, sizes: dict[int, int]) -> int:
     """How many keys and values a node of a YAML text is, each alias counted as what it stands for."""
     if id(node) not in sizes:
@@ -103,6 +131,11 @@ def _size(node: Any, sizes: dict[int, int]) -> int:
             _size(each, sizes) for part in parts for each in (part if isinstance(part, tuple) else (part,))
         )
     return sizes[id(node)]
+
+
+def content(file: Path) -> dict[str, Any]:
+    """What a YAML file of `conf/` says, without its notes, not resolved; read it, don't change it."""
+    return _read(file, file.stat().st_mtime_ns)[1]
 
 
 @cache
@@ -117,9 +150,9 @@ def _read(file: Path, changed: int) -> tuple[dict[str, str | None], dict[str, An
         raise ConfigError(f"{file}: holds no keys with values")
     for note in NOTES:
         config.pop(note, None)
-    content = OmegaConf.to_container(config)
-    assert isinstance(content, dict)
-    return header, {str(key): value for key, value in content.items()}
+    said = OmegaConf.to_container(config)
+    assert isinstance(said, dict)
+    return header, {str(key): value for key, value in said.items()}
 
 
 def _completed(user: DictConfig) -> DictConfig:

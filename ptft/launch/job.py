@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptft.config import compose
+from ptft.config import yaml_files
 from ptft.config.overrides import Overrides, quote
 from ptft.config.resolve import Job, resolve
 from ptft.errors import (
@@ -223,5 +223,5 @@ def _write_config(folder: Path, job: Job) -> None:
     hidden = folder / ".hydra"
     with writing(hidden):
         hidden.mkdir(exist_ok=True)
-    compose.save(job.config.plain(), hidden / "config.yaml")
-    compose.save(list(job.overrides.texts), hidden / "overrides.yaml")
+    yaml_files.save(job.config.plain(), hidden / "config.yaml")
+    yaml_files.save(list(job.overrides.texts), hidden / "overrides.yaml")

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ptft.config import compose
+from ptft.config import yaml_files
 from ptft.config.overrides import PATH_KEYS, Overrides, quote
 from ptft.config.resolve import Job
 from ptft.errors import PtftError
@@ -32,7 +32,7 @@ def _command(job: Job, folder: Path) -> str:
     typed = job.overrides
     if job.config.resume:
         try:
-            texts = compose.read(folder / ".hydra" / "overrides.yaml")
+            texts = yaml_files.read(folder / ".hydra" / "overrides.yaml")
             typed = Overrides.parse(map(str, texts if isinstance(texts, list) else ()))
         except (PtftError, OSError):
             return ""

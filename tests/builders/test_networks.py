@@ -56,7 +56,8 @@ class Half(nn.Module):
     def forward(self, x):
         raise ValueError("only on Tuesdays")
 """
-RUN = ("stage=pretrain", "dataset.limit=200", "train.steps=6", "precision=fp32")
+RUN = ("stage=pretrain", "train.steps=6", "precision=fp32")
+GLYPHS = ("dataset.images=200", "dataset.held_out=60")
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def nets(tmp_path, monkeypatch):
 @pytest.mark.parametrize("net", ["Vector", "Tokens", "Map", "Lazy"])
 def test_any_module_of_images_is_a_model(net, nets, ptft):
     trusted = f"trusted=[{nets}]"
-    done = ptft(*RUN, f"model._target_={nets}.{net}", trusted, "hydra.run.dir=first")
+    done = ptft(*RUN, *GLYPHS, f"model._target_={nets}.{net}", trusted, "hydra.run.dir=first")
     assert done.code == 0, done.text
     assert f"  model      {net}, " in done.out
     assert summary(Path("first"))["model"] == net
@@ -86,7 +87,9 @@ def test_any_module_of_images_is_a_model(net, nets, ptft):
 
 
 def test_it_gets_its_own_keys_and_none_of_another_model(nets, ptft):
-    done = ptft(*RUN, f"model._target_={nets}.Vector", "model.width=5", f"trusted=[{nets}]", "hydra.run.dir=run")
+    done = ptft(
+        *RUN, *GLYPHS, f"model._target_={nets}.Vector", "model.width=5", f"trusted=[{nets}]", "hydra.run.dir=run"
+    )
     assert done.code == 0, done.text
     stored = Path("run/.hydra/config.yaml").read_text()
     assert "channels" not in stored.split("model:")[1].split("dataset:")[0]
@@ -100,21 +103,24 @@ def test_it_gets_its_own_keys_and_none_of_another_model(nets, ptft):
         (("Needs", "model.depth=2"), ("Needs maps images [2, 1, 28, 28] to []", "[B, D]")),
         (("Half",), ("Half fails on images [2, 1, 28, 28]", "only on Tuesdays")),
         (("Vector", "model.wdith=3"), ("model.wdith", "did you mean width")),
-        (("Vector", "dataset=tones"), ("reads images", "yields audio")),
+        (("Vector", "dataset=tones", "dataset.count=12", "dataset.held_out=8"), ("reads images", "yields audio")),
         (("Absent",), ("there is no such class", "Absent")),
     ],
     ids=["needs", "no features", "fails", "key", "text", "absent"],
 )
 def test_what_can_not_be_a_model_is_said(typed, said, nets, ptft):
-    refused(ptft(*RUN, f"model._target_={nets}.{typed[0]}", *typed[1:], f"trusted=[{nets}]"), 2, *said)
+    data = () if "dataset=tones" in typed else GLYPHS
+    refused(ptft(*RUN, *data, f"model._target_={nets}.{typed[0]}", *typed[1:], f"trusted=[{nets}]"), 2, *said)
 
 
 def test_it_has_to_be_trusted(nets, ptft):
-    refused(ptft(*RUN, f"model._target_={nets}.Vector"), 2, "refused", "trusted=[package]")
+    refused(ptft(*RUN, *GLYPHS, f"model._target_={nets}.Vector"), 2, "refused", "trusted=[package]")
 
 
 def test_a_backbone_that_is_not_complete_is_told_what_it_lacks(nets, ptft):
     Path(f"{nets}.py").write_text(
         "from ptft.core import Backbone\n\n\nclass Half(Backbone):\n    def prepare(self, raw):\n        return raw\n"
     )
-    refused(ptft(*RUN, f"model._target_={nets}.Half", f"trusted=[{nets}]"), 2, "Backbone", "lacks forward, layers")
+    refused(
+        ptft(*RUN, *GLYPHS, f"model._target_={nets}.Half", f"trusted=[{nets}]"), 2, "Backbone", "lacks forward, layers"
+    )

@@ -90,7 +90,7 @@ def test_a_new_head_is_new_even_where_the_classes_are_equal(pretrained):
 
 
 def test_positions_follow_the_size_and_the_report_says_so(ptft, tmp_path):
-    small = ("dataset.images=64", "train.steps=2", "dataset.size=16", "device=cpu")
+    small = ("dataset.images=64", "dataset.held_out=20", "train.steps=2", "dataset.size=16", "device=cpu")
     assert ptft("stage=pretrain", *VIT, *small, "hydra.run.dir=vit").code == 0
     run = ready("stage=finetune", "ckpt=vit", "dataset.size=24", *SMALL)
     own, old = run.objective.state_dict(), stored(tmp_path / "vit")
@@ -212,7 +212,10 @@ def test_frozen_parts_stay_equal_to_the_bit(ptft, tmp_path, monkeypatch, train, 
         "model.width=8",
         "trusted=[tests.helpers.self_killing]",
     )
-    assert ptft("stage=pretrain", *net, "dataset.images=64", *SMALL[1:], "hydra.run.dir=start").code == 0
+    assert (
+        ptft("stage=pretrain", *net, "dataset.images=64", "dataset.held_out=20", *SMALL[1:], "hydra.run.dir=start").code
+        == 0
+    )
     arguments = (
         "ckpt=start",
         f"finetune.train={train}",

@@ -33,8 +33,8 @@ READ_LATE = {
 """Variables that nothing reads while it is imported: a fork may have others than its server."""
 GIVEN = {"stdin", "stdout", "stderr", "text", "cwd", "env"}
 """Options of Popen that a fork can have."""
-USUAL = {**os.environ, "PYTHONPATH": str(ROOT)}
-"""The server's environment: this process's before any test."""
+USUAL: dict[str, str] = {}
+"""The server's environment: this process's before any test, and after what they import was imported."""
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -87,6 +87,11 @@ def adopts(whether: bool) -> None:
 
 
 SERVER = Server()
+
+
+def begin() -> None:
+    """Before the first test: forks have the environment that there is now."""
+    USUAL.update(os.environ, PYTHONPATH=str(ROOT))
 
 
 class Process(subprocess.Popen):

@@ -21,7 +21,7 @@ def rows_of(values, split="val", name="loss"):
 
 
 def test_a_run_that_trained_has_its_curves_and_they_cost_it_nothing_where_they_can_t_be_drawn(ptft, monkeypatch):
-    typed = ("stage=pretrain", *SMALL, "train.every.evaluate=5", "train.every.log=5")
+    typed = ("stage=pretrain", *SMALL, "dataset.held_out=50", "train.every.evaluate=5", "train.every.log=5")
     assert ptft(*typed, "hydra.run.dir=run").code == 0
     with Image.open("run/curves.png") as image:
         assert image.size == (2 * curves.WIDTH, curves.HEIGHT)

@@ -76,14 +76,17 @@ def raw_images_meta(spec: Spec) -> Tensor:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradient_reaches_every_parameter(name: str) -> None:
+    """Of large models where it would flow, without values."""
     spec = image_spec(28, 28, 1)
-    model = build(name, spec).train()
-    pooled = model.pool(model(model.prepare(raw_images(spec))))
-    (pooled * torch.linspace(-1, 1, model.width)).square().sum().backward()
+    with torch.device("cpu" if name in SMALL else "meta"):
+        model = build(name, spec).train()
+        pooled = model.pool(model(model.prepare(raw_images(spec) if name in SMALL else raw_images_meta(spec))))
+        (pooled * torch.linspace(-1, 1, model.width, device=pooled.device)).square().sum().backward()
     learning = {key: parameter.grad for key, parameter in model.named_parameters() if parameter.requires_grad}
     assert learning
     assert not [key for key, gradient in learning.items() if gradient is None]
-    assert all(torch.isfinite(gradient).all() for gradient in learning.values() if gradient is not None)
+    if name in SMALL:
+        assert all(torch.isfinite(gradient).all() for gradient in learning.values() if gradient is not None)
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -124,8 +124,8 @@ def test_of_many_classes_the_likeliest_have_columns(ptft):
 
 
 def test_a_task_without_an_answer_for_each_example_writes_none(ptft):
-    texts = ("model=gpt_tiny", "model.width=16", "model.depth=1", "objective=causal_lm")
-    trained(ptft, *texts, "dataset.tokenizer=bytes", "dataset.length=32")
+    texts = ("model=gpt_tiny", "model.width=16", "model.depth=1", "objective=causal_lm", "dataset=grammar")
+    trained(ptft, *texts, "dataset.sentences=40", "dataset.tokenizer=bytes", "dataset.length=32")
     trained(ptft, *GLYPHS, "objective=rotation", "model.width=8", "model.channels=[4,4]", run="turned")
     assert not [*Path("run").glob("predictions*"), *Path("turned").glob("predictions*")]
 

@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import zlib
 from functools import partial
 from pathlib import Path
@@ -134,9 +135,10 @@ def read():
 
 
 def test_killed_builds_go_on_where_they_were_and_several_processes_read_each_example_once():
-    killed = build(0.3)
+    killed = build(0.1)
     while len(read()) < 64:
         assert killed.poll() is None, killed.communicate()
+        time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     before = len(read())

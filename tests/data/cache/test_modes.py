@@ -20,12 +20,12 @@ RUN = (
     "model.channels=[4,6]",
     "model.width=12",
     "train.batch_size=8",
-    "train.epochs=3",
+    "train.epochs=2",
     "train.every.evaluate=4",
     "train.workers=1",
     "device=cpu",
 )
-"""27 steps in three epochs of 72 images."""
+"""18 steps in two epochs of 72 images."""
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def test_every_mode_trains_the_same_and_is_changed_on_resume(ptft, tmp_path, mon
     assert trained(tmp_path / "memory") == trained(tmp_path / "disk") == trained(tmp_path / "off")
     monkeypatch.setenv("KILL_AT", "SIGTERM step 5")
     assert ptft(*RUN, "dataset.cache=off", "hydra.run.dir=run").code == 143
-    monkeypatch.setenv("KILL_AT", "SIGTERM step 14")
+    monkeypatch.setenv("KILL_AT", "SIGTERM step 12")
     assert ptft("resume=run", "trusted=[tests.helpers.self_killing]", "dataset.cache=disk").code == 143
     done = ptft("resume=run", "trusted=[tests.helpers.self_killing]", "dataset.cache=memory")
     assert done.code == 0, done.text

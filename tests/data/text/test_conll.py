@@ -129,20 +129,21 @@ IOB2 = "B-PER I-PER O B-LOC B-LOC I-LOC I-LOC"
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_schemes_that_say_the_same_count_entities_and_come_back_in_predictions(ptft, tmp_path, scheme):
+def test_schemes_that_say_the_same_are_told_by_their_tags_and_come_back(scheme):
     names = SCHEMES[scheme].split()
     assert " ".join(map(to_iob, names)) == IOB2
     assert from_iob(IOB2.split(), scheme_of(names, "")) == names
+
+
+LEARNED = ("train.steps=50", "optimizer.lr=0.03", "schedule=constant", "train.every.evaluate=50")
+
+
+@pytest.mark.parametrize("scheme", ["BILOU", "BMEOW"])
+def test_tags_of_a_scheme_count_entities_and_come_back_in_predictions(ptft, tmp_path, scheme):
+    names = SCHEMES[scheme].split()
     sentence = "\n".join(f"{word} {tag}" for word, tag in zip(["a", "b", "c", "d", "e", "f", "g"], names, strict=True))
     root, run = write(tmp_path / "data", f"{sentence}\n\n" * 8), tmp_path / "run"
-    done = ptft(
-        *SMALL,
-        f"dataset.root={root}",
-        "train.steps=150",
-        "optimizer.lr=0.01",
-        "schedule=constant",
-        f"hydra.run.dir={run}",
-    )
+    done = ptft(*SMALL, f"dataset.root={root}", *LEARNED, f"hydra.run.dir={run}")
     assert done.code == 0, done.text
     assert summary(run)["metrics"]["val"]["f1"] == 1
     assert "predicted as they are written" in done.out
@@ -204,16 +205,21 @@ def test_prediction_reads_columns_with_new_tags_and_the_texts_of_tables(ptft, tm
 PLAIN = {"IOB": "B I O B B I O", "BIOES": "B E O S B E O", "BILOU": "B L O U B L O"}
 
 
+def plain(folder, scheme):
+    lines = zip("abcdefg", PLAIN[scheme].split(), strict=True)
+    return write(folder, ("\n".join(f"{word} {tag}" for word, tag in lines) + "\n\n") * 8)
+
+
 @pytest.mark.parametrize("scheme", PLAIN)
-def test_tags_without_a_type_count_chunks_of_one_kind_and_come_back(ptft, tmp_path, scheme):
-    names = PLAIN[scheme].split()
-    sentence = "\n".join(f"{word} {tag}" for word, tag in zip("abcdefg", names, strict=True))
-    root, run = write(tmp_path / "data", f"{sentence}\n\n" * 8), tmp_path / "run"
-    source = Conll(root=root, tokenizer="bytes")
-    assert source.spec.classes == ("B", "I", "O")
-    assert [to_iob(name) for name in names] == PLAIN["IOB"].split()
-    learned = ("train.steps=100", "optimizer.lr=0.01", "schedule=constant")
-    done = ptft(*SMALL, f"dataset.root={root}", *learned, f"hydra.run.dir={run}")
+def test_tags_without_a_type_are_chunks_of_one_kind(tmp_path, scheme):
+    assert Conll(root=plain(tmp_path, scheme), tokenizer="bytes").spec.classes == ("B", "I", "O")
+    assert [to_iob(name) for name in PLAIN[scheme].split()] == PLAIN["IOB"].split()
+
+
+@pytest.mark.parametrize("scheme", ["IOB", "BIOES"])
+def test_tags_without_a_type_count_chunks_and_come_back(ptft, tmp_path, scheme):
+    root, run = plain(tmp_path / "data", scheme), tmp_path / "run"
+    done = ptft(*SMALL, f"dataset.root={root}", *LEARNED, f"hydra.run.dir={run}")
     assert done.code == 0, done.text
     assert summary(run)["metrics"]["val"]["f1"] == 1
     assert predicted(ptft, run, root / "dev.conll", tmp_path / "out.csv")[0]["tags"] == PLAIN[scheme]

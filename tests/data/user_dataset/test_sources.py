@@ -201,7 +201,7 @@ def test_an_epoch_of_images_in_any_form(name, own, ptft):
 
 @pytest.mark.parametrize("name", ["Waves", "Whole16"])
 def test_waveforms(name, own, ptft):
-    audio = ("model=audio_cnn", "objective=classify", "model.width=16")
+    audio = ("model=audio_cnn", "objective=classify", "model.width=16", "model.channels=[4,8]")
     refused(ptft(*RUN, *audio, *own(name)), 2, "dataset.rate", "type it")
     done = ptft(*RUN, *audio, *own(name), "dataset.rate=8000", "hydra.run.dir=run")
     assert done.code == 0, done.text

@@ -30,7 +30,15 @@ ODD = {
     "image_std": [0.4, 0.5, 0.6],
 }
 CUT = {"size": {"shortest_edge": 40}, "do_center_crop": True, "crop_size": {"height": 32, "width": 32}}
-SHORT = ("dataset=digits", "dataset.limit=20", "train.steps=1", "train.batch_size=4", "device=cpu")
+SHORT = (
+    "dataset=digits",
+    "dataset.classes=['0','1']",
+    "dataset.limit=8",
+    "train.steps=1",
+    "train.batch_size=4",
+    "device=cpu",
+)
+SOUND = ("dataset=tones", "dataset.count=12", "dataset.held_out=8")
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 
 
@@ -116,6 +124,6 @@ def test_what_does_not_fit_is_refused_by_name(ptft, tmp_path: Path) -> None:
     start = ("stage=finetune", f"ckpt=huggingface:{folder}")
     refused(ptft(*start, *SHORT, "dataset.size=30"), 2, "dataset.size=[30, 30]", "patches of 8")
     refused(ptft(*start, *SHORT, "dataset.channels=1"), 2, "dataset.channels=1", "dataset.channels=3")
-    refused(ptft("stage=pretrain", "model=huggingface", f"model.name={folder}", "dataset=tones"), 2, "sees images")
+    refused(ptft("stage=pretrain", "model=huggingface", f"model.name={folder}", *SOUND), 2, "sees images")
     (folder / "preprocessor_config.json").write_text("{")
     refused(ptft(*start, *SHORT), 4, "can't be read")

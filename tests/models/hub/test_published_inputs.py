@@ -24,7 +24,15 @@ from tests.conftest import refused, summary
 
 NAME = "test_resnet"
 """A network of timm whose mean and std, 0.5, are nobody's default."""
-SHORT = ("dataset=digits", "dataset.limit=20", "train.steps=1", "train.batch_size=4", "device=cpu")
+SHORT = (
+    "dataset=digits",
+    "dataset.classes=['0','1']",
+    "dataset.limit=8",
+    "train.steps=1",
+    "train.batch_size=4",
+    "device=cpu",
+)
+PLANNED = (*SHORT, "dataset.val=null", "dataset.test=null", "train.batch_size=1", "dry_run=true")
 SMALL = (*SHORT, "dataset.val=null", "dataset.test=null", "dataset.size=32")
 
 
@@ -57,7 +65,7 @@ def kept(folder: str) -> Spec:
 @pytest.mark.parametrize("kind", ["plain", "wrapped", "safetensors"])
 def test_plain_weights_of_timm_are_fed_as_timm_does(ptft, weights, kind: str) -> None:
     path = write(weights, kind)
-    done = ptft(*of_timm(path, *SHORT), "dry_run=true")
+    done = ptft(*of_timm(path, *PLANNED))
     assert done.code == 0, done.text
     assert "160×160×3, crop 0.95, mean 0.5, std 0.5 (timm)" in done.out
     assert f"{path.name} does not say which images it was trained on: they are prepared as timm does" in done.out
@@ -86,7 +94,7 @@ def test_a_run_keeps_them_and_so_does_one_that_starts_from_it(ptft, weights, tmp
 def test_typed_keys_win(ptft, weights) -> None:
     path = write(weights, "plain")
     typed = ("dataset.size=[48,64]", "dataset.mean=0.25", "dataset.std=[0.1,0.2,0.3]", "dataset.crop_pct=1")
-    done = ptft(*of_timm(path, *SHORT, *typed), "dataset.interpolation=lanczos", "dry_run=true")
+    done = ptft(*of_timm(path, *PLANNED, *typed), "dataset.interpolation=lanczos")
     assert "48×64×3, lanczos, mean 0.25, std 0.1/0.2/0.3 (typed)" in done.out
     refused(ptft(*of_timm(path, *SHORT), "dataset.mean=[0.1,0.2]"), 2, "dataset.mean")
     refused(ptft(*of_timm(path, *SHORT), "dataset.std=0"), 2, "dataset.std")
@@ -112,7 +120,7 @@ def test_the_folder_of_a_run_is_named_after_the_network(ptft) -> None:
 
 
 def test_fresh_weights_keep_the_datasets_own_statistics(ptft) -> None:
-    done = ptft("stage=pretrain", "model=timm", f"model.name={NAME}", *SHORT, "dry_run=true")
+    done = ptft("stage=pretrain", "model=timm", f"model.name={NAME}", *PLANNED)
     assert done.code == 0, done.text
     assert "28×28×1, mean 0.305, std 0.325 (the dataset's own)" in done.out
 
@@ -132,17 +140,17 @@ def test_a_configuration_beside_the_weights_wins_over_the_networks(ptft, weights
     for architecture, said in ((NAME, "64×64×3, crop 0.95, mean 0.1/0.2/0.3, std 0.4"), ("another", "mean 0.5, std")):
         config = {"architecture": architecture, "num_classes": 1000, "pretrained_cfg": about}
         path.with_name("config.json").write_text(json.dumps(config))
-        done = ptft(*of_timm(path, *SHORT), "dry_run=true")
+        done = ptft(*of_timm(path, *PLANNED))
         assert said in done.out, done.text
     path.with_name("config.json").write_text("{")
-    assert "mean 0.5, std 0.5 (timm)" in ptft(*of_timm(path, *SHORT), "dry_run=true").out
+    assert "mean 0.5, std 0.5 (timm)" in ptft(*of_timm(path, *PLANNED)).out
 
 
 def test_plain_weights_of_torchvision_are_fed_as_torchvision_does(ptft) -> None:
-    net, options = models.resnet18(), {"name": "resnet50"}
+    net, options = models.mobilenet_v3_small(), {"name": "resnet50"}
     torch.save(net.state_dict(), "weights.pth")
-    model = ("model=torchvision", "model.name=resnet18")
-    done = ptft("stage=finetune", "ckpt=weights.pth", *model, *SHORT, "dataset.val=null", "dry_run=true")
+    model = ("model=torchvision", "model.name=mobilenet_v3_small")
+    done = ptft("stage=finetune", "ckpt=weights.pth", *model, *PLANNED)
     assert "224×224×3, crop 0.875, mean 0.485/0.456/0.406, std 0.229/0.224/0.225 (torchvision)" in done.out, done.text
     first, best = models.ResNet50_Weights.IMAGENET1K_V1, models.ResNet50_Weights.DEFAULT
     for file, share in ((Path(first.url).name, 224 / 256), (Path(best.url).name, 224 / 232), ("any.pth", 224 / 232)):
@@ -169,7 +177,7 @@ def test_weights_of_a_small_stem_start_on_small_images(ptft) -> None:
     net.conv1 = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False)
     torch.save(net.state_dict(), "cifar.pth")
     model = ("model=torchvision", "model.name=resnet18")
-    done = ptft("stage=finetune", "ckpt=cifar.pth", *model, *SHORT, "dataset.val=null", "dry_run=true")
+    done = ptft("stage=finetune", "ckpt=cifar.pth", *model, *PLANNED)
     assert done.code == 0, done.text
     assert "28×28×3, mean 0.485/0.456/0.406" in done.out
 

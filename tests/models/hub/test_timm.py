@@ -26,23 +26,9 @@ from ptft.optim.param_groups import parameter_groups
 from tests.conftest import refused, transfer
 
 SMALLEST = ["test_vit", "test_vit2", "test_resnet", "test_convnext", "test_efficientnet", "test_mambaout"]
-FAMILIES = [
-    *SMALLEST,
-    "resnet18",
-    "mobilenetv3_small_050",
-    "regnetx_002",
-    "swin_tiny_patch4_window7_224",
-]
-FAMILIES += ["deit_tiny_distilled_patch16_224", "beit_base_patch16_224", "mixer_s32_224", "pit_ti_224", "caformer_s18"]
-FAMILIES += [
-    "vgg11",
-    "densenet121",
-    "convnext_atto",
-    "ghostnet_050",
-    "xcit_nano_12_p8_224",
-    "levit_128s",
-    "hiera_tiny_224",
-]
+FAMILIES = [*SMALLEST, "mobilenetv3_small_050", "swin_tiny_patch4_window7_224", "deit_tiny_distilled_patch16_224"]
+FAMILIES += ["mixer_s32_224", "pit_ti_224", "vgg11", "levit_128s", "hiera_tiny_224"]
+"""Grids with channels first and last, tokens with none, one and two before them, and heads with layers of their own."""
 
 
 def spec(side: int = 224, channels: int = 3, classes: tuple[str, ...] = ()) -> Spec:
@@ -66,10 +52,10 @@ def test_shapes_and_layers_of_every_kind(name: str) -> None:
     assert id(first) in groups[0] or id(first) not in held, "the stem is the first layer"
 
 
-@pytest.mark.parametrize("name", [*SMALLEST, "vgg11", "swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize("name", [*SMALLEST, "mobilenetv3_small_050"])
 def test_backbone_and_classifier_are_timms_network(name: str) -> None:
     torch.manual_seed(0)
-    side = 64 if name == "vgg11" else timm.get_pretrained_cfg(name).input_size[-1]
+    side = timm.get_pretrained_cfg(name).input_size[-1] if name.startswith("test_vit") else 64
     theirs = timm.create_model(name, num_classes=7).eval()
     ours = TimmBackbone(spec(side), name, stem="original").eval()
     state = {f"net.{key}": value for key, value in theirs.state_dict().items()}
@@ -81,12 +67,13 @@ def test_backbone_and_classifier_are_timms_network(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "cells"),
-    [("test_vit", (65, 5)), ("resnet18", (16, 1)), ("convnext_atto", (4, 1)), ("test_resnet", (16, 1))],
+    [("test_vit", (65, 5)), ("test_convnext", (4, 1)), ("test_resnet", (16, 1))],
 )
 def test_a_small_stem_keeps_more_of_a_small_image(name: str, cells: tuple[int, int]) -> None:
-    with torch.device("meta"):
-        for stem, count in (("small", cells[0]), ("original", cells[1]), ("auto", cells[0])):
-            assert TimmBackbone(spec(32, 1), name, stem)(torch.empty(2, 1, 32, 32)).tokens.shape[1] == count, stem
+    for stem, count in (("small", cells[0]), ("original", cells[1]), ("auto", cells[0])):
+        with torch.no_grad():
+            found = TimmBackbone(spec(32, 1), name, stem)(torch.zeros(2, 1, 32, 32))
+        assert found.tokens.shape[1] == count, stem
 
 
 def test_a_small_stem_of_convolutions_takes_the_published_weights() -> None:
@@ -165,12 +152,13 @@ def test_positions_follow_the_size_and_the_convolution_the_channels() -> None:
 
 def test_positions_in_windows_follow_the_size() -> None:
     name = "swin_tiny_patch4_window7_224"
-    old, new = TimmBackbone(spec(224), name), TimmBackbone(spec(128), name)
-    own, resized = handed_over(old, new)
+    with torch.device("meta"):
+        old, new = TimmBackbone(spec(224), name), TimmBackbone(spec(128), name)
+    tables = {key: torch.randn(value.shape) for key, value in old.state_dict().items() if key.endswith("bias_table")}
+    own, resized = new.adapt(tables)
     assert resized
     assert all(key.endswith("relative_position_bias_table") for key in resized)
-    table = "net.layers.0.blocks.0.attn.relative_position_bias_table"
-    assert own[table].shape == new.net.layers[0].blocks[0].attn.relative_position_bias_table.shape
+    assert {key: own[key].shape for key in tables} == {key: new.state_dict()[key].shape for key in tables}
 
 
 @pytest.fixture
@@ -197,8 +185,15 @@ def in_the_hubs_cache(folder: Path, repository: str, file: str, weights: dict[st
     save_file(weights, base / "snapshots" / "abc" / file)
 
 
-@pytest.mark.parametrize("where", ["hub", "beside torch's", "a state dict there"])
-@pytest.mark.parametrize("name", ["test_vit.r160_in1k", "test_resnet.r160_in1k", "test_convnext.r160_in1k"])
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("test_vit.r160_in1k", "hub"),
+        ("test_resnet.r160_in1k", "beside torch's"),
+        ("test_resnet.r160_in1k", "hub"),
+        ("test_convnext.r160_in1k", "a state dict there"),
+    ],
+)
 def test_public_weights_load_to_the_bit(offline: Path, tmp_path: Path, name: str, where: str) -> None:
     theirs = timm.create_model(name).state_dict()
     if where == "hub":
@@ -242,8 +237,8 @@ def test_other_weights_under_the_name_are_refused(offline: Path) -> None:
 
 
 TINY = (
-    "dataset.limit=16",
-    "train.batch_size=8",
+    "dataset.limit=4",
+    "train.batch_size=2",
     "train.steps=2",
     "dataset.val=null",
     "dataset.test=null",

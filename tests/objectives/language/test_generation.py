@@ -80,12 +80,19 @@ def objects(path):
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Of a run, which the first test that needs it trains."""
+    return tmp_path_factory.mktemp("trained") / "run"
+
+
 @pytest.fixture
-def trained(ptft):
-    done = ptft("stage=pretrain", *SMALL, "hydra.run.dir=run")
-    assert done.code == 0, done.text
-    assert "bits per byte" in done.out
-    return "run"
+def trained(folder, ptft):
+    if not folder.exists():
+        done = ptft("stage=pretrain", *SMALL, f"hydra.run.dir={folder}")
+        assert done.code == 0, done.text
+        assert "bits per byte" in done.out
+    return folder
 
 
 def test_prompts_of_a_file_are_continued(ptft, trained, tmp_path):

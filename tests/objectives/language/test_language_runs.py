@@ -23,11 +23,11 @@ def weights(folder):
 def test_a_run_in_two_halves_is_the_run_in_one(ptft, tmp_path, objective):
     model = "gpt_tiny" if objective == "causal_lm" else "bert_tiny"
     recipe = ["stage=pretrain", f"model={model}", f"objective={objective}", *TINY, *GRAMMAR, "model.dropout=0.1"]
-    recipe += ["train.batch_size=16", "train.accumulate=2", "train.ema=0.9", "schedule=constant", "train.every.save=4"]
-    for name, steps in (("whole", 14), ("half", 6)):
+    recipe += ["train.batch_size=16", "train.accumulate=2", "train.ema=0.9", "schedule=constant", "train.every.save=2"]
+    for name, steps in (("whole", 8), ("half", 3)):
         done = ptft(*recipe, f"train.steps={steps}", f"hydra.run.dir={name}")
         assert done.code == 0, done.text
-    done = ptft("resume=half", "train.steps=14")
+    done = ptft("resume=half", "train.steps=8")
     assert done.code == 0, done.text
     one, other = weights(tmp_path / "whole"), weights(tmp_path / "half")
     assert one.keys() == other.keys()

@@ -100,7 +100,7 @@ def test_it_learns(kind):
     batch = source.split("train").take(torch.arange(24))
     optimizer = torch.optim.Adam(objective.parameters(), 5e-3)
     losses = []
-    for _ in range(150):
+    for _ in range(60):
         step = objective(batch)
         loss = step.total / step.count
         optimizer.zero_grad()

@@ -26,7 +26,16 @@ def taught(tmp_path_factory):
 @pytest.fixture
 def teacher(taught, ptft):
     if not taught.exists():
-        done = ptft("stage=pretrain", *TEACHER, "train.steps=150", "optimizer.lr=3e-3", f"hydra.run.dir={taught}")
+        done = ptft(
+            "stage=pretrain",
+            *TEACHER,
+            "train.steps=100",
+            "train.every.evaluate=100",
+            "optimizer.lr=5e-3",
+            "precision=fp32",
+            "train.layout=contiguous",
+            f"hydra.run.dir={taught}",
+        )
         assert done.code == 0, done.text
     return taught
 
@@ -64,14 +73,20 @@ def test_the_loss_is_the_formula(teacher):
 
 
 def test_the_student_learns_from_answers_alone(teacher):
-    wide = ("model.channels=[8,16,32]", "dataset.limit=null", "train.steps=150", "optimizer.lr=1e-2")
+    wide = (
+        "model.channels=[8,16,32]",
+        "dataset.limit=null",
+        "train.steps=90",
+        "train.every.evaluate=90",
+        "optimizer.lr=1e-2",
+    )
     run = student(teacher, "objective.alpha=1", *wide)
     rows = train(run).rows
     assert rows[-1]["accuracy"] > 0.6
 
 
 def test_the_teacher_is_in_no_checkpoint_and_not_trained(teacher):
-    run = student(teacher, "train.steps=3", "train.ema=0.9")
+    run = student(teacher, "dataset.limit=64", "train.steps=3", "train.ema=0.9")
     before = {name: value.clone() for name, value in run.objective.teacher[0].state_dict().items()}
     train(run)
     kept = {name for part in (run.training.weights(), run.training.ema.weights) for name in part}
