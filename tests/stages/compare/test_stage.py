@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ptft.checkpoint import file as checkpoint_file
 from tests.conftest import GLYPHS, NET, command, contents, refused, status, summary
 from tests.helpers.processes import Process
 
@@ -186,28 +187,6 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.slow
-def test_two_processes_give_the_same_numbers(ptft, pretrained, one_thread):
-    typed = (
-        "stage=compare",
-        f"ckpt={pretrained}",
-        *FEW,
-        *EXACT,
-        "compare.reuse=false",
-        "compare.per_class=[2]",
-        "compare.seeds=1",
-    )
-    one = ptft(*typed, "hydra.run.dir=one")
-    two = ptft(*typed, "hydra.run.dir=two", "compare.processes=2")
-    assert one.code == two.code == 0, one.text + two.text
-    assert trained(two.out) == 2
-    assert values("one") == values("two")
-    for a, b in zip(found("one")["cells"], found("two")["cells"], strict=True):
-        weights = [torch.load(Path(each["folder"]) / "checkpoints" / "best.pt", weights_only=True) for each in (a, b)]
-        one, two = (each["content"]["weights"] if "content" in each else each["weights"] for each in weights)
-        assert all(torch.equal(one[name], two[name]) for name in one)
-
-
 LONGER = ("train.steps=50", "compare.per_class=[2]")
 
 
@@ -218,7 +197,8 @@ def finished(folder: Path) -> int:
 def begun(pretrained, *more):
     """The comparison as a process of its own, once two runs of it are finished."""
     typed = command("stage=compare", f"ckpt={pretrained}", *FEW, *EXACT, *LONGER, *more, "hydra.run.dir=cut")
-    running = Process(typed, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    running = Process(typed, env={"OMP_NUM_THREADS": "1"}, **pipes)
     end = time.monotonic() + 60
     while finished(Path("cut")) < 2:
         assert running.poll() is None
@@ -234,7 +214,8 @@ def longer(kept):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "processes"), [("SIGKILL", 1), ("SIGINT", 2)])
-def test_cut_anywhere_and_continued_it_is_the_same(name, processes, ptft, pretrained, longer, monkeypatch):
+def test_cut_anywhere_and_continued_it_is_the_same(name, processes, ptft, pretrained, longer, monkeypatch, one_thread):
+    """To the bit as the one that was not cut, whose runs were one after the other in one process."""
     if not longer.exists():
         with monkeypatch.context() as patched:
             patched.setenv("PTFT_CACHE", str(longer.with_name("other")))
@@ -253,6 +234,9 @@ def test_cut_anywhere_and_continued_it_is_the_same(name, processes, ptft, pretra
     assert trained(done.out) == 4 - had
     assert values("cut") == values(longer)
     assert found("cut")["rows"] == found(longer)["rows"]
+    for cell, other in zip(found("cut")["cells"], found(longer)["cells"], strict=True):
+        one, same = (checkpoint_file.read(Path(each["folder"]) / "checkpoints/best.pt")[0] for each in (cell, other))
+        assert all(torch.equal(value, same["weights"][name]) for name, value in one["weights"].items())
 
 
 @pytest.mark.parametrize(
