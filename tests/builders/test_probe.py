@@ -26,6 +26,32 @@ def test_a_head_alone_is_fitted_to_the_end(ptft, pretrained, tmp_path):
     assert summary(tmp_path / "measured")["metrics"]["test"] == one["metrics"]["test"]
 
 
+TEXTS = ("model.width=16", "model.depth=1", "model.heads=2", "dataset.tokenizer=bytes", "dataset.root=texts.csv")
+KINDS = {
+    "texts": (("dataset=table", "model=bert_tiny", *TEXTS), ("dataset=table", *TEXTS[-2:])),
+    "recordings": (("dataset=tones", "model=audio_cnn", "model.channels=[4,8]", "model.width=12"), ("dataset=tones",)),
+}
+"""How each is pretrained, and its data for a finetune."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_heads_on_other_inputs_than_images_are_fitted_too(ptft, tmp_path, kind):
+    rows = [f"{word} {number},{word[0]}" for number in range(40) for word in ("good", "bad")]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]))
+    start, data = KINDS[kind]
+    few = ("dataset.count=48", "dataset.held_out=24") if kind == "recordings" else ()
+    done = ptft("stage=pretrain", *start, *few, "train.steps=1", "hydra.run.dir=start")
+    assert done.code == 0, done.text
+    typed = ("stage=finetune", "ckpt=start", *data, *few, "finetune.train=head")
+    fitted = ptft(*typed, "hydra.run.dir=fitted")
+    assert fitted.code == 0, fitted.text
+    assert "the head is fitted to convergence, to the features of" in fitted.out
+    assert summary(tmp_path / "fitted")["steps"] == 0
+    assert ptft(*typed, "finetune.probe=steps", "train.steps=3", "hydra.run.dir=steps").code == 0
+    losses = [summary(tmp_path / name)["metrics"]["val"]["loss"] for name in ("fitted", "steps")]
+    assert losses[0] < losses[1]
+
+
 def test_no_step_makes_a_fitted_head_better(ptft, pretrained, tmp_path):
     """The loss that it was fitted to, with its penalty, is at its least; more steps of training change little."""
     fitted = ptft(*PLAIN, f"ckpt={pretrained}", f"hydra.run.dir={tmp_path / 'fitted'}")
