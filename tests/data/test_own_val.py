@@ -119,7 +119,14 @@ def test_of_two_splits_that_may_be_val_one_must_be_named(tmp_path):
 
 def test_a_run_says_so_and_counts_no_example_twice(tmp_path, ptft):
     folders(audio_folder)(tmp_path / "data", PARTS)
-    run = ("stage=pretrain", "dataset=audio_folder", "dataset.root=data", "model=audio_cnn", "model.channels=[4,8]", "objective=classify")
+    run = (
+        "stage=pretrain",
+        "dataset=audio_folder",
+        "dataset.root=data",
+        "model=audio_cnn",
+        "model.channels=[4,8]",
+        "objective=classify",
+    )
     done = ptft(*run, "train.steps=2", "hydra.run.dir=run")
     assert done.code == 0, done.text
     assert "a tenth of train is val" in done.out
