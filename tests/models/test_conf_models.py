@@ -54,7 +54,7 @@ def raw_images(spec: Spec, b: int = 2) -> Tensor:
     return torch.randint(256, (b, spec.shape["channels"], *spec.shape["size"]), dtype=torch.uint8, generator=generator)
 
 
-@pytest.mark.parametrize("size", [(28, 1), (32, 3), (224, 3)], ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("size", [(28, 1), (224, 3)], ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes(name: str, size: tuple[int, int]) -> None:
     spec = image_spec(size[0], size[0], size[1])

@@ -135,10 +135,16 @@ def test_schemes_that_say_the_same_are_told_by_their_tags_and_come_back(scheme):
     assert from_iob(IOB2.split(), scheme_of(names, "")) == names
 
 
-LEARNED = ("train.steps=50", "optimizer.lr=0.03", "schedule=constant", "train.every.evaluate=50")
+LEARNED = (
+    "train.steps=150",
+    "optimizer.lr=0.01",
+    "schedule=constant",
+    "train.every.evaluate=150",
+    "train.layout=contiguous",
+)
 
 
-@pytest.mark.parametrize("scheme", ["BILOU", "BMEOW"])
+@pytest.mark.parametrize("scheme", ["BMEOW"])
 def test_tags_of_a_scheme_count_entities_and_come_back_in_predictions(ptft, tmp_path, scheme):
     names = SCHEMES[scheme].split()
     sentence = "\n".join(f"{word} {tag}" for word, tag in zip(["a", "b", "c", "d", "e", "f", "g"], names, strict=True))

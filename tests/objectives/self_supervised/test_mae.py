@@ -120,7 +120,8 @@ def test_a_backbone_without_patches_is_refused_by_name(ptft):
 
 
 def test_it_learns_more_than_the_mean_of_every_place():
-    run = built("mae", "train.steps=90", "optimizer.lr=5e-3", "train.layout=contiguous")
+    settled = ("train.layout=contiguous", "train.every.evaluate=150")
+    run = built("mae", "train.steps=150", "optimizer.lr=3e-3", "train.batch_size=16", *settled)
     train(run)
     objective = run.objective.train()
     x = objective.views(torch.cat([objective.backbone.prepare(batch["input"]) for batch in run.training.val.epoch()]))
