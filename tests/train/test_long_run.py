@@ -15,7 +15,7 @@ from ptft.train.loop import fit
 from ptft.train.state import Budget, Every
 from tests.helpers.autoencoder import Denoise, train, training
 
-STEPS, WARM = 4_000, 1_000
+STEPS, WARM = 20_000, 2_000
 
 
 class Plain(Denoise):
@@ -45,10 +45,10 @@ class Watches(Logger):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux says what a process holds")
-def test_thousands_of_steps_leave_memory_files_and_threads_as_they_were(tmp_path, monkeypatch):
+def test_twenty_thousand_steps_leave_memory_files_and_threads_as_they_were(tmp_path, monkeypatch):
     """With everything that a run does now and then: logs, evaluations, checkpoints."""
     watches, writer = Watches(), checkpoint_file.CheckpointWriter()
-    t = training(Plain, budget=Budget(steps=STEPS), every=Every(log=20, evaluate=200, save=500))
+    t = training(Plain, budget=Budget(steps=STEPS), every=Every(log=100, evaluate=1000, save=2500))
 
     def fitted(t, loggers, save):
         def saves(better):
@@ -62,7 +62,7 @@ def test_thousands_of_steps_leave_memory_files_and_threads_as_they_were(tmp_path
     writer.wait()
     (before, *kept), (after, *keeps) = watches.stock
     assert keeps == kept
-    assert after - before < 0.75, f"{after - before:.2f} MiB more, which is above 260 bytes a step"
+    assert after - before < 2, f"{after - before:.2f} MiB more, which is above 120 bytes a step"
     said = (tmp_path / "run.log").read_text().splitlines()
     assert 50 < len(said) < 1000
-    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == STEPS // 20 + STEPS // 200
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == STEPS // 100 + STEPS // 1000
