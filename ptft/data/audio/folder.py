@@ -51,7 +51,7 @@ class AudioFolder(AudioSource):
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {RECORDINGS.layout}")
-        self.pattern = None if pattern is None else Pattern(pattern, keys.get("group"))
+        self.pattern = None if pattern is None else Pattern(pattern, keys.get("group"), RECORDINGS.suffixes)
         self.named_by(self.pattern)
         rules = {"test": test_rule, "val": val_rule}
         named = list_by_name(self, self.root, RECORDINGS, self.pattern, rules, split_seed)

@@ -155,7 +155,7 @@ class ImageFolder(ImageSource):
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {IMAGES.layout}")
         rules = {"test": test_rule, "val": val_rule}
-        parsed = None if pattern is None else Pattern(pattern, keys.get("group"))
+        parsed = None if pattern is None else Pattern(pattern, keys.get("group"), IMAGES.suffixes)
         self.named_by(parsed)
         named = list_by_name(self, self.root, IMAGES, parsed, rules, split_seed)
         self.listings = list_all(self, self.root, split_seed, IMAGES, labelled) if named is None else named
