@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from ptft.data import records
 from ptft.data.files import nfc
 from ptft.data.labels import to_labels
-from ptft.data.splits import divide, split_by_word, split_files
+from ptft.data.splits import split_by_word, split_files
 from ptft.data.text.examples import NO_LABEL, TextExamples, in_a_row, room
 from ptft.data.text.source import TextKeys, TextSource
 from ptft.data.text.words import FORM, NO_WORD, cut_points, read_columns, tokens, word_ids
@@ -126,8 +126,7 @@ class Conll(TextSource):
         }
         if "" not in sentences:
             return sentences
-        self.drawn = True
-        return divide(sentences[""], seed, keys=_keys(sentences[""]) if self.divide_by == "name" else None)
+        return self.divide(self.root, sentences[""], seed, lambda: _keys(sentences[""]))
 
     def _parse(self, file: Path) -> list[Tagged]:
         columns = read_columns(file, self.token)

@@ -22,7 +22,7 @@ from ptft.core import Source, Spec
 from ptft.data import records
 from ptft.data.files import read_file, relative
 from ptft.data.splits import SPLIT_NAMES, SPLITS, find_splits, split_by_stem, whole_name
-from ptft.data.stratify import check_amounts, check_choices, draws, held_out
+from ptft.data.stratify import check_amounts, check_choices, check_shares, draws, held_out
 from ptft.data.text import reader as text_reader
 from ptft.data.text.blocks import Blocks, chunks, row_of, shared_out
 from ptft.errors import ConfigError, DataError
@@ -81,7 +81,7 @@ class CorpusSource(Source):
         self.fraction, self.seed = fraction, seed
         self._parts: dict[str, list[str]] = {}
         check_amounts(None, fraction, None)
-        _check_shares(val, test)
+        check_shares(val, test, "text")
         self.tokenizer = text_reader.choose_tokenizer(tokenizer, vocabulary, self._training_chunks, like)
         length = length or (int(like.shape["length"]) if like is not None else 256)
         if length < 2:
@@ -148,13 +148,6 @@ class CorpusSource(Source):
         return type(self).__name__ if self.root is None else f"dataset.root={self.root}"
 
 
-def _check_shares(val: str | float | None, test: str | float | None) -> None:
-    shares = {"val": val, "test": test}
-    numbers = [share for share in shares.values() if isinstance(share, float | int)]
-    if any(not 0 < share < 1 for share in numbers) or sum(numbers) >= 1:
-        raise ConfigError(f"dataset.val={val}, dataset.test={test}: shares of the text, above 0 and together below 1")
-
-
 class Text(CorpusSource):
     """Files of plain UTF-8 text: `root` is a file, or a folder with everything below it.
 
@@ -179,7 +172,7 @@ class Text(CorpusSource):
         if documents not in ("file", "line", "paragraph"):
             raise ConfigError(f"dataset.documents={documents}: one of file, line, paragraph")
         self.unit, self.divide_by = documents, divide_by
-        check_choices(None, "raise", divide_by)
+        check_choices("raise", divide_by)
         super().__init__(root=root, **keys)
 
     def documents(self, split: str) -> list[str]:
