@@ -33,7 +33,7 @@ def test_val_and_test_may_be_shares(name, divide_by, tmp_path):
     assert known(alone, "val") == val  # the share that is test is not taken from it
 
 
-@pytest.mark.parametrize("name", ["image folder", "image list", "audio folder", "pattern", "table", "conll", "squad"])
+@pytest.mark.parametrize("name", [kind for kind in undivided.KINDS if "fraction" not in kind])
 def test_a_typed_share_is_one_of_all_that_is_undivided(name, tmp_path):
     make, kind, options = undivided.KINDS[name]
     root = make(tmp_path / "data", undivided.NAMES)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ptft.data import files
 from ptft.data.folders import listed_path
 from ptft.data.records import RowError, text_of
 
@@ -27,6 +28,12 @@ class Clip(NamedTuple):
 def shown(span: Span) -> str:
     """ "from 1.5 to 3 s"."""
     return f"from {span[0]:g} s on" if span[1] is None else f"from {span[0]:g} to {span[1]:g} s"
+
+
+def known_by(clip: Clip, base: Path) -> str:
+    """What a recording, or a part of it, is known by below the folder `base`."""
+    name = files.relative(clip.path, base)
+    return name if clip.span is None else f"{name} {shown(clip.span)}"
 
 
 def clip_of(folder: Path, fields: Mapping[str, Any], where: str) -> Clip:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio import transcripts
-from ptft.data.audio.clips import Clip, clip_of
+from ptft.data.audio.clips import Clip, clip_of, known_by
 from ptft.data.audio.examples import Targets
 from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
 from ptft.data.files import nfc
@@ -45,12 +46,15 @@ class Utterance(NamedTuple):
 class AudioManifest(AudioSource):
     """Recordings with transcripts (a column `text`) or classes (a column `label`).
 
-    root: a CSV or JSONL file; paths are relative to its folder, rows without a split are "train". Or a folder of
+    root: a CSV or JSONL file; paths are relative to its folder. Where some rows have a split the others are "train",
+        where none has the list is divided into 80, 10 and 10 percent, classes by class. Or a folder of
         `SPLIT/SPEAKER/CHAPTER/*.flac` with `*.trans.txt` beside them (Panayotov et al. 2015, LibriSpeech).
+    split_seed: divides what comes undivided; not the run's seed. None: all of that is "train", as in runs whose
+        configuration has not the key.
     units: what transcripts are made of, "characters", "words" or "bpe": pieces of words, found in the training split.
     vocabulary: how many pieces there are at the most, where they are found here.
-    lowercase: whether texts are. symbols: the characters or words; None is those of the training split, or of the
-        checkpoint where they are enough.
+    lowercase: whether texts are. symbols: the characters or words; None is those of the training split (of a list that
+        is divided here: of all), or of the checkpoint where they are enough.
     group: a column, or "folder"; see `ptft.data.own.grouping`.
     Transcribed recordings longer than `dataset.seconds` are left out, since a cut one says something else.
 
@@ -66,6 +70,7 @@ class AudioManifest(AudioSource):
         vocabulary: int = 300,
         lowercase: bool = True,
         symbols: Sequence[str] | None = None,
+        split_seed: int | None = None,
         **keys: Unpack[RecordingKeys],
     ) -> None:
         super().__init__(**keys)
@@ -73,7 +78,8 @@ class AudioManifest(AudioSource):
             raise ConfigError(f"dataset.root is not set; {EXPECTED}")
         unusable = UnusableRows(self.on_error)
         rows, column = _rows(self.root, unusable, self.grouping)
-        rows = [row._replace(split=own_name(row.split, (self.train, self.val, self.test))) for row in rows]
+        rest = "" if split_seed is not None and not any(row.split for row in rows) else "train"
+        rows = [row._replace(split=own_name(row.split or rest, (self.train, self.val, self.test))) for row in rows]
         self.rows: dict[str, list[Utterance]] = {row.split: [] for row in rows}
         rows = self._labelled(rows, column, unusable)
         for sentence in [*separator.notes(self.root), *unusable.notes(len(rows), str(self.root))]:
@@ -88,8 +94,12 @@ class AudioManifest(AudioSource):
             if self.grouping is not None and not row.group:
                 raise self.grouping.missing(row.where)
             self.rows[row.split].append(row)
+        if "" in self.rows and split_seed is not None:
+            groups, names = [row.group for row in rows], [row.text for row in rows]
+            named = partial(_named, rows, self.root.parent)
+            self.rows = self.divide(self.root, rows, split_seed, named, groups, None if self.units else names)
         leading = self.leading(split for split, utterances in self.rows.items() if utterances)
-        texts = [row.text for row in self.rows[leading]]
+        texts = [row.text for row in (rows if self.units and self.drawn else self.rows[leading])]
         self.note_scaling([row.clip.path for row in self.rows[leading][:20]])
         classes, tokenizer = tuple(sorted(set(texts))), None
         if self.units:
@@ -186,8 +196,12 @@ def _rows(root: Path, unusable: UnusableRows, grouping: Grouping | None) -> tupl
 
 
 def _row(folder: Path, fields: dict[str, Any], column: str, where: str) -> Utterance:
-    text, split = nfc(text_of(fields, column, where)), text_of(fields, "split", where) or "train"
+    text, split = nfc(text_of(fields, column, where)), text_of(fields, "split", where)
     return Utterance(clip_of(folder, fields, where), text, split, where)
+
+
+def _named(rows: Sequence[Utterance], base: Path) -> list[str]:
+    return [known_by(row.clip, base) for row in rows]
 
 
 def _librispeech(root: Path, grouping: Grouping | None) -> Iterator[Utterance]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ptft.core import Spec
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
-from ptft.data.audio.clips import Clip, Span, shown
+from ptft.data.audio.clips import Clip, Span, known_by
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
 from ptft.data.own.contents import contents
 from ptft.data.own.keys import Shared
@@ -115,9 +115,8 @@ class FileRecordings(OnDemandRecordings):
         return contents((self.paths[i], self.spans[i]) for i in rows.tolist())
 
     def known_by(self) -> list[str]:
-        names = [files.relative(path, self.root) for path in self.paths]
-        pairs = zip(names, self.spans, strict=True)
-        return [name if span is None else f"{name} {shown(span)}" for name, span in pairs]
+        pairs = zip(self.paths, self.spans, strict=True)
+        return [known_by(Clip(path, span), self.root) for path, span in pairs]
 
     def digest(self) -> bytes:
         """Of names and sizes in bytes: a recording that was deleted, added or replaced shows."""

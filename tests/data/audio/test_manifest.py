@@ -140,3 +140,29 @@ def test_a_part_that_ends_behind_its_recording_is_said(listed):
 def test_a_manifest_writes_splits_in_any_case(listed):
     source = AudioManifest(root=listed(base=[{**row, "split": row["split"].capitalize()} for row in BASE]))
     assert [len(source.split(split)) for split in ("train", "val")] == [12, 4]
+
+
+def test_a_manifest_without_splits_is_divided_as_folders_are(listed, ptft):
+    base = [{"path": f"{i}.wav", "text": "ab" if i else "q"} for i in range(16)]
+    path = listed(base=base)
+    source = AudioManifest(root=path, split_seed=0, divide_by="name", units="characters")
+    sizes = [len(source.split(name)) for name in ("train", "val", "test")]
+    assert sum(sizes) == 16
+    assert min(sizes) >= 1
+    assert source.spec.classes == ("a", "b", "q")  # of all of it, whatever part the only q is in
+    percent = ", ".join(f"{100 * n / 16:.0f} % {name}" for n, name in zip(sizes, ("train", "val", "test"), strict=True))
+    assert source.notes == (f"{path} is not divided: {percent} (dataset.split_seed=0)",)
+    assert len(AudioManifest(root=path, split_seed=0, whole=True).split("test")) == 16
+    before = AudioManifest(root=path, divide_by="name")  # as a run made before has it
+    assert len(before.split("train")) + len(before.split("val")) == 16
+    assert before.split("test") is None
+    run = ("stage=pretrain", "model=audio_cnn", "objective=ctc", "dataset=audio_manifest", "dataset.root=list.jsonl")
+    done = ptft(*run, "train.steps=1", "dry_run=true")
+    assert done.code == 0, done.text
+    assert "{} train, {} val, {} test".format(*sizes) in done.out
+
+
+def test_rows_without_a_split_are_trained_on_where_others_have_one(listed):
+    source = AudioManifest(root=listed({"path": "long.wav", "text": "ab"}), split_seed=0)
+    assert [len(source.split(name)) for name in ("train", "val")] == [13, 4]
+    assert source.split("test") is None
