@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from ptft.data import files, splits
 from ptft.data.files import located, nfc
 from ptft.data.labels import fraction_among, unlabelled
-from ptft.data.own import foreign, separator
+from ptft.data.own import file_columns, foreign, separator
+from ptft.data.own.file_columns import ALSO_PATH, PATH, USUAL, cell
 from ptft.data.own.filename_pattern import proposed
 from ptft.data.own.grouping import Grouping
 from ptft.data.own.listing import FileSource, Listing, Media, divided, refused
@@ -18,28 +19,36 @@ from ptft.data.records import RowError, records, text_of
 from ptft.errors import DataError
 
 
-def listed_path(folder: Path, fields: Mapping[str, Any], where: str) -> Path:
-    """The file that a row of a list in `folder` names as `path` (or `audio_filepath`, as NeMo calls it).
+def listed_path(folder: Path, fields: Mapping[str, Any], where: str, column: str = PATH) -> Path:
+    """The file that a row of a list in `folder` names in a column (or as `audio_filepath`, as NeMo calls it).
 
     Raises DataError at `where` for a row that names none.
     """
-    name = text_of(fields, "path", where) or text_of(fields, "audio_filepath", where)
+    name = cell(fields, column, where) or cell(fields, ALSO_PATH, where)
     if "\0" in name:
         raise RowError(where, "has a zero byte in its path")
     if not name:
-        raise RowError(where, f"has no path ({', '.join(map(str, list(fields)[:8]))})")
+        raise RowError(where, f"has no {column} ({', '.join(map(str, list(fields)[:8]))})")
     return located(folder, name)
 
 
-def list_all(source: FileSource, root: Path, seed: int, media: Media, labelled: bool = True) -> dict[str, Listing]:
+def list_all(
+    source: FileSource,
+    root: Path,
+    seed: int,
+    media: Media,
+    labelled: bool = True,
+    columns: Mapping[str, str] = USUAL,
+) -> dict[str, Listing]:
     """Split -> files; what is not divided is divided by class, a function of `seed`. `source` hears what is left out.
 
-    labelled: whether every file must have a class. Raises DataError saying what is wrong with `root`, and expected.
+    labelled: whether every file must have a class. columns: those of a list, as `file_columns.find` has them.
+    Raises DataError saying what is wrong with `root`, and expected.
     """
     if not root.exists():
         raise refused(root, "does not exist", media)
     if root.is_file():
-        listings = _list_table(root, media, labelled, UnusableRows(source.on_error), source)
+        listings = _list_table(root, media, labelled, UnusableRows(source.on_error), source, columns)
     else:
         listings = _list_folder(root, media, labelled, source)
     others = [path for listing in listings.values() for path in listing.others]
@@ -164,7 +173,12 @@ class _Row(NamedTuple):
 
 
 def _list_table(
-    file: Path, media: Media, labelled: bool, unusable: UnusableRows, source: FileSource
+    file: Path,
+    media: Media,
+    labelled: bool,
+    unusable: UnusableRows,
+    source: FileSource,
+    typed_columns: Mapping[str, str],
 ) -> dict[str, Listing]:
     """Paths are relative to the file's folder. Rows without a split are undivided, under the name ""."""
     try:
@@ -173,7 +187,10 @@ def _list_table(
         raise DataError(f"dataset.root: {error}; {media.layout}") from error
     try:
         typed = (source.train, source.val, source.test)
-        rows = _rows(file, listed, media, labelled, unusable, source.grouping)
+        others = [] if source.grouping is None else [source.grouping.key]
+        columns = file_columns.find(file, listed[: file_columns.ROWS], typed_columns, media.suffixes, others, labelled)
+        source.listed(columns)
+        rows = _rows(file, listed, media, labelled, unusable, source.grouping, columns)
         rows = [row._replace(split=splits.own_name(row.split, typed)) for row in rows]
         kept = _with_label(rows, unusable, source) if labelled else rows
         for sentence in [*separator.notes(file), *unusable.notes(len(kept), str(file))]:
@@ -206,20 +223,22 @@ def _rows(
     labelled: bool,
     unusable: UnusableRows,
     grouping: Grouping | None,
+    columns: file_columns.ListColumns,
 ) -> list[_Row]:
     rows = []
+    needed = {name for name in (columns.path, *([columns.target] if labelled else [])) if name.isascii()}
     for line, fields in listed:
         where = f"{file}:{line}"
         if isinstance(fields, RowError):
             unusable(fields)
             continue
-        needed = {"path", "label"} if labelled else {"path"}
         if missing := sorted(needed - fields.keys()):
             raise refused(file, f"has no column {' and no column '.join(missing)} (line {line})", media)
         try:
-            path = listed_path(file.parent, fields, where)
+            path = listed_path(file.parent, fields, where, columns.path)
             group = "" if grouping is None else grouping.of_row(fields, path, file.parent, where)
-            rows.append(_Row(text_of(fields, "split", where), path, nfc(text_of(fields, "label", where)), where, group))
+            label = nfc(cell(fields, columns.target, where))
+            rows.append(_Row(text_of(fields, "split", where), path, label, where, group))
         except RowError as error:
             unusable(error)
     return rows

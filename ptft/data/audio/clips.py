@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ptft.data import files
 from ptft.data.folders import listed_path
+from ptft.data.own.file_columns import PATH
 from ptft.data.records import RowError, text_of
 
 Span = tuple[float, float | None]
@@ -36,12 +37,12 @@ def known_by(clip: Clip, base: Path) -> str:
     return name if clip.span is None else f"{name} {shown(clip.span)}"
 
 
-def clip_of(folder: Path, fields: Mapping[str, Any], where: str) -> Clip:
-    """What a row of a list in `folder` names, and its span by start and end, or offset and duration.
+def clip_of(folder: Path, fields: Mapping[str, Any], where: str, column: str = PATH) -> Clip:
+    """What a row of a list in `folder` names in a column, and its span by start and end, or offset and duration.
 
     Raises DataError at `where` for a row without a path, and for times that are none.
     """
-    path = listed_path(folder, fields, where)
+    path = listed_path(folder, fields, where, column)
     begin = _seconds(fields, "start", where)
     begin = _seconds(fields, "offset", where) if begin is None else begin
     end = _seconds(fields, "end", where)

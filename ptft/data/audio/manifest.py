@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +18,8 @@ from ptft.data.audio.examples import Targets
 from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
 from ptft.data.files import nfc
 from ptft.data.labels import unlabelled
-from ptft.data.own import separator
+from ptft.data.own import file_columns, separator
+from ptft.data.own.file_columns import ListColumns, cell
 from ptft.data.own.grouping import Grouping
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError, records, text_of
@@ -55,6 +57,7 @@ class AudioManifest(AudioSource):
     vocabulary: how many pieces there are at the most, where they are found here.
     lowercase: whether texts are. symbols: the characters or words; None is those of the training split (of a list that
         is divided here: of all), or of the checkpoint where they are enough.
+    path, text, label: columns of a list, by name; "auto": those of these names, else the only ones that can be them.
     group: a column, or "folder"; see `ptft.data.own.grouping`.
     Transcribed recordings longer than `dataset.seconds` are left out, since a cut one says something else.
 
@@ -71,13 +74,16 @@ class AudioManifest(AudioSource):
         lowercase: bool = True,
         symbols: Sequence[str] | None = None,
         split_seed: int | None = None,
+        path: str = "path",
+        text: str = "text",
+        label: str = "label",
         **keys: Unpack[RecordingKeys],
     ) -> None:
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {EXPECTED}")
         unusable = UnusableRows(self.on_error)
-        rows, column = _rows(self.root, unusable, self.grouping)
+        rows, column = self._list(self.root, unusable, {"path": path, "text": text, "label": label})
         rest = "" if split_seed is not None and not any(row.split for row in rows) else "train"
         rows = [row._replace(split=own_name(row.split or rest, (self.train, self.val, self.test))) for row in rows]
         self.rows: dict[str, list[Utterance]] = {row.split: [] for row in rows}
@@ -105,6 +111,36 @@ class AudioManifest(AudioSource):
         if self.units:
             classes, tokenizer = transcripts.vocabulary(texts, self.units, self.like, symbols, vocabulary)
         self.describe(classes, tuple(self.rows), self.own_rate([row.clip.path for row in rows]), self.units, tokenizer)
+
+    def _list(self, root: Path, unusable: UnusableRows, typed: Mapping[str, str]) -> tuple[list[Utterance], str]:
+        """(the rows, "text" or "label")."""
+        if root.is_dir():
+            return list(_librispeech(root, self.grouping)), "text"
+        if not root.exists():
+            raise DataError(f"dataset.root={root}: does not exist; {EXPECTED}")
+        rows: list[Utterance] = []
+        others = [] if self.grouping is None else [self.grouping.key]
+        try:
+            listed = records(root)
+            head = list(islice(listed, file_columns.ROWS))
+            columns = file_columns.find(root, head, typed, audio_reader.SUFFIXES, others)
+            self.listed(columns)
+            for line, fields in chain(head, listed):
+                where = f"{root}:{line}"
+                if isinstance(fields, RowError):
+                    unusable(fields)
+                    continue
+                if not rows and columns.target.isascii() and columns.target not in fields:
+                    raise DataError(f"{where}: has no text and no label ({', '.join(map(str, list(fields)[:8]))})")
+                try:
+                    rows.append(_row(root.parent, fields, columns, where, self.grouping))
+                except RowError as error:
+                    unusable(error)
+        except (RowError, ConfigError):
+            raise
+        except DataError as error:
+            raise DataError(f"{error}; {EXPECTED}") from error
+        return rows, columns.key
 
     def _labelled(self, rows: list[Utterance], column: str, unusable: UnusableRows) -> list[Utterance]:
         """Those that have a text or a label; of a split that is not trained on where none has, it is said."""
@@ -165,39 +201,13 @@ class AudioManifest(AudioSource):
         return end - begin
 
 
-def _rows(root: Path, unusable: UnusableRows, grouping: Grouping | None) -> tuple[list[Utterance], str]:
-    """(the rows, "text" or "label")."""
-    if root.is_dir():
-        return list(_librispeech(root, grouping)), "text"
-    if not root.exists():
-        raise DataError(f"dataset.root={root}: does not exist; {EXPECTED}")
-    rows: list[Utterance] = []
-    column = ""
-    try:
-        for line, fields in records(root):
-            where = f"{root}:{line}"
-            if isinstance(fields, RowError):
-                unusable(fields)
-                continue
-            column = column or ("text" if "text" in fields else "label")
-            if column not in fields and not rows:
-                raise DataError(f"{where}: has no text and no label ({', '.join(map(str, list(fields)[:8]))})")
-            try:
-                row = _row(root.parent, fields, column, where)
-                group = "" if grouping is None else grouping.of_row(fields, row.clip.path, root.parent, where)
-                rows.append(row._replace(group=group))
-            except RowError as error:
-                unusable(error)
-    except RowError:
-        raise
-    except DataError as error:
-        raise DataError(f"{error}; {EXPECTED}") from error
-    return rows, column
-
-
-def _row(folder: Path, fields: dict[str, Any], column: str, where: str) -> Utterance:
-    text, split = nfc(text_of(fields, column, where)), text_of(fields, "split", where)
-    return Utterance(clip_of(folder, fields, where), text, split, where)
+def _row(
+    folder: Path, fields: dict[str, Any], columns: ListColumns, where: str, grouping: Grouping | None
+) -> Utterance:
+    clip = clip_of(folder, fields, where, columns.path)
+    group = "" if grouping is None else grouping.of_row(fields, clip.path, folder, where)
+    text, split = nfc(cell(fields, columns.target, where)), text_of(fields, "split", where)
+    return Utterance(clip, text, split, where, group)
 
 
 def _named(rows: Sequence[Utterance], base: Path) -> list[str]:

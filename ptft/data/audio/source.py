@@ -19,6 +19,7 @@ from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.clips import Clip, Span, known_by
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
 from ptft.data.own.contents import contents
+from ptft.data.own.file_columns import PATH
 from ptft.data.own.keys import Shared
 from ptft.data.own.listing import Media
 from ptft.data.source import DividedSource
@@ -161,6 +162,7 @@ class AudioSource(DividedSource):
             self._check_transcripts()
         self.check()
         shape = audio_reader.shape(self._choose_rate(rate), self._choose_seconds())
+        shape |= {} if self.list_path == PATH else {"path": self.list_path}
         kept = self.class_names()
         if units is None:
             self.spec = Spec("audio", shape, "class", kept)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, TypeVar
 
 from ptft.core import Source
+from ptft.data.own.file_columns import PATH, ListColumns
 from ptft.data.own.filename_pattern import Pattern
 from ptft.data.own.grouping import Grouping, SharedGroups
 from ptft.data.own.text_record import Column
@@ -26,8 +27,8 @@ class GroupedSource(Source):
     """A source that can keep groups in one split. A subclass sets `grouped_by` and implements `grouped` where it can.
 
     grouping: what says which examples belong together; None where nothing does. drawn: whether ptft divided it, or a
-    split of it; else whoever made the dataset did. left_out: splits that are not used, and
-    why. unusable: rows and files that are not used, and why.
+    split of it; else whoever made the dataset did. list_path: the column of the files where a list names them.
+    left_out: splits that are not used, and why. unusable: rows and files that are not used, and why.
     """
 
     modality: ClassVar[str]
@@ -41,6 +42,7 @@ class GroupedSource(Source):
     divide_by: str
     whole: bool
     drawn: bool = False
+    list_path: str = PATH
 
     def group_by(self, key: Column, divide_by: str) -> None:
         """Heed `dataset.group`. Raises ConfigError where that can't be."""
@@ -60,6 +62,12 @@ class GroupedSource(Source):
     def grouped(self, split: str) -> Sequence[str]:
         """The group of each example of one of the dataset's own splits, where groups are asked for."""
         raise NotImplementedError(f"{type(self).__name__} names no groups")
+
+    def listed(self, columns: ListColumns) -> None:
+        """Say which columns of a list of files were found, and keep them for what is measured and predicted later."""
+        self.list_path, self.settled = columns.path, {**self.settled, **columns.found}
+        if columns.note:
+            self.note(columns.note)
 
     def divide(
         self,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from ptft.data import files
+from ptft.data.own.file_columns import ListColumns
 from ptft.data.own.grouping import Grouping
 from ptft.errors import DataError
 
@@ -51,6 +52,9 @@ class FileSource(Protocol):
         names: Sequence[str] | None = None,
     ) -> dict[str, list[T]]:
         """As `ptft.data.own.grouped_source.GroupedSource` has it."""
+
+    def listed(self, columns: ListColumns) -> None:
+        """Of the columns of a list that were found or typed."""
 
     def note(self, sentence: str) -> None:
         """Of whatever a user may not expect."""
