@@ -16,7 +16,7 @@ from ptft.data.own.grouping import Grouping
 from ptft.data.own.listing import FileSource, Listing, Media, divided, refused
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError, records, text_of
-from ptft.errors import DataError
+from ptft.errors import DataError, absent, are, counted
 
 
 def listed_path(folder: Path, fields: Mapping[str, Any], where: str, column: str = PATH) -> Path:
@@ -46,7 +46,7 @@ def list_all(
     Raises DataError saying what is wrong with `root`, and expected.
     """
     if not root.exists():
-        raise refused(root, "does not exist", media)
+        raise refused(root, absent(root), media)
     if root.is_file():
         listings = _list_table(root, media, labelled, UnusableRows(source.on_error), source, columns)
     else:
@@ -58,7 +58,8 @@ def list_all(
         )
     names = set(listings.get(source.train, listings.get("", Listing([], []))).names)
     if example := fraction_among(names):
-        source.note(f"{len(names)} classes are all numbers, e.g. {example}; each is a class by itself")
+        what = f"{counted(len(names), 'classes')} {are(len(names))} all numbers"
+        source.note(f"{what}, e.g. {example}; each is a class by itself")
     for sentence in [] if root.is_file() else [*_nested(root, listings), *_left_out(root, listings, media)]:
         source.note(sentence)
     foreign.tell(source, others, media.noun, root)
@@ -111,10 +112,8 @@ def _nested(root: Path, listings: dict[str, Listing]) -> list[str]:
     if not deep:
         return []
     first, inside = next(iter(deep.items()))
-    return [
-        f"{len(deep)} folders of {root} hold folders; each is a class with all below it, e.g. {first} with "
-        f"{inside.relative_to(root)}"
-    ]
+    hold = f"{counted(len(deep), 'folders')} of {root} hold{'s' * (len(deep) == 1)} folders"
+    return [f"{hold}; each is a class with all below it, e.g. {first} with {inside.relative_to(root)}"]
 
 
 def _left_out(root: Path, listings: dict[str, Listing], media: Media) -> list[str]:
@@ -123,13 +122,15 @@ def _left_out(root: Path, listings: dict[str, Listing], media: Media) -> list[st
     inside = [path for level in levels for path in sorted(level.iterdir())]
     flat = any(not name for listing in listings.values() for name in listing.names[:1])
     left_out = {
-        "linked folders lead back into a folder they lie in": [path for path in inside if files.leads_back(path)],
-        f"{media.noun} lie in no folder of a class": []
+        ("linked folders", "leading back into a folder around"): [path for path in inside if files.leads_back(path)],
+        (media.noun, "in no folder of a class"): []
         if flat
         else [path for path in inside if foreign.is_one(path, media.suffixes, media.noun)],
     }
     return [
-        f"{len(paths):,} {what} and are left out, the first: {paths[0]}" for what, paths in left_out.items() if paths
+        f"{counted(len(paths), nouns)} {which} {are(len(paths))} left out, the first: {paths[0]}"
+        for (nouns, which), paths in left_out.items()
+        if paths
     ]
 
 

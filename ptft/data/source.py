@@ -27,7 +27,7 @@ from ptft.data.stratify import (
     stratified_order,
     without_shares,
 )
-from ptft.errors import ConfigError, DataError, reads_no_files, shortened, unknown
+from ptft.errors import ConfigError, DataError, are, counted, reads_no_files, shortened, unknown
 
 
 class DividedSource(GroupedSource):
@@ -248,7 +248,8 @@ class DividedSource(GroupedSource):
         new[[place[name] for name in self.classes]] = torch.arange(len(self.classes))
         rows = (new[labels] >= 0).nonzero().flatten()
         if self.whole and len(rows) < len(labels):
-            self.note(f"{len(labels) - len(rows)} of {len(labels)} {self.noun} are of classes not in dataset.classes")
+            other = len(labels) - len(rows)
+            self.note(f"{other} of {counted(len(labels), self.noun)} {are(other)} of classes not in dataset.classes")
         return Part(split, rows, new[labels[rows]])
 
     def _check_splits(self) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ptft.data.ragged import starts_of
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, counted
 
 _OF_TRAIN = 2**33
 """Added to the seed where a share of a split is drawn: other numbers than those that divided a whole dataset."""
@@ -128,7 +128,7 @@ def check_enough(labels: Tensor, names: Sequence[str], count: int, noun: str = "
     counts = labels.bincount(minlength=len(names))
     least = int(counts.argmin())
     if counts[least] < count:
-        has = f"class {names[least]} has only {int(counts[least])} {noun} to train on"
+        has = f"class {names[least]} has only {counted(int(counts[least]), noun)} to train on"
         raise DataError(f"dataset.per_class={count}: {has}")
 
 

@@ -154,7 +154,7 @@ def test_a_linked_folder_that_leads_back_is_no_class_and_holds_nothing_again(tmp
     found, notes = listed(tmp_path)
     assert [label for _, label in found["train"]] == ["a"] * 4 + ["b"] * 4 + ["c"]
     assert notes == [
-        f"4 linked folders lead back into a folder they lie in and are left out, the first: {tmp_path / 'again'}"
+        f"4 linked folders leading back into a folder around are left out, the first: {tmp_path / 'again'}"
     ]
 
 

@@ -180,7 +180,7 @@ def test_rows_21_and_22_a_broken_image(ptft, tmp_path, damage, said, memory):
     skipped = ptft(*typed, "hydra.run.dir=second")
     assert skipped.code == 0, skipped.text
     count = "1 unreadable files were left out of the batches, 1 of train"
-    count = count if memory else "train: 1 of 24 files are unreadable and left out"
+    count = count if memory else "train: 1 of 24 files is unreadable and left out"
     assert count in skipped.out
     assert summary(tmp_path / "second")["samples"] == 23
 
@@ -189,7 +189,7 @@ def test_row_21_too_many_broken_images_are_not_skipped(ptft, tmp_path):
     photos(tmp_path / "photos", {"train": 12, "val": 2})
     for i in range(11):
         cut(tmp_path / "photos" / "train" / "cat" / f"{i}.png")
-    refused(ptft(*TRAIN), 3, "11 of 24 files are unreadable", "cat", "dataset.on_error=skip", "at most 10")
+    refused(ptft(*TRAIN), 3, "11 of 24 files is unreadable", "cat", "dataset.on_error=skip", "at most 10")
     assert failed_cleanly(tmp_path / "run")
 
 

@@ -61,7 +61,8 @@ def _seconds(fields: Mapping[str, Any], name: str, where: str) -> float | None:
     try:
         value = float(text) if text else None
     except ValueError as error:
-        raise RowError(where, f"start and end are seconds, {name} is {text!r}") from error
+        point = "; a number is written with a point" if "," in text else ""
+        raise RowError(where, f"start and end are seconds, {name} is {text!r}{point}") from error
     if value is not None and not math.isfinite(value):
         raise RowError(where, f"{name} is {text}, no number of seconds")
     return value

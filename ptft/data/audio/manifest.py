@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
@@ -18,13 +19,13 @@ from ptft.data.audio.examples import Targets
 from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
 from ptft.data.files import nfc
 from ptft.data.labels import unlabelled
-from ptft.data.own import file_columns, separator
+from ptft.data.own import file_columns, foreign, separator
 from ptft.data.own.file_columns import ListColumns, cell
 from ptft.data.own.grouping import Grouping
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError, records, text_of
 from ptft.data.splits import own_name
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, absent, are, counted
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -115,9 +116,9 @@ class AudioManifest(AudioSource):
     def _list(self, root: Path, unusable: UnusableRows, typed: Mapping[str, str]) -> tuple[list[Utterance], str]:
         """(the rows, "text" or "label")."""
         if root.is_dir():
-            return list(_librispeech(root, self.grouping)), "text"
+            return self._librispeech(root), "text"
         if not root.exists():
-            raise DataError(f"dataset.root={root}: does not exist; {EXPECTED}")
+            raise DataError(f"dataset.root={root}: {absent(root)}; {EXPECTED}")
         rows: list[Utterance] = []
         others = [] if self.grouping is None else [self.grouping.key]
         try:
@@ -141,6 +142,22 @@ class AudioManifest(AudioSource):
         except DataError as error:
             raise DataError(f"{error}; {EXPECTED}") from error
         return rows, columns.key
+
+    def _librispeech(self, root: Path) -> list[Utterance]:
+        """Each `*.trans.txt` holds lines of a recording's name and its transcript. What lies beside them is told."""
+        if self.grouping is not None:
+            self.grouping.check_files()
+        rows, others = list[Utterance](), list[Path]()
+        listings = [file for file in files.find(root, frozenset({".txt"}), others) if _is_listing(file)]
+        for listing in listings:
+            rows += _transcribed(root, listing, self.grouping)
+        folders, named = {str(listing.parent) for listing in listings}, {row.clip.path for row in rows}
+        beside = [path for path in others if os.path.dirname(path) in folders and path not in named]
+        foreign.tell(self, [path for path in beside if not _is_recording(path)], "recordings", root)
+        if bare := sorted(filter(_is_recording, beside)):
+            count = f"{counted(len(bare), 'recordings')} without a transcript {are(len(bare))} left out"
+            self.note(f"{count}, the first: {bare[0]}")
+        return rows
 
     def _labelled(self, rows: list[Utterance], column: str, unusable: UnusableRows) -> list[Utterance]:
         """Those that have a text or a label; of a split that is not trained on where none has, it is said."""
@@ -167,7 +184,7 @@ class AudioManifest(AudioSource):
         recordings = FileRecordings(paths, self._targets(rows, split), self.spec, base, self.on_error, spans)
         if beyond := recordings.beyond:
             self.note(
-                f"{split}: {len(beyond)} parts end behind the end of their recording and are cut there, "
+                f"{split}: {counted(len(beyond), 'parts')} behind the end of a recording {are(len(beyond))} cut there, "
                 f"the first: {beyond[0]}"
             )
         return recordings
@@ -182,8 +199,9 @@ class AudioManifest(AudioSource):
         longest = self.spec.shape["seconds"]
         short = [row for row in rows if self._seconds(row) <= longest]
         if len(short) < len(rows):
+            long = len(rows) - len(short)
             self.note(
-                f"{split}: {len(rows) - len(short)} recordings are longer than dataset.seconds={longest:g}, left out"
+                f"{split}: {counted(long, 'recordings')} {are(long)} longer than dataset.seconds={longest:g}, left out"
             )
         return short
 
@@ -214,20 +232,23 @@ def _named(rows: Sequence[Utterance], base: Path) -> list[str]:
     return [known_by(row.clip, base) for row in rows]
 
 
-def _librispeech(root: Path, grouping: Grouping | None) -> Iterator[Utterance]:
-    """Each `*.trans.txt` holds lines of a recording's name and its transcript."""
-    if grouping is not None:
-        grouping.check_files()
-    for listing in files.find(root, frozenset({".txt"})):
-        if not listing.name.lower().endswith(".trans.txt"):
-            continue
-        split = listing.relative_to(root).parts[0]
-        for number, line in enumerate(files.read_lines(listing), 1):
-            name, _, text = line.strip(files.BLANKS).replace("\t", " ").partition(" ")
-            if text:
-                clip = Clip(files.located(listing.parent, f"{name}.flac"), None)
-                group = "" if grouping is None else grouping.of_file(clip.path, root / split)
-                yield Utterance(clip, nfc(text.strip(files.BLANKS)), split, f"{listing}:{number}", group)
+def _is_listing(file: Path) -> bool:
+    return file.name.lower().endswith(".trans.txt")
+
+
+def _is_recording(path: Path) -> bool:
+    return files.counts(path.name, audio_reader.SUFFIXES)
+
+
+def _transcribed(root: Path, listing: Path, grouping: Grouping | None) -> Iterator[Utterance]:
+    """The recordings that a `*.trans.txt` names."""
+    split = listing.relative_to(root).parts[0]
+    for number, line in enumerate(files.read_lines(listing), 1):
+        name, _, text = line.strip(files.BLANKS).replace("\t", " ").partition(" ")
+        if text:
+            clip = Clip(files.located(listing.parent, f"{name}.flac"), None)
+            group = "" if grouping is None else grouping.of_file(clip.path, root / split)
+            yield Utterance(clip, nfc(text.strip(files.BLANKS)), split, f"{listing}:{number}", group)
 
 
 def sample(root: Path, count: int = 4) -> None:

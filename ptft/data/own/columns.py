@@ -42,12 +42,24 @@ def find(
     header: bool | None,
     others: Sequence[Column] = (),
 ) -> FoundColumns:
+    """As `choose`, of the columns of a file."""
+    columns = _columns(file, [*others, *_typed(text, label)], header)
+    return choose(file, columns, text, label, header, others)
+
+
+def choose(
+    where: Path | str,
+    columns: Mapping[Column, Sequence[str]],
+    text: Column | Sequence[Column],
+    label: Column | None,
+    header: bool | None = None,
+    others: Sequence[Column] = (),
+) -> FoundColumns:
     """The columns with those that are AUTO found: called text and label, else by what is in them; `others` are neither.
 
-    Raises DataError naming what to type where several may be meant.
+    columns: the first values of each. Raises DataError naming what to type where several may be meant.
     """
-    typed = [name for name in (*([text] if isinstance(text, str | int) else text), label) if name not in (AUTO, None)]
-    columns = _columns(file, [*others, *(name for name in typed if name is not None)], header)
+    typed = _typed(text, label)
     if not columns or any(name not in columns for name in typed):  # of which reading the file tells
         return FoundColumns("text" if text == AUTO else text, "label" if label == AUTO else label, header, "")
     columns = {name: values for name, values in columns.items() if name not in others}
@@ -59,15 +71,20 @@ def find(
         kind = _other(columns, chosen)
     if chosen is None or (kind is None and label is not None):
         raise DataError(
-            _what_to_type(file, columns, text if chosen is None else chosen, label if kind is None else kind)
+            _what_to_type(where, columns, text if chosen is None else chosen, label if kind is None else kind)
         )
     if (text != AUTO or chosen == "text") and (label != AUTO or kind == "label"):
         return FoundColumns(chosen, kind, header, "")
     keys = f"{typed_as('text', chosen)} {typed_as('label', kind)}"
     example = "" if isinstance(next(iter(columns)), str) or header else "; the first line is an example"
     return FoundColumns(
-        chosen, kind, header, f"the columns of {file.name} are found by what is in them: {keys}{example}"
+        chosen, kind, header, f"the columns of {Path(where).name} are found by what is in them: {keys}{example}"
     )
+
+
+def _typed(text: Column | Sequence[Column], label: Column | None) -> list[Column]:
+    names = [*([text] if isinstance(text, str | int) else text), label]
+    return [name for name in names if name is not None and name != AUTO]
 
 
 def _chosen(
@@ -151,7 +168,7 @@ def _only(names: Sequence[Column]) -> Column | None:
 
 
 def _what_to_type(
-    file: Path, columns: Mapping[Column, Sequence[str]], text: Column | Sequence[Column], label: Column | None
+    file: Path | str, columns: Mapping[Column, Sequence[str]], text: Column | Sequence[Column], label: Column | None
 ) -> str:
     """What to type where columns can't be told apart, with those that may be meant."""
     texts = [name for name in likely_texts(columns) if name != label]

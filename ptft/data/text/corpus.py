@@ -25,7 +25,7 @@ from ptft.data.splits import SPLIT_NAMES, SPLITS, find_splits, split_by_stem, wh
 from ptft.data.stratify import check_amounts, check_choices, check_shares, draws, held_out
 from ptft.data.text import reader as text_reader
 from ptft.data.text.blocks import Blocks, chunks, row_of, shared_out
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, absent, counted
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -178,6 +178,8 @@ class Text(CorpusSource):
     def documents(self, split: str) -> list[str]:
         files = self._files(split)
         if not files:
+            if self.root is not None and not self.root.exists():
+                raise DataError(f"{self._where()}: {absent(self.root)}")
             raise DataError(
                 f"{self._where()}: no text for the split {split} there ({', '.join(sorted(text_reader.SUFFIXES))})"
             )
@@ -239,7 +241,7 @@ class Text(CorpusSource):
             return [file for parts in held_out.values() for file in parts]
         for name, parts in held_out.items():
             first = parts[0].relative_to(self.root)
-            more = f" and {len(parts) - 1} files more" if len(parts) > 1 else ""
+            more = f" and {counted(len(parts) - 1, 'files')} more" if len(parts) > 1 else ""
             self._note(f"{first}{more} is called {name} and not trained on; dataset.{name}={name} measures it")
         return files
 
