@@ -189,7 +189,7 @@ def test_row_21_too_many_broken_images_are_not_skipped(ptft, tmp_path):
     photos(tmp_path / "photos", {"train": 12, "val": 2})
     for i in range(11):
         cut(tmp_path / "photos" / "train" / "cat" / f"{i}.png")
-    refused(ptft(*TRAIN), 3, "11 of 24 files is unreadable", "cat", "dataset.on_error=skip", "at most 10")
+    refused(ptft(*TRAIN), 3, "11 of 24 files are unreadable", "cat", "dataset.on_error=skip", "at most 10")
     assert failed_cleanly(tmp_path / "run")
 
 
