@@ -4,7 +4,9 @@ The message is one line: what failed, which value or file, which key to change.
 """
 
 import difflib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class PtftError(Exception):
@@ -103,6 +105,39 @@ def unknown(key: str, value: str, choices: Iterable[str], most: int = 20) -> str
     near = ", ".join(difflib.get_close_matches(value, names, 3, 0.5))
     listed = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
     return f"{key}: there is no {value!r}{f', nearest: {near}' if near else ''} (choices: {listed})"
+
+
+def absent(path: str | os.PathLike[str]) -> str:
+    """ "does not exist; did you mean photos?" of a file or folder beside which others have such a name."""
+    path = Path(path)
+    while path.parent != path and not path.parent.exists():
+        path = path.parent
+    beside = {name.casefold(): name for name in _listed(path.parent) if not name.startswith(".")}
+    near = difflib.get_close_matches(path.name.casefold(), sorted(beside), 2, 0.7)
+    named = " or ".join(str(path.parent / beside[name]) for name in near)
+    return f"does not exist; did you mean {named}?" if near else "does not exist"
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def counted(count: int, nouns: str) -> str:
+    """ "1 file", "2,000 files" of a noun in the plural."""
+    return f"{count:,} {noun_for(count, nouns)}"
+
+
+def noun_for(count: int, nouns: str) -> str:
+    """A noun in the plural, in the singular for one."""
+    return nouns if count != 1 else nouns.removesuffix("es" if nouns.endswith("sses") else "s")
+
+
+def are(count: int) -> str:
+    """The verb of so many."""
+    return "is" if count == 1 else "are"
 
 
 OWN_FILES = {"image": "image_folder", "audio": "audio_folder", "text": "table"}

@@ -12,7 +12,7 @@ from ptft.builders import membership
 from ptft.core import Examples, Source, Spec
 from ptft.data.source import DividedSource
 from ptft.data.splits import Part
-from ptft.errors import shortened
+from ptft.errors import are, shortened
 
 COMPARED = 2000
 """So many files that seem to be there twice are compared as a whole; more of them are no chance."""
@@ -59,8 +59,8 @@ def _copies(source: DividedSource, splits: list[str]) -> Iterator[str]:
             twin = int((identities["train"] == identities[split][first]).nonzero()[0])
             pair = f"{_name(source, parts[split], first)} and {_name(source, parts['train'], twin)}"
             yield (
-                f"{len(copies):,} of {len(identities[split]):,} {split} {source.noun} are in train too, e.g. {pair}; "
-                "copies make what is measured too good"
+                f"{len(copies):,} of {len(identities[split]):,} {split} {source.noun} {are(len(copies))} in train too, "
+                f"e.g. {pair}; copies make what is measured too good"
             )
     if source.spec.target == "class" and identities:
         yield from _disputed(source, identities, parts)
@@ -106,7 +106,7 @@ def _disputed(source: DividedSource, identities: Mapping[str, Tensor], parts: Ma
     count = 1 + int((disputed[1:] != disputed[:-1]).sum())
     place = int(differs.nonzero()[0])
     first, second = (_called(source, list(parts.values()), int(order[at])) for at in (place, place + 1))
-    yield f"{count:,} of the {source.noun} are there under two classes, e.g. {first} and {second}"
+    yield f"{count:,} of the {source.noun} {are(count)} there under two classes, e.g. {first} and {second}"
 
 
 def _called(source: DividedSource, parts: Sequence[Part], index: int) -> str:

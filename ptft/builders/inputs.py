@@ -135,7 +135,10 @@ def read_splits(
     read = {}
     for name, examples in unread.items():
         with out.reading(f"reading {name}") as progress:
-            read[name] = components.examples(examples, device, mode, progress)
+            try:
+                read[name] = components.examples(examples, device, mode, progress)
+            except DataError as error:
+                raise DataError(f"{name}: {error}") from error
         for note in read[name].notes:
             out.say(f"{name}: {note}", "yellow")
     source.notes = (*source.notes, *composition.notes(source, read), *([sentence] if sentence else []))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Batch, Examples
-from ptft.errors import DataError
+from ptft.errors import DataError, are, counted
 
 MOST_SKIPPED = 1000
 MOST_SKIPPED_FRACTION = 0.1
@@ -255,7 +255,8 @@ def check_skipped(examples: Examples, skipped: list[int]) -> None:
     """Raises DataError if so many of the examples are unreadable that something else must be wrong."""
     if why := too_many(len(skipped), len(examples)):
         first = examples.name(skipped[0]) if isinstance(examples, OnDemandExamples) else f"sample {skipped[0]}"
-        raise DataError(f"{len(skipped)} of {len(examples)} files are unreadable, {first} the first: {why}")
+        which = f"{len(skipped)} of {counted(len(examples), 'files')} {are(len(skipped))} unreadable"
+        raise DataError(f"{which}, {first} the first: {why}")
 
 
 def left_out(examples: OnDemandExamples, kept: Tensor) -> tuple[str, ...]:
@@ -268,4 +269,5 @@ def left_out(examples: OnDemandExamples, kept: Tensor) -> tuple[str, ...]:
     skipped = (~kept).nonzero().flatten().tolist()
     check_skipped(examples, skipped)
     first = examples.name(skipped[0])
-    return (f"{len(skipped)} of {len(examples)} files are unreadable and left out, {first} the first (see split.csv)",)
+    which = f"{len(skipped)} of {counted(len(examples), 'files')} {are(len(skipped))} unreadable and left out"
+    return (f"{which}, {first} the first (see split.csv)",)

@@ -9,37 +9,46 @@ from typing import Any, NamedTuple
 from ptft.data import files, splits
 from ptft.data.files import located, nfc
 from ptft.data.labels import fraction_among, unlabelled
-from ptft.data.own import foreign, separator
+from ptft.data.own import file_columns, foreign, separator
+from ptft.data.own.file_columns import ALSO_PATH, PATH, USUAL, cell
 from ptft.data.own.filename_pattern import proposed
 from ptft.data.own.grouping import Grouping
 from ptft.data.own.listing import FileSource, Listing, Media, divided, refused
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError, records, text_of
-from ptft.errors import DataError
+from ptft.errors import DataError, absent, are, counted
 
 
-def listed_path(folder: Path, fields: Mapping[str, Any], where: str) -> Path:
-    """The file that a row of a list in `folder` names as `path` (or `audio_filepath`, as NeMo calls it).
+def listed_path(folder: Path, fields: Mapping[str, Any], where: str, column: str = PATH) -> Path:
+    """The file that a row of a list in `folder` names in a column (or as `audio_filepath`, as NeMo calls it).
 
     Raises DataError at `where` for a row that names none.
     """
-    name = text_of(fields, "path", where) or text_of(fields, "audio_filepath", where)
+    name = cell(fields, column, where) or cell(fields, ALSO_PATH, where)
     if "\0" in name:
         raise RowError(where, "has a zero byte in its path")
     if not name:
-        raise RowError(where, f"has no path ({', '.join(map(str, list(fields)[:8]))})")
+        raise RowError(where, f"has no {column} ({', '.join(map(str, list(fields)[:8]))})")
     return located(folder, name)
 
 
-def list_all(source: FileSource, root: Path, seed: int, media: Media, labelled: bool = True) -> dict[str, Listing]:
+def list_all(
+    source: FileSource,
+    root: Path,
+    seed: int,
+    media: Media,
+    labelled: bool = True,
+    columns: Mapping[str, str] = USUAL,
+) -> dict[str, Listing]:
     """Split -> files; what is not divided is divided by class, a function of `seed`. `source` hears what is left out.
 
-    labelled: whether every file must have a class. Raises DataError saying what is wrong with `root`, and expected.
+    labelled: whether every file must have a class. columns: those of a list, as `file_columns.find` has them.
+    Raises DataError saying what is wrong with `root`, and expected.
     """
     if not root.exists():
-        raise refused(root, "does not exist", media)
+        raise refused(root, absent(root), media)
     if root.is_file():
-        listings = _list_table(root, media, labelled, UnusableRows(source.on_error), source)
+        listings = _list_table(root, media, labelled, UnusableRows(source.on_error), source, columns)
     else:
         listings = _list_folder(root, media, labelled, source)
     others = [path for listing in listings.values() for path in listing.others]
@@ -49,7 +58,8 @@ def list_all(source: FileSource, root: Path, seed: int, media: Media, labelled: 
         )
     names = set(listings.get(source.train, listings.get("", Listing([], []))).names)
     if example := fraction_among(names):
-        source.note(f"{len(names)} classes are all numbers, e.g. {example}; each is a class by itself")
+        what = f"{counted(len(names), 'classes')} {are(len(names))} all numbers"
+        source.note(f"{what}, e.g. {example}; each is a class by itself")
     for sentence in [] if root.is_file() else [*_nested(root, listings), *_left_out(root, listings, media)]:
         source.note(sentence)
     foreign.tell(source, others, media.noun, root)
@@ -102,10 +112,8 @@ def _nested(root: Path, listings: dict[str, Listing]) -> list[str]:
     if not deep:
         return []
     first, inside = next(iter(deep.items()))
-    return [
-        f"{len(deep)} folders of {root} hold folders; each is a class with all below it, e.g. {first} with "
-        f"{inside.relative_to(root)}"
-    ]
+    hold = f"{counted(len(deep), 'folders')} of {root} hold{'s' * (len(deep) == 1)} folders"
+    return [f"{hold}; each is a class with all below it, e.g. {first} with {inside.relative_to(root)}"]
 
 
 def _left_out(root: Path, listings: dict[str, Listing], media: Media) -> list[str]:
@@ -114,13 +122,15 @@ def _left_out(root: Path, listings: dict[str, Listing], media: Media) -> list[st
     inside = [path for level in levels for path in sorted(level.iterdir())]
     flat = any(not name for listing in listings.values() for name in listing.names[:1])
     left_out = {
-        "linked folders lead back into a folder they lie in": [path for path in inside if files.leads_back(path)],
-        f"{media.noun} lie in no folder of a class": []
+        ("linked folders", "leading back into a folder around"): [path for path in inside if files.leads_back(path)],
+        (media.noun, "in no folder of a class"): []
         if flat
         else [path for path in inside if foreign.is_one(path, media.suffixes, media.noun)],
     }
     return [
-        f"{len(paths):,} {what} and are left out, the first: {paths[0]}" for what, paths in left_out.items() if paths
+        f"{counted(len(paths), nouns)} {which} {are(len(paths))} left out, the first: {paths[0]}"
+        for (nouns, which), paths in left_out.items()
+        if paths
     ]
 
 
@@ -164,7 +174,12 @@ class _Row(NamedTuple):
 
 
 def _list_table(
-    file: Path, media: Media, labelled: bool, unusable: UnusableRows, source: FileSource
+    file: Path,
+    media: Media,
+    labelled: bool,
+    unusable: UnusableRows,
+    source: FileSource,
+    typed_columns: Mapping[str, str],
 ) -> dict[str, Listing]:
     """Paths are relative to the file's folder. Rows without a split are undivided, under the name ""."""
     try:
@@ -173,7 +188,10 @@ def _list_table(
         raise DataError(f"dataset.root: {error}; {media.layout}") from error
     try:
         typed = (source.train, source.val, source.test)
-        rows = _rows(file, listed, media, labelled, unusable, source.grouping)
+        others = [] if source.grouping is None else [source.grouping.key]
+        columns = file_columns.find(file, listed[: file_columns.ROWS], typed_columns, media.suffixes, others, labelled)
+        source.listed(columns)
+        rows = _rows(file, listed, media, labelled, unusable, source.grouping, columns)
         rows = [row._replace(split=splits.own_name(row.split, typed)) for row in rows]
         kept = _with_label(rows, unusable, source) if labelled else rows
         for sentence in [*separator.notes(file), *unusable.notes(len(kept), str(file))]:
@@ -206,20 +224,22 @@ def _rows(
     labelled: bool,
     unusable: UnusableRows,
     grouping: Grouping | None,
+    columns: file_columns.ListColumns,
 ) -> list[_Row]:
     rows = []
+    needed = {name for name in (columns.path, *([columns.target] if labelled else [])) if name.isascii()}
     for line, fields in listed:
         where = f"{file}:{line}"
         if isinstance(fields, RowError):
             unusable(fields)
             continue
-        needed = {"path", "label"} if labelled else {"path"}
         if missing := sorted(needed - fields.keys()):
             raise refused(file, f"has no column {' and no column '.join(missing)} (line {line})", media)
         try:
-            path = listed_path(file.parent, fields, where)
+            path = listed_path(file.parent, fields, where, columns.path)
             group = "" if grouping is None else grouping.of_row(fields, path, file.parent, where)
-            rows.append(_Row(text_of(fields, "split", where), path, nfc(text_of(fields, "label", where)), where, group))
+            label = nfc(cell(fields, columns.target, where))
+            rows.append(_Row(text_of(fields, "split", where), path, label, where, group))
         except RowError as error:
             unusable(error)
     return rows

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Columns, Examples
 from ptft.data.files import nfc
-from ptft.errors import ConfigError, DataError, shortened, unknown
+from ptft.errors import ConfigError, DataError, are, counted, shortened, unknown
 
 NO_LABEL = ("-1", "-1.0")
 """What GLUE's files have where a label is not known."""
@@ -137,7 +137,7 @@ def renamed(names: Sequence[Any] | Mapping[Any, Any] | None, own: Sequence[str],
     if not own or set(own) == {""}:
         raise ConfigError(f"dataset.names={_listed(names)}: the dataset has no classes; leave it null")
     if not isinstance(names, Mapping) and len(names) != len(own):
-        expected = f"there are {len(own)} classes ({shortened(own, 8)})"
+        expected = f"there {are(len(own))} {counted(len(own), 'classes')} ({shortened(own, 8)})"
         raise ConfigError(
             f"dataset.names={_listed(names)}: names {len(names)}, {expected}; one for each, in this order"
         )
@@ -170,10 +170,8 @@ def check_range(labels: Tensor, total: int, split: str, where: str, *, least: in
     wrong = ((labels < least) | (labels >= total)).nonzero().flatten()
     if len(wrong):
         i = int(wrong[0])
-        raise DataError(
-            f"{where}: sample {i} of {split} has label {int(labels[i])}, but there are {total} classes "
-            f"(0 to {total - 1})"
-        )
+        classes = f"there {are(total)} {counted(total, 'classes')} (0 to {total - 1})"
+        raise DataError(f"{where}: sample {i} of {split} has label {int(labels[i])}, but {classes}")
 
 
 def renumbered(numbers: Tensor, old_classes: Sequence[str], new_classes: Sequence[str]) -> Tensor:

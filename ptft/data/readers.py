@@ -11,15 +11,16 @@ with its answer.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol, TypedDict, TypeVar, cast
 
 from torch import Tensor
 
 from ptft.core import Batch, Spec
-from ptft.data.own import separator
+from ptft.data.own import file_columns, separator
 from ptft.data.own.text_record import Columns, TextRecord
 from ptft.data.records import JSON, RowError, cells_of, first_cells, records, text_rows
 from ptft.errors import ConfigError, DataError
@@ -58,6 +59,7 @@ class ImageShape(TypedDict, total=False):
     channels: int  # 1 (grey) or 3 (colour)
     fit: str
     crop_pct: float  # the share of each side in the middle that is kept, where it is not 1
+    path: str  # the column of the files in lists, where it has another name
     interpolation: str  # nearest, bicubic or lanczos, where it is not bilinear
 
 
@@ -82,6 +84,7 @@ class AudioShape(TypedDict, total=False):
 
     rate: int  # samples a second
     seconds: float | None  # the longest recording; None for any length
+    path: str  # the column of the files in lists, where it has another name
     units: str  # of transcripts: characters, words or bpe
     tokenizer: dict[str, Any]  # Tokenizer.to_dict(), of bpe
 
@@ -118,15 +121,28 @@ def of_files(files: Iterable[Path], items_of: Callable[[Path], Iterable[T]]) -> 
     return items
 
 
-def of_rows(file: Path, item_of: Callable[[dict[str, Any], str], Any]) -> Items:
-    """An item for each row of a table, made of its fields and of its file and line; Unreadable where that fails."""
+def of_rows(
+    file: Path, spec: Spec, suffixes: Collection[str], item_of: Callable[[dict[str, Any], str, str], Any]
+) -> Items:
+    """An item for each row of a list of files with these suffixes; Unreadable where that fails.
+
+    item_of: makes it of the fields, of file and line, and of the column that names the file: the one that was trained
+    on, else the one that can be it.
+    """
     items = Items()
     items.notes = separator.notes(file)
     try:
-        for line, fields in records(file):
+        rows = records(file)
+        head = list(islice(rows, file_columns.ROWS))
+        wanted = str(spec.shape.get("path", file_columns.PATH))
+        column = file_columns.path_of(file, head, wanted, suffixes)
+        items.notes += () if column == wanted else (f"{file.name} names the files in its column {column}",)
+        for line, fields in chain(head, rows):
             where = f"{file}:{line}"
             try:
-                items.append(Unreadable(where, fields) if isinstance(fields, RowError) else item_of(fields, where))
+                if isinstance(fields, RowError):
+                    raise fields
+                items.append(item_of(fields, where, column))
             except DataError as error:
                 items.append(Unreadable(where, error))
     except DataError as error:

@@ -18,7 +18,7 @@ from typing import Any
 from ptft.data.files import json_values, nfc, read_file
 from ptft.data.own.separator import SEPARATED, SEPARATORS, has_sep_line, separator
 from ptft.data.own.text_record import Column, Columns, TextRecord
-from ptft.errors import DataError, unknown
+from ptft.errors import DataError, counted, unknown
 
 JSON = frozenset({".jsonl", ".ndjson", ".json"})
 SUFFIXES = frozenset({".csv", ".tsv"}) | JSON
@@ -183,7 +183,7 @@ def _named_cells(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
 def _uneven(where: str, row: Sequence[str], first: Sequence[str], like: str) -> RowError:
     if not any(map(str.strip, row)):
         return EmptyRow(where)
-    return RowError(where, f"has {len(row)} columns, {like} has {len(first)}")
+    return RowError(where, f"has {counted(len(row), 'columns')}, {like} has {len(first)}")
 
 
 def _names(header: Sequence[str]) -> list[str]:
@@ -206,7 +206,7 @@ def _places(file: Path, first: Sequence[str], columns: Columns, unlabelled: bool
     if unlabelled and absent == [columns.label]:
         absent, columns = [], columns._replace(label=None)
     if absent and isinstance(absent[0], int):
-        raise DataError(f"{file}:1: has no {_named(absent[0])}; the line has {len(first)} columns")
+        raise DataError(f"{file}:1: has no {_named(absent[0])}; the line has {counted(len(first), 'columns')}")
     if absent:
         raise DataError(f"{file}:1: {unknown('column', str(absent[0]), names)}{columns.hint}")
     for name in columns.all:
@@ -221,7 +221,8 @@ def _group_place(file: Path, first: Sequence[str], column: Column, is_header: bo
     names = _names(first) if is_header else []
     if isinstance(column, int):
         if column >= len(first):
-            raise DataError(f"{file}:1: has no {_named(column)} (dataset.group); the line has {len(first)} columns")
+            width = counted(len(first), "columns")
+            raise DataError(f"{file}:1: has no {_named(column)} (dataset.group); the line has {width}")
         return column
     if names.count(column) != 1:
         what = f"has {names.count(column) or 'no'} columns {column!r}"

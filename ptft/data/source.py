@@ -18,8 +18,16 @@ from ptft.data.labels import alike, check_range, kept_classes, renamed, to_label
 from ptft.data.own.grouped_source import GroupedSource
 from ptft.data.own.text_record import Column
 from ptft.data.splits import OTHER_CLASS, Part, val_among
-from ptft.data.stratify import check_amounts, check_choices, check_enough, per_class, stratified_order, without_share
-from ptft.errors import ConfigError, DataError, reads_no_files, shortened, unknown
+from ptft.data.stratify import (
+    check_amounts,
+    check_choices,
+    check_enough,
+    check_shares,
+    per_class,
+    stratified_order,
+    without_shares,
+)
+from ptft.errors import ConfigError, DataError, are, counted, reads_no_files, shortened, unknown
 
 
 class DividedSource(GroupedSource):
@@ -28,7 +36,7 @@ class DividedSource(GroupedSource):
     root: folder (or file) of the data.
     train: the split to train on.
     val: a split, a fraction of the training split, or None.
-    test: a split or None; never the one that is trained on.
+    test: likewise; never the split that is trained on.
     limit, fraction, per_class: how much of the training part to use, at most one of them; stratified by class.
     classes: names of the classes to keep, in the order of the labels they get.
     names: what classes are called, in the order of the dataset's own, or by these.
@@ -51,7 +59,6 @@ class DividedSource(GroupedSource):
     """Whether it reads no files, so that a root could not be heeded."""
     own_classes: tuple[str, ...]
     splits: tuple[str, ...]
-    drawn: bool = False  # whether ptft divided it, or a split of it; else whoever made the dataset did
 
     def __init__(
         self,
@@ -59,7 +66,7 @@ class DividedSource(GroupedSource):
         root: str | Path | None = None,
         train: str = "train",
         val: str | float | None = "val",
-        test: str | None = "test",
+        test: str | float | None = "test",
         limit: int | None = None,
         fraction: float | None = None,
         per_class: int | None = None,
@@ -81,7 +88,8 @@ class DividedSource(GroupedSource):
         self.left_out, self.unusable = dict[str, str](), list[tuple[str, str]]()
         self._raw, self._made = dict[str, SplitExamples](), dict[str, Examples | None]()
         check_amounts(limit, fraction, per_class)
-        check_choices(val, on_error, divide_by)
+        check_shares(val, test)
+        check_choices(on_error, divide_by)
         if group is not None and not whole:
             self.group_by(group, divide_by)
         if self.embedded and root is not None:
@@ -199,26 +207,24 @@ class DividedSource(GroupedSource):
     def part(self, name: str) -> Part | None:
         """Which examples are "train", "val" or "test"."""
         if name == "train":
-            return self._reduced(self._divided[0])
-        if name == "test":
-            return None if self.test is None else self._all(self.test)
-        if name != "val" or self.val is None:
-            return None
-        return self._all(self.val) if isinstance(self.val, str) else self._divided[1]
+            return self._reduced(self._divided["train"])
+        own = {"val": self.val, "test": self.test}.get(name)
+        return self._all(own) if isinstance(own, str) else None if own is None else self._divided[name]
 
     @cached_property
-    def _divided(self) -> tuple[Part, Part]:
-        """The split to train on without the fraction that is val, and that fraction; they share no example."""
+    def _divided(self) -> dict[str, Part]:
+        """The split to train on without the fractions that are val and test, and these; they share no example."""
         whole = self._all(self.train)
-        share = self.val if isinstance(self.val, float) else 0.0
+        shares = {name: own for name, own in (("val", self.val), ("test", self.test)) if isinstance(own, float)}
         keys_of = self.known_by if self.grouping is None else self.grouped
-        keys = keys_of(self.train) if share and self.divide_by == "name" else None
+        keys = keys_of(self.train) if shares and self.divide_by == "name" else None
         known_by = None if keys is None else [keys[i] for i in whole.rows.tolist()]
-        rest, val = without_share(whole.labels, share, self.seed, known_by)
+        rest, *held = without_shares(whole.labels, list(shares.values()), self.seed, known_by)
+        parts = dict(zip(("train", *shares), (rest, *held), strict=True))
         if known_by is not None and self.grouping is not None:
-            self.grouping.check_parts(known_by, {"train": rest, "val": val})
-        self.drawn = self.drawn or share > 0
-        return whole.at(rest), whole.at(val)
+            self.grouping.check_parts(known_by, parts)
+        self.drawn = self.drawn or bool(shares)
+        return {name: whole.at(rows) for name, rows in parts.items()}
 
     def _reduced(self, part: Part) -> Part:
         seed = self.seed + 2**32  # another order than the one that chose val
@@ -242,7 +248,8 @@ class DividedSource(GroupedSource):
         new[[place[name] for name in self.classes]] = torch.arange(len(self.classes))
         rows = (new[labels] >= 0).nonzero().flatten()
         if self.whole and len(rows) < len(labels):
-            self.note(f"{len(labels) - len(rows)} of {len(labels)} {self.noun} are of classes not in dataset.classes")
+            other = len(labels) - len(rows)
+            self.note(f"{other} of {counted(len(labels), self.noun)} {are(other)} of classes not in dataset.classes")
         return Part(split, rows, new[labels[rows]])
 
     def _check_splits(self) -> None:
@@ -256,7 +263,7 @@ class DividedSource(GroupedSource):
         if self.val == self.train:
             raise ConfigError(f"dataset.val={self.val}: is the split to train on; a fraction of it (0.1) or null works")
         for key, value in (("train", self.train), ("val", self.val), ("test", self.test)):
-            hint = "; a fraction of train (dataset.val=0.1) or null works as well" if key == "val" else ""
+            hint = "" if key == "train" else f"; a fraction of train (dataset.{key}=0.1) or null works as well"
             if value in self.left_out:
                 raise DataError(f"dataset.{key}={value}: {self.left_out[value]}{hint}")
             if isinstance(value, str) and value not in self.splits:
@@ -270,6 +277,7 @@ class DividedSource(GroupedSource):
         elif instead is not None:
             self.note(f"{instead} is the val split (dataset.val)")
         self.val = self.val if instead is None else instead
+        check_shares(self.val, self.test)
 
     def _check_classes(self) -> None:
         if self.classes is None and (two := alike(self.own_classes)):

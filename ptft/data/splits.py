@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ptft.data.labels import to_labels
 from ptft.data.stratify import train_val_test
-from ptft.errors import DataError
+from ptft.errors import DataError, absent, are
 
 SPLITS = ("train", "val", "test")
 T = TypeVar("T")
@@ -108,7 +108,7 @@ def split_files(
     if not splits and whole and root.is_dir() and len(only := [path for path in _visible(root) if path.is_file()]) == 1:
         return {"test": only}
     if not splits:
-        what = "holds none" if root.exists() else "does not exist"
+        what = "holds none" if root.exists() else absent(root)
         raise DataError(f"dataset.root={root}: {what}; expected {expected}")
     return splits
 
@@ -160,7 +160,7 @@ def _parts(root: Path, split: str, files: list[Path]) -> list[Path]:
     first = int(expected in numbers)
     if missing := [number for number in range(first, first + expected) if number not in numbers]:
         raise DataError(
-            f"dataset.root={root}: {len(files)} of {expected} files of the {split} split are there, "
+            f"dataset.root={root}: {len(files)} of {expected} files of the {split} split {are(len(files))} there, "
             f"number {missing[0]} is missing"
         )
     return [file for _, file in sorted(zip(numbers, files, strict=True), key=lambda pair: pair[0])]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ptft.data.ragged import starts_of
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, counted
 
 _OF_TRAIN = 2**33
 """Added to the seed where a share of a split is drawn: other numbers than those that divided a whole dataset."""
@@ -111,14 +111,16 @@ def train_val_test(labels: Tensor, seed: int, keys: Sequence[str] | None = None)
     return {name: part.sort().values for name, part in zip(("test", "val", "train"), parts, strict=True)}
 
 
-def without_share(labels: Tensor, share: float, seed: int, keys: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:
-    """(sorted rows of the rest, sorted rows of a share that is held out). keys: as in `train_val_test`."""
+def without_shares(
+    labels: Tensor, shares: Sequence[float], seed: int, keys: Sequence[str] | None = None
+) -> list[Tensor]:
+    """Sorted rows of the rest, and of each share that is held out. keys: as in `train_val_test`."""
     if keys is not None:
-        part = held_out(draws(keys, seed + _OF_TRAIN), labels, (share,))
-        return (part == 1).nonzero().flatten(), (part == 0).nonzero().flatten()
-    order = stratified_order(labels, seed)
-    held = round(share * len(labels))
-    return order[held:].sort().values, order[:held].sort().values
+        part = held_out(draws(keys, seed + _OF_TRAIN), labels, shares)
+        return [(part == number).nonzero().flatten() for number in (len(shares), *range(len(shares)))]
+    ends = [round(sum(shares[: i + 1]) * len(labels)) for i in range(len(shares))]
+    *held, rest = stratified_order(labels, seed).tensor_split(ends)
+    return [part.sort().values for part in (rest, *held)]
 
 
 def check_enough(labels: Tensor, names: Sequence[str], count: int, noun: str = "images") -> None:
@@ -126,7 +128,7 @@ def check_enough(labels: Tensor, names: Sequence[str], count: int, noun: str = "
     counts = labels.bincount(minlength=len(names))
     least = int(counts.argmin())
     if counts[least] < count:
-        has = f"class {names[least]} has only {int(counts[least])} {noun} to train on"
+        has = f"class {names[least]} has only {counted(int(counts[least]), noun)} to train on"
         raise DataError(f"dataset.per_class={count}: {has}")
 
 
@@ -142,10 +144,20 @@ def check_amounts(limit: int | None, fraction: float | None, per_class: int | No
             raise ConfigError(f"dataset.{key}={value}: must be more than 0" + ", at most 1" * (key == "fraction"))
 
 
-def check_choices(val: str | float | None, on_error: str, divide_by: str) -> None:
+def check_shares(val: str | float | None, test: str | float | None, of: str = "training split") -> None:
+    """Raises ConfigError for shares, of what is trained on, that are none, or leave nothing to train on."""
+    shares = {key: own for key, own in (("val", val), ("test", test)) if own is not None and not isinstance(own, str)}
+    for key, share in shares.items():
+        if not 0 < share < 1:
+            raise ConfigError(f"dataset.{key}={share}: the name of a split, a fraction between 0 and 1, or null")
+    if sum(shares.values()) >= 1:
+        raise ConfigError(
+            f"dataset.val={val}, dataset.test={test}: shares of the {of}, which leave nothing to train on"
+        )
+
+
+def check_choices(on_error: str, divide_by: str) -> None:
     """Raises ConfigError for values that no dataset can follow."""
-    if val is not None and not isinstance(val, str) and not 0 < val < 1:
-        raise ConfigError(f"dataset.val={val}: the name of a split, a fraction between 0 and 1, or null")
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"dataset.on_error={on_error}: raise or skip")
     if divide_by not in ("name", "order"):

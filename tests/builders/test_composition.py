@@ -110,9 +110,9 @@ def test_copies_in_two_splits_and_under_two_classes_are_told_once(ptft, noun):
     done = ptft(*QUICK, *typed, "dataset.root=data")
     assert done.code == 0, done.text
     said = " ".join(done.out.split())
-    assert f"1 of 9 test {noun} are in train too, e.g. test/a/0 (2).{suffix} and train/a/0.{suffix}" in said
+    assert f"1 of 9 test {noun} is in train too, e.g. test/a/0 (2).{suffix} and train/a/0.{suffix}" in said
     assert (
-        f"1 of the {noun} are there under two classes, e.g. train/a/1.{suffix} (a) and train/b/x.{suffix} (b)" in said
+        f"1 of the {noun} is there under two classes, e.g. train/a/1.{suffix} (a) and train/b/x.{suffix} (b)" in said
     )
     assert said.count("in train too") == 1
 
@@ -125,7 +125,7 @@ def test_texts_that_are_there_twice_are_told(ptft):
     done = ptft(*QUICK, *TEXTS, "dataset.root=texts")
     assert done.code == 0, done.text
     assert "2 of 3 val texts are in train too, e.g. dev.csv:2 and train.csv:3" in done.out
-    assert "1 of the texts are there under two classes, e.g. train.csv:3 (b) and dev.csv:2 (a)" in done.out
+    assert "1 of the texts is there under two classes, e.g. train.csv:3 (b) and dev.csv:2 (a)" in done.out
 
 
 def test_large_files_that_are_alike_in_pieces_only_are_no_copies(ptft):

@@ -89,6 +89,7 @@ KINDS = {
     "audio folder": (audio_folder, AudioFolder, {}),
     "pattern": (patterned, AudioFolder, {"pattern": "{label}_{index}"}),
     "fraction of recordings": (lambda root, names: audio_folder(root, names, "train"), AudioFolder, {"val": 0.2}),
+    "manifest": (manifest, AudioManifest, {"split_seed": 0}),
     "fraction of a manifest": (manifest, AudioManifest, {"val": 0.2}),
     "table": (table, TableTexts, {"tokenizer": "bytes"}),
     "fraction of a table": (training_table, TableTexts, {"tokenizer": "bytes", "val": 0.2}),
@@ -100,7 +101,7 @@ KINDS = {
 
 def places(make, kind, options, root, names, **more):
     """Name -> split, as the source itself says of each part."""
-    source = kind(root=make(root, names), divide_by="name", **options, **more)
+    source = kind(root=make(root, names), divide_by="name", **(options | more))
     found = {}
     for split in ("train", "val", "test"):
         part = source.part(split)

@@ -110,7 +110,7 @@ def test_what_lies_beside_folders_of_classes_and_files_of_other_kinds_are_told(t
     Image.new("RGB", (8, 8)).save(tmp_path / "cat" / "saved.jfif", "JPEG")
     (tmp_path / "cat" / ".DS_Store").touch()
     source = ImageFolder(root=tmp_path)
-    assert f"1 images lie in no folder of a class and are left out, the first: {tmp_path}/loose.png" in source.notes
+    assert f"1 image in no folder of a class is left out, the first: {tmp_path}/loose.png" in source.notes
     by_suffix = "(.heic 1, .mp4 1, .xml 1)"
     said = f"3 files are no images by their suffix {by_suffix} and are left out, the first: {tmp_path}/cat/photo.heic"
     assert said in source.notes

@@ -7,26 +7,29 @@ import torch
 
 from ptft.data.folders import list_all
 from ptft.data.labels import to_labels
+from ptft.data.own.grouped_source import GroupedSource
 from ptft.data.own.listing import Media
 from ptft.data.splits import divide, split_by_stem, split_by_word, split_files
 from ptft.data.text.table import TableTexts, split_of
 from ptft.errors import DataError
 
 
-class Heard:
+class Heard(GroupedSource):
     """Who is told what happens to files."""
 
-    on_error, divide_by, drawn, grouping = "raise", "order", False, None
+    on_error, divide_by = "raise", "order"
     val, test = "val", "test"
 
     def __init__(self, train="train", whole=False):
-        self.notes, self.train, self.whole, self.unusable = [], train, whole, []
-
-    def note(self, sentence):
-        self.notes.append(sentence)
+        self.train, self.whole, self.unusable = train, whole, []
 
     def leave_out(self, split, why):
-        self.notes.append(why)
+        self.note(why)
+
+    def split(self, name):
+        raise NotImplementedError
+
+    fingerprint = split
 
 
 @pytest.mark.parametrize(
@@ -102,7 +105,7 @@ def listed(root, train="train"):
         name: sorted((path.relative_to(root).as_posix(), label) for path, label in zip(*listing[:2], strict=True))
         for name, listing in listings.items()
     }
-    return found, heard.notes
+    return found, list(heard.notes)
 
 
 def fill(root, *names):
@@ -151,7 +154,7 @@ def test_a_linked_folder_that_leads_back_is_no_class_and_holds_nothing_again(tmp
     found, notes = listed(tmp_path)
     assert [label for _, label in found["train"]] == ["a"] * 4 + ["b"] * 4 + ["c"]
     assert notes == [
-        f"4 linked folders lead back into a folder they lie in and are left out, the first: {tmp_path / 'again'}"
+        f"4 linked folders leading back into a folder around are left out, the first: {tmp_path / 'again'}"
     ]
 
 
@@ -159,7 +162,7 @@ def test_what_is_only_measured_is_not_divided(tmp_path):
     fill(tmp_path, "a/1.jpg", "b/2.jpg")
     heard = Heard(whole=True)
     listings = list_all(heard, tmp_path, 0, PICTURES)
-    assert (listings["test"].names, heard.notes) == (["a", "b"], [])
+    assert (listings["test"].names, heard.notes) == (["a", "b"], ())
 
 
 def found(folder):

@@ -142,7 +142,7 @@ def test_unlabelled_sentences_pretrain_what_labelled_ones_finetune(ptft, tmp_pat
 @pytest.mark.parametrize(
     ("objective", "file", "text", "said"),
     [
-        ("classify", "train.tsv", "text\tlabel\nfine\tgood\nno label here\n", "train.tsv:3: has 1 columns"),
+        ("classify", "train.tsv", "text\tlabel\nfine\tgood\nno label here\n", "train.tsv:3: has 1 column,"),
         ("classify", "train.tsv", "text\tlabel\nfine\tgood\n\tbad\n", "train.tsv:3: column 'text' holds no text"),
         ("classify", "dev.tsv", "text\tlabel\nfine\tgood\nmeh\tso-so\n", "dev.tsv:3: val has the class 'so-so'"),
         ("classify", "train.tsv", "words\tlabel\nfine\tgood\n", "train.tsv:1: column: there is no 'text'"),

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ptft.data import files
 from ptft.data.folders import listed_path
+from ptft.data.own.file_columns import PATH
 from ptft.data.records import RowError, text_of
 
 Span = tuple[float, float | None]
@@ -29,12 +31,18 @@ def shown(span: Span) -> str:
     return f"from {span[0]:g} s on" if span[1] is None else f"from {span[0]:g} to {span[1]:g} s"
 
 
-def clip_of(folder: Path, fields: Mapping[str, Any], where: str) -> Clip:
-    """What a row of a list in `folder` names, and its span by start and end, or offset and duration.
+def known_by(clip: Clip, base: Path) -> str:
+    """What a recording, or a part of it, is known by below the folder `base`."""
+    name = files.relative(clip.path, base)
+    return name if clip.span is None else f"{name} {shown(clip.span)}"
+
+
+def clip_of(folder: Path, fields: Mapping[str, Any], where: str, column: str = PATH) -> Clip:
+    """What a row of a list in `folder` names in a column, and its span by start and end, or offset and duration.
 
     Raises DataError at `where` for a row without a path, and for times that are none.
     """
-    path = listed_path(folder, fields, where)
+    path = listed_path(folder, fields, where, column)
     begin = _seconds(fields, "start", where)
     begin = _seconds(fields, "offset", where) if begin is None else begin
     end = _seconds(fields, "end", where)
@@ -53,7 +61,8 @@ def _seconds(fields: Mapping[str, Any], name: str, where: str) -> float | None:
     try:
         value = float(text) if text else None
     except ValueError as error:
-        raise RowError(where, f"start and end are seconds, {name} is {text!r}") from error
+        point = "; a number is written with a point" if "," in text else ""
+        raise RowError(where, f"start and end are seconds, {name} is {text!r}{point}") from error
     if value is not None and not math.isfinite(value):
         raise RowError(where, f"{name} is {text}, no number of seconds")
     return value

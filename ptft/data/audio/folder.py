@@ -31,6 +31,7 @@ class AudioFolder(AudioSource):
         with neither the files are divided as folders are, by folders train, val and test if there are. The rest is the
         train split.
     split_seed: divides what comes undivided; not the run's seed, so that all seeds of a sweep share a test split.
+    path, label: the columns of a CSV, by name; "auto": those of these names, else the only ones that can be them.
     group: a column, "folder" or a part of the pattern; see `ptft.data.own.grouping`.
 
     Raises DataError saying what is wrong with `root`, ConfigError for a pattern or rule that can't be.
@@ -46,16 +47,20 @@ class AudioFolder(AudioSource):
         test_rule: str | None = None,
         val_rule: str | None = None,
         split_seed: int = 0,
+        path: str = "path",
+        label: str = "label",
         **keys: Unpack[RecordingKeys],
     ) -> None:
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {RECORDINGS.layout}")
-        self.pattern = None if pattern is None else Pattern(pattern, keys.get("group"))
+        self.pattern = None if pattern is None else Pattern(pattern, keys.get("group"), RECORDINGS.suffixes)
         self.named_by(self.pattern)
         rules = {"test": test_rule, "val": val_rule}
         named = list_by_name(self, self.root, RECORDINGS, self.pattern, rules, split_seed)
-        self.listings = list_all(self, self.root, split_seed, RECORDINGS) if named is None else named
+        columns = {"path": path, "label": label}
+        listed = list_all(self, self.root, split_seed, RECORDINGS, columns=columns) if named is None else named
+        self.listings = listed
         leading = self.leading(self.listings)
         paths = [path for listing in self.listings.values() for path in listing.paths]
         self.note_scaling(self.listings[leading].paths[:20])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,17 +14,18 @@ import torch
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio import transcripts
-from ptft.data.audio.clips import Clip, clip_of
+from ptft.data.audio.clips import Clip, clip_of, known_by
 from ptft.data.audio.examples import Targets
 from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
 from ptft.data.files import nfc
 from ptft.data.labels import unlabelled
-from ptft.data.own import separator
+from ptft.data.own import file_columns, foreign, separator
+from ptft.data.own.file_columns import ListColumns, cell
 from ptft.data.own.grouping import Grouping
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError, records, text_of
 from ptft.data.splits import own_name
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, absent, are, counted
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -45,12 +49,16 @@ class Utterance(NamedTuple):
 class AudioManifest(AudioSource):
     """Recordings with transcripts (a column `text`) or classes (a column `label`).
 
-    root: a CSV or JSONL file; paths are relative to its folder, rows without a split are "train". Or a folder of
+    root: a CSV or JSONL file; paths are relative to its folder. Where some rows have a split the others are "train",
+        where none has the list is divided into 80, 10 and 10 percent, classes by class. Or a folder of
         `SPLIT/SPEAKER/CHAPTER/*.flac` with `*.trans.txt` beside them (Panayotov et al. 2015, LibriSpeech).
+    split_seed: divides what comes undivided; not the run's seed. None: all of that is "train", as in runs whose
+        configuration has not the key.
     units: what transcripts are made of, "characters", "words" or "bpe": pieces of words, found in the training split.
     vocabulary: how many pieces there are at the most, where they are found here.
-    lowercase: whether texts are. symbols: the characters or words; None is those of the training split, or of the
-        checkpoint where they are enough.
+    lowercase: whether texts are. symbols: the characters or words; None is those of the training split (of a list that
+        is divided here: of all), or of the checkpoint where they are enough.
+    path, text, label: columns of a list, by name; "auto": those of these names, else the only ones that can be them.
     group: a column, or "folder"; see `ptft.data.own.grouping`.
     Transcribed recordings longer than `dataset.seconds` are left out, since a cut one says something else.
 
@@ -66,14 +74,19 @@ class AudioManifest(AudioSource):
         vocabulary: int = 300,
         lowercase: bool = True,
         symbols: Sequence[str] | None = None,
+        split_seed: int | None = None,
+        path: str = "path",
+        text: str = "text",
+        label: str = "label",
         **keys: Unpack[RecordingKeys],
     ) -> None:
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {EXPECTED}")
         unusable = UnusableRows(self.on_error)
-        rows, column = _rows(self.root, unusable, self.grouping)
-        rows = [row._replace(split=own_name(row.split, (self.train, self.val, self.test))) for row in rows]
+        rows, column = self._list(self.root, unusable, {"path": path, "text": text, "label": label})
+        rest = "" if split_seed is not None and not any(row.split for row in rows) else "train"
+        rows = [row._replace(split=own_name(row.split or rest, (self.train, self.val, self.test))) for row in rows]
         self.rows: dict[str, list[Utterance]] = {row.split: [] for row in rows}
         rows = self._labelled(rows, column, unusable)
         for sentence in [*separator.notes(self.root), *unusable.notes(len(rows), str(self.root))]:
@@ -88,13 +101,63 @@ class AudioManifest(AudioSource):
             if self.grouping is not None and not row.group:
                 raise self.grouping.missing(row.where)
             self.rows[row.split].append(row)
+        if "" in self.rows and split_seed is not None:
+            groups, names = [row.group for row in rows], [row.text for row in rows]
+            named = partial(_named, rows, self.root.parent)
+            self.rows = self.divide(self.root, rows, split_seed, named, groups, None if self.units else names)
         leading = self.leading(split for split, utterances in self.rows.items() if utterances)
-        texts = [row.text for row in self.rows[leading]]
+        texts = [row.text for row in (rows if self.units and self.drawn else self.rows[leading])]
         self.note_scaling([row.clip.path for row in self.rows[leading][:20]])
         classes, tokenizer = tuple(sorted(set(texts))), None
         if self.units:
             classes, tokenizer = transcripts.vocabulary(texts, self.units, self.like, symbols, vocabulary)
         self.describe(classes, tuple(self.rows), self.own_rate([row.clip.path for row in rows]), self.units, tokenizer)
+
+    def _list(self, root: Path, unusable: UnusableRows, typed: Mapping[str, str]) -> tuple[list[Utterance], str]:
+        """(the rows, "text" or "label")."""
+        if root.is_dir():
+            return self._librispeech(root), "text"
+        if not root.exists():
+            raise DataError(f"dataset.root={root}: {absent(root)}; {EXPECTED}")
+        rows: list[Utterance] = []
+        others = [] if self.grouping is None else [self.grouping.key]
+        try:
+            listed = records(root)
+            head = list(islice(listed, file_columns.ROWS))
+            columns = file_columns.find(root, head, typed, audio_reader.SUFFIXES, others)
+            self.listed(columns)
+            for line, fields in chain(head, listed):
+                where = f"{root}:{line}"
+                if isinstance(fields, RowError):
+                    unusable(fields)
+                    continue
+                if not rows and columns.target.isascii() and columns.target not in fields:
+                    raise DataError(f"{where}: has no text and no label ({', '.join(map(str, list(fields)[:8]))})")
+                try:
+                    rows.append(_row(root.parent, fields, columns, where, self.grouping))
+                except RowError as error:
+                    unusable(error)
+        except (RowError, ConfigError):
+            raise
+        except DataError as error:
+            raise DataError(f"{error}; {EXPECTED}") from error
+        return rows, columns.key
+
+    def _librispeech(self, root: Path) -> list[Utterance]:
+        """Each `*.trans.txt` holds lines of a recording's name and its transcript. What lies beside them is told."""
+        if self.grouping is not None:
+            self.grouping.check_files()
+        rows, others = list[Utterance](), list[Path]()
+        listings = [file for file in files.find(root, frozenset({".txt"}), others) if _is_listing(file)]
+        for listing in listings:
+            rows += _transcribed(root, listing, self.grouping)
+        folders, named = {str(listing.parent) for listing in listings}, {row.clip.path for row in rows}
+        beside = [path for path in others if os.path.dirname(path) in folders and path not in named]
+        foreign.tell(self, [path for path in beside if not _is_recording(path)], "recordings", root)
+        if bare := sorted(filter(_is_recording, beside)):
+            count = f"{counted(len(bare), 'recordings')} without a transcript {are(len(bare))} left out"
+            self.note(f"{count}, the first: {bare[0]}")
+        return rows
 
     def _labelled(self, rows: list[Utterance], column: str, unusable: UnusableRows) -> list[Utterance]:
         """Those that have a text or a label; of a split that is not trained on where none has, it is said."""
@@ -121,7 +184,7 @@ class AudioManifest(AudioSource):
         recordings = FileRecordings(paths, self._targets(rows, split), self.spec, base, self.on_error, spans)
         if beyond := recordings.beyond:
             self.note(
-                f"{split}: {len(beyond)} parts end behind the end of their recording and are cut there, "
+                f"{split}: {counted(len(beyond), 'parts')} behind the end of a recording {are(len(beyond))} cut there, "
                 f"the first: {beyond[0]}"
             )
         return recordings
@@ -136,8 +199,9 @@ class AudioManifest(AudioSource):
         longest = self.spec.shape["seconds"]
         short = [row for row in rows if self._seconds(row) <= longest]
         if len(short) < len(rows):
+            long = len(rows) - len(short)
             self.note(
-                f"{split}: {len(rows) - len(short)} recordings are longer than dataset.seconds={longest:g}, left out"
+                f"{split}: {counted(long, 'recordings')} {are(long)} longer than dataset.seconds={longest:g}, left out"
             )
         return short
 
@@ -155,55 +219,36 @@ class AudioManifest(AudioSource):
         return end - begin
 
 
-def _rows(root: Path, unusable: UnusableRows, grouping: Grouping | None) -> tuple[list[Utterance], str]:
-    """(the rows, "text" or "label")."""
-    if root.is_dir():
-        return list(_librispeech(root, grouping)), "text"
-    if not root.exists():
-        raise DataError(f"dataset.root={root}: does not exist; {EXPECTED}")
-    rows: list[Utterance] = []
-    column = ""
-    try:
-        for line, fields in records(root):
-            where = f"{root}:{line}"
-            if isinstance(fields, RowError):
-                unusable(fields)
-                continue
-            column = column or ("text" if "text" in fields else "label")
-            if column not in fields and not rows:
-                raise DataError(f"{where}: has no text and no label ({', '.join(map(str, list(fields)[:8]))})")
-            try:
-                row = _row(root.parent, fields, column, where)
-                group = "" if grouping is None else grouping.of_row(fields, row.clip.path, root.parent, where)
-                rows.append(row._replace(group=group))
-            except RowError as error:
-                unusable(error)
-    except RowError:
-        raise
-    except DataError as error:
-        raise DataError(f"{error}; {EXPECTED}") from error
-    return rows, column
+def _row(
+    folder: Path, fields: dict[str, Any], columns: ListColumns, where: str, grouping: Grouping | None
+) -> Utterance:
+    clip = clip_of(folder, fields, where, columns.path)
+    group = "" if grouping is None else grouping.of_row(fields, clip.path, folder, where)
+    text, split = nfc(cell(fields, columns.target, where)), text_of(fields, "split", where)
+    return Utterance(clip, text, split, where, group)
 
 
-def _row(folder: Path, fields: dict[str, Any], column: str, where: str) -> Utterance:
-    text, split = nfc(text_of(fields, column, where)), text_of(fields, "split", where) or "train"
-    return Utterance(clip_of(folder, fields, where), text, split, where)
+def _named(rows: Sequence[Utterance], base: Path) -> list[str]:
+    return [known_by(row.clip, base) for row in rows]
 
 
-def _librispeech(root: Path, grouping: Grouping | None) -> Iterator[Utterance]:
-    """Each `*.trans.txt` holds lines of a recording's name and its transcript."""
-    if grouping is not None:
-        grouping.check_files()
-    for listing in files.find(root, frozenset({".txt"})):
-        if not listing.name.lower().endswith(".trans.txt"):
-            continue
-        split = listing.relative_to(root).parts[0]
-        for number, line in enumerate(files.read_lines(listing), 1):
-            name, _, text = line.strip(files.BLANKS).replace("\t", " ").partition(" ")
-            if text:
-                clip = Clip(files.located(listing.parent, f"{name}.flac"), None)
-                group = "" if grouping is None else grouping.of_file(clip.path, root / split)
-                yield Utterance(clip, nfc(text.strip(files.BLANKS)), split, f"{listing}:{number}", group)
+def _is_listing(file: Path) -> bool:
+    return file.name.lower().endswith(".trans.txt")
+
+
+def _is_recording(path: Path) -> bool:
+    return files.counts(path.name, audio_reader.SUFFIXES)
+
+
+def _transcribed(root: Path, listing: Path, grouping: Grouping | None) -> Iterator[Utterance]:
+    """The recordings that a `*.trans.txt` names."""
+    split = listing.relative_to(root).parts[0]
+    for number, line in enumerate(files.read_lines(listing), 1):
+        name, _, text = line.strip(files.BLANKS).replace("\t", " ").partition(" ")
+        if text:
+            clip = Clip(files.located(listing.parent, f"{name}.flac"), None)
+            group = "" if grouping is None else grouping.of_file(clip.path, root / split)
+            yield Utterance(clip, nfc(text.strip(files.BLANKS)), split, f"{listing}:{number}", group)
 
 
 def sample(root: Path, count: int = 4) -> None:

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def items(path: str, spec: Spec) -> Sequence[Path | Clip | Unreadable]:
     file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
         return foreign.items(path, SUFFIXES, "recordings")
-    return of_rows(file, lambda fields, where: clip_of(file.parent, fields, where))
+    return of_rows(file, spec, SUFFIXES, partial(clip_of, file.parent))
 
 
 def shape(rate: int, seconds: float | None) -> dict[str, object]:

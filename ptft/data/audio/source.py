@@ -16,9 +16,10 @@ from torch import Tensor
 from ptft.core import Spec
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
-from ptft.data.audio.clips import Clip, Span, shown
+from ptft.data.audio.clips import Clip, Span, known_by
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
 from ptft.data.own.contents import contents
+from ptft.data.own.file_columns import PATH
 from ptft.data.own.keys import Shared
 from ptft.data.own.listing import Media
 from ptft.data.source import DividedSource
@@ -115,9 +116,8 @@ class FileRecordings(OnDemandRecordings):
         return contents((self.paths[i], self.spans[i]) for i in rows.tolist())
 
     def known_by(self) -> list[str]:
-        names = [files.relative(path, self.root) for path in self.paths]
-        pairs = zip(names, self.spans, strict=True)
-        return [name if span is None else f"{name} {shown(span)}" for name, span in pairs]
+        pairs = zip(self.paths, self.spans, strict=True)
+        return [known_by(Clip(path, span), self.root) for path, span in pairs]
 
     def digest(self) -> bytes:
         """Of names and sizes in bytes: a recording that was deleted, added or replaced shows."""
@@ -162,6 +162,7 @@ class AudioSource(DividedSource):
             self._check_transcripts()
         self.check()
         shape = audio_reader.shape(self._choose_rate(rate), self._choose_seconds())
+        shape |= {} if self.list_path == PATH else {"path": self.list_path}
         kept = self.class_names()
         if units is None:
             self.spec = Spec("audio", shape, "class", kept)

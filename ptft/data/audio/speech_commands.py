@@ -11,8 +11,9 @@ from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.examples import Targets
 from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
-from ptft.data.own.listing import Listing
-from ptft.errors import ConfigError, DataError
+from ptft.data.own import foreign
+from ptft.data.own.listing import FileSource, Listing
+from ptft.errors import ConfigError, DataError, absent
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -33,7 +34,7 @@ class SpeechCommands(AudioSource):
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {EXPECTED}")
-        self.listings = _listed(self.root)
+        self.listings = _listed(self, self.root)
         self.describe(self.listings["train"].classes, tuple(self.listings), RATE)
 
     def load(self, split: str) -> FileRecordings:
@@ -43,19 +44,28 @@ class SpeechCommands(AudioSource):
         return FileRecordings(listing.paths, Targets(len(labels), labels), self.spec, self.root, self.on_error)
 
 
-def _listed(root: Path) -> dict[str, Listing]:
+def _listed(source: FileSource, root: Path) -> dict[str, Listing]:
+    if not root.exists():
+        raise DataError(f"dataset.root={root}: {absent(root)}; {EXPECTED}")
     held = {split: _held(root / name) for split, name in LISTS.items()}
     listings = {split: Listing([], []) for split in ("train", *LISTS)}
-    for path in files.find(root, audio_reader.SUFFIXES):
+    others: list[Path] = []
+    for path in files.find(root, audio_reader.SUFFIXES, others):
         word = path.parent.name
-        if path.parent.parent != root or word.startswith("_"):
+        if not _is_of_word(path, root):
             continue
         split = next((split for split, names in held.items() if f"{word}/{path.name}" in names), "train")
         listings[split].paths.append(path)
         listings[split].names.append(word)
+    others = [path for path in others if _is_of_word(path, root)]
+    foreign.tell(source, others, "recordings", root)
     if not listings["train"].paths:
         raise DataError(f"dataset.root={root}: holds no recordings to train on; {EXPECTED}")
     return listings
+
+
+def _is_of_word(path: Path, root: Path) -> bool:
+    return path.parent.parent == root and not path.parent.name.startswith("_")
 
 
 def _held(file: Path) -> frozenset[str]:

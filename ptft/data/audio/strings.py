@@ -98,8 +98,10 @@ class AudioStrings(AudioFolder):
         self.strings, self.held_out, self.words, self.gap, self.units = strings, held_out, tuple(words), gap, units
         self.vocabulary = vocabulary
         super().__init__(**options)
-        if isinstance(self.val, float):
-            raise ConfigError(f"dataset.val={self.val}: its strings would hold recordings of train; dataset.val_rule=…")
+        for split, own in (("val", self.val), ("test", self.test)):
+            if isinstance(own, float):
+                held = f"its strings would hold recordings of train; dataset.{split}_rule=… takes others"
+                raise ConfigError(f"dataset.{split}={own}: {held}")
 
     def describe(
         self,

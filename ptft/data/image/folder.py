@@ -127,6 +127,7 @@ class ImageFolder(ImageSource):
     own_size: the size where neither `size` nor a checkpoint says one; None keeps the images' own where it is the same
         for all, and else is `model_size` of the model, or PHOTO, or less where all images are smaller.
     split_seed: divides one folder; not the run's seed, so that all seeds of a sweep are tested on the same images.
+    path, label: the columns of a CSV, by name; "auto": those of these names, else the only ones that can be them.
     pattern, test_rule, val_rule: what the names of files say, as `ptft.data.audio.folder.AudioFolder` has it.
     group: a column, "folder" or a part of the pattern; see `ptft.data.own.grouping`.
     labelled: whether there must be labels. Without, `root` may also be a folder of images, or of `train/image.jpg` and
@@ -143,6 +144,8 @@ class ImageFolder(ImageSource):
         *,
         own_size: int | Sequence[int] | None = None,
         split_seed: int = 0,
+        path: str = "path",
+        label: str = "label",
         pattern: str | None = None,
         test_rule: str | None = None,
         val_rule: str | None = None,
@@ -155,10 +158,12 @@ class ImageFolder(ImageSource):
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {IMAGES.layout}")
         rules = {"test": test_rule, "val": val_rule}
-        parsed = None if pattern is None else Pattern(pattern, keys.get("group"))
+        parsed = None if pattern is None else Pattern(pattern, keys.get("group"), IMAGES.suffixes)
         self.named_by(parsed)
         named = list_by_name(self, self.root, IMAGES, parsed, rules, split_seed)
-        self.listings = list_all(self, self.root, split_seed, IMAGES, labelled) if named is None else named
+        columns = {"path": path, "label": label}
+        listed = list_all(self, self.root, split_seed, IMAGES, labelled, columns) if named is None else named
+        self.listings = listed
         self._describe(self.listings[self.leading(self.listings)], None if own_size is None else pair(own_size))
 
     def _describe(self, listing: Listing, size: tuple[int, int] | None) -> None:

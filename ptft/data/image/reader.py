@@ -69,7 +69,7 @@ def items(path: str, spec: Spec) -> list[Path | Unreadable]:
     file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
         return foreign.items(path, SUFFIXES, "images")
-    return of_rows(file, lambda fields, where: listed_path(file.parent, fields, where))
+    return of_rows(file, spec, SUFFIXES, lambda *row: listed_path(file.parent, *row))
 
 
 def shape(

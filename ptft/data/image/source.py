@@ -13,6 +13,7 @@ import torch
 from ptft.core import Examples, Spec
 from ptft.data.examples import MemoryExamples, OnDemandExamples, Resized, SplitExamples
 from ptft.data.image import reader as image_reader
+from ptft.data.own.file_columns import PATH
 from ptft.data.own.keys import Shared
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS, Part
@@ -95,6 +96,7 @@ class ImageSource(DividedSource):
         if self.like is not None and self.like.mean:
             mean, std = self.like.mean, self.like.std
         shape = image_reader.shape(height_width, count, **self._choose_fitting(fit, height_width == size))
+        shape |= {} if self.list_path == PATH else {"path": self.list_path}
         kept = self.class_names()
         target, kept = ("none", ()) if kept == (NO_CLASS,) else ("class", kept)
         self.spec = Spec("image", shape, target, kept, self._typed("mean", mean, count), self._typed("std", std, count))

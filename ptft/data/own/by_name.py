@@ -13,7 +13,7 @@ from ptft.data.own.listing import FileSource, Listing, Media, divided, refused
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError
 from ptft.data.splits import SPLIT_NAMES, folders_by_name
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, absent
 
 
 def list_by_name(
@@ -34,7 +34,7 @@ def list_by_name(
     paths = files.find(root, media.suffixes, others)
     if not paths:
         none = f"holds no {media.noun}{foreign.instead(others, media.noun)}"
-        raise refused(root, none if root.exists() else "does not exist", media)
+        raise refused(root, none if root.exists() else absent(root), media)
     foreign.tell(source, others, media.noun, root)
     read = _read(source, pattern, paths, str(root))
     if any(rules.values()):

@@ -42,32 +42,49 @@ def find(
     header: bool | None,
     others: Sequence[Column] = (),
 ) -> FoundColumns:
+    """As `choose`, of the columns of a file."""
+    columns = _columns(file, [*others, *_typed(text, label)], header)
+    return choose(file, columns, text, label, header, others)
+
+
+def choose(
+    where: Path | str,
+    columns: Mapping[Column, Sequence[str]],
+    text: Column | Sequence[Column],
+    label: Column | None,
+    header: bool | None = None,
+    others: Sequence[Column] = (),
+) -> FoundColumns:
     """The columns with those that are AUTO found: called text and label, else by what is in them; `others` are neither.
 
-    Raises DataError naming what to type where several may be meant.
+    columns: the first values of each. Raises DataError naming what to type where several may be meant.
     """
-    typed = [name for name in (*([text] if isinstance(text, str | int) else text), label) if name not in (AUTO, None)]
-    columns = _columns(file, [*others, *(name for name in typed if name is not None)], header)
+    typed = _typed(text, label)
     if not columns or any(name not in columns for name in typed):  # of which reading the file tells
         return FoundColumns("text" if text == AUTO else text, "label" if label == AUTO else label, header, "")
     columns = {name: values for name, values in columns.items() if name not in others}
-    chosen = _chosen(columns, "text", _texts(columns), label) if text == AUTO else text
-    kind = _chosen(columns, "label", _labels(columns), chosen) if label == AUTO else label
+    chosen = _chosen(columns, "text", likely_texts(columns), label) if text == AUTO else text
+    kind = _chosen(columns, "label", likely_labels(columns), chosen) if label == AUTO else label
     if text == AUTO and chosen is None and (kind is None) == (label is None):
         chosen = _other(columns, kind)
     if label == AUTO and kind is None and isinstance(chosen, str | int):
         kind = _other(columns, chosen)
     if chosen is None or (kind is None and label is not None):
         raise DataError(
-            _what_to_type(file, columns, text if chosen is None else chosen, label if kind is None else kind)
+            _what_to_type(where, columns, text if chosen is None else chosen, label if kind is None else kind)
         )
     if (text != AUTO or chosen == "text") and (label != AUTO or kind == "label"):
         return FoundColumns(chosen, kind, header, "")
-    keys = f"{_key('text', chosen)} {_key('label', kind)}"
+    keys = f"{typed_as('text', chosen)} {typed_as('label', kind)}"
     example = "" if isinstance(next(iter(columns)), str) or header else "; the first line is an example"
     return FoundColumns(
-        chosen, kind, header, f"the columns of {file.name} are found by what is in them: {keys}{example}"
+        chosen, kind, header, f"the columns of {Path(where).name} are found by what is in them: {keys}{example}"
     )
+
+
+def _typed(text: Column | Sequence[Column], label: Column | None) -> list[Column]:
+    names = [*([text] if isinstance(text, str | int) else text), label]
+    return [name for name in names if name is not None and name != AUTO]
 
 
 def _chosen(
@@ -125,7 +142,7 @@ def _is_row(first: Sequence[str], values: Sequence[Sequence[str]]) -> bool:
     )
 
 
-def _texts(columns: Mapping[Column, Sequence[str]]) -> list[Column]:
+def likely_texts(columns: Mapping[Column, Sequence[str]]) -> list[Column]:
     """Those of several words a value, most of which are different."""
     return [
         name
@@ -136,7 +153,7 @@ def _texts(columns: Mapping[Column, Sequence[str]]) -> list[Column]:
     ]
 
 
-def _labels(columns: Mapping[Column, Sequence[str]]) -> list[Column]:
+def likely_labels(columns: Mapping[Column, Sequence[str]]) -> list[Column]:
     return [name for name, values in columns.items() if _is_label(values)]
 
 
@@ -151,11 +168,11 @@ def _only(names: Sequence[Column]) -> Column | None:
 
 
 def _what_to_type(
-    file: Path, columns: Mapping[Column, Sequence[str]], text: Column | Sequence[Column], label: Column | None
+    file: Path | str, columns: Mapping[Column, Sequence[str]], text: Column | Sequence[Column], label: Column | None
 ) -> str:
     """What to type where columns can't be told apart, with those that may be meant."""
-    texts = [name for name in _texts(columns) if name != label]
-    labels = [name for name in _labels(columns) if name != text]
+    texts = [name for name in likely_texts(columns) if name != label]
+    labels = [name for name in likely_labels(columns) if name != text]
     missing = [key for key, name in (("text", text), ("label", label)) if name == AUTO]
     candidates = {"text": texts, "label": labels}
     unclear = "; ".join(
@@ -171,10 +188,10 @@ def _what_to_type(
     left = [name for name in names if name != first]
     second = label if label != AUTO else next(iter([name for name in labels if name != first] or left), None)
     listed = ", ".join(map(str, names[:8]))
-    return f"{file}: {unclear} ({listed}); type them, e.g. {_key('text', first)} {_key('label', second)}"
+    return f"{file}: {unclear} ({listed}); type them, e.g. {typed_as('text', first)} {typed_as('label', second)}"
 
 
-def _key(key: str, name: Column | Sequence[Column] | None) -> str:
+def typed_as(key: str, name: Column | Sequence[Column] | None) -> str:
     """`dataset.KEY=NAME` as it can be pasted."""
     if isinstance(name, str | int) or name is None:
         shown = "null" if name is None else _value(name)

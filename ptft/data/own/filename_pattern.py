@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ptft.data.records import RowError
@@ -15,12 +15,16 @@ class Pattern:
     """`{label}_{speaker}_{index}`: fields and what stands between them, of a file's name without its suffix.
 
     A field holds anything but the character that follows it. group: `dataset.group`; where it is one of the fields,
-    folders or rows may say the label. Raises ConfigError where there is no field `label` otherwise.
+    folders or rows may say the label. suffixes: of the files; one of them at the end of the text, or `.*`, means
+    nothing. Raises ConfigError where there is no field `label` otherwise, and for folders.
     """
 
-    def __init__(self, text: str, group: str | int | None = None) -> None:
+    def __init__(self, text: str, group: str | int | None = None, suffixes: Collection[str] = ()) -> None:
         self.text = text
-        parts = re.split(r"\{(\w+)\}", text)
+        if "/" in text:
+            raise ConfigError(f"dataset.pattern={text}: is of names of files, without folders; null = folders say it")
+        stem, dot, suffix = text.rpartition(".")
+        parts = re.split(r"\{(\w+)\}", stem if f"{dot}{suffix.lower()}" in {*suffixes, ".*"} else text)
         self.fields = parts[1::2]
         self.has_label = "label" in self.fields
         if not (self.has_label or group in self.fields) or len(set(self.fields)) < len(self.fields):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ptft.data import files
 from ptft.data.own.listing import FileSource
 from ptft.data.readers import Items
+from ptft.errors import are, counted, noun_for
 
 
 class Kind(NamedTuple):
@@ -52,10 +53,12 @@ def notes(paths: Iterable[Path], noun: str) -> list[str]:
     if not every:
         return []
     data = [path for path in every if is_data(path.name, noun)]
-    sentences = [f"{len(every):,} files are no {noun} by their suffix ({by_suffix(every)}) and are left out"]
+    none = f"{are(len(every))} no {noun_for(len(every), noun)} by {'its' if len(every) == 1 else 'their'} suffix"
+    sentences = [f"{counted(len(every), 'files')} {none} ({by_suffix(every)}) and {are(len(every))} left out"]
     sentences[0] += f", the first: {every[0]}"
     if data:
-        sentences.append(f"{len(data):,} {noun} of a kind that can't be read ({by_suffix(data)}) are left out")
+        kinds = f"{counted(len(data), noun)} of a kind that can't be read ({by_suffix(data)})"
+        sentences.append(f"{kinds} {are(len(data))} left out")
         sentences[1] += f", the first: {data[0]}; {kind.remedy}"
     return sentences
 

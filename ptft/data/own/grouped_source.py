@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import ClassVar, TypeVar
 
 from ptft.core import Source
+from ptft.data.own.file_columns import PATH, ListColumns
 from ptft.data.own.filename_pattern import Pattern
 from ptft.data.own.grouping import Grouping, SharedGroups
 from ptft.data.own.text_record import Column
+from ptft.data.splits import SPLITS, divide
 from ptft.errors import ConfigError
+
+T = TypeVar("T")
 
 WITH_COLUMNS = {
     "image": "dataset=image_folder of a CSV of path,label and that column",
@@ -22,8 +26,9 @@ WITH_COLUMNS = {
 class GroupedSource(Source):
     """A source that can keep groups in one split. A subclass sets `grouped_by` and implements `grouped` where it can.
 
-    grouping: what says which examples belong together; None where nothing does. left_out: splits that are not used, and
-    why. unusable: rows and files that are not used, and why.
+    grouping: what says which examples belong together; None where nothing does. drawn: whether ptft divided it, or a
+    split of it; else whoever made the dataset did. list_path: the column of the files where a list names them.
+    left_out: splits that are not used, and why. unusable: rows and files that are not used, and why.
     """
 
     modality: ClassVar[str]
@@ -32,6 +37,12 @@ class GroupedSource(Source):
     has_groups: ClassVar[bool] = False
     """Whether it heeds `dataset.group`."""
     grouping: Grouping | None = None
+    val: str | float | None
+    test: str | float | None
+    divide_by: str
+    whole: bool
+    drawn: bool = False
+    list_path: str = PATH
 
     def group_by(self, key: Column, divide_by: str) -> None:
         """Heed `dataset.group`. Raises ConfigError where that can't be."""
@@ -52,6 +63,50 @@ class GroupedSource(Source):
         """The group of each example of one of the dataset's own splits, where groups are asked for."""
         raise NotImplementedError(f"{type(self).__name__} names no groups")
 
+    def listed(self, columns: ListColumns) -> None:
+        """Say which columns of a list of files were found, and keep them for what is measured and predicted later."""
+        self.list_path, self.settled = columns.path, {**self.settled, **columns.found}
+        if columns.note:
+            self.note(columns.note)
+
+    def divide(
+        self,
+        where: object,
+        items: Sequence[T],
+        seed: int,
+        known_by: Callable[[], Sequence[str]],
+        groups: Sequence[str] = (),
+        names: Sequence[str] | None = None,
+    ) -> dict[str, list[T]]:
+        """Split -> the items that nobody divided: about 80, 10 and 10 percent, which is told; or all as "test" where
+        they are only measured, or as "train" where the test split is a share of that.
+
+        where: what they are of. known_by: gives the name of each, by which they are divided, or by their `groups`, or
+        by their order. names: of their classes. Raises DataError for groups that are too few.
+        """
+        if self.whole:
+            return {"test": list(items)}
+        self.drawn = True
+        if isinstance(self.test, float):
+            return {"train": list(items)}
+        grouping = self.grouping
+        keys = groups if grouping is not None else known_by() if self.divide_by == "name" else None
+        parts = divide(items, seed, names, keys)
+        if grouping is not None:
+            grouping.check_parts(groups, parts)
+        shares = ", ".join(f"{_percent(len(parts[split]), len(items))} {split}" for split in SPLITS)
+        self.note(f"{where} is not divided: {shares} (dataset.split_seed={seed}){self._unused()}")
+        return parts
+
+    def _unused(self) -> str:
+        """What to say of drawn splits that the keys do not ask for."""
+        keys = {"val": self.val, "test": self.test}
+        return "".join(
+            f"; dataset.{split}={'null' if own is None else own} leaves this {split} out"
+            for split, own in keys.items()
+            if split not in keys.values()
+        )
+
     def say_groups(self, name: str, groups: Sequence[str]) -> None:
         """Say how many groups there are in each split so far; `groups` are those of another split's examples."""
         before = self._groups.notes()
@@ -61,3 +116,8 @@ class GroupedSource(Source):
     def note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes = (*self.notes, sentence)
+
+
+def _percent(part: int, total: int) -> str:
+    share = 100 * part / max(1, total)
+    return f"{share:.0f} %" if share >= 1 or not part else f"{share:.1g} %"

@@ -12,7 +12,7 @@ from ptft.data.files import nfc
 from ptft.data.own.filename_pattern import Pattern
 from ptft.data.own.text_record import Column
 from ptft.data.records import text_of
-from ptft.errors import ConfigError, DataError, unknown
+from ptft.errors import ConfigError, DataError, are, counted, unknown
 
 FILES = (
     "folder groups by the folder that a file lies in, below that of its class (folder:1 by the first of several), "
@@ -54,7 +54,7 @@ class Grouping:
         assert self.levels is not None
         parts = [part for part in files.relative(path, base).split("/")[:-1] if part != ".."]
         if not parts or len(parts) < self.levels:
-            deep = "no folder" if not parts else f"{len(parts)} folder" + "s" * (len(parts) > 1)
+            deep = counted(len(parts), "folders") if parts else "no folder"
             raise DataError(f"{path}: lies in {deep} below {base}, so it has no group ({self.shown}); {FILES}")
         return "/".join(parts[: self.levels or None])
 
@@ -73,7 +73,7 @@ class Grouping:
         """Raises DataError where one of the parts that groups were divided into is empty."""
         if empty := [name for name, part in parts.items() if not len(part)]:
             count = len(set(groups))
-            few = "1 group is" if count == 1 else f"{count:,} groups are"
+            few = f"{counted(count, 'groups')} {are(count)}"
             raise DataError(
                 f"{self.shown}: {few} too few to divide, so that {' and '.join(empty)} would be empty: every split "
                 "needs one, and train one of every class; give the splits, or group otherwise"
@@ -94,10 +94,10 @@ class SharedGroups:
 
     def _counted(self) -> str:
         """ "dataset.group=patient: 40 groups in train, 5 in val, 5 in test"."""
-        first, *others = (f"{len(groups):,}" for groups in self.splits.values())
+        first, *others = map(len, self.splits.values())
         names = list(self.splits)
-        more = "".join(f", {count} in {name}" for count, name in zip(others, names[1:], strict=True))
-        return f"{self.grouping.shown}: {first} group{'s' * (first != '1')} in {names[0]}{more}"
+        more = "".join(f", {count:,} in {name}" for count, name in zip(others, names[1:], strict=True))
+        return f"{self.grouping.shown}: {counted(first, 'groups')} in {names[0]}{more}"
 
     def _leak(self) -> str | None:
         """What to say of groups that are in the splits to train on and to measure on."""

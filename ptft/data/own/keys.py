@@ -16,7 +16,7 @@ class Shared(TypedDict, total=False):
     root: str | Path | None
     train: str
     val: str | float | None
-    test: str | None
+    test: str | float | None
     limit: int | None
     fraction: float | None
     per_class: int | None

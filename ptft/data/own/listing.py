@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
-from ptft.data import files, splits
+from ptft.data import files
+from ptft.data.own.file_columns import ListColumns
 from ptft.data.own.grouping import Grouping
 from ptft.errors import DataError
+
+T = TypeVar("T")
 
 
 class Media(NamedTuple):
@@ -29,20 +32,29 @@ class Media(NamedTuple):
 class FileSource(Protocol):
     """A source: what it asks for, and who is told what happens to the files.
 
-    train: the split to train on. on_error: what becomes of rows that can't be used. whole: whether all that is not
-    divided is "test"; else it is divided by the names or the order of the files, as `divide_by` says, or by the groups
-    of `grouping`.
+    train: the split to train on. on_error: what becomes of rows that can't be used.
     """
 
     train: str
     val: str | float | None
-    test: str | None
+    test: str | float | None
     on_error: str
-    whole: bool
-    divide_by: str
-    drawn: bool
     grouping: Grouping | None
     unusable: list[tuple[str, str]]
+
+    def divide(
+        self,
+        where: object,
+        items: Sequence[T],
+        seed: int,
+        known_by: Callable[[], Sequence[str]],
+        groups: Sequence[str] = (),
+        names: Sequence[str] | None = None,
+    ) -> dict[str, list[T]]:
+        """As `ptft.data.own.grouped_source.GroupedSource` has it."""
+
+    def listed(self, columns: ListColumns) -> None:
+        """Of the columns of a list that were found or typed."""
 
     def note(self, sentence: str) -> None:
         """Of whatever a user may not expect."""
@@ -90,20 +102,16 @@ class Listing(NamedTuple):
 
 
 def divided(source: FileSource, root: Path, listing: Listing, seed: int) -> dict[str, Listing]:
-    """Files that nobody divided: 80, 10 and 10 percent of each class, which is told, or all as "test"."""
-    if source.whole:
-        return {"test": listing}
-    source.drawn = True
-    source.note(f"{root} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={seed})")
+    """Files that nobody divided, by class; as `GroupedSource.divide`."""
     base = root if root.is_dir() else root.parent
-    keys: Sequence[str] | None = None
-    if source.grouping is not None:
-        keys = listing.groups
-    elif source.divide_by == "name":
-        keys = [files.relative(path, base) for path in listing.paths]
-    rows = splits.divide(range(len(listing.paths)), seed, listing.names, keys)
-    if source.grouping is not None:
-        source.grouping.check_parts(listing.groups, rows)
+    rows = source.divide(
+        root,
+        range(len(listing.paths)),
+        seed,
+        lambda: [files.relative(path, base) for path in listing.paths],
+        listing.groups,
+        listing.names,
+    )
     return {split: listing.at(part) for split, part in rows.items()}
 
 

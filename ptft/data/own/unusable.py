@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ptft.data.examples import too_many
 from ptft.data.records import EmptyRow, RowError
-from ptft.errors import DataError
+from ptft.errors import DataError, are, counted
 
 
 class UnusableRows:
@@ -43,4 +43,4 @@ class UnusableRows:
 
 
 def _lines(count: int, what: str) -> str:
-    return f"1 {what} is" if count == 1 else f"{count:,} {what}s are"
+    return f"{counted(count, f'{what}s')} {are(count)}"

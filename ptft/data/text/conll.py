@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from ptft.data import records
 from ptft.data.files import nfc
 from ptft.data.labels import to_labels
-from ptft.data.splits import divide, split_by_word, split_files
+from ptft.data.splits import split_by_word, split_files
 from ptft.data.text.examples import NO_LABEL, TextExamples, in_a_row, room
 from ptft.data.text.source import TextKeys, TextSource
 from ptft.data.text.words import FORM, NO_WORD, cut_points, read_columns, tokens, word_ids
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, are, counted
 from ptft.metrics.chunk_tags import IOB, is_chunk_tag, scheme_of, to_iob
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ class Conll(TextSource):
                 ids.append(row)
                 labels.append([numbers[first + place] if place != NO_WORD else NO_LABEL for place in begins])
         if len(ids) > len(sentences):
-            more = len(ids) - len(sentences)
-            self.note(f"{split}: sentences of more than {self.length} tokens are cut, into {more} pieces more")
+            more = counted(len(ids) - len(sentences), "pieces")
+            self.note(f"{split}: sentences of more than {self.length} tokens are cut, into {more} more")
         return TextExamples(in_a_row(ids), self.tokenizer.pad, tags=in_a_row(labels))
 
     def names(self, split: str) -> list[str]:
@@ -126,8 +126,7 @@ class Conll(TextSource):
         }
         if "" not in sentences:
             return sentences
-        self.drawn = True
-        return divide(sentences[""], seed, keys=_keys(sentences[""]) if self.divide_by == "name" else None)
+        return self.divide(self.root, sentences[""], seed, lambda: _keys(sentences[""]))
 
     def _parse(self, file: Path) -> list[Tagged]:
         columns = read_columns(file, self.token)
@@ -135,8 +134,9 @@ class Conll(TextSource):
             what = f"column {self.token} counts the words; dataset.token={FORM} is the column that holds them"
             raise DataError(f"{file}: {what}")
         if columns.comments:
-            count = f"{len(columns.comments)} lines that begin with # are comments"
-            self.note(f"{count}, the first: {file}:{columns.comments[0]}")
+            count = len(columns.comments)
+            what = f"{counted(count, 'lines')} beginning with # {are(count)} left out, as comments are"
+            self.note(f"{what}, the first: {file}:{columns.comments[0]}")
         table = file.suffix.lower() in records.SUFFIXES - {".tsv"}
         if table and any("," in cell for rows, _ in columns.sentences[:1] for cell in rows[0]):
             raise DataError(
@@ -154,7 +154,7 @@ class Conll(TextSource):
             word, tag = cells[self.token], nfc(cells[self.tag])
         except IndexError as error:
             raise DataError(
-                f"{where}: has {len(cells)} columns; dataset.token={self.token}, .tag={self.tag}"
+                f"{where}: has {counted(len(cells), 'columns')}; dataset.token={self.token}, .tag={self.tag}"
             ) from error
         if len(cells) > 1 and not (word and tag):
             key, column = ("tag", self.tag) if word else ("token", self.token)

@@ -22,10 +22,10 @@ from ptft.core import Source, Spec
 from ptft.data import records
 from ptft.data.files import read_file, relative
 from ptft.data.splits import SPLIT_NAMES, SPLITS, find_splits, split_by_stem, whole_name
-from ptft.data.stratify import check_amounts, check_choices, draws, held_out
+from ptft.data.stratify import check_amounts, check_choices, check_shares, draws, held_out
 from ptft.data.text import reader as text_reader
 from ptft.data.text.blocks import Blocks, chunks, row_of, shared_out
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, absent, counted
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -81,7 +81,7 @@ class CorpusSource(Source):
         self.fraction, self.seed = fraction, seed
         self._parts: dict[str, list[str]] = {}
         check_amounts(None, fraction, None)
-        _check_shares(val, test)
+        check_shares(val, test, "text")
         self.tokenizer = text_reader.choose_tokenizer(tokenizer, vocabulary, self._training_chunks, like)
         length = length or (int(like.shape["length"]) if like is not None else 256)
         if length < 2:
@@ -148,13 +148,6 @@ class CorpusSource(Source):
         return type(self).__name__ if self.root is None else f"dataset.root={self.root}"
 
 
-def _check_shares(val: str | float | None, test: str | float | None) -> None:
-    shares = {"val": val, "test": test}
-    numbers = [share for share in shares.values() if isinstance(share, float | int)]
-    if any(not 0 < share < 1 for share in numbers) or sum(numbers) >= 1:
-        raise ConfigError(f"dataset.val={val}, dataset.test={test}: shares of the text, above 0 and together below 1")
-
-
 class Text(CorpusSource):
     """Files of plain UTF-8 text: `root` is a file, or a folder with everything below it.
 
@@ -179,12 +172,14 @@ class Text(CorpusSource):
         if documents not in ("file", "line", "paragraph"):
             raise ConfigError(f"dataset.documents={documents}: one of file, line, paragraph")
         self.unit, self.divide_by = documents, divide_by
-        check_choices(None, "raise", divide_by)
+        check_choices("raise", divide_by)
         super().__init__(root=root, **keys)
 
     def documents(self, split: str) -> list[str]:
         files = self._files(split)
         if not files:
+            if self.root is not None and not self.root.exists():
+                raise DataError(f"{self._where()}: {absent(self.root)}")
             raise DataError(
                 f"{self._where()}: no text for the split {split} there ({', '.join(sorted(text_reader.SUFFIXES))})"
             )
@@ -246,7 +241,7 @@ class Text(CorpusSource):
             return [file for parts in held_out.values() for file in parts]
         for name, parts in held_out.items():
             first = parts[0].relative_to(self.root)
-            more = f" and {len(parts) - 1} files more" if len(parts) > 1 else ""
+            more = f" and {counted(len(parts) - 1, 'files')} more" if len(parts) > 1 else ""
             self._note(f"{first}{more} is called {name} and not trained on; dataset.{name}={name} measures it")
         return files
 

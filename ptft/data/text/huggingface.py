@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptft.core import Spec
 from ptft.data.files import nfc
+from ptft.data.own import columns
 from ptft.data.own.text_record import Column, Columns, TextRecord
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.readers import Items, Unreadable
@@ -40,7 +41,7 @@ class HuggingFaceTexts(RowTexts):
 
     name: of a dataset on the hub; subset: which of its configurations. Or
     root: a folder that `save_to_disk` wrote, or one of train, validation and test files (csv, json, parquet).
-    text, label, target: as in `TableTexts`, columns by their names.
+    text, label, target: as in `TableTexts`, columns by their names; "auto" likewise.
 
     Files of csv and json are read as `TableTexts` does, the others by the library.
     Splits have the names they have there, "validation" is also "val". Raises DataError where it can't be read.
@@ -61,27 +62,48 @@ class HuggingFaceTexts(RowTexts):
             raise ConfigError("dataset.name, a dataset on the hub, or dataset.root, a folder: set one of them")
         self.name = name
         self.files = _files(self.root) if self.root is not None and not _is_saved(self.root) else {}
-        self.columns = Columns((text,) if isinstance(text, str | int) else tuple(text), label, hint="")
-        if self.grouping is not None:
-            self.columns = self.columns._replace(group=self.grouping.key)
-        if numbers := [name for name in (*self.columns.all, self.columns.group) if isinstance(name, int)]:
+        group = None if self.grouping is None else self.grouping.key
+        typed = [*([text] if isinstance(text, str | int) else text), label, group]
+        if numbers := [name for name in typed if isinstance(name, int)]:
             raise ConfigError(f"dataset.text, .label and .group: columns have names here, {numbers[0]} is a number")
         self.tables: dict[str, list[Any]] = {}
         if not self.files or any(_is_parquet(parts) for parts in self.files.values()):
             tables = _open(self._where(), name, subset, self.root, self.files)
             self.tables = {"val" if split == "validation" else split: parts for split, parts in tables.items()}
+        if columns.AUTO in (text, label):
+            text, label = self._find_columns(text, label, [] if group is None else [group])
+        names = (text,) if isinstance(text, str | int) else tuple(text)
+        self.columns = Columns(names, label, hint="", group=group)
         self.describe_rows(self.tables or self.files, target, "huggingface")
+
+    def _find_columns(
+        self, text: Column | Sequence[Column], label: Column | None, others: Sequence[Column]
+    ) -> tuple[Column | Sequence[Column], Column | None]:
+        """The columns of text and label with those that were not typed, found in the split to train on."""
+        splits = self.tables or self.files
+        split = self.train if self.train in splits else next(iter(splits))
+        if split in self.tables:
+            values = _first_values(self.tables[split][0]) if self.tables[split] else {}
+            found = columns.choose(self._where(), values, text, label, others=others)
+        else:
+            found = columns.find(self.files[split][0], text, label, True, others)
+        if found.note:
+            self.note(found.note)
+        self.settled = {
+            "text": found.text if isinstance(found.text, str | int) else list(found.text),
+            "label": found.label,
+        }
+        return found.text, found.label
 
     def read(self, split: str, unusable: UnusableRows) -> list[TextRecord]:
         if split not in self.tables:
             return self.of_files(split, self.files[split], unusable)
         for sentence in parts_notes({split: self.files.get(split, ())}):
             self.note(sentence)
-        rows, columns, before = list[TextRecord](), self.columns, 0
+        rows, before = list[TextRecord](), 0
         for table in self.tables[split]:
-            kept = (
-                columns if split == self.train or columns.label in table.column_names else columns._replace(label=None)
-            )
+            has_label = split == self.train or self.columns.label in table.column_names
+            kept = self.columns if has_label else self.columns._replace(label=None)
             for record in _records(table, kept, lambda i: f"{self._where()}: {split} row {i}", before):
                 if isinstance(record, RowError):
                     unusable(record)
@@ -94,37 +116,47 @@ class HuggingFaceTexts(RowTexts):
         return f"dataset.name={self.name}" if self.root is None else f"dataset.root={self.root}"
 
 
+def _first_values(table: Any) -> dict[Column, list[str]]:
+    """Column -> its first values, of those that have one value a row."""
+    first = table[: columns.ROWS]
+    return {
+        name: [text for value in values if (text := _text(value))]
+        for name, values in first.items()
+        if not any(isinstance(value, list | dict) for value in values)
+    }
+
+
 def _records(
-    table: Any, columns: Columns, where: Callable[[int], str], before: int = 0
+    table: Any, wanted: Columns, where: Callable[[int], str], before: int = 0
 ) -> Iterator[TextRecord | RowError]:
     """The rows of a table, or what is wrong with one; `before` is the number of its first.
 
     Raises DataError where the table has not all the columns.
     """
-    for column in (*columns.all, columns.group):
+    for column in (*wanted.all, wanted.group):
         if column is not None and column not in table.column_names:
             split = where(before).rpartition(" row ")[0]
             raise DataError(f"{split} has no column {column!r} ({', '.join(table.column_names)})")
-    names = getattr(table.features.get(columns.label), "names", None)
-    named = [] if columns.group is None else [nfc(_text(value)) for value in table[columns.group]]
-    values = zip(*(list(table[name]) for name in columns.all), strict=True)
+    names = getattr(table.features.get(wanted.label), "names", None)
+    named = [] if wanted.group is None else [nfc(_text(value)) for value in table[wanted.group]]
+    values = zip(*(list(table[name]) for name in wanted.all), strict=True)
     for i, (row, group) in enumerate(zip(values, named or [""] * table.num_rows, strict=True), before):
-        record = _record(where(i), columns, row, names)
+        record = _record(where(i), wanted, row, names)
         yield record if isinstance(record, RowError) or not group else record._replace(group=group)
 
 
-def _record(where: str, columns: Columns, values: Sequence[Any], names: Sequence[str] | None) -> TextRecord | RowError:
+def _record(where: str, wanted: Columns, values: Sequence[Any], names: Sequence[str] | None) -> TextRecord | RowError:
     try:
-        for name, value in zip(columns.all, values, strict=True):
+        for name, value in zip(wanted.all, values, strict=True):
             check_single(value, name, where)
     except RowError as error:
         return error
-    texts = tuple(_text(value) for value in values[: len(columns.text)])
-    if columns.label is not None and not any(texts) and not _text(values[-1]):
+    texts = tuple(_text(value) for value in values[: len(wanted.text)])
+    if wanted.label is not None and not any(texts) and not _text(values[-1]):
         return EmptyRow(where)
     if not all(texts):
-        return RowError(where, f"column {columns.text[texts.index('')]!r} holds no text")
-    if columns.label is None:
+        return RowError(where, f"column {wanted.text[texts.index('')]!r} holds no text")
+    if wanted.label is None:
         return TextRecord(texts, None, where)
     label = values[-1]
     if names is not None:
@@ -151,9 +183,9 @@ def items(path: str, spec: Spec) -> Items:
 
 
 def _items(name: str, tables: Sequence[Any], spec: Spec) -> Iterator[sentences.Sentences | Unreadable]:
-    columns, before = Columns(tuple(spec.shape["columns"]), None), 0
+    wanted, before = Columns(tuple(spec.shape["columns"]), None), 0
     for table in tables:
-        rows = _records(table, columns, lambda i: f"{name} row {i}", before)
+        rows = _records(table, wanted, lambda i: f"{name} row {i}", before)
         for record, fields in zip(rows, table, strict=True):
             if isinstance(record, RowError):
                 yield Unreadable(record.where, record, fields)

@@ -18,7 +18,7 @@ from ptft.data.records import SUFFIXES, RowError, first_cells
 from ptft.data.text import reader as text_reader
 from ptft.data.text.examples import encoded, fitted, in_a_row, joined, room
 from ptft.data.tokenizer import Tokenizer
-from ptft.errors import DataError
+from ptft.errors import DataError, counted
 
 HINT = "; name the column as it was called in training, or give a file of texts alone"
 
@@ -92,7 +92,7 @@ def _line(item: text_reader.TextItem | Unreadable, columns: int) -> Sentences | 
     texts = tuple(item.text.split("\t")) if columns > 1 else (item.text,)
     if len(texts) == columns:
         return Sentences(item.name, texts, text_fields(texts))
-    what = f"holds {len(texts)} texts, the checkpoint was trained on {columns}, with a tab between"
+    what = f"holds {counted(len(texts), 'texts')}, the checkpoint was trained on {columns}, with a tab between"
     return Unreadable(item.name, DataError(f"{item}: {what}"), text_fields((item.text,)))
 
 

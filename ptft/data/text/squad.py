@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Columns, Examples
 from ptft.data.ragged import Ragged
-from ptft.data.splits import Part, divide, split_by_word, split_files
+from ptft.data.splits import Part, split_by_word, split_files
 from ptft.data.text.examples import TextExamples, in_a_row
 from ptft.data.text.questions import Question, Window, best_answers, parse, windows
 from ptft.data.text.source import TextKeys, TextSource
@@ -129,7 +129,6 @@ class Squad(TextSource):
         if self.grouping is not None and self.grouping.key != TITLE:
             raise ConfigError(f"{self.grouping.shown}: questions are grouped by the {TITLE} of their article")
         self.questions = self._read(self.root, split_seed)
-        self.drawn = self.root.is_file() and not self.whole
         leading = self.leading(self.questions)
         self._leave_out_unanswered(leading)
         self.impossible = any(not question.answers for question in self.questions[leading])
@@ -146,13 +145,9 @@ class Squad(TextSource):
                 raise DataError(f"{self._where()}: the article of question {nameless.name} has no {TITLE}")
         if "" not in questions:
             return questions
-        keys = [question.name for question in questions[""]] if self.divide_by == "name" else None
-        if self.grouping is None:
-            return divide(questions[""], seed, keys=keys)
-        titles = [question.title for question in questions[""]]
-        parts = divide(questions[""], seed, keys=titles)
-        self.grouping.check_parts(titles, parts)
-        return parts
+        every = questions[""]
+        titles = [question.title for question in every]
+        return self.divide(root, every, seed, lambda: [question.name for question in every], titles)
 
     def _leave_out_unanswered(self, leading: str) -> None:
         """Splits whose answers are kept back, where no question has one or is said to have none.

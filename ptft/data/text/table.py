@@ -10,7 +10,7 @@ from ptft.data.own import columns
 from ptft.data.own.text_record import Column, Columns, TextRecord
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import SUFFIXES, has_label
-from ptft.data.splits import SPLITS, divide, split_by_stem, split_files
+from ptft.data.splits import SPLITS, split_by_stem, split_files
 from ptft.data.text.row_source import RowTexts, text_keys
 from ptft.data.text.source import TextKeys
 from ptft.errors import ConfigError, unknown
@@ -84,24 +84,16 @@ class TableTexts(RowTexts):
         if self.grouping is not None:
             self.columns = _with_group(self.columns, self.grouping.key)
         if "" in self.files:
-            self._rows |= self._drawn(self.rows(""), split_seed)
+            rows = self.rows("")
+            groups, names = [row.group for row in rows], [str(row.label) for row in rows]
+            self._rows |= self.divide(self.root, rows, split_seed, lambda: text_keys(rows), groups, names)
         for split in [split for split in self.files if split not in (self.train, "")]:
             if not has_label(self.files[split][0], self.columns):
                 self.leave_out(split, f"{self.files.pop(split)[0].name} has no labels")
         if layout is None:
             self.say_headers(self.files)
-        self.describe_rows(SPLITS if "" in self.files else self.files, target)
-
-    def _drawn(self, rows: list[TextRecord], seed: int) -> dict[str, list[TextRecord]]:
-        """Split -> rows of one file."""
-        self.drawn = True
-        keys = text_keys(rows) if self.divide_by == "name" else None
-        if self.grouping is not None:
-            keys = [row.group for row in rows]
-        parts = divide(rows, seed, [str(row.label) for row in rows], keys)
-        if self.grouping is not None:
-            self.grouping.check_parts([row.group for row in rows], parts)
-        return parts
+        drawn = [split for split in SPLITS if split in self._rows]
+        self.describe_rows(drawn if "" in self.files else self.files, target)
 
     def _find_columns(
         self, text: Column | Sequence[Column], label: Column | None, header: bool | None

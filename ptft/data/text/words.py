@@ -22,7 +22,7 @@ from ptft.data.readers import Row, Unreadable, of_files
 from ptft.data.text import reader as text_reader
 from ptft.data.text.examples import room
 from ptft.data.tokenizer import Tokenizer
-from ptft.errors import DataError
+from ptft.errors import DataError, counted
 from ptft.metrics.chunk_tags import IOB, from_iob
 
 SUFFIXES = frozenset({".conll", ".bio", ".iob", ".iob2", ".conllu"})
@@ -225,7 +225,8 @@ def _from_columns(file: Path, spec: Spec) -> list[tuple[str, list[str]]]:
     for rows, lines in blocks:
         for row, line in zip(rows, lines, strict=True):
             if not -len(row) <= token < len(row):
-                raise DataError(f"{file}:{line}: has {len(row)} columns; the words were in dataset.token={token}")
+                width = counted(len(row), "columns")
+                raise DataError(f"{file}:{line}: has {width}; the words were in dataset.token={token}")
     return [(f"{file}:{lines[0]}", [row[token] for row in rows]) for rows, lines in blocks]
 
 

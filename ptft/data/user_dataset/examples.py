@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from ptft.data.files import nfc
-from ptft.data.labels import to_labels
 from ptft.data.source import DividedSource
-from ptft.data.stratify import numbers, train_val_test
+from ptft.data.stratify import numbers
 from ptft.data.user_dataset.items import DatasetItem, label_of, read
 from ptft.errors import ConfigError, DataError
 
@@ -152,18 +151,10 @@ class OwnSource(DividedSource):
 
     def _divide(self, every: DatasetItems, seed: int) -> dict[str, DatasetItems]:
         self.drawn_whole = True
-        if self.whole:
-            return {"test": every}
-        self.drawn = True
-        labels = to_labels(every.labels, sorted(set(every.labels)))
-        keys = every.groups if self.grouping is not None else every.keys if self.divide_by == "name" else None
-        parts = train_val_test(labels, seed, keys)
-        if self.grouping is not None:
-            self.grouping.check_parts(every.groups, parts)
-        message = f"{self.name} is not divided: 80 % train, 10 % val, 10 % test (dataset.split_seed={seed})"
-        by_place = self.divide_by == "name" and self.grouping is None and every.by == "place"
-        self.note(message + "; items are known by their places, an attribute ids would name them" * by_place)
-        return {split: every.at(rows) for split, rows in parts.items()}
+        parts = self.divide(self.name, range(len(every)), seed, lambda: every.keys, every.groups, every.labels)
+        if self.drawn and self.divide_by == "name" and self.grouping is None and every.by == "place":
+            self.note(f"items of {self.name} are known by their places; an attribute ids would name them")
+        return {split: every.at(torch.tensor(rows, dtype=torch.long)) for split, rows in parts.items()}
 
     def known_by(self, split: str) -> Sequence[str]:
         return self.items[split].keys

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ptft.data.audio import reader as audio_reader
-from ptft.data.audio.manifest import AudioManifest
+from ptft.data.audio.manifest import AudioManifest, sample
 from ptft.errors import ConfigError, DataError
 
 BASE = [
@@ -84,7 +84,7 @@ def test_what_can_not_be_used_is_left_out_and_counted_where_that_is_asked(listed
         AudioManifest(root=listed(*rows))
     train = AudioManifest(root=listed(*rows), on_error="skip", seconds=5).split("train")
     assert len(train) == 13
-    assert "1 of 13 files are unreadable and left out" in train.to_memory(lambda done, total: None).notes[0]
+    assert "1 of 13 files is unreadable and left out" in train.to_memory(lambda done, total: None).notes[0]
     rows = [{"path": "0.wav", "text": None, "split": "train"}]
     with pytest.raises(DataError, match=r"list\.jsonl:1: has no text; dataset\.on_error=skip leaves such lines out"):
         AudioManifest(root=listed(*rows))
@@ -133,10 +133,54 @@ def test_a_part_that_ends_behind_its_recording_is_said(listed):
     source = AudioManifest(root=source, test=None)
     source.split("train")
     (note,) = [note for note in source.notes if "behind" in note]
-    assert note.startswith("train: 1 parts end behind the end of their recording and are cut there, the first: ")
+    assert note.startswith("train: 1 part behind the end of a recording is cut there, the first: ")
     assert "0.wav from 0 to 100 s, of " in note
 
 
 def test_a_manifest_writes_splits_in_any_case(listed):
     source = AudioManifest(root=listed(base=[{**row, "split": row["split"].capitalize()} for row in BASE]))
     assert [len(source.split(split)) for split in ("train", "val")] == [12, 4]
+
+
+def test_a_manifest_without_splits_is_divided_as_folders_are(listed, ptft):
+    base = [{"path": f"{i}.wav", "text": "ab" if i else "q"} for i in range(16)]
+    path = listed(base=base)
+    source = AudioManifest(root=path, split_seed=0, divide_by="name", units="characters")
+    sizes = [len(source.split(name)) for name in ("train", "val", "test")]
+    assert sum(sizes) == 16
+    assert min(sizes) >= 1
+    assert source.spec.classes == ("a", "b", "q")  # of all of it, whatever part the only q is in
+    percent = ", ".join(f"{100 * n / 16:.0f} % {name}" for n, name in zip(sizes, ("train", "val", "test"), strict=True))
+    assert source.notes == (f"{path} is not divided: {percent} (dataset.split_seed=0)",)
+    assert len(AudioManifest(root=path, split_seed=0, whole=True).split("test")) == 16
+    before = AudioManifest(root=path, divide_by="name")  # as a run made before has it
+    assert len(before.split("train")) + len(before.split("val")) == 16
+    assert before.split("test") is None
+    run = ("stage=pretrain", "model=audio_cnn", "objective=ctc", "dataset=audio_manifest", "dataset.root=list.jsonl")
+    done = ptft(*run, "train.steps=1", "dry_run=true")
+    assert done.code == 0, done.text
+    assert "{} train, {} val, {} test".format(*sizes) in done.out
+
+
+def test_rows_without_a_split_are_trained_on_where_others_have_one(listed):
+    source = AudioManifest(root=listed({"path": "long.wav", "text": "ab"}), split_seed=0)
+    assert [len(source.split(name)) for name in ("train", "val")] == [13, 4]
+    assert source.split("test") is None
+
+
+def test_what_lies_beside_transcripts_is_told(tmp_path):
+    sample(tmp_path)
+    folder = tmp_path / "train" / "1" / "2"
+    for name in ("more.flac", "1-2-9.m4a", "cover.jpg"):
+        (folder / name).touch()
+    (tmp_path / "SPEAKERS.TXT").touch()
+    (tmp_path / "README.md").touch()
+    notes = AudioManifest(root=tmp_path, on_error="raise").notes
+    assert f"1 recording without a transcript is left out, the first: {folder}/more.flac" in notes
+    assert any(note.startswith("2 files are no recordings by their suffix (.m4a 1, .jpg 1)") for note in notes)
+    assert any("1 recording of a kind that can't be read (.m4a 1) is left out" in note for note in notes)
+
+
+def test_a_decimal_comma_is_answered_with_what_to_write(listed):
+    with pytest.raises(DataError, match=r"start is '1,5'; a number is written with a point"):
+        AudioManifest(root=listed({"path": "long.wav", "text": "ab", "start": "1,5"}))

@@ -89,7 +89,7 @@ def test_unreadable_recordings_are_named_or_left_out(digits):
     skipping = AudioFolder(root=digits, pattern=PATTERN, val=None, test_rule="index:0-0", on_error="skip")
     kept = keep(skipping.split("train"), "memory", **QUIET)
     assert len(kept) == 35
-    assert "1 of 36 files are unreadable" in kept.notes[0]
+    assert "1 of 36 files is unreadable" in kept.notes[0]
     assert len(skipping.split("train").take(torch.arange(36))["label"]) == 35
 
 
@@ -113,6 +113,17 @@ def test_speech_commands_keep_their_lists(tmp_path):
     assert [path.name for path in source.split("test").paths] == ["1_nohash_0.wav"] * 2
     kept = SpeechCommands(root=tmp_path, classes=["yes"])
     assert len(kept.split("train")) == 4
+
+
+def test_speech_commands_tell_of_other_files(tmp_path):
+    speech_commands.sample(tmp_path)
+    (tmp_path / "LICENSE").touch()
+    (tmp_path / "_background_noise_").mkdir()
+    (tmp_path / "_background_noise_" / "README.md").touch()
+    (tmp_path / "yes" / "mine.m4a").touch()
+    first, second = SpeechCommands(root=tmp_path).notes
+    assert first.startswith("1 file is no recording by its suffix (.m4a 1) and is left out, the first:")
+    assert second.startswith("1 recording of a kind that can't be read (.m4a 1) is left out")
 
 
 def test_a_checkpoint_decides_rate_and_length(digits):
@@ -201,7 +212,7 @@ def test_librispeech_is_read_in_its_layout(tmp_path):
     source = AudioManifest(root=tmp_path, seconds=0.35)
     assert source.spec.classes == tuple(" abenot")
     assert len(source.split("train")) == 3
-    assert any("1 recordings are longer" in note for note in source.notes)
+    assert any("1 recording is longer" in note for note in source.notes)
 
 
 def test_tones_are_functions_of_their_number():

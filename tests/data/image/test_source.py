@@ -127,7 +127,7 @@ def test_labels_out_of_range_name_sample_label_and_classes(wrong):
 
 
 def test_too_few_of_a_class_names_it():
-    with pytest.raises(DataError, match=r"dataset\.per_class=3: class dog has only 1 images"):
+    with pytest.raises(DataError, match=r"dataset\.per_class=3: class dog has only 1 image to"):
         Numbered(labels=[0, 0, 0, 1, 1, 1, 2, 2, 2, 3], per_class=3).split("train")
 
 

@@ -94,3 +94,14 @@ def test_split_folders_of_any_case_count_with_a_pattern(kind, suffix, tmp_path):
         flat(tmp_path / "data" / split, [f"{'ab'[i % 2]}_{i}" for i in range(count)], suffix)
     source = kind(root=tmp_path / "data", pattern="{label}_{index}", val=0.1)
     assert [len(source.split(split)) for split in ("train", "val", "test")] == [18, 2, 4]
+
+
+@pytest.mark.parametrize(("suffix", "written"), [("wav", ".wav"), ("wav", ".FLAC"), ("png", ".JPG"), ("png", ".*")])
+def test_a_pattern_may_end_with_a_suffix(suffix, written, tmp_path, ptft):
+    flat(tmp_path / "data", [f"{'ab'[i % 2]}_{i}" for i in range(20)], suffix)
+    typed = f"dataset.pattern={{label}}_{{id}}{written}"
+    run = ("stage=pretrain", *RUN[suffix], "objective=classify", "dataset.root=data", "train.steps=1", "dry_run=true")
+    done = ptft(*run, typed)
+    assert done.code == 0, done.text
+    assert "2 classes" in done.out
+    refused(ptft(*run, "dataset.pattern={label}/{id}.wav"), 2, "{label}/{id}.wav: is of names of files")

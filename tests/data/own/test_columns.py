@@ -52,14 +52,14 @@ def test_columns_are_found_and_said(header, columns, text, label, tmp_path):
     assert len(said) == 1
     assert ("the first line is an example" in said[0]) == (header is None)
     again = found(tmp_path / "all.csv", **source.settled)
-    assert not any("found" in note for note in again.notes)
+    assert not any("are found by" in note for note in again.notes)
     assert labels(again) == labels(source)
 
 
 def test_usual_names_are_taken_without_a_word(tmp_path):
     source = found(write(tmp_path / "all.csv", ["other", "text", "label"], KINDS, TEXTS, KINDS[::-1]))
     assert (source.columns.text, source.columns.label) == (("text",), "label")
-    assert not any("found" in note for note in source.notes)
+    assert not any("are found by" in note for note in source.notes)
 
 
 def test_objects_have_columns_too(tmp_path):

@@ -68,7 +68,7 @@ def test_predict_tells_what_it_leaves_out_of_a_folder_and_of_a_glob(tmp_path, re
         found = reader.items(path, None)
         assert [item.name for item in found] == [f"a.{good}"]
         assert len(found.notes) == 2
-        assert f"(.{suffix} 1) are left out, the first: {tmp_path}/b.{suffix}" in found.notes[1]
+        assert f"(.{suffix} 1) is left out, the first: {tmp_path}/b.{suffix}" in found.notes[1]
 
 
 def test_they_stand_in_split_csv(ptft):
@@ -77,6 +77,6 @@ def test_they_stand_in_split_csv(ptft):
     done = ptft("stage=pretrain", "objective=classify", "model=cnn", "dataset=image_folder", "dataset.root=photos",
                 "dataset.size=8", "device=cpu", "train.steps=1", "hydra.run.dir=run")  # fmt: skip
     assert done.code == 0, done.text
-    assert "(.heic 1) are left out" in " ".join(done.out.split())
+    assert "(.heic 1) is left out" in " ".join(done.out.split())
     rows = list(csv.reader(Path("run/split.csv").read_text().splitlines()))
     assert ["train/cat/holiday.heic", "", "is a .heic file"] in rows

@@ -50,7 +50,7 @@ def test_too_many_broken_files_end_the_run_and_how_many_may_be_is_said(tmp_path,
     for i in range(11):
         (tmp_path / f"data/train/a/a{i}.png").write_bytes(b"x")
     result = ptft("stage=pretrain", *RUN["image"], "objective=classify", "dataset.root=data", "dataset.val=null")
-    refused(result, 3, "11 of 24 files are unreadable", "a0.png the first", "of 24 at most 10 are")
+    refused(result, 3, "train: 11 of 24 files are unreadable", "a0.png the first", "of 24 at most 10 are")
 
 
 @pytest.mark.parametrize("on_error", ["raise", "skip"])

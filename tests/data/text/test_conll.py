@@ -62,13 +62,13 @@ def test_what_universal_dependencies_write_beside_words_is_no_word_and_predictio
     bare.write_text("They\ngo\n")
     assert predicted(ptft, run, bare, tmp_path / "out.csv")[0]["text"] == "They go"
     bare.write_text("1 They\n2\n")
-    refused(ptft("stage=predict", f"ckpt={run}", f"input={bare}"), 3, f"{bare}:2: has 1 columns", "dataset.token=1")
+    refused(ptft("stage=predict", f"ckpt={run}", f"input={bare}"), 3, f"{bare}:2: has 1 column;", "dataset.token=1")
 
 
 def test_the_same_lines_count_for_nothing_under_another_suffix_where_the_first_column_counts_words(tmp_path):
     source = Conll(root=write(tmp_path, UNIVERSAL * 10), token=1, tag=3, scheme="any", tokenizer="bytes")
     assert [word for word, _ in read(source)[0]] == ["He", "can", "not", "go"]
-    assert any("20 lines that begin with # are comments, the first:" in note for note in source.notes)
+    assert any("20 lines beginning with # are left out, as comments are, the first:" in note for note in source.notes)
 
 
 def test_the_column_that_counts_words_is_not_trained_on(ptft, tmp_path):

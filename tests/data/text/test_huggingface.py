@@ -144,3 +144,22 @@ def test_what_is_not_used_for_want_of_labels_is_answered_by_predict_as_the_messa
     datasets.Dataset.from_dict({"words": ["a"]}).to_parquet("other.parquet")
     done = ptft("stage=predict", "ckpt=run", "input=other.parquet")
     refused(done, 3, "other.parquet has no column 'text' (words)")
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "saved"])
+def test_columns_are_found_as_those_of_tables(form, tmp_path):
+    rows = {"review": [f"it is number {i}" for i in range(20)], "mood": ["no", "yes"] * 10, "words": [["a"]] * 20}
+    root = tmp_path / "data"
+    root.mkdir()
+    if form == "csv":
+        lines = [f"{text},{mood}" for text, mood in zip(rows["review"], rows["mood"], strict=True)]
+        (root / "train.csv").write_text("\n".join(["review,mood", *lines]))
+    elif form == "parquet":
+        datasets.Dataset.from_dict(rows).to_parquet(str(root / "train.parquet"))
+    else:
+        datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows)}).save_to_disk(str(root))
+    source = HuggingFaceTexts(root=root, text="auto", label="auto", tokenizer="bytes")
+    assert source.spec.classes == ("no", "yes")
+    assert any("found by what is in them: dataset.text=review dataset.label=mood" in note for note in source.notes)
+    assert source.settled == {"text": "review", "label": "mood"}
+    assert HuggingFaceTexts(root=root, text="auto", label=None, tokenizer="bytes").spec.target == "none"

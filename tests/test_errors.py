@@ -1,0 +1,40 @@
+"""How messages say counts, and what lies beside a file that does not exist."""
+
+import pytest
+
+from ptft.errors import absent, are, counted
+from tests.conftest import refused
+
+RUNS = {
+    "image_folder": ("model=cnn", "objective=classify"),
+    "audio_folder": ("model=audio_cnn", "objective=classify"),
+    "audio_manifest": ("model=audio_cnn", "objective=classify"),
+    "speech_commands": ("model=audio_cnn", "objective=classify"),
+    "table": ("model=bert_tiny", "objective=classify"),
+    "huggingface": ("model=bert_tiny", "objective=classify"),
+    "conll": ("model=bert_tiny", "objective=tag"),
+    "squad": ("model=bert_tiny", "objective=span"),
+    "text": ("model=gpt_tiny", "objective=causal_lm"),
+}
+
+
+def test_one_is_in_the_singular():
+    nouns = ("files", "images", "classes", "sentences", "linked folders")
+    assert [counted(1, noun) for noun in nouns] == ["1 file", "1 image", "1 class", "1 sentence", "1 linked folder"]
+    assert [f"{counted(n, 'rows')} {are(n)}" for n in (0, 1, 2000)] == ["0 rows are", "1 row is", "2,000 rows are"]
+
+
+def test_what_lies_beside_is_named(tmp_path):
+    (tmp_path / "photos" / "train").mkdir(parents=True)
+    (tmp_path / ".photo").mkdir()
+    assert absent(tmp_path / "photo") == f"does not exist; did you mean {tmp_path}/photos?"
+    assert absent("Photos") == "does not exist; did you mean photos?"
+    assert absent("foto/train/cat") == "does not exist"
+    assert absent("photo/train/cat") == "does not exist; did you mean photos?"
+
+
+@pytest.mark.parametrize("dataset", RUNS)
+def test_every_dataset_names_a_root_that_was_meant(dataset, tmp_path, ptft):
+    (tmp_path / "recordings").mkdir()
+    result = ptft("stage=pretrain", f"dataset={dataset}", *RUNS[dataset], "dataset.root=recording", "dry_run=true")
+    refused(result, 3, f"does not exist; did you mean {tmp_path}/recordings?")
