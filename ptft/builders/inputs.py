@@ -14,6 +14,7 @@ from ptft.builders.restore import check_spec
 from ptft.checkpoint.load import PUBLIC, Checkpoint
 from ptft.config.config import Config
 from ptft.config.resolve import Job
+from ptft.config.settled.dataset import noted
 from ptft.core import Examples, Source, Spec
 from ptft.data.cache import policy
 from ptft.data.labels import check_range
@@ -81,7 +82,8 @@ def read_inputs(job: Job, out: Console) -> Inputs:
         raise DataError("the training split is empty; check dataset.root and dataset.train")
     fresh = cfg.finetune.weights == "fresh" and not cfg.resume  # model and inputs are the checkpoint's all the same
     start = None if fresh else checkpoint
-    return Inputs(device, start, source, splits, _origin(job, like), _supposed(job, like, source))
+    note = _supposed(job, like, source) or " ".join(noted(cfg, job.overrides.typed, checkpoint))
+    return Inputs(device, start, source, splits, _origin(job, like), note)
 
 
 def expected(job: Job) -> Spec | None:

@@ -13,10 +13,10 @@ from ptft.config.resolve import Job
 from ptft.core import Examples, Source, Table
 from ptft.data.labels import Renumbered
 from ptft.errors import DataError, shortened
+from ptft.launch import following
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, find_device, peak_memory, tf32
-from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
 from ptft.stages import messages, predictions
 from ptft.stages.provenance import provenance
@@ -75,7 +75,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     }
     write_json(folder.path / "summary.json", summary)
     out.block("evaluate done", messages.results({split: metrics}), "green")
-    messages.ending(out, folder.path, messages.next_command(cfg, short(checkpoint.path)))
+    messages.ending(out, folder.path, following.command(cfg, checkpoint.path, checkpoint.spec))
     return {"metrics": {split: metrics}}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from ptft.config.yaml_files import user_conf
 from ptft.core import Spec
 from ptft.data import readers
 from ptft.errors import shortened
+from ptft.launch import following
 from ptft.loggers.console import Console, duration, number
 from ptft.runtime.device import device_name
-from ptft.runtime.paths import short
+from ptft.runtime.paths import relative
 from ptft.train.every import TIMES
 
 CLASSES = 8
@@ -27,7 +29,7 @@ CLASSES = 8
 def to_resume(job: Job, folder: Path) -> str:
     """The command that continues the run in the folder, with what only a command line may say."""
     trusted = job.overrides.where(lambda key: key.split(".")[0] == "trusted").texts
-    return " ".join([f"ptft resume={short(folder)}", *(f"'{text}'" for text in trusted)])
+    return shlex.join(["ptft", f"resume={relative(folder)}", *trusted])
 
 
 def header(r: Run, out: Console, folder: Path | None) -> None:
@@ -150,8 +152,8 @@ def _own_conf() -> str:
 
 def closing(r: Run, out: Console, folder: Path, summary: dict[str, Any]) -> None:
     """The last lines: the result, the folder, the next command."""
-    p, best = r.training.progress, short(folder / "checkpoints" / "best.pt")
-    following = next_command(r.cfg, best)
+    p, spec = r.training.progress, r.objective.describe(r.inputs.source.spec)
+    next_command = following.command(r.cfg, folder / "checkpoints" / "best.pt", spec)
     rate, memory = summary["samples_per_second"] or 0, summary["peak_memory_bytes"] / 2**20
     waited = f"{p.waited / max(p.seconds, 1e-9):.0%} of it waiting for data"
     mean = f", the mean of the last {p.averaged} evaluations' weights" if p.averaged else ""
@@ -167,18 +169,13 @@ def closing(r: Run, out: Console, folder: Path, summary: dict[str, Any]) -> None
         },
         "green",
     )
-    ending(out, folder, following)
+    ending(out, folder, next_command)
 
 
-def next_command(cfg: Config, ckpt: str) -> str:
-    """What the stage proposes to type next, with that checkpoint."""
-    return f"ptft {cfg.stage.get('next', 'stage=evaluate ckpt=CKPT').replace('CKPT', ckpt)}"
-
-
-def ending(out: Console, folder: Path, following: str) -> None:
+def ending(out: Console, folder: Path, next_command: str) -> None:
     """The folder and the next command, on lines of their own, so that they can be copied whole."""
     out.say(f"folder  {folder}", result=True)
-    out.say(f"next    {following}")
+    out.say(f"next    {next_command}")
 
 
 def results(metrics: dict[str, dict[str, float]]) -> dict[str, str]:

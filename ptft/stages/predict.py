@@ -26,12 +26,12 @@ from ptft.data import readers
 from ptft.data.files import decoded
 from ptft.data.readers import Row
 from ptft.errors import ConfigError, DataError
+from ptft.launch import following
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runs.table_file import cell, check_ending, write_columns
 from ptft.runtime import json_lines
 from ptft.runtime.device import device_name, find_device, tf32, versions
-from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
 from ptft.runtime.prefetch import on_device
 from ptft.stages import messages
@@ -250,7 +250,7 @@ def _close(
     if counts:
         done["classes"] = ", ".join(f"{name} {count}" for name, count in counts.most_common(10))
     out.block("predict done", done, "green")
-    messages.ending(out, folder.path, messages.next_command(cfg, short(checkpoint.path)))
+    messages.ending(out, folder.path, following.command(cfg, checkpoint.path))
 
 
 def _batches(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ptft.config.config import Config
+from ptft.launch import following
 from ptft.loggers.console import Console
 from ptft.runs.folder import write_json
-from ptft.runtime.paths import short
 from ptft.stages import messages
 from ptft.stages.compare import plot, table
 from ptft.stages.compare.design import Design
@@ -17,7 +18,7 @@ NAMES = ("stage", "model", "dataset", "objective", "seconds", "versions")
 
 
 def close(
-    out: Console, folder: Path, design: Design, records: list[dict[str, Any]], description: dict[str, Any]
+    out: Console, cfg: Config, folder: Path, design: Design, records: list[dict[str, Any]], description: dict[str, Any]
 ) -> dict[str, Any]:
     """Write results.csv, compare.json, summary.json and the picture, say the table and the answer.
 
@@ -49,7 +50,8 @@ def close(
         out.table(f"\n{design.baseline} and what is compared with it", *table.table(design, rows, by), result=True)
     _say(out, folder, answer, notes, failed)
     if by:
-        messages.ending(out, folder, f"ptft stage=predict ckpt={short(best(design, rows, records, by))} input=FILES")
+        ckpt = best(design, rows, records, by)
+        messages.ending(out, folder, following.predict(ckpt, cfg.trusted))
     if failed:
         return {"exit_code": 1, "status": "failed", "message": f"{len(failed)} of {len(records)} runs failed"}
     return {"answer": answer}
