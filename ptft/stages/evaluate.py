@@ -49,6 +49,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         overlap = membership.check(source, split, checkpoint, allowed=allowed)
         source.notes = (*source.notes, *([overlap] if overlap else []))
     read = read_splits(source, (split,), cfg, device, out)[split]
+    if _is_own_data(job) and not whole and (sentence := membership.changed(source, split, read, checkpoint.run)):
+        source.notes = (*source.notes, sentence)
     examples = _by_checkpoint(checkpoint, source, read)
     _header(cfg, out, folder, checkpoint, source, f"{len(examples):,} {split}", device_name(device, chosen))
     if folder is None:
@@ -85,6 +87,11 @@ def _is_other_data(job: Job) -> bool:
     if root is None or job.config.split or not (typed.get("dataset.root") or typed.get("dataset")):
         return False
     return checkpoint is not None and membership.is_other_root(checkpoint, root)
+
+
+def _is_own_data(job: Job) -> bool:
+    """Whether it is measured on the checkpoint's dataset as that was, wherever it lies now."""
+    return not any(key.startswith("dataset") and key != "dataset.root" for key in job.overrides.keys)
 
 
 def _check_classes(checkpoint: Checkpoint, source: Source) -> None:
