@@ -158,4 +158,5 @@ def check_input(typed: Any) -> None:
         return
     path = os.path.expanduser(typed)
     if not os.path.lexists(path) and not any(glob.iglob(path, recursive=True)):
-        raise DataError(f"input={typed}: no files there; name a file, a folder or a glob")
+        text = f'; a text itself is typed as text="{typed}"' if len(typed.split()) > 1 and os.sep not in typed else ""
+        raise DataError(f"input={typed}: no files there; name a file, a folder or a glob{text}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ptft.config.overrides import Overrides
 from ptft.config.resolve import Job
 from ptft.config.resume import typed_again
-from ptft.errors import PtftError, first_line
+from ptft.errors import PtftError, counted, first_line
 from ptft.launch import following, sweep
 from ptft.runs.folder import read_json, write_json
 from ptft.runtime import json_lines
@@ -137,7 +137,7 @@ def _merit(job: Result) -> float:
 def _table(report: Console, jobs: list[Result], swept: list[str], total: int, *, apart: bool) -> None:
     header, rows = _rows(jobs, swept)
     measure, mode, objective = _measure(jobs[0])
-    title = f"{total} jobs, best first"
+    title = f"{counted(total, 'job')}, best first"
     if apart:
         task = f" of {objective}" if objective else ""
         title = f"{len(jobs)} of {total} jobs, best {measure}{task} first ({mode})"

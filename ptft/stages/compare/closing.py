@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.config.config import Config
+from ptft.errors import counted
 from ptft.launch import following
 from ptft.loggers.console import Console
 from ptft.runs.folder import write_json
@@ -45,7 +46,9 @@ def close(
     write_json(folder / "compare.json", {**description, **result, "cells": records})
     write_json(folder / "summary.json", {**{name: description[name] for name in NAMES}, **result})
     if by:
-        title = f"{description['dataset']}, {description['model']}, {len(design.seeds)} seeds, 95 % intervals"
+        title = (
+            f"{description['dataset']}, {description['model']}, {counted(len(design.seeds), 'seed')}, 95 % intervals"
+        )
         plot.save(plot.draw(design, rows, by, title), folder)
         out.table(f"\n{design.baseline} and what is compared with it", *table.table(design, rows, by), result=True)
     _say(out, folder, answer, notes, failed)
@@ -53,7 +56,11 @@ def close(
         ckpt = best(design, rows, records, by)
         messages.ending(out, folder, following.predict(ckpt, cfg.trusted))
     if failed:
-        return {"exit_code": 1, "status": "failed", "message": f"{len(failed)} of {len(records)} runs failed"}
+        return {
+            "exit_code": 1,
+            "status": "failed",
+            "message": f"{len(failed)} of {counted(len(records), 'run')} failed",
+        }
     return {"answer": answer}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ptft.config.config import model_name
 from ptft.config.resolve import Job
 from ptft.config.settled.dataset import noted
-from ptft.errors import first_line
+from ptft.errors import counted, first_line
 from ptft.loggers.console import Console, duration
 from ptft.runtime import json_lines
 from ptft.stages.compare.design import AROUND, Cell, Design
@@ -28,10 +28,11 @@ def header(
     rates = "" if design.rates == [None] else f" × {len(design.rates)} rates"
     if design.tunes:
         rates = f", and {len(AROUND)} rates of each arm with seed {design.seeds[0]}"
-    sizes = f"{len(design.arms)} arms × {len(design.amounts)} amounts × {len(design.seeds)} seeds{rates}"
+    asked = {"arm": design.arms, "amount": design.amounts, "seed": design.seeds}
+    sizes = " × ".join(counted(len(some), name) for name, some in asked.items()) + rates
     rows = {
         "model": model_name(cfg),
-        "data": f"{cfg.names.dataset}: {amounts} {unit_of(design.key)}",
+        "data": f"{cfg.names.dataset}: {amounts} {unit_of(design.key, design.amounts)}",
         "arms": f"{', '.join(design.arms)}; the first is what the others are compared with",
         "runs": f"{count} ({sizes})" + (f", {reused} of them there already" if reused else ""),
         "start": cfg.ckpt or "",

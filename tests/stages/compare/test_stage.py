@@ -399,7 +399,7 @@ def test_amounts_that_a_class_can_not_give_are_left_out_unless_they_were_typed(p
     done = ptft(*plan, "precision=fp32")
     assert done.code == 0, done.text
     assert "compare.per_class without 5 and 20, as class dog has 3 images to train on" in done.out
-    assert "image_folder: 1 labels per class" in done.out
+    assert "image_folder: 1 label per class" in done.out
     said = ("class dog has 3 images to train on", "type 'compare.per_class=[2]'")
     refused(ptft(*plan, "precision=fp32", "compare.per_class=[2,5,20]"), 3, "compare.per_class=5,20", *said)
     assert ptft(*plan, "precision=fp32", "compare.per_class=[2]").code == 0
