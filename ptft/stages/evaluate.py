@@ -49,8 +49,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         overlap = membership.check(source, split, checkpoint, allowed=allowed)
         source.notes = (*source.notes, *([overlap] if overlap else []))
     read = read_splits(source, (split,), cfg, device, out)[split]
-    if _is_own_data(job) and not whole and (sentence := membership.changed(source, split, read, checkpoint.run)):
-        source.notes = (*source.notes, sentence)
+    if _is_own_data(job) and not whole and (difference := membership.changed(source, split, read, checkpoint.run)):
+        source.notes = (*source.notes, difference)
     examples = _by_checkpoint(checkpoint, source, read)
     _header(cfg, out, folder, checkpoint, source, f"{len(examples):,} {split}", device_name(device, chosen))
     if folder is None:

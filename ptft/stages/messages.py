@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from ptft.builders import networks
 from ptft.builders.run import Run
 from ptft.config.config import Config, model_name
 from ptft.config.resolve import Job
@@ -23,8 +23,6 @@ from ptft.runtime.device import device_name
 from ptft.runtime.paths import relative
 from ptft.train.every import TIMES
 
-LARGE = 20_000_000
-"""Weights from which a network is asked whether one layer holds them."""
 CLASSES = 8
 """So many are listed with their counts."""
 
@@ -53,7 +51,7 @@ def header(r: Run, out: Console, folder: Path | None) -> None:
             "start": r.inputs.start.path if r.inputs.start else "fresh weights",
             "folder": str(folder) if folder else "none, this is a dry run",
         },
-        list(filter(None, [*r.notes, _mostly_flat(r), _joins(r), _own_conf()])),
+        list(filter(None, [*r.notes, _flat(r), _joins(r), _own_conf()])),
         **plan_details(cfg, folder),
     )
 
@@ -147,20 +145,8 @@ def _joins(r: Run) -> str:
     )
 
 
-def _mostly_flat(r: Run) -> str:
-    """What to say of a large network of images nearly all of whose weights stand in one layer of flat features."""
-    spec = r.inputs.source.spec
-    count = sum(p.numel() for p in r.objective.backbone.parameters())
-    if count < LARGE or spec.modality != "image" or r.inputs.start is not None:
-        return ""
-    linear = [(m.weight.numel(), name) for name, m in r.objective.backbone.named_modules() if isinstance(m, nn.Linear)]
-    most, name = max(linear, default=(0, ""))
-    if most < count / 2:
-        return ""
-    where = (
-        f"{most / 1e6:,.0f} of the {count / 1e6:,.0f} million weights stand in one layer, {name}, of flattened images"
-    )
-    return f"{where} of {shape_of(spec)}; dataset.size=64 or model=resnet18 has far fewer"
+def _flat(r: Run) -> str:
+    return "" if r.inputs.start else networks.mostly_flat(r.objective.backbone, r.inputs.source.spec)
 
 
 def _own_conf() -> str:

@@ -93,10 +93,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     answers, passed = _columns(spec, predicted)
     table, renamed = _joined(answers, passed)
     if renamed:
-        first = next(iter(renamed))
-        out.say(
-            f"{counted(len(renamed), 'column')} of the input called as one of the output: {first} is {renamed[first]} there"
-        )
+        first, columns = next(iter(renamed)), counted(len(renamed), "column")
+        out.say(f"{columns} of the input called as one of the output: {first} is {renamed[first]} there")
     write_columns(target, table, "choose another output", exact=table.keys() - answers.keys())
     if json_lines.enabled():
         for row in zip(*table.values(), strict=True):
