@@ -104,14 +104,19 @@ def identities(source: Source, split: str) -> Tensor | None:
     return None if contents is None else contents[part.rows]
 
 
-def trained_on(source: Source, before: Tensor | None) -> Tensor | None:
+def trained_on(source: Source, train: Examples, before: Tensor | None) -> Tensor | None:
     """Identities of what is trained on, and of what was `before`, long [n]; None where neither is known.
 
-    What a dataset holds twice, in train and in what it is measured on, is its own affair and not counted.
+    train: as it is trained on, which knows what of it could not be read beforehand. What a dataset holds twice, in
+    train and in what it is measured on, is its own affair and not counted.
     """
     own = identities(source, "train")
     if own is None:
         return before
+    if len(train.unreadable):
+        readable = torch.ones(len(own), dtype=torch.bool)
+        readable[list(train.unreadable)] = False
+        own = own[readable]
     for split in ("val", "test"):
         if (held_out := identities(source, split)) is not None:
             own = own[~torch.isin(own, held_out)]

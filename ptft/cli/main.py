@@ -10,6 +10,7 @@ import shlex
 import sys
 import traceback
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -106,7 +107,7 @@ def run(argv: list[str]) -> int:
 
 def _refuse_flags(argv: list[str]) -> None:
     """Raises ConfigError for what other programs take as a flag and is a key here, with what to type."""
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+    for word, following in zip_longest(argv, argv[1:], fillvalue=""):
         if word.startswith("--") and word.partition("=")[0] not in FLAGS:
             keys = {key: meanings[0].default for key, meanings in documented.keys().items()}
             if remedy := mistakes.flag(word, following, {**dict.fromkeys(compose.GROUPS, ""), **keys}):

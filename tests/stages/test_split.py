@@ -190,3 +190,17 @@ def test_what_is_new_in_a_set_since_it_was_trained_is_said(ptft, tmp_path):
     (root / "test" / "b" / "1.png").unlink()
     said = "12 test images, 10 when it was trained: 3 are new, e.g. test/a/new1.png; 1 is gone, e.g. test/b/1.png"
     assert said in ptft(*plan).out
+
+
+def test_what_could_not_be_read_was_not_trained_on(ptft, tmp_path):
+    make, *options = KINDS["images"]
+    root = make(tmp_path / "data")
+    for i in range(0, 10, 2):
+        (root / f"a/{i}.png").write_bytes(b"broken %d" % i)
+    assert ptft("stage=pretrain", *options, f"dataset.root={root}", *RUN, "hydra.run.dir=run").code == 0
+    rows = listed(tmp_path / "run")
+    assert sum(row["left out because"] == "can't be read" for row in rows) == 5
+    trained = sum(row["split"] == "train" for row in rows)
+    shutil.move(root, tmp_path / "moved")
+    done = ptft("stage=evaluate", "ckpt=run", f"dataset.root={tmp_path / 'moved'}")
+    refused(done, 3, f"{trained} of 60 test images were trained on")
