@@ -14,8 +14,10 @@ from ptft.builders.restore import check_spec
 from ptft.checkpoint.load import PUBLIC, Checkpoint
 from ptft.config.config import Config
 from ptft.config.resolve import Job
+from ptft.config.settled.dataset import noted
 from ptft.core import Examples, Source, Spec
 from ptft.data.cache import policy
+from ptft.data.image.folder import MEAN
 from ptft.data.labels import check_range
 from ptft.data.loader import Loader
 from ptft.data.source import DividedSource
@@ -81,7 +83,8 @@ def read_inputs(job: Job, out: Console) -> Inputs:
         raise DataError("the training split is empty; check dataset.root and dataset.train")
     fresh = cfg.finetune.weights == "fresh" and not cfg.resume  # model and inputs are the checkpoint's all the same
     start = None if fresh else checkpoint
-    return Inputs(device, start, source, splits, _origin(job, like), _supposed(job, like, source))
+    note = _supposed(job, like, source) or " ".join(noted(cfg, job.overrides.typed, checkpoint))
+    return Inputs(device, start, source, splits, _origin(job, like, source.spec), note)
 
 
 def expected(job: Job) -> Spec | None:
@@ -94,14 +97,21 @@ def expected(job: Job) -> Spec | None:
     return components.published(job.config.model, checkpoint.weights, checkpoint.path, job.config.trusted)
 
 
-def _origin(job: Job, like: Spec | None) -> str:
+def _origin(job: Job, like: Spec | None, spec: Spec) -> str:
     """Who says what mean and std are."""
     if any(job.config.dataset.get(key) is not None for key in ("mean", "std")):
         return "typed"
     if job.checkpoint is None or like is None or not like.mean:
-        return "the dataset's own"
+        return _unasked(spec)
     kind, _, name = job.checkpoint.path.partition(":")
     return _library(job) or (kind if name and kind in PUBLIC else "as in the checkpoint")
+
+
+def _unasked(spec: Spec) -> str:
+    """Whose mean and std are those that neither a command nor a checkpoint says: nobody computes them from photos."""
+    if spec.mean == MEAN:
+        return "ImageNet's"
+    return "the usual ones" if set(spec.mean) | set(spec.std) == {0.5} else "the dataset's own"
 
 
 def _library(job: Job) -> str:
@@ -115,7 +125,7 @@ def _supposed(job: Job, like: Spec | None, source: Source) -> str:
     if job.checkpoint is None or not _library(job) or source.spec.modality != "image":
         return ""
     preparation = (
-        f"mean and std are the dataset's own{TO_CHANGE}"
+        f"mean and std are {_unasked(source.spec)}{TO_CHANGE}"
         if like is None
         else f"they are prepared as {_library(job)} does for {job.config.model['name']}{TO_CHANGE}"
     )

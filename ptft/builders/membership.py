@@ -104,14 +104,19 @@ def identities(source: Source, split: str) -> Tensor | None:
     return None if contents is None else contents[part.rows]
 
 
-def trained_on(source: Source, before: Tensor | None) -> Tensor | None:
+def trained_on(source: Source, train: Examples, before: Tensor | None) -> Tensor | None:
     """Identities of what is trained on, and of what was `before`, long [n]; None where neither is known.
 
-    What a dataset holds twice, in train and in what it is measured on, is its own affair and not counted.
+    train: as it is trained on, which knows what of it could not be read beforehand. What a dataset holds twice, in
+    train and in what it is measured on, is its own affair and not counted.
     """
     own = identities(source, "train")
     if own is None:
         return before
+    if len(train.unreadable):
+        readable = torch.ones(len(own), dtype=torch.bool)
+        readable[list(train.unreadable)] = False
+        own = own[readable]
     for split in ("val", "test"):
         if (held_out := identities(source, split)) is not None:
             own = own[~torch.isin(own, held_out)]
@@ -123,6 +128,28 @@ def is_other_root(checkpoint: Checkpoint, root: object) -> bool:
     dataset = (checkpoint.config or {}).get("dataset")
     stored = dataset.get("root") if isinstance(dataset, dict) else None
     return stored is None or os.path.realpath(os.path.expanduser(str(stored))) != os.path.realpath(str(root))
+
+
+def changed(source: Source, split: str, examples: Examples, run: str | None) -> str | None:
+    """What to say of a split that is not the one that the run had, by its `split.csv`; None where that is not known."""
+    if run is None or not isinstance(source, DividedSource):
+        return None
+    try:
+        with open(Path(run) / FILE, encoding="utf-8", newline="") as file:
+            then = {row["name"] for row in csv.DictReader(file) if row["split"] == split}
+    except (OSError, ValueError, KeyError, csv.Error):
+        return None
+    now = names(source, split, examples)
+    new, gone = [name for name in now if name not in then], then.difference(now)
+    if not (new or gone):
+        return None
+    kinds = {"new": new, "gone": sorted(gone)}
+    differ = [
+        f"{len(some):,} {'is' if len(some) == 1 else 'are'} {kind}, e.g. {some[0]}"
+        for kind, some in kinds.items()
+        if some
+    ]
+    return f"{len(now):,} {split} {source.noun}, {len(then):,} when it was trained: {'; '.join(differ)}"
 
 
 def check(source: Source, split: str, checkpoint: Checkpoint, *, allowed: bool) -> str | None:
@@ -149,5 +176,6 @@ def check(source: Source, split: str, checkpoint: Checkpoint, *, allowed: bool) 
         "from"
     )
     if len(overlap) > TOLERATED * len(own) and not allowed:
-        raise DataError(f"{sentence}, e.g. {first}; split_overlap=allow measures them all the same")
+        own_test = "split=test measures the test split of that division alone, " * (source.whole and bool(source.test))
+        raise DataError(f"{sentence}, e.g. {first}; {own_test}split_overlap=allow measures them all the same")
     return f"{sentence}, e.g. {first}"

@@ -11,8 +11,12 @@ from torch import nn
 from ptft.config.config import plain
 from ptft.config.instantiate import construct, find, target_of
 from ptft.core import Backbone, Spec
+from ptft.data import readers
 from ptft.errors import ConfigError, first_line
 from ptft.models.user_network import UserNetwork
+
+LARGE = 20_000_000
+"""Weights from which a network is asked whether one layer holds most of them."""
 
 
 def backbone_class(model: Mapping[str, Any], trusted: tuple[str, ...]) -> type[Backbone] | None:
@@ -48,3 +52,19 @@ def backbone(model: Mapping[str, Any], spec: Spec, trusted: tuple[str, ...]) -> 
     except TypeError as error:
         raise ConfigError(f"model._target_={name}: can't be built ({first_line(error)}); type model.KEY=…") from error
     return UserNetwork(spec, network)
+
+
+def mostly_flat(built: Backbone, spec: Spec) -> str:
+    """What to say of a large network of images most of whose weights stand in one layer of flat features, or ""."""
+    count = sum(p.numel() for p in built.parameters())
+    if count < LARGE or spec.modality != "image":
+        return ""
+    linear = [(m.weight.numel(), name) for name, m in built.named_modules() if isinstance(m, nn.Linear)]
+    most, name = max(linear, default=(0, ""))
+    if most < count / 2:
+        return ""
+    shape = readers.of(spec).describe(spec)
+    where = (
+        f"{most / 1e6:,.0f} of the {count / 1e6:,.0f} million weights stand in one layer, {name}, of flattened images"
+    )
+    return f"{where} of {shape}; dataset.size=64 or model=resnet18 has far fewer"

@@ -97,7 +97,7 @@ def build(job: Job, out: Console) -> Run:
     """Everything of the training run that the job asks for. Raises the typed errors of ptft."""
     cfg = job.config
     inputs = read_inputs(job, out)
-    overlap, trained_on = _trained_on(job, inputs.source)
+    overlap, trained_on = _trained_on(job, inputs)
     task = objective(cfg, inputs)
     execution = executed(cfg, inputs, task)
     trained = training(cfg, inputs, task, execution)
@@ -116,20 +116,20 @@ def build(job: Job, out: Console) -> Run:
     )
 
 
-def _trained_on(job: Job, source: Source) -> tuple[list[str], Tensor | None]:
+def _trained_on(job: Job, inputs: Inputs) -> tuple[list[str], Tensor | None]:
     """What to say of held-out examples that the checkpoint was trained on, and all that the run's weights will know.
 
     Raises DataError for those of the test split.
     """
-    checkpoint = job.checkpoint
+    checkpoint, source, train = job.checkpoint, inputs.source, inputs.splits["train"]
     before = checkpoint.trained_on if checkpoint and job.config.finetune.weights != "fresh" else None
     if job.config.resume:
         return [], before
     allowed = {"val": True, "test": job.config.split_overlap == "allow"}
     if checkpoint is None or before is None:
-        return [], membership.trained_on(source, None)
+        return [], membership.trained_on(source, train, None)
     sentences = [membership.check(source, split, checkpoint, allowed=allowed[split]) for split in allowed]
-    return [sentence for sentence in sentences if sentence], membership.trained_on(source, before)
+    return [sentence for sentence in sentences if sentence], membership.trained_on(source, train, before)
 
 
 def objective(cfg: Config, inputs: Inputs) -> Task:

@@ -26,6 +26,8 @@ def show_help() -> int:
 
 def ls(words: list[str]) -> int:
     """`ptft ls [GROUP]`: what there is to choose from, and in a group what each is."""
+    if wrong := next((word for word in words if word in WORDS and word not in compose.listing()), None):
+        raise ConfigError(f"{wrong}: there is no such group; type ptft {wrong}")
     if words:
         say("\n".join(manual.listing(group) for group in words))
         return 0

@@ -6,22 +6,27 @@ No torch is imported here before a stage starts or a checkpoint is read, and ric
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
+from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from omegaconf import DictConfig
 
 from ptft import __version__
 from ptft.cli.commands import WORDS, show_help
 from ptft.config import compose, documented, mistakes, yaml_files
 from ptft.config.config import model_name
-from ptft.config.overrides import FLAGS, Arguments, Overrides, parse, quote
+from ptft.config.overrides import FLAGS, PATH_KEYS, Arguments, Overrides, parse, quote
 from ptft.config.resolve import Job, Opened, resolve
 from ptft.config.resume import again, complete
+from ptft.config.validate import rule_of
 from ptft.errors import ConfigError, Interrupted, suggest
 from ptft.launch import job, plan, ranking, sweep
 from ptft.runs.folder import RunFolder, new_name
@@ -80,6 +85,7 @@ def run(argv: list[str]) -> int:
             terminal.say(str(WORDS[argv[0]].__doc__).partition("\n")[0].replace("`", ""))
             return 0
         return WORDS[argv[0]](argv[1:])
+    _refuse_flags(argv)
     args = parse(argv or ["--help"])
     if args.words and not args.completes:
         raise ConfigError(_hint(args.words[0]))
@@ -97,6 +103,15 @@ def run(argv: list[str]) -> int:
         return _run_sweep(overrides)
     _refuse_sweep(overrides)
     return _run_one(resolve(overrides), continued == "comparison")
+
+
+def _refuse_flags(argv: list[str]) -> None:
+    """Raises ConfigError for what other programs take as a flag and is a key here, with what to type."""
+    for word, following in zip_longest(argv, argv[1:], fillvalue=""):
+        if word.startswith("--") and word.partition("=")[0] not in FLAGS:
+            keys = {key: meanings[0].default for key, meanings in documented.keys().items()}
+            if remedy := mistakes.flag(word, following, {**dict.fromkeys(compose.GROUPS, ""), **keys}):
+                raise ConfigError(f"{word}: there is no such flag{remedy}")
 
 
 def _hint(word: str) -> str:
@@ -118,7 +133,39 @@ def _refuse_sweep(overrides: Overrides) -> None:
         if override.is_sweep_override():
             if remedy := mistakes.advice(str(override.key_or_group), text.partition("=")[2]):
                 raise ConfigError(f"{text}: can't be several values in one run{remedy}")
-            raise ConfigError(f"{text}: several values need -m, e.g. ptft -m {' '.join(overrides.texts)}")
+            as_list = _as_list(override, text, overrides)
+            if as_list and not as_list[1]:
+                raise ConfigError(f"{text}: a list is typed in brackets: {as_list[0]}")
+            or_list = f"; one list is {as_list[0]}" if as_list else ""
+            raise ConfigError(f"{text}: several values need -m, e.g. ptft -m {_typed(overrides)}{or_list}")
+
+
+def _typed(overrides: Overrides) -> str:
+    """What was typed, as a shell takes it: paths without Hydra's quotes."""
+    words = []
+    for text, key in zip(overrides.texts, overrides.keys, strict=True):
+        path = f"{key}={overrides.typed.get(key)}"
+        words.append(path if key in PATH_KEYS and quote(path) == text else text)
+    return shlex.join(words)
+
+
+def _as_list(override: Override, text: str, overrides: Overrides) -> tuple[str, bool] | None:
+    """Several values as the one list that the key may have, and whether it may have one of them as well; else None."""
+    if not isinstance(values := override.value(), ChoiceSweep):
+        return None
+    key, swept = str(override.key_or_group), overrides.swept
+    typed = shlex.quote(f"{key}=[{text.partition('=')[2]}]")
+    if key in compose.SEVERAL:
+        return typed, False
+    with suppress(ConfigError):
+        _, fits = rule_of(compose.compose(overrides.where(lambda other: other not in swept)), key)
+        if fits(listed := [_plain(each) for each in values.list]):
+            return typed, fits(listed[0])
+    return None
+
+
+def _plain(value: Any) -> Any:
+    return value.text if isinstance(value, QuotedString) else value
 
 
 def _show(args: Arguments) -> int:
@@ -127,6 +174,11 @@ def _show(args: Arguments) -> int:
         compose.compose(args.overrides)
     if args.completes and _completes_flag():
         return 0
+    asked = " ".join([*args.flags, *args.words, *args.overrides])
+    if args.completes and "query=" in asked and "COMP_LINE" not in os.environ:
+        raise ConfigError(
+            f"{asked}: is what a shell asks, with the line in COMP_LINE; ptft -sc install=bash sets it up"
+        )
     sys.argv = ["ptft", *args.flags, *args.words, *args.overrides]
     hydra.main(config_path=str(yaml_files.conf_dir()), config_name="config", **compose.VERSION)(_nothing)()
     return 0

@@ -6,15 +6,15 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptft.config import yaml_files
+from ptft.config import mistakes, yaml_files
 from ptft.errors import CheckpointError, ConfigError, shortened, suggest
 from ptft.loggers import layout
 from ptft.runs import remove
-from ptft.runs.listing import check_key, get, listed, matching, ordered
+from ptft.runs.listing import Listed, check_key, get, listed, matching, ordered
 from ptft.runs.registry import OUTPUTS, named, runs_below, state, sweep_command
 from ptft.runtime.paths import short
 from ptft.runtime.system import finite
@@ -34,15 +34,19 @@ def runs(words: list[str]) -> int:
     if unknown := [word for word in rest if "=" not in word]:
         raise ConfigError(f"{unknown[0]}: what is it? {USAGE}")
     filters = dict(word.split("=", 1) for word in rest)
-    chosen = matching(listed(OUTPUTS, _config), filters)
+    every = listed(OUTPUTS, _config)
+    for key in filters:
+        _check_key(every, key)
+    chosen = matching(every, filters)
     if "--sort" in flags:
+        _check_key(chosen, flags["--sort"].removeprefix("-"))
         chosen = ordered(chosen, flags["--sort"])
     typed = flags.get("--columns")
     columns = (typed or COLUMNS).split(",")
     if not typed and "--sort" in flags and (key := flags["--sort"].removeprefix("-")) not in columns:
         columns.insert(columns.index("seconds"), key)
     for key in columns:
-        check_key(chosen, key)
+        _check_key(chosen, key)
     if "--json" in flags:
         shown = [{key: get(run, key) for key in columns} if typed else run.row for run in chosen]
         say(json.dumps(finite(shown), indent=2, ensure_ascii=False))
@@ -51,6 +55,16 @@ def runs(words: list[str]) -> int:
     else:
         say(f"no {'such ' if rest else ''}run below {OUTPUTS.absolute()}")
     return 0
+
+
+def _check_key(some: Sequence[Listed], key: str) -> None:
+    """As `check_key`, which is told how what other programs call so is called here."""
+    try:
+        check_key(some, key)
+    except ConfigError:
+        if remedy := mistakes.type_instead(key):
+            raise ConfigError(f"{key}: no run has it{remedy}") from None
+        raise
 
 
 def _config(folder: Path) -> Mapping[str, Any]:

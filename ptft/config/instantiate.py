@@ -52,6 +52,11 @@ def stage(node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Callable[..
     return cast(Callable[..., dict[str, Any]], target)
 
 
+def allowed(path: str, trusted: tuple[str, ...] = ()) -> bool:
+    """Whether what `path` names lies in ptft, in what it builds on, or in a trusted package."""
+    return _allowed(current(path).rpartition(".")[0], trusted)
+
+
 def _resolve(group: str, path: str, trusted: tuple[str, ...]) -> Any:
     module, _, name = current(path).rpartition(".")
     if not _allowed(module, trusted):

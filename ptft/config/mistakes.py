@@ -84,6 +84,25 @@ def type_instead(key: str) -> str:
     return next((f"; type {own}" for own, names in KEYS.items() if name in names.split()), "")
 
 
+def flag(word: str, following: str, keys: Mapping[str, str]) -> str:
+    """ "; type optimizer.lr=0.1" for `--lr 0.1`, a flag of other programs or a key as one; or nothing.
+
+    following: the word behind it. keys: every key and group that there is, with its default.
+    """
+    name, _, value = word.lstrip("-").partition("=")
+    name = name.replace("-", "_")
+    own = f"; type {name}" if name in keys else type_instead(name)
+    if own in ("", f"; {ONE_DEVICE}") or name == "verbose":
+        return own if name != "verbose" else ""
+    own, _, shown = own.partition("=")
+    if shown and not shown.isupper():
+        return f"{own}={shown}"
+    if not value and not following.startswith("-") and "=" not in following:
+        value = following
+    key = own.removeprefix("; type ")
+    return f"{own}={value or shown or ('true' if keys.get(key) in ('true', 'false') else 'VALUE')}"
+
+
 def advice(key: str, value: object) -> str:
     """What to type in the place of a value that is one elsewhere, with a "; " in front, or nothing."""
     text = str(value).lower()
@@ -139,4 +158,5 @@ def check_input(typed: Any) -> None:
         return
     path = os.path.expanduser(typed)
     if not os.path.lexists(path) and not any(glob.iglob(path, recursive=True)):
-        raise DataError(f"input={typed}: no files there; name a file, a folder or a glob")
+        text = f'; a text itself is typed as text="{typed}"' if len(typed.split()) > 1 and os.sep not in typed else ""
+        raise DataError(f"input={typed}: no files there; name a file, a folder or a glob{text}")

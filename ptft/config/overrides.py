@@ -117,7 +117,7 @@ def quote(override: str, *, multirun: bool = False) -> str:
     if key.lstrip("+") not in AS_TYPED or _is_hydra(value):
         return override
     parts = value.split(",") if multirun and not key.startswith("hydra.") else [value]
-    return f"{key}={','.join(part if _is_hydra(part) else _quoted(part) for part in parts)}"
+    return f"{key}={','.join(part if _is_hydra(part) else quoted(part) for part in parts)}"
 
 
 def _names(value: str, multirun: bool) -> str:
@@ -132,7 +132,7 @@ def _names(value: str, multirun: bool) -> str:
 
 
 def _name(value: str) -> str:
-    return value if PLAIN.fullmatch(value) or _is_hydra(value) else _quoted(value.strip())
+    return value if PLAIN.fullmatch(value) or _is_hydra(value) else quoted(value.strip())
 
 
 def _arm(value: str) -> str:
@@ -144,7 +144,7 @@ def _arm(value: str) -> str:
         return value
     inner = value[1:-1] if value[0] == "[" and value[-1] == "]" else None
     parts = [value] if inner is None else re.split(r",\s*(?=['\"]?[+~]{0,2}[\w./@-]+=|~)", inner)
-    return f"[{','.join(part if part[0] in QUOTES and part[-1] == part[0] else _quoted(part) for part in parts)}]"
+    return f"[{','.join(part if part[0] in QUOTES and part[-1] == part[0] else quoted(part) for part in parts)}]"
 
 
 def _is_hydra(value: str) -> bool:
@@ -152,7 +152,7 @@ def _is_hydra(value: str) -> bool:
     return value in ("", "null", "???") or "${" in value or quoted
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     """Single quotes; a backslash counts for Hydra only before a quote, so only those are doubled."""
     escaped = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", value)
     trailing = re.search(r"\\*$", escaped)

@@ -16,7 +16,7 @@ from ptft.config.config import Config
 from ptft.config.overrides import PATH_KEYS, Overrides
 from ptft.config.renamed import renamed
 from ptft.config.resume import BUDGET, same_run, stored_run
-from ptft.config.settled import idle, rate
+from ptft.config.settled import dataset, idle, rate, trusted
 from ptft.config.validate import check
 from ptft.errors import CheckpointError, ConfigError
 from ptft.runs import registry
@@ -68,9 +68,7 @@ def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> J
     notes = rate.settle(cfg, checkpoint)
     config = _checked(compose.with_stage_defaults(cfg), base, problems, typed)
     notes += idle.noted(config, typed)
-    if config["trusted"] and "trusted" not in typed:
-        trusted = f"trusted=[{','.join(config['trusted'])}]"
-        raise ConfigError(f"{trusted}: a file can't say what is trusted; type '{trusted}' on the command line")
+    trusted.check(config, typed)
     own = "hydra.run.dir" in typed or compose.raw(cfg, "hydra.run") != compose.RUNS
     return Job(Config(config), overrides, checkpoint, compose.place(cfg, "hydra.run.dir") if own else None, notes)
 
@@ -170,6 +168,8 @@ def _from_checkpoint(
     ckpt: str, overrides: Overrides, groups: list[str], base: DictConfig, opened: Opened, problems: list[str]
 ) -> tuple[DictConfig, Checkpoint]:
     checkpoint = _open(ckpt, "ckpt", opened, starts_from(base))
+    if "dataset" not in groups:
+        problems += dataset.misfit(base, overrides.typed, checkpoint)
     later = overrides.where(lambda key: key.split(".")[0] in groups)
     cfg = compose.compose(overrides.where(lambda key: key.split(".")[0] not in groups))
     OmegaConf.set_struct(cfg, False)
@@ -294,4 +294,5 @@ def _continued(overrides: Overrides, opened: Opened) -> Job:
     cfg.trusted = typed.get("trusted") or []
     config = _absolute(compose.plain(cfg))
     check({**config, "ckpt": None}, {})
+    trusted.check(config, typed)
     return Job(Config(config), overrides, checkpoint)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from ptft.config import compose
 from ptft.config.mistakes import advice
 from ptft.config.rules import rules
@@ -110,6 +112,13 @@ def problems(cfg: Mapping[str, Any], defaults: Mapping[str, Any], missing: Colle
     return [*lines, *_contradictions(cfg), *finetune_contradictions(cfg)]
 
 
+def rule_of(cfg: DictConfig, key: str) -> Rule:
+    """What a key's value must be in that composition; of a key without a rule a list where it is one by default."""
+    tree: Any = OmegaConf.to_container(cfg, resolve=False)
+    is_list = OmegaConf.is_list(OmegaConf.select(cfg, key))
+    return (RULES | rules(tree)).get(key, ("", lambda value: isinstance(value, list) == is_list))
+
+
 def check_shape(cfg: Mapping[str, Any], shape: Mapping[str, Any]) -> None:
     """Raises one ConfigError for every group of keys of `shape` that is none in `cfg`, and for values that became one.
 
@@ -168,7 +177,9 @@ def _values(cfg: Mapping[str, Any], defaults: Mapping[str, Any], rules_by_key: M
         rule = rules_by_key.get(key) or _rule_of(defaults.get(key))
         if rule and not rule[1](value):
             shown = "null" if value is None else value
-            yield f"{key}={shown}: must be {rule[0]}{advice(key, value)}"
+            whole = isinstance(value, float) and value.is_integer() and rule[1](int(value))
+            remedy = f"; type {key}={int(value)}" if whole else advice(key, value)
+            yield f"{key}={shown}: must be {rule[0]}{remedy}"
 
 
 def _rule_of(default: Any) -> Rule | None:

@@ -9,7 +9,7 @@ from typing import Any
 from ptft.config import compose
 from ptft.config.overrides import Overrides
 from ptft.config.resolve import Job, Opened, resolve
-from ptft.errors import ConfigError, Interrupted, PtftError, shortened
+from ptft.errors import ConfigError, Interrupted, PtftError, first_line, shortened
 from ptft.launch.job import execute
 from ptft.runtime import json_lines, signals
 from ptft.runtime.terminal import say
@@ -65,7 +65,7 @@ def show(jobs: Sequence[Overrides], swept: Sequence[str]) -> int:
     from ptft.loggers.console import Console, duration
 
     report = Console()
-    planned = _planned(jobs, report)
+    planned = _planned(jobs, swept, report)
     good = [each for each in planned if not each.fails]
     names = list(dict.fromkeys(name for each in good for name in each.facts))
     equal = [name for name in names if len({each.facts.get(name) for each in good}) == 1]
@@ -82,33 +82,52 @@ def show(jobs: Sequence[Overrides], swept: Sequence[str]) -> int:
         "written": "nothing",
     }
     report.block("cost of all, from one step of each", cost)
-    _tell(planned, seconds, size)
-    return _say_failures(planned)
-
-
-def _tell(planned: Sequence[Planned], seconds: float | None, size: float | None) -> None:
-    """With `--json`: an object a job, and what they cost together."""
-    for number, each in enumerate(planned):
-        with json_lines.labelled({"job": number, "overrides": each.overrides.texts}):
-            if each.fails:
-                json_lines.emit("error", code=each.status["exit_code"], message=each.status["message"])
-            else:
-                json_lines.emit("plan", **each.status.get("plan", {}), config=each.config)
     failed = any(each.fails for each in planned)
     result = {"status": "failed" if failed else "planned", "jobs": len(planned), "seconds": seconds, "bytes": size}
     json_lines.emit("result", **result, folder=None)
+    return _say_failures(planned)
 
 
-def _planned(jobs: Sequence[Overrides], report: Any) -> list[Planned]:
+def _tell(number: int, each: Planned) -> None:
+    """With `--json`: an object for a job."""
+    with json_lines.labelled({"job": number, "overrides": each.overrides.texts}):
+        if each.fails:
+            json_lines.emit("error", code=each.status["exit_code"], message=each.status["message"])
+        else:
+            json_lines.emit("plan", **each.status.get("plan", {}), config=each.config)
+
+
+def _line(number: int, count: int, each: Planned, swept: Sequence[str]) -> str:
+    """What is said of a job as soon as it is planned, as `ranking.line` does of one that ran."""
+    from ptft.loggers.console import duration
+
+    keys = "".join(f" {key}={_text(each.overrides.typed.get(key))}" for key in swept)
+    seconds, size = each.cost("seconds"), each.cost("bytes")
+    costs = [
+        f"can't be: {first_line(each.status['message'])}" if each.fails else "planned",
+        "" if seconds is None else f"about {duration(seconds)} of training",
+        "" if size is None else f"{size / 2**20:,.1f} MiB",
+    ]
+    return f"[{number + 1}/{count}]{keys}  {', '.join(filter(None, costs))}"
+
+
+def _planned(jobs: Sequence[Overrides], swept: Sequence[str], report: Any) -> list[Planned]:
+    """Each job planned, and said as soon as it is: what was planned before a signal stays to be read."""
     planned: list[Planned] = []
     opened: Opened = {}
-    with report.reading("planning") as progress:
-        for each in jobs:
-            planned.append(_plan(each, opened))
-            code = planned[-1].status["exit_code"]
-            if code in signals.CODES.values():
-                raise Interrupted(f"stopped; {len(planned) - 1} of {len(jobs)} jobs were planned", code)
-            progress(len(planned), len(jobs))
+    try:
+        with report.reading("planning") as progress:
+            for number, each in enumerate(jobs):
+                job = _plan(each, opened)
+                if (code := job.status["exit_code"]) in signals.CODES.values():
+                    raise Interrupted("", code)
+                planned.append(job)
+                report.say(_line(number, len(jobs), job, swept))
+                _tell(number, job)
+                progress(len(planned), len(jobs))
+    except KeyboardInterrupt as error:
+        code = getattr(error, "exit_code", 130)
+        raise Interrupted(f"stopped; {len(planned)} of {len(jobs)} jobs were planned", code) from error
     return planned
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import shlex
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ptft.config.overrides import Overrides
 from ptft.config.resolve import Job
 from ptft.config.resume import typed_again
-from ptft.errors import first_line
-from ptft.launch import sweep
+from ptft.errors import PtftError, counted, first_line
+from ptft.launch import following, sweep
 from ptft.runs.folder import read_json, write_json
 from ptft.runtime import json_lines
 from ptft.runtime.paths import short
@@ -50,8 +51,8 @@ def finish(folder: Path, planned: list[Job], swept: list[str], typed: Sequence[s
         retyped = shlex.join(typed_again(Overrides.parse(typed)))
         report.say(f"continue  ptft resume={short(folder)} {retyped}".rstrip())
     for members in rankings:
-        if following := _next(members[0], planned):
-            report.say(f"next      {following}")
+        if next_command := _next(members[0], planned):
+            report.say(f"next      {next_command}")
     done = all(job["status"] == "finished" for job in jobs)
     stopped = any(job["status"] == "interrupted" for job in jobs)
     status = "finished" if done else "interrupted" if stopped else "failed"
@@ -60,11 +61,14 @@ def finish(folder: Path, planned: list[Job], swept: list[str], typed: Sequence[s
 
 
 def _next(best: Result, planned: list[Job]) -> str | None:
-    following = planned[best["number"]].config.stage.get("next")
-    if best["status"] != "finished" or not following or not best["monitor"]:
+    if best["status"] != "finished" or not best["monitor"]:
         return None
-    ckpt = shlex.quote(str(Path(best["folder"]) / "checkpoints" / "best.pt"))
-    return f"ptft {following.replace('CKPT', ckpt)}"
+    from ptft.checkpoint.load import open_checkpoint
+
+    ckpt, spec = Path(best["folder"]) / "checkpoints" / "best.pt", None
+    with contextlib.suppress(PtftError, OSError):
+        spec = open_checkpoint(str(ckpt)).spec
+    return following.command(planned[best["number"]].config, ckpt, spec)
 
 
 def line(folder: Path, number: int, planned: list[Job], swept: list[str], status: Mapping[str, Any]) -> str:
@@ -133,7 +137,7 @@ def _merit(job: Result) -> float:
 def _table(report: Console, jobs: list[Result], swept: list[str], total: int, *, apart: bool) -> None:
     header, rows = _rows(jobs, swept)
     measure, mode, objective = _measure(jobs[0])
-    title = f"{total} jobs, best first"
+    title = f"{counted(total, 'job')}, best first"
     if apart:
         task = f" of {objective}" if objective else ""
         title = f"{len(jobs)} of {total} jobs, best {measure}{task} first ({mode})"

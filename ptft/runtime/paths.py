@@ -7,10 +7,15 @@ import shlex
 from pathlib import Path
 
 
+def relative(path: str | Path) -> str:
+    """The path as it is called where the user stands."""
+    full = Path(path).absolute()
+    return str(full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full)
+
+
 def short(path: str | Path) -> str:
     """The path as the user would type it where they stand, quoted for the shell."""
-    full = Path(path).absolute()
-    return shlex.quote(str(full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full))
+    return shlex.quote(relative(path))
 
 
 def cache_dir() -> Path:

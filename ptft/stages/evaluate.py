@@ -13,10 +13,10 @@ from ptft.config.resolve import Job
 from ptft.core import Examples, Source, Table
 from ptft.data.labels import Renumbered
 from ptft.errors import DataError, shortened
+from ptft.launch import following
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, find_device, peak_memory, tf32
-from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
 from ptft.stages import messages, predictions
 from ptft.stages.provenance import provenance
@@ -49,6 +49,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         overlap = membership.check(source, split, checkpoint, allowed=allowed)
         source.notes = (*source.notes, *([overlap] if overlap else []))
     read = read_splits(source, (split,), cfg, device, out)[split]
+    if _is_own_data(job) and not whole and (difference := membership.changed(source, split, read, checkpoint.run)):
+        source.notes = (*source.notes, difference)
     examples = _by_checkpoint(checkpoint, source, read)
     _header(cfg, out, folder, checkpoint, source, f"{len(examples):,} {split}", device_name(device, chosen))
     if folder is None:
@@ -75,7 +77,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     }
     write_json(folder.path / "summary.json", summary)
     out.block("evaluate done", messages.results({split: metrics}), "green")
-    messages.ending(out, folder.path, messages.next_command(cfg, short(checkpoint.path)))
+    messages.ending(out, folder.path, following.command(cfg, checkpoint.path, checkpoint.spec))
     return {"metrics": {split: metrics}}
 
 
@@ -85,6 +87,11 @@ def _is_other_data(job: Job) -> bool:
     if root is None or job.config.split or not (typed.get("dataset.root") or typed.get("dataset")):
         return False
     return checkpoint is not None and membership.is_other_root(checkpoint, root)
+
+
+def _is_own_data(job: Job) -> bool:
+    """Whether it is measured on the checkpoint's dataset as that was, wherever it lies now."""
+    return not any(key.startswith("dataset") and key != "dataset.root" for key in job.overrides.keys)
 
 
 def _check_classes(checkpoint: Checkpoint, source: Source) -> None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ptft.builders import networks
 from ptft.builders.run import Run
 from ptft.config.config import Config, model_name
 from ptft.config.resolve import Job
 from ptft.config.yaml_files import user_conf
 from ptft.core import Spec
 from ptft.data import readers
-from ptft.errors import shortened
+from ptft.errors import counted, shortened
+from ptft.launch import following
 from ptft.loggers.console import Console, duration, number
 from ptft.runtime.device import device_name
-from ptft.runtime.paths import short
+from ptft.runtime.paths import relative
 from ptft.train.every import TIMES
 
 CLASSES = 8
@@ -27,7 +30,7 @@ CLASSES = 8
 def to_resume(job: Job, folder: Path) -> str:
     """The command that continues the run in the folder, with what only a command line may say."""
     trusted = job.overrides.where(lambda key: key.split(".")[0] == "trusted").texts
-    return " ".join([f"ptft resume={short(folder)}", *(f"'{text}'" for text in trusted)])
+    return shlex.join(["ptft", f"resume={relative(folder)}", *trusted])
 
 
 def header(r: Run, out: Console, folder: Path | None) -> None:
@@ -48,7 +51,7 @@ def header(r: Run, out: Console, folder: Path | None) -> None:
             "start": r.inputs.start.path if r.inputs.start else "fresh weights",
             "folder": str(folder) if folder else "none, this is a dry run",
         },
-        list(filter(None, [*r.notes, _joins(r), _own_conf()])),
+        list(filter(None, [*r.notes, _flat(r), _joins(r), _own_conf()])),
         **plan_details(cfg, folder),
     )
 
@@ -89,7 +92,7 @@ def _classes(r: Run) -> str:
 def examples_of(spec: Spec) -> str:
     """ "10 classes, 28×28×1", or the like of another modality."""
     targets = {"number": "a number each", "span": "an answer each"}
-    labels = f"{len(spec.classes)} classes" if spec.classes else targets.get(spec.target, "no labels")
+    labels = counted(len(spec.classes), "class") if spec.classes else targets.get(spec.target, "no labels")
     return f"{labels}, {shape_of(spec)}"
 
 
@@ -103,11 +106,14 @@ def _budget(r: Run) -> str:
     t, minutes = r.training, r.training.budget.minutes
     if r.execution.probe:
         return "no steps: features are computed once"
-    limits = [f"{t.total:,} steps" if t.total else "", f"{minutes:g} minutes" if minutes else ""]
+    limits = [
+        counted(t.total, "step") if t.total else "",
+        f"{minutes:g} minute{'s' * (minutes != 1)}" if minutes else "",
+    ]
     limit = " or ".join(limit for limit in limits if limit)
     tokens = r.cfg.train.get("tokens")
-    size = f"at most {tokens:,} tokens" if tokens else f"{r.cfg.train.batch_size} examples"
-    return f"{limit} of {size}; {len(t.loader):,} step{'s' * (len(t.loader) != 1)} an epoch"
+    size = f"at most {tokens:,} tokens" if tokens else counted(r.cfg.train.batch_size, "example")
+    return f"{limit} of {size}; {counted(len(t.loader), 'step')} an epoch"
 
 
 def _evaluations(r: Run) -> str:
@@ -119,8 +125,8 @@ def _evaluations(r: Run) -> str:
         return "once, when the head is fitted"
     times = math.ceil(t.total / every.evaluate) if t.total and every.evaluate and not every.minutes else None
     epochs, rest = divmod(every.evaluate or 0, per_epoch)
-    whole = f" ({_count(epochs, 'epoch')})" if epochs and not rest else ""
-    steps = f"{_count(every.evaluate, 'step')}{whole}" if every.evaluate else ""
+    whole = f" ({counted(epochs, 'epoch')})" if epochs and not rest else ""
+    steps = f"{counted(every.evaluate, 'step')}{whole}" if every.evaluate else ""
     clock = f"{every.minutes:g} minutes of training" if every.minutes else ""
     often = " or ".join(filter(None, [steps, clock]))
     frequency = "once, at the end" if times == 1 else f"every {often}" + (f", {times:,} times" if times else "")
@@ -128,10 +134,6 @@ def _evaluations(r: Run) -> str:
     measured = t.objective.evaluation_size(len(r.inputs.splits["val"]))
     why = f"; more often, measuring {measured:,} examples would take over a tenth of the time" if seldom else ""
     return f"{frequency}; {t.monitor['metric']} decides best.pt{why}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _joins(r: Run) -> str:
@@ -143,6 +145,10 @@ def _joins(r: Run) -> str:
     )
 
 
+def _flat(r: Run) -> str:
+    return "" if r.inputs.start else networks.mostly_flat(r.objective.backbone, r.inputs.source.spec)
+
+
 def _own_conf() -> str:
     folder = user_conf()
     return f"configs in {folder} win over ptft's own" if folder else ""
@@ -150,15 +156,15 @@ def _own_conf() -> str:
 
 def closing(r: Run, out: Console, folder: Path, summary: dict[str, Any]) -> None:
     """The last lines: the result, the folder, the next command."""
-    p, best = r.training.progress, short(folder / "checkpoints" / "best.pt")
-    following = next_command(r.cfg, best)
+    p, spec = r.training.progress, r.objective.describe(r.inputs.source.spec)
+    next_command = following.command(r.cfg, folder / "checkpoints" / "best.pt", spec)
     rate, memory = summary["samples_per_second"] or 0, summary["peak_memory_bytes"] / 2**20
     waited = f"{p.waited / max(p.seconds, 1e-9):.0%} of it waiting for data"
     mean = f", the mean of the last {p.averaged} evaluations' weights" if p.averaged else ""
     speed = f"{rate:,.0f} examples/s, {waited}, {memory:,.0f} MiB at most"
-    done, best_at = f"{p.step:,} steps", f"; best at step {p.best_step:,}"
+    done, best_at = counted(p.step, "step"), f"; best at step {p.best_step:,}"
     if r.execution.probe:
-        done, best_at = f"a head fitted to {p.samples:,} examples", ""
+        done, best_at = f"a head fitted to {counted(p.samples, 'example')}", ""
     out.block(
         f"{r.cfg.names.stage} done",
         {
@@ -167,18 +173,13 @@ def closing(r: Run, out: Console, folder: Path, summary: dict[str, Any]) -> None
         },
         "green",
     )
-    ending(out, folder, following)
+    ending(out, folder, next_command)
 
 
-def next_command(cfg: Config, ckpt: str) -> str:
-    """What the stage proposes to type next, with that checkpoint."""
-    return f"ptft {cfg.stage.get('next', 'stage=evaluate ckpt=CKPT').replace('CKPT', ckpt)}"
-
-
-def ending(out: Console, folder: Path, following: str) -> None:
+def ending(out: Console, folder: Path, next_command: str) -> None:
     """The folder and the next command, on lines of their own, so that they can be copied whole."""
     out.say(f"folder  {folder}", result=True)
-    out.say(f"next    {following}")
+    out.say(f"next    {next_command}")
 
 
 def results(metrics: dict[str, dict[str, float]]) -> dict[str, str]:

@@ -25,13 +25,13 @@ from ptft.core import EACH, Batch, Columns, Objective, Spec
 from ptft.data import readers
 from ptft.data.files import decoded
 from ptft.data.readers import Row
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, counted
+from ptft.launch import following
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runs.table_file import cell, check_ending, write_columns
 from ptft.runtime import json_lines
 from ptft.runtime.device import device_name, find_device, tf32, versions
-from ptft.runtime.paths import short
 from ptft.runtime.precision import autocast, place
 from ptft.runtime.prefetch import on_device
 from ptft.stages import messages
@@ -64,7 +64,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     assert spec
     header = {
         "model": f"{model_name(cfg)}, {cfg.names.objective}",
-        "input": f"{len(items):,} items, read as {messages.input_of(spec) or messages.shape_of(spec)}",
+        "input": f"{counted(len(items), 'item')}, read as {messages.input_of(spec) or messages.shape_of(spec)}",
         "device": device_name(device, chosen),
         "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
@@ -86,20 +86,20 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
             progress(len(predicted), len(items))
     _say_unreadable(out, unreadable)
     if len(unreadable) == len(items):
-        raise DataError(f"{_typed_input(cfg)}: none of the {len(items)} items can be read; the first: {unreadable[0]}")
+        raise DataError(
+            f"{_typed_input(cfg)}: none of the {counted(len(items), 'item')} can be read; the first: {unreadable[0]}"
+        )
     assert target
     answers, passed = _columns(spec, predicted)
     table, renamed = _joined(answers, passed)
     if renamed:
-        first = next(iter(renamed))
-        out.say(
-            f"{len(renamed)} columns of the input are called as one of the output, {first} is {renamed[first]} there"
-        )
+        first, columns = next(iter(renamed)), counted(len(renamed), "column")
+        out.say(f"{columns} of the input called as one of the output: {first} is {renamed[first]} there")
     write_columns(target, table, "choose another output", exact=table.keys() - answers.keys())
     if json_lines.enabled():
         for row in zip(*table.values(), strict=True):
             json_lines.emit("prediction", row=dict(zip(table, row, strict=True)))
-    _close(cfg, out, folder, checkpoint, answers, len(unreadable), target)
+    _close(cfg, out, folder, checkpoint, _as_typed(cfg, answers, passed), len(unreadable), target)
     return {}
 
 
@@ -154,6 +154,14 @@ def _check_generates(job: Job, objective: Objective) -> None:
     parameters = inspect.signature(type(objective).predict).parameters
     if typed and not any(key in parameters for key in job.config.generate):
         raise ConfigError(f"{typed[0]}: objective={job.config.names.objective} writes no texts on; drop it")
+
+
+def _as_typed(cfg: Config, answers: Columns, passed: Sequence[dict[str, Any]]) -> Columns:
+    """The answers as they are shown: beside a text that was typed or piped stands the text, and no place of it."""
+    texts = [fields.get("text") for fields in passed]
+    if (cfg.text is None and cfg.input != STDIN) or "text" in answers or not all(texts):
+        return answers
+    return {"text": texts, **{name: values for name, values in answers.items() if name != "path"}}
 
 
 def _typed_input(cfg: Config) -> str:
@@ -231,7 +239,7 @@ def _close(
 ) -> None:
     """The summary, the first rows, and the last lines."""
     counts = Counter(name for name in answers.get("class", []) if name is not None)
-    count = len(answers["path"])
+    count = len(next(iter(answers.values())))
     summary = {
         **{key: cfg.names[key] for key in ("stage", "model", "objective")},
         "status": "finished",
@@ -250,7 +258,7 @@ def _close(
     if counts:
         done["classes"] = ", ".join(f"{name} {count}" for name, count in counts.most_common(10))
     out.block("predict done", done, "green")
-    messages.ending(out, folder.path, messages.next_command(cfg, short(checkpoint.path)))
+    messages.ending(out, folder.path, following.command(cfg, checkpoint.path))
 
 
 def _batches(

@@ -17,7 +17,7 @@ from ptft.checkpoint.load import held_by
 from ptft.checkpoint.transfer import check_finite
 from ptft.config.resolve import Job
 from ptft.data.loader import Loader
-from ptft.errors import DataError, Interrupted, first_line
+from ptft.errors import DataError, Interrupted, counted, first_line
 from ptft.loggers import curves
 from ptft.loggers.console import Console, ConsoleLogger
 from ptft.loggers.jsonl import JsonlLogger, cut_metrics
@@ -120,7 +120,8 @@ def _train(
     skipped = {"train": r.execution.loader.skipped, "val": t.val.skipped if isinstance(t.val, Loader) else set()}
     if count := sum(map(len, skipped.values())):
         by_split = ", ".join(f"{len(lost)} of {split}" for split, lost in skipped.items() if lost)
-        out.say(f"{count} unreadable files were left out of the batches, {by_split}; split.csv names them", "yellow")
+        unreadable = counted(count, "unreadable file")
+        out.say(f"left out of the batches: {unreadable}, {by_split}; split.csv names them", "yellow")
         membership.write(folder.path, r.inputs.source, r.inputs.splits, skipped)
     return train
 

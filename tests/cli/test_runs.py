@@ -55,6 +55,8 @@ def test_runs_are_listed_newest_first_filtered_and_sorted(ptft, three):
     rows = json.loads(ptft("runs", "--json", "dataset=mnist").out)
     assert [(row["run"], row["test/accuracy"], row["seconds"]) for row in rows] == [("bbbb", 0.7, 1.25)]
     refused(ptft("runs", "datset=mnist"), 2, "datset", "did you mean dataset")
+    refused(ptft("runs", "lr=0.003"), 2, "lr: no run has it; type optimizer.lr")
+    refused(ptft("runs", "--sort", "-batch_size"), 2, "batch_size: no run has it; type train.batch_size")
     refused(ptft("runs", "--srot", "x"), 2, "--srot", "--sort")
 
 

@@ -1,10 +1,13 @@
 """A dry run of a sweep: all jobs planned, nothing trained and nothing written."""
 
 import re
+import signal
+import subprocess
 
 from PIL import Image
 
-from tests.conftest import refused
+from tests.conftest import command, refused
+from tests.helpers.processes import Process
 
 RUN = ("stage=pretrain", "dataset=digits", "dataset.limit=60", "model.width=8", "model.channels=[4,8]", "train.steps=6")
 
@@ -87,3 +90,22 @@ def test_other_stages_are_planned_as_well(ptft, tmp_path, pretrained):
     assert "of them trained" in done.out
     assert re.search(rf"start +{re.escape(str(pretrained))}", done.out)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_each_job_is_said_as_it_is_planned_and_stays_where_a_signal_ends_the_plan(tmp_path):
+    seeds = ",".join(map(str, range(500)))
+    said = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    with Process(command("-m", *RUN, f"seed={seeds}", "train.clip=1", "dry_run=true"), **said) as running:
+        first = running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        rest, errors = running.communicate(timeout=60)
+    assert re.fullmatch(r"\[1/500\] seed=0  planned, about .* of training, [\d.]+ MiB\n", first)
+    assert running.returncode == 130
+    planned = int(re.search(r"(\d+) of 500 jobs were planned", errors)[1])
+    assert abs(len(rest.splitlines()) + 1 - planned) <= 1, "a signal may come between the two"
+
+
+def test_the_line_of_a_job_that_can_t_be_says_why(ptft):
+    done = ptft("-m", *RUN, "train.clip=1,-1", "dry_run=true")
+    assert "[1/2] train.clip=1  planned, about " in done.out
+    assert "[2/2] train.clip=-1  can't be: train.clip=-1" in done.out

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,9 @@ def piped(monkeypatch, data: bytes):
 def test_a_typed_text_and_piped_ones_are_answered_as_those_of_a_file(ptft, trained, monkeypatch):
     Path("in.txt").write_text("a good, [day]\n\nnot so good\n")
     of_file, _ = answered(ptft, trained, "input=in.txt")
-    (typed,), _ = answered(ptft, trained, "text=a good, [day]")
+    (typed,), done = answered(ptft, trained, "text=a good, [day]")
+    assert re.search(r"\n *text +class .*\n *a good, \[day\] +\w+ ", done.out), done.out
+    assert "1 item, read as" in done.out
     assert typed == {**of_file[0], "path": "text", "text": "a good, [day]"}
     piped(monkeypatch, b"\xef\xbb\xbfa good, [day]\r\n\r\nnot so good")
     lines, _ = answered(ptft, trained, "input=-")
@@ -53,6 +56,7 @@ def test_a_typed_text_and_piped_ones_are_answered_as_those_of_a_file(ptft, train
     refused(ptft("stage=predict", trained, "input=-"), 3, "input=-: holds nothing to answer")
     refused(ptft("stage=predict", trained, "input=in.txt", "text=a"), 2, "type one of input=FILES")
     refused(ptft("stage=predict", trained), 2, "type one of input=FILES")
+    refused(ptft("stage=predict", trained, "input=I love it"), 3, 'a text itself is typed as text="I love it"')
     refused(ptft("stage=predict", trained, "text=a", "whole=true"), 2, "whole=true: is for files, not for text=a")
 
 
@@ -82,7 +86,7 @@ def test_the_columns_of_a_table_are_handed_on_as_they_are(ptft, trained):
     assert [[row[name] for name in ("id", "text", "stars", "input_class")] for row in rows] == cells
     assert [row["path"] for row in rows] == ["in.csv:2", "in.csv:4", "in.csv:5"]
     assert [bool(row["class"]) for row in rows] == [True, False, True]
-    assert "1 columns of the input are called as one of the output, class is input_class there" in done.out
+    assert "1 column of the input called as one of the output: class is input_class there" in done.out
     objects = [{"text": "a day", "x": 1234567.891234}, {"text": "a day", "more": ["a", 1]}]
     Path("in.jsonl").write_text("\n".join(map(json.dumps, objects)))
     rows, _ = answered(ptft, trained, "input=in.jsonl")

@@ -156,3 +156,51 @@ def test_what_a_dataset_holds_twice_is_its_own_affair(ptft, tmp_path):
     typed = ("stage=pretrain", *KINDS["images"][1:], f"dataset.root={tmp_path / 'divided'}", *RUN, "hydra.run.dir=run")
     assert ptft(*typed).code == 0
     assert ptft("stage=evaluate", "ckpt=run", "hydra.run.dir=evaluated").code == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_set_that_was_moved_gives_the_runs_own_number_again(kind, ptft, tmp_path):
+    write, *typed = KINDS[kind]
+    root = write(tmp_path / "data")
+    assert ptft("stage=pretrain", *typed, f"dataset.root={root}", *RUN, "hydra.run.dir=run").code == 0
+    (tmp_path / "data").rename(tmp_path / "moved")
+    moved = f"dataset.root={tmp_path / 'moved' / root.relative_to(tmp_path / 'data')}"
+    refused(ptft("stage=evaluate", "ckpt=run", moved), 3, "split=test measures", "split_overlap=allow")
+    done = ptft("stage=evaluate", "ckpt=run", moved, "split=test", "device=cpu", "hydra.run.dir=again")
+    assert done.code == 0, done.text
+    assert summary(tmp_path / "again")["metrics"]["test"] == summary(tmp_path / "run")["metrics"]["test"]
+    assert "when it was trained" not in done.out
+
+
+def test_what_is_new_in_a_set_since_it_was_trained_is_said(ptft, tmp_path):
+    write, *typed = KINDS["images"]
+    root = write(tmp_path / "data")
+    for split, numbers in {"test": range(10), "train": range(10, 60)}.items():
+        for i in numbers:
+            place = root / split / "ab"[i % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            (root / "ab"[i % 2] / f"{i}.png").rename(place / f"{i}.png")
+    shutil.rmtree(root / "a")
+    shutil.rmtree(root / "b")
+    assert ptft("stage=pretrain", *typed, f"dataset.root={root}", *RUN, "hydra.run.dir=run").code == 0
+    plan = ("stage=evaluate", "ckpt=run", "dry_run=true")
+    assert "when it was trained" not in ptft(*plan).out
+    for name in ("new1", "new2", "new3"):
+        shutil.copy(root / "test" / "a" / "0.png", root / "test" / "a" / f"{name}.png")
+    (root / "test" / "b" / "1.png").unlink()
+    said = "12 test images, 10 when it was trained: 3 are new, e.g. test/a/new1.png; 1 is gone, e.g. test/b/1.png"
+    assert said in ptft(*plan).out
+
+
+def test_what_could_not_be_read_was_not_trained_on(ptft, tmp_path):
+    make, *options = KINDS["images"]
+    root = make(tmp_path / "data")
+    for i in range(0, 10, 2):
+        (root / f"a/{i}.png").write_bytes(b"broken %d" % i)
+    assert ptft("stage=pretrain", *options, f"dataset.root={root}", *RUN, "hydra.run.dir=run").code == 0
+    rows = listed(tmp_path / "run")
+    assert sum(row["left out because"] == "can't be read" for row in rows) == 5
+    trained = sum(row["split"] == "train" for row in rows)
+    shutil.move(root, tmp_path / "moved")
+    done = ptft("stage=evaluate", "ckpt=run", f"dataset.root={tmp_path / 'moved'}")
+    refused(done, 3, f"{trained} of 60 test images were trained on")

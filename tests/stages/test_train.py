@@ -312,3 +312,17 @@ def test_public_weights_bring_their_size_channels_and_stem(ptft, tmp_path):
     unknown = ptft("stage=finetune", "ckpt=torchvision:resnet81")
     assert unknown.code == 2
     assert "resnet18" in unknown.err
+
+
+def test_the_plan_says_whose_mean_and_std_are_used_and_where_most_weights_stand(ptft, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(12):
+            Image.new("RGB", (80, 80), (20 * i, 9, 99)).save(tmp_path / "photos" / name / f"{i}.png")
+    own = ("stage=pretrain", "dataset=image_folder", "dataset.root=photos", "train.batch_size=4", "dry_run=true")
+    large = ptft(*own, "dataset.size=128", "model.channels=[2,64]", "model.width=96")
+    assert "(ImageNet's)" in large.out, large.text
+    assert "24 of the 24 million weights stand in one layer, dense, of flattened images of 128×128×3" in large.out
+    small = ptft(*own, "dataset.size=64", "dataset.channels=1", "model.width=8")
+    assert "mean 0.5, std 0.5 (the usual ones)" in small.out, small.text
+    assert "stand in one layer" not in small.out

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ptft.config.config import Config
+from ptft.errors import counted
+from ptft.launch import following
 from ptft.loggers.console import Console
 from ptft.runs.folder import write_json
-from ptft.runtime.paths import short
 from ptft.stages import messages
 from ptft.stages.compare import plot, table
 from ptft.stages.compare.design import Design
@@ -17,7 +19,7 @@ NAMES = ("stage", "model", "dataset", "objective", "seconds", "versions")
 
 
 def close(
-    out: Console, folder: Path, design: Design, records: list[dict[str, Any]], description: dict[str, Any]
+    out: Console, cfg: Config, folder: Path, design: Design, records: list[dict[str, Any]], description: dict[str, Any]
 ) -> dict[str, Any]:
     """Write results.csv, compare.json, summary.json and the picture, say the table and the answer.
 
@@ -44,14 +46,21 @@ def close(
     write_json(folder / "compare.json", {**description, **result, "cells": records})
     write_json(folder / "summary.json", {**{name: description[name] for name in NAMES}, **result})
     if by:
-        title = f"{description['dataset']}, {description['model']}, {len(design.seeds)} seeds, 95 % intervals"
+        title = (
+            f"{description['dataset']}, {description['model']}, {counted(len(design.seeds), 'seed')}, 95 % intervals"
+        )
         plot.save(plot.draw(design, rows, by, title), folder)
         out.table(f"\n{design.baseline} and what is compared with it", *table.table(design, rows, by), result=True)
     _say(out, folder, answer, notes, failed)
     if by:
-        messages.ending(out, folder, f"ptft stage=predict ckpt={short(best(design, rows, records, by))} input=FILES")
+        ckpt = best(design, rows, records, by)
+        messages.ending(out, folder, following.predict(ckpt, cfg.trusted))
     if failed:
-        return {"exit_code": 1, "status": "failed", "message": f"{len(failed)} of {len(records)} runs failed"}
+        return {
+            "exit_code": 1,
+            "status": "failed",
+            "message": f"{len(failed)} of {counted(len(records), 'run')} failed",
+        }
     return {"answer": answer}
 
 

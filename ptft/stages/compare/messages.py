@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ptft.config.config import model_name
 from ptft.config.resolve import Job
-from ptft.errors import first_line
+from ptft.config.settled.dataset import noted
+from ptft.errors import counted, first_line
 from ptft.loggers.console import Console, duration
 from ptft.runtime import json_lines
 from ptft.stages.compare.design import AROUND, Cell, Design
@@ -17,23 +19,27 @@ from ptft.stages.compare.table import amount_text, number, share, unit_of
 from ptft.stages.messages import plan_details
 
 
-def header(out: Console, job: Job, design: Design, count: int, reused: int, folder: Path | None) -> None:
-    """What is compared, on what, in how many runs."""
+def header(
+    out: Console, job: Job, design: Design, count: int, reused: int, folder: Path | None, notes: Iterable[str] = ()
+) -> None:
+    """What is compared, on what, in how many runs. notes: what was decided for the user."""
     cfg = job.config
     amounts = ", ".join(amount_text(design.key, amount) for amount in design.amounts)
     rates = "" if design.rates == [None] else f" × {len(design.rates)} rates"
     if design.tunes:
         rates = f", and {len(AROUND)} rates of each arm with seed {design.seeds[0]}"
-    sizes = f"{len(design.arms)} arms × {len(design.amounts)} amounts × {len(design.seeds)} seeds{rates}"
+    asked = {"arm": design.arms, "amount": design.amounts, "seed": design.seeds}
+    sizes = " × ".join(counted(len(some), name) for name, some in asked.items()) + rates
     rows = {
         "model": model_name(cfg),
-        "data": f"{cfg.names.dataset}: {amounts} {unit_of(design.key)}",
+        "data": f"{cfg.names.dataset}: {amounts} {unit_of(design.key, design.amounts)}",
         "arms": f"{', '.join(design.arms)}; the first is what the others are compared with",
         "runs": f"{count} ({sizes})" + (f", {reused} of them there already" if reused else ""),
         "start": cfg.ckpt or "",
         "folder": str(folder) if folder else "none, this is a dry run",
     }
-    notes = [job.checkpoint.latest] if job.checkpoint and job.checkpoint.latest else []
+    latest = [job.checkpoint.latest] if job.checkpoint and job.checkpoint.latest else []
+    notes = [*latest, *noted(cfg, job.overrides.typed, job.checkpoint), *notes]
     out.plan(f"ptft {'plan of ' if cfg.dry_run else ''}compare", rows, notes, **plan_details(cfg, folder))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +15,8 @@ from ptft.builders.run import build
 from ptft.config.config import Config
 from ptft.config.resolve import Opened, resolve
 from ptft.core import Spec
-from ptft.errors import ConfigError, NotFiniteError, PtftError
+from ptft.data.source import DividedSource
+from ptft.errors import ConfigError, DataError, NotFiniteError, PtftError, counted
 from ptft.loggers.console import Console
 from ptft.runtime.device import versions
 from ptft.stages.compare.design import AMOUNTS, Design, digest
@@ -50,6 +51,19 @@ class Arm:
     """Its learning rate, where that is its own to choose."""
     val: bool
     """Whether there is a validation split."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the runs of a comparison learn from."""
+
+    fingerprint: str
+    val: bool
+    """Whether there is a validation split."""
+    smallest: tuple[str, int] | None
+    """The class with the fewest examples to train on, and how many; None where there are no classes."""
+    noun: str
+    """What one of them is called."""
 
 
 def attempt(design: Design, arm: str) -> Trial:
@@ -96,23 +110,20 @@ def same_measure(trials: dict[str, Trial]) -> None:
             )
 
 
-def arms(design: Design) -> dict[str, Arm]:
+def arms(design: Design, data: Data, opened: Opened) -> dict[str, Arm]:
     """Name -> what its runs share: configuration, weights, data, versions. Raises their errors with the arm's name."""
     described: dict[str, Arm] = {}
-    opened: Opened = {}
-    data: tuple[str, bool] | None = None
     for name in design.arms:
         with _named(name):
             job = resolve(design.overrides(name, 1, 0), opened)
             cfg, start = job.config, job.checkpoint
             like = expected(job)
-            data = data or _data(cfg, design.key, like)
             fresh = start is None or cfg.finetune.weights == "fresh"
             weights: Any = start and (_shape(like) if fresh else start.sha256 or start.path)
             kept = {key: value for key, value in cfg.plain().items() if key not in SAME}
-            identity = digest([kept, weights, data[0], versions()])
+            identity = digest([kept, weights, data.fingerprint, versions()])
             rate = None if _fitted(cfg) or "optimizer.lr" in job.overrides.typed else float(cfg.optimizer.lr)
-            described[name] = Arm(identity, cfg.ckpt, start.sha256 if start else None, not fresh, rate, data[1])
+            described[name] = Arm(identity, cfg.ckpt, start.sha256 if start else None, not fresh, rate, data.val)
     return described
 
 
@@ -127,11 +138,40 @@ def _shape(spec: Spec | None) -> Any:
     return spec and [spec.modality, spec.shape, spec.mean, spec.std]
 
 
-def _data(cfg: Config, key: str, like: Spec | None) -> tuple[str, bool]:
-    """The dataset's fingerprint, of all that there is to train on, and whether it has a validation split."""
-    whole = {**cfg.dataset.plain(), AMOUNTS[key].removeprefix("dataset."): None}
-    source = components.source(whole, like, cfg.trusted)
-    return source.fingerprint(), source.split("val") is not None
+def read_data(design: Design, opened: Opened) -> Data:
+    """What the runs learn from, with all that there is to train on. Raises its errors with the baseline's name."""
+    with _named(design.baseline):
+        job = resolve(design.overrides(design.baseline, 1, 0), opened)
+        cfg = job.config
+        whole = {**cfg.dataset.plain(), AMOUNTS[design.key].removeprefix("dataset."): None}
+        source = components.source(whole, expected(job), cfg.trusted)
+        train, names = source.split("train"), source.spec.classes
+        smallest = None
+        if train is not None and train.labels is not None and source.spec.target == "class" and names:
+            counts = train.labels.bincount(minlength=len(names))
+            smallest = names[int(counts.argmin())], int(counts.min())
+        noun = source.noun.removesuffix("s") if isinstance(source, DividedSource) else "example"
+        return Data(source.fingerprint(), source.split("val") is not None, smallest, noun)
+
+
+def possible(design: Design, data: Data, typed: bool) -> tuple[Design, list[str]]:
+    """The design without the amounts that a class can't give, and what is said of them. typed: whether somebody did.
+
+    Raises DataError where somebody typed them, or nothing is left.
+    """
+    if design.key != "per_class" or data.smallest is None:
+        return design, []
+    name, count = data.smallest
+    kept = [amount for amount in design.amounts if amount <= count]
+    lost = [f"{amount:g}" for amount in design.amounts if amount > count]
+    has = f"class {name} has {counted(count, data.noun)} to train on"
+    if not lost:
+        return design, []
+    if typed or not kept:
+        amounts = ",".join(f"{amount:g}" for amount in kept or sorted({1, count}) if amount)
+        remedy = f"compare.per_class=[{amounts}]" if amounts and count else "compare.fractions=[0.1,1]"
+        raise DataError(f"compare.per_class={','.join(lost)}: {has}; type '{remedy}'")
+    return replace(design, amounts=kept), [f"compare.per_class without {' and '.join(lost)}, as {has}"]
 
 
 class _named:

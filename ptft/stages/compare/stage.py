@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.config.config import Config
-from ptft.config.resolve import Job
+from ptft.config.resolve import Job, Opened
 from ptft.errors import Interrupted
 from ptft.launch.pool import STOPPED
 from ptft.loggers.console import Console
@@ -30,8 +30,12 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     Interrupted, with the command that goes on, where a signal ends it.
     """
     began, cfg = time.perf_counter(), job.config
-    design, trials = _pinned(read_design(cfg, job.overrides), cfg, folder)
-    arms = preflight.arms(design)
+    opened: Opened = {}
+    asked = read_design(cfg, job.overrides)
+    data = preflight.read_data(asked, opened)
+    asked, notes = preflight.possible(asked, data, "compare.per_class" in job.overrides.typed)
+    design, trials = _pinned(asked, cfg, folder)
+    arms = preflight.arms(design, data, opened)
     no_val = "" if all(arm.val for arm in arms.values()) else "there is no validation split to choose it on"
     design = design.around({name: arm.lr for name, arm in arms.items()}, no_val)
     base, ids = folder.path if folder else None, {name: arm.identity for name, arm in arms.items()}
@@ -39,7 +43,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     reused = {cell: place for cell in every if (place := finished(cell, base, elsewhere=cfg.compare.reuse))}
     missing = [cell for cell in every if cell not in reused]
     _try(design, missing, trials)
-    messages.header(out, job, design, len(every), len(reused), base)
+    messages.header(out, job, design, len(every), len(reused), base, notes)
     if base is None:
         return {"plan": messages.cost(out, trials, missing)}
     description = _description(cfg, design, arms)
@@ -57,7 +61,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         command = to_resume(job, base)
         raise Interrupted(f"{left}, continue with: {command}", getattr(error, "exit_code", STOPPED[0])) from error
     return close(
-        out, base, design, [records[c] for c in every], {**description, "seconds": time.perf_counter() - began}
+        out, cfg, base, design, [records[c] for c in every], {**description, "seconds": time.perf_counter() - began}
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ptft.errors import counted
 from ptft.metrics.properties import is_share
 from ptft.metrics.statistics import Estimate
 from ptft.runtime.system import write_text
@@ -23,8 +24,10 @@ def amount_text(key: str, amount: float) -> str:
     return f"{amount:g}" if key == "per_class" else f"{100 * amount:g} %"
 
 
-def unit_of(key: str) -> str:
-    return "labels per class" if key == "per_class" else "of the training examples"
+def unit_of(key: str, amounts: Sequence[float] = ()) -> str:
+    if key != "per_class":
+        return "of the training examples"
+    return "label per class" if list(amounts) == [1] else "labels per class"
 
 
 def share(by: Measure) -> bool:
@@ -77,8 +80,8 @@ def legend(design: Design, rows: list[Row], by: Measure) -> list[str]:
     unit = "points of " if share(by) else ""
     holm = f"; * beyond chance at {LEVEL:.0%}, corrected for {tested} comparison{'s' * (tested != 1)} (Holm)"
     sentences = [
-        f"± 95 % intervals (Student's t) over {len(design.seeds)} seeds; beside {design.baseline}: the difference in "
-        f"{unit}{by.metric}, paired by seed{holm if tested else ''}",
+        f"± 95 % intervals (Student's t) over {counted(len(design.seeds), 'seed')}; beside {design.baseline}: the "
+        f"difference in {unit}{by.metric}, paired by seed{holm if tested else ''}",
         f"worth: how many times the labels {design.baseline} would need, read off its own curve",
         "a seed decides the examples, their order and the first weights, the same for every arm",
     ]

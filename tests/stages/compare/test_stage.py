@@ -246,7 +246,7 @@ def test_cut_anywhere_and_continued_it_is_the_same(name, processes, ptft, pretra
         ("compare.arms.x=finetune.trian=head", 2, "compare.arms.x: finetune.trian: there is no such key; did you mean"),
         ("compare.arms.x=finetune.train=last:9", 2, "compare.arms.x: finetune.train=last:9 is not possible"),
         ("compare.arms.x=model=vit_tiny", 4, "compare.arms.x: "),
-        ("compare.per_class=[1,9999]", 3, "dataset.per_class=9999: class"),
+        ("compare.per_class=[1,9999]", 3, "compare.per_class=9999: class"),
         ("compare.tune=[0]", 2, "compare.tune=[0]: must be a list of different learning rates"),
     ],
 )
@@ -372,3 +372,22 @@ def test_odd_paths_of_arms_are_typed_as_they_are(ptft, pretrained):
     done = compare(ptft, pretrained, f"compare.arms.odd=ckpt={odd}", "compare.only=odd", "compare.seeds=1")
     assert done.code == 0, done.text
     assert set(values("compared")) == set(itertools.product(["scratch", "odd"], [1, 2], [0]))
+
+
+def test_amounts_that_a_class_can_not_give_are_left_out_unless_they_were_typed(ptft, tmp_path):
+    for name, count in {"cat": 12, "dog": 3}.items():
+        for split, part in {"train": count, "val": 2, "test": 2}.items():
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            for i in range(part):
+                picture = Image.new("RGB", (8, 8), (20 * i, part, 99))
+                picture.save(tmp_path / "photos" / split / name / f"{i}.png")
+    own = ("dataset=image_folder", f"dataset.root={tmp_path / 'photos'}", "model.width=8", "model.channels=[4,8]")
+    assert ptft("stage=pretrain", *own, "train.steps=1", "hydra.run.dir=run").code == 0
+    plan = ("stage=compare", "ckpt=run", *own[:2], "compare.seeds=1", "train.steps=2", *EXACT, "dry_run=true")
+    done = ptft(*plan, "precision=fp32")
+    assert done.code == 0, done.text
+    assert "compare.per_class without 5 and 20, as class dog has 3 images to train on" in done.out
+    assert "image_folder: 1 label per class" in done.out
+    said = ("class dog has 3 images to train on", "type 'compare.per_class=[2]'")
+    refused(ptft(*plan, "precision=fp32", "compare.per_class=[2,5,20]"), 3, "compare.per_class=5,20", *said)
+    assert ptft(*plan, "precision=fp32", "compare.per_class=[2]").code == 0
