@@ -72,11 +72,6 @@ def first_line(error: object, limit: int = 200) -> str:
     return lines[0].strip()[:limit] if lines else type(error).__name__
 
 
-def counted(count: int, noun: str) -> str:
-    """ "1 image", "2,000 images", "3 classes". noun: of one."""
-    return f"{count:,} {noun if count == 1 else noun + ('es' if noun.endswith('s') else 's')}"
-
-
 def suggest(name: str, choices: Iterable[str]) -> str:
     """ "; did you mean a or b?" for the choices nearest to `name`, or nothing."""
     near = nearest(name, choices)

@@ -42,6 +42,11 @@ def own_keys(stage: str) -> list[str]:
     return [key for key, options in stage_keys.items() if any(stage in names for names in options.values())]
 
 
+def counts(key: str, stage: str) -> bool:
+    """Whether the stage reads the key."""
+    return _counts(key, _reading(stage, yaml_files.changed()))
+
+
 @cache
 def _reading(stage: str, changed: int) -> tuple[str, ...] | None:
     """The keys that a stage reads, and with a `-` in front those that it does not; None where nobody says anything."""

@@ -137,7 +137,7 @@ def _merit(job: Result) -> float:
 def _table(report: Console, jobs: list[Result], swept: list[str], total: int, *, apart: bool) -> None:
     header, rows = _rows(jobs, swept)
     measure, mode, objective = _measure(jobs[0])
-    title = f"{counted(total, 'job')}, best first"
+    title = f"{counted(total, 'jobs')}, best first"
     if apart:
         task = f" of {objective}" if objective else ""
         title = f"{len(jobs)} of {total} jobs, best {measure}{task} first ({mode})"

@@ -92,7 +92,7 @@ def _classes(r: Run) -> str:
 def examples_of(spec: Spec) -> str:
     """ "10 classes, 28×28×1", or the like of another modality."""
     targets = {"number": "a number each", "span": "an answer each"}
-    labels = counted(len(spec.classes), "class") if spec.classes else targets.get(spec.target, "no labels")
+    labels = counted(len(spec.classes), "classes") if spec.classes else targets.get(spec.target, "no labels")
     return f"{labels}, {shape_of(spec)}"
 
 
@@ -107,13 +107,13 @@ def _budget(r: Run) -> str:
     if r.execution.probe:
         return "no steps: features are computed once"
     limits = [
-        counted(t.total, "step") if t.total else "",
+        counted(t.total, "steps") if t.total else "",
         f"{minutes:g} minute{'s' * (minutes != 1)}" if minutes else "",
     ]
     limit = " or ".join(limit for limit in limits if limit)
     tokens = r.cfg.train.get("tokens")
-    size = f"at most {tokens:,} tokens" if tokens else counted(r.cfg.train.batch_size, "example")
-    return f"{limit} of {size}; {counted(len(t.loader), 'step')} an epoch"
+    size = f"at most {tokens:,} tokens" if tokens else counted(r.cfg.train.batch_size, "examples")
+    return f"{limit} of {size}; {counted(len(t.loader), 'steps')} an epoch"
 
 
 def _evaluations(r: Run) -> str:
@@ -125,8 +125,8 @@ def _evaluations(r: Run) -> str:
         return "once, when the head is fitted"
     times = math.ceil(t.total / every.evaluate) if t.total and every.evaluate and not every.minutes else None
     epochs, rest = divmod(every.evaluate or 0, per_epoch)
-    whole = f" ({counted(epochs, 'epoch')})" if epochs and not rest else ""
-    steps = f"{counted(every.evaluate, 'step')}{whole}" if every.evaluate else ""
+    whole = f" ({counted(epochs, 'epochs')})" if epochs and not rest else ""
+    steps = f"{counted(every.evaluate, 'steps')}{whole}" if every.evaluate else ""
     clock = f"{every.minutes:g} minutes of training" if every.minutes else ""
     often = " or ".join(filter(None, [steps, clock]))
     frequency = "once, at the end" if times == 1 else f"every {often}" + (f", {times:,} times" if times else "")
@@ -162,9 +162,9 @@ def closing(r: Run, out: Console, folder: Path, summary: dict[str, Any]) -> None
     waited = f"{p.waited / max(p.seconds, 1e-9):.0%} of it waiting for data"
     mean = f", the mean of the last {p.averaged} evaluations' weights" if p.averaged else ""
     speed = f"{rate:,.0f} examples/s, {waited}, {memory:,.0f} MiB at most"
-    done, best_at = counted(p.step, "step"), f"; best at step {p.best_step:,}"
+    done, best_at = counted(p.step, "steps"), f"; best at step {p.best_step:,}"
     if r.execution.probe:
-        done, best_at = f"a head fitted to {counted(p.samples, 'example')}", ""
+        done, best_at = f"a head fitted to {counted(p.samples, 'examples')}", ""
     out.block(
         f"{r.cfg.names.stage} done",
         {

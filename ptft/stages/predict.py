@@ -64,7 +64,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     assert spec
     header = {
         "model": f"{model_name(cfg)}, {cfg.names.objective}",
-        "input": f"{counted(len(items), 'item')}, read as {messages.input_of(spec) or messages.shape_of(spec)}",
+        "input": f"{counted(len(items), 'items')}, read as {messages.input_of(spec) or messages.shape_of(spec)}",
         "device": device_name(device, chosen),
         "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
@@ -87,13 +87,13 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     _say_unreadable(out, unreadable)
     if len(unreadable) == len(items):
         raise DataError(
-            f"{_typed_input(cfg)}: none of the {counted(len(items), 'item')} can be read; the first: {unreadable[0]}"
+            f"{_typed_input(cfg)}: none of the {counted(len(items), 'items')} can be read; the first: {unreadable[0]}"
         )
     assert target
     answers, passed = _columns(spec, predicted)
     table, renamed = _joined(answers, passed)
     if renamed:
-        first, columns = next(iter(renamed)), counted(len(renamed), "column")
+        first, columns = next(iter(renamed)), counted(len(renamed), "columns")
         out.say(f"{columns} of the input called as one of the output: {first} is {renamed[first]} there")
     write_columns(target, table, "choose another output", exact=table.keys() - answers.keys())
     if json_lines.enabled():

@@ -120,7 +120,7 @@ def _train(
     skipped = {"train": r.execution.loader.skipped, "val": t.val.skipped if isinstance(t.val, Loader) else set()}
     if count := sum(map(len, skipped.values())):
         by_split = ", ".join(f"{len(lost)} of {split}" for split, lost in skipped.items() if lost)
-        unreadable = counted(count, "unreadable file")
+        unreadable = counted(count, "unreadable files")
         out.say(f"left out of the batches: {unreadable}, {by_split}; split.csv names them", "yellow")
         membership.write(folder.path, r.inputs.source, r.inputs.splits, skipped)
     return train

@@ -47,7 +47,7 @@ def close(
     write_json(folder / "summary.json", {**{name: description[name] for name in NAMES}, **result})
     if by:
         title = (
-            f"{description['dataset']}, {description['model']}, {counted(len(design.seeds), 'seed')}, 95 % intervals"
+            f"{description['dataset']}, {description['model']}, {counted(len(design.seeds), 'seeds')}, 95 % intervals"
         )
         plot.save(plot.draw(design, rows, by, title), folder)
         out.table(f"\n{design.baseline} and what is compared with it", *table.table(design, rows, by), result=True)
@@ -59,7 +59,7 @@ def close(
         return {
             "exit_code": 1,
             "status": "failed",
-            "message": f"{len(failed)} of {counted(len(records), 'run')} failed",
+            "message": f"{len(failed)} of {counted(len(records), 'runs')} failed",
         }
     return {"answer": answer}
 

@@ -28,8 +28,8 @@ def header(
     rates = "" if design.rates == [None] else f" × {len(design.rates)} rates"
     if design.tunes:
         rates = f", and {len(AROUND)} rates of each arm with seed {design.seeds[0]}"
-    asked = {"arm": design.arms, "amount": design.amounts, "seed": design.seeds}
-    sizes = " × ".join(counted(len(some), name) for name, some in asked.items()) + rates
+    varied = {"arms": design.arms, "amounts": design.amounts, "seeds": design.seeds}
+    sizes = " × ".join(counted(len(values), nouns) for nouns, values in varied.items()) + rates
     rows = {
         "model": model_name(cfg),
         "data": f"{cfg.names.dataset}: {amounts} {unit_of(design.key, design.amounts)}",

@@ -63,7 +63,7 @@ class Data:
     smallest: tuple[str, int] | None
     """The class with the fewest examples to train on, and how many; None where there are no classes."""
     noun: str
-    """What one of them is called."""
+    """What they are called."""
 
 
 def attempt(design: Design, arm: str) -> Trial:
@@ -150,7 +150,7 @@ def read_data(design: Design, opened: Opened) -> Data:
         if train is not None and train.labels is not None and source.spec.target == "class" and names:
             counts = train.labels.bincount(minlength=len(names))
             smallest = names[int(counts.argmin())], int(counts.min())
-        noun = source.noun.removesuffix("s") if isinstance(source, DividedSource) else "example"
+        noun = source.noun if isinstance(source, DividedSource) else "examples"
         return Data(source.fingerprint(), source.split("val") is not None, smallest, noun)
 
 

@@ -80,7 +80,7 @@ def legend(design: Design, rows: list[Row], by: Measure) -> list[str]:
     unit = "points of " if share(by) else ""
     holm = f"; * beyond chance at {LEVEL:.0%}, corrected for {tested} comparison{'s' * (tested != 1)} (Holm)"
     sentences = [
-        f"± 95 % intervals (Student's t) over {counted(len(design.seeds), 'seed')}; beside {design.baseline}: the "
+        f"± 95 % intervals (Student's t) over {counted(len(design.seeds), 'seeds')}; beside {design.baseline}: the "
         f"difference in {unit}{by.metric}, paired by seed{holm if tested else ''}",
         f"worth: how many times the labels {design.baseline} would need, read off its own curve",
         "a seed decides the examples, their order and the first weights, the same for every arm",
