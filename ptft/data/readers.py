@@ -21,7 +21,8 @@ from torch import Tensor
 from ptft.core import Batch, Spec
 from ptft.data.own import separator
 from ptft.data.own.text_record import Columns, TextRecord
-from ptft.data.records import JSON, RowError, cells_of, first_cells, records, text_rows
+from ptft.data.own.text_rows import text_rows
+from ptft.data.records import JSON, RowError, cells_of, first_cells, records
 from ptft.errors import ConfigError, DataError
 
 T = TypeVar("T")

@@ -14,6 +14,7 @@ from ptft.data.labels import number
 from ptft.data.own.separator import SEPARATED, SEPARATORS
 from ptft.data.own.text_record import Column
 from ptft.data.records import JSON, RowError, cells_of, objects_of, text_of
+from ptft.data.splits import SPLIT_NAMES
 from ptft.errors import DataError
 
 AUTO = "auto"
@@ -22,6 +23,10 @@ ROWS = 2000
 """So many rows of a file are looked at."""
 CLASSES = 100
 """A column of more different values is no obvious label."""
+
+
+SPLIT = "split"
+"""What the column is called that says which split a row belongs to."""
 
 
 class FoundColumns(NamedTuple):
@@ -68,6 +73,29 @@ def find(
     return FoundColumns(
         chosen, kind, header, f"the columns of {file.name} are found by what is in them: {keys}{example}"
     )
+
+
+def split_column(file: Path, typed: str | None, taken: Sequence[Column], header: bool | None) -> tuple[str | None, str]:
+    """The column that says the split of each row, and its first different values, to be shown.
+
+    typed: its name; AUTO: the one called split, unless it is `taken` by another key or none of its values is the name
+    of a split. None where there is none.
+    """
+    numbers = any(isinstance(name, int) for name in taken)
+    if file.suffix.lower() not in JSON and numbers and not header:
+        return None, ""
+    if file.suffix.lower() in JSON or not numbers:
+        columns = _columns(file, [name for name in taken if name != AUTO], header)
+    else:
+        (_, names), *rows = [pair for pair in islice(cells_of(file), ROWS) if not isinstance(pair[1], RowError)]
+        columns = dict(zip(map(nfc, names), _values([cells for _, cells in rows], len(names)), strict=True))
+    name = next((name for name in columns if str(name).lower() == SPLIT), None) if typed == AUTO else typed
+    if not isinstance(name, str) or name in taken:
+        return None, ""
+    values = list(dict.fromkeys(columns.get(name, ())))
+    if typed == AUTO and not any(value.lower() in SPLIT_NAMES for value in values):
+        return None, ""
+    return name, ", ".join(values[:4])
 
 
 def _chosen(

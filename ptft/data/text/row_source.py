@@ -16,8 +16,9 @@ from ptft.core import Examples
 from ptft.data.labels import MANY, NO_LABEL, fraction_among, number
 from ptft.data.own import separator
 from ptft.data.own.text_record import Columns, TextRecord
+from ptft.data.own.text_rows import read_texts
 from ptft.data.own.unusable import UnusableRows
-from ptft.data.records import RowError, first_cells, read_texts
+from ptft.data.records import RowError, first_cells
 from ptft.data.splits import parts_notes
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ptft.data.own import columns
 from ptft.data.own.text_record import Column, Columns, TextRecord
+from ptft.data.own.text_rows import has_label
 from ptft.data.own.unusable import UnusableRows
-from ptft.data.records import SUFFIXES, has_label
-from ptft.data.splits import SPLITS, divide, split_by_stem, split_files
+from ptft.data.records import SUFFIXES, RowError
+from ptft.data.splits import SPLITS, divide, own_name, split_by_stem, split_files
 from ptft.data.text.row_source import RowTexts, text_keys
 from ptft.data.text.source import TextKeys
 from ptft.errors import ConfigError, unknown
@@ -56,6 +57,8 @@ class TableTexts(RowTexts):
     label: the column of the label, "auto" likewise; None for texts alone.
     target: "class" or "number"; None is "class", unless labels are many numbers that are not whole.
     header: whether the first line is one; None: it is where columns have names.
+    split: the column that says the split of each row of one file, "auto": the one that is called split, if its values
+        are names of splits; None: the file is divided, as in runs whose configuration has not the key.
     split_seed: divides one file; not the run's seed.
     group: the column that says which rows belong together, by name or number.
 
@@ -66,6 +69,7 @@ class TableTexts(RowTexts):
         self,
         *,
         layout: str | None = None,
+        split: str | None = None,
         text: Column | Sequence[Column] = columns.AUTO,
         label: Column | None = columns.AUTO,
         target: str | None = None,
@@ -78,19 +82,53 @@ class TableTexts(RowTexts):
             raise ConfigError("dataset.root is not set; name a folder of train.tsv, dev.tsv … or one file")
         expected = "train.csv, .tsv or .jsonl with dev and test, or a file"
         self.files = split_files(self.root, split_of, expected, self.whole)
+        by_column = None if layout is not None else self._split_column(split, text, label, header)
         if layout is None and columns.AUTO in (text, label):
-            text, label, header = self._find_columns(text, label, header)
+            text, label, header = self._find_columns(text, label, header, by_column)
         self.columns, target = _chosen(layout, text, label, target, header)
+        self.columns = self.columns._replace(split=by_column)
         if self.grouping is not None:
             self.columns = _with_group(self.columns, self.grouping.key)
-        if "" in self.files:
+        self._parts = {} if by_column is None else self._by_column(by_column)
+        if "" in self.files and not self._parts:
             self._rows |= self._drawn(self.rows(""), split_seed)
         for split in [split for split in self.files if split not in (self.train, "")]:
-            if not has_label(self.files[split][0], self.columns):
+            if not self._parts and not has_label(self.files[split][0], self.columns):
                 self.leave_out(split, f"{self.files.pop(split)[0].name} has no labels")
         if layout is None:
             self.say_headers(self.files)
-        self.describe_rows(SPLITS if "" in self.files else self.files, target)
+        self.describe_rows(self._parts or (SPLITS if "" in self.files else self.files), target)
+
+    def _split_column(
+        self, split: str | None, text: Column | Sequence[Column], label: Column | None, header: bool | None
+    ) -> str | None:
+        """The column of the splits in the only file; what is there and not read is said."""
+        own = self.train if self.train in self.files else next(iter(self.files))
+        file = self.files[own][0]
+        texts = [text] if isinstance(text, str | int) else list(text)
+        taken = [name for name in (*texts, label, self.grouping and self.grouping.key) if name is not None]
+        name, values = columns.split_column(file, split or columns.AUTO, taken, header)
+        if name is not None and (split is None or self.root is None or self.root.is_dir()):
+            why = "dataset.split=auto reads it" if split is None else "the files are the splits"
+            if split is None or {own_name(value) for value in values.split(", ")} != {own}:
+                self.note(f"the column {name} of {file.name} ({values}) is not read; {why}")
+            return None
+        return name
+
+    def _by_column(self, name: str) -> dict[str, list[TextRecord]]:
+        """Split -> rows of one file, by a column; those without a split are left out as others that can't be used."""
+        (file,) = next(iter(self.files.values()))
+        unusable = UnusableRows(self.on_error)
+        parts: dict[str, list[TextRecord]] = {}
+        for row in self.of_files("test", [file], unusable):
+            if row.split:
+                parts.setdefault(own_name(row.split, (self.train, self.val, self.test)), []).append(row)
+            else:
+                unusable(RowError(row.where, f"has no split in column {name!r}; dataset.split=null divides the rows"))
+        for sentence in unusable.notes(sum(map(len, parts.values())), str(file)):
+            self.note(sentence)
+        self.unusable += unusable.named()
+        return parts
 
     def _drawn(self, rows: list[TextRecord], seed: int) -> dict[str, list[TextRecord]]:
         """Split -> rows of one file."""
@@ -104,12 +142,12 @@ class TableTexts(RowTexts):
         return parts
 
     def _find_columns(
-        self, text: Column | Sequence[Column], label: Column | None, header: bool | None
+        self, text: Column | Sequence[Column], label: Column | None, header: bool | None, split: str | None
     ) -> tuple[Column | Sequence[Column], Column | None, bool | None]:
-        """The columns and header with those that were not typed, found in the file to train on."""
-        split = self.train if self.train in self.files else next(iter(self.files))
-        others = [] if self.grouping is None else [self.grouping.key]
-        guess = columns.find(self.files[split][0], text, label, header, others)
+        """The columns and header with those that were not typed, found in the file to train on; none is `split`."""
+        file = self.files[self.train if self.train in self.files else next(iter(self.files))][0]
+        others = [name for name in (split, self.grouping and self.grouping.key) if name is not None]
+        guess = columns.find(file, text, label, header, others)
         if guess.note:
             self.note(guess.note)
         text = guess.text if isinstance(guess.text, str | int) else list(guess.text)
@@ -117,7 +155,7 @@ class TableTexts(RowTexts):
         return guess.text, guess.label, guess.header
 
     def read(self, split: str, unusable: UnusableRows) -> list[TextRecord]:
-        return self.of_files(split, self.files[split], unusable)
+        return self._parts[split] if self._parts else self.of_files(split, self.files[split], unusable)
 
 
 def _chosen(

@@ -10,7 +10,9 @@ from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.manifest import AudioManifest
 from ptft.data.image import reader as image_reader
 from ptft.data.own import separator
-from ptft.data.records import Columns, RowError, records, text_rows
+from ptft.data.own.text_record import Columns
+from ptft.data.own.text_rows import text_rows
+from ptft.data.records import RowError, records
 from ptft.data.text.table import TableTexts
 from ptft.errors import ConfigError, DataError
 from tests.stages.test_predictions import QUICK, TEXT
