@@ -132,6 +132,7 @@ class Squad(TextSource):
         self.drawn = self.root.is_file() and not self.whole
         leading = self.leading(self.questions)
         self._leave_out_unanswered(leading)
+        self._say_contradictions()
         self.impossible = any(not question.answers for question in self.questions[leading])
         if self.whole and self.like is not None:
             self.impossible = bool(self.like.shape.get("impossible", self.impossible))
@@ -165,6 +166,19 @@ class Squad(TextSource):
             if split == leading:
                 raise DataError(f"{self._where()}: no question of {split} has an answer; stage=predict answers them")
             self.leave_out(split, f"{split} has no answers")
+
+    def _say_contradictions(self) -> None:
+        for split in [split for split in self.questions if split not in self.left_out]:
+            for impossible, what in (
+                (True, "answers and is_impossible=true"),
+                (False, "no answer and is_impossible=false"),
+            ):
+                names = [
+                    each.name for each in self.questions[split] if each.contradicted and each.impossible is impossible
+                ]
+                if names:
+                    count = "1 question has" if len(names) == 1 else f"{len(names):,} questions have"
+                    self.note(f"{split}: {count} {what}; this counts as no answer, the first: {names[0]}")
 
     def load(self, split: str) -> QuestionExamples:
         all_windows = windows(self.tokenizer, self.questions[split], self.length, self.stride)
