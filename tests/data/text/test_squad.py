@@ -139,7 +139,7 @@ def test_a_flag_that_contradicts_the_answers_is_said(tmp_path, none):
     questions = [("a", [LEIDEN], said), ("b", [LEIDEN], said), ("c", none, possible), ("d", [LEIDEN], possible)]
     write(tmp_path, [*questions, ("e", none, said), ("f", none, {})])
     source = Squad(root=tmp_path, tokenizer="bytes")
-    assert source.notes[:2] == (
+    assert source.notes[2:4] == (
         "train: 2 questions have answers and is_impossible=true; this counts as no answer, the first: a",
         "train: 1 question has no answer and is_impossible=false; this counts as no answer, the first: c",
     )
