@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ptft.data.audio import reader as audio_reader
+from ptft.data.audio.clips import time_notes
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
 from ptft.data.audio.source import RECORDINGS, AudioSource, FileRecordings, RecordingKeys
 from ptft.data.folders import list_all
@@ -56,6 +57,8 @@ class AudioFolder(AudioSource):
         rules = {"test": test_rule, "val": val_rule}
         named = list_by_name(self, self.root, RECORDINGS, self.pattern, rules, split_seed)
         self.listings = list_all(self, self.root, split_seed, RECORDINGS) if named is None else named
+        for sentence in time_notes(self.root, read=False) if self.root.is_file() else ():
+            self.note(sentence)
         leading = self.leading(self.listings)
         paths = [path for listing in self.listings.values() for path in listing.paths]
         self.note_scaling(self.listings[leading].paths[:20])

@@ -11,7 +11,7 @@ import torch
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio import transcripts
-from ptft.data.audio.clips import Clip, clip_of
+from ptft.data.audio.clips import Clip, clip_of, time_notes
 from ptft.data.audio.examples import Targets
 from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
 from ptft.data.files import nfc
@@ -76,7 +76,8 @@ class AudioManifest(AudioSource):
         rows = [row._replace(split=own_name(row.split, (self.train, self.val, self.test))) for row in rows]
         self.rows: dict[str, list[Utterance]] = {row.split: [] for row in rows}
         rows = self._labelled(rows, column, unusable)
-        for sentence in [*separator.notes(self.root), *unusable.notes(len(rows), str(self.root))]:
+        times = () if self.root.is_dir() else time_notes(self.root)
+        for sentence in [*separator.notes(self.root), *times, *unusable.notes(len(rows), str(self.root))]:
             self.note(sentence)
         self.unusable += unusable.named()
         if not rows:

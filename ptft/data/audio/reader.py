@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Spec
 from ptft.data import files, records
-from ptft.data.audio.clips import Clip, Span, clip_of, shown
+from ptft.data.audio.clips import Clip, Span, clip_of, shown, time_notes
 from ptft.data.own import foreign
 from ptft.data.ragged import pad
 from ptft.data.readers import Unreadable, of_rows
@@ -59,7 +59,9 @@ def items(path: str, spec: Spec) -> Sequence[Path | Clip | Unreadable]:
     file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
         return foreign.items(path, SUFFIXES, "recordings")
-    return of_rows(file, lambda fields, where: clip_of(file.parent, fields, where))
+    rows = of_rows(file, lambda fields, where: clip_of(file.parent, fields, where))
+    rows.notes += time_notes(file)
+    return rows
 
 
 def shape(rate: int, seconds: float | None) -> dict[str, object]:
