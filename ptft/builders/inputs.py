@@ -29,6 +29,8 @@ from ptft.runtime.rng import seed_everything
 TO_CHANGE = "; dataset.mean, dataset.std and dataset.size change it"
 FREE = 2048
 """So many tokens a batch for measuring may always hold, whatever a training step takes."""
+DRY = 5000
+"""A dry run of more examples decodes those alone that it takes a step with."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,8 @@ def read_splits(
     for name, examples in unread.items():
         _check_labels(name, examples, source.spec)
     mode, sentence = policy.choose(cfg.dataset.get("cache", "auto"), list(unread.values()))
-    if cfg.dry_run and mode == "disk":
-        mode = "off"  # nothing is written
+    if cfg.dry_run and (mode == "disk" or sum(map(len, unread.values())) > DRY):
+        mode = "off"  # nothing is written, and little read
     read = {}
     for name, examples in unread.items():
         with out.reading(f"reading {name}") as progress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from ptft.data import files, splits
 from ptft.data.files import located, nfc
@@ -26,6 +27,8 @@ def listed_path(folder: Path, fields: Mapping[str, Any], where: str) -> Path:
     name = text_of(fields, "path", where) or text_of(fields, "audio_filepath", where)
     if "\0" in name:
         raise RowError(where, "has a zero byte in its path")
+    if name.startswith("file://"):
+        name = unquote(urlsplit(name).path)
     if not name:
         raise RowError(where, f"has no path ({', '.join(map(str, list(fields)[:8]))})")
     return located(folder, name)

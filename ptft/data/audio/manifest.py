@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,6 +53,7 @@ class AudioManifest(AudioSource):
     lowercase: whether texts are. symbols: the characters or words; None is those of the training split, or of the
         checkpoint where they are enough.
     group: a column, or "folder"; see `ptft.data.own.grouping`.
+    labelled: whether labels are needed: where a list has both, they are the labels then, and else the texts.
     Transcribed recordings longer than `dataset.seconds` are left out, since a cut one says something else.
 
     Raises DataError naming the file and line of what can't be.
@@ -66,13 +68,14 @@ class AudioManifest(AudioSource):
         vocabulary: int = 300,
         lowercase: bool = True,
         symbols: Sequence[str] | None = None,
+        labelled: bool = False,
         **keys: Unpack[RecordingKeys],
     ) -> None:
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {EXPECTED}")
         unusable = UnusableRows(self.on_error)
-        rows, column = _rows(self.root, unusable, self.grouping)
+        rows, column = _rows(self.root, unusable, self.grouping, labelled)
         rows = [row._replace(split=own_name(row.split, (self.train, self.val, self.test))) for row in rows]
         self.rows: dict[str, list[Utterance]] = {row.split: [] for row in rows}
         rows = self._labelled(rows, column, unusable)
@@ -134,29 +137,32 @@ class AudioManifest(AudioSource):
         return Targets(len(rows), self.to_labels(values, lambda i: f"{rows[i].where}: {split}"))
 
     def _short(self, rows: list[Utterance], split: str) -> list[Utterance]:
-        longest = self.spec.shape["seconds"]
-        short = [row for row in rows if self._seconds(row) <= longest]
+        longest, seconds_of = self.spec.shape["seconds"], cache(self._file_seconds)
+        short = [row for row in rows if _seconds(row, seconds_of) <= longest]
         if len(short) < len(rows):
             self.note(
                 f"{split}: {len(rows) - len(short)} recordings are longer than dataset.seconds={longest:g}, left out"
             )
         return short
 
-    def _seconds(self, row: Utterance) -> float:
-        """Its length; 0 where it can't be read, which is skipped later."""
-        begin, end = row.clip.span or (0.0, None)
-        if end is None:
-            try:
-                samples, rate = audio_reader.info(row.clip.path)
-            except DataError:
-                if self.on_error != "skip":
-                    raise
-                return 0.0
-            end = samples / rate
-        return end - begin
+    def _file_seconds(self, path: Path) -> float:
+        """The length of a recording; 0 where it can't be read, which is skipped later."""
+        try:
+            samples, rate = audio_reader.info(path)
+        except DataError:
+            if self.on_error != "skip":
+                raise
+            return 0.0
+        return samples / rate
 
 
-def _rows(root: Path, unusable: UnusableRows, grouping: Grouping | None) -> tuple[list[Utterance], str]:
+def _seconds(row: Utterance, seconds_of: Callable[[Path], float]) -> float:
+    """The length of a recording or of its part."""
+    begin, end = row.clip.span or (0.0, None)
+    return (seconds_of(row.clip.path) if end is None else end) - begin
+
+
+def _rows(root: Path, unusable: UnusableRows, grouping: Grouping | None, labelled: bool) -> tuple[list[Utterance], str]:
     """(the rows, "text" or "label")."""
     if root.is_dir():
         return list(_librispeech(root, grouping)), "text"
@@ -170,7 +176,7 @@ def _rows(root: Path, unusable: UnusableRows, grouping: Grouping | None) -> tupl
             if isinstance(fields, RowError):
                 unusable(fields)
                 continue
-            column = column or ("text" if "text" in fields else "label")
+            column = column or ("label" if "text" not in fields or (labelled and "label" in fields) else "text")
             if column not in fields and not rows:
                 raise DataError(f"{where}: has no text and no label ({', '.join(map(str, list(fields)[:8]))})")
             try:

@@ -207,15 +207,17 @@ class ImageFolder(ImageSource):
 
     def _shared_size(self, paths: list[Path]) -> tuple[Path | None, tuple[int, int]]:
         """A file and its size where all that are looked at have that; else no file, and the size to bring all to."""
-        sizes: dict[tuple[int, int], Path] = {}
+        sizes, first = dict[tuple[int, int], Path](), None
         for index in range(0, len(paths), -(-len(paths) // LOOKED_AT)):
             try:
                 sizes.setdefault(image_reader.size_of(paths[index]), paths[index])
             except DataError as error:
+                first = first or error
                 if self.on_error != "skip":
                     raise _named(error, index) from error
         if not sizes:
-            raise DataError(f"dataset.root={self.root}: none of {len(paths)} files is readable as an image")
+            none = f"none of {len(paths)} files is readable as an image"
+            raise DataError(f"dataset.root={self.root}: {none}; the first: {first}")
         if len(sizes) == 1:
             return next((path, size) for size, path in sizes.items())
         least, most = (image_reader.show(choice(sizes, key=lambda size: size[0] * size[1])) for choice in (min, max))

@@ -130,7 +130,8 @@ def _shape(spec: Spec | None) -> Any:
 def _data(cfg: Config, key: str, like: Spec | None) -> tuple[str, bool]:
     """The dataset's fingerprint, of all that there is to train on, and whether it has a validation split."""
     whole = {**cfg.dataset.plain(), AMOUNTS[key].removeprefix("dataset."): None}
-    source = components.source(whole, like, cfg.trusted)
+    labelled = "label" in components.needs(cfg.objective, cfg.trusted)
+    source = components.source(whole, like, cfg.trusted, labelled=labelled)
     return source.fingerprint(), source.split("val") is not None
 
 

@@ -172,6 +172,39 @@ def test_columns_that_look_like_times_and_are_not_read_are_said(listed):
     assert items.notes == (f"{said}start and end, or offset and duration, are seconds)",)
 
 
+def test_a_header_is_asked_for_once_however_many_parts_are_of_its_file(listed, monkeypatch):
+    asked = []
+    info = audio_reader.info
+    monkeypatch.setattr(audio_reader, "info", lambda path: asked.append(path.name) or info(path))
+    parts = [{"path": "long.wav", "text": "ab", "start": i / 500} for i in range(400)]
+    source = AudioManifest(root=listed(*parts), seconds=2)
+    assert len(source.split("train")) == 412
+    assert asked.count("long.wav") <= 3
+
+
+def test_labels_are_taken_where_they_are_needed_and_texts_where_they_are_not(listed, ptft):
+    base = [{**row, "label": "long" if i % 3 else "short"} for i, row in enumerate(BASE)]
+    file = listed(base=base)
+    run = ("stage=pretrain", "model=audio_cnn", "dataset=audio_manifest", f"dataset.root={file}", "train.steps=1")
+    assert "2 classes" in ptft(*run, "objective=classify", "dry_run=true").text
+    assert "3 classes" in ptft(*run, "objective=ctc", "dry_run=true").text  # a, b and the blank between words
+    assert AudioManifest(root=file, labelled=True).spec.classes == ("long", "short")
+    assert AudioManifest(root=listed(name="t.jsonl"), labelled=True).units == "characters"
+
+
+def test_a_path_may_be_an_address_of_a_file(listed, tmp_path):
+    row = {"path": f"file://{tmp_path}/a%20b.wav", "text": "ab", "split": "train"}
+    audio_reader.write(tmp_path / "a b.wav", torch.full((500,), 7, dtype=torch.int16), 8000)
+    train = AudioManifest(root=listed(row)).split("train")
+    assert train.take(torch.tensor([0]))["input"][0].tolist()[:500] == [7] * 500
+
+
+def test_where_no_recording_is_readable_the_first_is_named(listed, tmp_path):
+    base = [{**row, "path": row["path"].removesuffix(".wav")} for row in BASE]
+    with pytest.raises(DataError, match=rf"none of 16 files .* the first: {tmp_path}/0: no such file"):
+        AudioManifest(root=listed(base=base), on_error="skip")
+
+
 def test_a_part_without_a_beginning_is_left_out(listed):
     source = AudioManifest(root=listed({"path": "long.wav", "text": "ab", "start": None, "end": 0.5}), on_error="skip")
     assert len(source.split("train")) == 12

@@ -278,3 +278,10 @@ def test_folders_of_classes_keep_their_labels_where_none_are_needed(tmp_path):
     source = ImageFolder(root=tmp_path, labelled=False)
     assert source.spec.classes == ("cat", "dog")
     assert source.split("train").labels is not None
+
+
+def test_where_no_image_is_readable_the_first_is_named(tmp_path):
+    rows = [f"{i},{kind},{split}" for i in range(8) for kind in "ab" for split in ("train", "val")]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    with pytest.raises(DataError, match=rf"none of 32 files .* the first: {tmp_path}/0: no such file"):
+        ImageFolder(root=tmp_path / "list.csv", on_error="skip")
