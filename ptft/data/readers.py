@@ -43,6 +43,17 @@ class Unreadable:
         return self.name
 
 
+@dataclass(frozen=True)
+class Listed:
+    """An item that a row of a list names, and the fields of that row."""
+
+    item: Any
+    passed: dict[str, Any] = field(compare=False)
+
+    def __str__(self) -> str:
+        return str(self.item)
+
+
 class Items(list[Any]):
     """Items to predict for, in order; notes: sentences about how they were read."""
 
@@ -127,9 +138,12 @@ def of_rows(file: Path, item_of: Callable[[dict[str, Any], str], Any]) -> Items:
         for line, fields in records(file):
             where = f"{file}:{line}"
             try:
-                items.append(Unreadable(where, fields) if isinstance(fields, RowError) else item_of(fields, where))
+                if isinstance(fields, RowError):
+                    items.append(Unreadable(where, fields))
+                else:
+                    items.append(Listed(item_of(fields, where), fields))
             except DataError as error:
-                items.append(Unreadable(where, error))
+                items.append(Unreadable(where, error, fields if isinstance(fields, dict) else {}))
     except DataError as error:
         items.append(Unreadable(str(file), error))
     return items
@@ -194,6 +208,13 @@ def find(spec: Spec, path: str, whole: bool) -> Sequence[Any]:
     if whole_items is None:
         raise ConfigError(f"whole=true: is for text, the checkpoint was trained on {spec.modality}")
     return whole_items(path)
+
+
+def read(spec: Spec, item: Any) -> Tensor:
+    """As `Modality.read`, also of an item that can't be, which raises its DataError."""
+    if isinstance(item, Unreadable):
+        raise item.error
+    return of(spec).read(item.item if isinstance(item, Listed) else item, spec)
 
 
 def typed(spec: Spec, lines: Callable[[], Iterable[tuple[str, str]]], key: str) -> Sequence[Any]:

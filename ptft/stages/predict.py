@@ -260,11 +260,11 @@ def _batches(
 
     BATCH of them at the most, and of uneven ones (long [T], say) no more than `rows` of the longest.
     """
-    module = readers.of(spec)
+    collate = readers.of(spec).collate
 
     def read(item: Any) -> Tensor | DataError:
         try:
-            return item.error if isinstance(item, readers.Unreadable) else module.read(item, spec)
+            return readers.read(spec, item)
         except DataError as error:
             return error
 
@@ -275,7 +275,7 @@ def _batches(
             lengths = [len(value) if isinstance(value, Tensor) and value.ndim < EVEN else 0 for value in results]
             for begin, end in itertools.pairwise([0, *_ends(lengths, rows), len(part)]):
                 values = [value for value in results[begin:end] if isinstance(value, Tensor)]
-                batch = module.collate(values, spec) if values else {}
+                batch = collate(values, spec) if values else {}
                 batch["index"] = torch.arange(start + begin, start + begin + len(values))
                 errors = {i: value for i, value in enumerate(results[begin:end]) if isinstance(value, DataError)}
                 yield part[begin:end], batch, errors

@@ -81,14 +81,13 @@ def split_column(file: Path, typed: str | None, taken: Sequence[Column], header:
     typed: its name; AUTO: the one called split, unless it is `taken` by another key or none of its values is the name
     of a split. None where there is none.
     """
-    numbers = any(isinstance(name, int) for name in taken)
-    if file.suffix.lower() not in JSON and numbers and not header:
-        return None, ""
-    if file.suffix.lower() in JSON or not numbers:
+    if file.suffix.lower() in JSON or not any(isinstance(name, int) for name in taken):
         columns = _columns(file, [name for name in taken if name != AUTO], header)
+    elif header:
+        rows = [cells for _, cells in islice(cells_of(file), ROWS) if not isinstance(cells, RowError)] or [[]]
+        columns = dict(zip(map(nfc, rows[0]), _values(rows[1:], len(rows[0])), strict=True))
     else:
-        (_, names), *rows = [pair for pair in islice(cells_of(file), ROWS) if not isinstance(pair[1], RowError)]
-        columns = dict(zip(map(nfc, names), _values([cells for _, cells in rows], len(names)), strict=True))
+        return None, ""
     name = next((name for name in columns if str(name).lower() == SPLIT), None) if typed == AUTO else typed
     if not isinstance(name, str) or name in taken:
         return None, ""

@@ -25,6 +25,22 @@ from ptft.data.records import (
 )
 from ptft.errors import DataError, unknown
 
+HEADERS = frozenset(("label", "labels", "class", "target", "category", "score", "text", "sentence", "sentence1"))
+"""What columns are often called."""
+NAME = 3
+"""Words of a column's name at the most."""
+
+
+def is_header(cells: Sequence[str], classes: Sequence[str] = ()) -> bool:
+    """Whether the cells of a first line are names of columns, one of them a usual one that is none of the classes."""
+    usual = HEADERS - {name.lower() for name in classes}
+    return not usual.isdisjoint(name.lower() for name in names_of(cells)) and may_be_names(cells)
+
+
+def may_be_names(cells: Sequence[str]) -> bool:
+    """Whether the cells of a first line are as short as names of columns."""
+    return all(len(cell.split()) <= NAME for cell in cells)
+
 
 def read_texts(
     file: Path, columns: Columns, broken: Callable[[RowError], None], *, unlabelled: bool = False

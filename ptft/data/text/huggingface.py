@@ -16,7 +16,7 @@ from ptft.core import Spec
 from ptft.data.files import nfc
 from ptft.data.own.text_record import Column, Columns, TextRecord
 from ptft.data.own.unusable import UnusableRows
-from ptft.data.readers import Items, Unreadable
+from ptft.data.readers import Items, Unreadable, of_files
 from ptft.data.records import EmptyRow, RowError, check_single
 from ptft.data.splits import find_splits, parts_notes, split_by_stem, split_files
 from ptft.data.text import reader as text_reader
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 find_whole, of_lines = sentences.find_whole, sentences.of_lines
 read, collate, describe = sentences.read, sentences.collate, sentences.describe
-PARQUET = ".parquet"
 MISSING = "holds no files of csv, tsv, json, jsonl or parquet, nor what save_to_disk writes"
 
 
@@ -139,19 +138,22 @@ def items(path: str, spec: Spec) -> Items:
     if root.is_dir() and _is_saved(root):
         opened = _open(str(root), None, None, root, {})
         tables = [(f"{root}/{split}" if len(opened) > 1 else str(root), parts) for split, parts in opened.items()]
-        return Items(item for name, parts in tables for item in _items(name, parts, spec))
-    files = [file for file in text_reader.text_files(path, frozenset({PARQUET})) if _is_parquet([file])]
-    rows = Items()
-    for file in files:
-        try:
-            rows += _items(str(file), _of_parquet([file]), spec)
-        except DataError as error:
-            rows.append(Unreadable(str(file), error))
-    return rows if files else sentences.items(path, spec)
+        columns = Columns(tuple(spec.shape["columns"]), None)
+        return Items(item for name, parts in tables for item in _items(name, parts, columns))
+    files = [file for file in text_reader.text_files(path, frozenset({sentences.PARQUET})) if _is_parquet([file])]
+    if not files:
+        return sentences.items(path, spec)
+    columns = Columns(tuple(spec.shape["columns"]), None)
+    return Items(of_files(files, lambda file: parquet_items(file, columns)))
 
 
-def _items(name: str, tables: Sequence[Any], spec: Spec) -> Iterator[sentences.Sentences | Unreadable]:
-    columns, before = Columns(tuple(spec.shape["columns"]), None), 0
+def parquet_items(file: Path, columns: Columns) -> list[sentences.Sentences | Unreadable]:
+    """The rows of a Parquet file. Raises DataError where it can't be read."""
+    return list(_items(str(file), _of_parquet([file]), columns))
+
+
+def _items(name: str, tables: Sequence[Any], columns: Columns) -> Iterator[sentences.Sentences | Unreadable]:
+    before = 0
     for table in tables:
         rows = _records(table, columns, lambda i: f"{name} row {i}", before)
         for record, fields in zip(rows, table, strict=True):
@@ -172,7 +174,7 @@ def _is_saved(root: Path) -> bool:
 
 
 def _is_parquet(files: Sequence[Path]) -> bool:
-    return files[0].suffix.lower() == PARQUET
+    return files[0].suffix.lower() == sentences.PARQUET
 
 
 def _files(root: Path) -> dict[str, list[Path]]:
@@ -189,7 +191,7 @@ def _files(root: Path) -> dict[str, list[Path]]:
 
 
 def _split_of(file: Path) -> str | None:
-    if file.suffix.lower() == PARQUET:
+    if file.suffix.lower() == sentences.PARQUET:
         return split_by_stem(file)
     return None if file.stem.endswith(("_info", "_infos")) else split_of(file)
 

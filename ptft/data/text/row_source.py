@@ -16,7 +16,7 @@ from ptft.core import Examples
 from ptft.data.labels import MANY, NO_LABEL, fraction_among, number
 from ptft.data.own import separator
 from ptft.data.own.text_record import Columns, TextRecord
-from ptft.data.own.text_rows import read_texts
+from ptft.data.own.text_rows import HEADERS, read_texts
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError, first_cells
 from ptft.data.splits import parts_notes
@@ -24,9 +24,6 @@ from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences
 from ptft.data.text.source import TextSource
 from ptft.errors import ConfigError, DataError
-
-HEADERS = frozenset(("label", "labels", "class", "target", "category", "score", "text", "sentence", "sentence1"))
-"""What columns are often called."""
 
 
 class RowTexts(TextSource):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ptft.data.own import columns
 from ptft.data.own.text_record import Column, Columns, TextRecord
-from ptft.data.own.text_rows import has_label
+from ptft.data.own.text_rows import has_label, is_header
 from ptft.data.own.unusable import UnusableRows
-from ptft.data.records import SUFFIXES, RowError
+from ptft.data.records import SUFFIXES, RowError, first_cells
 from ptft.data.splits import SPLITS, divide, own_name, split_by_stem, split_files
 from ptft.data.text.row_source import RowTexts, text_keys
 from ptft.data.text.source import TextKeys
@@ -96,8 +96,19 @@ class TableTexts(RowTexts):
             if not self._parts and not has_label(self.files[split][0], self.columns):
                 self.leave_out(split, f"{self.files.pop(split)[0].name} has no labels")
         if layout is None:
+            self._heed_header()
             self.say_headers(self.files)
         self.describe_rows(self._parts or (SPLITS if "" in self.files else self.files), target)
+
+    def _heed_header(self) -> None:
+        """Leave out the header of a file that is measured, where columns have numbers and training had none."""
+        if not self.whole or self.columns.header or any(isinstance(name, str) for name in self.columns.all):
+            return
+        classes = () if self.like is None else self.like.classes
+        for file in (file for files in self.files.values() for file in files):
+            if is_header(first := first_cells(file), classes):
+                self.note(f"the first line of {file.name} ({', '.join(first)[:60]}) is a header and is left out")
+                self.columns = self.columns._replace(header=True)
 
     def _split_column(
         self, split: str | None, text: Column | Sequence[Column], label: Column | None, header: bool | None
@@ -106,7 +117,7 @@ class TableTexts(RowTexts):
         own = self.train if self.train in self.files else next(iter(self.files))
         file = self.files[own][0]
         texts = [text] if isinstance(text, str | int) else list(text)
-        taken = [name for name in (*texts, label, self.grouping and self.grouping.key) if name is not None]
+        taken = [name for name in (*texts, label, self._group_column) if name is not None]
         name, values = columns.split_column(file, split or columns.AUTO, taken, header)
         if name is not None and (split is None or self.root is None or self.root.is_dir()):
             why = "dataset.split=auto reads it" if split is None else "the files are the splits"
@@ -114,6 +125,10 @@ class TableTexts(RowTexts):
                 self.note(f"the column {name} of {file.name} ({values}) is not read; {why}")
             return None
         return name
+
+    @property
+    def _group_column(self) -> Column | None:
+        return None if self.grouping is None else self.grouping.key
 
     def _by_column(self, name: str) -> dict[str, list[TextRecord]]:
         """Split -> rows of one file, by a column; those without a split are left out as others that can't be used."""
@@ -146,7 +161,7 @@ class TableTexts(RowTexts):
     ) -> tuple[Column | Sequence[Column], Column | None, bool | None]:
         """The columns and header with those that were not typed, found in the file to train on; none is `split`."""
         file = self.files[self.train if self.train in self.files else next(iter(self.files))][0]
-        others = [name for name in (split, self.grouping and self.grouping.key) if name is not None]
+        others = [name for name in (split, self._group_column) if name is not None]
         guess = columns.find(file, text, label, header, others)
         if guess.note:
             self.note(guess.note)
