@@ -2,10 +2,10 @@
 
 A modality that is read in several ways has a module for each, with the same functions; `Spec.shape["reader"]` names it.
 Beside those of `Modality` a module may have `items(path, spec)`, which takes the place of `find` where a file means
-something else for another Spec, `of_lines(lines, spec)`, items of texts that stand in no file,
-`finish(answered, spec)`, which makes rows of items that are parts of something, and `preparation(spec)`, what else than
-its shape is to be said of an input. An item may have `passed`, what else is known of it by name, which is handed on
-with its answer.
+something else for another Spec, `of_lines(lines, spec)`, items of texts that stand in no file, `remark(item, value)`,
+what is to be said of one that was read, `finish(answered, spec)`, which makes rows of items that are parts of
+something, and `preparation(spec)`, what else than its shape is to be said of an input. An item may have `passed`, what
+else is known of it by name, which is handed on with its answer.
 """
 
 from __future__ import annotations
@@ -215,6 +215,12 @@ def read(spec: Spec, item: Any) -> Tensor:
     if isinstance(item, Unreadable):
         raise item.error
     return of(spec).read(item.item if isinstance(item, Listed) else item, spec)
+
+
+def remark(spec: Spec, item: Any, value: Tensor) -> str | None:
+    """What is to be said of an item that was read, by the module's `remark`."""
+    remark_of: Callable[[Any, Tensor], str | None] | None = getattr(of(spec), "remark", None)
+    return None if remark_of is None else remark_of(item.item if isinstance(item, Listed) else item, value)
 
 
 def typed(spec: Spec, lines: Callable[[], Iterable[tuple[str, str]]], key: str) -> Sequence[Any]:

@@ -17,7 +17,7 @@ from ptft.data.examples import SplitExamples
 from ptft.data.labels import alike, check_range, kept_classes, renamed, to_labels
 from ptft.data.own.grouped_source import GroupedSource
 from ptft.data.own.text_record import Column
-from ptft.data.splits import OTHER_CLASS, Part, val_among
+from ptft.data.splits import OTHER_CLASS, SPLITS, Part, unused_note, val_among
 from ptft.data.stratify import check_amounts, check_choices, check_enough, per_class, stratified_order, without_share
 from ptft.errors import ConfigError, DataError, reads_no_files, shortened, unknown
 
@@ -119,6 +119,13 @@ class DividedSource(GroupedSource):
         """Columns of one of the dataset's own splits that show what each example is, where its name does not."""
         return {}
 
+    def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
+        """How many examples some of the dataset's own splits have, to be told of; None where nobody counted them.
+
+        Nothing of published sets, which have what they have.
+        """
+        return {}
+
     def identities(self, split: str) -> Tensor | None:
         """Long [N], a number for the content of each example of one of the dataset's own splits; None: not known."""
         return self.loaded(split).identities()
@@ -181,6 +188,9 @@ class DividedSource(GroupedSource):
             self.leading(self.splits)
         else:
             self._check_splits()
+        used = {self.train, self.val, self.test, *SPLITS, *self.left_out}
+        if unused := self.sizes([split for split in self.splits if split not in used]):
+            self.note(unused_note(unused, self.noun, train=not self.whole))
         self._check_classes()
 
     def _make(self, name: str) -> Examples | None:

@@ -74,17 +74,19 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     if folder is None:
         return {}
     predicted: list[tuple[Any, Row | None]] = []
-    unreadable: list[str] = []
+    unreadable, remarks = list[str](), dict[str, list[str]]()
     options = {**cfg.generate.plain(), "seed": cfg.seed, **_top(cfg, objective)}
     _check_generates(job, objective)
     with out.reading("predicting") as progress, torch.inference_mode(), autocast(chosen.precision, device)():
-        for part, batch, errors in _batches(items, spec, step_examples(trained_with(job))):
+        for part, batch, errors in _batches(items, spec, step_examples(trained_with(job)), remarks):
             some = len(errors) < len(part)
             predictions = iter(objective.predict(next(on_device(iter([batch]), device)), **options) if some else [])
             predicted += [(item, None if i in errors else next(predictions)) for i, item in enumerate(part)]
             unreadable += map(str, errors.values())
             progress(len(predicted), len(items))
     _say_unreadable(out, unreadable)
+    for sentence, names in remarks.items():
+        out.say(f"of {len(names):,} of {len(items):,} items {sentence}, e.g. {names[0]}", "yellow")
     if len(unreadable) == len(items):
         raise DataError(f"{_typed_input(cfg)}: none of the {len(items)} items can be read; the first: {unreadable[0]}")
     assert target
@@ -254,17 +256,21 @@ def _close(
 
 
 def _batches(
-    items: Sequence[Any], spec: Spec, rows: int
+    items: Sequence[Any], spec: Spec, rows: int, remarks: dict[str, list[str]]
 ) -> Iterator[tuple[Sequence[Any], Batch, dict[int, DataError]]]:
     """Items, the batch of those that can be read, and why the others (by their place) can't; read in threads.
 
     BATCH of them at the most, and of uneven ones (long [T], say) no more than `rows` of the longest.
+    remarks: gets what is to be said of items, and of which.
     """
     collate = readers.of(spec).collate
 
     def read(item: Any) -> Tensor | DataError:
         try:
-            return readers.read(spec, item)
+            value = readers.read(spec, item)
+            if sentence := readers.remark(spec, item, value):
+                remarks.setdefault(sentence, []).append(str(item))
+            return value
         except DataError as error:
             return error
 

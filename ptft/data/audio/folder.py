@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +63,9 @@ class AudioFolder(AudioSource):
         paths = [path for listing in self.listings.values() for path in listing.paths]
         self.note_scaling(self.listings[leading].paths[:20])
         self.describe(self.listings[leading].classes, tuple(self.listings), self.own_rate(paths), self.units)
+
+    def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
+        return {split: len(self.listings[split].paths) for split in splits}
 
     def grouped(self, split: str) -> Sequence[str]:
         return self.listings[split].groups

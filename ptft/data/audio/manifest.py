@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -110,6 +110,9 @@ class AudioManifest(AudioSource):
             if not row.text:
                 unusable(RowError(row.where, f"has no {column}"))
         return [row for row in kept if row.text]
+
+    def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
+        return {split: len(self.rows[split]) for split in splits}
 
     def grouped(self, split: str) -> list[str]:
         self.loaded(split)  # which leaves out those that are too long

@@ -76,6 +76,9 @@ class FileRecordings(OnDemandRecordings):
     def wave(self, index: int) -> Tensor:
         return audio_reader.read(self.paths[index], self.spec, self.spans[index])
 
+    def remark(self, index: int, wave: Tensor) -> str | None:
+        return audio_reader.remark(Clip(self.paths[index], self.spans[index]), wave)
+
     def at(self, rows: Tensor, labels: Tensor | None = None) -> FileRecordings:
         targets = self.targets.at(rows, labels)
         chosen = rows.tolist()

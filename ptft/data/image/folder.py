@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -188,6 +188,9 @@ class ImageFolder(ImageSource):
         labels = self.to_labels(listing.names, lambda i: f"{listing.paths[i]}: {split}")
         base = self.root if self.root.is_dir() else self.root.parent
         return FileExamples(listing.paths, labels, self.spec, base, self.on_error, self.first)
+
+    def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
+        return {split: len(self.listings[split].paths) for split in splits}
 
     def grouped(self, split: str) -> Sequence[str]:
         return self._comparable(split).groups

@@ -89,6 +89,11 @@ class HuggingFaceTexts(RowTexts):
             before += table.num_rows
         return rows
 
+    def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
+        if not self.tables:
+            return super().sizes(splits)
+        return {split: sum(table.num_rows for table in self.tables[split]) for split in splits}
+
     def _where(self) -> str:
         return f"dataset.name={self.name}" if self.root is None else f"dataset.root={self.root}"
 

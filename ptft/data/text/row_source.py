@@ -16,7 +16,7 @@ from ptft.core import Examples
 from ptft.data.labels import MANY, NO_LABEL, fraction_among, number
 from ptft.data.own import separator
 from ptft.data.own.text_record import Columns, TextRecord
-from ptft.data.own.text_rows import HEADERS, read_texts
+from ptft.data.own.text_rows import HEADERS, read_texts, text_rows
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError, first_cells
 from ptft.data.splits import parts_notes
@@ -24,6 +24,9 @@ from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences
 from ptft.data.text.source import TextSource
 from ptft.errors import ConfigError, DataError
+
+COUNTED = 2**25
+"""Bytes of files up to which rows are counted that are not used."""
 
 
 class RowTexts(TextSource):
@@ -121,6 +124,19 @@ class RowTexts(TextSource):
 
     def known_by(self, split: str) -> list[str]:
         return text_keys(self.rows(split))
+
+    def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
+        return {split: self._size(self.files[split]) for split in splits}
+
+    def _size(self, files: Sequence[Path]) -> int | None:
+        """How many rows of files can be used; None where that takes long, or can't be told."""
+        if sum(file.stat().st_size for file in files) > COUNTED:
+            return None
+        rows = (row for file in files for row in text_rows(file, self.columns, unlabelled=True))
+        try:
+            return sum(not isinstance(row, RowError) for row in rows)
+        except DataError:
+            return None
 
     def grouped(self, split: str) -> list[str]:
         return [row.group for row in self.rows(split)]

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ptft.core import Batch, Columns, Examples
 from ptft.data.ragged import Ragged
-from ptft.data.splits import Part, divide, split_by_word, split_files
+from ptft.data.splits import Part, divide, split_by_word, split_files, unnamed_notes
 from ptft.data.text.examples import TextExamples, in_a_row
-from ptft.data.text.questions import Question, Window, best_answers, parse, windows
+from ptft.data.text.questions import SUFFIXES, Question, Window, best_answers, parse, windows
 from ptft.data.text.source import TextKeys, TextSource
 from ptft.errors import ConfigError, DataError
 from ptft.metrics.squad import exact_match, f1
@@ -140,6 +140,8 @@ class Squad(TextSource):
         self.describe((), self.questions, "span", self._training_texts, **shape)
 
     def _read(self, root: Path, seed: int) -> dict[str, list[Question]]:
+        for sentence in unnamed_notes(root, SUFFIXES, _split_of):
+            self.note(sentence)
         files = split_files(root, _split_of, "files like train-v1.1.json and dev-v1.1.json", self.whole)
         questions = {split: [question for file in parts for question in parse(file)] for split, parts in files.items()}
         for each in questions if self.grouping is not None else ():

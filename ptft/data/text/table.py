@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -168,6 +168,9 @@ class TableTexts(RowTexts):
         text = guess.text if isinstance(guess.text, str | int) else list(guess.text)
         self.settled = {"text": text, "label": guess.label, "header": guess.header}
         return guess.text, guess.label, guess.header
+
+    def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
+        return {split: len(self._parts[split]) for split in splits} if self._parts else super().sizes(splits)
 
     def read(self, split: str, unusable: UnusableRows) -> list[TextRecord]:
         return self._parts[split] if self._parts else self.of_files(split, self.files[split], unusable)
