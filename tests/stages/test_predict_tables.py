@@ -97,3 +97,31 @@ def test_the_columns_of_a_list_are_handed_on(ptft, pretrained, tmp_path):
     (tmp_path / "new.csv").write_text("path,start,end,speaker\n0.wav,0,0.05,ann\n0.wav,0.05,,bob\n")
     found, _ = predicted(ptft, "ckpt=run", "input=new.csv")
     assert [(row["speaker"], row["start"]) for row in found] == [("ann", "0"), ("bob", "0.05")]
+
+
+@pytest.mark.parametrize(
+    ("jsonl", "columns"), [((False, True), (False, True)), ((0, 1), (0.0, 1.0)), ((0.0, 1.0), (0, 1))]
+)
+def test_a_value_is_the_class_that_it_is_in_every_format(ptft, tmp_path, jsonl, columns):
+    """What was trained on JSON lines is measured on the same rows as Parquet, and as CSV."""
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pytest.importorskip("datasets")
+    (tmp_path / "data").mkdir()
+    for split in ("train", "dev"):
+        rows = [json.dumps({"text": text, "label": jsonl[i % 2]}) for i, text in enumerate(TEXTS)]
+        (tmp_path / "data" / f"{split}.jsonl").write_text("\n".join(rows))
+    done = ptft(*SHORT, "dataset=table", "dataset.root=data", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    labels = [columns[i % 2] for i in range(12)]
+    parquet.write_table(pyarrow.table({"text": TEXTS, "label": labels}), tmp_path / "x.parquet")
+    (tmp_path / "x.csv").write_text("\n".join(["text,label", *map("{},{}".format, TEXTS, labels)]))
+    measured = []
+    for typed in (
+        ("dataset.root=data/dev.jsonl",),
+        ("dataset.root=x.csv",),
+        ("dataset=huggingface", "dataset.root=x.parquet"),
+    ):
+        done = ptft("stage=evaluate", "ckpt=run", *typed, "split_overlap=allow", f"hydra.run.dir=m{len(measured)}")
+        assert done.code == 0, done.text
+        measured.append(next(iter(summary(tmp_path / f"m{len(measured)}")["metrics"].values())))
+    assert measured[0] == measured[1] == measured[2]

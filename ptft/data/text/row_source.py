@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Examples
-from ptft.data.labels import MANY, NO_LABEL, fraction_among, number
+from ptft.data.labels import MANY, NO_LABEL, fraction_among, number, one_spelling
 from ptft.data.own import separator
 from ptft.data.own.text_record import Columns, TextRecord
 from ptft.data.own.text_rows import HEADERS, read_texts, text_rows
@@ -55,6 +55,7 @@ class RowTexts(TextSource):
         leading = self.leading(splits)
         rows = self.rows(leading)
         names = {str(row.label) for row in rows} if target in ("class", None) else set()
+        names = one_spelling(names, () if self.like is None else self.like.classes)
         if target is None and (example := fraction_among(names)) is not None:
             observed = f"{leading} has {len(names)} labels that are all numbers, e.g. {example}"
             regress = "dataset.target=number objective=regress predicts the number"
