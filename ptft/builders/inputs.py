@@ -78,6 +78,9 @@ def read_inputs(job: Job, out: Console) -> Inputs:
     check_spec(checkpoint)
     labelled = "label" in components.needs(cfg.objective, cfg.trusted)
     source = components.source(cfg.dataset, like, cfg.trusted, labelled=labelled, model=cfg.model)
+    if labelled and source.spec.target == "class" and len(source.spec.classes) == 1:
+        what = f"the dataset has one class ({source.spec.classes[0]}), and at least 2 are needed"
+        raise ConfigError("; ".join([f"objective={cfg.names.objective}: {what}", *source.notes]))
     splits = read_splits(source, SPLITS, cfg, device, out)
     if not splits.get("train"):
         raise DataError("the training split is empty; check dataset.root and dataset.train")

@@ -16,7 +16,7 @@ from ptft.data.own.grouping import Grouping
 from ptft.data.own.listing import FileSource, Listing, Media, divided, refused
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError, records, text_of
-from ptft.errors import DataError
+from ptft.errors import DataError, shortened
 
 
 def listed_path(folder: Path, fields: Mapping[str, Any], where: str) -> Path:
@@ -94,10 +94,12 @@ def _is_divided(folders: Mapping[str, Path], train: str) -> bool:
 
 
 def _nested(root: Path, listings: dict[str, Listing]) -> list[str]:
-    """What to say of folders of classes that hold folders themselves, where the level of the classes was not named."""
+    """What to say of folders of classes that hold folders themselves, where the level of the classes was not named, or
+    there is one class only.
+    """
     listing = listings.get("")
     if listing is None:
-        return []
+        return [_only(listing) for listing in listings.values() if len(listing.classes) == 1 and _only(listing)][:1]
     deep: dict[str, Path] = {}
     for path, name in zip(listing.paths, listing.names, strict=True):
         if name and name not in deep and path.parent != root / name:
@@ -109,6 +111,16 @@ def _nested(root: Path, listings: dict[str, Listing]) -> list[str]:
         f"{len(deep)} folders of {root} hold folders; each is a class with all below it, e.g. {first} with "
         f"{inside.relative_to(root)}"
     ]
+
+
+def _only(listing: Listing) -> str:
+    """What to say of the folder of the only class, where it holds folders."""
+    (name,) = listing.classes
+    folder = next((path for path in listing.paths[0].parents if nfc(path.name) == name), None)
+    inside = [] if folder is None else [path.name for path in _folders(folder)]
+    if not inside:
+        return ""
+    return f"the only class is {name}: {folder} holds folders ({shortened(inside, 6)}), and all below it is one class"
 
 
 def _left_out(root: Path, listings: dict[str, Listing], media: Media) -> list[str]:

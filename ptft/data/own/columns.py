@@ -15,7 +15,7 @@ from ptft.data.own.separator import SEPARATED, SEPARATORS
 from ptft.data.own.text_record import Column
 from ptft.data.records import JSON, RowError, cells_of, objects_of, text_of
 from ptft.data.splits import SPLIT_NAMES
-from ptft.errors import DataError
+from ptft.errors import DataError, shortened
 
 AUTO = "auto"
 """A column that is to be found."""
@@ -186,9 +186,7 @@ def _what_to_type(
     missing = [key for key, name in (("text", text), ("label", label)) if name == AUTO]
     candidates = {"text": texts, "label": labels}
     unclear = "; ".join(
-        f"{' and '.join(map(repr, candidates[key]))} may each be the {key}"
-        if candidates[key]
-        else f"no column is clearly the {key}"
+        f"{_either(candidates[key])} may each be the {key}" if candidates[key] else f"no column is clearly the {key}"
         for key in missing
     )
     names = list(columns)
@@ -197,8 +195,12 @@ def _what_to_type(
     first = text if text != AUTO else (texts or [name for name in names if name != label] or names)[0]
     left = [name for name in names if name != first]
     second = label if label != AUTO else next(iter([name for name in labels if name != first] or left), None)
-    listed = ", ".join(map(str, names[:8]))
+    listed = shortened(map(str, names), 8)
     return f"{file}: {unclear} ({listed}); type them, e.g. {_key('text', first)} {_key('label', second)}"
+
+
+def _either(names: Sequence[Column]) -> str:
+    return shortened(map(repr, names), 6) if len(names) > 6 else " and ".join(map(repr, names))
 
 
 def _key(key: str, name: Column | Sequence[Column] | None) -> str:

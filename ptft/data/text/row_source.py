@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Examples
-from ptft.data.labels import MANY, NO_LABEL, fraction_among, number, one_spelling
+from ptft.data.labels import MANY, NO_LABEL, fraction_among, number, one_spelling, plain
 from ptft.data.own import separator
 from ptft.data.own.text_record import Columns, TextRecord
 from ptft.data.own.text_rows import HEADERS, read_texts, text_rows
@@ -55,7 +55,10 @@ class RowTexts(TextSource):
         leading = self.leading(splits)
         rows = self.rows(leading)
         names = {str(row.label) for row in rows} if target in ("class", None) else set()
-        names = one_spelling(names, () if self.like is None else self.like.classes)
+        written, names = names, one_spelling(names, () if self.like is None else self.like.classes)
+        if len(names) < len(written):
+            two = next((name, plain(name)) for name in sorted(written - names) if plain(name) != name)
+            self.note(f"{two[1]} and {two[0]} are one class, and so are others that are written in two ways")
         if target is None and (example := fraction_among(names)) is not None:
             observed = f"{leading} has {len(names)} labels that are all numbers, e.g. {example}"
             regress = "dataset.target=number objective=regress predicts the number"
@@ -189,12 +192,19 @@ def text_keys(rows: Iterable[TextRecord]) -> list[str]:
 
 def _number(row: TextRecord, comma: bool) -> float:
     """comma: whether one may stand in place of the point."""
-    value = number(str(row.label).replace(",", ".") if comma else str(row.label))
+    text = str(row.label).replace(",", ".") if comma else str(row.label)
+    value = number(text)
     if value is None:
-        point = "; a number is written with a point" if "," in str(row.label) else ""
+        point = "; a number is written with a point" if "," in text else ""
         raise DataError(f"{row.where}: the label {row.label!r} is no number{point}")
     if not math.isfinite(value):
-        raise DataError(f"{row.where}: the label {row.label!r} is no finite number")
+        large = math.isfinite(float(text))
+        what = (
+            f"is beyond {torch.finfo(torch.float32).max:.2g}, the largest of 32 bits"
+            if large
+            else "is no finite number"
+        )
+        raise DataError(f"{row.where}: the label {row.label!r} {what}")
     return value
 
 

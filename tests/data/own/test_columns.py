@@ -189,3 +189,12 @@ def test_rows_without_a_split_are_left_out(tmp_path):
     table = TableTexts(root=file, tokenizer="bytes", split="auto", on_error="skip")
     assert [len(table.split(name)) for name in ("train", "val", "test")] == [24, 24, 24]
     assert "1 line is left out, the first: " in table.notes[0]
+
+
+def test_of_many_columns_that_can_not_be_told_apart_a_few_are_named(tmp_path):
+    width = 3000
+    rows = [",".join(f"{'ab'[(i + j) % 2]}" for j in range(width)) for i in range(8)]
+    (tmp_path / "a.csv").write_text("\n".join([",".join(f"c{j}" for j in range(width)), *rows]))
+    with pytest.raises(DataError, match="'c0', 'c1', 'c2', … 2997 more may each be the label") as error:
+        found(tmp_path / "a.csv")
+    assert len(str(error.value)) < 500
