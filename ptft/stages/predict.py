@@ -85,8 +85,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
             unreadable += map(str, errors.values())
             progress(len(predicted), len(items))
     _say_unreadable(out, unreadable)
-    for sentence, names in remarks.items():
-        out.say(f"of {len(names):,} of {len(items):,} items {sentence}, e.g. {names[0]}", "yellow")
+    for remark, names in remarks.items():
+        out.say(f"of {len(names):,} of {len(items):,} items {remark}, e.g. {names[0]}", "yellow")
     if len(unreadable) == len(items):
         raise DataError(f"{_typed_input(cfg)}: none of the {len(items)} items can be read; the first: {unreadable[0]}")
     assert target
@@ -268,8 +268,8 @@ def _batches(
     def read(item: Any) -> Tensor | DataError:
         try:
             value = readers.read(spec, item)
-            if sentence := readers.remark(spec, item, value):
-                remarks.setdefault(sentence, []).append(str(item))
+            if remark := readers.remark(spec, item, value):
+                remarks.setdefault(remark, []).append(str(item))
             return value
         except DataError as error:
             return error

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from ptft.core import Spec
 from ptft.data.files import nfc
+from ptft.data.own.columns import AUTO, SPLIT, split_column
 from ptft.data.own.text_record import Column, Columns, TextRecord
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.readers import Items, Unreadable, of_files
 from ptft.data.records import EmptyRow, RowError, check_single
-from ptft.data.splits import find_splits, parts_notes, split_by_stem, split_files
+from ptft.data.splits import SPLIT_NAMES, find_splits, parts_notes, split_by_stem, split_files
 from ptft.data.text import reader as text_reader
 from ptft.data.text import sentences
 from ptft.data.text.row_source import RowTexts
@@ -69,6 +70,7 @@ class HuggingFaceTexts(RowTexts):
         if not self.files or any(_is_parquet(parts) for parts in self.files.values()):
             tables = _open(self._where(), name, subset, self.root, self.files)
             self.tables = {"val" if split == "validation" else split: parts for split, parts in tables.items()}
+        self._say_split_column()
         self.describe_rows(self.tables or self.files, target, "huggingface")
 
     def read(self, split: str, unusable: UnusableRows) -> list[TextRecord]:
@@ -88,6 +90,20 @@ class HuggingFaceTexts(RowTexts):
                     rows.append(record)
             before += table.num_rows
         return rows
+
+    def _say_split_column(self) -> None:
+        """Note a column that says the splits where there is one split only: it is not read."""
+        names, remedy = [*(self.tables or self.files)], "a file for each split divides them"
+        if len(names) != 1 or SPLIT in self.columns.all:
+            return
+        if self.tables:
+            found = [table.unique(SPLIT) for table in self.tables[names[0]] if SPLIT in table.column_names]
+            values = ", ".join(map(str, dict.fromkeys(value for part in found for value in part)))
+        else:
+            taken = [name for name in (*self.columns.all, self.columns.group) if name is not None]
+            values, remedy = split_column(self.files[names[0]][0], AUTO, taken, True)[1], "dataset=table divides by it"
+        if not SPLIT_NAMES.keys().isdisjoint(value.lower() for value in values.split(", ")):
+            self.note(f"the column {SPLIT} ({values[:60]}) is not read, and all rows are {names[0]}; {remedy}")
 
     def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
         if not self.tables:

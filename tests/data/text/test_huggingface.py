@@ -144,3 +144,13 @@ def test_what_is_not_used_for_want_of_labels_is_answered_by_predict_as_the_messa
     datasets.Dataset.from_dict({"words": ["a"]}).to_parquet("other.parquet")
     done = ptft("stage=predict", "ckpt=run", "input=other.parquet")
     refused(done, 3, "other.parquet has no column 'text' (words)")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_column_of_splits_in_the_only_file_is_said(tmp_path, suffix):
+    rows = {"text": [f"a day {i}" for i in range(12)], "label": ["a", "b"] * 6, "split": ["train", "test", "dev"] * 4}
+    table = datasets.Dataset.from_dict(rows)
+    table.to_csv(tmp_path / "train.csv") if suffix == "csv" else table.to_parquet(tmp_path / "train.parquet")
+    remedy = "dataset=table divides by it" if suffix == "csv" else "a file for each split divides them"
+    said = f"the column split (train, test, dev) is not read, and all rows are train; {remedy}"
+    assert said in HuggingFaceTexts(root=tmp_path, tokenizer="bytes").notes
