@@ -132,7 +132,7 @@ def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[
         values = (row[one].strip(),) if one is not None else tuple(row[place].strip() for place in texts)
         if not values[0] and not any(map(str.strip, row)):
             yield EmptyRow(where)
-        elif is_header and repeats(row, names):
+        elif is_header and row[-1] == first[-1] and repeats(row, names):
             yield HeaderRow(where)
         else:
             own_group = "" if group is None else nfc(row[group].strip())

@@ -98,7 +98,7 @@ def test_lists_of_files_and_manifests_too(tmp_path):
     found = audio_reader.items(str(file), None)
     assert len(found) == 4
     assert found.notes == ("columns are separated by semicolons",)
-    assert image_reader.items(str(file), None)[0].name == "0.wav"
+    assert str(image_reader.items(str(file), None)[0]).endswith("0.wav")
 
 
 def test_training_measuring_and_answering_with_semicolons(ptft):
