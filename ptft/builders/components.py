@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -88,13 +89,16 @@ def objective(
     trusted: tuple[str, ...] = (),
     reference: Examples | None = None,
     rebuild: Callable[[str, str], tuple[Objective, Spec]] | None = None,
+    within: AbstractContextManager[object] | None = None,
 ) -> Objective:
     """A fresh backbone sized from `spec`, and the objective around it.
 
     train: what it is to be trained on, None where a trained one is made again; reference: training examples that only
-        measure; rebuild: makes the objective of another checkpoint, for those that learn from one.
+        measure; rebuild: makes the objective of another checkpoint, for those that learn from one; within: what the
+        backbone is made in.
     """
-    backbone = networks.backbone(model, spec, trusted)
+    with within or nullcontext():
+        backbone = networks.backbone(model, spec, trusted)
     labels = train.labels if train is not None else None
     optional = {"labels": labels, "reference": reference if train is None else train, "rebuild": rebuild}
     built = make("objective", task, Objective, trusted, backbone, spec, **optional)  # type: ignore[type-abstract]

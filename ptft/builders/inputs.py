@@ -31,6 +31,8 @@ from ptft.runtime.rng import seed_everything
 TO_CHANGE = "; dataset.mean, dataset.std and dataset.size change it"
 FREE = 2048
 """So many tokens a batch for measuring may always hold, whatever a training step takes."""
+DRY = 5000
+"""A dry run of more examples decodes those alone that it takes a step with."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,9 @@ def read_inputs(job: Job, out: Console) -> Inputs:
     check_spec(checkpoint)
     labelled = "label" in components.needs(cfg.objective, cfg.trusted)
     source = components.source(cfg.dataset, like, cfg.trusted, labelled=labelled, model=cfg.model)
+    if labelled and source.spec.target == "class" and len(source.spec.classes) == 1:
+        what = f"the dataset has one class ({source.spec.classes[0]}), and at least 2 are needed"
+        raise ConfigError("; ".join([f"objective={cfg.names.objective}: {what}", *source.notes]))
     splits = read_splits(source, SPLITS, cfg, device, out)
     if not splits.get("train"):
         raise DataError("the training split is empty; check dataset.root and dataset.train")
@@ -140,8 +145,8 @@ def read_splits(
     for name, examples in unread.items():
         _check_labels(name, examples, source.spec)
     mode, sentence = policy.choose(cfg.dataset.get("cache", "auto"), list(unread.values()))
-    if cfg.dry_run and mode == "disk":
-        mode = "off"  # nothing is written
+    if cfg.dry_run and (mode == "disk" or sum(map(len, unread.values())) > DRY):
+        mode = "off"  # nothing is written, and little read
     read = {}
     for name, examples in unread.items():
         with out.reading(f"reading {name}") as progress:

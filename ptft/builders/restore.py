@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ptft.builders import components
+from ptft.builders.sizes import limit
 from ptft.checkpoint.load import Checkpoint, held_by, open_checkpoint
 from ptft.checkpoint.transfer import load_pretrained
 from ptft.config.config import Config
@@ -34,7 +35,7 @@ def restored(
     assert checkpoint.spec
     check_spec(checkpoint)
     spec = checkpoint.spec if read is None else replace(checkpoint.spec, shape=read.shape, **_normalised(cfg, read))
-    with nullcontext() if cfg.trusted else held_by(checkpoint.path):
+    with limit(checkpoint), nullcontext() if cfg.trusted else held_by(checkpoint.path):
         built = components.objective(cfg.model, cfg.objective, spec, None, cfg.trusted, reference)
     return _loaded(built, checkpoint)
 
@@ -63,7 +64,7 @@ def rebuilt(path: str, key: str, trusted: tuple[str, ...] = ()) -> tuple[Objecti
     assert checkpoint.spec
     assert checkpoint.config
     model, task = checkpoint.config["model"], checkpoint.config["objective"]
-    with nullcontext() if trusted else held_by(checkpoint.path):
+    with limit(checkpoint), nullcontext() if trusted else held_by(checkpoint.path):
         built = components.objective(model, task, checkpoint.spec, None, trusted)
     return _loaded(built, checkpoint), checkpoint.spec
 

@@ -18,6 +18,7 @@ from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, read_inputs, train_loader
 from ptft.builders.intervals import check_patience, intervals
 from ptft.builders.restore import rebuilt
+from ptft.builders.sizes import limit
 from ptft.checkpoint.load import Checkpoint, held_by
 from ptft.checkpoint.transfer import Transfer, load_pretrained
 from ptft.config.config import Config
@@ -134,10 +135,10 @@ def _trained_on(job: Job, inputs: Inputs) -> tuple[list[str], Tensor | None]:
 
 def objective(cfg: Config, inputs: Inputs) -> Task:
     """The objective on its device, with the checkpoint's backbone in it, and what of it learns when."""
-    train = inputs.splits["train"]
+    train, spec, within = inputs.splits["train"], inputs.source.spec, limit(inputs.start)
     rebuild = partial(rebuilt, trusted=cfg.trusted)
     with _built_from(cfg, inputs.start):
-        built = components.objective(cfg.model, cfg.objective, inputs.source.spec, train, cfg.trusted, rebuild=rebuild)
+        built = components.objective(cfg.model, cfg.objective, spec, train, cfg.trusted, rebuild=rebuild, within=within)
     _check_objective(cfg, built)
     transfer = _hand_over(cfg, built, inputs.start, inputs.source) if inputs.start and not cfg.resume else None
     phases, notes = components.phases(built, cfg.finetune.plain())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from ptft.data import files, splits
 from ptft.data.files import located, nfc
@@ -16,7 +17,7 @@ from ptft.data.own.grouping import Grouping
 from ptft.data.own.listing import FileSource, Listing, Media, divided, refused
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError, records, text_of
-from ptft.errors import DataError, absent, are, counted
+from ptft.errors import DataError, absent, are, counted, shortened
 
 
 def listed_path(folder: Path, fields: Mapping[str, Any], where: str, column: str = PATH) -> Path:
@@ -27,6 +28,8 @@ def listed_path(folder: Path, fields: Mapping[str, Any], where: str, column: str
     name = cell(fields, column, where) or cell(fields, ALSO_PATH, where)
     if "\0" in name:
         raise RowError(where, "has a zero byte in its path")
+    if name.startswith("file://"):
+        name = unquote(urlsplit(name).path)
     if not name:
         raise RowError(where, f"has no {column} ({', '.join(map(str, list(fields)[:8]))})")
     return located(folder, name)
@@ -101,10 +104,12 @@ def _is_divided(folders: Mapping[str, Path], train: str) -> bool:
 
 
 def _nested(root: Path, listings: dict[str, Listing]) -> list[str]:
-    """What to say of folders of classes that hold folders themselves, where the level of the classes was not named."""
+    """What to say of folders of classes that hold folders themselves, where the level of the classes was not named, or
+    there is one class only.
+    """
     listing = listings.get("")
     if listing is None:
-        return []
+        return [_only(listing) for listing in listings.values() if len(listing.classes) == 1 and _only(listing)][:1]
     deep: dict[str, Path] = {}
     for path, name in zip(listing.paths, listing.names, strict=True):
         if name and name not in deep and path.parent != root / name:
@@ -114,6 +119,16 @@ def _nested(root: Path, listings: dict[str, Listing]) -> list[str]:
     first, inside = next(iter(deep.items()))
     hold = f"{counted(len(deep), 'folders')} of {root} hold{'s' * (len(deep) == 1)} folders"
     return [f"{hold}; each is a class with all below it, e.g. {first} with {inside.relative_to(root)}"]
+
+
+def _only(listing: Listing) -> str:
+    """What to say of the folder of the only class, where it holds folders."""
+    (name,) = listing.classes
+    folder = next((path for path in listing.paths[0].parents if nfc(path.name) == name), None)
+    inside = [] if folder is None else [path.name for path in _folders(folder)]
+    if not inside:
+        return ""
+    return f"the only class is {name}: {folder} holds folders ({shortened(inside, 6)}), and all below it is one class"
 
 
 def _left_out(root: Path, listings: dict[str, Listing], media: Media) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,8 @@ from ptft.errors import ConfigError, DataError, are, counted, shortened, unknown
 
 NO_LABEL = ("-1", "-1.0")
 """What GLUE's files have where a label is not known."""
+INTEGRAL = re.compile(r"(0|-?[1-9]\d*)\.0")
+"""A whole number as a float is written."""
 MANY = 10
 """Above so many different numbers that are not all whole, labels are hardly classes."""
 
@@ -36,7 +39,13 @@ def to_labels(
     classes are from. Raises DataError for a name that is no class, unless `other` is given.
     """
     number = {name: k for k, name in enumerate(classes)}
-    labels = [number.get(name, other) for name in names]
+    labels: list[int | None] = [number.get(name) for name in names]
+    if None in labels:
+        same = _by_value(classes)
+        labels = [
+            number.get(same.get(plain(name), name), other) if label is None else label
+            for name, label in zip(names, labels, strict=True)
+        ]
     if None in labels:
         i = labels.index(None)
         alike = next((candidate for candidate in classes if _looks_like(candidate, names[i])), None)
@@ -45,6 +54,31 @@ def to_labels(
         listed = ", ".join(classes[:8])
         raise DataError(f"{where(i)} has the {what} {names[i]!r}, which {train} has not ({listed}){hint}")
     return torch.tensor(labels, dtype=torch.long)
+
+
+def plain(name: str) -> str:
+    """The name of a class as a value is written: true for True, 1 for 1.0; another name as it is."""
+    if name.lower() in ("true", "false"):
+        return name.lower()
+    return name[:-2] if INTEGRAL.fullmatch(name) else name
+
+
+def _by_value(classes: Sequence[str]) -> dict[str, str]:
+    """Value -> the only class that is written so."""
+    count = Counter(map(plain, classes))
+    return {value: name for name in classes if count[value := plain(name)] == 1}
+
+
+def one_spelling(names: Iterable[str], checkpoint_classes: Sequence[str]) -> set[str]:
+    """The names of classes, each value of which is written in one way: as the checkpoint's classes are, else plainly
+    where there are several ways.
+
+    A file format, or a missing value in a column, decides whether a value is true or True, 1 or 1.0.
+    """
+    own, known = set(names), _by_value(checkpoint_classes)
+    count = Counter(map(plain, own))
+    several = {name: plain(name) if count[plain(name)] > 1 else name for name in own}
+    return {name if name in checkpoint_classes else known.get(plain(name), several[name]) for name in own}
 
 
 def _looks_like(name: str, other: str) -> bool:

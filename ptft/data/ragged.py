@@ -111,3 +111,14 @@ def cut(longest: Tensor, tokens: int) -> list[int]:
             begins.append(place)
             begin = place
     return begins
+
+
+def ends_within(lengths: Sequence[int], rows: int) -> list[int]:
+    """Where to cut items of these lengths, in their order, so that padded batches hold no more than `rows` longest."""
+    most, ends, begin, longest = rows * max(lengths, default=0), [], 0, 0
+    for i, length in enumerate(lengths):
+        longest = max(longest, length)
+        if i > begin and longest * (i + 1 - begin) > most:
+            ends.append(i)
+            begin, longest = i, length
+    return ends

@@ -2,10 +2,10 @@
 
 A modality that is read in several ways has a module for each, with the same functions; `Spec.shape["reader"]` names it.
 Beside those of `Modality` a module may have `items(path, spec)`, which takes the place of `find` where a file means
-something else for another Spec, `of_lines(lines, spec)`, items of texts that stand in no file,
-`finish(answered, spec)`, which makes rows of items that are parts of something, and `preparation(spec)`, what else than
-its shape is to be said of an input. An item may have `passed`, what else is known of it by name, which is handed on
-with its answer.
+something else for another Spec, `of_lines(lines, spec)`, items of texts that stand in no file, `remark(item, value)`,
+what is to be said of one that was read, `finish(answered, spec)`, which makes rows of items that are parts of
+something, and `preparation(spec)`, what else than its shape is to be said of an input. An item may have `passed`, what
+else is known of it by name, which is handed on with its answer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from torch import Tensor
 from ptft.core import Batch, Spec
 from ptft.data.own import file_columns, separator
 from ptft.data.own.text_record import Columns, TextRecord
-from ptft.data.records import JSON, RowError, cells_of, first_cells, records, text_rows
+from ptft.data.own.text_rows import text_rows
+from ptft.data.records import JSON, RowError, cells_of, first_cells, records
 from ptft.errors import ConfigError, DataError
 
 T = TypeVar("T")
@@ -41,6 +42,17 @@ class Unreadable:
 
     def __str__(self) -> str:
         return self.name
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An item that a row of a list names, and the fields of that row."""
+
+    item: Any
+    passed: dict[str, Any] = field(compare=False)
+
+    def __str__(self) -> str:
+        return str(self.item)
 
 
 class Items(list[Any]):
@@ -141,10 +153,11 @@ def of_rows(
             where = f"{file}:{line}"
             try:
                 if isinstance(fields, RowError):
-                    raise fields
-                items.append(item_of(fields, where, column))
+                    items.append(Unreadable(where, fields))
+                else:
+                    items.append(Listed(item_of(fields, where, column), fields))
             except DataError as error:
-                items.append(Unreadable(where, error))
+                items.append(Unreadable(where, error, fields if isinstance(fields, dict) else {}))
     except DataError as error:
         items.append(Unreadable(str(file), error))
     return items
@@ -209,6 +222,19 @@ def find(spec: Spec, path: str, whole: bool) -> Sequence[Any]:
     if whole_items is None:
         raise ConfigError(f"whole=true: is for text, the checkpoint was trained on {spec.modality}")
     return whole_items(path)
+
+
+def read(spec: Spec, item: Any) -> Tensor:
+    """As `Modality.read`, also of an item that can't be, which raises its DataError."""
+    if isinstance(item, Unreadable):
+        raise item.error
+    return of(spec).read(item.item if isinstance(item, Listed) else item, spec)
+
+
+def remark(spec: Spec, item: Any, value: Tensor) -> str | None:
+    """What is to be said of an item that was read, by the module's `remark`."""
+    remark_of: Callable[[Any, Tensor], str | None] | None = getattr(of(spec), "remark", None)
+    return None if remark_of is None else remark_of(item.item if isinstance(item, Listed) else item, value)
 
 
 def typed(spec: Spec, lines: Callable[[], Iterable[tuple[str, str]]], key: str) -> Sequence[Any]:

@@ -17,7 +17,7 @@ from ptft.data.examples import SplitExamples
 from ptft.data.labels import alike, check_range, kept_classes, renamed, to_labels
 from ptft.data.own.grouped_source import GroupedSource
 from ptft.data.own.text_record import Column
-from ptft.data.splits import OTHER_CLASS, Part, val_among
+from ptft.data.splits import OTHER_CLASS, SPLITS, Part, unused_note, val_among
 from ptft.data.stratify import (
     check_amounts,
     check_choices,
@@ -123,10 +123,6 @@ class DividedSource(GroupedSource):
         """What to call each example of one of the dataset's own splits."""
         return self.known_by(split) or [f"{split} {i}" for i in range(len(self.groups(split)))]
 
-    def shown(self, split: str) -> Mapping[str, Sequence[str]]:
-        """Columns of one of the dataset's own splits that show what each example is, where its name does not."""
-        return {}
-
     def identities(self, split: str) -> Tensor | None:
         """Long [N], a number for the content of each example of one of the dataset's own splits; None: not known."""
         return self.loaded(split).identities()
@@ -189,6 +185,9 @@ class DividedSource(GroupedSource):
             self.leading(self.splits)
         else:
             self._check_splits()
+        used = {self.train, self.val, self.test, *SPLITS, *self.left_out}
+        if unused := self.sizes([split for split in self.splits if split not in used]):
+            self.note(unused_note(unused, self.noun, train=not self.whole))
         self._check_classes()
 
     def _make(self, name: str) -> Examples | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ptft.data.labels import to_labels
 from ptft.data.stratify import train_val_test
-from ptft.errors import DataError, absent, are
+from ptft.errors import DataError, absent, are, shortened
 
 SPLITS = ("train", "val", "test")
 T = TypeVar("T")
@@ -44,6 +45,8 @@ SPLIT_NAMES = {
 CoNLL's."""
 VAL_WORDS = {word for word, split in SPLIT_NAMES.items() if split == "val"} | {"eval", "evaluation"}
 """What the name of a split to measure with while training may hold."""
+HELD_OUT = {word for word, split in SPLIT_NAMES.items() if split == "test"} | {"testing", "holdout", "held", "hold"}
+"""What the name of a split to measure with at the end may hold."""
 TENTH = 0.1
 """The share of the training split that is val where there is none."""
 SHARD = re.compile(r"(?P<name>.+?)[-_](?P<number>\d+)(?P<total>[-_]of[-_]\d+)?")
@@ -79,6 +82,31 @@ def val_among(names: Iterable[str]) -> str | float | None:
     """
     called = [name for name in names if not VAL_WORDS.isdisjoint(re.split(r"[^a-z]+", name.lower()))]
     return TENTH if not called else called[0] if len(called) == 1 else None
+
+
+def unused_note(sizes: Mapping[str, int | None], noun: str, *, train: bool) -> str:
+    """What to say of splits that are there and not used, name -> how many examples, None where nobody counted them.
+
+    train: whether something is trained, so that one of them may be what to train on.
+    """
+    shown = [name if size is None else f"{name} ({size:,} {noun})" for name, size in sizes.items()]
+    test = next((name for name in sizes if not HELD_OUT.isdisjoint(re.split(r"[^a-z]+", name.lower()))), None)
+    key, name = ("test", test or next(iter(sizes)))
+    if test is None and train and any(word in name.lower() for word in ("unlabel", "unsup", "train", "extra")):
+        key = "train"
+    does = "trains on it" if key == "train" else "measures it"
+    listed = f"{shortened(shown, 6)} {'is' if len(shown) == 1 else 'are'} there and not used"
+    return f"{listed}; dataset.{key}={shlex.quote(name)} {does}"
+
+
+def unnamed_notes(root: Path, suffixes: frozenset[str], split_of: Callable[[Path], str | None]) -> list[str]:
+    """What to say of files in a folder that have one of the suffixes and are of no split by their name."""
+    files = _visible(root) if root.is_dir() else []
+    names = [file.name for file in files if file.suffix.lower() in suffixes and split_of(file) is None]
+    if not names or len(names) == len(files):  # where all are so, there is no split, which is told
+        return []
+    verb = "is of no split by its name and is" if len(names) == 1 else "are of no split by their names and are"
+    return [f"{shortened(names, 6)} {verb} not used; a file called test… is measured at the end"]
 
 
 def split_by_word(file: Path) -> str | None:

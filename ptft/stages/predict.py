@@ -24,6 +24,7 @@ from ptft.config.resolve import Job
 from ptft.core import EACH, Batch, Columns, Objective, Spec
 from ptft.data import readers
 from ptft.data.files import decoded
+from ptft.data.ragged import ends_within
 from ptft.data.readers import Row
 from ptft.errors import ConfigError, DataError, counted
 from ptft.launch import following
@@ -74,17 +75,19 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     if folder is None:
         return {}
     predicted: list[tuple[Any, Row | None]] = []
-    unreadable: list[str] = []
+    unreadable, remarks = list[str](), dict[str, list[str]]()
     options = {**cfg.generate.plain(), "seed": cfg.seed, **_top(cfg, objective)}
     _check_generates(job, objective)
     with out.reading("predicting") as progress, torch.inference_mode(), autocast(chosen.precision, device)():
-        for part, batch, errors in _batches(items, spec, step_examples(trained_with(job))):
+        for part, batch, errors in _batches(items, spec, step_examples(trained_with(job)), remarks):
             some = len(errors) < len(part)
             predictions = iter(objective.predict(next(on_device(iter([batch]), device)), **options) if some else [])
             predicted += [(item, None if i in errors else next(predictions)) for i, item in enumerate(part)]
             unreadable += map(str, errors.values())
             progress(len(predicted), len(items))
     _say_unreadable(out, unreadable)
+    for remark, names in remarks.items():
+        out.say(f"of {len(names):,} of {len(items):,} items {remark}, e.g. {names[0]}", "yellow")
     if len(unreadable) == len(items):
         raise DataError(
             f"{_typed_input(cfg)}: none of the {counted(len(items), 'items')} can be read; the first: {unreadable[0]}"
@@ -262,17 +265,21 @@ def _close(
 
 
 def _batches(
-    items: Sequence[Any], spec: Spec, rows: int
+    items: Sequence[Any], spec: Spec, rows: int, remarks: dict[str, list[str]]
 ) -> Iterator[tuple[Sequence[Any], Batch, dict[int, DataError]]]:
     """Items, the batch of those that can be read, and why the others (by their place) can't; read in threads.
 
     BATCH of them at the most, and of uneven ones (long [T], say) no more than `rows` of the longest.
+    remarks: gets what is to be said of items, and of which.
     """
-    module = readers.of(spec)
+    collate = readers.of(spec).collate
 
     def read(item: Any) -> Tensor | DataError:
         try:
-            return item.error if isinstance(item, readers.Unreadable) else module.read(item, spec)
+            value = readers.read(spec, item)
+            if remark := readers.remark(spec, item, value):
+                remarks.setdefault(remark, []).append(str(item))
+            return value
         except DataError as error:
             return error
 
@@ -281,20 +288,9 @@ def _batches(
             part = items[start : start + BATCH]
             results = list(pool.map(read, part))
             lengths = [len(value) if isinstance(value, Tensor) and value.ndim < EVEN else 0 for value in results]
-            for begin, end in itertools.pairwise([0, *_ends(lengths, rows), len(part)]):
+            for begin, end in itertools.pairwise([0, *ends_within(lengths, rows), len(part)]):
                 values = [value for value in results[begin:end] if isinstance(value, Tensor)]
-                batch = module.collate(values, spec) if values else {}
+                batch = collate(values, spec) if values else {}
                 batch["index"] = torch.arange(start + begin, start + begin + len(values))
                 errors = {i: value for i, value in enumerate(results[begin:end]) if isinstance(value, DataError)}
                 yield part[begin:end], batch, errors
-
-
-def _ends(lengths: Sequence[int], rows: int) -> list[int]:
-    """Where to cut items of these lengths, in their order, so that padded batches hold no more than `rows` longest."""
-    most, ends, begin, longest = rows * max(lengths, default=0), [], 0, 0
-    for i, length in enumerate(lengths):
-        longest = max(longest, length)
-        if i > begin and longest * (i + 1 - begin) > most:
-            ends.append(i)
-            begin, longest = i, length
-    return ends

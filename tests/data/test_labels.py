@@ -5,7 +5,7 @@ import math
 import pytest
 import yaml
 
-from ptft.data.labels import as_written, fraction_among, number, to_labels, unlabelled
+from ptft.data.labels import as_written, fraction_among, number, one_spelling, to_labels, unlabelled
 from ptft.errors import ConfigError, DataError
 
 
@@ -60,3 +60,16 @@ def test_what_may_be_two_names_is_asked_about():
         as_written("dataset.classes", [False], ["no", "off"])
     assert as_written("dataset.classes", ["no", 1], ["no", "off", "1", "01"]) == ("no", "1")
     assert as_written("dataset.classes", ["cafe\u0301"], ["caf\u00e9"]) == ("caf\u00e9",)
+
+
+def test_values_are_one_class_however_a_format_writes_them():
+    assert to_labels(["True", "false", "true"], ["false", "true"]).tolist() == [1, 0, 1]
+    assert to_labels(["1", "0.0", "1.0"], ["0.0", "1.0"]).tolist() == [1, 0, 1]
+    for name, classes in (("1.0", ["1", "01"]), ("-3", ["-3.0", "3"])):
+        assert to_labels([name], classes).tolist() == [0]
+    for name, classes in (("007", ["7"]), ("1.00", ["1"]), ("Yes", ["yes"]), ("TRUE", ["True", "true"])):
+        with pytest.raises(DataError, match="has not"):
+            to_labels([name], classes)
+    assert one_spelling({"1", "1.0", "2.0"}, ()) == {"1", "2.0"}
+    assert one_spelling({"true", "False"}, ("True", "False")) == {"True", "False"}
+    assert one_spelling({"1", "1.0"}, ("1", "1.0")) == {"1", "1.0"}

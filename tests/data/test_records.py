@@ -5,7 +5,8 @@ import json
 import pytest
 
 from ptft.data.own.text_record import Columns
-from ptft.data.records import RowError, read_texts, records
+from ptft.data.own.text_rows import read_texts
+from ptft.data.records import RowError, records
 from ptft.errors import DataError
 
 ROWS = [(2, {"path": "a.wav", "text": "one"}), (4, {"path": "b.wav", "text": "two\u2028lines"})]

@@ -172,7 +172,7 @@ def inputs(name: str, suffix: str) -> Format:
         for item in list(readers.find(spec, str(root), whole=False))[:8]:
             with contextlib.suppress(PtftError):
                 if not isinstance(item, readers.Unreadable):
-                    module.collate([module.read(item, spec)], spec)
+                    module.collate([readers.read(spec, item)], spec)
 
     return Format(write, read, f"**/*{suffix}")
 

@@ -155,16 +155,28 @@ class OnDemandRecordings(OnDemandExamples):
                 return None
             raise DataError(f"{error} (sample {index}); dataset.on_error=skip leaves such files out") from error
 
+    def remark(self, index: int, wave: Tensor) -> str | None:
+        """What to say of a recording that was read."""
+        return None
+
     def to_memory(self, progress: Callable[[int, int], None]) -> MemoryRecordings:
         """All of them in memory, read in threads; those that are skipped are left out and counted in `notes`."""
-        items: list[Tensor] = []
+        items, remarks = list[Tensor](), dict[str, list[int]]()
         kept = torch.ones(len(self), dtype=torch.bool)
         with ThreadPoolExecutor() as pool:
             for i, wave in enumerate(pool.map(self._try, range(len(self)))):
                 kept[i] = wave is not None
                 items += [] if wave is None else [wave]
+                if wave is not None and (sentence := self.remark(i, wave)):
+                    remarks.setdefault(sentence, []).append(i)
                 if i % 256 == 255 or i + 1 == len(self):
                     progress(i + 1, len(self))
-        examples = MemoryRecordings.of(items, self.targets.at(kept.nonzero().flatten()), left_out(self, kept))
+        said = (f"{_of(len(rows))} {what}, the first: {self.name(rows[0])}" for what, rows in remarks.items())
+        notes = (*left_out(self, kept), *said)
+        examples = MemoryRecordings.of(items, self.targets.at(kept.nonzero().flatten()), notes)
         examples.unreadable = (~kept).nonzero().flatten().tolist()
         return examples
+
+
+def _of(count: int) -> str:
+    return "of 1 recording" if count == 1 else f"of {count:,} recordings"

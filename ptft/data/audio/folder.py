@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from ptft.data.audio import reader as audio_reader
+from ptft.data.audio.clips import time_notes
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
 from ptft.data.audio.source import RECORDINGS, AudioSource, FileRecordings, RecordingKeys
 from ptft.data.folders import list_all
@@ -61,10 +62,15 @@ class AudioFolder(AudioSource):
         columns = {"path": path, "label": label}
         listed = list_all(self, self.root, split_seed, RECORDINGS, columns=columns) if named is None else named
         self.listings = listed
+        for sentence in time_notes(self.root, read=False) if self.root.is_file() else ():
+            self.note(sentence)
         leading = self.leading(self.listings)
         paths = [path for listing in self.listings.values() for path in listing.paths]
         self.note_scaling(self.listings[leading].paths[:20])
         self.describe(self.listings[leading].classes, tuple(self.listings), self.own_rate(paths), self.units)
+
+    def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
+        return {split: len(self.listings[split].paths) for split in splits}
 
     def grouped(self, split: str) -> Sequence[str]:
         return self.listings[split].groups

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +14,7 @@ import torch
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio import transcripts
-from ptft.data.audio.clips import Clip, clip_of, known_by
+from ptft.data.audio.clips import Clip, clip_of, known_by, time_notes
 from ptft.data.audio.examples import Targets
 from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
 from ptft.data.files import nfc
@@ -60,6 +60,7 @@ class AudioManifest(AudioSource):
         is divided here: of all), or of the checkpoint where they are enough.
     path, text, label: columns of a list, by name; "auto": those of these names, else the only ones that can be them.
     group: a column, or "folder"; see `ptft.data.own.grouping`.
+    labelled: whether labels are needed: where a list has both, they are the labels then, and else the texts.
     Transcribed recordings longer than `dataset.seconds` are left out, since a cut one says something else.
 
     Raises DataError naming the file and line of what can't be.
@@ -78,18 +79,23 @@ class AudioManifest(AudioSource):
         path: str = "path",
         text: str = "text",
         label: str = "label",
+        labelled: bool = False,
         **keys: Unpack[RecordingKeys],
     ) -> None:
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {EXPECTED}")
         unusable = UnusableRows(self.on_error)
-        rows, column = self._list(self.root, unusable, {"path": path, "text": text, "label": label})
+        typed = (
+            {"path": path, "label": label, "text": text} if labelled else {"path": path, "text": text, "label": label}
+        )
+        rows, column = self._list(self.root, unusable, typed)
         rest = "" if split_seed is not None and not any(row.split for row in rows) else "train"
         rows = [row._replace(split=own_name(row.split or rest, (self.train, self.val, self.test))) for row in rows]
         self.rows: dict[str, list[Utterance]] = {row.split: [] for row in rows}
         rows = self._labelled(rows, column, unusable)
-        for sentence in [*separator.notes(self.root), *unusable.notes(len(rows), str(self.root))]:
+        times = () if self.root.is_dir() else time_notes(self.root)
+        for sentence in [*separator.notes(self.root), *times, *unusable.notes(len(rows), str(self.root))]:
             self.note(sentence)
         self.unusable += unusable.named()
         if not rows:
@@ -170,6 +176,9 @@ class AudioManifest(AudioSource):
                 unusable(RowError(row.where, f"has no {column}"))
         return [row for row in kept if row.text]
 
+    def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
+        return {split: len(self.rows[split]) for split in splits}
+
     def grouped(self, split: str) -> list[str]:
         self.loaded(split)  # which leaves out those that are too long
         return [row.group for row in self.rows[split]]
@@ -196,8 +205,8 @@ class AudioManifest(AudioSource):
         return Targets(len(rows), self.to_labels(values, lambda i: f"{rows[i].where}: {split}"))
 
     def _short(self, rows: list[Utterance], split: str) -> list[Utterance]:
-        longest = self.spec.shape["seconds"]
-        short = [row for row in rows if self._seconds(row) <= longest]
+        longest, seconds_of = self.spec.shape["seconds"], cache(self._file_seconds)
+        short = [row for row in rows if _seconds(row, seconds_of) <= longest]
         if len(short) < len(rows):
             long = len(rows) - len(short)
             self.note(
@@ -205,18 +214,15 @@ class AudioManifest(AudioSource):
             )
         return short
 
-    def _seconds(self, row: Utterance) -> float:
-        """Its length; 0 where it can't be read, which is skipped later."""
-        begin, end = row.clip.span or (0.0, None)
-        if end is None:
-            try:
-                samples, rate = audio_reader.info(row.clip.path)
-            except DataError:
-                if self.on_error != "skip":
-                    raise
-                return 0.0
-            end = samples / rate
-        return end - begin
+    def _file_seconds(self, path: Path) -> float:
+        """The length of a recording; 0 where it can't be read, which is skipped later."""
+        try:
+            samples, rate = audio_reader.info(path)
+        except DataError:
+            if self.on_error != "skip":
+                raise
+            return 0.0
+        return samples / rate
 
 
 def _row(
@@ -226,6 +232,12 @@ def _row(
     group = "" if grouping is None else grouping.of_row(fields, clip.path, folder, where)
     text, split = nfc(cell(fields, columns.target, where)), text_of(fields, "split", where)
     return Utterance(clip, text, split, where, group)
+
+
+def _seconds(row: Utterance, seconds_of: Callable[[Path], float]) -> float:
+    """The length of a recording or of its part."""
+    begin, end = row.clip.span or (0.0, None)
+    return (seconds_of(row.clip.path) if end is None else end) - begin
 
 
 def _named(rows: Sequence[Utterance], base: Path) -> list[str]:

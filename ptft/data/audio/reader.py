@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Spec
 from ptft.data import files, records
-from ptft.data.audio.clips import Clip, Span, clip_of, shown
+from ptft.data.audio.clips import Clip, Span, clip_of, shown, time_notes
 from ptft.data.own import foreign
 from ptft.data.ragged import pad
 from ptft.data.readers import Unreadable, of_rows
@@ -45,6 +45,9 @@ BLOCK = 2**22
 """Values that are read at a time where a header promises more: it may promise what the file does not hold."""
 FLOATS = ("FLOAT", "DOUBLE")
 """Kinds of samples that may be beyond -1..1, or be no number."""
+QUIET, LOUDER = 16, 32
+"""Below which int16 value all of a recording is silence, and how many times louder a channel is that was cancelled."""
+CANCELLED = "the channels cancel each other (opposite phase), so that their mean is silence"
 SLOWEST = 256
 """How many times lower than the wanted rate that of a file may be."""
 
@@ -59,7 +62,9 @@ def items(path: str, spec: Spec) -> Sequence[Path | Clip | Unreadable]:
     file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
         return foreign.items(path, SUFFIXES, "recordings")
-    return of_rows(file, spec, SUFFIXES, partial(clip_of, file.parent))
+    rows = of_rows(file, spec, SUFFIXES, partial(clip_of, file.parent))
+    rows.notes += time_notes(file)
+    return rows
 
 
 def shape(rate: int, seconds: float | None) -> dict[str, object]:
@@ -130,6 +135,26 @@ def read(path: Path | str | Clip, spec: Spec, span: Span | None = None) -> Tenso
     if floats:
         mixed = _scaled(path, mixed)
     return fit(resampled(torch.from_numpy(mixed), rate, wanted), spec)
+
+
+def remark(item: Path | str | Clip, wave: Tensor) -> str | None:
+    """What to say of a recording that was read as int16 [n]: it is silent because its channels cancel each other."""
+    quiet = int(wave.abs().max()) if len(wave) else 0
+    if not 0 <= quiet < QUIET:
+        return None
+    path, span = item if isinstance(item, Clip) else (item, None)
+    try:
+        with _quiet(path), _opened(path) as file:
+            if file.channels == 1 or file.frames >= UNKNOWN:
+                return None
+            first, last = span or (0.0, None)
+            begin = min(file.frames, round(first * file.samplerate))
+            end = file.frames if last is None else min(file.frames, round(last * file.samplerate))
+            values = _read(file, begin, end, False)
+    except (OSError, RuntimeError):
+        return None
+    loud = float(np.abs(values).max()) * FULL_SCALE if len(values) else 0.0
+    return CANCELLED if loud > LOUDER * max(1, quiet) else None
 
 
 def _quiet(path: Path | str) -> contextlib.AbstractContextManager[None]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,12 @@ from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.clips import Clip, Span, known_by
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
-from ptft.data.own.contents import contents
 from ptft.data.own.file_columns import PATH
 from ptft.data.own.keys import Shared
 from ptft.data.own.listing import Media
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
-from ptft.data.stratify import numbers
+from ptft.data.stratify import contents, numbers
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -69,13 +68,16 @@ class FileRecordings(OnDemandRecordings):
         self.spans: list[Span | None] = [None] * len(paths) if spans is None else list(spans)
         self.beyond: list[str] = []
         if lengths is None:
-            lengths = torch.tensor(
-                [self._length(path, span) for path, span in zip(self.paths, self.spans, strict=True)]
-            )
+            header_of = cache(_header)  # many parts may be of one file
+            pairs = zip(self.paths, self.spans, strict=True)
+            lengths = torch.tensor([self._length(path, span, header_of(path)) for path, span in pairs])
         self.lengths: Tensor = lengths
 
     def wave(self, index: int) -> Tensor:
         return audio_reader.read(self.paths[index], self.spec, self.spans[index])
+
+    def remark(self, index: int, wave: Tensor) -> str | None:
+        return audio_reader.remark(Clip(self.paths[index], self.spans[index]), wave)
 
     def at(self, rows: Tensor, labels: Tensor | None = None) -> FileRecordings:
         targets = self.targets.at(rows, labels)
@@ -83,12 +85,11 @@ class FileRecordings(OnDemandRecordings):
         paths, spans = [self.paths[i] for i in chosen], [self.spans[i] for i in chosen]
         return FileRecordings(paths, targets, self.spec, self.root, self.on_error, spans, self.lengths[rows])
 
-    def _length(self, path: Path, span: Span | None) -> int:
+    def _length(self, path: Path, span: Span | None, header: tuple[int, int] | None) -> int:
         """Samples, as the header says; 0 where there is none to read."""
-        try:
-            samples, rate = audio_reader.info(path)
-        except DataError:
+        if header is None:
             return 0  # reading it raises, or leaves it out
+        samples, rate = header
         begin, end = span or (0.0, None)
         if end is not None and end > samples / rate + ROUNDED:
             self.beyond.append(f"{Clip(path, span)}, of {samples / rate:g} s")
@@ -124,6 +125,14 @@ class FileRecordings(OnDemandRecordings):
         digest = hashlib.sha256(files.digests(self.paths, self.root)[0])
         digest.update(repr(self.spans).encode())
         return digest.digest()
+
+
+def _header(path: Path) -> tuple[int, int] | None:
+    """As `audio_reader.info`, None where there is none to read."""
+    try:
+        return audio_reader.info(path)
+    except DataError:
+        return None
 
 
 class AudioSource(DividedSource):
@@ -172,17 +181,19 @@ class AudioSource(DividedSource):
 
     def own_rate(self, paths: Sequence[Path]) -> int:
         """Samples a second of the first recording that can be read; `_rates` counts those that are looked at."""
-        own: int | None = None
-        for path in paths:
+        own, first = None, None
+        files_of = list(dict.fromkeys(paths))
+        for path in files_of:
             try:
                 own = audio_reader.info(path)[1]
                 break
             except DataError as error:
+                first = first or error
                 if self.on_error != "skip":
                     raise DataError(f"{error}; dataset.on_error=skip leaves such files out") from error
         if own is None:
-            raise DataError(f"{self._where()}: none of {len(paths)} files is readable as a recording")
-        files_of = list(dict.fromkeys(paths))
+            none = f"none of {len(files_of)} files is readable as a recording"
+            raise DataError(f"{self._where()}: {none}; the first: {first}")
         self._rates = audio_reader.rates(files_of[:: -(-len(files_of) // LOOKED_AT)])
         return own
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,10 +20,9 @@ from ptft.data.folders import list_all
 from ptft.data.image import reader as image_reader
 from ptft.data.image.source import NO_CLASS, ImageSource, Keys, pair
 from ptft.data.own.by_name import list_by_name
-from ptft.data.own.contents import contents
 from ptft.data.own.filename_pattern import Pattern
 from ptft.data.own.listing import Listing, Media
-from ptft.data.stratify import numbers
+from ptft.data.stratify import contents, numbers
 from ptft.errors import ConfigError, DataError, shortened
 
 if TYPE_CHECKING:
@@ -194,6 +193,9 @@ class ImageFolder(ImageSource):
         base = self.root if self.root.is_dir() else self.root.parent
         return FileExamples(listing.paths, labels, self.spec, base, self.on_error, self.first)
 
+    def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
+        return {split: len(self.listings[split].paths) for split in splits}
+
     def grouped(self, split: str) -> Sequence[str]:
         return self._comparable(split).groups
 
@@ -212,15 +214,17 @@ class ImageFolder(ImageSource):
 
     def _shared_size(self, paths: list[Path]) -> tuple[Path | None, tuple[int, int]]:
         """A file and its size where all that are looked at have that; else no file, and the size to bring all to."""
-        sizes: dict[tuple[int, int], Path] = {}
+        sizes, first = dict[tuple[int, int], Path](), None
         for index in range(0, len(paths), -(-len(paths) // LOOKED_AT)):
             try:
                 sizes.setdefault(image_reader.size_of(paths[index]), paths[index])
             except DataError as error:
+                first = first or error
                 if self.on_error != "skip":
                     raise _named(error, index) from error
         if not sizes:
-            raise DataError(f"dataset.root={self.root}: none of {len(paths)} files is readable as an image")
+            none = f"none of {len(paths)} files is readable as an image"
+            raise DataError(f"dataset.root={self.root}: {none}; the first: {first}")
         if len(sizes) == 1:
             return next((path, size) for size, path in sizes.items())
         least, most = (image_reader.show(choice(sizes, key=lambda size: size[0] * size[1])) for choice in (min, max))

@@ -14,7 +14,8 @@ from ptft.data.labels import number
 from ptft.data.own.separator import SEPARATED, SEPARATORS
 from ptft.data.own.text_record import Column
 from ptft.data.records import JSON, RowError, cells_of, objects_of, text_of
-from ptft.errors import DataError
+from ptft.data.splits import SPLIT_NAMES
+from ptft.errors import DataError, shortened
 
 AUTO = "auto"
 """A column that is to be found."""
@@ -22,6 +23,10 @@ ROWS = 2000
 """So many rows of a file are looked at."""
 CLASSES = 100
 """A column of more different values is no obvious label."""
+
+
+SPLIT = "split"
+"""What the column is called that says which split a row belongs to."""
 
 
 class FoundColumns(NamedTuple):
@@ -85,6 +90,28 @@ def choose(
 def _typed(text: Column | Sequence[Column], label: Column | None) -> list[Column]:
     names = [*([text] if isinstance(text, str | int) else text), label]
     return [name for name in names if name is not None and name != AUTO]
+
+
+def split_column(file: Path, typed: str | None, taken: Sequence[Column], header: bool | None) -> tuple[str | None, str]:
+    """The column that says the split of each row, and its first different values, to be shown.
+
+    typed: its name; AUTO: the one called split, unless it is `taken` by another key or none of its values is the name
+    of a split. None where there is none.
+    """
+    if file.suffix.lower() in JSON or not any(isinstance(name, int) for name in taken):
+        columns = _columns(file, [name for name in taken if name != AUTO], header)
+    elif header:
+        rows = [cells for _, cells in islice(cells_of(file), ROWS) if not isinstance(cells, RowError)] or [[]]
+        columns = dict(zip(map(nfc, rows[0]), _values(rows[1:], len(rows[0])), strict=True))
+    else:
+        return None, ""
+    name = next((name for name in columns if str(name).lower() == SPLIT), None) if typed == AUTO else typed
+    if not isinstance(name, str) or name in taken:
+        return None, ""
+    values = list(dict.fromkeys(columns.get(name, ())))
+    if typed == AUTO and not any(value.lower() in SPLIT_NAMES for value in values):
+        return None, ""
+    return name, ", ".join(values[:4])
 
 
 def _chosen(
@@ -176,9 +203,7 @@ def _what_to_type(
     missing = [key for key, name in (("text", text), ("label", label)) if name == AUTO]
     candidates = {"text": texts, "label": labels}
     unclear = "; ".join(
-        f"{' and '.join(map(repr, candidates[key]))} may each be the {key}"
-        if candidates[key]
-        else f"no column is clearly the {key}"
+        f"{_either(candidates[key])} may each be the {key}" if candidates[key] else f"no column is clearly the {key}"
         for key in missing
     )
     names = list(columns)
@@ -187,8 +212,12 @@ def _what_to_type(
     first = text if text != AUTO else (texts or [name for name in names if name != label] or names)[0]
     left = [name for name in names if name != first]
     second = label if label != AUTO else next(iter([name for name in labels if name != first] or left), None)
-    listed = ", ".join(map(str, names[:8]))
+    listed = shortened(map(str, names), 8)
     return f"{file}: {unclear} ({listed}); type them, e.g. {typed_as('text', first)} {typed_as('label', second)}"
+
+
+def _either(names: Sequence[Column]) -> str:
+    return shortened(map(repr, names), 6) if len(names) > 6 else " and ".join(map(repr, names))
 
 
 def typed_as(key: str, name: Column | Sequence[Column] | None) -> str:

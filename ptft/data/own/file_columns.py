@@ -17,7 +17,10 @@ PATH, ALSO_PATH = "path", "audio_filepath"
 """What the column of the files is called usually, and in NeMo's manifests."""
 USUAL = {PATH: PATH, "label": "label"}
 """The columns of a list of files with classes."""
-OTHERS = frozenset({"split", "start", "end", "offset", "duration"})
+BEGINS = ("start", "begin", "start_time", "begin_time", "start_sec", "start_seconds", "onset")
+ENDS = ("end", "stop", "end_time", "stop_time", "end_sec", "end_seconds")
+"""What lists call the second where a part begins, and where it ends."""
+OTHERS = frozenset({"split", *BEGINS, *ENDS, "offset", "duration"})
 """Columns that say something else by their names."""
 ROWS = 2000
 """So many rows of a list are looked at."""

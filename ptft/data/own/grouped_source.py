@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
 from ptft.core import Source
@@ -62,6 +62,17 @@ class GroupedSource(Source):
     def grouped(self, split: str) -> Sequence[str]:
         """The group of each example of one of the dataset's own splits, where groups are asked for."""
         raise NotImplementedError(f"{type(self).__name__} names no groups")
+
+    def shown(self, split: str) -> Mapping[str, Sequence[str]]:
+        """Columns of one of the dataset's own splits that show what each example is, where its name does not."""
+        return {}
+
+    def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
+        """How many examples some of the dataset's own splits have, to be told of; None where nobody counted them.
+
+        Nothing of published sets, which have what they have.
+        """
+        return {}
 
     def listed(self, columns: ListColumns) -> None:
         """Say which columns of a list of files were found, and keep them for what is measured and predicted later."""

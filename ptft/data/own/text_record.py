@@ -15,7 +15,7 @@ class Columns(NamedTuple):
     header: whether the first line is one; None: it is where a column has a name and stands in it.
     alone: whether a file that has texts only, as many columns as there are, may name them as it likes or not at all.
     hint: what to do where a column is missing, the end of a message.
-    group: the column that says what a row belongs to, if any.
+    group: the column that says what a row belongs to, if any. split: the one that says its split, by its name.
     """
 
     text: tuple[Column, ...]
@@ -25,6 +25,7 @@ class Columns(NamedTuple):
     alone: bool = False
     hint: str = "; dataset.text=0 dataset.label=1 number the columns of a file without a header"
     group: Column | None = None
+    split: str | None = None
 
     @property
     def all(self) -> tuple[Column, ...]:
@@ -34,11 +35,12 @@ class Columns(NamedTuple):
 class TextRecord(NamedTuple):
     """One example as text.
 
-    label: None where none is asked for or it is missing. where: its file and line. group: what it belongs to, "" where
-    nobody asks or its cell is empty.
+    label: None where none is asked for or it is missing. where: its file and line. group, split: what it belongs to,
+    "" where nobody asks or its cell is empty.
     """
 
     texts: tuple[str, ...]
     label: str | None
     where: str
     group: str = ""
+    split: str = ""

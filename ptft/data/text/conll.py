@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from ptft.data import records
 from ptft.data.files import nfc
 from ptft.data.labels import to_labels
-from ptft.data.splits import split_by_word, split_files
+from ptft.data.splits import split_by_word, split_files, unnamed_notes
 from ptft.data.text.examples import NO_LABEL, TextExamples, in_a_row, room
 from ptft.data.text.source import TextKeys, TextSource
-from ptft.data.text.words import FORM, NO_WORD, cut_points, read_columns, tokens, word_ids
+from ptft.data.text.words import FORM, NO_WORD, SUFFIXES, cut_points, read_columns, tokens, word_ids
 from ptft.errors import ConfigError, DataError, are, counted
 from ptft.metrics.chunk_tags import IOB, is_chunk_tag, scheme_of, to_iob
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+ENDS = frozenset(".!?")
+"""Words that end a sentence."""
 
 
 class Tagged(NamedTuple):
@@ -53,6 +56,8 @@ class Conll(TextSource):
             raise ConfigError(f"dataset.scheme={scheme}: iob or any")
         self.token, self.tag, self.scheme = token, tag, scheme
         self.pieces: dict[str, list[int]] = {}
+        for sentence in unnamed_notes(self.root, SUFFIXES, split_by_word):
+            self.note(sentence)
         files = split_files(self.root, split_by_word, "files like train.conll, dev.conll and test.conll", self.whole)
         self.sentences = self._read(files, split_seed)
         leading = self.leading(self.sentences)
@@ -146,6 +151,9 @@ class Conll(TextSource):
         for rows, lines in columns.sentences:
             cells = [self._cells(row, f"{file}:{line}") for row, line in zip(rows, lines, strict=True)]
             sentences.append(Tagged([word for word, _ in cells], [tag for _, tag in cells], file, lines))
+        if len(sentences) == 1 and not ENDS.isdisjoint(sentences[0].words[:-1]):
+            what = f"holds one sentence of {len(sentences[0].words):,} words, though some of them end one"
+            self.note(f"{file} {what}; an empty line stands behind each sentence")
         return sentences
 
     def _cells(self, cells: list[str], where: str) -> tuple[str, str]:

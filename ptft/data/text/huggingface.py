@@ -8,31 +8,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptft.core import Spec
 from ptft.data.files import nfc
 from ptft.data.own import columns
+from ptft.data.own.arrow import of_parquet, open_tables
+from ptft.data.own.columns import AUTO, SPLIT, split_column
 from ptft.data.own.text_record import Column, Columns, TextRecord
 from ptft.data.own.unusable import UnusableRows
-from ptft.data.readers import Items, Unreadable
+from ptft.data.readers import Items, Unreadable, of_files
 from ptft.data.records import EmptyRow, RowError, check_single
-from ptft.data.splits import find_splits, parts_notes, split_by_stem, split_files
+from ptft.data.splits import SPLIT_NAMES, find_splits, parts_notes, split_by_stem, split_files
 from ptft.data.text import reader as text_reader
 from ptft.data.text import sentences
 from ptft.data.text.row_source import RowTexts
 from ptft.data.text.source import TextKeys
 from ptft.data.text.table import split_of
-from ptft.errors import ConfigError, DataError, first_line, shortened
+from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 find_whole, of_lines = sentences.find_whole, sentences.of_lines
 read, collate, describe = sentences.read, sentences.collate, sentences.describe
-PARQUET = ".parquet"
 MISSING = "holds no files of csv, tsv, json, jsonl or parquet, nor what save_to_disk writes"
 
 
@@ -68,12 +68,13 @@ class HuggingFaceTexts(RowTexts):
             raise ConfigError(f"dataset.text, .label and .group: columns have names here, {numbers[0]} is a number")
         self.tables: dict[str, list[Any]] = {}
         if not self.files or any(_is_parquet(parts) for parts in self.files.values()):
-            tables = _open(self._where(), name, subset, self.root, self.files)
+            tables = open_tables(self._where(), name, subset, self.root, self.files)
             self.tables = {"val" if split == "validation" else split: parts for split, parts in tables.items()}
-        if columns.AUTO in (text, label):
+        if AUTO in (text, label):
             text, label = self._find_columns(text, label, [] if group is None else [group])
         names = (text,) if isinstance(text, str | int) else tuple(text)
         self.columns = Columns(names, label, hint="", group=group)
+        self._say_split_column()
         self.describe_rows(self.tables or self.files, target, "huggingface")
 
     def _find_columns(
@@ -111,6 +112,25 @@ class HuggingFaceTexts(RowTexts):
                     rows.append(record)
             before += table.num_rows
         return rows
+
+    def _say_split_column(self) -> None:
+        """Note a column that says the splits where there is one split only: it is not read."""
+        names, remedy = [*(self.tables or self.files)], "a file for each split divides them"
+        if len(names) != 1 or SPLIT in self.columns.all:
+            return
+        if self.tables:
+            found = [table.unique(SPLIT) for table in self.tables[names[0]] if SPLIT in table.column_names]
+            values = ", ".join(map(str, dict.fromkeys(value for part in found for value in part)))
+        else:
+            taken = [name for name in (*self.columns.all, self.columns.group) if name is not None]
+            values, remedy = split_column(self.files[names[0]][0], AUTO, taken, True)[1], "dataset=table divides by it"
+        if not SPLIT_NAMES.keys().isdisjoint(value.lower() for value in values.split(", ")):
+            self.note(f"the column {SPLIT} ({values[:60]}) is not read, and all rows are {names[0]}; {remedy}")
+
+    def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
+        if not self.tables:
+            return super().sizes(splits)
+        return {split: sum(table.num_rows for table in self.tables[split]) for split in splits}
 
     def _where(self) -> str:
         return f"dataset.name={self.name}" if self.root is None else f"dataset.root={self.root}"
@@ -169,21 +189,24 @@ def items(path: str, spec: Spec) -> Items:
     """The rows of Parquet files at `path`, or of what save_to_disk wrote there; else as `sentences.items`."""
     root = Path(os.path.expanduser(path))
     if root.is_dir() and _is_saved(root):
-        opened = _open(str(root), None, None, root, {})
+        opened = open_tables(str(root), None, None, root, {})
         tables = [(f"{root}/{split}" if len(opened) > 1 else str(root), parts) for split, parts in opened.items()]
-        return Items(item for name, parts in tables for item in _items(name, parts, spec))
-    files = [file for file in text_reader.text_files(path, frozenset({PARQUET})) if _is_parquet([file])]
-    rows = Items()
-    for file in files:
-        try:
-            rows += _items(str(file), _of_parquet([file]), spec)
-        except DataError as error:
-            rows.append(Unreadable(str(file), error))
-    return rows if files else sentences.items(path, spec)
+        wanted = Columns(tuple(spec.shape["columns"]), None)
+        return Items(item for name, parts in tables for item in _items(name, parts, wanted))
+    files = [file for file in text_reader.text_files(path, frozenset({sentences.PARQUET})) if _is_parquet([file])]
+    if not files:
+        return sentences.items(path, spec)
+    wanted = Columns(tuple(spec.shape["columns"]), None)
+    return Items(of_files(files, lambda file: parquet_items(file, wanted)))
 
 
-def _items(name: str, tables: Sequence[Any], spec: Spec) -> Iterator[sentences.Sentences | Unreadable]:
-    wanted, before = Columns(tuple(spec.shape["columns"]), None), 0
+def parquet_items(file: Path, wanted: Columns) -> list[sentences.Sentences | Unreadable]:
+    """The rows of a Parquet file. Raises DataError where it can't be read."""
+    return list(_items(str(file), of_parquet([file]), wanted))
+
+
+def _items(name: str, tables: Sequence[Any], wanted: Columns) -> Iterator[sentences.Sentences | Unreadable]:
+    before = 0
     for table in tables:
         rows = _records(table, wanted, lambda i: f"{name} row {i}", before)
         for record, fields in zip(rows, table, strict=True):
@@ -204,7 +227,7 @@ def _is_saved(root: Path) -> bool:
 
 
 def _is_parquet(files: Sequence[Path]) -> bool:
-    return files[0].suffix.lower() == PARQUET
+    return files[0].suffix.lower() == sentences.PARQUET
 
 
 def _files(root: Path) -> dict[str, list[Path]]:
@@ -221,70 +244,9 @@ def _files(root: Path) -> dict[str, list[Path]]:
 
 
 def _split_of(file: Path) -> str | None:
-    if file.suffix.lower() == PARQUET:
+    if file.suffix.lower() == sentences.PARQUET:
         return split_by_stem(file)
     return None if file.stem.endswith(("_info", "_infos")) else split_of(file)
-
-
-def _open(
-    where: str, name: str | None, subset: str | None, root: Path | None, files: Mapping[str, Sequence[Path]]
-) -> dict[str, list[Any]]:
-    """Split -> its tables."""
-    if files:
-        return {split: _of_parquet(parts) for split, parts in files.items()}
-    library = _library()
-    try:
-        if root is None:
-            tables = dict(library.load_dataset(name, subset))
-        elif (root / "dataset_dict.json").is_file():
-            tables = dict(library.load_from_disk(str(root)))
-        else:
-            tables = {"train": library.load_from_disk(str(root))}
-    except (OSError, ValueError, library.exceptions.DatasetsError) as error:
-        raise DataError(f"{where}: can't be read ({first_line(error)})") from error
-    return {split: [table] for split, table in tables.items()}
-
-
-def _of_parquet(files: Sequence[Path]) -> list[Any]:
-    """The tables of a split's files, each of as many as say the same of their columns; without those that are empty.
-
-    The library would read all of them by what the first one says, and take its classes for those of the others.
-    """
-    library = _library()
-    described = [(file, _column_info(file)) for file in files]
-    tables = []
-    for _, group in groupby((pair for pair in described if pair[1] is not None), lambda pair: pair[1]):
-        parts = [str(file) for file, _ in group]
-        try:
-            tables.append(library.load_dataset("parquet", data_files={"train": parts}, split="train"))
-        except (OSError, ValueError, library.exceptions.DatasetsError) as error:
-            cause = error.__cause__ or error
-            raise DataError(f"{shortened(parts)}: can't be read ({first_line(cause)})") from error
-    return tables
-
-
-def _column_info(file: Path) -> str | None:
-    """What a Parquet file tells the library of its columns, None where it has no rows. Raises DataError naming it."""
-    from pyarrow import parquet  # comes with datasets
-
-    try:
-        footer = parquet.read_metadata(file)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: can't be read ({first_line(error)})") from error
-    column_info = (footer.metadata or {}).get(b"huggingface", b"{}")
-    return column_info.decode("utf-8", "replace") if footer.num_rows else None
-
-
-def _library() -> Any:
-    """The package, without its bars; where the hub does not answer it must not ask for minutes."""
-    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "10")
-    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "10")
-    try:
-        import datasets
-    except ImportError as error:
-        raise ConfigError("dataset=huggingface: needs the package datasets: pip install 'ptft[huggingface]'") from error
-    datasets.disable_progress_bars()
-    return datasets
 
 
 def sample(root: Path, count: int = 12) -> None:

@@ -38,6 +38,7 @@ class Question:
     """One question of a file; answers: (text, first character) of those that are right, none for no answer.
 
     impossible: whether the file says that there is none, where answers may also be missing because nobody gave them.
+    contradicted: whether the file says that and gives answers all the same, or says that there is one and gives none.
     title: of the article that the text is from, "" where it has none.
     """
 
@@ -47,6 +48,7 @@ class Question:
     answers: tuple[tuple[str, int], ...] = ()
     impossible: bool = False
     title: str = ""
+    contradicted: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,19 +140,23 @@ def _of_paragraph(paragraph: _Part, title: str) -> Iterator[Question]:
     context = paragraph.get("context", str, "a text")
     for entry in paragraph.parts("qas"):
         name = str(entry.get("id", (str, int), "a text"))
-        impossible = _impossible(entry)
-        answers = () if impossible else tuple(_answers(entry))
+        said = _impossible(entry)
+        given = tuple(_answers(entry))
+        impossible, answers = bool(said), () if said else given
         for answer, first in answers:
             if first < 0 or not context.startswith(answer, first):
                 raise DataError(f"{entry.file}: question {name}: the answer {answer!r} does not stand at {first}")
-        yield Question(name, entry.get("question", str, "a text").strip(), context, answers, impossible, title)
+        yield Question(
+            name, entry.get("question", str, "a text").strip(), context, answers, impossible, title, said is bool(given)
+        )
 
 
-def _impossible(entry: _Part) -> bool:
+def _impossible(entry: _Part) -> bool | None:
+    """What the file says of it, None for nothing."""
     impossible = entry.value.get("is_impossible")
     if impossible not in (None, False, True):
         raise entry.refused("is_impossible", "true or false")
-    return bool(impossible)
+    return None if impossible is None else bool(impossible)
 
 
 def _answers(entry: _Part) -> Iterator[tuple[str, int]]:

@@ -13,19 +13,20 @@ import torch
 from torch import Tensor
 
 from ptft.core import Examples
-from ptft.data.labels import MANY, NO_LABEL, fraction_among, number
+from ptft.data.labels import MANY, NO_LABEL, fraction_among, number, one_spelling, plain
 from ptft.data.own import separator
 from ptft.data.own.text_record import Columns, TextRecord
+from ptft.data.own.text_rows import HEADERS, read_texts, text_rows
 from ptft.data.own.unusable import UnusableRows
-from ptft.data.records import RowError, first_cells, read_texts
+from ptft.data.records import RowError, first_cells
 from ptft.data.splits import parts_notes
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences
 from ptft.data.text.source import TextSource
 from ptft.errors import ConfigError, DataError
 
-HEADERS = frozenset(("label", "labels", "class", "target", "category", "score", "text", "sentence", "sentence1"))
-"""What columns are often called."""
+COUNTED = 2**25
+"""Bytes of files up to which rows are counted that are not used."""
 
 
 class RowTexts(TextSource):
@@ -54,6 +55,10 @@ class RowTexts(TextSource):
         leading = self.leading(splits)
         rows = self.rows(leading)
         names = {str(row.label) for row in rows} if target in ("class", None) else set()
+        written, names = names, one_spelling(names, () if self.like is None else self.like.classes)
+        if len(names) < len(written):
+            two = next((name, plain(name)) for name in sorted(written - names) if plain(name) != name)
+            self.note(f"{two[1]} and {two[0]} are one class, and so are others that are written in two ways")
         if target is None and (example := fraction_among(names)) is not None:
             observed = f"{leading} has {len(names)} labels that are all numbers, e.g. {example}"
             regress = "dataset.target=number objective=regress predicts the number"
@@ -124,6 +129,19 @@ class RowTexts(TextSource):
     def known_by(self, split: str) -> list[str]:
         return text_keys(self.rows(split))
 
+    def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
+        return {split: self._size(self.files[split]) for split in splits}
+
+    def _size(self, files: Sequence[Path]) -> int | None:
+        """How many rows of files can be used; None where that takes long, or can't be told."""
+        if sum(file.stat().st_size for file in files) > COUNTED:
+            return None
+        rows = (row for file in files for row in text_rows(file, self.columns, unlabelled=True))
+        try:
+            return sum(not isinstance(row, RowError) for row in rows)
+        except DataError:
+            return None
+
     def grouped(self, split: str) -> list[str]:
         return [row.group for row in self.rows(split)]
 
@@ -174,12 +192,19 @@ def text_keys(rows: Iterable[TextRecord]) -> list[str]:
 
 def _number(row: TextRecord, comma: bool) -> float:
     """comma: whether one may stand in place of the point."""
-    value = number(str(row.label).replace(",", ".") if comma else str(row.label))
+    text = str(row.label).replace(",", ".") if comma else str(row.label)
+    value = number(text)
     if value is None:
-        point = "; a number is written with a point" if "," in str(row.label) else ""
+        point = "; a number is written with a point" if "," in text else ""
         raise DataError(f"{row.where}: the label {row.label!r} is no number{point}")
     if not math.isfinite(value):
-        raise DataError(f"{row.where}: the label {row.label!r} is no finite number")
+        large = math.isfinite(float(text))
+        what = (
+            f"is beyond {torch.finfo(torch.float32).max:.2g}, the largest of 32 bits"
+            if large
+            else "is no finite number"
+        )
+        raise DataError(f"{row.where}: the label {row.label!r} {what}")
     return value
 
 

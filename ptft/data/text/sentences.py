@@ -12,14 +12,16 @@ from torch import Tensor
 from ptft.core import Batch, Spec
 from ptft.data.own import separator
 from ptft.data.own.text_record import Columns
+from ptft.data.own.text_rows import is_header, may_be_names
 from ptft.data.ragged import Ragged
 from ptft.data.readers import Items, Unreadable, of_files, text_fields, with_fields
-from ptft.data.records import SUFFIXES, RowError, first_cells
+from ptft.data.records import SUFFIXES, RowError, first_cells, names_of
 from ptft.data.text import reader as text_reader
 from ptft.data.text.examples import encoded, fitted, in_a_row, joined, room
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import DataError, counted
 
+PARQUET = ".parquet"
 HINT = "; name the column as it was called in training, or give a file of texts alone"
 
 
@@ -47,9 +49,9 @@ class Sentences:
 def items(path: str, spec: Spec) -> Items:
     """The rows of tables at `path`, by the columns that were trained on; of other files the lines, pairs with a tab."""
     columns = Columns(tuple(spec.shape["columns"]), None, header=spec.shape.get("header"), alone=True, hint=HINT)
-    files = text_reader.text_files(path, text_reader.SUFFIXES | SUFFIXES)
+    files = text_reader.text_files(path, text_reader.SUFFIXES | SUFFIXES | {PARQUET})
     notes: list[str] = []
-    rows = Items(of_files(files, lambda file: _of_file(file, columns, notes)))
+    rows = Items(of_files(files, lambda file: _of_file(file, columns, spec.classes, notes)))
     separator_notes = dict.fromkeys(
         note for file in files for note in separator.notes(file) if file.suffix.lower() in SUFFIXES
     )
@@ -62,8 +64,22 @@ def of_lines(lines: Sequence[tuple[str, str]], spec: Spec) -> list[Sentences | U
     return [_line(text_reader.TextItem(name, text), len(spec.shape["columns"])) for name, text in lines]
 
 
-def _of_file(file: Path, columns: Columns, notes: list[str]) -> list[Sentences | Unreadable]:
-    if file.suffix.lower() in SUFFIXES:
+def _of_file(file: Path, columns: Columns, classes: Sequence[str], notes: list[str]) -> list[Sentences | Unreadable]:
+    if file.suffix.lower() == PARQUET:
+        from ptft.data.text import huggingface  # which reads the rest through this module
+
+        return huggingface.parquet_items(file, columns)
+    table, first = file.suffix.lower() in SUFFIXES, _first_cells(file)
+    if not table and len(first) > 1 and set(columns.text) <= set(first) and may_be_names(first):
+        table = True
+        notes.append(f"{file.name} is read as a table, whose header is its first line ({', '.join(first)[:60]})")
+    elif not table and first == list(columns.text):
+        notes.append(f"the first line of {file.name} ({first[0]}) is answered as well, and no header")
+    numbered = all(isinstance(name, int) for name in columns.text)
+    if table and numbered and not columns.header and is_header(first, classes):
+        columns = columns._replace(header=True)
+        notes.append(f"the first line of {file.name} ({', '.join(first)[:60]}) is a header and is left out")
+    if table:
         return [
             Unreadable(row.where, row, fields) if isinstance(row, RowError) else Sentences(row.where, row.texts, fields)
             for row, fields in with_fields(file, columns, notes)
@@ -75,15 +91,20 @@ def _header_note(file: Path, columns: Columns) -> str | None:
     """What to say of a first line that may be a header of other names than those that were trained on."""
     if file.suffix.lower() not in SUFFIXES or not all(isinstance(name, str) for name in columns.text):
         return None
-    try:
-        first = first_cells(file)
-    except DataError:
-        return None
+    first = _first_cells(file)
     if len(first) != len(columns.text) or set(columns.text) & set(first):
         return None
     return (
         f"the first line of {file.name} ({', '.join(first)[:60]}) is answered as well; no column is {columns.text[0]!r}"
     )
+
+
+def _first_cells(file: Path) -> list[str]:
+    """The names in the first row of a file that is no JSON; nothing where that can't be read, which is told later."""
+    try:
+        return names_of(first_cells(file))
+    except DataError:
+        return []
 
 
 def _line(item: text_reader.TextItem | Unreadable, columns: int) -> Sentences | Unreadable:

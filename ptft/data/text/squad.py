@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ptft.core import Batch, Columns, Examples
 from ptft.data.ragged import Ragged
-from ptft.data.splits import Part, split_by_word, split_files
+from ptft.data.splits import Part, split_by_word, split_files, unnamed_notes
 from ptft.data.text.examples import TextExamples, in_a_row
-from ptft.data.text.questions import Question, Window, best_answers, parse, windows
+from ptft.data.text.questions import SUFFIXES, Question, Window, best_answers, parse, windows
 from ptft.data.text.source import TextKeys, TextSource
 from ptft.errors import ConfigError, DataError
 from ptft.metrics.squad import exact_match, f1
@@ -131,6 +131,7 @@ class Squad(TextSource):
         self.questions = self._read(self.root, split_seed)
         leading = self.leading(self.questions)
         self._leave_out_unanswered(leading)
+        self._say_contradictions()
         self.impossible = any(not question.answers for question in self.questions[leading])
         if self.whole and self.like is not None:
             self.impossible = bool(self.like.shape.get("impossible", self.impossible))
@@ -138,6 +139,8 @@ class Squad(TextSource):
         self.describe((), self.questions, "span", self._training_texts, **shape)
 
     def _read(self, root: Path, seed: int) -> dict[str, list[Question]]:
+        for sentence in unnamed_notes(root, SUFFIXES, _split_of):
+            self.note(sentence)
         files = split_files(root, _split_of, "files like train-v1.1.json and dev-v1.1.json", self.whole)
         questions = {split: [question for file in parts for question in parse(file)] for split, parts in files.items()}
         for each in questions if self.grouping is not None else ():
@@ -160,6 +163,19 @@ class Squad(TextSource):
             if split == leading:
                 raise DataError(f"{self._where()}: no question of {split} has an answer; stage=predict answers them")
             self.leave_out(split, f"{split} has no answers")
+
+    def _say_contradictions(self) -> None:
+        for split in [split for split in self.questions if split not in self.left_out]:
+            for impossible, what in (
+                (True, "answers and is_impossible=true"),
+                (False, "no answer and is_impossible=false"),
+            ):
+                names = [
+                    each.name for each in self.questions[split] if each.contradicted and each.impossible is impossible
+                ]
+                if names:
+                    count = "1 question has" if len(names) == 1 else f"{len(names):,} questions have"
+                    self.note(f"{split}: {count} {what}; this counts as no answer, the first: {names[0]}")
 
     def load(self, split: str) -> QuestionExamples:
         all_windows = windows(self.tokenizer, self.questions[split], self.length, self.stride)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ptft.data.own import columns
 from ptft.data.own.text_record import Column, Columns, TextRecord
+from ptft.data.own.text_rows import has_label, is_header
 from ptft.data.own.unusable import UnusableRows
-from ptft.data.records import SUFFIXES, has_label
-from ptft.data.splits import SPLITS, split_by_stem, split_files
+from ptft.data.records import SUFFIXES, RowError, first_cells
+from ptft.data.splits import SPLITS, own_name, split_by_stem, split_files
 from ptft.data.text.row_source import RowTexts, text_keys
 from ptft.data.text.source import TextKeys
 from ptft.errors import ConfigError, unknown
@@ -56,6 +57,8 @@ class TableTexts(RowTexts):
     label: the column of the label, "auto" likewise; None for texts alone.
     target: "class" or "number"; None is "class", unless labels are many numbers that are not whole.
     header: whether the first line is one; None: it is where columns have names.
+    split: the column that says the split of each row of one file, "auto": the one that is called split, if its values
+        are names of splits; None: the file is divided, as in runs whose configuration has not the key.
     split_seed: divides one file; not the run's seed.
     group: the column that says which rows belong together, by name or number.
 
@@ -66,6 +69,7 @@ class TableTexts(RowTexts):
         self,
         *,
         layout: str | None = None,
+        split: str | None = None,
         text: Column | Sequence[Column] = columns.AUTO,
         label: Column | None = columns.AUTO,
         target: str | None = None,
@@ -78,38 +82,90 @@ class TableTexts(RowTexts):
             raise ConfigError("dataset.root is not set; name a folder of train.tsv, dev.tsv … or one file")
         expected = "train.csv, .tsv or .jsonl with dev and test, or a file"
         self.files = split_files(self.root, split_of, expected, self.whole)
+        by_column = None if layout is not None else self._split_column(split, text, label, header)
         if layout is None and columns.AUTO in (text, label):
-            text, label, header = self._find_columns(text, label, header)
+            text, label, header = self._find_columns(text, label, header, by_column)
         self.columns, target = _chosen(layout, text, label, target, header)
+        self.columns = self.columns._replace(split=by_column)
         if self.grouping is not None:
             self.columns = _with_group(self.columns, self.grouping.key)
-        if "" in self.files:
+        self._parts = {} if by_column is None else self._by_column(by_column)
+        if "" in self.files and not self._parts:
             rows = self.rows("")
             groups, names = [row.group for row in rows], [str(row.label) for row in rows]
             self._rows |= self.divide(self.root, rows, split_seed, lambda: text_keys(rows), groups, names)
         for split in [split for split in self.files if split not in (self.train, "")]:
-            if not has_label(self.files[split][0], self.columns):
+            if not self._parts and not has_label(self.files[split][0], self.columns):
                 self.leave_out(split, f"{self.files.pop(split)[0].name} has no labels")
         if layout is None:
+            self._heed_header()
             self.say_headers(self.files)
         drawn = [split for split in SPLITS if split in self._rows]
-        self.describe_rows(drawn if "" in self.files else self.files, target)
+        self.describe_rows(self._parts or (drawn if "" in self.files else self.files), target)
+
+    def _heed_header(self) -> None:
+        """Leave out the header of a file that is measured, where columns have numbers and training had none."""
+        if not self.whole or self.columns.header or any(isinstance(name, str) for name in self.columns.all):
+            return
+        classes = () if self.like is None else self.like.classes
+        for file in (file for files in self.files.values() for file in files):
+            if is_header(first := first_cells(file), classes):
+                self.note(f"the first line of {file.name} ({', '.join(first)[:60]}) is a header and is left out")
+                self.columns = self.columns._replace(header=True)
+
+    def _split_column(
+        self, split: str | None, text: Column | Sequence[Column], label: Column | None, header: bool | None
+    ) -> str | None:
+        """The column of the splits in the only file; what is there and not read is said."""
+        own = self.train if self.train in self.files else next(iter(self.files))
+        file = self.files[own][0]
+        texts = [text] if isinstance(text, str | int) else list(text)
+        taken = [name for name in (*texts, label, self._group_column) if name is not None]
+        name, values = columns.split_column(file, split or columns.AUTO, taken, header)
+        if name is not None and (split is None or self.root is None or self.root.is_dir()):
+            why = "dataset.split=auto reads it" if split is None else "the files are the splits"
+            if split is None or {own_name(value) for value in values.split(", ")} != {own}:
+                self.note(f"the column {name} of {file.name} ({values}) is not read; {why}")
+            return None
+        return name
+
+    @property
+    def _group_column(self) -> Column | None:
+        return None if self.grouping is None else self.grouping.key
+
+    def _by_column(self, name: str) -> dict[str, list[TextRecord]]:
+        """Split -> rows of one file, by a column; those without a split are left out as others that can't be used."""
+        (file,) = next(iter(self.files.values()))
+        unusable = UnusableRows(self.on_error)
+        parts: dict[str, list[TextRecord]] = {}
+        for row in self.of_files("test", [file], unusable):
+            if row.split:
+                parts.setdefault(own_name(row.split, (self.train, self.val, self.test)), []).append(row)
+            else:
+                unusable(RowError(row.where, f"has no split in column {name!r}; dataset.split=null divides the rows"))
+        for sentence in unusable.notes(sum(map(len, parts.values())), str(file)):
+            self.note(sentence)
+        self.unusable += unusable.named()
+        return parts
 
     def _find_columns(
-        self, text: Column | Sequence[Column], label: Column | None, header: bool | None
+        self, text: Column | Sequence[Column], label: Column | None, header: bool | None, split: str | None
     ) -> tuple[Column | Sequence[Column], Column | None, bool | None]:
-        """The columns and header with those that were not typed, found in the file to train on."""
-        split = self.train if self.train in self.files else next(iter(self.files))
-        others = [] if self.grouping is None else [self.grouping.key]
-        guess = columns.find(self.files[split][0], text, label, header, others)
+        """The columns and header with those that were not typed, found in the file to train on; none is `split`."""
+        file = self.files[self.train if self.train in self.files else next(iter(self.files))][0]
+        others = [name for name in (split, self._group_column) if name is not None]
+        guess = columns.find(file, text, label, header, others)
         if guess.note:
             self.note(guess.note)
         text = guess.text if isinstance(guess.text, str | int) else list(guess.text)
         self.settled = {"text": text, "label": guess.label, "header": guess.header}
         return guess.text, guess.label, guess.header
 
+    def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
+        return {split: len(self._parts[split]) for split in splits} if self._parts else super().sizes(splits)
+
     def read(self, split: str, unusable: UnusableRows) -> list[TextRecord]:
-        return self.of_files(split, self.files[split], unusable)
+        return self._parts[split] if self._parts else self.of_files(split, self.files[split], unusable)
 
 
 def _chosen(

@@ -144,7 +144,8 @@ def read_data(design: Design, opened: Opened) -> Data:
         job = resolve(design.overrides(design.baseline, 1, 0), opened)
         cfg = job.config
         whole = {**cfg.dataset.plain(), AMOUNTS[design.key].removeprefix("dataset."): None}
-        source = components.source(whole, expected(job), cfg.trusted)
+        labelled = "label" in components.needs(cfg.objective, cfg.trusted)
+        source = components.source(whole, expected(job), cfg.trusted, labelled=labelled)
         train, names = source.split("train"), source.spec.classes
         smallest = None
         if train is not None and train.labels is not None and source.spec.target == "class" and names:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ptft.data.audio import reader as audio_reader
+from ptft.data.audio.folder import AudioFolder
 from ptft.data.audio.manifest import AudioManifest, sample
 from ptft.errors import ConfigError, DataError
 
@@ -44,6 +45,17 @@ def listed(tmp_path):
         ({"duration": 0.5}, 0, 4000),
         ({"start": 0.25, "end": 0.5, "duration": 0.25}, 2000, 4000),
         ({"start": 0.5, "duration": None}, 4000, 8000),
+        ({"begin": 0.25, "end": 0.5}, 2000, 4000),
+        ({"start_time": 0.25, "end_time": 0.5}, 2000, 4000),
+        ({"Start Time": "0.25", "End Time": "0.5"}, 2000, 4000),
+        ({"startTime": 0.25, "endTime": 0.5}, 2000, 4000),
+        ({"start": 0.25, "stop": 0.5}, 2000, 4000),
+        ({"start_time": 0.75}, 6000, 8000),
+        ({"begin": 0.25, "duration": 0.5}, 2000, 6000),
+        ({"onset": 0.25, "offset": 0.5}, 2000, 4000),
+        ({"onset": 0.25, "duration": 0.5}, 2000, 6000),
+        ({"start": None, "end": None}, 0, 8000),
+        ({"offset": None, "duration": 0.5}, 0, 4000),
     ],
 )
 @pytest.mark.parametrize("key", ["path", "audio_filepath"])
@@ -63,6 +75,11 @@ def test_a_row_may_be_a_part_of_a_recording(listed, given, begin, end, key):
         ({"start": "nan"}, "start is nan, no number of seconds"),
         ({"end": "1e999"}, "end is 1e999, no number of seconds"),
         ({"offset": "soon"}, "start and end are seconds, offset is 'soon'"),
+        ({"start": float("nan"), "end": 0.5}, "has no start, but end"),
+        ({"start": None, "end": 0.5}, "has no start, but end"),
+        ({"begin_time": "", "end_time": "0.5"}, "has no begin_time, but end_time"),
+        ({"onset": None, "offset": 0.5}, "has no onset, but offset"),
+        ({"offset": float("nan"), "duration": 0.5}, "has no offset, but duration"),
     ],
 )
 def test_a_part_that_is_none_is_named(listed, given, said):
@@ -184,3 +201,55 @@ def test_what_lies_beside_transcripts_is_told(tmp_path):
 def test_a_decimal_comma_is_answered_with_what_to_write(listed):
     with pytest.raises(DataError, match=r"start is '1,5'; a number is written with a point"):
         AudioManifest(root=listed({"path": "long.wav", "text": "ab", "start": "1,5"}))
+
+
+def test_columns_that_look_like_times_and_are_not_read_are_said(listed):
+    more = {"start_ms": 100, "endSample": 4000, "to": "0.5", "gender": 1, "amount": 2, "onset_note": "late"}
+    base = [{**row, "label": row["text"], **more} for row in BASE]
+    file = listed(base=base)
+    said = "columns that look like times are not read: start_ms, endSample, to ("
+    assert AudioManifest(root=file).notes[0] == f"{said}start and end, or offset and duration, are seconds)"
+    parts = [{**row, "label": row["text"], "start": 0.01, "end": 0.02} for row in BASE]
+    (note,) = [note for note in AudioFolder(root=listed(base=parts, name="parts.jsonl")).notes if "times" in note]
+    assert note.endswith("not read: start, end (dataset=audio_manifest reads parts)")
+    items = audio_reader.items(str(file), AudioManifest(root=file).spec)
+    assert items.notes == (f"{said}start and end, or offset and duration, are seconds)",)
+
+
+def test_a_header_is_asked_for_once_however_many_parts_are_of_its_file(listed, monkeypatch):
+    asked = []
+    info = audio_reader.info
+    monkeypatch.setattr(audio_reader, "info", lambda path: asked.append(path.name) or info(path))
+    parts = [{"path": "long.wav", "text": "ab", "start": i / 500} for i in range(400)]
+    source = AudioManifest(root=listed(*parts), seconds=2)
+    assert len(source.split("train")) == 412
+    assert asked.count("long.wav") <= 3
+
+
+def test_labels_are_taken_where_they_are_needed_and_texts_where_they_are_not(listed, ptft):
+    base = [{**row, "label": "long" if i % 3 else "short"} for i, row in enumerate(BASE)]
+    file = listed(base=base)
+    run = ("stage=pretrain", "model=audio_cnn", "dataset=audio_manifest", f"dataset.root={file}", "train.steps=1")
+    assert "2 classes" in ptft(*run, "objective=classify", "dry_run=true").text
+    assert "3 classes" in ptft(*run, "objective=ctc", "dry_run=true").text  # a, b and the blank between words
+    assert AudioManifest(root=file, labelled=True).spec.classes == ("long", "short")
+    assert AudioManifest(root=listed(name="t.jsonl"), labelled=True).units == "characters"
+
+
+def test_a_path_may_be_an_address_of_a_file(listed, tmp_path):
+    row = {"path": f"file://{tmp_path}/a%20b.wav", "text": "ab", "split": "train"}
+    audio_reader.write(tmp_path / "a b.wav", torch.full((500,), 7, dtype=torch.int16), 8000)
+    train = AudioManifest(root=listed(row)).split("train")
+    assert train.take(torch.tensor([0]))["input"][0].tolist()[:500] == [7] * 500
+
+
+def test_where_no_recording_is_readable_the_first_is_named(listed, tmp_path):
+    base = [{**row, "path": row["path"].removesuffix(".wav")} for row in BASE]
+    with pytest.raises(DataError, match=rf"none of 16 files .* the first: {tmp_path}/0: no such file"):
+        AudioManifest(root=listed(base=base), on_error="skip")
+
+
+def test_a_part_without_a_beginning_is_left_out(listed):
+    source = AudioManifest(root=listed({"path": "long.wav", "text": "ab", "start": None, "end": 0.5}), on_error="skip")
+    assert len(source.split("train")) == 12
+    assert source.notes[0].endswith("list.jsonl:1: has no start, but end")

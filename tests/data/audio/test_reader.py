@@ -155,3 +155,20 @@ def _unreadable(path):
     with pytest.raises(DataError) as error:
         audio_reader.read(path, Spec("audio", audio_reader.shape(8000, None), "class", ("a", "b")))
     return str(error.value)
+
+
+def test_channels_that_cancel_each_other_are_said_in_training_and_prediction(ptft, tmp_path):
+    tone = 9000 * torch.sin(torch.arange(800) / 5)
+    for i in range(8):
+        right = -tone if i in (1, 5) else tone if i % 2 else torch.zeros(800)
+        values = torch.stack([tone, right], 1).round().to(torch.int16) if i else torch.zeros(800, 2, dtype=torch.int16)
+        soundfile.write(tmp_path / f"{i}.wav", values.numpy(), 8000)
+    rows = [f"{i}.wav,{'ab'[i % 2]},{split}" for i in range(8) for split in ("train", "val")]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    typed = ("stage=pretrain", "model=audio_cnn", "dataset=audio_folder", "dataset.root=list.csv", "train.steps=1")
+    done = ptft(*typed, "device=cpu", "split_overlap=allow", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    what = "the channels cancel each other (opposite phase), so that their mean is silence"
+    assert f"train: of 2 recordings {what}, the first: {tmp_path}/1.wav" in done.text
+    done = ptft("stage=predict", "ckpt=run", "input=*.wav")
+    assert f"of 2 of 8 items {what}, e.g. 1.wav" in done.text

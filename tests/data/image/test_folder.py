@@ -1,5 +1,6 @@
 """Folders and lists of images: every layout, every way to get one wrong."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -10,6 +11,7 @@ from ptft.data.image import folder as image_folder
 from ptft.data.image import reader as image_reader
 from ptft.data.image.folder import MEAN, ImageFolder
 from ptft.errors import ConfigError, DataError
+from tests.conftest import refused
 
 
 def put(path, size=(32, 32), colour=0):
@@ -278,3 +280,22 @@ def test_folders_of_classes_keep_their_labels_where_none_are_needed(tmp_path):
     source = ImageFolder(root=tmp_path, labelled=False)
     assert source.spec.classes == ("cat", "dog")
     assert source.split("train").labels is not None
+
+
+def test_where_no_image_is_readable_the_first_is_named(tmp_path):
+    rows = [f"{i},{kind},{split}" for i in range(8) for kind in "ab" for split in ("train", "val")]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    with pytest.raises(DataError, match=rf"none of 32 files .* the first: {tmp_path}/0: no such file"):
+        ImageFolder(root=tmp_path / "list.csv", on_error="skip")
+
+
+def test_an_only_class_that_holds_folders_is_said_with_them(ptft, tmp_path):
+    for split in ("train", "val"):
+        for kind in "ab":
+            for i in range(4):
+                file = tmp_path / "photos" / split / "images" / kind / f"{i}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.full((8, 8, 3), 9 * i, np.uint8)).save(file)
+    typed = ("stage=pretrain", "model=cnn", "dataset=image_folder", "dataset.root=photos", "train.steps=1")
+    where = f"the only class is images: {tmp_path}/photos/train/images holds folders (a, b), and all below it is one"
+    refused(ptft(*typed), 2, "the dataset has one class (images), and at least 2 are needed", where)

@@ -10,7 +10,9 @@ from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.manifest import AudioManifest
 from ptft.data.image import reader as image_reader
 from ptft.data.own import separator
-from ptft.data.records import Columns, RowError, records, text_rows
+from ptft.data.own.text_record import Columns
+from ptft.data.own.text_rows import text_rows
+from ptft.data.records import RowError, records
 from ptft.data.text.table import TableTexts
 from ptft.errors import ConfigError, DataError
 from tests.stages.test_predictions import QUICK, TEXT
@@ -96,7 +98,7 @@ def test_lists_of_files_and_manifests_too(tmp_path):
     found = audio_reader.items(str(file), None)
     assert len(found) == 4
     assert found.notes == ("columns are separated by semicolons",)
-    assert image_reader.items(str(file), None)[0].name == "0.wav"
+    assert str(image_reader.items(str(file), None)[0]).endswith("0.wav")
 
 
 def test_training_measuring_and_answering_with_semicolons(ptft):

@@ -3,7 +3,11 @@
 import csv
 
 import pytest
+import torch
 
+from ptft.data.audio import reader as audio_reader
+from ptft.data.audio.folder import AudioFolder
+from ptft.data.audio.manifest import AudioManifest
 from ptft.data.image.folder import ImageFolder
 from ptft.data.text.huggingface import HuggingFaceTexts
 from ptft.data.text.table import TableTexts
@@ -80,3 +84,24 @@ def test_empty_rows_of_a_list_are_no_mistake(tmp_path):
     (tmp_path / "list.csv").write_text("\n".join([*lines, "x.png,"]))
     with pytest.raises(DataError, match="has no label"):
         ImageFolder(root=tmp_path / "list.csv", val=None, test=None)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_header_in_the_middle_is_no_row_of_a_table_or_a_list(tmp_path, suffix):
+    between = "," if suffix == "csv" else "\t"
+    rows = [between.join((f"{i}.wav", "ab"[i % 2])) for i in range(8)]
+    for head in ("text,label", "path,label"):
+        header = head.replace(",", between)
+        marked = [header, *rows[:4], f"\ufeff{header}", *rows[4:], header]
+        (tmp_path / f"{head[:4]}.{suffix}").write_text("\n".join(marked))
+    for i in range(8):
+        audio_reader.write(tmp_path / f"{i}.wav", torch.full((80,), i + 1, dtype=torch.int16), 8000)
+    sources = [
+        TableTexts(root=tmp_path / f"text.{suffix}", tokenizer="bytes", val=None, whole=True),
+        AudioFolder(root=tmp_path / f"path.{suffix}", whole=True),
+        AudioManifest(root=tmp_path / f"path.{suffix}", whole=True),
+    ]
+    for source in sources:
+        assert source.spec.classes == ("a", "b")
+        assert len(source.split("test") or source.split("train")) == 8
+        assert any("2 lines that repeat the header are left out, the first: " in note for note in source.notes)

@@ -238,3 +238,15 @@ def test_tags_without_a_type_are_any_names_where_they_are_said_to_be(tmp_path):
         Conll(root=write(tmp_path / "x", "a B\nb X\n\n"), tokenizer="bytes")
     with pytest.raises(DataError, match=r"the tag 'B-' is none of"):
         Conll(root=write(tmp_path / "y", "a B-\nb O\n\n"), tokenizer="bytes")
+
+
+def test_a_file_without_empty_lines_is_noticed(tmp_path):
+    words = "\n".join(f"{word} O" for word in ["Ada", "saw", "it", ".", "She", "left", "."])
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.conll").write_text(words)
+    notes = Conll(root=tmp_path, tokenizer="bytes").notes
+    said = "dev.conll holds one sentence of 7 words, though some of them end one; an empty line stands behind each"
+    assert notes[0].startswith(f"{tmp_path}/{said}")
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.conll").write_text(words.replace(". O\nShe", ". O\n\nShe"))
+    assert not Conll(root=tmp_path, tokenizer="bytes").notes

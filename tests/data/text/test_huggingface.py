@@ -163,3 +163,13 @@ def test_columns_are_found_as_those_of_tables(form, tmp_path):
     assert any("found by what is in them: dataset.text=review dataset.label=mood" in note for note in source.notes)
     assert source.settled == {"text": "review", "label": "mood"}
     assert HuggingFaceTexts(root=root, text="auto", label=None, tokenizer="bytes").spec.target == "none"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_column_of_splits_in_the_only_file_is_said(tmp_path, suffix):
+    rows = {"text": [f"a day {i}" for i in range(12)], "label": ["a", "b"] * 6, "split": ["train", "test", "dev"] * 4}
+    table = datasets.Dataset.from_dict(rows)
+    table.to_csv(tmp_path / "train.csv") if suffix == "csv" else table.to_parquet(tmp_path / "train.parquet")
+    remedy = "dataset=table divides by it" if suffix == "csv" else "a file for each split divides them"
+    said = f"the column split (train, test, dev) is not read, and all rows are train; {remedy}"
+    assert said in HuggingFaceTexts(root=tmp_path, tokenizer="bytes").notes

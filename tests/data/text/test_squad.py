@@ -130,3 +130,18 @@ def test_a_split_whose_answers_are_kept_back_is_no_split_of_questions_without_on
         question |= {"is_impossible": True}
     (tmp_path / "dev.json").write_text(json.dumps(kept_back))
     assert len(Squad(root=tmp_path, tokenizer="bytes").split("val")) == 2
+
+
+@pytest.mark.parametrize("none", [[], None, [{"text": "", "answer_start": 0}]])
+def test_a_flag_that_contradicts_the_answers_is_said(tmp_path, none):
+    said = {"is_impossible": True}
+    possible = {"is_impossible": False}
+    questions = [("a", [LEIDEN], said), ("b", [LEIDEN], said), ("c", none, possible), ("d", [LEIDEN], possible)]
+    write(tmp_path, [*questions, ("e", none, said), ("f", none, {})])
+    source = Squad(root=tmp_path, tokenizer="bytes")
+    assert source.notes[2:4] == (
+        "train: 2 questions have answers and is_impossible=true; this counts as no answer, the first: a",
+        "train: 1 question has no answer and is_impossible=false; this counts as no answer, the first: c",
+    )
+    spans = source.split("train").take(torch.arange(6))["span"]
+    assert (spans.sum(1) > 0).tolist() == [False, False, False, True, False, False]

@@ -1,0 +1,72 @@
+"""Tables of the package datasets: from Parquet files, from what it saved, or from the hub."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from ptft.errors import ConfigError, DataError, first_line, shortened
+
+
+def open_tables(
+    where: str, name: str | None, subset: str | None, root: Path | None, files: Mapping[str, Sequence[Path]]
+) -> dict[str, list[Any]]:
+    """Split -> its tables."""
+    if files:
+        return {split: of_parquet(parts) for split, parts in files.items()}
+    library = _library()
+    try:
+        if root is None:
+            tables = dict(library.load_dataset(name, subset))
+        elif (root / "dataset_dict.json").is_file():
+            tables = dict(library.load_from_disk(str(root)))
+        else:
+            tables = {"train": library.load_from_disk(str(root))}
+    except (OSError, ValueError, library.exceptions.DatasetsError) as error:
+        raise DataError(f"{where}: can't be read ({first_line(error)})") from error
+    return {split: [table] for split, table in tables.items()}
+
+
+def of_parquet(files: Sequence[Path]) -> list[Any]:
+    """The tables of a split's files, each of as many as say the same of their columns; without those that are empty.
+
+    The library would read all of them by what the first one says, and take its classes for those of the others.
+    """
+    library = _library()
+    described = [(file, _column_info(file)) for file in files]
+    tables = []
+    for _, group in groupby((pair for pair in described if pair[1] is not None), lambda pair: pair[1]):
+        parts = [str(file) for file, _ in group]
+        try:
+            tables.append(library.load_dataset("parquet", data_files={"train": parts}, split="train"))
+        except (OSError, ValueError, library.exceptions.DatasetsError) as error:
+            cause = error.__cause__ or error
+            raise DataError(f"{shortened(parts)}: can't be read ({first_line(cause)})") from error
+    return tables
+
+
+def _column_info(file: Path) -> str | None:
+    """What a Parquet file tells the library of its columns, None where it has no rows. Raises DataError naming it."""
+    from pyarrow import parquet  # comes with datasets
+
+    try:
+        footer = parquet.read_metadata(file)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: can't be read ({first_line(error)})") from error
+    column_info = (footer.metadata or {}).get(b"huggingface", b"{}")
+    return column_info.decode("utf-8", "replace") if footer.num_rows else None
+
+
+def _library() -> Any:
+    """The package, without its bars; where the hub does not answer it must not ask for minutes."""
+    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "10")
+    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "10")
+    try:
+        import datasets
+    except ImportError as error:
+        raise ConfigError("dataset=huggingface: needs the package datasets: pip install 'ptft[huggingface]'") from error
+    datasets.disable_progress_bars()
+    return datasets
