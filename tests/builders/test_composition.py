@@ -111,9 +111,7 @@ def test_copies_in_two_splits_and_under_two_classes_are_told_once(ptft, noun):
     assert done.code == 0, done.text
     said = " ".join(done.out.split())
     assert f"1 of 9 test {noun} is in train too, e.g. test/a/0 (2).{suffix} and train/a/0.{suffix}" in said
-    assert (
-        f"1 of the {noun} is there under two classes, e.g. train/a/1.{suffix} (a) and train/b/x.{suffix} (b)" in said
-    )
+    assert f"1 of the {noun} is there under two classes, e.g. train/a/1.{suffix} (a) and train/b/x.{suffix} (b)" in said
     assert said.count("in train too") == 1
 
 
