@@ -274,19 +274,21 @@ def _batches(
     """
     collate = readers.of(spec).collate
 
-    def read(item: Any) -> Tensor | DataError:
+    def read(item: Any) -> tuple[Tensor | DataError, str | None]:
         try:
             value = readers.read(spec, item)
-            if remark := readers.remark(spec, item, value):
-                remarks.setdefault(remark, []).append(str(item))
-            return value
+            return value, readers.remark(spec, item, value)
         except DataError as error:
-            return error
+            return error, None
 
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(items), BATCH):
             part = items[start : start + BATCH]
-            results = list(pool.map(read, part))
+            results = list[Tensor | DataError]()
+            for item, (result, remark) in zip(part, pool.map(read, part), strict=True):
+                results.append(result)
+                if remark:
+                    remarks.setdefault(remark, []).append(str(item))
             lengths = [len(value) if isinstance(value, Tensor) and value.ndim < EVEN else 0 for value in results]
             for begin, end in itertools.pairwise([0, *ends_within(lengths, rows), len(part)]):
                 values = [value for value in results[begin:end] if isinstance(value, Tensor)]

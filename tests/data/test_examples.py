@@ -43,7 +43,7 @@ class Counting(OnDemandExamples):
 
 def test_too_many_unreadable_files_are_refused():
     check_skipped(Counting(50_000), list(range(1000)))
-    with pytest.raises(DataError, match="1001 of 50000"):
+    with pytest.raises(DataError, match="1001 of 50,000"):
         check_skipped(Counting(50_000), list(range(1001)))
 
 

@@ -47,7 +47,7 @@ def test_what_yaml_made_of_a_name_finds_the_name(typed, names):
     assert as_written("dataset.classes", yaml.safe_load(typed), (*names, "other")) == names
 
 
-@pytest.mark.parametrize(("name", "known"), [("1", "1.0"), ("2.0", "2"), ("true", "True"), ("Dog", "dog")])
+@pytest.mark.parametrize(("name", "known"), [("Dog", "dog"), ("01", "1")])
 def test_a_name_that_is_written_otherwise_is_told_how(name, known):
     with pytest.raises(DataError, match=rf"the class '{name}'.*; train writes it '{known}': write both alike"):
         to_labels([known, name], ["0", known])

@@ -9,7 +9,6 @@ import pytest
 
 from ptft.data.image import torchvision
 from tests.conftest import ROOT
-from tests.helpers import processes
 
 FAULTS = """
 import resource, sys
@@ -40,7 +39,7 @@ def python(code: str, *arguments: str) -> str:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
 def test_a_block_that_every_step_frees_is_not_fetched_from_the_system_again():
-    (kept, faults), (_, usual) = (processes.python(FAULTS, which).stdout.split() for which in ("keep", "usual"))
+    (kept, faults), (_, usual) = (python(FAULTS, which).split() for which in ("keep", "usual"))
     assert kept == "True"
     assert 2 * int(faults) < int(usual)
 

@@ -95,10 +95,10 @@ def test_lists_of_files_and_manifests_too(tmp_path):
     source = AudioManifest(root=file)
     assert len(source.split("train")) == 3
     assert source.notes.count("columns are separated by semicolons") == 1
-    found = audio_reader.items(str(file), None)
+    found = audio_reader.items(str(file), source.spec)
     assert len(found) == 4
     assert found.notes == ("columns are separated by semicolons",)
-    assert str(image_reader.items(str(file), None)[0]).endswith("0.wav")
+    assert str(image_reader.items(str(file), source.spec)[0]).endswith("0.wav")
 
 
 def test_training_measuring_and_answering_with_semicolons(ptft):
