@@ -32,8 +32,8 @@ def progress(checkpoint):
 
 def test_row_52_a_sweep_that_was_cut_goes_on_where_it_is_started_again(ptft, tmp_path):
     """The second of three is killed in its training; the first is not repeated, the second ends as if nothing was."""
-    long = (*TINY, "train.every.save=20", "train.every.evaluate=1000", "train.layout=contiguous", "precision=fp32")
-    sweep = ("-m", *long, "train.steps=30,300,31")
+    long = (*TINY, "train.every.save=10", "train.every.evaluate=1000", "train.layout=contiguous", "precision=fp32")
+    sweep = ("-m", *long, "train.steps=10,200,11")
     folder = tmp_path / "all"
     typed = command(*sweep, "hydra.sweep.dir=all")
     said = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
@@ -45,28 +45,28 @@ def test_row_52_a_sweep_that_was_cut_goes_on_where_it_is_started_again(ptft, tmp
         out = running.communicate(timeout=60)[0]
         assert running.returncode == 130
     assert "continue  ptft resume=all\n" in out, out
-    assert re.search(r"^ *2 +31 +not started$", out, re.MULTILINE), out
+    assert re.search(r"^ *2 +11 +not started$", out, re.MULTILINE), out
     with (folder / "results.csv").open(newline="") as file:
         jobs = list(csv.DictReader(file))
     assert [job["status"] for job in jobs] == ["finished", "interrupted", "not started"]
-    assert [job["train.steps"] for job in jobs] == ["30", "300", "31"]
+    assert [job["train.steps"] for job in jobs] == ["10", "200", "11"]
     assert [status(folder / str(n))["status"] for n in (0, 1)] == ["finished", "interrupted"]
     assert not (folder / "2").exists()
     cut = progress(last)["step"]
-    assert 0 < cut < 300
+    assert 0 < cut < 200
     before = contents(folder / "0")
-    refused(ptft(*sweep[:-1], "train.steps=30,300,32", "hydra.sweep.dir=all"), 5, str(folder), "train.steps=30,300,31")
+    refused(ptft(*sweep[:-1], "train.steps=10,200,32", "hydra.sweep.dir=all"), 5, str(folder), "train.steps=10,200,11")
     done = ptft("resume=all")
     assert done.code == 0, done.text
     assert contents(folder / "0") == before
     assert f"continues at step {cut}:" in (folder / "1" / "run.log").read_text()
-    assert "[1/3] train.steps=30  finished before, in" in done.out
+    assert "[1/3] train.steps=10  finished before, in" in done.out
     with (folder / "results.csv").open(newline="") as file:
         jobs = list(csv.DictReader(file))
     assert [job["status"] for job in jobs] == ["finished"] * 3
-    assert [job["train.steps"] for job in jobs] == ["30", "300", "31"]
+    assert [job["train.steps"] for job in jobs] == ["10", "200", "11"]
     assert ptft(*sweep, "hydra.sweep.dir=all").out.count("finished before, in") == 3
-    assert ptft(*long, "train.steps=300", "hydra.run.dir=whole").code == 0
+    assert ptft(*long, "train.steps=200", "hydra.run.dir=whole").code == 0
     assert all(torch.equal(value, weights(folder / "1")[name]) for name, value in weights(tmp_path / "whole").items())
 
 

@@ -104,7 +104,7 @@ def test_pieces_of_words_travel_in_the_checkpoint(ptft, tmp_path, monkeypatch):
 
 
 def test_what_does_not_fit_is_refused(ptft, tmp_path):
-    refused(ptft("stage=pretrain", "dataset=tones"), 2, "model=", "audio")
+    refused(ptft("stage=pretrain", *TONES), 2, "model=", "audio")
     refused(ptft("stage=pretrain", *NET, *TONES, "objective=ctc"), 2, "objective=ctc: needs transcripts")
     refused(ptft("stage=pretrain", *NET, "dataset=digits"), 2, "hears audio")
     refused(ptft("stage=pretrain", *NET, *TONES, "dataset.rate=10"), 2, "dataset.rate=10")
