@@ -236,7 +236,7 @@ def _run_sweep(overrides: Overrides) -> int:
     planned = [resolve(each, opened) for each in jobs]
     if plan.composed(planned):
         return plan.show(jobs, overrides.swept)
-    with sweep.claimed(folder, typed, planned), sweep.composed_before():
+    with sweep.claimed(folder, typed, planned), compose.composed_before():
         sys.argv = ["ptft", "--multirun", *without_folder.for_hydra(), quote(f"hydra.sweep.dir={folder.absolute()}")]
         code = 0
         try:

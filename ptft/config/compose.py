@@ -17,6 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -48,6 +49,17 @@ def _session() -> Iterator[Any]:
             yield instance.config_loader()
     finally:
         GlobalHydra.instance().hydra = outer  # another instance: Hydra puts back a copy of the one that was
+
+
+@contextmanager
+def composed_before() -> Iterator[None]:
+    """Inside, Hydra does not compose every job of a sweep once more before the first, to see whether it can."""
+    check = Sweeper.validate_batch_is_legal
+    Sweeper.validate_batch_is_legal = lambda sweeper, batch: None  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        Sweeper.validate_batch_is_legal = check  # type: ignore[method-assign]
 
 
 def compose(overrides: Overrides | Iterable[str]) -> DictConfig:

@@ -10,8 +10,6 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from hydra.plugins.sweeper import Sweeper
-
 from ptft.config.overrides import PATH_KEYS, Overrides, quote
 from ptft.config.resolve import Job
 from ptft.errors import ConfigError, PtftError, StorageError
@@ -44,17 +42,6 @@ def _with_latest(job: Overrides, path: Any) -> Overrides:
 def _named(job: Overrides) -> bool:
     ckpt = job.typed.get("ckpt")
     return isinstance(ckpt, str) and is_name(ckpt)
-
-
-@contextlib.contextmanager
-def composed_before() -> Iterator[None]:
-    """Inside, Hydra does not compose every job once more before the first, to see whether it can: ptft has done it."""
-    check = Sweeper.validate_batch_is_legal
-    Sweeper.validate_batch_is_legal = lambda sweeper, batch: None  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        Sweeper.validate_batch_is_legal = check  # type: ignore[method-assign, assignment]
 
 
 @contextlib.contextmanager
