@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import torch
 
 import ptft
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, counted
 from ptft.runtime.precision import ComputeFormat
 
 
@@ -19,7 +19,7 @@ def device_name(device: torch.device, compute_format: ComputeFormat) -> str:
     if device.type == "cuda":
         name = f"{device} ({torch.cuda.get_device_name(device)})"
     elif device.type == "cpu":
-        name = f"cpu with {torch.get_num_threads()} threads"
+        name = f"cpu with {counted(torch.get_num_threads(), 'threads')}"
     else:
         name = str(device)
     return f"{name}, {compute_format}"

@@ -122,7 +122,7 @@ class AudioManifest(AudioSource):
     def _list(self, root: Path, unusable: UnusableRows, typed: Mapping[str, str]) -> tuple[list[Utterance], str]:
         """(the rows, "text" or "label")."""
         if root.is_dir():
-            return self._librispeech(root), "text"
+            return self._librispeech(root, unusable), "text"
         if not root.exists():
             raise DataError(f"dataset.root={root}: {absent(root)}; {EXPECTED}")
         rows: list[Utterance] = []
@@ -149,14 +149,14 @@ class AudioManifest(AudioSource):
             raise DataError(f"{error}; {EXPECTED}") from error
         return rows, columns.key
 
-    def _librispeech(self, root: Path) -> list[Utterance]:
+    def _librispeech(self, root: Path, unusable: UnusableRows) -> list[Utterance]:
         """Each `*.trans.txt` holds lines of a recording's name and its transcript. What lies beside them is told."""
         if self.grouping is not None:
             self.grouping.check_files()
         rows, others = list[Utterance](), list[Path]()
         listings = [file for file in files.find(root, frozenset({".txt"}), others) if _is_listing(file)]
         for listing in listings:
-            rows += _transcribed(root, listing, self.grouping)
+            rows += _transcribed(root, listing, self.grouping, unusable)
         folders, named = {str(listing.parent) for listing in listings}, {row.clip.path for row in rows}
         beside = [path for path in others if os.path.dirname(path) in folders and path not in named]
         foreign.tell(self, [path for path in beside if not _is_recording(path)], "recordings", root)
@@ -252,12 +252,14 @@ def _is_recording(path: Path) -> bool:
     return files.counts(path.name, audio_reader.SUFFIXES)
 
 
-def _transcribed(root: Path, listing: Path, grouping: Grouping | None) -> Iterator[Utterance]:
+def _transcribed(root: Path, listing: Path, grouping: Grouping | None, unusable: UnusableRows) -> Iterator[Utterance]:
     """The recordings that a `*.trans.txt` names."""
     split = listing.relative_to(root).parts[0]
     for number, line in enumerate(files.read_lines(listing), 1):
         name, _, text = line.strip(files.BLANKS).replace("\t", " ").partition(" ")
-        if text:
+        if text and "\0" in name:
+            unusable(RowError(f"{listing}:{number}", "has a zero byte in the name of its recording"))
+        elif text:
             clip = Clip(files.located(listing.parent, f"{name}.flac"), None)
             group = "" if grouping is None else grouping.of_file(clip.path, root / split)
             yield Utterance(clip, nfc(text.strip(files.BLANKS)), split, f"{listing}:{number}", group)

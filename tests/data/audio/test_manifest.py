@@ -185,6 +185,18 @@ def test_rows_without_a_split_are_trained_on_where_others_have_one(listed):
     assert source.split("test") is None
 
 
+def test_a_transcript_of_a_name_that_no_file_can_have_is_left_out(tmp_path):
+    sample(tmp_path)
+    listing = tmp_path / "train" / "1" / "2" / "1-2.trans.txt"
+    listing.write_bytes(b"\0" + listing.read_bytes())
+    with pytest.raises(DataError, match=r"1-2.trans.txt:1: has a zero byte in the name of its recording"):
+        AudioManifest(root=tmp_path, on_error="raise")
+    listing.write_bytes(listing.read_bytes() + b"\n".join(b"1-2-%d A TONE" % i for i in (1, 2, 3) * 4))
+    source = AudioManifest(root=tmp_path, on_error="skip")
+    assert [where for where, _ in source.unusable] == [f"{listing}:1"]
+    assert source.split("train") is not None
+
+
 def test_what_lies_beside_transcripts_is_told(tmp_path):
     sample(tmp_path)
     folder = tmp_path / "train" / "1" / "2"
