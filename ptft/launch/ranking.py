@@ -101,7 +101,7 @@ def _job(folder: Path, number: int, planned: Job) -> Result:
         "number": number,
         "stage": status.get("stage"),
         "status": status.get("status", "not started"),
-        "overrides": list(planned.overrides.texts),
+        "overrides": list(planned.overrides.where(lambda key: key != "hydra.sweep.dir").texts),
         "objective": summary.get("objective"),
         "metrics": metrics,
         "monitor": finite(monitor),

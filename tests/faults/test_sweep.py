@@ -65,6 +65,7 @@ def test_row_52_a_sweep_that_was_cut_goes_on_where_it_is_started_again(ptft, tmp
         jobs = list(csv.DictReader(file))
     assert [job["status"] for job in jobs] == ["finished"] * 3
     assert [job["train.steps"] for job in jobs] == ["10", "200", "11"]
+    assert all("hydra.sweep.dir" not in job["overrides"] for job in jobs)
     assert ptft(*sweep, "hydra.sweep.dir=all").out.count("finished before, in") == 3
     assert ptft(*long, "train.steps=200", "hydra.run.dir=whole").code == 0
     assert all(torch.equal(value, weights(folder / "1")[name]) for name, value in weights(tmp_path / "whole").items())

@@ -9,7 +9,7 @@ from typing import Any
 
 from ptft.config.config import Config
 from ptft.config.resolve import Job, Opened
-from ptft.errors import Interrupted
+from ptft.errors import Interrupted, counted
 from ptft.launch.pool import STOPPED
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, read_json, write_json
@@ -43,6 +43,9 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     reused = {cell: place for cell in every if (place := finished(cell, base, elsewhere=cfg.compare.reuse))}
     missing = [cell for cell in every if cell not in reused]
     _try(design, missing, trials)
+    if len(design.seeds) < results.LEAST_SEEDS:
+        few = f"{counted(len(design.seeds), 'seeds')} will not say whether pretraining helped"
+        notes.append(f"compare.seeds: {few}; that takes at least {results.LEAST_SEEDS}")
     messages.header(out, job, design, len(every), len(reused), base, notes)
     if base is None:
         return {"plan": messages.cost(out, trials, missing)}

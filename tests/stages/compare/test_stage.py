@@ -362,6 +362,7 @@ def test_a_dry_run_tries_every_arm_and_writes_nothing(ptft, pretrained):
     done = compare(ptft, pretrained, "dry_run=true", "compare.only=null")
     assert done.code == 0, done.text
     assert "12 (3 arms × 2 amounts × 2 seeds)" in done.out
+    assert "compare.seeds: 2 seeds will not say whether pretraining helped; that takes at least 3" in done.out
     assert "MiB of checkpoints" in done.out
     assert not Path("compared").exists()
 
