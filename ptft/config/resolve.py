@@ -132,9 +132,7 @@ def _defaults(base: DictConfig) -> dict[str, Any]:
     OmegaConf.set_struct(base, False)
     base.ckpt = None
     rate.settle(base, None)
-    defaults = OmegaConf.to_container(base, resolve=False)
-    assert isinstance(defaults, dict)
-    return {str(key): value for key, value in defaults.items() if key != "hydra"}
+    return compose.raw_tree(base)
 
 
 def _filled(

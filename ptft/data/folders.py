@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ptft.data import files, splits
@@ -14,10 +14,13 @@ from ptft.data.own import file_columns, foreign, separator
 from ptft.data.own.file_columns import ALSO_PATH, PATH, USUAL, cell
 from ptft.data.own.filename_pattern import proposed
 from ptft.data.own.grouping import Grouping
-from ptft.data.own.listing import FileSource, Listing, Media, divided, refused
+from ptft.data.own.listing import Listing, Media, divided, refused
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError, records, text_of
 from ptft.errors import DataError, absent, are, counted, shortened
+
+if TYPE_CHECKING:
+    from ptft.data.source import DividedSource
 
 
 def listed_path(folder: Path, fields: Mapping[str, Any], where: str, column: str = PATH) -> Path:
@@ -36,7 +39,7 @@ def listed_path(folder: Path, fields: Mapping[str, Any], where: str, column: str
 
 
 def list_all(
-    source: FileSource,
+    source: DividedSource,
     root: Path,
     seed: int,
     media: Media,
@@ -69,7 +72,7 @@ def list_all(
     return divided(source, root, listings[""], seed) if "" in listings else listings
 
 
-def _list_folder(root: Path, media: Media, labelled: bool, source: FileSource) -> dict[str, Listing]:
+def _list_folder(root: Path, media: Media, labelled: bool, source: DividedSource) -> dict[str, Listing]:
     """Undivided files stand under the name ""."""
     train, folders = source.train, splits.folders_by_name(_folders(root), (source.train, source.val, source.test))
     if not folders:
@@ -193,7 +196,7 @@ def _list_table(
     media: Media,
     labelled: bool,
     unusable: UnusableRows,
-    source: FileSource,
+    source: DividedSource,
     typed_columns: Mapping[str, str],
 ) -> dict[str, Listing]:
     """Paths are relative to the file's folder. Rows without a split are undivided, under the name ""."""
@@ -260,7 +263,7 @@ def _rows(
     return rows
 
 
-def _with_label(rows: list[_Row], unusable: UnusableRows, source: FileSource) -> list[_Row]:
+def _with_label(rows: list[_Row], unusable: UnusableRows, source: DividedSource) -> list[_Row]:
     """Without those that have none; of a split that is not trained on where none has, it is said."""
     empty = unlabelled(((row.split, row.label) for row in rows), source.train)
     for split in empty:

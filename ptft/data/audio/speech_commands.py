@@ -12,11 +12,13 @@ from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.examples import Targets
 from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
 from ptft.data.own import foreign
-from ptft.data.own.listing import FileSource, Listing
+from ptft.data.own.listing import Listing
 from ptft.errors import ConfigError, DataError, absent
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from ptft.data.source import DividedSource
 
 LISTS = {"val": "validation_list.txt", "test": "testing_list.txt"}
 RATE = 16_000
@@ -44,7 +46,7 @@ class SpeechCommands(AudioSource):
         return FileRecordings(listing.paths, Targets(len(labels), labels), self.spec, self.root, self.on_error)
 
 
-def _listed(source: FileSource, root: Path) -> dict[str, Listing]:
+def _listed(source: DividedSource, root: Path) -> dict[str, Listing]:
     if not root.exists():
         raise DataError(f"dataset.root={root}: {absent(root)}; {EXPECTED}")
     held = {split: _held(root / name) for split, name in LISTS.items()}

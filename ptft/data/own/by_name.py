@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ptft.data import files
 from ptft.data.files import nfc
 from ptft.data.own import foreign
 from ptft.data.own.filename_pattern import Pattern, Rule
-from ptft.data.own.listing import FileSource, Listing, Media, divided, refused
+from ptft.data.own.listing import Listing, Media, divided, refused
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError
 from ptft.data.splits import SPLIT_NAMES, folders_by_name
 from ptft.errors import ConfigError, absent
 
+if TYPE_CHECKING:
+    from ptft.data.source import DividedSource
+
 
 def list_by_name(
-    source: FileSource, root: Path, media: Media, pattern: Pattern | None, rules: Mapping[str, str | None], seed: int
+    source: DividedSource, root: Path, media: Media, pattern: Pattern | None, rules: Mapping[str, str | None], seed: int
 ) -> dict[str, Listing] | None:
     """Split -> the files anywhere below `root`, with the classes that `pattern` finds in their names.
 
@@ -50,11 +54,11 @@ def list_by_name(
     return divided(source, root, _grouped(source, every, root), seed)
 
 
-def _grouped(source: FileSource, listing: Listing, base: Path) -> Listing:
+def _grouped(source: DividedSource, listing: Listing, base: Path) -> Listing:
     return listing.grouped(source.grouping, lambda path, name: base)
 
 
-def _read(source: FileSource, pattern: Pattern, paths: list[Path], root: str) -> list[tuple[Path, dict[str, str]]]:
+def _read(source: DividedSource, pattern: Pattern, paths: list[Path], root: str) -> list[tuple[Path, dict[str, str]]]:
     """The files whose names have the pattern's form, with its fields."""
     unusable, matches = UnusableRows(source.on_error, "file"), []
     for path in paths:

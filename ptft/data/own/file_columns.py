@@ -53,7 +53,7 @@ def find(
 ) -> ListColumns:
     """The columns with those that are AUTO found: by their usual names, else by what is in them.
 
-    typed: `path`, and of what each file has (`text` comes before `label`) a column or AUTO. suffixes: of the files.
+    typed: `path`, and of what each file has (the first that is there counts) a column or AUTO. suffixes: of the files.
     others: columns that are neither. needed: whether there must be a label. Raises DataError naming what to type where
     several columns may be meant, and for a list without a header; ConfigError for two columns that can't both be.
     """

@@ -6,12 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ptft.data import files
-from ptft.data.own.listing import FileSource
 from ptft.data.readers import Items
 from ptft.errors import are, counted, noun_for
+
+if TYPE_CHECKING:
+    from ptft.data.source import DividedSource
 
 
 class Kind(NamedTuple):
@@ -70,7 +72,7 @@ def by_suffix(paths: Iterable[Path]) -> str:
     return listed + (f", … {len(counts) - 6} more" if len(counts) > 6 else "")
 
 
-def tell(source: FileSource, paths: Sequence[Path], noun: str, root: Path) -> None:
+def tell(source: DividedSource, paths: Sequence[Path], noun: str, root: Path) -> None:
     """Note them, and list those that are data as left out."""
     for sentence in notes(paths, noun):
         source.note(sentence)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from ptft.data import files
-from ptft.data.own.file_columns import ListColumns
 from ptft.data.own.grouping import Grouping
 from ptft.errors import DataError
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from ptft.data.source import DividedSource
 
 
 class Media(NamedTuple):
@@ -27,40 +27,6 @@ class Media(NamedTuple):
             f"expected root/train/CLASS/{self.example} and root/val/CLASS/…, or root/CLASS/{self.example}, "
             "or a CSV of path,label"
         )
-
-
-class FileSource(Protocol):
-    """A source: what it asks for, and who is told what happens to the files.
-
-    train: the split to train on. on_error: what becomes of rows that can't be used.
-    """
-
-    train: str
-    val: str | float | None
-    test: str | float | None
-    on_error: str
-    grouping: Grouping | None
-    unusable: list[tuple[str, str]]
-
-    def divide(
-        self,
-        where: object,
-        items: Sequence[T],
-        seed: int,
-        known_by: Callable[[], Sequence[str]],
-        groups: Sequence[str] = (),
-        names: Sequence[str] | None = None,
-    ) -> dict[str, list[T]]:
-        """As `ptft.data.own.grouped_source.GroupedSource` has it."""
-
-    def listed(self, columns: ListColumns) -> None:
-        """Of the columns of a list that were found or typed."""
-
-    def note(self, sentence: str) -> None:
-        """Of whatever a user may not expect."""
-
-    def leave_out(self, split: str, why: str) -> None:
-        """Of a split that is there and not used."""
 
 
 class Listing(NamedTuple):
@@ -101,7 +67,7 @@ class Listing(NamedTuple):
         return self._replace(groups=[grouping.of_file(path, base_of(path, name)) for path, name in pairs])
 
 
-def divided(source: FileSource, root: Path, listing: Listing, seed: int) -> dict[str, Listing]:
+def divided(source: DividedSource, root: Path, listing: Listing, seed: int) -> dict[str, Listing]:
     """Files that nobody divided, by class; as `GroupedSource.divide`."""
     base = root if root.is_dir() else root.parent
     rows = source.divide(

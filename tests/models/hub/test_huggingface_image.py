@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from ptft.data.image import reader
 from ptft.models.hub.huggingface import HuggingFace, public_options, public_weights
 from tests.conftest import refused
+from tests.helpers.digits import SHORT
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
@@ -30,14 +31,6 @@ ODD = {
     "image_std": [0.4, 0.5, 0.6],
 }
 CUT = {"size": {"shortest_edge": 40}, "do_center_crop": True, "crop_size": {"height": 32, "width": 32}}
-SHORT = (
-    "dataset=digits",
-    "dataset.classes=['0','1']",
-    "dataset.limit=8",
-    "train.steps=1",
-    "train.batch_size=4",
-    "device=cpu",
-)
 SOUND = ("dataset=tones", "dataset.count=12", "dataset.held_out=8")
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 

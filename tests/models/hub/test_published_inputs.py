@@ -21,17 +21,10 @@ from ptft.data.image import reader
 from ptft.models.hub.timm import TimmBackbone
 from ptft.models.hub.torchvision import TorchvisionBackbone
 from tests.conftest import refused, summary
+from tests.helpers.digits import SHORT
 
 NAME = "test_resnet"
 """A network of timm whose mean and std, 0.5, are nobody's default."""
-SHORT = (
-    "dataset=digits",
-    "dataset.classes=['0','1']",
-    "dataset.limit=8",
-    "train.steps=1",
-    "train.batch_size=4",
-    "device=cpu",
-)
 PLANNED = (*SHORT, "dataset.val=null", "dataset.test=null", "train.batch_size=1", "dry_run=true")
 SMALL = (*SHORT, "dataset.val=null", "dataset.test=null", "dataset.size=32")
 
