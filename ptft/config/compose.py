@@ -177,8 +177,8 @@ def flat_keys(cfg: DictConfig) -> list[str]:
 
 def raw_tree(cfg: DictConfig) -> dict[str, Any]:
     """Plain values without `hydra`, not resolved."""
-    tree: Any = OmegaConf.to_container(cfg, resolve=False)
-    return {str(key): node for key, node in tree.items() if key != "hydra"}
+    nodes = ((str(name), node) for name, node in cfg.items_ex(resolve=False) if name != "hydra")
+    return {name: OmegaConf.to_container(node) if OmegaConf.is_config(node) else node for name, node in nodes}
 
 
 def _holds(node: Any, text: str) -> bool:
@@ -225,7 +225,9 @@ def with_stage_defaults(cfg: DictConfig) -> DictConfig:
     file = yaml_files.conf_dir() / "stage" / f"{cfg.names.stage}.yaml"
     if file.is_file():
         OmegaConf.set_struct(cfg, False)
-        cfg.stage = OmegaConf.merge(yaml_files.content(file)["stage"], cfg.stage)
+        known = yaml_files.content(file)["stage"]
+        if known.keys() - cfg.stage.keys():
+            cfg.stage = OmegaConf.merge(known, cfg.stage)
         OmegaConf.set_struct(cfg, True)
     return cfg
 

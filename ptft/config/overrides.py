@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -173,11 +173,10 @@ class Overrides:
     def parse(cls, texts: Iterable[str]) -> Overrides:
         """Raises one ConfigError for all that is no override."""
         texts = tuple(texts)
-        parser = OverridesParser.create() if texts else None
         parsed, problems = [], []
         for text in texts:
             try:
-                parsed.append(_parsed(parser, text))
+                parsed.append(_parsed(text))
             except ConfigError as error:
                 problems.append(str(error))
         if problems:
@@ -243,15 +242,14 @@ class Overrides:
                 f"{most}: makes a sweep of {count:,} jobs; at most {LARGEST:,} can be run: sweep fewer values"
             )
         choices = [_values(text, override) for text, override in zip(self.texts, self.parsed, strict=True)]
-        return [
-            Overrides(tuple(text for text, _ in job), tuple(override for _, override in job))
-            for job in itertools.product(*choices)
-        ]
+        return [Overrides(*zip(*job, strict=True)) for job in itertools.product(*choices)]
 
 
-def _parsed(parser: Any, text: str) -> Override:
+@lru_cache(maxsize=10_000)
+def _parsed(text: str) -> Override:
+    """Hydra's reading, which nobody changes: a run asks for it several times, a sweep for each job."""
     try:
-        override: Override = parser.parse_override(text)
+        override: Override = OverridesParser.create().parse_override(text)
     except (HydraException, OverrideParseException) as error:
         key, _, value = text.partition("=")
         shape = next((shape for first, shape in QUOTED.items() if value.startswith(first)), '"…"')

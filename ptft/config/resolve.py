@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ptft.config import compose, documented, mistakes, reads, validate
+from ptft.config import compose, documented, mistakes, reads, validate, yaml_files
 from ptft.config.config import Config
 from ptft.config.overrides import PATH_KEYS, Overrides
 from ptft.config.renamed import renamed
@@ -46,6 +46,7 @@ class Job:
     notes: tuple[str, ...] = ()
 
 
+@yaml_files.unchanging()
 def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> Job:
     """The job that `overrides` ask for. Raises ConfigError or CheckpointError."""
     overrides, opened = Overrides.of(overrides).with_own(), {} if opened is None else opened
