@@ -95,7 +95,7 @@ def test_a_rule_that_does_not_exist_is_named_with_the_nearest(ptft):
     refused(ptft("stage=pretrain", "optimizer=mine"), 2, "optimizer: _rules_.lr: there is no rule above 00", "above 0")
 
 
-def test_notes_and_shared_files_are_seen_by_nobody(ptft, process):
+def test_notes_and_shared_files_are_seen_by_nobody(ptft, monkeypatch):
     shown = ptft("--cfg", "job", "dataset=mnist", "objective=simclr").out
     assert not [note for note in yaml_files.NOTES if note in shown]
     listed = ptft("ls").out + ptft("ls", "dataset").out + ptft("--help").out
@@ -104,9 +104,11 @@ def test_notes_and_shared_files_are_seen_by_nobody(ptft, process):
     said = ptft("stage=pretrain", "dataset=mnits")
     refused(said, 2, "did you mean mnist")
     assert "_image" not in said.err
-    offered = process("-sc", "query=bash", env={"COMP_LINE": "ptft dataset=", "COMP_POINT": "13"})
-    assert "dataset=mnist" in offered.out
-    assert "_image" not in offered.out
+    monkeypatch.setenv("COMP_LINE", "ptft dataset=")
+    monkeypatch.setenv("COMP_POINT", "13")
+    offered = ptft("-sc", "query=bash").out
+    assert "dataset=mnist" in offered
+    assert "_image" not in offered
 
 
 def test_a_copied_dataset_has_its_shared_keys_from_ptfts_own_file_or_from_a_copy_of_it(ptft):
