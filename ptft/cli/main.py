@@ -20,6 +20,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from omegaconf import DictConfig
 
 from ptft import __version__
+from ptft.cli import hydra_sweep
 from ptft.cli.commands import WORDS, show_help
 from ptft.config import compose, documented, mistakes, yaml_files
 from ptft.config.config import model_name
@@ -236,7 +237,7 @@ def _run_sweep(overrides: Overrides) -> int:
     planned = [resolve(each, opened) for each in jobs]
     if plan.composed(planned):
         return plan.show(jobs, overrides.swept)
-    with sweep.claimed(folder, typed, planned), compose.composed_before():
+    with sweep.claimed(folder, typed, planned), hydra_sweep.composed_before():
         sys.argv = ["ptft", "--multirun", *without_folder.for_hydra(), quote(f"hydra.sweep.dir={folder.absolute()}")]
         code = 0
         try:

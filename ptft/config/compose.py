@@ -17,7 +17,6 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -51,17 +50,6 @@ def _session() -> Iterator[Any]:
         GlobalHydra.instance().hydra = outer  # another instance: Hydra puts back a copy of the one that was
 
 
-@contextmanager
-def composed_before() -> Iterator[None]:
-    """Inside, Hydra does not compose every job of a sweep once more before the first, to see whether it can."""
-    check = Sweeper.validate_batch_is_legal
-    Sweeper.validate_batch_is_legal = lambda sweeper, batch: None  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        Sweeper.validate_batch_is_legal = check  # type: ignore[method-assign]
-
-
 def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
     """The composed configuration, with `hydra` and a node `names` (which option of each group was chosen).
 
@@ -71,7 +59,7 @@ def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
     hydra_keys.check_typed(overrides.parsed)
     with _session():
         try:
-            cfg = _composed(overrides)
+            cfg = by_hydra(overrides)
         except UNREADABLE as error:
             raise _explain(overrides, error) from error
     hydra_keys.check_composed(cfg.hydra, overrides.where(lambda key: re.match(r"hydra[./]", key) is not None).texts)
@@ -89,7 +77,7 @@ def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
     return cfg
 
 
-def _composed(overrides: Overrides) -> DictConfig:
+def by_hydra(overrides: Overrides) -> DictConfig:
     """What `hydra.compose` gives with its own node, though files are merged once for each choice of options.
 
     A run composes several times, a sweep for each job: with the same options, only with other values.

@@ -2,7 +2,6 @@
 
 import hydra
 import pytest
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import OmegaConf
 
 from ptft.config import compose, yaml_files
@@ -44,16 +43,3 @@ def test_a_file_that_changes_is_read_anew(tmp_path):
     assert "mine" in compose.options("experiment")
     (tmp_path / "conf/experiment/mine.yaml").rename(tmp_path / "conf/experiment/other.yaml")
     assert compose.compose(["stage=pretrain", "experiment=other"]).seed == 2
-
-
-def test_hydra_composes_each_job_of_a_sweep_once(ptft, monkeypatch):
-    composed, load = [], ConfigLoaderImpl.load_sweep_config
-
-    def counted(loader, master_config, sweep_overrides):
-        composed.append(sweep_overrides)
-        return load(loader, master_config, sweep_overrides)
-
-    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", counted)
-    tiny = ("dataset=digits", "dataset.limit=20", "model.width=8", "model.channels=[4,8]", "train.steps=1")
-    assert ptft("-m", "stage=pretrain", *tiny, "seed=0,1").code == 0
-    assert len(composed) == 2
