@@ -145,8 +145,9 @@ def read_splits(
     for name, examples in unread.items():
         _check_labels(name, examples, source.spec)
     mode, sentence = policy.choose(cfg.dataset.get("cache", "auto"), list(unread.values()))
-    if cfg.dry_run and (mode == "disk" or sum(map(len, unread.values())) > DRY):
+    if cfg.dry_run and (mode == "disk" or (mode == "memory" and sum(map(len, unread.values())) > DRY)):
         mode = "off"  # nothing is written, and little read
+        sentence += "; a dry run reads those of its step alone, so it can't say which of the others are unreadable"
     read = {}
     for name, examples in unread.items():
         with out.reading(f"reading {name}") as progress:

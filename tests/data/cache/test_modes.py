@@ -5,6 +5,7 @@ import random
 import pytest
 from PIL import Image
 
+from ptft.builders import inputs
 from ptft.checkpoint import file as checkpoint_file
 from ptft.runtime.paths import cache_dir
 from tests.conftest import ROOT, refused, rows, summary
@@ -87,6 +88,17 @@ def test_a_dry_run_writes_nothing(ptft, tmp_path):
     done = ptft(*RUN, "dataset.cache=disk", "dry_run=true")
     assert done.code == 0, done.text
     assert not list(cache_dir().rglob("*.examples*"))
+
+
+def test_a_dry_run_of_many_files_says_that_it_does_not_read_them_all(ptft, photos, monkeypatch):
+    for file in [*(photos / "train" / "dark").iterdir()][:30]:
+        file.write_text("no")
+    plan = (*RUN, "train.batch_size=1", "dataset.on_error=skip", "dry_run=true")
+    refused(ptft(*plan), 3, "unreadable", "too many")
+    monkeypatch.setattr(inputs, "DRY", 50)
+    done = ptft(*plan)
+    assert done.code == 0, done.text
+    assert "a dry run reads those of its step alone, so it can't say which of the others are unreadable" in done.out
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_decoded(ptft, photos, tmp_path):
