@@ -15,7 +15,7 @@ from ptft.config.rules import usual
 from ptft.core import Source, Spec
 from ptft.data.splits import SPLITS
 from ptft.data.user_dataset import items
-from ptft.data.user_dataset.examples import Given, length
+from ptft.data.user_dataset.examples import SplitDatasets, length
 from ptft.data.user_dataset.sources import SOURCES
 from ptft.errors import ConfigError, DataError, PtftError, first_line
 
@@ -104,7 +104,7 @@ def _sorted(typed: dict[str, Any], option_keys: list[str]) -> tuple[dict[str, An
     return own, arguments
 
 
-def _datasets(name: str, cls: Any, own: Mapping[str, Any], arguments: dict[str, Any], whole: bool) -> Given:
+def _datasets(name: str, cls: Any, own: Mapping[str, Any], arguments: dict[str, Any], whole: bool) -> SplitDatasets:
     """The datasets, one for each split that the class has."""
     options, seed = option_names(cls), int(own.get("split_seed") or 0)
 
@@ -122,11 +122,11 @@ def _datasets(name: str, cls: Any, own: Mapping[str, Any], arguments: dict[str, 
         return _by_split(name, build, own, seed, whole)
     if "train" in options and "train" not in arguments:
         splits = {"test": build(train=False)} if whole else {"train": build(train=True), "test": build(train=False)}
-        return Given(name, splits, seed)
-    return Given(name, {"": build()}, seed)
+        return SplitDatasets(name, splits, seed)
+    return SplitDatasets(name, {"": build()}, seed)
 
 
-def _by_split(name: str, build: Callable[..., Any], own: Mapping[str, Any], seed: int, whole: bool) -> Given:
+def _by_split(name: str, build: Callable[..., Any], own: Mapping[str, Any], seed: int, whole: bool) -> SplitDatasets:
     """A dataset for each of the splits that are asked for. A class may have no val and no test, as they are usual."""
     split_names = {key: own.get(key, key) for key in SPLITS}
     datasets, notes = dict[str, Any](), list[str]()
@@ -141,10 +141,10 @@ def _by_split(name: str, build: Callable[..., Any], own: Mapping[str, Any], seed
             notes.append(f"there is no {split} split: {str(error.__cause__ or error)[:120]}")
     if not datasets:
         datasets["train"] = build(split=split_names["train"])
-    return Given(name, datasets, seed, tuple(notes))
+    return SplitDatasets(name, datasets, seed, tuple(notes))
 
 
-def _kind(datasets: Given, own: Mapping[str, Any]) -> str:
+def _kind(datasets: SplitDatasets, own: Mapping[str, Any]) -> str:
     """The modality of the first item; what is waveforms is said by `dataset.rate`."""
     dataset = next(iter(datasets.splits.values()))
     if not length(dataset, datasets.name):

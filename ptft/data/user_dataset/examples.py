@@ -21,7 +21,7 @@ TARGETS = ("targets", "labels")
 """What torchvision's datasets call the labels of all their items."""
 
 
-class Given(NamedTuple):
+class SplitDatasets(NamedTuple):
     """Datasets by the splits that they are; "" is one that is to be divided. name: of their class, for messages."""
 
     name: str
@@ -30,11 +30,15 @@ class Given(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class Look(NamedTuple):
+class ItemContent(NamedTuple):
     """What an item holds: its bytes, and what else is to be kept of it (a size, a length, a text)."""
 
     content: bytes
     kept: Any
+
+
+ContentOf = Callable[[DatasetItem], ItemContent]
+"""Reads what an item holds, as the kind of dataset it is of does."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +101,18 @@ class OwnSource(DividedSource):
     items: dict[str, DatasetItems]
     drawn_whole = False  # whether its splits are parts of one dataset, whose items have a number each
 
-    def take_in(self, given: Given, look: Callable[[DatasetItem], Look], always: bool) -> tuple[str, ...]:
+    def take_in(self, datasets: SplitDatasets, content_of: ContentOf, always: bool) -> tuple[str, ...]:
         """Read labels, and contents where they are needed or `always`; divide. The classes of the split to train on."""
-        self.name = given.name
-        for sentence in given.notes:
+        self.name = datasets.name
+        for sentence in datasets.notes:
             self.note(sentence)
-        self.items = {split: self._read(dataset, look, always) for split, dataset in given.splits.items()}
+        self.items = {split: self._read(dataset, content_of, always) for split, dataset in datasets.splits.items()}
         if "" in self.items:
-            self.items = self._divide(self.items[""], given.split_seed)
+            self.items = self._divide(self.items[""], datasets.split_seed)
         leading = self.items[self.leading(self.items)]
         return _classes(leading.dataset, self.name) or tuple(sorted(set(leading.labels), key=_order))
 
-    def _read(self, dataset: Any, look: Callable[[DatasetItem], Look], always: bool) -> DatasetItems:
+    def _read(self, dataset: Any, content_of: ContentOf, always: bool) -> DatasetItems:
         count, classes = length(dataset, self.name), _classes(dataset, self.name)
         if not count:
             raise DataError(f"{self.name}: holds no items")
@@ -124,10 +128,10 @@ class OwnSource(DividedSource):
         for i in range(count):
             item = read(dataset, i, self.name)
             labels.append(label_of(item.label, classes, item.where))
-            held = look(item)
+            held = content_of(item)
             digests.append(blake2b(held.content, digest_size=8).digest())
             kept.append(held.kept)
-        again = blake2b(look(read(dataset, 0, self.name)).content, digest_size=8).digest()
+        again = blake2b(content_of(read(dataset, 0, self.name)).content, digest_size=8).digest()
         fixed = again == digests[0]
         if not fixed:
             self.note(

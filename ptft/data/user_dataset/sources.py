@@ -26,7 +26,7 @@ from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences
 from ptft.data.text.source import TextSource
 from ptft.data.user_dataset import items as own_items
-from ptft.data.user_dataset.examples import DatasetItems, Given, Look, OwnSource
+from ptft.data.user_dataset.examples import DatasetItems, ItemContent, OwnSource, SplitDatasets
 from ptft.data.user_dataset.items import DatasetItem
 from ptft.errors import ConfigError, DataError
 
@@ -89,9 +89,9 @@ class OwnExamples(OnDemandExamples):
 class OwnImages(OwnSource, ImageSource):
     """Images: PIL's, uint8 or float (0 to 1) [C, H, W] or [H, W]; numpy's may be [H, W, C]."""
 
-    def __init__(self, given: Given, **keys: Unpack[Keys]) -> None:
+    def __init__(self, datasets: SplitDatasets, **keys: Unpack[Keys]) -> None:
         super().__init__(**keys)
-        classes = self.take_in(given, _look_at_image, False)
+        classes = self.take_in(datasets, _image_content, False)
         leading = self.items[self.train]
         first = own_items.image(leading.item(0)).shape
         own = (first[1], first[2])
@@ -120,9 +120,9 @@ def check_size(where: str, size: tuple[int, int], expected: tuple[int, int]) -> 
         )
 
 
-def _look_at_image(item: DatasetItem) -> Look:
+def _image_content(item: DatasetItem) -> ItemContent:
     pixels = own_items.image(item)
-    return Look(repr(pixels.shape).encode() + pixels.numpy().tobytes(), tuple(pixels.shape))
+    return ItemContent(repr(pixels.shape).encode() + pixels.numpy().tobytes(), tuple(pixels.shape))
 
 
 class OwnWaves(OnDemandRecordings):
@@ -157,31 +157,31 @@ class OwnRecordings(OwnSource, AudioSource):
     rate: samples a second that they have.
     """
 
-    def __init__(self, given: Given, **keys: Unpack[RecordingKeys]) -> None:
+    def __init__(self, datasets: SplitDatasets, **keys: Unpack[RecordingKeys]) -> None:
         rate = keys.pop("rate", None)
         if rate is None:
-            raise ConfigError(f"dataset.rate: how many samples a second have the waveforms of {given.name}? type it")
+            raise ConfigError(f"dataset.rate: how many samples a second have the waveforms of {datasets.name}? type it")
         audio_reader.shape(rate, None)
         super().__init__(**keys)
         self.own = rate
-        self.describe(self.take_in(given, _look_at_wave, True), tuple(self.items), rate)
+        self.describe(self.take_in(datasets, _wave_content, True), tuple(self.items), rate)
 
     def load(self, split: str) -> OwnWaves:
         labels = self.labels_of(split)
         return OwnWaves(self.items[split], Targets(len(labels), labels), self.spec, self.own)
 
 
-def _look_at_wave(item: DatasetItem) -> Look:
+def _wave_content(item: DatasetItem) -> ItemContent:
     values = own_items.wave(item)
-    return Look(values.numpy().tobytes(), len(values))
+    return ItemContent(values.numpy().tobytes(), len(values))
 
 
 class OwnTexts(OwnSource, TextSource):
     """Texts."""
 
-    def __init__(self, given: Given, **keys: Unpack[TextKeys]) -> None:
+    def __init__(self, datasets: SplitDatasets, **keys: Unpack[TextKeys]) -> None:
         super().__init__(**keys)
-        classes = self.take_in(given, _look_at_text, True)
+        classes = self.take_in(datasets, _text_content, True)
         self.describe(classes, tuple(self.items), "class", self._texts, reader="sentences", columns=["text"])
 
     def _texts(self) -> list[str]:
@@ -192,9 +192,9 @@ class OwnTexts(OwnSource, TextSource):
         return TextExamples(ids, self.tokenizer.pad, self.labels_of(split))
 
 
-def _look_at_text(item: DatasetItem) -> Look:
+def _text_content(item: DatasetItem) -> ItemContent:
     text = own_items.text(item)
-    return Look(text.encode("utf-8", "surrogateescape"), text)
+    return ItemContent(text.encode("utf-8", "surrogateescape"), text)
 
 
 SOURCES: dict[str, Any] = {"image": OwnImages, "audio": OwnRecordings, "text": OwnTexts}
