@@ -103,7 +103,7 @@ def run(argv: list[str]) -> int:
     if args.multirun or continued == "sweep":
         return _run_sweep(overrides)
     _refuse_sweep(overrides)
-    return _run_one(resolve(overrides), continued == "comparison")
+    return int(run_one(resolve(overrides), continued == "comparison")[0]["exit_code"])
 
 
 def _refuse_flags(argv: list[str]) -> None:
@@ -201,13 +201,14 @@ def _nothing(cfg: DictConfig) -> None:
     """What Hydra would call if its flags did not end the matter."""
 
 
-def _run_one(planned: Job, continues: bool) -> int:
-    """continues: whether its folder holds what of it was done before."""
+def run_one(planned: Job, continues: bool) -> tuple[dict[str, Any], Path | None]:
+    """The status of a job that was run, and its folder. continues: whether that holds what of it was done before."""
     cfg, folder = planned.config, None
     if cfg.resume and (sentence := complete(planned)):
         terminal.say(sentence)
-        job.tell({"exit_code": 0, "status": "finished"}, Path(cfg.resume).parent.parent)
-        return 0
+        finished = {"exit_code": 0, "status": "finished"}
+        job.tell(finished, Path(cfg.resume).parent.parent)
+        return finished, Path(cfg.resume).parent.parent
     typed = None if cfg.resume else planned.folder is not None
     with signals.held():
         if cfg.resume:
@@ -215,7 +216,7 @@ def _run_one(planned: Job, continues: bool) -> int:
         elif not cfg.dry_run:
             goes_on = continues or cfg.stage.get("reuses")
             folder = RunFolder.claim(_folder_of(planned), cfg.names.stage if goes_on else None)
-        return int(job.execute(planned, folder, typed=typed)["exit_code"])
+        return job.execute(planned, folder, typed=typed), folder.path if folder else None
 
 
 def _folder_of(planned: Job) -> Path:

@@ -55,6 +55,17 @@ class Listed:
         return str(self.item)
 
 
+@dataclass(frozen=True)
+class Held:
+    """An item that stands in no file: what to call it, and its value as `Modality.read` would return it."""
+
+    name: str
+    value: Tensor
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Items(list[Any]):
     """Items to predict for, in order; notes: sentences about how they were read."""
 
@@ -228,13 +239,17 @@ def read(spec: Spec, item: Any) -> Tensor:
     """As `Modality.read`, also of an item that can't be, which raises its DataError."""
     if isinstance(item, Unreadable):
         raise item.error
+    if isinstance(item, Held):
+        return item.value
     return of(spec).read(item.item if isinstance(item, Listed) else item, spec)
 
 
 def remark(spec: Spec, item: Any, value: Tensor) -> str | None:
     """What is to be said of an item that was read, by the module's `remark`."""
     remark_of: Callable[[Any, Tensor], str | None] | None = getattr(of(spec), "remark", None)
-    return None if remark_of is None else remark_of(item.item if isinstance(item, Listed) else item, value)
+    if remark_of is None or isinstance(item, Held):
+        return None
+    return remark_of(item.item if isinstance(item, Listed) else item, value)
 
 
 def typed(spec: Spec, lines: Callable[[], Iterable[tuple[str, str]]], key: str) -> Sequence[Any]:

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from ptft.builders.inputs import step_examples
-from ptft.builders.restore import check_spec, restored, trained_in, trained_with
+from ptft.builders.predictor import Predictor
+from ptft.builders.restore import check_spec
 from ptft.checkpoint.load import WEIGHTS, Checkpoint
 from ptft.config.config import Config, model_name
 from ptft.config.resolve import Job
-from ptft.core import EACH, Batch, Columns, Objective, Spec
+from ptft.core import EACH, Columns, Objective, Spec
 from ptft.data import readers
 from ptft.data.files import decoded
-from ptft.data.ragged import ends_within
 from ptft.data.readers import Row
 from ptft.errors import ConfigError, DataError, counted
 from ptft.launch import following
@@ -32,14 +26,9 @@ from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runs.table_file import cell, check_ending, write_columns
 from ptft.runtime import json_lines
-from ptft.runtime.device import device_name, find_device, tf32, versions
-from ptft.runtime.precision import autocast, place
-from ptft.runtime.prefetch import on_device
+from ptft.runtime.device import device_name, versions
 from ptft.stages import messages
 
-BATCH = 64
-EVEN = 3
-"""Axes of what is read with one size; BATCH of that take less memory than evaluation does."""
 SHOWN = 10
 STDIN = "-"
 """What `input` is called where texts are piped."""
@@ -54,19 +43,13 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     spec = checkpoint.spec
     items = _items(cfg, spec) if spec and checkpoint.has_task else []
     _refuse_overwriting(cfg, checkpoint, items)
-    device = find_device(cfg.device)
-    chosen = trained_in(cfg, checkpoint, device)
-    tf32(cfg.train.tf32, device)
-    objective = place(restored(cfg, checkpoint).to(device), chosen).eval()
-    if type(objective).predict is Objective.predict:
-        raise ConfigError(
-            f"ckpt={cfg.ckpt}: objective={cfg.names.objective} has no answer for new files; finetune it first"
-        )
-    assert spec
+    predictor = Predictor(job)
+    predictor.require_answers()
+    spec = predictor.spec
     header = {
         "model": f"{model_name(cfg)}, {cfg.names.objective}",
         "input": f"{counted(len(items), 'items')}, read as {messages.input_of(spec) or messages.shape_of(spec)}",
-        "device": device_name(device, chosen),
+        "device": device_name(predictor.device, predictor.compute_format),
         "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
     }
@@ -76,14 +59,11 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         return {}
     predicted: list[tuple[Any, Row | None]] = []
     unreadable, remarks = list[str](), dict[str, list[str]]()
-    options = {**cfg.generate.plain(), "seed": cfg.seed, **_top(cfg, objective)}
-    _check_generates(job, objective)
-    with out.reading("predicting") as progress, torch.inference_mode(), autocast(chosen.precision, device)():
-        for part, batch, errors in _batches(items, spec, step_examples(trained_with(job)), remarks):
-            some = len(errors) < len(part)
-            predictions = iter(objective.predict(next(on_device(iter([batch]), device)), **options) if some else [])
-            predicted += [(item, None if i in errors else next(predictions)) for i, item in enumerate(part)]
-            unreadable += map(str, errors.values())
+    _check_generates(job, predictor.objective)
+    with out.reading("predicting") as progress:
+        for item, row, error in predictor.answers(items, remarks, **_top(cfg, predictor.objective)):
+            predicted.append((item, row))
+            unreadable += [str(error)] if error else []
             progress(len(predicted), len(items))
     _say_unreadable(out, unreadable)
     for remark, names in remarks.items():
@@ -100,8 +80,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         out.say(f"{columns} of the input called as one of the output: {first} is {renamed[first]} there")
     write_columns(target, table, "choose another output", exact=table.keys() - answers.keys())
     if json_lines.enabled():
-        for row in zip(*table.values(), strict=True):
-            json_lines.emit("prediction", row=dict(zip(table, row, strict=True)))
+        for cells in zip(*table.values(), strict=True):
+            json_lines.emit("prediction", row=dict(zip(table, cells, strict=True)))
     _close(cfg, out, folder, checkpoint, _as_typed(cfg, answers, passed), len(unreadable), target)
     return {}
 
@@ -262,37 +242,3 @@ def _close(
         done["classes"] = ", ".join(f"{name} {count}" for name, count in counts.most_common(10))
     out.block("predict done", done, "green")
     messages.ending(out, folder.path, following.command(cfg, checkpoint.path))
-
-
-def _batches(
-    items: Sequence[Any], spec: Spec, rows: int, remarks: dict[str, list[str]]
-) -> Iterator[tuple[Sequence[Any], Batch, dict[int, DataError]]]:
-    """Items, the batch of those that can be read, and why the others (by their place) can't; read in threads.
-
-    BATCH of them at the most, and of uneven ones (long [T], say) no more than `rows` of the longest.
-    remarks: gets what is to be said of items, and of which.
-    """
-    collate = readers.of(spec).collate
-
-    def read(item: Any) -> tuple[Tensor | DataError, str | None]:
-        try:
-            value = readers.read(spec, item)
-            return value, readers.remark(spec, item, value)
-        except DataError as error:
-            return error, None
-
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(items), BATCH):
-            part = items[start : start + BATCH]
-            results = list[Tensor | DataError]()
-            for item, (result, remark) in zip(part, pool.map(read, part), strict=True):
-                results.append(result)
-                if remark:
-                    remarks.setdefault(remark, []).append(str(item))
-            lengths = [len(value) if isinstance(value, Tensor) and value.ndim < EVEN else 0 for value in results]
-            for begin, end in itertools.pairwise([0, *ends_within(lengths, rows), len(part)]):
-                values = [value for value in results[begin:end] if isinstance(value, Tensor)]
-                batch = collate(values, spec) if values else {}
-                batch["index"] = torch.arange(start + begin, start + begin + len(values))
-                errors = {i: value for i, value in enumerate(results[begin:end]) if isinstance(value, DataError)}
-                yield part[begin:end], batch, errors

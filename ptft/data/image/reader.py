@@ -121,17 +121,21 @@ def read(path: Path | str, spec: Spec, first: Path | str | None = None) -> Tenso
     `first` is a file of the expected size, named where the fit is "none" and this one differs (SizeError).
     Raises DataError naming the file if it is missing, empty, truncated or no image.
     """
-    height, width = spec.shape["size"]
-    channels, fit = spec.shape["channels"], spec.shape["fit"]
     try:
-        image = _open(path, 2 * max(_whole(spec)) if fit != "none" else None)
-        image = to_mode(image, "L" if channels == 1 else "RGB")
+        image = _open(path, 2 * max(_whole(spec)) if spec.shape["fit"] != "none" else None)
+        image = to_mode(image, "L" if spec.shape["channels"] == 1 else "RGB")
     except _BROKEN as error:
         raise DataError(_unreadable(path, error)) from error
-    if fit == "none" and image.size != (width, height):
-        raise SizeError(_differs(path, (image.height, image.width), (height, width), first))
+    return fitted(image, spec, path, first)
+
+
+def fitted(image: Image.Image, spec: Spec, name: Path | str, first: Path | str | None = None) -> Tensor:
+    """An image of mode "L" or "RGB", as the Spec's channels are, as `read` returns it. name: what to call it."""
+    height, width = spec.shape["size"]
+    if spec.shape["fit"] == "none" and image.size != (width, height):
+        raise SizeError(_differs(name, (image.height, image.width), (height, width), first))
     pixels = np.array(_fit(image, spec), dtype=np.uint8)
-    return torch.from_numpy(pixels).reshape(height, width, channels).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(pixels).reshape(height, width, -1).permute(2, 0, 1).contiguous()
 
 
 def collate(items: Sequence[Tensor], spec: Spec) -> Batch:
@@ -222,7 +226,7 @@ def _fit(image: Image.Image, spec: Spec) -> Image.Image:
         if spec.shape["fit"] == "crop":
             top, left, part_high, part_wide = _middle(image.height, image.width, high / wide)
             image = image.crop((left, top, left + part_wide, top + part_high))
-        image = image.resize((wide, high), INTERPOLATIONS[_interpolation(spec)])
+        image = image.resize((wide, high), INTERPOLATIONS[spec.shape.get("interpolation", "bilinear")])
     top, left = round((high - height) / 2), round((wide - width) / 2)  # as torchvision cuts
     return image.crop((left, top, left + width, top + height)) if (high, wide) != (height, width) else image
 
@@ -236,10 +240,6 @@ def _whole(spec: Spec) -> tuple[int, int]:
     short = min(height, width)
     grown = math.floor(short / share + 1e-6) / short
     return round(height * grown), round(width * grown)
-
-
-def _interpolation(spec: Spec) -> str:
-    return str(spec.shape.get("interpolation", "bilinear"))
 
 
 def resize(images: Tensor, spec: Spec, chunk: int = 1024) -> Tensor:
@@ -258,7 +258,7 @@ def resize(images: Tensor, spec: Spec, chunk: int = 1024) -> Tensor:
     if spec.shape["fit"] == "crop":
         top, left, part_high, part_wide = _middle(images.shape[-2], images.shape[-1], high / wide)
         images = images[..., top : top + part_high, left : left + part_wide]
-    mode = {"lanczos": "bicubic"}.get(_interpolation(spec), _interpolation(spec))
+    mode = spec.shape.get("interpolation", "bilinear").replace("lanczos", "bicubic")
     top, left = round((high - height) / 2), round((wide - width) / 2)  # as torchvision cuts
     out = images.new_empty(len(images), images.shape[1], height, width)
     for start in range(0, len(images), chunk):

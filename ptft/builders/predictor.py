@@ -1,0 +1,221 @@
+"""Predictor: a checkpoint's objective, and how it is asked: files or values in, answers or features out.
+
+Axes: N inputs, B batch, D width of the backbone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ptft.builders.inputs import step_examples
+from ptft.builders.restore import check_spec, restored, trained_in, trained_with
+from ptft.config.config import model_name
+from ptft.config.overrides import quote
+from ptft.config.resolve import Job, resolve
+from ptft.core import Batch, Objective
+from ptft.data import readers
+from ptft.data.ragged import ends_within
+from ptft.data.readers import Row
+from ptft.data.user_dataset import values
+from ptft.errors import ConfigError, DataError
+from ptft.runs.folder import read_json
+from ptft.runtime.device import find_device, tf32
+from ptft.runtime.precision import autocast, place
+from ptft.runtime.prefetch import on_device
+
+BATCH = 64
+EVEN = 3
+"""Axes of what is read with one size; BATCH of that take less memory than evaluation does."""
+
+
+class Answer(NamedTuple):
+    """What was asked, and the columns of the answer; None where it can't be read, for the reason in `error`."""
+
+    item: Any
+    row: Row | None
+    error: DataError | None
+
+
+@dataclass
+class ReadBatch:
+    """Items, the batch of those that can be read, and why the others (by their place) can't."""
+
+    items: Sequence[Any]
+    batch: Batch
+    errors: dict[int, DataError]
+
+
+class RawModule(nn.Module):
+    """A raw batch in: uint8 images [B, C, H, W], ids [B, T] with their mask, or samples [B, n] with their lengths.
+
+    Out: the probabilities of a classifier, float32 [B, K], else the features of the backbone, float32 [B, D].
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, input: Tensor, mask: Tensor | None = None, length: Tensor | None = None) -> Tensor:
+        more = {"mask": mask, "length": length}
+        batch = {"input": input, **{name: value for name, value in more.items() if value is not None}}
+        backbone = self.objective.backbone
+        x = backbone.inputs(batch)
+        pooled, head = backbone.pool(backbone(x, mask)), self.objective.linear_head()
+        return pooled.float() if head is None else head(pooled).float().softmax(1)
+
+
+class Predictor:
+    """A trained model: `model(x)` answers, `model.features(x)` says what its backbone makes of the same.
+
+    `x` is a path (a file, a folder, a glob), a text, an image (Pillow's, NumPy's, torch's), a waveform, or a list of
+    them; for a model of texts a string is a text, and a `pathlib.Path` a file.
+
+    spec: what it reads and answers (`ptft.core.Spec`); classes: their names. objective: the whole module as it was
+    trained, in evaluation; module: the same as a plain one for raw batches. card: what it is, as plain values.
+    """
+
+    def __init__(self, job: Job) -> None:
+        """Raises ConfigError and CheckpointError for what holds no task, or does not fit together."""
+        cfg, checkpoint = job.config, job.checkpoint
+        assert checkpoint
+        check_spec(checkpoint)
+        self.job, self.checkpoint = job, checkpoint
+        self.device = find_device(cfg.device)
+        self.compute_format = trained_in(cfg, checkpoint, self.device)
+        tf32(cfg.train.tf32, self.device)
+        self.objective: Objective = place(restored(cfg, checkpoint).to(self.device), self.compute_format).eval()
+        assert checkpoint.spec
+        self.spec = checkpoint.spec
+        self.classes = self.spec.classes
+        self.options: dict[str, Any] = {**cfg.generate.plain(), "seed": cfg.seed}
+
+    @property
+    def module(self) -> RawModule:
+        return RawModule(self.objective)
+
+    @property
+    def card(self) -> dict[str, Any]:
+        cfg, checkpoint = self.job.config, self.checkpoint
+        stored = checkpoint.config or {}
+        summary = read_json(Path(checkpoint.run) / "summary.json") if checkpoint.run else {}
+        return {
+            "model": model_name(cfg),
+            "objective": cfg.names.objective,
+            "dataset": stored.get("names", {}).get("dataset"),
+            "fingerprint": checkpoint.meta.get("fingerprint"),
+            "classes": list(self.classes),
+            "parameters": sum(parameter.numel() for parameter in self.objective.parameters()),
+            "step": checkpoint.progress.get("step"),
+            "metrics": summary.get("metrics", {}),
+            "parent": checkpoint.meta.get("parent"),
+            "path": checkpoint.path,
+            "sha256": checkpoint.sha256,
+            "versions": checkpoint.meta.get("versions"),
+        }
+
+    def __repr__(self) -> str:
+        return f"<ptft {model_name(self.job.config)}, {self.job.config.names.objective}: {self.checkpoint.path}>"
+
+    def __call__(self, x: Any, **options: Any) -> Any:
+        """The answer to one input, a dict of the columns that `stage=predict` writes; of several a list, in order.
+
+        options: keys of `generate`, and `top`, where the objective answers with them. Raises DataError for an input
+        that can't be read, ConfigError for an objective that answers nothing.
+        """
+        self.require_answers()
+        asked = values.items(self.spec, x)
+        answered = []
+        for item, row, error in self.answers(asked.items, **options):
+            if row is None:
+                assert error
+                raise error
+            answered.append((item, row))
+        rows = readers.finish(self.spec, answered)
+        if not asked.files:
+            rows = [{name: value for name, value in row.items() if name != "path"} for row in rows]
+        return rows[0] if asked.single else rows
+
+    def features(self, x: Any) -> Tensor:
+        """What the backbone makes of each input: float32 [N, D] on the CPU; of one input [D].
+
+        Raises DataError for an input that can't be read.
+        """
+        asked = values.items(self.spec, x)
+        parts = []
+        for read in self.batches(asked.items):
+            if read.errors:
+                raise next(iter(read.errors.values()))
+            parts.append(self._features(read.batch))
+        return torch.cat(parts)[0] if asked.single else torch.cat(parts)
+
+    def _features(self, batch: Batch) -> Tensor:
+        """A raw batch -> float32 [B, D] on the CPU."""
+        backbone = self.objective.backbone
+        with torch.inference_mode(), autocast(self.compute_format.precision, self.device)():
+            batch = next(on_device(iter([batch]), self.device))
+            return backbone.pool(backbone(backbone.inputs(batch), batch.get("mask"))).float().cpu()
+
+    def require_answers(self) -> None:
+        """Raises ConfigError for an objective that has none."""
+        if type(self.objective).predict is Objective.predict:
+            ckpt, objective = self.job.config.ckpt, self.job.config.names.objective
+            raise ConfigError(f"ckpt={ckpt}: objective={objective} has no answer for new files; finetune it first")
+
+    def answers(
+        self, items: Sequence[Any], remarks: dict[str, list[str]] | None = None, **options: Any
+    ) -> Iterator[Answer]:
+        """An Answer to each item, in order. remarks: gets what is to be said of items, and of which."""
+        options = {**self.options, **options}
+        for read in self.batches(items, remarks):
+            rows: Iterator[Row] = iter(())
+            if read.batch:
+                with torch.inference_mode(), autocast(self.compute_format.precision, self.device)():
+                    rows = iter(self.objective.predict(next(on_device(iter([read.batch]), self.device)), **options))
+            for i, item in enumerate(read.items):
+                error = read.errors.get(i)
+                yield Answer(item, None if error else next(rows), error)
+
+    def batches(self, items: Sequence[Any], remarks: dict[str, list[str]] | None = None) -> Iterator[ReadBatch]:
+        """The items, read in threads: BATCH of them at the most, and of uneven ones (long [T], say) no more than a
+        training step had of the longest.
+        """
+        collate, rows = readers.of(self.spec).collate, step_examples(trained_with(self.job))
+        remarks = {} if remarks is None else remarks
+
+        def read(item: Any) -> tuple[Tensor | DataError, str | None]:
+            try:
+                value = readers.read(self.spec, item)
+                return value, readers.remark(self.spec, item, value)
+            except DataError as error:
+                return error, None
+
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(items), BATCH):
+                part = items[start : start + BATCH]
+                results = list[Tensor | DataError]()
+                for item, (result, remark) in zip(part, pool.map(read, part), strict=True):
+                    results.append(result)
+                    if remark:
+                        remarks.setdefault(remark, []).append(str(item))
+                lengths = [len(value) if isinstance(value, Tensor) and value.ndim < EVEN else 0 for value in results]
+                for begin, end in itertools.pairwise([0, *ends_within(lengths, rows), len(part)]):
+                    readable = [value for value in results[begin:end] if isinstance(value, Tensor)]
+                    batch = collate(readable, self.spec) if readable else {}
+                    if readable:
+                        batch["index"] = torch.arange(start + begin, start + begin + len(readable))
+                    errors = {i: value for i, value in enumerate(results[begin:end]) if isinstance(value, DataError)}
+                    yield ReadBatch(part[begin:end], batch, errors)
+
+
+def load(ckpt: str | Path, device: str = "auto", trusted: Sequence[str] = ()) -> Predictor:
+    """As `ptft.load`."""
+    packages = [f"trusted=[{','.join(trusted)}]"] if trusted else []
+    return Predictor(resolve(["stage=predict", quote(f"ckpt={ckpt}"), f"device={device}", *packages]))

@@ -1,0 +1,32 @@
+"""ptft.run: a stage from Python, as the command runs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ptft import errors
+from ptft.cli import main
+from ptft.config.overrides import Overrides
+from ptft.config.resolve import resolve
+from ptft.config.resume import again
+from ptft.errors import ConfigError, Interrupted, PtftError
+from ptft.runs.folder import read_json
+from ptft.runtime import signals
+
+
+def run(*overrides: str) -> dict[str, Any]:
+    """As `ptft.run`."""
+    typed, continued = again(Overrides.parse(overrides))
+    if typed.swept or continued == "sweep":
+        raise ConfigError(f"{', '.join(typed.swept) or 'resume'}: a sweep is run by the command, ptft -m")
+    with signals.interrupting():
+        status, folder = main.run_one(resolve(typed), continued == "comparison")
+    if status["exit_code"]:
+        raise _error(status)
+    return {**(read_json(folder / "summary.json") if folder else status), "folder": str(folder) if folder else None}
+
+
+def _error(status: dict[str, Any]) -> BaseException:
+    """What ended the run, as it was raised there."""
+    kind, message = getattr(errors, str(status.get("error")), PtftError), str(status.get("message"))
+    return Interrupted(message, status["exit_code"]) if kind is Interrupted else kind(message)

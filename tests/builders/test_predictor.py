@@ -1,0 +1,215 @@
+"""`ptft.load`: what is trained answers in Python what `stage=predict` writes, for files and for values."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+import ptft as package
+from ptft.data.audio import reader as audio_reader
+from ptft.data.text import conll, table
+from ptft.errors import CheckpointError, ConfigError, DataError
+from tests.conftest import NET, SMALL
+from tests.helpers import processes
+
+TEXTS = ("model=bert_tiny", "model.width=16", "model.depth=1", "model.heads=2", "train.batch_size=8", "train.steps=2")
+
+
+@pytest.fixture(scope="module")
+def images(pretrained):
+    return package.load(pretrained, device="cpu")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three grey pictures of another size than the model's, of which one lies deeper."""
+    noise = np.random.default_rng(0)
+    names = ("a.png", "b.png", "more/c.png")
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    for name in names:
+        Image.fromarray(noise.integers(0, 256, (40, 36), dtype=np.uint8)).save(tmp_path / "photos" / name)
+    return [tmp_path / "photos" / name for name in names]
+
+
+def written(ptft, *typed):
+    """What `stage=predict` writes: the class of every row."""
+    done = ptft("stage=predict", *typed, "device=cpu", "output=out.csv")
+    assert done.code == 0, done.text
+    with open("out.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_nothing_heavy_is_imported_before_it_is_called():
+    code = "import ptft, sys; assert not {'torch', 'hydra'} & sys.modules.keys(); print(ptft.__version__)"
+    done = processes.subprocess.run([processes.sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == package.__version__, done.stderr
+
+
+def test_files_are_answered_as_the_command_does(images, photos, ptft, pretrained):
+    rows = written(ptft, f"ckpt={pretrained}", "input=photos")
+    for asked in ("photos", Path("photos"), ["photos/a.png", "photos/b.png", "photos/more"]):
+        answers = images(asked)
+        assert [Path(row["path"]).name for row in answers] == ["a.png", "b.png", "c.png"]
+        for answer, row in zip(answers, rows, strict=True):
+            assert answer["class"] == row["class"]
+            assert answer["probability"] == pytest.approx(float(row["probability"]), abs=1e-6)
+    assert images(photos[0])["class"] == rows[0]["class"]
+    assert images.classes == tuple("0123456789")
+    assert len(images("photos/a.png", top=3)["class"]) == 1
+
+
+def test_values_are_read_as_files_of_the_same_content(images, photos):
+    from_file = images(photos[1])
+    assert from_file.pop("path") == str(photos[1])
+    array = np.array(Image.open(photos[1]))
+    tensor = torch.from_numpy(array)
+    for value in (Image.open(photos[1]), array, array[..., None], tensor, tensor[None], tensor.float() / 255):
+        assert images(value) == from_file
+    for several in ([array, array], np.stack([array, array])[..., None], tensor.expand(2, 1, -1, -1)):
+        answers = images(several)
+        assert [answer["class"] for answer in answers] == [from_file["class"]] * 2
+
+
+def test_features_are_the_backbones(images, photos):
+    one, all_of_them = images.features(photos[0]), images.features(photos)
+    assert one.shape == (images.objective.backbone.width,)
+    assert all_of_them.shape == (3, 16)
+    assert torch.allclose(all_of_them[0], one, atol=1e-5)
+    head = images.objective.linear_head()
+    expected = [answer["probability"] for answer in images(photos)]
+    assert head(all_of_them).softmax(1).max(1).values.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_module_takes_raw_batches(images, photos):
+    raw = torch.stack([torch.from_numpy(np.array(Image.open(photo).resize((28, 28)))) for photo in photos])[:, None]
+    with torch.no_grad():
+        probabilities = images.module(raw)
+    assert probabilities.shape == (3, 10)
+    assert torch.allclose(probabilities.sum(1), torch.ones(3))
+    answers = images(list(raw))
+    assert [images.classes[i] for i in probabilities.argmax(1)] == [answer["class"] for answer in answers]
+
+
+def test_the_card_says_what_it_is(images, pretrained):
+    card = images.card
+    assert (card["model"], card["objective"], card["dataset"], card["step"]) == ("cnn", "classify", "glyphs", 20)
+    assert card["metrics"]["test"].keys() >= {"accuracy", "loss"}
+    assert card["path"] == str(pretrained / "checkpoints" / "best.pt")
+    assert card["parent"] is None
+    assert "cnn, classify" in repr(images)
+
+
+class Answers(torch.utils.data.Dataset):
+    def __init__(self, model, files):
+        self.model, self.files = model, files
+
+    def __len__(self):
+        return len(self.files)
+
+    def __getitem__(self, index):
+        return self.model(self.files[index])["class"]
+
+
+def test_it_answers_in_the_workers_of_a_loader(images, photos):
+    loader = DataLoader(Answers(images, photos), batch_size=None, num_workers=1, multiprocessing_context="fork")
+    assert list(loader) == [answer["class"] for answer in images(photos)]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("nowhere.png", "nowhere.png: no image files there"),
+        (["photos/a.png", "nowhere"], "nowhere: no image files there"),
+        (3, "input 0 holds 3"),
+        ([np.zeros((4, 4), np.uint8), None], "input 1 holds None"),
+        (np.zeros(9000, np.float32), "input 0 is of audio, and the model reads image"),
+        (["photos/a.png", np.zeros((4, 4), np.uint8)], "paths and values in one list"),
+        (np.full((4, 4), 7.5), "from 0 to 1"),
+    ],
+)
+def test_what_can_not_be_read_is_an_error_that_names_it(value, said, images, photos):
+    with pytest.raises(DataError, match=said):
+        images(value)
+
+
+def test_a_broken_file_is_an_error_of_its_own(images, photos):
+    photos[1].write_text("no image")
+    with pytest.raises(DataError, match=r"b\.png"):
+        images("photos")
+
+
+def test_latest_a_file_and_what_is_no_model(ptft, tmp_path, pretrained):
+    assert ptft("stage=pretrain", *SMALL, "train.steps=1").code == 0
+    assert package.load("latest").card["step"] == 1
+    assert package.load(pretrained / "checkpoints" / "last.pt").card["step"] == 20
+    with pytest.raises(CheckpointError, match="nowhere"):
+        package.load("nowhere")
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "plain.pt")
+    with pytest.raises((CheckpointError, ConfigError), match="plain"):
+        package.load("plain.pt")
+    views = ("objective=simclr", "dataset=digits", *NET, "train.steps=1", "train.batch_size=8", "dataset.limit=16")
+    assert ptft("stage=pretrain", *views, "hydra.run.dir=views").code == 0
+    learned = package.load("views")
+    assert learned.features(np.zeros((8, 8), np.uint8)).shape == (16,)
+    with pytest.raises(ConfigError, match="objective=simclr has no answer"):
+        learned(np.zeros((8, 8), np.uint8))
+
+
+def test_texts(ptft, tmp_path):
+    table.sample(tmp_path / "data")
+    made = ("stage=pretrain", *TEXTS, "dataset.tokenizer=bytes", "hydra.run.dir=run")
+    assert ptft(*made, "dataset=table", "dataset.root=data").code == 0
+    texts = ["a good day", "so dull", "fine and good, all in all"]
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    rows = written(ptft, "ckpt=run", "input=texts.txt")
+    model = package.load("run", device="cpu")
+    answers = model(texts)
+    assert [answer["class"] for answer in answers] == [row["class"] for row in rows]
+    assert model(texts[0])["probability"] == pytest.approx(float(rows[0]["probability"]), abs=1e-5)
+    assert [row["path"] for row in model(Path("texts.txt"))] == [row["path"] for row in rows]
+    assert model.features(texts).shape == (3, 16)
+    with pytest.raises(DataError, match="input 1"):
+        model(["a text", " "])
+
+
+def test_words_of_sentences(ptft, tmp_path):
+    conll.sample(tmp_path / "data")
+    made = ("stage=pretrain", *TEXTS, "dataset.tokenizer=bytes", "objective=tag", "hydra.run.dir=run")
+    assert ptft(*made, "dataset=conll", "dataset.root=data").code == 0
+    answers = package.load("run", device="cpu")(["Anna lives in Bonn .", "A day ."])
+    assert [len(answer["tags"].split()) for answer in answers] == [5, 3]
+
+
+def test_recordings(ptft, tmp_path):
+    run = (
+        "stage=pretrain",
+        "dataset=tones",
+        "dataset.count=24",
+        "dataset.held_out=12",
+        "model=audio_cnn",
+        "model.width=12",
+    )
+    assert ptft(*run, "model.channels=[4,8]", "train.batch_size=8", "train.steps=2", "hydra.run.dir=run").code == 0
+    model = package.load("run", device="cpu")
+    rate = model.spec.shape["rate"]
+    wave = (8000 * torch.sin(torch.arange(rate) / 9)).to(torch.int16)
+    audio_reader.write(tmp_path / "a.wav", wave, rate)
+    from_file = model("a.wav")
+    assert from_file.pop("path") == "a.wav"
+    samples, _ = soundfile.read("a.wav", dtype="float32")
+    for value in (
+        wave,
+        samples,
+        (samples, rate),
+        {"array": samples, "sampling_rate": rate},
+        np.stack([samples, samples]),
+    ):
+        assert model(value) == from_file
+    assert model((samples, 2 * rate)) != from_file
+    with pytest.raises(DataError, match="amplitudes up to 3"):
+        model(3 * np.ones(2000, np.float32))
