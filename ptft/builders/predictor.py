@@ -95,7 +95,7 @@ class Predictor:
         assert checkpoint.spec
         self.spec = checkpoint.spec
         self.classes = self.spec.classes
-        self.options: dict[str, Any] = {**cfg.generate.plain(), "seed": cfg.seed}
+        self.options: dict[str, Any] = {**cfg.get("generate", {}), "seed": cfg.seed}
 
     @property
     def module(self) -> RawModule:
@@ -153,10 +153,10 @@ class Predictor:
         for read in self.batches(asked.items):
             if read.errors:
                 raise next(iter(read.errors.values()))
-            parts.append(self._features(read.batch))
+            parts.append(self.embed(read.batch))
         return torch.cat(parts)[0] if asked.single else torch.cat(parts)
 
-    def _features(self, batch: Batch) -> Tensor:
+    def embed(self, batch: Batch) -> Tensor:
         """A raw batch -> float32 [B, D] on the CPU."""
         backbone = self.objective.backbone
         with torch.inference_mode(), autocast(self.compute_format.precision, self.device)():

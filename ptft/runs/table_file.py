@@ -118,10 +118,10 @@ def cell(value: Any, digits: int = DIGITS) -> str:
 
 def _write_parquet(path: Path, columns: Columns) -> None:
     pyarrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    parquet.write_table(pyarrow.table({name: _of_one_type(values) for name, values in columns.items()}), path)
+    parquet.write_table(pyarrow.table({name: of_one_type(values) for name, values in columns.items()}), path)
 
 
-def _of_one_type(values: list[Any]) -> list[Any]:
+def of_one_type(values: list[Any]) -> list[Any]:
     """As Parquet needs them: whole numbers beside others as numbers, anything else that is mixed as text."""
     kinds = {type(value) for value in values} - {type(None)}
     if kinds <= {str}:

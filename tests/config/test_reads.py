@@ -20,7 +20,7 @@ from tests.conftest import SMALL, refused
         ("evaluate", "optimizer=sgd", "compare, finetune or pretrain"),
         ("evaluate", "train.epochs=3", "compare, finetune or pretrain"),
         ("evaluate", "finetune.head=keep", "compare, finetune or pretrain"),
-        ("evaluate", "input=x", "predict"),
+        ("evaluate", "input=x", "embed or predict"),
         ("evaluate", "logger=tensorboard", "compare, finetune or pretrain"),
         ("predict", "dataset.limit=9", "compare, evaluate, finetune or pretrain"),
         ("predict", "dataset=digits", "compare, evaluate, finetune or pretrain"),
