@@ -201,8 +201,11 @@ def _nothing(cfg: DictConfig) -> None:
     """What Hydra would call if its flags did not end the matter."""
 
 
-def run_one(planned: Job, continues: bool) -> tuple[dict[str, Any], Path | None]:
-    """The status of a job that was run, and its folder. continues: whether that holds what of it was done before."""
+def run_one(planned: Job, continues: bool, raised: bool = False) -> tuple[dict[str, Any], Path | None]:
+    """The status of a job that was run, and its folder. continues: whether that holds what of it was done before.
+
+    raised: as in `execute`.
+    """
     cfg, folder = planned.config, None
     if cfg.resume and (sentence := complete(planned)):
         terminal.say(sentence)
@@ -216,7 +219,7 @@ def run_one(planned: Job, continues: bool) -> tuple[dict[str, Any], Path | None]
         elif not cfg.dry_run:
             goes_on = continues or cfg.stage.get("reuses")
             folder = RunFolder.claim(_folder_of(planned), cfg.names.stage if goes_on else None)
-        return job.execute(planned, folder, typed=typed), folder.path if folder else None
+        return job.execute(planned, folder, typed=typed, raised=raised), folder.path if folder else None
 
 
 def _folder_of(planned: Job) -> Path:

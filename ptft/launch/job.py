@@ -39,14 +39,20 @@ DESCRIPTION = "cell.json"
 
 
 def execute(
-    job: Job, folder: RunFolder | None, *, quiet: bool = False, brief: bool = False, typed: bool | None = None
+    job: Job,
+    folder: RunFolder | None,
+    *,
+    quiet: bool = False,
+    brief: bool = False,
+    typed: bool | None = None,
+    raised: bool = False,
 ) -> dict[str, Any]:
     """Run one job to its end, whatever it is, and return its status: `status`, `exit_code` and more.
 
     A failure is returned, not raised, so that a sweep goes on. A continuation that is refused leaves the run's status.
     With `quiet` nothing is said on the terminal; its folder holds it all. With `brief` a bar is all that it shows.
     typed: whether the user typed the folder; one that nobody did does not stay where the run failed before its first
-    step. None: it stays in any case.
+    step. None: it stays in any case. raised: whether the caller raises a failure, so that it is not printed.
     """
     from ptft.loggers.console import Console
 
@@ -67,7 +73,8 @@ def execute(
     if folder and typed is not None and _is_idle(folder, status, typed):
         folder.discard()
     if not (quiet or brief):
-        _print_failure(status, folder)
+        if not raised:
+            _print_failure(status, folder)
         tell(status, folder.path if folder else None)
     return _without_trace(status)
 

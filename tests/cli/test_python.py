@@ -22,7 +22,7 @@ def test_a_dry_run_has_no_folder(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_errors_are_raised_as_they_are(monkeypatch):
+def test_errors_are_raised_as_they_are_and_not_printed(monkeypatch, capfd):
     with pytest.raises(ConfigError, match=r"train\.stesp"):
         package.run("stage=pretrain", "train.stesp=3")
     with pytest.raises(CheckpointError, match="nowhere"):
@@ -31,6 +31,7 @@ def test_errors_are_raised_as_they_are(monkeypatch):
         package.run("stage=pretrain", "seed=0,1")
     with pytest.raises(ConfigError, match="at least 2 are needed"):
         package.run("stage=pretrain", *SMALL, "dataset.classes=[0]")
+    assert "ptft:" not in "".join(capfd.readouterr())
     monkeypatch.syspath_prepend(ROOT)
     monkeypatch.setenv("KILL_AT", "SIGTERM step 5")
     cut = ("objective._target_=tests.helpers.self_killing.SelfKilling", "trusted=[tests.helpers.self_killing]")
