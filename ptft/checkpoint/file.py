@@ -23,10 +23,10 @@ from typing import IO, Any
 import torch
 
 from ptft.errors import CheckpointError, StorageError, first_line
+from ptft.runs.lineage import LENGTH, MARK
 
 FORMAT = "ptft"
 VERSION = 1
-MARK = b"ptft sha256:"
 END = b"PK\x05\x06"
 """Signature of a zip archive's last record: 22 bytes, of which the last two hold the length of the comment."""
 
@@ -162,7 +162,7 @@ def _inspect(path: Path) -> tuple[str | None, str]:
         if at < 0 or len(tail) - at - 22 != int.from_bytes(tail[at + 20 : at + 22], "little"):
             return None, "the file is incomplete; its end is missing"
         comment = tail[at + 22 :]
-        if not re.fullmatch(re.escape(MARK) + rb"[0-9a-f]{64}", comment):
+        if not re.fullmatch(re.escape(MARK) + rb"[0-9a-f]{%d}" % LENGTH, comment):
             return None, ""
         stored = comment[len(MARK) :].decode()
         if _digest(file, size - len(comment) - 2) != stored:

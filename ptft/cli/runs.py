@@ -14,6 +14,7 @@ from ptft.config import mistakes, yaml_files
 from ptft.errors import CheckpointError, ConfigError, shortened, suggest
 from ptft.loggers import layout
 from ptft.runs import remove
+from ptft.runs.lineage import Relative, family, stored_digest
 from ptft.runs.listing import Listed, check_key, get, listed, matching, ordered
 from ptft.runs.registry import OUTPUTS, named, runs_below, state, sweep_command
 from ptft.runtime.paths import short
@@ -22,6 +23,7 @@ from ptft.runtime.terminal import decimal, say
 
 COLUMNS = "run,status,stage,model,dataset,best,seconds,when"
 USAGE = "ptft runs [KEY=VALUE …] [--sort KEY] [--columns KEY,KEY] [--json]"
+USAGE_LINEAGE = "ptft lineage RUN|CKPT"
 USAGE_RM = "ptft rm RUN… | --failed [--yes]"
 
 
@@ -126,6 +128,37 @@ def _folder(name: str) -> Path:
     if folder is None:
         raise CheckpointError(f"{name}: there is no such folder, and no run below {OUTPUTS.absolute()} is called so")
     return folder
+
+
+def lineage(words: list[str]) -> int:
+    """`ptft lineage RUN|CKPT`: what it started from, and what was made of that, back to the first pretraining."""
+    if len(words) != 1 or words[0].startswith("-"):
+        raise ConfigError(USAGE_LINEAGE)
+    path = Path(os.path.expanduser(words[0]))
+    digest = stored_digest(path) if path.is_file() else None
+    if path.is_file() and digest is None:
+        raise CheckpointError(f"{words[0]}: is no checkpoint of ptft")
+    folder = path.absolute().parent.parent if path.is_file() else _folder(words[0])
+    if digest is None and not (folder / "status.json").is_file():
+        raise CheckpointError(f"{words[0]}: is no run's folder")
+    first, run = family(folder, digest, [folder for folder, _ in runs_below(OUTPUTS)])
+    _tree(first, run, "", "")
+    return 0
+
+
+def _tree(relative: Relative, asked: Relative, before: str, below: str) -> None:
+    """A line a run: where it lies, what it is, its metric; an arrow at the one that was asked about."""
+    summary, best = relative.summary, relative.summary.get("best") or {}
+    what = " ".join(str(summary[key]) for key in ("stage", "model", "dataset") if summary.get(key))
+    value = best.get("value")
+    metric = f"{best['metric']} {decimal(value)}" if isinstance(value, float) else ""
+    gone = "" if relative.folder else "(not found here)"
+    name = short(relative.name) if relative.folder else relative.name
+    parts = [name, what, metric, gone, "◀" if relative is asked else ""]
+    say(before + "  ".join(filter(None, parts)))
+    for child in relative.children:
+        last = child is relative.children[-1]
+        _tree(child, asked, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "))
 
 
 def _say_children(folders: Iterable[Path]) -> None:

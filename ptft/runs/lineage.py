@@ -1,0 +1,93 @@
+"""Lineage: which run started from which, by the digests of checkpoints, so that folders that were moved are found.
+
+Nothing is loaded: a checkpoint of ptft ends with its digest, and a run's summary names that of its parent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ptft.runs.folder import read_json
+
+MARK = b"ptft sha256:"
+"""Before the digest in the comment of the zip archive that a checkpoint is."""
+LENGTH = 64
+"""Of a digest, in hexadecimal digits."""
+
+
+def stored_digest(path: Path) -> str | None:
+    """The digest that a checkpoint of ptft ends with, not verified; None of another file, or of none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(MARK) - LENGTH, 2)
+            tail = file.read()
+    except OSError:
+        return None
+    found = re.fullmatch(re.escape(MARK) + rb"([0-9a-f]{%d})" % LENGTH, tail)
+    return found[1].decode() if found else None
+
+
+@dataclass
+class Relative:
+    """A run, or what of one is known when its folder is gone. parent: its digest, what it was called, or None.
+
+    name: the folder, or what the parent of a run was called where no folder is found.
+    """
+
+    name: str
+    folder: Path | None = None
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    children: list[Relative] = field(default_factory=list)
+
+    @property
+    def parent(self) -> Mapping[str, Any]:
+        return self.summary.get("parent") or {}
+
+
+def family(asked: Path, digest: str | None, folders: Iterable[Path]) -> tuple[Relative, Relative]:
+    """The first ancestor of a run with all that came of it, and the run itself.
+
+    asked: its folder, or that of a checkpoint file whose digest is `digest`. folders: the runs that may be relatives;
+    ancestors that lie elsewhere are found where they were.
+    """
+    known: dict[Path, Relative] = {}
+    by_digest: dict[str, Relative] = {}
+
+    def add(folder: Path) -> Relative:
+        folder = folder.absolute()
+        if folder not in known:
+            known[folder] = Relative(str(folder), folder, read_json(folder / "summary.json"))
+            for name in ("best.pt", "last.pt"):
+                if own := stored_digest(folder / "checkpoints" / name):
+                    by_digest.setdefault(own, known[folder])
+        return known[folder]
+
+    for folder in folders:
+        add(folder)
+    run = by_digest.get(digest or "") or add(asked)
+    gone: dict[str, Relative] = {}
+    waiting = list(known.values())
+    parents: dict[int, Relative] = {}
+    while waiting:
+        child = waiting.pop()
+        if not child.parent:
+            continue
+        found = by_digest.get(str(child.parent.get("sha256")))
+        if found is None and (where := child.parent.get("run")) and (Path(where) / "summary.json").is_file():
+            before = len(known)
+            found = add(Path(where))
+            waiting += [found] if len(known) > before else []
+        if found is None or found is child:
+            name = str(child.parent.get("run") or child.parent.get("path"))
+            found = gone.setdefault(str(child.parent.get("sha256") or name), Relative(name))
+        parents[id(child)] = found
+        found.children.append(child)
+    first, seen = run, {id(run)}
+    while id(first) in parents and id(parents[id(first)]) not in seen:
+        first = parents[id(first)]
+        seen.add(id(first))
+    return first, run
