@@ -91,11 +91,11 @@ def _meaning(key: str, meaning: Meaning) -> str:
     typed = [f"{group}={name}" for name in meaning.options] if group in documented.groups() else []
     options = ", ".join(typed) if len(typed) <= FEW else f"{len(typed)} options of {group}"
     default = "none, it must be typed" if meaning.default == "???" else meaning.default
-    rows = {"  in": options, "  value": _value(key, meaning), "  default": default}
+    rows = {"  in": options, "  value": value_of(key, meaning), "  default": default}
     return "\n".join([hanging(key, meaning.comment, len(key) + 2), columns({k: v for k, v in rows.items() if v})])
 
 
-def _value(key: str, meaning: Meaning) -> str:
+def value_of(key: str, meaning: Meaning) -> str:
     """What it must be, in the words of its rule, or else of its default's type."""
     rule = _rule(key, meaning) or _type(meaning.default)
     return rule[0] if rule else ""
