@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from ptft.cli.help import value_of
-from ptft.config import compose, documented, reads
+from ptft.config import compose, documented, reads, yaml_files
 from ptft.config.documented import Meaning
 from ptft.config.resume import FREE_ON_RESUME
 from ptft.errors import ConfigError, suggest
@@ -17,6 +17,7 @@ from ptft.runtime.terminal import say
 USAGE = "ptft schema [GROUP/NAME]"
 
 
+@yaml_files.unchanging()
 def schema(words: list[str]) -> int:
     """`ptft schema [GROUP/NAME]`: every key, or those of an option, with its rule, default and meaning, as JSON.
 

@@ -88,6 +88,11 @@ def _of_copy(group: str, name: Any) -> dict[str, Any]:
 
 def _rules_in(file: Path) -> dict[str, Any]:
     """`_rules_` of a file, and of those that its `defaults` name beside it, whose keys it shares."""
+    return _read(file, yaml_files.changed())
+
+
+@cache
+def _read(file: Path, changed: int) -> dict[str, Any]:
     node: Any = OmegaConf.to_container(yaml_files.load(file)[1])
     shared = [entry for entry in node.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
     inherited: dict[str, Any] = {}
