@@ -262,9 +262,8 @@ def test_an_optimizer_without_a_rate_is_refused(ptft):
 
 
 def test_a_batch_of_one_under_batch_statistics_names_the_key(ptft):
-    done = ptft(
-        "stage=pretrain", "model=resnet18", "dataset=digits", "dataset.size=8", "train.batch_size=1", "train.steps=1"
-    )
+    small = ("model=convnet", "model.channels=[4,4,8,8]", "dataset.size=8", *QUICK[1:3])
+    done = ptft("stage=pretrain", *small, "train.batch_size=1", "train.steps=1")
     assert done.code == 2
     assert "raise train.batch_size" in done.err
     assert "Traceback" not in done.text
