@@ -1,5 +1,6 @@
 """What the tests share: ptft called in this process or as a real one, and a small pretrained run."""
 
+import gc
 import json
 import os
 import signal
@@ -17,9 +18,13 @@ for name, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SI
     if signal.getsignal(number := getattr(signal, name)) is signal.SIG_IGN:
         signal.signal(number, usual)  # nohup and a shell's background have it ignored, and processes inherit that
 
+gc.disable()  # while modules are imported and tests collected: many objects, no garbage, and looking takes a fifth
+
 
 def pytest_collection_finish():
     processes.begin()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):
