@@ -103,6 +103,7 @@ def process():
     return call
 
 
+FEW = ("dataset.images=60", "dataset.held_out=20")
 GLYPHS = ("dataset.images=300", "dataset.held_out=100")
 NET = ("model.width=16", "model.channels=[4,8]")
 SMALL = (*GLYPHS, "train.steps=20", "train.every.evaluate=10", *NET)

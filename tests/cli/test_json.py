@@ -6,10 +6,9 @@ import subprocess
 import pytest
 from PIL import Image
 
-from tests.conftest import NET, command, refused, rows, summary
+from tests.conftest import FEW, NET, command, refused, rows, summary
 from tests.helpers import processes
 
-FEW = ("dataset.images=60", "dataset.held_out=20")
 RUN = ("stage=pretrain", *FEW, *NET, "train.steps=4", "train.every.evaluate=2")
 BERT = ("model.width=16", "model.depth=1", "model.heads=2", "dataset.vocabulary=300")
 

@@ -14,10 +14,10 @@ from PIL import Image
 
 from ptft.checkpoint import file as checkpoint_file
 from ptft.config.overrides import Overrides
-from tests.conftest import command, contents, refused, status
+from tests.conftest import FEW, command, contents, refused, status
 from tests.helpers.processes import Process
 
-DATA = ("stage=pretrain", "dataset.images=60", "dataset.held_out=20", "train.batch_size=16")
+DATA = ("stage=pretrain", *FEW, "train.batch_size=16")
 SIZES = ("model.width=8", "model.channels=[4,8]")
 TINY = (*DATA, *SIZES)
 

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import command, refused, status
+from tests.conftest import FEW, command, refused, status
 from tests.helpers.processes import Process
 
 NET = ("model.width=8", "model.channels=[4,8]")
-GLYPHS = ("dataset.images=60", "dataset.held_out=20")
-RUN = ("stage=pretrain", *GLYPHS, "train.batch_size=16", *NET)
+RUN = ("stage=pretrain", *FEW, "train.batch_size=16", *NET)
 FIRST = "outputs/2026-01-01/10-00-00-pretrain-cnn-glyphs-1e23"
 SECOND = "outputs/2026-01-01/11-00-00-pretrain-cnn-glyphs-00b7"
 
