@@ -1,5 +1,6 @@
 """What the tests share: ptft called in this process or as a real one, and a small pretrained run."""
 
+import gc
 import json
 import os
 import signal
@@ -17,9 +18,13 @@ for name, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SI
     if signal.getsignal(number := getattr(signal, name)) is signal.SIG_IGN:
         signal.signal(number, usual)  # nohup and a shell's background have it ignored, and processes inherit that
 
+gc.disable()  # while modules are imported and tests collected: many objects, no garbage, and looking takes a fifth
+
 
 def pytest_collection_finish():
     processes.begin()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -98,6 +103,7 @@ def process():
     return call
 
 
+FEW = ("dataset.images=60", "dataset.held_out=20")
 GLYPHS = ("dataset.images=300", "dataset.held_out=100")
 NET = ("model.width=16", "model.channels=[4,8]")
 SMALL = (*GLYPHS, "train.steps=20", "train.every.evaluate=10", *NET)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ptft.checkpoint import file as checkpoint_file
-from tests.conftest import ROOT, SMALL, command
+from tests.conftest import FEW, NET, ROOT, command
 from tests.helpers import processes
 from tests.helpers.processes import Process
 
@@ -33,7 +33,7 @@ def both(tmp_path, *arguments, **environment):
 
 
 def test_a_run_is_the_same(tmp_path):
-    started, forked = both(tmp_path, "stage=pretrain", *SMALL, "hydra.run.dir=run", "quiet=true")
+    started, forked = both(tmp_path, "stage=pretrain", *FEW, *NET, "train.steps=4", "hydra.run.dir=run", "quiet=true")
     assert started[0] == 0, started
     assert started == forked
     last = [checkpoint_file.read(tmp_path / way / "run/checkpoints/last.pt")[0] for way in ("started", "forked")]

@@ -1,16 +1,16 @@
 """`--json`: standard output is objects, a line each, in every stage, and people's lines stay away from it."""
 
 import json
-import os
 import subprocess
 
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT, SMALL, command, refused, rows, summary
+from tests.conftest import FEW, NET, command, refused, rows, summary
 from tests.helpers import processes
 
-RUN = ("stage=pretrain", *SMALL, "train.steps=4", "train.every.evaluate=2")
+RUN = ("stage=pretrain", *FEW, *NET, "train.steps=4", "train.every.evaluate=2")
+BERT = ("model.width=16", "model.depth=1", "model.heads=2", "dataset.vocabulary=300")
 
 
 def objects(result):
@@ -27,7 +27,7 @@ def test_a_training_says_its_plan_its_rows_and_its_result(ptft, tmp_path):
     assert done.code == 0
     assert not done.err
     assert (plan["kind"], plan["stage"], plan["config"]["train"]["steps"]) == ("plan", "pretrain", 4)
-    assert "300 train" in plan["data"]
+    assert "60 train" in plan["data"]
     assert measured == [{"kind": "row", **row} for row in rows(tmp_path / "run")]
     assert result == {"kind": "result", **summary(tmp_path / "run"), "folder": str(tmp_path / "run")}
     assert "plan" not in ptft(*RUN, "hydra.run.dir=other").out.split("\n")[0]
@@ -52,7 +52,7 @@ def test_what_is_measured_and_what_is_planned_of_a_checkpoint(ptft, pretrained, 
 
 
 def test_answers_are_objects(ptft, tmp_path):
-    typed = ("stage=pretrain", "dataset=table", "objective=classify", "model=bert_tiny", "train.steps=2")
+    typed = ("stage=pretrain", "dataset=table", "objective=classify", "model=bert_tiny", *BERT, "train.steps=2")
     text = "text,label\n" + "".join(f"{word} it number {n},{word}\n" for n in range(20) for word in ("love", "hate"))
     (tmp_path / "mine.csv").write_text(text)
     assert ptft(*typed, "dataset.root=mine.csv", "hydra.run.dir=run").code == 0
@@ -133,8 +133,8 @@ def test_what_is_written_to_standard_output_itself_goes_to_standard_error(tmp_pa
         "import os\nimport ptft.models.image.cnn as cnn\nos.write(1, b'raw\\n')\nprint('printed')\n"
         "class Net(cnn.CNN):\n    pass\n"
     )
-    typed = command("--json", *RUN[:2], "train.steps=1", "model._target_=loud.Net", "trusted=[loud]", *RUN[3:])
-    typed = [word for word in typed if not word.startswith("model.w") and not word.startswith("model.c")]
+    own = ("model=cnn", *NET, "model._target_=loud.Net", "trusted=[loud]")
+    typed = command("--json", "stage=pretrain", *FEW, "train.steps=1", *own)
     done = processes.run(typed, timeout=100)  # Python looks for modules in the folder it is called in
     assert done.returncode == 0, done.stderr
     assert {"raw", "printed"} <= set(done.stderr.split())
@@ -153,14 +153,13 @@ def test_warnings_stay_lines_on_standard_error(ptft, pretrained, tmp_path):
 
 
 def test_a_reader_that_goes_away_ends_no_run(tmp_path):
-    typed = " ".join(f"'{word}'" for word in command("--json", *RUN, "hydra.run.dir=run"))
-    subprocess.run(
-        f"{typed} | head -n 1 >/dev/null",
-        shell=True,
-        check=True,
-        timeout=100,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    """As `ptft --json … | head -1`."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with processes.Process(command("--json", *RUN, "hydra.run.dir=run"), **pipes) as running:
+        assert running.stdout.readline()
+        running.stdout.close()
+        said = running.stderr.read()
+        assert running.wait(100) == 0, said
     assert summary(tmp_path / "run")["status"] == "finished"
 
 

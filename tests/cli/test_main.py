@@ -19,6 +19,7 @@ from ptft import __version__
 from ptft.checkpoint import file as checkpoint_file
 from ptft.stages import train
 from tests.conftest import NET, command, refused
+from tests.helpers import processes
 from tests.helpers.processes import Process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -217,40 +218,36 @@ def test_nobody_reading_does_not_harm_the_run(tmp_path):
     assert next(tmp_path.glob("outputs/*/*/summary.json"))
 
 
+INSTALLED = """
+import sys
+for name in [name for name in sys.modules if name.split(".")[0] == "ptft"]:
+    del sys.modules[name]
+site, *sys.argv[1:] = sys.argv[1:]
+sys.path.insert(0, site)
+from ptft.cli import main
+assert main.__file__.startswith(site)
+main.entry()
+"""
+
+
 @pytest.mark.slow
 def test_the_wheel_brings_the_configs_and_works_from_any_folder(tmp_path):
-    built = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir",
-        str(tmp_path),
-        str(ROOT),
-    ]
-    subprocess.run(built, check=True, capture_output=True, timeout=300)
+    pip = [sys.executable, "-m", "pip"]
+    build = [*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True, timeout=300)
     wheel = next(tmp_path.glob("ptft-*.whl"))
     inside = {name.removeprefix("ptft/") for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".yaml")}
     assert inside == {str(path.relative_to(ROOT)) for path in (ROOT / "conf").rglob("*.yaml")}
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     elsewhere.mkdir()
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)],
-        check=True,
-        capture_output=True,
-    )
+    install = [*pip, "install", "--quiet", "--no-deps", "--no-compile", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    script = [str(site / "bin" / "ptft"), "--cfg", "job", *QUICK]
     environment = {**os.environ, "PYTHONPATH": str(site)}
-    done = subprocess.run(
-        [str(site / "bin" / "ptft"), *QUICK],
-        cwd=elsewhere,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = subprocess.run(script, cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["train"]["steps"] == 4
+    done = processes.python(INSTALLED, str(site), *QUICK, cwd=elsewhere)
     assert done.returncode == 0, done.stderr
     assert next(elsewhere.glob("outputs/*/*/checkpoints/best.pt"))
 
@@ -262,9 +259,8 @@ def test_an_optimizer_without_a_rate_is_refused(ptft):
 
 
 def test_a_batch_of_one_under_batch_statistics_names_the_key(ptft):
-    done = ptft(
-        "stage=pretrain", "model=resnet18", "dataset=digits", "dataset.size=8", "train.batch_size=1", "train.steps=1"
-    )
+    small = ("model=convnet", "model.channels=[4,4,8,8]", "dataset.size=8", *QUICK[1:3])
+    done = ptft("stage=pretrain", *small, "train.batch_size=1", "train.steps=1")
     assert done.code == 2
     assert "raise train.batch_size" in done.err
     assert "Traceback" not in done.text

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from ptft.checkpoint import file as checkpoint_file
-from tests.conftest import ROOT, SMALL, command, contents, refused, rows, status
+from tests.conftest import FEW, NET, ROOT, command, contents, refused, rows, status
 
-TINY = (*SMALL, "dataset.held_out=50", "train.steps=4", "train.every.evaluate=2")
+TINY = (*FEW, *NET, "train.steps=4", "train.every.evaluate=2")
 
 
 def nothing_written(folder):

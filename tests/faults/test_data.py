@@ -125,9 +125,16 @@ def test_row_9_public_weights_and_no_network(ptft, tmp_path, dead_network):
 
 
 def test_row_18_a_last_batch_of_one_with_batch_norm(ptft, tmp_path):
-    photos(tmp_path / "photos", {"train": 17, "val": 1}, size=(32, 32))
+    photos(tmp_path / "photos", {"train": 17, "val": 1})
     (tmp_path / "photos" / "train" / "dog" / "0.png").unlink()
-    result = ptft(*TRAIN[:3], "model=resnet18", "hydra.run.dir=run", "train.batch_size=32", "train.epochs=1")
+    result = ptft(
+        *TRAIN[:3],
+        "model=convnet",
+        "model.channels=[4,8]",
+        "hydra.run.dir=run",
+        "train.batch_size=32",
+        "train.epochs=1",
+    )
     assert result.code == 0, result.text
     assert result.out.count("the last example of an epoch joins the batch before it") == 1
     assert (summary(tmp_path / "run")["samples"], summary(tmp_path / "run")["steps"]) == (33, 1)

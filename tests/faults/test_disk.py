@@ -51,7 +51,7 @@ class Disk:
         if event == "open":
             mode, flags = arguments[1], arguments[2]
             return bool({"w", "a", "x"} & set(mode)) if isinstance(mode, str) else bool((flags or 0) & os.O_CREAT)
-        return event in ("os.mkdir", "os.rename", "os.link")
+        return event in ("os.rename", "os.link") or (event == "os.mkdir" and not os.path.exists(arguments[0]))
 
 
 DISK = Disk()
@@ -107,9 +107,11 @@ def unharmed(folder, result):
 
 def sweep(on_disk, tmp_path, *, stays):
     assert on_disk(tmp_path, *RUN, f"hydra.run.dir={tmp_path / 'whole'}").code == 0
-    total, folder = DISK.count, tmp_path / "run"
-    assert {name for _, name in DISK.seen} > {".hydra", "run.log", "metrics.jsonl", "checkpoints", ".last.pt.part"}
-    for at in range(1, total + 1):
+    seen, folder = DISK.seen, tmp_path / "run"
+    assert {name for _, name in seen} > {".hydra", "run.log", "metrics.jsonl", "checkpoints", ".last.pt.part"}
+    for at, (event, _) in enumerate(seen, 1):
+        if stays and event == "os.rename":
+            continue  # from there on it is full as from the next operation on
         unharmed(folder, on_disk(folder, *RUN, f"hydra.run.dir={folder}", at=at, stays=stays))
         if stays and at % 5 == 0 and (folder / "checkpoints" / "last.pt").exists():
             resumed = on_disk(folder, f"resume={folder}")

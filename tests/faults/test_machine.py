@@ -18,6 +18,7 @@ from ptft.errors import DataError, ResourceError, StorageError
 from ptft.objectives.supervised.classify import Classify
 from ptft.runtime.system import understood
 from tests.conftest import ROOT, command, refused, status
+from tests.helpers import processes
 
 TINY = ("stage=pretrain", "dataset.images=60", "dataset.held_out=20", "model.width=4", "model.channels=[2,2]")
 SECOND = ("train.steps=2", "train.every.save=1", "device=cpu", "hydra.run.dir=run")
@@ -103,6 +104,11 @@ def test_row_50_a_run_with_few_handles(ptft, limited, tmp_path):
 
 
 SMALL = """
+import ctypes, os, sys
+libc, private = ctypes.CDLL(None, use_errno=True), 0x44000  # MS_REC and MS_PRIVATE
+mounted = libc.unshare(0x20000) == 0 and libc.mount(b"none", b"/", None, private, None) == 0  # CLONE_NEWNS
+if not mounted or libc.mount(b"tmpfs", b"/dev/shm", b"tmpfs", 0, b"size=64k"):
+    sys.exit(f"nothing can be mounted here: {os.strerror(ctypes.get_errno())}")
 import torch
 from tests.faults.test_machine import Ones, batches
 from ptft.errors import DataError, ResourceError, StorageError
@@ -113,15 +119,11 @@ except ResourceError as error:
 """
 
 
-def test_row_50_little_shared_memory_is_named_at_once(tmp_path):
+def test_row_50_little_shared_memory_is_named_at_once():
     """A mount of its own, as a container has one."""
-    if os.geteuid() or not shutil.which("unshare"):
-        pytest.skip("only root may mount")
-    mounted = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=64k tmpfs /dev/shm && exec "$@"', "sh"]
-    if subprocess.run([*mounted, "true"], capture_output=True).returncode:
-        pytest.skip("nothing can be mounted here")
-    python = [*command()[:1], "-c", SMALL]
-    done = subprocess.run([*mounted, *python], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = processes.python(SMALL, cwd=ROOT, timeout=60)
+    if "nothing can be mounted here" in done.stderr:
+        pytest.skip(done.stderr)
     assert "too little shared memory (/dev/shm)" in done.stdout, done.stderr
     assert "train.workers" in done.stdout
     assert done.stderr == ""

@@ -14,10 +14,10 @@ from PIL import Image
 
 from ptft.checkpoint import file as checkpoint_file
 from ptft.config.overrides import Overrides
-from tests.conftest import command, contents, refused, status
+from tests.conftest import FEW, command, contents, refused, status
 from tests.helpers.processes import Process
 
-DATA = ("stage=pretrain", "dataset=digits", "dataset.limit=60", "train.batch_size=16")
+DATA = ("stage=pretrain", *FEW, "train.batch_size=16")
 SIZES = ("model.width=8", "model.channels=[4,8]")
 TINY = (*DATA, *SIZES)
 
@@ -40,7 +40,7 @@ def test_row_52_a_sweep_that_was_cut_goes_on_where_it_is_started_again(ptft, tmp
     with Process(typed, **said) as running:
         last, until = folder / "1" / "checkpoints" / "last.pt", time.monotonic() + 120
         while time.monotonic() < until and not (last.exists() and progress(last)["step"] > 0):
-            time.sleep(0.02)
+            time.sleep(0.05)
         running.send_signal(signal.SIGINT)
         out = running.communicate(timeout=60)[0]
         assert running.returncode == 130
@@ -66,7 +66,6 @@ def test_row_52_a_sweep_that_was_cut_goes_on_where_it_is_started_again(ptft, tmp
     assert [job["status"] for job in jobs] == ["finished"] * 3
     assert [job["train.steps"] for job in jobs] == ["10", "200", "11"]
     assert all("hydra.sweep.dir" not in job["overrides"] for job in jobs)
-    assert ptft(*sweep, "hydra.sweep.dir=all").out.count("finished before, in") == 3
     assert ptft(*long, "train.steps=200", "hydra.run.dir=whole").code == 0
     assert all(torch.equal(value, weights(folder / "1")[name]) for name, value in weights(tmp_path / "whole").items())
 
@@ -130,11 +129,12 @@ def test_row_52_a_job_that_failed_runs_again(ptft, tmp_path):
 def test_row_52_latest_means_what_it_meant_when_the_sweep_began(ptft, tmp_path):
     pretrain = (*TINY, "train.steps=2")
     assert ptft(*pretrain, "hydra.run.dir=outputs/a/first").code == 0
-    sweep = ("-m", "stage=finetune", "ckpt=latest", "train.steps=2", "optimizer.lr=1e-3,1e20", "hydra.sweep.dir=all")
+    tune = ("stage=finetune", "ckpt=latest", "dataset=glyphs", *DATA[1:], "train.steps=2")
+    sweep = ("-m", *tune, "optimizer.lr=1e20", "hydra.sweep.dir=all")
     assert ptft(*sweep).code == 1
     assert ptft(*pretrain, "hydra.run.dir=outputs/a/second").code == 0
     assert ptft(*sweep).code == 1
-    assert "outputs/a/first" in status(tmp_path / "all" / "1")["overrides"][1]
+    assert "outputs/a/first" in status(tmp_path / "all" / "0")["overrides"][1]
 
 
 def test_row_53_many_and_odd_overrides_make_short_plain_folders(ptft, tmp_path):

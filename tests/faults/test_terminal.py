@@ -11,6 +11,8 @@ import pytest
 
 from ptft.runtime.terminal import Writer, visible
 from tests.conftest import ROOT, command, refused, rows, status
+from tests.helpers import processes
+from tests.helpers.processes import Process
 
 TINY = ("dataset.images=60", "dataset.held_out=20", "model.width=4", "model.channels=[2,2]", "device=cpu")
 RUN = ("stage=pretrain", *TINY, "train.steps=3", "train.every.log=1", "hydra.run.dir=run")
@@ -84,7 +86,7 @@ def test_a_failure_keeps_its_exit_code_whoever_reads_of_it(said_on, make, argume
 
 @pytest.mark.parametrize("make", [full, unread])
 def test_a_sweep_goes_on_whatever_becomes_of_the_terminal(said_on, tmp_path, make):
-    sweep = ("-m", *RUN[:-1], "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    sweep = ("-m", *RUN[:-1], "train.steps=1", "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}")
     assert said_on(make, *sweep) == 0
     assert [status(tmp_path / "sweep" / job)["status"] for job in "01"] == ["finished", "finished"]
 
@@ -95,25 +97,33 @@ def test_words_and_help_end_well_whoever_reads_them(said_on, make, arguments):
     assert said_on(make, *arguments) == 0
 
 
-def in_shell(line, folder):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-    )
+CLOSED = """
+import atexit, os, sys
+os.close(1)
+sys.stdout = None  # as Python has it where the handle was closed before it began
+atexit.register(lambda: print(os.path.samestat(os.fstat(1), os.stat(os.devnull)), end="", file=sys.stderr))
+sys.argv = ["ptft", *sys.argv[1:]]
+from ptft.cli.main import entry
+entry()
+"""
 
 
-@pytest.mark.parametrize(("closes", "arguments", "code"), [(">&-", RUN, 0), (">&- 2>&-", ["modle=1"], 2)])
-def test_standard_handles_that_are_closed_are_no_files_of_the_run(tmp_path, closes, arguments, code):
+def test_a_standard_handle_that_is_closed_is_no_file_of_the_run():
     """The lowest free number goes to the next file that is opened, and into that everything would be printed."""
-    line = " ".join(f"'{word}'" for word in command(*arguments))
-    done = in_shell(f"{line} {closes}", tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+    done = processes.python(CLOSED, *RUN)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "True")
 
 
-def test_a_failed_run_whose_errors_nobody_reads_ends_with_its_code(tmp_path):
-    line = " ".join(f"'{word}'" for word in command(*RUN, "optimizer.lr=1e20"))
-    done = in_shell(f"{{ sleep 0.2; exec {line}; }} 2>&1 | true; exit ${{PIPESTATUS[0]}}", tmp_path)
-    assert done.returncode == 6
+def test_a_process_whose_standard_handles_are_closed_ends_with_its_code(tmp_path):
+    line = " ".join(f"'{word}'" for word in command("modle=1"))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", f"{line} >&- 2>&-"], env=environment, capture_output=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"")
+
+
+def test_a_failed_run_whose_errors_nobody_reads_ends_with_its_code():
+    with unread() as nobody, Process(command(*RUN, "optimizer.lr=1e20"), stdout=nobody, stderr=nobody) as running:
+        assert running.wait(60) == 6
 
 
 def test_a_name_commands_no_terminal(ptft, tmp_path):
@@ -153,4 +163,4 @@ def test_control_characters_are_shown_and_lines_stay():
 )
 def test_row_64_a_missing_extra_is_named_with_how_to_install_it(ptft, monkeypatch, module, typed, extra):
     monkeypatch.setitem(sys.modules, module, None)
-    refused(ptft("stage=pretrain", "train.steps=1", "device=cpu", *typed), 2, extra)
+    refused(ptft("stage=pretrain", *TINY[:2], "train.steps=1", "device=cpu", *typed), 2, extra)

@@ -210,7 +210,10 @@ def prefetch(setting: Setting, name: str) -> str:
 
 def not_finite(setting: Setting, name: str) -> str:
     typed = ("train.every.evaluate=10", "train.every.save=10", "train.cuda_graph=false")
-    run = built(setting.device, *GLYPHS, f"train.steps={STEPS}", *typed)
+    small = (
+        () if setting.gpu else ("dataset.images=300", "dataset.held_out=20", "model.width=16", "model.channels=[4,8]")
+    )
+    run = built(setting.device, *GLYPHS, f"train.steps={STEPS}", *typed, *small)
     t, spoiled_at, saved = run.training, 14, []
 
     def spoil(gradient: Tensor) -> Tensor:

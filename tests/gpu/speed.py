@@ -92,12 +92,13 @@ CASES: dict[str, Callable[[torch.device], Case]] = {
     "vit_small, 224 pixels, batch 256": partial(images, VIT, 3, 224, 256),
     "gpt_small, 32 x 1,024 tokens": partial(text, length=1024, batch=32, **GPT),
 }
+TINY = partial(CNN, width=8, channels=(2, 2))
 TINY_VIT = partial(VisionTransformer, width=16, depth=1, heads=2)
 SMALL: dict[str, Callable[[torch.device], Case]] = {
-    "cnn, 28 pixels, batch 64": partial(images, CNN, 1, 28, 4),
-    "cnn, 28 pixels, batch 1,024": partial(images, CNN, 1, 28, 8),
-    "resnet18, 32 pixels, batch 512": partial(images, RESNET, 3, 32, 2),
-    "resnet18, 224 pixels, batch 256": partial(images, RESNET, 3, 32, 2),
+    "cnn, 28 pixels, batch 64": partial(images, TINY, 1, 28, 4),
+    "cnn, 28 pixels, batch 1,024": partial(images, TINY, 1, 28, 8),
+    "resnet18, 32 pixels, batch 512": partial(images, TINY, 3, 32, 2),
+    "resnet18, 224 pixels, batch 256": partial(images, TINY, 3, 32, 2),
     "vit_small, 224 pixels, batch 256": partial(images, TINY_VIT, 3, 32, 2),
     "gpt_small, 32 x 1,024 tokens": partial(text, length=32, batch=2, sentences=200, width=16, depth=1, heads=2),
 }

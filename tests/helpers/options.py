@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 OPTIONS = sorted(
     str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/*.yaml") if not path.stem.startswith("_")
 )
@@ -26,7 +27,7 @@ def of(group: str) -> list[str]:
 @cache
 def node(option: str) -> dict[str, Any]:
     """The YAML of an option with what it shares with others, notes and all; read it, don't change it."""
-    own = yaml.safe_load((CONF / f"{option}.yaml").read_text(encoding="utf-8"))
+    own = yaml.load((CONF / f"{option}.yaml").read_text(encoding="utf-8"), Loader=LOADER)
     found: dict[str, Any] = {}
     for shared in own.get("defaults", []):
         if isinstance(shared, str) and shared != "_self_":

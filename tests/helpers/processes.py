@@ -29,6 +29,7 @@ READ_LATE = {
     "TERM",
     "COLUMNS",
     "NO_COLOR",
+    "TORCHINDUCTOR_CACHE_DIR",
 }
 """Variables that nothing reads while it is imported: a fork may have others than its server."""
 GIVEN = {"stdin", "stdout", "stderr", "text", "cwd", "env"}

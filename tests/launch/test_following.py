@@ -10,7 +10,7 @@ from PIL import Image
 
 from ptft.config.resolve import resolve
 from ptft.data.text import conll, squad
-from tests.conftest import SMALL, refused
+from tests.conftest import GLYPHS, NET, refused
 
 TINY = ("model=bert_tiny", "model.width=16", "model.depth=1", "model.heads=2", "dataset.vocabulary=300")
 STEP = ("train.steps=1", "device=cpu", "precision=fp32")
@@ -70,7 +70,7 @@ def test_what_answers_is_asked_and_what_has_no_labels_gets_some(ptft, tmp_path):
 
 
 def test_the_images_that_come_along_lead_to_those_of_a_finetune(ptft):
-    done = ptft("stage=pretrain", *SMALL[:1], *SMALL[3:], *STEP)
+    done = ptft("stage=pretrain", *GLYPHS, *NET, *STEP)
     following = proposed(done)
     assert [word.split("=")[0] for word in following] == ["stage", "ckpt"]
     assert resolve(following).config.names.dataset == "digits"
@@ -128,15 +128,16 @@ def test_all_that_has_to_be_trusted_is_named_at_once_and_in_the_next_command(own
     assert proposed(ptft("stage=evaluate", "ckpt=tuned", trusted))[-1] == trusted
 
 
-@pytest.mark.parametrize("stage", ["finetune", "compare", "pretrain"])
-def test_a_dataset_of_another_kind_is_refused_with_the_one_to_type(stage, ptft, tmp_path):
+def test_a_dataset_of_another_kind_is_refused_with_the_one_to_type(ptft, tmp_path):
     assert trained(ptft, reviews(tmp_path), *TINY).code == 0
-    done = ptft(f"stage={stage}", "ckpt=run")
-    refused(done, 2, "trained on text", "as none was typed, is one of images", "or another of text (conll,")
-    words = shlex.split(re.search(r"; type (.*), or another", done.err)[1])
-    assert ptft("stage=finetune", "ckpt=run", *words, *STEP).code == 0
-    done = ptft(f"stage={stage}", "ckpt=run", "dataset.label=Note")
-    refused(done, 2, "dataset.label", "; type dataset=table")
+    remedies = set()
+    for stage in ("finetune", "compare", "pretrain"):
+        done = ptft(f"stage={stage}", "ckpt=run")
+        refused(done, 2, "trained on text", "as none was typed, is one of images", "or another of text (conll,")
+        remedies.add(re.search(r"; type (.*), or another", done.err)[1])
+        refused(ptft(f"stage={stage}", "ckpt=run", "dataset.label=Note"), 2, "dataset.label", "; type dataset=table")
+    (remedy,) = remedies
+    assert ptft("stage=finetune", "ckpt=run", *shlex.split(remedy), *STEP).code == 0
 
 
 @pytest.mark.parametrize(("objective", "dataset", "sample"), [("tag", "conll", conll), ("span", "squad", squad)])

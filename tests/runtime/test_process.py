@@ -8,27 +8,28 @@ import sys
 import pytest
 
 from ptft.data.image import torchvision
-from tests.conftest import ROOT
+from tests.conftest import NET, ROOT
+from tests.helpers import processes
 
 FAULTS = """
-import resource, sys
+import resource
 from ptft.runtime import process
-kept = process.keep_freed_memory() if sys.argv[1] == "keep" else True
+process.start()
 import torch
 from torch import nn
 net, x = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU()), torch.randn(8, 1, 28, 28)
-def step():
-    net(x).sum().backward()
-for _ in range(4):
-    step()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(6):
-    step()
-print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+def faults():
+    for step in range(10):
+        if step == 4:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        net(x).sum().backward()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults(), process.keep_freed_memory(), faults())
 """
 
 
-def python(code: str, *arguments: str) -> str:
+def started(code: str, *arguments: str) -> str:
+    """What a process says that nobody imported anything for."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, timeout=120
@@ -39,7 +40,7 @@ def python(code: str, *arguments: str) -> str:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
 def test_a_block_that_every_step_frees_is_not_fetched_from_the_system_again():
-    (kept, faults), (_, usual) = (python(FAULTS, which).split() for which in ("keep", "usual"))
+    usual, kept, faults = started(FAULTS).split()
     assert kept == "True"
     assert 2 * int(faults) < int(usual)
 
@@ -73,7 +74,7 @@ def test_what_runs_nothing_imports_nothing_heavy(monkeypatch):
     """That is what makes quick answers quick; one process gives them all, so that each shows what it adds."""
     monkeypatch.setenv("COMP_LINE", "ptft mo")
     monkeypatch.setenv("COMP_POINT", "7")
-    imported = json.loads(python(EACH, json.dumps(QUICK)).splitlines()[-1])
+    imported = json.loads(started(EACH, json.dumps(QUICK)).splitlines()[-1])
     heavy = {"torch", "torchvision", "numpy", "rich", "sklearn", "matplotlib", "PIL", "scipy"}
     for arguments, modules in zip(QUICK, imported, strict=True):
         assert "ptft.cli.main" in modules
@@ -83,6 +84,8 @@ def test_what_runs_nothing_imports_nothing_heavy(monkeypatch):
 
 STEP = """
 import sys
+for name in [name for name in sys.modules if name.split(".")[0] in ("ptft", "matplotlib")]:
+    del sys.modules[name]
 from ptft.train import loop
 from ptft.cli.main import run
 step, modules = loop.train_step, set()
@@ -90,14 +93,19 @@ def spied(*arguments):
     step(*arguments)
     modules.update(sys.modules)
 loop.train_step = spied
-assert run(["stage=pretrain", "dataset=mnist", f"dataset.root={sys.argv[1]}", "train.steps=2"]) == 0
+assert run(["stage=pretrain", *sys.argv[1:]]) == 0
 print(*sorted(modules), sep=chr(10))
 """
 
 
-def test_a_first_step_imports_neither_the_compiler_nor_what_it_has_no_use_for(tmp_path):
+@pytest.mark.parametrize("objective", ["classify", "rotation"])
+def test_a_first_step_imports_neither_the_compiler_nor_what_it_has_no_use_for(tmp_path, objective):
+    """A fork has torch; ptft, and what it imports, are imported anew."""
     torchvision.sample(tmp_path)
-    modules = set(python(STEP, str(tmp_path)).split("\n"))
+    data = ("dataset=mnist", f"dataset.root={tmp_path}", f"objective={objective}")
+    done = processes.python(STEP, *data, *NET, "train.steps=2")
+    assert done.returncode == 0, done.stderr
+    modules = set(done.stdout.split("\n"))
     assert "torch" in modules
     assert not {"torch._dynamo", "torchvision", "sklearn", "matplotlib", "sympy"} & modules
 
@@ -106,5 +114,5 @@ def test_the_end_flushes_and_runs_what_is_registered(tmp_path):
     code = "import atexit\nfrom pathlib import Path\nfrom ptft.runtime import process\n"
     code += f"atexit.register(lambda: Path({str(tmp_path / 'ran')!r}).touch())\nprint('said', end='')\n"
     code += "process.leave(0)"
-    assert python(code) == "said"
+    assert processes.python(code).stdout == "said"
     assert (tmp_path / "ran").exists()

@@ -72,10 +72,18 @@ class Unlabelled(Objective):
         x = self.backbone.inputs(batch)
         if self.training:
             return self.learn(x)
-        step: Step = self._measured(x, batch)
-        return step
+        return self._measured(x, batch)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # a bank that comes and goes is nothing to compile
+    def compile(self, *arguments: Any, **options: Any) -> None:
+        """As Module.compile, for training alone: in evaluation there is a bank that comes and goes.
+
+        `torch.compiler.disable` would import the compiler, some seconds, also where nothing is ever compiled.
+        """
+        super().compile(*arguments, **options)
+        compiled: Any = self._compiled_call_impl
+        plain: Any = self._call_impl
+        self._compiled_call_impl = lambda *given: compiled(*given) if self.training else plain(*given)
+
     def _measured(self, x: Tensor, batch: Batch) -> Step:
         with forked(x.device, EVALUATION_SEED):
             step = self.learn(x)

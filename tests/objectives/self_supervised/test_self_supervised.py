@@ -40,6 +40,24 @@ FEWER = ("dataset.limit=64", "dataset.classes=['0','1','2']")
 EVERY = (*FEWER, "train.steps=6", "train.every.evaluate=2")
 
 
+def test_training_is_compiled_and_evaluation_is_not():
+    """The probe's bank comes and goes. What torch's compiler hands on is counted, and runs as it is."""
+    compiled = []
+
+    def counted(graph, _):
+        compiled.append(graph)
+        return graph.forward
+
+    run = built("rotation", *FEWER, "train.steps=2")
+    task, batch = run.objective, next(iter(run.training.loader.epoch(0)))
+    task.compile(backend=counted)
+    with torch.no_grad():
+        task.eval()(batch)
+        assert not compiled
+        task.train()(batch)
+    assert compiled
+
+
 @pytest.mark.parametrize(
     ("name", "options"), [*((name, ()) for name in NAMES), *((name, ("train.ema=0.9",)) for name in ("byol", "dino"))]
 )
