@@ -33,7 +33,7 @@ MAKERS = frozenset(
 """What makes tensors of a size that is said."""
 TIMES = 16
 """How many times as many values and tensors as the weights are, tables and what is computed once may be."""
-VALUES, TENSORS = 2**26, 2**14
+VALUES, TENSORS = 2**26, 2**12
 """So many may be made in any case."""
 
 
