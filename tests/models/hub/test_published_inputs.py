@@ -97,7 +97,7 @@ def test_typed_keys_win(ptft, weights) -> None:
 
 def test_an_evaluation_takes_what_is_typed_for_it(ptft, weights) -> None:
     path = write(weights, "plain")
-    assert ptft(*of_timm(path, *SHORT, "dataset.size=32"), "hydra.run.dir=one").code == 0
+    assert ptft(*of_timm(path, *SHORT, "dataset.size=32", "dataset.val=null", "dataset.test=0.03"), "hydra.run.dir=one").code == 0
     as_trained, otherwise = (ptft("stage=evaluate", "ckpt=one", *typed) for typed in ((), ("dataset.mean=0.9",)))
     assert "mean 0.5, std 0.5" in as_trained.out
     assert "mean 0.9, std 0.5" in otherwise.out
