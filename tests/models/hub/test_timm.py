@@ -155,7 +155,11 @@ def test_positions_in_windows_follow_the_size() -> None:
     name = "swin_tiny_patch4_window7_224"
     with torch.device("meta"):
         old, new = TimmBackbone(spec(224), name), TimmBackbone(spec(128), name)
-    tables = {key: torch.randn(value.shape) for key, value in old.state_dict().items() if key.endswith("0.attn.relative_position_bias_table")}
+    tables = {
+        key: torch.randn(value.shape)
+        for key, value in old.state_dict().items()
+        if key.endswith("0.attn.relative_position_bias_table")
+    }
     own, resized = new.adapt(tables)
     assert resized
     assert all(key.endswith("relative_position_bias_table") for key in resized)
