@@ -17,6 +17,7 @@ from ptft.models.image.cnn import CNN
 from ptft.objectives.language.causal_lm import CausalLM
 from ptft.objectives.language.masked_lm import MaskedLM
 from ptft.objectives.language.replaced_token import ReplacedToken
+from ptft.optim.eager import without_dynamo
 from ptft.optim.param_groups import parameter_groups
 from ptft.optim.schedules import Constant
 from ptft.train.loop import evaluate, fit
@@ -50,7 +51,7 @@ def training(kind, accumulate=1, batch_size=32, steps=4, **options):
     return Training(
         **{
             "objective": objective,
-            "optimizer": torch.optim.SGD(
+            "optimizer": without_dynamo(torch.optim.SGD)(
                 parameter_groups(objective, Phases(objective).scales, lr=0.05, weight_decay=0.0), 0.05, 0.9
             ),
             "schedule": Constant(),
