@@ -203,12 +203,12 @@ def test_the_other_direction_is_refused_by_name(kind):
 @pytest.mark.parametrize("kind", ALL)
 def test_it_learns(kind):
     logger = Rows()
-    t = training(kind, steps=60, clip=1.0)
-    t.optimizer = torch.optim.AdamW(
-        parameter_groups(t.objective, Phases(t.objective).scales, lr=5e-3, weight_decay=0.0), 5e-3
+    t = training(kind, steps=60 if kind is ReplacedToken else 30, clip=1.0)
+    t.optimizer = without_dynamo(torch.optim.AdamW)(
+        parameter_groups(t.objective, Phases(t.objective).scales, lr=1e-2, weight_decay=0.0), 1e-2
     )
     for group in t.optimizer.param_groups:
-        group["base_lr"] = 5e-3
+        group["base_lr"] = 1e-2
     t.__post_init__()
     fit(t, logger, lambda better: None)
     assert logger.rows[-1]["loss"] < 0.9 * logger.rows[0]["loss"]
