@@ -134,7 +134,7 @@ def cut(ptft, monkeypatch):
 
 def test_a_run_that_is_continued_is_measured_where_one_is_that_was_not_interrupted(ptft, cut, tmp_path):
     """Cut between two evaluations, and at one."""
-    typed = (*RUN, "train.steps=40")
+    typed = (*RUN, "dataset.held_out=10", "train.steps=20")
     assert ptft(*typed, "hydra.run.dir=whole").code == 0
     whole = measured(tmp_path / "whole")
     assert len(whole) > 3
@@ -146,8 +146,8 @@ def test_a_run_that_is_continued_is_measured_where_one_is_that_was_not_interrupt
 
 
 def test_a_run_that_began_when_auto_was_left_open_keeps_what_it_meant(ptft, cut, tmp_path):
-    """Whole epochs, 200 steps at the least: never before the end of 40 steps."""
-    cut(5, *RUN, "train.steps=40", "hydra.run.dir=run")
+    """Whole epochs, 200 steps at the least: never before the end of 10 steps."""
+    cut(5, *RUN, "train.steps=10", "hydra.run.dir=run")
     for name, every in {"open": {"evaluate": "auto"}, "absent": {}, "odd": 5}.items():
         run = shutil.copytree(tmp_path / "run", tmp_path / name)
         content = checkpoint_file.read(run / "checkpoints" / "last.pt")[0]
@@ -155,19 +155,20 @@ def test_a_run_that_began_when_auto_was_left_open_keeps_what_it_meant(ptft, cut,
         checkpoint_file.write(run / "checkpoints" / "last.pt", content)
         done = ptft(f"resume={name}")
         assert done.code == 0, done.text
-        assert evaluated(run) == [40]
+        assert evaluated(run) == [10]
 
 
 def test_a_continued_run_keeps_its_interval_unless_one_is_typed(ptft, tmp_path):
-    assert ptft(*RUN, "train.steps=40", "train.every.evaluate=10", "hydra.run.dir=run").code == 0
-    assert ptft("resume=run", "train.steps=60").code == 0
-    assert evaluated(tmp_path / "run") == [10, 20, 30, 40, 50, 60]
-    assert ptft("resume=run", "train.steps=80", "train.every.evaluate=epoch").code == 0
-    assert evaluated(tmp_path / "run")[-1:] == [80]
-    done = ptft("resume=run", "train.steps=120", "train.every.evaluate=auto", "train.every.log=500")
+    typed = (*RUN, "dataset.images=64", "train.steps=4", "train.every.evaluate=1")
+    assert ptft(*typed, "hydra.run.dir=run").code == 0
+    assert ptft("resume=run", "train.steps=6").code == 0
+    assert evaluated(tmp_path / "run") == [*range(1, 7)]
+    assert ptft("resume=run", "train.steps=16", "train.every.evaluate=epoch").code == 0
+    assert evaluated(tmp_path / "run")[6:] == [8, 12, 16]
+    done = ptft("resume=run", "train.steps=40", "train.every.evaluate=auto", "train.every.log=500")
     assert done.code == 0
     said = re.search(r"evaluate +every (\d+) steps", done.out)
-    assert int(said[1]) > 10
+    assert int(said[1]) > 4
 
 
 def test_a_run_whose_clock_says_when_it_is_measured_goes_on(ptft, tmp_path):

@@ -1,6 +1,7 @@
 """Linear probes: a head that is fitted to convergence on features computed once, and when it is trained in steps."""
 
 import json
+import shutil
 
 import pytest
 
@@ -11,17 +12,31 @@ DIGITS = ("stage=finetune", "dataset=digits", "finetune.train=head", "dataset.pe
 PLAIN = (*DIGITS, "objective.views=null")
 
 
-def test_a_head_alone_is_fitted_to_the_end(ptft, pretrained, tmp_path):
-    for name in ("one", "two"):
-        done = ptft(*PLAIN, f"ckpt={pretrained}", f"hydra.run.dir={tmp_path / name}")
+@pytest.fixture(scope="module")
+def fitted_once(tmp_path_factory):
+    """Where the run lies whose head was fitted."""
+    return tmp_path_factory.mktemp("fitted") / "run"
+
+
+@pytest.fixture
+def fitted(ptft, pretrained, fitted_once):
+    """The folder of a probe of the pretrained run, made by the first test that needs it; read it, don't change it."""
+    if not fitted_once.exists():
+        done = ptft(*PLAIN, f"ckpt={pretrained}", f"hydra.run.dir={fitted_once}")
         assert done.code == 0, done.text
+    return fitted_once
+
+
+def test_a_head_alone_is_fitted_to_the_end(ptft, pretrained, fitted, tmp_path):
+    done = ptft(*PLAIN, f"ckpt={pretrained}", f"hydra.run.dir={tmp_path / 'two'}")
+    assert done.code == 0, done.text
     assert "the head is fitted to convergence, to the features of 100 training examples" in done.out
     assert "chosen on 359 of val" in done.out
     assert "training   a head fitted to 100 examples in" in done.out
-    one, two = (summary(tmp_path / name) for name in ("one", "two"))
+    one, two = summary(fitted), summary(tmp_path / "two")
     assert (one["steps"], one["samples"]) == (0, 100)
     assert one["metrics"] == two["metrics"]
-    evaluated = ptft("stage=evaluate", f"ckpt={tmp_path / 'one'}", f"hydra.run.dir={tmp_path / 'measured'}")
+    evaluated = ptft("stage=evaluate", f"ckpt={fitted}", f"hydra.run.dir={tmp_path / 'measured'}")
     assert evaluated.code == 0, evaluated.text
     assert summary(tmp_path / "measured")["metrics"]["test"] == one["metrics"]["test"]
 
@@ -52,9 +67,8 @@ def test_heads_on_other_inputs_than_images_are_fitted_too(ptft, tmp_path, kind):
     assert losses[0] < losses[1]
 
 
-def test_no_step_makes_a_fitted_head_better(ptft, pretrained, tmp_path):
+def test_no_step_makes_a_fitted_head_better(ptft, pretrained, fitted, tmp_path):
     """The loss that it was fitted to, with its penalty, is at its least; more steps of training change little."""
-    fitted = ptft(*PLAIN, f"ckpt={pretrained}", f"hydra.run.dir={tmp_path / 'fitted'}")
     rates = (
         "optimizer.lr=2e-2",
         "optimizer.weight_decay=0",
@@ -67,8 +81,8 @@ def test_no_step_makes_a_fitted_head_better(ptft, pretrained, tmp_path):
     )
     typed = ("finetune.probe=steps", *rates, f"hydra.run.dir={tmp_path / 'steps'}")
     trained = ptft(*PLAIN, f"ckpt={pretrained}", *typed)
-    assert fitted.code == trained.code == 0, fitted.text + trained.text
-    values = [summary(tmp_path / name)["metrics"]["val"]["loss"] for name in ("fitted", "steps")]
+    assert trained.code == 0, trained.text
+    values = [summary(folder)["metrics"]["val"]["loss"] for folder in (fitted, tmp_path / "steps")]
     assert values[0] < values[1] + 0.02, values
     assert summary(tmp_path / "steps")["steps"] == 150
 
@@ -120,9 +134,8 @@ def test_a_dry_run_fits_nothing(ptft, pretrained, tmp_path):
     assert "written    nothing" in done.out
 
 
-def test_cut_before_it_was_measured_it_goes_on_with_the_same_head(ptft, pretrained, tmp_path):
-    folder = tmp_path / "run"
-    assert ptft(*PLAIN, f"ckpt={pretrained}", f"hydra.run.dir={folder}").code == 0
+def test_cut_before_it_was_measured_it_goes_on_with_the_same_head(ptft, fitted, tmp_path):
+    folder = shutil.copytree(fitted, tmp_path / "run")
     whole = summary(folder)
     assert "nothing to go on with" in ptft(f"resume={folder}").out
     last = folder / "checkpoints" / "last.pt"

@@ -87,11 +87,30 @@ def close(found, expected):
         assert found == expected
 
 
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory):
+    """Where the runs lie that were continued at once."""
+    return tmp_path_factory.mktemp("ends")
+
+
+@pytest.fixture
+def continued(ptft, ends):
+    """`continued(name)` is the folder of a run that was cut and continued at once; read it, don't change it."""
+
+    def run(name):
+        folder = ends / name
+        if not folder.exists():
+            shutil.copytree(OLD / name, folder)
+            done = ptft(f"resume={folder}")
+            assert done.code == 0, done.text
+        return folder
+
+    return run
+
+
 @pytest.mark.parametrize("name", CUT)
-def test_a_run_in_mid_training_is_continued_to_the_same_end(ptft, tmp_path, name):
-    run = shutil.copytree(OLD / name, tmp_path / name)
-    done = ptft(f"resume={run}")
-    assert done.code == 0, done.text
+def test_a_run_in_mid_training_is_continued_to_the_same_end(continued, name):
+    run = continued(name)
     expected = EXPECTED["runs"][name]
     content = torch.load(run / "checkpoints" / "last.pt", weights_only=True)
     found = {key: content["progress"][key] for key in ("step", "best_step")}
@@ -106,10 +125,9 @@ def test_a_run_in_mid_training_is_continued_to_the_same_end(ptft, tmp_path, name
 
 
 @pytest.mark.parametrize("name", ["ema", "lora"])
-def test_where_it_was_cut_makes_no_difference(ptft, tmp_path, monkeypatch, name):
+def test_where_it_was_cut_makes_no_difference(ptft, continued, tmp_path, monkeypatch, name):
     """On every machine: continued at once or with one more stop, the end is equal to the bit."""
-    once, twice = (shutil.copytree(OLD / name, tmp_path / way / name) for way in ("once", "twice"))
-    assert ptft(f"resume={once}").code == 0
+    once, twice = continued(name), shutil.copytree(OLD / name, tmp_path / name)
     half = status(twice)
     step = torch.load(twice / "checkpoints" / "last.pt", weights_only=True)["progress"]["step"] + 4
     assert half["status"] == "interrupted"

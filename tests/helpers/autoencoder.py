@@ -14,6 +14,7 @@ from ptft.loggers.console import Console, ConsoleLogger
 from ptft.loggers.jsonl import JsonlLogger
 from ptft.loggers.logger import Logger, Loggers
 from ptft.objectives.supervised.classify import Classify
+from ptft.optim.eager import without_dynamo
 from ptft.optim.param_groups import parameter_groups
 from ptft.optim.schedules import Constant
 from ptft.train.loop import fit
@@ -97,7 +98,7 @@ def training(make: Callable[[], Objective] = Denoise, **options) -> Training:
     return Training(
         **{
             "objective": objective,
-            "optimizer": torch.optim.SGD(groups, LR, MOMENTUM, maximize=options.pop("maximize", False)),
+            "optimizer": without_dynamo(torch.optim.SGD)(groups, LR, MOMENTUM, maximize=options.pop("maximize", False)),
             "schedule": Constant(),
             "loader": Loader(Vectors(vectors(50, seed=2)), 16, shuffle=True),
             "val": Loader(Vectors(vectors(30, seed=3)), 16),

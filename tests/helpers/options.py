@@ -2,7 +2,7 @@
 
 typed: what a step with it types beside its name. composed_only: why no step is taken with it.
 Of models, large: it is left out where a small one of its kind shows the same; width: of the features, if no key is.
-Of objectives without labels, learns: by how much 60 steps change a metric, and whether the loss may rise meanwhile.
+Of objectives without labels, learns: by how much 40 steps change a metric, and whether the loss may rise meanwhile.
 """
 
 from functools import cache

@@ -12,7 +12,8 @@ from ptft.train.loop import evaluate, fit
 from tests.helpers import options
 
 DIGITS = ("dataset=digits", "dataset.size=16", "dataset.limit=320")
-FEW = ("train.batch_size=32", "train.every.log=3", "train.every.save=100", "device=cpu", "precision=fp32")
+SETTLED = ("device=cpu", "precision=fp32", "train.layout=contiguous")
+FEW = ("train.batch_size=32", "train.every.log=3", "train.every.save=100", *SETTLED)
 SMALL = (*DIGITS, "model=convnet", "model.channels=[8,16,32]")
 
 

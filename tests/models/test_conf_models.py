@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from typing import Any
 
 import pytest
@@ -101,10 +102,17 @@ def test_evaluation_is_deterministic_and_rows_do_not_mix(name: str) -> None:
     assert not torch.equal(whole[0], whole[1])
 
 
+@cache
+def classifier(name: str) -> Classify:
+    """The model under a head, without values; read it, don't change it."""
+    spec = spec_of(name)
+    with torch.device("cpu" if options.modality(f"model/{name}") == "audio" else "meta"):  # mel bands are checked
+        return Classify(build(name, spec), spec)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_layers_hold_every_parameter_at_most_once_from_input_to_output(name: str) -> None:
-    with torch.device("cpu" if options.modality(f"model/{name}") == "audio" else "meta"):  # mel bands are checked
-        model = build(name, spec_of(name))
+    model = classifier(name).backbone
     groups = [[p for module in group for p in module.parameters()] for group in model.layers()]
     held = [id(parameter) for group in groups for parameter in group]
     assert len(held) == len(set(held))
@@ -118,9 +126,7 @@ def test_layers_hold_every_parameter_at_most_once_from_input_to_output(name: str
 
 @pytest.mark.parametrize("name", ALL)
 def test_rates_rise_from_the_stem_to_the_head_with_layer_decay(name: str) -> None:
-    spec = spec_of(name)
-    with torch.device("cpu" if options.modality(f"model/{name}") == "audio" else "meta"):
-        objective = Classify(build(name, spec), spec)
+    objective = classifier(name)
     groups = parameter_groups(objective, Phases(objective, [Phase(layer_decay=0.9)]).scales, lr=1.0, weight_decay=0.1)
     rates = {parameter: group["lr"] for group in groups for parameter in group["params"]}
     layers = [[p for module in layer for p in module.parameters()] for layer in objective.backbone.layers()]

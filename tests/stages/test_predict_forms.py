@@ -20,13 +20,21 @@ TINY = ("stage=pretrain", "model=bert_tiny", "model.width=16", "model.depth=1", 
 SHORT = (*TINY, "precision=fp32", "dataset.tokenizer=bytes", "train.batch_size=8", "train.steps=2")
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where the run lies that tests share."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def trained(ptft, tmp_path):
-    """A run on a table of two classes."""
-    table.sample(tmp_path / "data")
-    done = ptft(*SHORT, "dataset=table", "dataset.root=data", "hydra.run.dir=run")
-    assert done.code == 0, done.text
-    return "ckpt=run"
+def trained(ptft, kept):
+    """A run on a table of two classes; read it, don't change it."""
+    root, run = kept / "data", kept / "run"
+    if not run.exists():
+        table.sample(root)
+        done = ptft(*SHORT, "dataset=table", f"dataset.root={root}", f"hydra.run.dir={run}")
+        assert done.code == 0, done.text
+    return f"ckpt={run}"
 
 
 def answered(ptft, *typed, output="out.csv"):

@@ -8,9 +8,9 @@ from PIL import Image
 
 from ptft.data.audio import reader as audio_reader
 from tests.conftest import summary
-from tests.stages.test_predict_texts import SHORT, data, predicted, trained
+from tests.stages.test_predict_texts import SHORT, data, kept, predicted, trained
 
-__all__ = ["data", "trained"]
+__all__ = ["data", "kept", "trained"]
 TEXTS = [f"a {'fine' if i % 2 else 'dull'} day {i}" for i in range(12)]
 
 
@@ -32,14 +32,17 @@ def test_a_txt_whose_first_line_names_the_column_is_the_table_that_it_is(ptft, t
 
 
 @pytest.fixture
-def numbered(ptft, tmp_path):
-    """A run on files without a header."""
-    (tmp_path / "data").mkdir()
-    for split in ("train", "dev"):
-        (tmp_path / "data" / f"{split}.csv").write_text("\n".join(f"{t},{t.split()[1]}" for t in TEXTS))
-    done = ptft(*SHORT, "dataset=table", "dataset.root=data", "dataset.text=0", "dataset.label=1", "hydra.run.dir=run")
-    assert done.code == 0, done.text
-    return "ckpt=run"
+def numbered(ptft, kept):
+    """A run on files without a header; read it, don't change it."""
+    root, run = kept / "data", kept / "numbered"
+    if not run.exists():
+        root.mkdir()
+        for split in ("train", "dev"):
+            (root / f"{split}.csv").write_text("\n".join(f"{t},{t.split()[1]}" for t in TEXTS))
+        typed = ("dataset=table", f"dataset.root={root}", "dataset.text=0", "dataset.label=1")
+        done = ptft(*SHORT, *typed, f"hydra.run.dir={run}")
+        assert done.code == 0, done.text
+    return f"ckpt={run}"
 
 
 @pytest.mark.parametrize("head", ["text,label", "review,Label", "Sentence,kind"])

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ptft.data.text import conll, squad
-from tests.conftest import GLYPHS, refused, summary
+from tests.conftest import refused, summary
 from tests.stages.test_text_tasks import numbers
 
 TEXT = ("model=bert_tiny", "model.width=16", "model.depth=1", "model.heads=2", "dataset.tokenizer=bytes")
@@ -125,8 +125,16 @@ def test_of_many_classes_the_likeliest_have_columns(ptft):
 
 def test_a_task_without_an_answer_for_each_example_writes_none(ptft):
     texts = ("model=gpt_tiny", "model.width=16", "model.depth=1", "objective=causal_lm", "dataset=grammar")
-    trained(ptft, *texts, "dataset.sentences=40", "dataset.tokenizer=bytes", "dataset.length=32")
-    trained(ptft, *GLYPHS, "objective=rotation", "model.width=8", "model.channels=[4,4]", run="turned")
+    trained(ptft, *texts, "dataset.sentences=40", "dataset.held_out=8", "dataset.tokenizer=bytes", "dataset.length=32")
+    trained(
+        ptft,
+        "dataset.images=32",
+        "dataset.held_out=16",
+        "objective=rotation",
+        "model.width=8",
+        "model.channels=[4,4]",
+        run="turned",
+    )
     assert not [*Path("run").glob("predictions*"), *Path("turned").glob("predictions*")]
 
 
@@ -150,7 +158,7 @@ def test_the_format_is_a_key_and_a_missing_package_is_told_first(ptft, pretraine
 def test_a_continued_run_of_an_earlier_version_has_the_default(ptft):
     from ptft.checkpoint import file as checkpoint_file
 
-    trained(ptft, "dataset.images=64", "model.width=8", "model.channels=[4,4]", "dataset=glyphs")
+    trained(ptft, "dataset.images=64", "dataset.held_out=20", "model.width=8", "model.channels=[4,4]", "dataset=glyphs")
     last = Path("run/checkpoints/last.pt")
     content = checkpoint_file.read(last)[0]
     del content["config"]["predictions"]

@@ -33,14 +33,14 @@ RECIPE = (
     "train.ema=0.9",
     "train.accumulate=2",
     "train.batch_size=16",
-    "train.epochs=3",
+    "train.epochs=2",
     "train.every.log=3",
     "train.every.evaluate=4",
     "train.every.save=5",
     "device=cpu",
 )
 GLYPHS = (*RECIPE, "dataset.images=154", "dataset.held_out=40", "dataset.size=12")
-"""30 steps in three epochs; the last batch of an epoch is a short one."""
+"""20 steps in two epochs; the last batch of an epoch is a short one."""
 
 
 @pytest.fixture(autouse=True)
@@ -122,8 +122,8 @@ def assert_same_run(folder, whole):
     assert status(folder)["status"] == "finished"
 
 
-LATE = random.Random(0).randrange(25, 30)
-MOMENTS = ["step 1", "save 2", "step 20", "evaluate 24", f"step {LATE}"]
+LATE = random.Random(0).randrange(17, 20)
+MOMENTS = ["step 1", "save 2", "step 10", "evaluate 16", f"step {LATE}"]
 """The first step, between best.pt and last.pt, the last batch of an epoch, an evaluation, anywhere."""
 
 
@@ -150,10 +150,11 @@ def test_a_killed_run_that_reads_files_in_workers_equals_the_whole_one(ptft, cut
         "dataset.cache=off",
         "train.workers=2",
         "train.batch_size=8",
+        "train.every.evaluate=6",
     )
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert ptft(*arguments, f"hydra.run.dir={whole}").code == 0
-    assert cut("SIGKILL step 14", *arguments, f"hydra.run.dir={run}").code == -9
+    assert cut("SIGKILL step 8", *arguments, f"hydra.run.dir={run}").code == -9
     assert ptft(f"resume={run}", TRUSTED, "train.workers=0").code == 0
     assert_same_run(run, whole)
 
@@ -177,7 +178,7 @@ def pictures(root):
         ("SIGINT", 130, "step 8"),
         ("SIGTERM", 143, "evaluate 8"),
         ("SIGHUP", 143, "step 9"),
-        ("SIGINT", 130, "step 30"),
+        ("SIGINT", 130, "step 20"),
     ],
 )
 def test_a_signal_saves_the_state_and_the_run_goes_on_as_if_nothing_was(
@@ -267,23 +268,23 @@ def test_a_piece_of_state_that_is_left_out_is_noticed(ptft, whole, half, leave_o
 
 def test_a_finished_run_is_complete_and_stays_as_it_is(ptft, whole):
     before = contents(whole)
-    for typed, key in (([], "epochs"), (["train.epochs=3"], "epochs"), (["train.epochs=9", "train.steps=30"], "steps")):
+    for typed, key in (([], "epochs"), (["train.epochs=2"], "epochs"), (["train.epochs=9", "train.steps=20"], "steps")):
         done = ptft(f"resume={whole}", TRUSTED, *typed)
         assert done.code == 0
-        assert f"complete at step 30, epoch 3; raise train.{key} to go on" in done.out
+        assert f"complete at step 20, epoch 2; raise train.{key} to go on" in done.out
     assert contents(whole) == before
 
 
 def test_more_epochs_follow_the_new_budget_and_say_so(ptft, whole, tmp_path):
     run = shutil.copytree(whole, tmp_path / "run")
-    done = ptft(f"resume={run}", TRUSTED, "train.epochs=5")
+    done = ptft(f"resume={run}", TRUSTED, "train.epochs=3")
     assert done.code == 0
-    assert "continues at step 30: epoch 3, batch 0; the schedule follows a budget of 50 steps" in done.out
-    assert state(run)["progress"]["step"] == summary(run)["steps"] == 50
+    assert "continues at step 20: epoch 2, batch 0; the schedule follows a budget of 30 steps" in done.out
+    assert state(run)["progress"]["step"] == summary(run)["steps"] == 30
     assert losses(run, "train")[: len(losses(whole, "train"))] == losses(whole, "train")
     assert [row["split"] for row in rows(run)].count("test") == 1
-    rate = [row["lr"] for row in rows(run) if row["split"] == "train" and row["step"] == 33]
-    progress = (32 - 0.3 * 50) / (50 - 0.3 * 50)
+    rate = [row["lr"] for row in rows(run) if row["split"] == "train" and row["step"] == 24]
+    progress = (23 - 0.3 * 30) / (30 - 0.3 * 30)
     assert rate == [pytest.approx(3e-3 * (1 + math.cos(math.pi * progress)) / 2)]
 
 
@@ -333,12 +334,13 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_finetune_is_continued_with_its_parent_and_its_frozen_parts(ptft, pretrained, tmp_path, monkeypatch, way):
-    small = ("dataset.limit=80", "train.batch_size=16", "train.epochs=3", "train.every.evaluate=4", "train.every.log=2")
+    small = ("dataset.limit=80", "train.batch_size=16", "train.epochs=2", "train.every.evaluate=4", "train.every.log=2")
+    small += ("dataset.val=0.05", "dataset.test=0.05")
     arguments = ("stage=finetune", f"ckpt={pretrained}", *WAYS[way], *small)
     killing = ("objective._target_=tests.helpers.self_killing.SelfKilling", TRUSTED)
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert ptft(*arguments, *killing, f"hydra.run.dir={whole}").code == 0
-    monkeypatch.setenv("KILL_AT", "SIGTERM step 7")
+    monkeypatch.setenv("KILL_AT", "SIGTERM step 5")
     assert ptft(*arguments, *killing, f"hydra.run.dir={run}").code == 143
     assert ptft(f"resume={run}", TRUSTED).code == 0
     assert_same_run(run, whole)

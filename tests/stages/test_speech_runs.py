@@ -30,9 +30,9 @@ RUNS = {
 @pytest.mark.parametrize("name", RUNS)
 def test_a_continued_run_is_the_whole_one(name, ptft, tmp_path):
     run = ("stage=pretrain", *RUNS[name], *SMALL)
-    whole = ptft(*run, "train.steps=8", "schedule=constant", "hydra.run.dir=whole")
-    part = ptft(*run, "train.steps=5", "schedule=constant", "hydra.run.dir=part")
-    rest = ptft("resume=part", "train.steps=8")
+    whole = ptft(*run, "train.steps=6", "schedule=constant", "hydra.run.dir=whole")
+    part = ptft(*run, "train.steps=4", "schedule=constant", "hydra.run.dir=part")
+    rest = ptft("resume=part", "train.steps=6")
     assert [done.code for done in (whole, part, rest)] == [0, 0, 0], whole.text + part.text + rest.text
     one, other = (
         checkpoint_file.read(tmp_path / d / "checkpoints" / "last.pt")[0]["weights"] for d in ("whole", "part")

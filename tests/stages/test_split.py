@@ -11,7 +11,7 @@ from PIL import Image
 from ptft.data.audio import reader as audio_reader
 from tests.conftest import refused, summary
 
-RUN = ("precision=fp32", "train.steps=1", "train.every.evaluate=1", "device=cpu")
+RUN = ("precision=fp32", "train.steps=1", "train.every.evaluate=1", "train.workers=0", "device=cpu")
 WIDTH = "model.width=8"
 DRAW = np.random.default_rng(0)
 

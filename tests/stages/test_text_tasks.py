@@ -40,11 +40,11 @@ def task(objective: str, root: Path) -> list[str]:
 @pytest.mark.parametrize("objective", TASKS)
 def test_a_continued_run_equals_the_whole_one(objective, ptft, tmp_path):
     common = ("stage=pretrain", *SHORT, *task(objective, tmp_path / "data"), "schedule=constant", "model.dropout=0.1")
-    steps = ("train.every.evaluate=3", "train.every.save=2", "train.accumulate=2", "train.ema=0.9")
-    for name, count in (("whole", 8), ("cut", 4)):
+    steps = ("train.every.evaluate=2", "train.every.save=2", "train.accumulate=2", "train.ema=0.9")
+    for name, count in (("whole", 6), ("cut", 3)):
         done = ptft(*common, *steps, f"train.steps={count}", f"hydra.run.dir={tmp_path / name}")
         assert done.code == 0, done.text
-    assert ptft(f"resume={tmp_path / 'cut'}", "train.steps=8").code == 0
+    assert ptft(f"resume={tmp_path / 'cut'}", "train.steps=6").code == 0
     whole, cut = (checkpoint_file.read(tmp_path / name / "checkpoints" / "last.pt")[0] for name in ("whole", "cut"))
     assert whole["weights"].keys() == cut["weights"].keys()
     assert all(torch.equal(value, cut["weights"][name]) for name, value in whole["weights"].items())
@@ -56,7 +56,7 @@ def test_a_continued_run_equals_the_whole_one(objective, ptft, tmp_path):
 
 def trained(ptft, objective: str, tmp_path: Path, *more: str) -> Path:
     run = tmp_path / "run"
-    typed = ("train.epochs=40", "optimizer.lr=1e-2", "train.every.evaluate=60", *more)
+    typed = ("train.epochs=20", "optimizer.lr=2e-2", "train.every.evaluate=600", *more)
     done = ptft("stage=pretrain", *SHORT, *task(objective, tmp_path / "data"), *typed, f"hydra.run.dir={run}")
     assert done.code == 0, done.text
     return run

@@ -16,14 +16,15 @@ from ptft.train.state import Budget, Every
 from tests.helpers.autoencoder import Denoise, train, training
 
 STEPS, WARM = 20_000, 2_000
+ONE = torch.tensor(1)
 
 
 class Plain(Denoise):
-    """As little as a step can be: a bias that becomes the mean. It keeps no memory of its steps."""
+    """As little as a step can be: a bias that becomes 1. It keeps no memory of its steps."""
 
     def forward(self, batch):
-        error = (self.decoder.bias - batch["input"].nan_to_num()).square().sum()
-        return Step(error, torch.tensor(len(batch["input"])), {"absolute": error.detach()})
+        error = (self.decoder.bias - 1).square().sum()
+        return Step(error, ONE, {"absolute": error.detach()})
 
     def advance(self, step, steps):
         pass

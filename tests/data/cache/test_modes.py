@@ -26,17 +26,17 @@ RUN = (
     "train.workers=1",
     "device=cpu",
 )
-"""18 steps in two epochs of 72 images."""
+"""12 steps in two epochs of 48 images."""
 
 
 @pytest.fixture(autouse=True)
 def photos(tmp_path, monkeypatch):
-    """48 noisy JPEG files of each of two classes, which train and val share."""
+    """32 noisy JPEG files of each of two classes, which train and val share."""
     monkeypatch.syspath_prepend(ROOT)
     noise = random.Random(0)
     for name, base in (("dark", 40), ("light", 160)):
         (tmp_path / "photos" / "train" / name).mkdir(parents=True)
-        for i in range(48):
+        for i in range(32):
             values = bytes(base + noise.randrange(90) for _ in range(14 * 14 * 3))
             Image.frombytes("RGB", (14, 14), values).save(tmp_path / "photos" / "train" / name / f"{i:02}.jpg")
     return tmp_path / "photos"
@@ -53,9 +53,9 @@ def trained(folder):
 
 def test_every_mode_trains_the_same_and_is_changed_on_resume(ptft, tmp_path, monkeypatch):
     said = {
-        "memory": "96 examples are read once and kept in memory",
+        "memory": "64 examples are read once and kept in memory",
         "disk": f"of examples are mapped from {cache_dir()}",
-        "off": "96 examples are read again in every epoch (dataset.cache=off)",
+        "off": "64 examples are read again in every epoch (dataset.cache=off)",
     }
     for mode, sentence in said.items():
         done = ptft(*RUN, f"dataset.cache={mode}", f"hydra.run.dir={mode}")
@@ -65,7 +65,7 @@ def test_every_mode_trains_the_same_and_is_changed_on_resume(ptft, tmp_path, mon
     assert trained(tmp_path / "memory") == trained(tmp_path / "disk") == trained(tmp_path / "off")
     monkeypatch.setenv("KILL_AT", "SIGTERM step 5")
     assert ptft(*RUN, "dataset.cache=off", "hydra.run.dir=run").code == 143
-    monkeypatch.setenv("KILL_AT", "SIGTERM step 12")
+    monkeypatch.setenv("KILL_AT", "SIGTERM step 8")
     assert ptft("resume=run", "trusted=[tests.helpers.self_killing]", "dataset.cache=disk").code == 143
     done = ptft("resume=run", "trusted=[tests.helpers.self_killing]", "dataset.cache=memory")
     assert done.code == 0, done.text
@@ -106,7 +106,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_decoded(ptft, photos,
         ptft(*RUN, "dataset.cache=disk", "dataset.size=400000", "hydra.run.dir=run"),
         5,
         str(cache_dir()),
-        f"{96 * 3 * 400_000**2:,} bytes",
+        f"{64 * 3 * 400_000**2:,} bytes",
         "are free",
         "PTFT_CACHE",
         "dataset.cache=off",

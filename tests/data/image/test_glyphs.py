@@ -11,12 +11,12 @@ from ptft.errors import ConfigError
 
 def test_an_image_does_not_depend_on_its_batch():
     train = Glyphs().split("train")
-    order = torch.randperm(20_000)[:300]
+    order = torch.randperm(20_000)[:128]
     whole = train.take(order)["input"]
     for count in (1, 2, 3, 7, 64):
         assert differing(train.take(order[:count])["input"], whole[:count]) == []
     assert differing(Glyphs().split("train").take(order)["input"], whole) == []
-    read = into_memory(Glyphs(images=500).split("train")).base
+    read = into_memory(Glyphs(images=100).split("train")).base
     assert differing(read[7:9], train.take(torch.tensor([7, 8]))["input"]) == []
 
 
@@ -74,10 +74,10 @@ def test_characters_that_can_not_be_drawn_are_refused(charset, said):
 
 
 def test_every_font_has_every_digit_and_letter():
-    characters = "".join(("0123456789", *LETTERS))
-    fields, owners = glyphs(characters)
-    assert owners.bincount().tolist() == [len(FONTS)] * len(characters)
-    assert bool((fields.flatten(1).max(1).values > 0.9).all())
+    for characters in ("0123456789", "".join(LETTERS)):
+        fields, owners = glyphs(characters)
+        assert owners.bincount().tolist() == [len(FONTS)] * len(characters)
+        assert bool((fields.flatten(1).max(1).values > 0.9).all())
 
 
 def test_the_fingerprint_follows_the_images():

@@ -136,10 +136,10 @@ def test_schemes_that_say_the_same_are_told_by_their_tags_and_come_back(scheme):
 
 
 LEARNED = (
-    "train.steps=150",
-    "optimizer.lr=0.01",
+    "train.steps=60",
+    "optimizer.lr=0.02",
     "schedule=constant",
-    "train.every.evaluate=150",
+    "train.every.evaluate=60",
     "train.layout=contiguous",
 )
 

@@ -311,9 +311,9 @@ def test_a_source_of_ones_own_goes_on_working(own, ptft, tmp_path):
     refused(done, 2, "dataset.limit", "Bare has no such option")
 
 
-def test_a_sweep_of_keys_that_only_the_class_knows(own, process):
+def test_a_sweep_of_keys_that_only_the_class_knows(own, ptft):
     typed = ("dataset.count=30,45", "train.steps=1", "hydra.sweep.dir=sweep")
-    done = process("-m", "stage=pretrain", *CNN, *own("Tensors"), *typed)
+    done = ptft("-m", "stage=pretrain", *CNN, *own("Tensors"), *typed)
     assert done.code == 0, done.text
     counts = [len(splits(Path("sweep") / str(job))) for job in (0, 1)]
     assert counts == [30, 45]

@@ -97,11 +97,12 @@ def test_typed_keys_win(ptft, weights) -> None:
 
 def test_an_evaluation_takes_what_is_typed_for_it(ptft, weights) -> None:
     path = write(weights, "plain")
-    assert ptft(*of_timm(path, *SHORT, "dataset.size=32"), "hydra.run.dir=one").code == 0
+    small = (*SHORT, "dataset.size=32", "dataset.val=null", "dataset.test=0.03")
+    assert ptft(*of_timm(path, *small), "hydra.run.dir=one").code == 0
     as_trained, otherwise = (ptft("stage=evaluate", "ckpt=one", *typed) for typed in ((), ("dataset.mean=0.9",)))
     assert "mean 0.5, std 0.5" in as_trained.out
     assert "mean 0.9, std 0.5" in otherwise.out
-    losses = [next(line for line in done.out.splitlines() if line.strip().startswith("test ")) for done in
+    losses = [next(line for line in done.out.splitlines() if line.strip().startswith("test  ")) for done in
               (as_trained, otherwise)]  # fmt: skip
     assert losses[0] != losses[1]
 

@@ -58,9 +58,10 @@ def test_every_listed_network_is_of_a_kind_that_is_shown() -> None:
 def test_backbone_and_linear_are_torchvisions_network(name: str) -> None:
     torch.manual_seed(0)
     theirs = models.get_model(name, weights=None).eval()
-    ours = TorchvisionBackbone(spec(64), name, stem="original").eval()
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):
+        ours = TorchvisionBackbone(spec(64), name, stem="original").eval()
     state = {f"net.{key}": value for key, value in theirs.state_dict().items()}
-    ours.load_state_dict({key: state[key] for key in ours.state_dict()})
+    ours.load_state_dict({key: state[key] for key in ours.state_dict()}, assign=True)
     last = [module for module in theirs.modules() if isinstance(module, nn.Linear)][-1]
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
@@ -71,8 +72,10 @@ def test_vit_and_linear_are_torchvisions_network() -> None:
     torch.manual_seed(0)
     theirs = models.get_model("vit_b_32", weights=None, image_size=64).eval()
     nn.init.normal_(theirs.heads.head.weight)
-    ours = TorchvisionBackbone(spec(64), "vit_b_32", stem="original").eval()
-    ours.load_state_dict({f"net.{k}": v for k, v in theirs.state_dict().items() if not k.startswith("heads")})
+    with torch.device("meta"):
+        ours = TorchvisionBackbone(spec(64), "vit_b_32", stem="original").eval()
+    state = {f"net.{key}": value for key, value in theirs.state_dict().items() if not key.startswith("heads")}
+    ours.load_state_dict(state, assign=True)
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(theirs.heads.head(ours.pool(ours(x))), theirs(x), atol=1e-4, rtol=1e-4)

@@ -9,7 +9,7 @@ from ptft.checkpoint import file as checkpoint_file
 from ptft.data.text import corpus
 from tests.conftest import refused, summary
 
-GRAMMAR = ("dataset=grammar", "dataset.sentences=100", "dataset.held_out=10", "dataset.length=32")
+GRAMMAR = ("dataset=grammar", "dataset.sentences=60", "dataset.held_out=10", "dataset.length=32")
 TINY = ("model.width=32", "model.depth=2", "model.heads=2", "precision=fp32", "device=cpu")
 CAUSAL = ("model=gpt_tiny", "objective=causal_lm", *TINY)
 READING = ("model=bert_tiny", *TINY)
@@ -24,10 +24,10 @@ def test_a_run_in_two_halves_is_the_run_in_one(ptft, tmp_path, objective):
     model = "gpt_tiny" if objective == "causal_lm" else "bert_tiny"
     recipe = ["stage=pretrain", f"model={model}", f"objective={objective}", *TINY, *GRAMMAR, "model.dropout=0.1"]
     recipe += ["train.batch_size=16", "train.accumulate=2", "train.ema=0.9", "schedule=constant", "train.every.save=2"]
-    for name, steps in (("whole", 8), ("half", 3)):
+    for name, steps in (("whole", 6), ("half", 3)):
         done = ptft(*recipe, f"train.steps={steps}", f"hydra.run.dir={name}")
         assert done.code == 0, done.text
-    done = ptft("resume=half", "train.steps=8")
+    done = ptft("resume=half", "train.steps=6")
     assert done.code == 0, done.text
     one, other = weights(tmp_path / "whole"), weights(tmp_path / "half")
     assert one.keys() == other.keys()

@@ -120,8 +120,9 @@ def test_a_backbone_without_patches_is_refused_by_name(ptft):
 
 
 def test_it_learns_more_than_the_mean_of_every_place():
-    settled = ("train.layout=contiguous", "train.every.evaluate=150")
-    run = built("mae", "train.steps=150", "optimizer.lr=3e-3", "train.batch_size=16", *settled)
+    usual = ("objective.decoder_width=128", "objective.decoder_depth=2")
+    short = ("train.steps=150", "optimizer.lr=3e-3", "train.batch_size=16", "train.every.evaluate=150")
+    run = built("mae", *usual, *short)
     train(run)
     objective = run.objective.train()
     x = objective.views(torch.cat([objective.backbone.prepare(batch["input"]) for batch in run.training.val.epoch()]))

@@ -12,6 +12,7 @@ from ptft.models.audio.cnn import AudioCNN
 from ptft.models.audio.conformer import AudioTransformer
 from ptft.objectives.self_supervised.masked_audio import SpectrogramMAE, Wav2Vec2
 from ptft.objectives.self_supervised.simclr import SimCLR
+from ptft.optim.eager import without_dynamo
 from ptft.train.loop import evaluate
 
 KINDS = [Wav2Vec2, SpectrogramMAE]
@@ -94,11 +95,11 @@ def test_evaluations_are_equal_and_draw_nothing(kind):
     assert {"loss", "knn", "feature_std"} <= first.keys()
 
 
-@pytest.mark.parametrize(("kind", "rate", "steps"), [(Wav2Vec2, 1e-2, 120), (SpectrogramMAE, 5e-3, 60)])
+@pytest.mark.parametrize(("kind", "rate", "steps"), [(Wav2Vec2, 1e-2, 120), (SpectrogramMAE, 5e-3, 40)])
 def test_it_learns(kind, rate, steps):
     objective, source = made(kind)
     batch = source.split("train").take(torch.arange(24))
-    optimizer = torch.optim.Adam(objective.parameters(), rate)
+    optimizer = without_dynamo(torch.optim.Adam)(objective.parameters(), rate)
     losses = []
     for _ in range(steps):
         step = objective(batch)

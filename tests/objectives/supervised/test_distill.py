@@ -76,9 +76,9 @@ def test_the_student_learns_from_answers_alone(teacher):
     wide = (
         "model.channels=[8,16,32]",
         "dataset.limit=null",
-        "train.steps=90",
-        "train.every.evaluate=90",
-        "optimizer.lr=1e-2",
+        "train.steps=45",
+        "train.every.evaluate=45",
+        "optimizer.lr=2e-2",
     )
     run = student(teacher, "objective.alpha=1", *wide)
     rows = train(run).rows
@@ -98,7 +98,7 @@ def test_the_teacher_is_in_no_checkpoint_and_not_trained(teacher):
 
 
 def test_a_run_that_goes_on_reads_its_teacher_again(teacher):
-    typed = ("train.steps=6", "train.every.evaluate=2")
+    typed = ("dataset.limit=64", "train.steps=6", "train.every.evaluate=2")
     whole = student(teacher, *typed)
     expected = train(whole).rows
     found, resumed = in_two(lambda: student(teacher, *typed), last=3)
