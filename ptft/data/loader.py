@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 from ptft.core import Batch, Examples
 from ptft.data.examples import check_skipped
 from ptft.data.ragged import cut, grouped
-from ptft.errors import ConfigError, DataError, PtftError
+from ptft.errors import ConfigError, DataError, PtftError, counted
 from ptft.runtime.prefetch import on_device
 from ptft.runtime.signals import CODES
 from ptft.runtime.system import UNSENT, understood, worker_failure, writing
@@ -68,8 +68,7 @@ class Loader:
         shuffle: bool = False,
         tokens: int | None = None,
     ) -> None:
-        assert len(examples) > 0
-        assert batch_size > 0
+        assert min(len(examples), batch_size) > 0
         joins = tokens is None  # else it would hold more of them than it may
         self.lengths, batch_size, tokens = _sizes(examples, batch_size, tokens)
         self.examples, self.batch_size, self.seed = examples, batch_size, seed
@@ -112,7 +111,8 @@ class Loader:
     def first(self, parts: int = 1) -> Batch:
         """The first part of the first batch, read here and not in a worker: to try things with."""
         indices = self._batches(0)[0] if self.lengths is not None else torch.arange((*self.ends, len(self.examples))[0])
-        batch = self.examples.take(indices[: -(-len(indices) // parts)])
+        wanted = indices[: -(-len(indices) // parts)]
+        _check_some(wanted, (batch := self.examples.take(wanted))["index"])
         return {name: value.to(self.device) for name, value in batch.items()}
 
     def _batches(self, epoch: int) -> list[Tensor]:
@@ -136,8 +136,13 @@ class Loader:
     def _count(self, wanted: Tensor, got: Tensor) -> None:
         self.skipped.update(wanted[~torch.isin(wanted, got.cpu())].tolist())
         check_skipped(self.examples, sorted(self.skipped))
-        if len(got) == 0:
-            raise DataError(f"none of the {len(wanted)} files of a batch is readable; see dataset.on_error")
+        _check_some(wanted, got)
+
+
+def _check_some(wanted: Tensor, got: Tensor) -> None:
+    """Raises DataError where nothing is left of a batch."""
+    if len(got) == 0:
+        raise DataError(f"none of the {counted(len(wanted), 'files')} of a batch is readable; see dataset.on_error")
 
 
 def _sizes(examples: Examples, batch_size: int, tokens: int | None) -> tuple[Tensor | None, int, int | None]:

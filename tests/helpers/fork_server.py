@@ -13,6 +13,7 @@ import runpy
 import signal
 import socket
 import sys
+import time
 import types
 
 LARGEST = 2**20
@@ -63,9 +64,12 @@ def serve(line):
         reading, writing = os.pipe()
         between = os.fork()
         if between == 0:
+            between = os.getpid()
             if process := os.fork():
                 os.write(writing, str(process).encode())
                 os._exit(0)  # so that the process is adopted
+            while os.getppid() == between:
+                time.sleep(0.0005)
             for handle in (reading, writing, line.detach()):
                 os.close(handle)
             for number, handle in enumerate(handles):

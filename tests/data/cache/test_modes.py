@@ -91,14 +91,17 @@ def test_a_dry_run_writes_nothing(ptft, tmp_path):
 
 
 def test_a_dry_run_of_many_files_says_that_it_does_not_read_them_all(ptft, photos, monkeypatch):
-    for file in [*(photos / "train" / "dark").iterdir()][:30]:
+    for file in sorted((photos / "train" / "dark").iterdir())[:30]:
         file.write_text("no")
-    plan = (*RUN, "train.batch_size=1", "dataset.on_error=skip", "dry_run=true")
+    plan = (*RUN, "dataset.on_error=skip", "dry_run=true")
     refused(ptft(*plan), 3, "unreadable", "too many")
     monkeypatch.setattr(inputs, "DRY", 50)
     done = ptft(*plan)
     assert done.code == 0, done.text
     assert "a dry run reads those of its step alone, so it can't say which of the others are unreadable" in done.out
+    for file in (photos / "train").rglob("*.jpg"):
+        file.write_text("no")
+    refused(ptft(*plan, "dataset.size=12"), 3, "none of the 8 files of a batch is readable; see dataset.on_error")
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_decoded(ptft, photos, tmp_path):
