@@ -13,9 +13,10 @@ demo: $(VENV)/.installed
 	$(BIN)/ptft stage=pretrain hydra.run.dir=$(PRETRAINED)
 	$(BIN)/ptft stage=finetune ckpt=$(PRETRAINED) dataset.per_class=10 hydra.run.dir=$(FINETUNED)
 
-# A process a core, and a thread a process: threads of two processes on the same cores wait for each other.
+# A process a core, and a thread a process: threads of two processes on the same cores wait for each other. A file's
+# tests run in one process, which makes what they share.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.tools
 	$(BIN)/python -m tests.benchmarks $(BENCH)

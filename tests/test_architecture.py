@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("architecture")  # one process parses all files
-
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ptft"
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -17,10 +17,10 @@ def test_a_job_of_a_sweep_is_composed_as_hydra_composes_it(ptft, monkeypatch):
         return made[1]
 
     monkeypatch.setattr(hydra_sweep, "job_config", both)
-    swept = ("optimizer=adamw,sgd", "optimizer.lr=1e-3,2e-3", "hydra.sweep.subdir=lr/${optimizer.lr}/${hydra.job.num}")
+    swept = ("optimizer=adamw,sgd", "optimizer.lr=1e-3", "hydra.sweep.subdir=lr/${optimizer.lr}/${hydra.job.num}")
     done = ptft("-m", "stage=pretrain", *TINY, *swept, "train.ema=0.9", "hydra.sweep.dir=swept")
     assert done.code == 0, done.text
-    assert len(pairs) == 4
+    assert len(pairs) == 2
     for hydras_own, cfg in pairs:
         assert cfg == hydras_own
 
@@ -34,5 +34,5 @@ def test_jobs_of_a_sweep_that_choose_the_same_options_are_merged_once(ptft, monk
 
     assert ptft("stage=pretrain", *TINY, "dry_run=true").code == 0
     monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", counted)
-    assert ptft("-m", "stage=pretrain", *TINY, "seed=0,1,2").code == 0
+    assert ptft("-m", "stage=pretrain", *TINY, "seed=0,1").code == 0
     assert len(composed) <= 2, "the sweep's own, and that of all jobs"

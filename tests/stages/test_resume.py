@@ -14,8 +14,6 @@ from ptft.runtime.rng import rng_state
 from ptft.stages.messages import to_resume
 from tests.conftest import ROOT, contents, refused, rows, status, summary, transfer
 
-pytestmark = pytest.mark.xdist_group("resume")  # one process makes what they share
-
 TRUSTED = "trusted=[tests.helpers.self_killing]"
 RECIPE = (
     "stage=pretrain",

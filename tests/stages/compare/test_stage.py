@@ -16,8 +16,6 @@ from ptft.checkpoint import file as checkpoint_file
 from tests.conftest import GLYPHS, NET, command, contents, refused, status, summary
 from tests.helpers.processes import Process
 
-pytestmark = pytest.mark.xdist_group("compare")  # one process makes what they share
-
 FEW = (
     "compare.only=finetune",
     "compare.per_class=[1,2]",
