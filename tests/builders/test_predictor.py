@@ -58,7 +58,8 @@ def test_files_are_answered_as_the_command_does(images, photos, ptft, pretrained
         for answer, row in zip(answers, rows, strict=True):
             assert answer["class"] == row["class"]
             assert answer["probability"] == pytest.approx(float(row["probability"]), abs=1e-6)
-    assert images(photos[0])["class"] == rows[0]["class"]
+    for one in (photos[0], "photos/a.png", "./photos/a.png", "photos//a.png"):
+        assert images(one)["class"] == rows[0]["class"]
     assert images.classes == tuple("0123456789")
     assert len(images("photos/a.png", top=3)["class"]) == 1
 

@@ -42,7 +42,7 @@ def items(spec: Spec, asked: Any) -> Asked:
     """
     if _is_path(spec, asked):
         found = _at(spec, asked)
-        single = len(found) == 1 and str(found[0]) == os.path.expanduser(str(asked))
+        single = len(found) == 1 and Path(str(found[0])) == Path(os.path.expanduser(asked))
         return Asked(found, single, files=True)
     several = isinstance(asked, list) or _is_batch(spec, asked)
     values = list(asked) if several else [asked]

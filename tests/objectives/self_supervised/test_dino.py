@@ -71,6 +71,22 @@ def test_the_teacher_gets_no_gradient_and_the_student_all_of_it():
     assert objective.head.prototypes.grad.abs().max() > 0
 
 
+def test_the_student_learns_what_a_teacher_at_rest_answers():
+    """Its neighbours do not show that: batch statistics and the center improve them without a step."""
+    objective = dino(freeze_last=0.0)
+    optimizer = torch.optim.SGD([parameter for parameter in objective.parameters() if parameter.requires_grad], 0.5)
+    losses = []
+    for _ in range(30):
+        torch.manual_seed(0)  # the same crops
+        step = objective.learn(images(12))
+        loss = step.total / step.count
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.7 * losses[0]
+
+
 def test_the_last_layer_learns_after_its_share_of_the_run():
     objective = dino(freeze_last=0.2)
     gradients = []
