@@ -76,6 +76,16 @@ def test_values_are_read_as_files_of_the_same_content(images, photos):
         assert [answer["class"] for answer in answers] == [from_file["class"]] * 2
 
 
+def test_a_photo_that_lies_on_its_side_is_turned_as_its_file_is(images, photos):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    Image.open(photos[0]).save("turned.png", exif=exif)
+    from_file = images("turned.png")
+    assert from_file.pop("path") == "turned.png"
+    assert images(Image.open("turned.png")) == from_file
+    assert images(Image.open(photos[0])) != from_file
+
+
 def test_features_are_the_backbones(images, photos):
     one, all_of_them = images.features(photos[0]), images.features(photos)
     assert one.shape == (images.objective.backbone.width,)
@@ -212,5 +222,8 @@ def test_recordings(ptft, tmp_path):
     ):
         assert model(value) == from_file
     assert model((samples, 2 * rate)) != from_file
+    assert model(np.stack([samples, samples])[:, :90])["class"] in model.classes, "short, and no image"
+    with pytest.raises(DataError, match="input 0 holds 'a text'"):
+        model(("a text", rate))
     with pytest.raises(DataError, match="amplitudes up to 3"):
         model(3 * np.ones(2000, np.float32))

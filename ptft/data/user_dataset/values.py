@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ptft.core import Spec
@@ -87,9 +87,10 @@ def _text(value: Any, name: str) -> str:
 
 
 def _image(item: DatasetItem, spec: Spec) -> Tensor:
-    _check_kind(item, spec)
+    if (kind := own_items.kind(item)) != "image":
+        raise DataError(f"{item.where} is of {kind}, and the model reads {spec.modality}")
     if isinstance(item.input, Image.Image):
-        image = item.input
+        image = ImageOps.exif_transpose(item.input)
     else:
         pixels = own_items.image(item).permute(1, 2, 0).numpy()
         image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
@@ -108,11 +109,4 @@ def _wave(item: DatasetItem, spec: Spec) -> Tensor:
     elif isinstance(values, tuple) and len(values) == 2:
         values, rate = values[0], int(values[1])
     item = DatasetItem(values, None, item.where)
-    _check_kind(item, spec)
     return audio_reader.fit(audio_reader.resampled(own_items.wave(item), rate, wanted), spec)
-
-
-def _check_kind(item: DatasetItem, spec: Spec) -> None:
-    """Raises DataError for a value of another kind than the model reads."""
-    if (kind := own_items.kind(item)) != spec.modality:
-        raise DataError(f"{item.where} is of {kind}, and the model reads {spec.modality}")
