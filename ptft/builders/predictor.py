@@ -6,7 +6,8 @@ Axes: N inputs, B batch, D width of the backbone.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,8 @@ class ReadBatch:
 class RawModule(nn.Module):
     """A raw batch in: uint8 images [B, C, H, W], ids [B, T] with their mask, or samples [B, n] with their lengths.
 
-    Out: the probabilities of a classifier, float32 [B, K], else the features of the backbone, float32 [B, D].
+    Out: the probabilities of a classifier, float32 [B, K], else the features of the backbone, float32 [B, D]. Nothing
+    is looked at twice (`objective.tta`).
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -105,7 +107,9 @@ class Predictor:
     def card(self) -> dict[str, Any]:
         cfg, checkpoint = self.job.config, self.checkpoint
         stored = checkpoint.config or {}
-        summary = read_json(Path(checkpoint.run) / "summary.json") if checkpoint.run else {}
+        folder = Path(checkpoint.run or "")
+        is_best = checkpoint.run is not None and Path(checkpoint.path) == folder / "checkpoints" / "best.pt"
+        summary = read_json(folder / "summary.json") if is_best else {}  # which measures the best weights
         return {
             "model": model_name(cfg),
             "objective": cfg.names.objective,
@@ -131,30 +135,32 @@ class Predictor:
         that can't be read, ConfigError for an objective that answers nothing.
         """
         self.require_answers()
-        asked = values.items(self.spec, x)
+        inputs, remarks = values.items(self.spec, x), dict[str, list[str]]()
         answered = []
-        for item, row, error in self.answers(asked.items, **options):
+        for item, row, error in self.answers(inputs.items, remarks, **options):
             if row is None:
                 assert error
                 raise error
             answered.append((item, row))
+        _warn(inputs.items, remarks)
         rows = readers.finish(self.spec, answered)
-        if not asked.files:
+        if not inputs.files:
             rows = [{name: value for name, value in row.items() if name != "path"} for row in rows]
-        return rows[0] if asked.single else rows
+        return rows[0] if inputs.single else rows
 
     def features(self, x: Any) -> Tensor:
         """What the backbone makes of each input: float32 [N, D] on the CPU; of one input [D].
 
         Raises DataError for an input that can't be read.
         """
-        asked = values.items(self.spec, x)
+        inputs, remarks = values.items(self.spec, x), dict[str, list[str]]()
         parts = []
-        for read in self.batches(asked.items):
+        for read in self.batches(inputs.items, remarks):
             if read.errors:
                 raise next(iter(read.errors.values()))
             parts.append(self.embed(read.batch))
-        return torch.cat(parts)[0] if asked.single else torch.cat(parts)
+        _warn(inputs.items, remarks)
+        return torch.cat(parts)[0] if inputs.single else torch.cat(parts)
 
     def embed(self, batch: Batch) -> Tensor:
         """A raw batch -> float32 [B, D] on the CPU."""
@@ -213,6 +219,17 @@ class Predictor:
                         batch["index"] = torch.arange(start + begin, start + begin + len(readable))
                     errors = {i: value for i, value in enumerate(results[begin:end]) if isinstance(value, DataError)}
                     yield ReadBatch(part[begin:end], batch, errors)
+
+
+def remarked(remarks: Mapping[str, Sequence[str]], count: int) -> list[str]:
+    """A sentence for each remark on some of `count` items."""
+    return [f"of {len(names):,} of {count:,} items {remark}, e.g. {names[0]}" for remark, names in remarks.items()]
+
+
+def _warn(items: Sequence[Any], remarks: Mapping[str, Sequence[str]]) -> None:
+    """What a stage says of its input, as warnings."""
+    for sentence in (*getattr(items, "notes", ()), *remarked(remarks, len(items))):
+        warnings.warn(sentence, stacklevel=3)
 
 
 def load(ckpt: str | Path, device: str = "auto", trusted: Sequence[str] = ()) -> Predictor:

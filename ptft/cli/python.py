@@ -28,5 +28,10 @@ def run(*overrides: str) -> dict[str, Any]:
 
 def _error(status: dict[str, Any]) -> BaseException:
     """What ended the run, as it was raised there."""
-    kind, message = getattr(errors, str(status.get("error")), PtftError), str(status.get("message"))
-    return Interrupted(message, status["exit_code"]) if kind is Interrupted else kind(message)
+    name, message = str(status.get("error")), str(status.get("message"))
+    if name == Interrupted.__name__:
+        return Interrupted(message, status["exit_code"])
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, PtftError):
+        return kind(message)
+    return PtftError(f"{name}: {message}")

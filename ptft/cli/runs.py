@@ -146,19 +146,20 @@ def lineage(words: list[str]) -> int:
     return 0
 
 
-def _tree(relative: Relative, asked: Relative, before: str, below: str) -> None:
-    """A line a run: where it lies, what it is, its metric; an arrow at the one that was asked about."""
+def _tree(relative: Relative, named_one: Relative, before: str, below: str) -> None:
+    """A line a run: where it lies, what it is, its metric; an arrow at the one that was named."""
     summary, best = relative.summary, relative.summary.get("best") or {}
     what = " ".join(str(summary[key]) for key in ("stage", "model", "dataset") if summary.get(key))
     value = best.get("value")
     metric = f"{best['metric']} {decimal(value)}" if isinstance(value, float) else ""
     gone = "" if relative.folder else "(not found here)"
+    changed = "(what it started from has other weights now)" if relative.changed else ""
     name = short(relative.name) if relative.folder else relative.name
-    parts = [name, what, metric, gone, "◀" if relative is asked else ""]
+    parts = [name, what, metric, gone, changed, "◀" if relative is named_one else ""]
     say(before + "  ".join(filter(None, parts)))
     for child in relative.children:
         last = child is relative.children[-1]
-        _tree(child, asked, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "))
+        _tree(child, named_one, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "))
 
 
 def _say_children(folders: Iterable[Path]) -> None:

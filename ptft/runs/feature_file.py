@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +9,7 @@ import numpy as np
 from ptft.core import Columns
 from ptft.errors import ConfigError
 from ptft.runs.table_file import check_parquet, of_one_type
-from ptft.runtime.system import writing
+from ptft.runtime.system import writing, written_whole
 
 ENDINGS = (".npz", ".parquet")
 
@@ -27,29 +24,22 @@ def check_ending(path: Path, key: str) -> None:
         check_parquet(key)
 
 
-def write(path: Path, names: Sequence[str], features: np.ndarray, passed: Columns, remedy: str) -> None:
-    """Write aside and rename, so that the file is always whole.
+def write(path: Path, features: np.ndarray, columns: Columns, remedy: str) -> list[str]:
+    """The names of columns that such a file has no place for: .npz has `path` and `features` alone.
 
-    names: of the rows, `path` in the file. features: float32 [N, D]; a row of NaN has none. passed: what else is known
-    of the rows, in Parquet only. Raises StorageError, which ends with the remedy.
+    features: float32 [N, D]; a row of NaN has none. columns: `path`, what else is known of the rows, and where the
+    features stand among them. Raises StorageError, which ends with the remedy.
     """
-    aside = path.with_name(f".{path.name[:200]}.{os.getpid()}")
     with writing(path, remedy):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with aside.open("wb") as file:
-                if path.suffix.lower() == ".npz":
-                    np.savez(file, path=np.array(names, dtype=str), features=features)
-                else:
-                    import pyarrow
-                    from pyarrow import parquet
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path, remedy) as aside, aside.open("wb") as file:
+        if path.suffix.lower() == ".npz":
+            np.savez(file, path=np.array(columns["path"], dtype=str), features=features)
+            return [name for name in columns if name not in ("path", "features")]
+        import pyarrow
+        from pyarrow import parquet
 
-                    vectors = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(features.ravel()), features.shape[1])
-                    others = {name: of_one_type(values) for name, values in passed.items()}
-                    table = {"path": of_one_type(list(names)), **others, "features": vectors}
-                    parquet.write_table(pyarrow.table(table), file)
-            os.replace(aside, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
-            raise
+        vectors = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(features.ravel()), features.shape[1])
+        others = {name: of_one_type(values) for name, values in columns.items() if name != "features"}
+        parquet.write_table(pyarrow.table({**others, "features": vectors}), file)
+    return []

@@ -35,40 +35,42 @@ def stored_digest(path: Path) -> str | None:
 class Relative:
     """A run, or what of one is known when its folder is gone. parent: its digest, what it was called, or None.
 
-    name: the folder, or what the parent of a run was called where no folder is found.
+    name: the folder, or what the parent of a run was called where no folder is found. changed: whether what lies where
+    its parent lay has other weights than it started from.
     """
 
     name: str
     folder: Path | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
     children: list[Relative] = field(default_factory=list)
+    changed: bool = False
 
     @property
     def parent(self) -> Mapping[str, Any]:
         return self.summary.get("parent") or {}
 
 
-def family(asked: Path, digest: str | None, folders: Iterable[Path]) -> tuple[Relative, Relative]:
+def family(folder: Path, digest: str | None, folders: Iterable[Path]) -> tuple[Relative, Relative]:
     """The first ancestor of a run with all that came of it, and the run itself.
 
-    asked: its folder, or that of a checkpoint file whose digest is `digest`. folders: the runs that may be relatives;
+    folder: its own, or that of a checkpoint file whose digest is `digest`. folders: the runs that may be relatives;
     ancestors that lie elsewhere are found where they were.
     """
     known: dict[Path, Relative] = {}
     by_digest: dict[str, Relative] = {}
 
-    def add(folder: Path) -> Relative:
-        folder = folder.absolute()
-        if folder not in known:
-            known[folder] = Relative(str(folder), folder, read_json(folder / "summary.json"))
+    def add(place: Path) -> Relative:
+        place = place.absolute()
+        if place not in known:
+            known[place] = Relative(str(place), place, read_json(place / "summary.json"))
             for name in ("best.pt", "last.pt"):
-                if own := stored_digest(folder / "checkpoints" / name):
-                    by_digest.setdefault(own, known[folder])
-        return known[folder]
+                if own := stored_digest(place / "checkpoints" / name):
+                    by_digest.setdefault(own, known[place])
+        return known[place]
 
-    for folder in folders:
-        add(folder)
-    run = by_digest.get(digest or "") or add(asked)
+    for each in folders:
+        add(each)
+    run = by_digest.get(digest or "") or add(folder)
     gone: dict[str, Relative] = {}
     waiting = list(known.values())
     parents: dict[int, Relative] = {}
@@ -81,6 +83,7 @@ def family(asked: Path, digest: str | None, folders: Iterable[Path]) -> tuple[Re
             before = len(known)
             found = add(Path(where))
             waiting += [found] if len(known) > before else []
+            child.changed = found is not by_digest.get(str(child.parent.get("sha256")))
         if found is None or found is child:
             name = str(child.parent.get("run") or child.parent.get("path"))
             found = gone.setdefault(str(child.parent.get("sha256") or name), Relative(name))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import importlib
 import io
 import json
-import os
 from collections.abc import Collection, Iterator
 from itertools import repeat
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 
 from ptft.core import Columns
 from ptft.errors import ConfigError
-from ptft.runtime.system import finite, writing
+from ptft.runtime.system import finite, writing, written_whole
 
 ENDINGS = (".csv", ".jsonl", ".json", ".parquet")
 DIGITS = 7
@@ -49,23 +47,22 @@ def write_columns(path: Path, columns: Columns, remedy: str, exact: Collection[s
     Texts that UTF-8 can't hold are escaped; numbers in CSV have seven digits, or all in `exact` columns; None is empty.
     Raises StorageError, which ends with the remedy.
     """
-    special = _is_special(path)
-    aside = path if special else path.with_name(f".{path.name[:200]}.{os.getpid()}")
+    if _is_special(path):
+        with writing(path, remedy):
+            _write_lines(path, ".csv", columns, exact)
+        return
     with writing(path, remedy):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix.lower() == ".parquet" and not special:
-                _write_parquet(aside, columns)
-            else:
-                with aside.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-                    file.writelines(_lines(".csv" if special else path.suffix.lower(), columns, exact))
-            if not special:
-                os.replace(aside, path)
-        except BaseException:
-            if not special:
-                with contextlib.suppress(OSError):
-                    aside.unlink(missing_ok=True)
-            raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path, remedy) as aside:
+        if path.suffix.lower() == ".parquet":
+            _write_parquet(aside, columns)
+        else:
+            _write_lines(aside, path.suffix.lower(), columns, exact)
+
+
+def _write_lines(path: Path, ending: str, columns: Columns, exact: Collection[str]) -> None:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(_lines(ending, columns, exact))
 
 
 def _is_special(path: Path) -> bool:

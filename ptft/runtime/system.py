@@ -50,20 +50,27 @@ def writing(path: Path, remedy: str = "choose another hydra.run.dir") -> Iterato
         raise (_of_machine(error) or _unwritable(path, error, remedy)) from error
 
 
-def write_text(path: Path, text: str, remedy: str = "choose another hydra.run.dir") -> None:
-    """Write aside and rename, so that a reader never sees half a file; what UTF-8 can't hold is escaped.
+@contextlib.contextmanager
+def written_whole(path: Path, remedy: str = "choose another hydra.run.dir") -> Iterator[Path]:
+    """A name beside `path` to write to, which becomes `path` at the end: nobody sees half a file.
 
     Raises StorageError, and leaves nothing beside `path` then.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}"[:200])
+    aside = path.with_name(f".{path.name[:50]}.{os.getpid()}")
     try:
         with writing(path, remedy):
-            aside.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+            yield aside
             os.replace(aside, path)
     except BaseException:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str, remedy: str = "choose another hydra.run.dir") -> None:
+    """Write a text whole; what UTF-8 can't hold is escaped. Raises StorageError as `written_whole` does."""
+    with written_whole(path, remedy) as aside:
+        aside.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def finite(content: Any) -> Any:

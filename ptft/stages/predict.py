@@ -9,45 +9,28 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ptft.builders.predictor import Predictor
-from ptft.builders.restore import check_spec
 from ptft.checkpoint.load import Checkpoint
-from ptft.config.config import Config, model_name
+from ptft.config.config import Config
 from ptft.config.resolve import Job
 from ptft.core import EACH, Columns, Objective, Spec
 from ptft.data import readers
 from ptft.data.readers import Row
-from ptft.errors import ConfigError, counted
+from ptft.errors import ConfigError
 from ptft.launch import following
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runs.table_file import cell, check_ending, write_columns
 from ptft.runtime import json_lines
-from ptft.runtime.device import device_name, versions
-from ptft.stages import asked, messages
+from ptft.runtime.device import versions
+from ptft.stages import messages, new_files
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Read, predict, write. What can't be read is said, and its row is empty; if nothing can be read, DataError."""
-    cfg, checkpoint = job.config, job.checkpoint
-    assert checkpoint
-    target = asked.output(cfg, folder, "predictions.csv", check_ending)
-    check_spec(checkpoint)
-    spec = checkpoint.spec
-    items = asked.items(cfg, spec) if spec and checkpoint.has_task else []
-    asked.refuse_overwriting(cfg, checkpoint, items)
-    predictor = Predictor(job)
+    cfg = job.config
+    target, items, predictor = new_files.opened(job, folder, "predictions.csv", check_ending)
     predictor.require_answers()
-    spec = predictor.spec
-    header = {
-        "model": f"{model_name(cfg)}, {cfg.names.objective}",
-        "input": f"{counted(len(items), 'items')}, read as {messages.input_of(spec) or messages.shape_of(spec)}",
-        "device": device_name(predictor.device, predictor.compute_format),
-        "start": checkpoint.path,
-        "folder": str(folder.path) if folder else "none, this is a dry run",
-    }
-    details = messages.plan_details(cfg, folder.path if folder else None)
-    out.plan("ptft predict", header, getattr(items, "notes", ()), **details)
+    new_files.plan(job, out, folder, items, predictor, cfg.names.objective)
     if folder is None:
         return {}
     predicted: list[tuple[Any, Row | None]] = []
@@ -58,20 +41,15 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
             predicted.append((item, row))
             unreadable += [str(error)] if error else []
             progress(len(predicted), len(items))
-    for remark, names in remarks.items():
-        out.say(f"of {len(names):,} of {len(items):,} items {remark}, e.g. {names[0]}", "yellow")
-    asked.say_unreadable(cfg, out, unreadable, len(items))
+    new_files.say_what_was_read(cfg, out, unreadable, remarks, len(items))
     assert target
-    answers, passed = _columns(spec, predicted)
-    table, renamed = _joined(answers, passed)
-    if renamed:
-        first, columns = next(iter(renamed)), counted(len(renamed), "columns")
-        out.say(f"{columns} of the input called as one of the output: {first} is {renamed[first]} there")
+    answers, passed = _columns(predictor.spec, predicted)
+    table = new_files.joined(out, answers, passed)
     write_columns(target, table, "choose another output", exact=table.keys() - answers.keys())
     if json_lines.enabled():
         for cells in zip(*table.values(), strict=True):
             json_lines.emit("prediction", row=dict(zip(table, cells, strict=True)))
-    _close(cfg, out, folder, checkpoint, _as_typed(cfg, answers, passed), len(unreadable), target)
+    _close(cfg, out, folder, predictor.checkpoint, _as_typed(cfg, answers, passed), len(unreadable), target)
     return {}
 
 
@@ -88,20 +66,6 @@ def _columns(spec: Spec, predicted: Sequence[tuple[Any, Row | None]]) -> tuple[C
         passed += [readers.passed(spec, item) for item, _ in pairs]
     names = max(rows, key=len)
     return {name: [row.get(name) for row in rows] for name in names}, passed
-
-
-def _joined(answers: Columns, passed: Sequence[dict[str, Any]]) -> tuple[Columns, dict[str, str]]:
-    """The path, what is handed on, the answers; and which names of what is handed on had to be others."""
-    names = list(dict.fromkeys(name for fields in passed for name in fields))
-    renamed: dict[str, str] = {}
-    for name in names:
-        new = name
-        while new in answers or (new != name and new in (*names, *renamed.values())):
-            new = f"input_{new}"
-        if new != name:
-            renamed[name] = new
-    handed_on = {renamed.get(name, name): [fields.get(name) for fields in passed] for name in names}
-    return {"path": answers["path"], **handed_on, **answers}, renamed
 
 
 def _top(cfg: Config, objective: Objective) -> dict[str, int]:
@@ -124,7 +88,7 @@ def _check_generates(job: Job, objective: Objective) -> None:
 def _as_typed(cfg: Config, answers: Columns, passed: Sequence[dict[str, Any]]) -> Columns:
     """The answers as they are shown: beside a text that was typed or piped stands the text, and no place of it."""
     texts = [fields.get("text") for fields in passed]
-    if (cfg.text is None and cfg.input != asked.STDIN) or "text" in answers or not all(texts):
+    if (cfg.text is None and cfg.input != new_files.STDIN) or "text" in answers or not all(texts):
         return answers
     return {"text": texts, **{name: values for name, values in answers.items() if name != "path"}}
 
@@ -152,9 +116,9 @@ def _close(
         "versions": versions(),
     }
     write_json(folder.path / "summary.json", summary)
-    title = "predictions" if count <= asked.SHOWN else f"the first {asked.SHOWN} predictions"
+    title = "predictions" if count <= new_files.SHOWN else f"the first {new_files.SHOWN} predictions"
     shown = [name for name in answers if not name.startswith(EACH)]
-    out.table(title, shown, [[cell(answers[name][i], 4) for name in shown] for i in range(min(count, asked.SHOWN))])
+    out.table(title, shown, [[cell(answers[name][i], 4) for name in shown] for i in range(min(count, new_files.SHOWN))])
     done = {"items": f"{count - unreadable:,} predicted, {unreadable:,} unreadable", "written": str(target)}
     if counts:
         done["classes"] = ", ".join(f"{name} {count}" for name, count in counts.most_common(10))

@@ -112,6 +112,8 @@ def test_the_card_says_what_it_is(images, pretrained):
     assert card["metrics"]["test"].keys() >= {"accuracy", "loss"}
     assert card["path"] == str(pretrained / "checkpoints" / "best.pt")
     assert card["parent"] is None
+    last = package.load(pretrained / "checkpoints" / "last.pt", device="cpu").card
+    assert last["metrics"] == {}, "the summary's are those of the best weights"
     assert "cnn, classify" in repr(images)
 
 
@@ -146,6 +148,12 @@ def test_it_answers_in_the_workers_of_a_loader(images, photos):
 def test_what_can_not_be_read_is_an_error_that_names_it(value, said, images, photos):
     with pytest.raises(DataError, match=said):
         images(value)
+
+
+def test_what_a_stage_says_of_its_input_is_a_warning(images, photos, tmp_path):
+    (tmp_path / "list.csv").write_text("id,picture\n1,photos/a.png\n")
+    with pytest.warns(UserWarning, match=r"list\.csv names the files in its column picture"):
+        assert len(images("list.csv")) == 1
 
 
 def test_a_broken_file_is_an_error_of_its_own(images, photos):

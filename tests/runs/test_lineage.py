@@ -1,7 +1,6 @@
 """`ptft lineage`: runs by what they started from, wherever their folders are now."""
 
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +64,17 @@ def test_moved_folders_are_found_and_those_that_are_gone_are_said(family, ptft, 
     assert len(lines) == 4
 
 
+def test_a_folder_whose_weights_are_others_now_is_said_so(family, ptft):
+    checkpoint_file.write(family[0] / "checkpoints" / "best.pt", {"weights": {}, "name": "another"})
+    lines = ptft("lineage", "third").out.splitlines()
+    assert [line.endswith("(what it started from has other weights now)") for line in lines] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
 def test_real_runs_and_their_digests(ptft, pretrained, tmp_path):
     assert ptft("stage=finetune", f"ckpt={pretrained}", "train.steps=1", "hydra.run.dir=tuned").code == 0
     digest = checkpoint_file.verify(tmp_path / "tuned/checkpoints/best.pt")
@@ -78,7 +88,7 @@ def test_real_runs_and_their_digests(ptft, pretrained, tmp_path):
     refused(ptft("lineage", "plain.pt"), 4, "plain.pt: is no checkpoint of ptft")
 
 
-def test_two_thousand_runs_take_a_second_and_no_torch(tmp_path):
+def test_two_thousand_runs_are_read_without_torch(tmp_path):
     _, parent = run("first")
     for n in range(2000):
         folder = DAY / f"run{n}"
@@ -86,8 +96,6 @@ def test_two_thousand_runs_take_a_second_and_no_torch(tmp_path):
         shutil.copy(DAY / "first/status.json", folder)
         write_json(folder / "summary.json", {"stage": "finetune", "parent": parent})
     code = "import sys\nfrom ptft.cli.main import run\nrun(['lineage', 'run7'])\nassert 'torch' not in sys.modules"
-    began = time.monotonic()
     done = processes.subprocess.run([processes.sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2001
-    assert time.monotonic() - began < 10  # about one, on a machine that does nothing else

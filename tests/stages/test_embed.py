@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 from pyarrow import parquet
 
@@ -50,9 +51,20 @@ def test_parquet_has_the_columns_of_the_list(photos, ptft, pretrained, tmp_path)
     assert [path.rpartition("/")[2] for path in table["path"]] == ["05.png", "03.png", "04.png"]
     assert table["place"] == ["shelf 5", "shelf 3", "shelf 4"]
     assert np.isnan(table["features"][1]).all()
+    done = embedded(ptft, pretrained, "input=list.csv", "output=list.npz")
+    assert "place of the input: only output=NAME.parquet has a place for them" in done.out
     embedded(ptft, pretrained, "input=photos/05.png", "output=one.npz")
     with np.load(tmp_path / "one.npz") as file:
         assert np.allclose(file["features"][0], table["features"][0], atol=1e-5)
+
+
+def test_a_recording_whose_channels_cancel_each_other_is_said(ptft, tmp_path):
+    data = ("dataset=tones", "dataset.count=24", "dataset.held_out=12", "model=audio_cnn", "model.width=12")
+    assert ptft("stage=pretrain", *data, "model.channels=[4,8]", "train.steps=1", "hydra.run.dir=run").code == 0
+    wave = np.sin(np.arange(4000) / 9).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", np.stack([wave, -wave], 1), 8000)
+    done = embedded(ptft, "run", "input=a.wav")
+    assert "of 1 of 1 items the channels cancel each other" in done.out
 
 
 def test_a_dry_run_writes_nothing(photos, ptft, pretrained, tmp_path):

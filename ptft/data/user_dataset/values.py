@@ -24,7 +24,7 @@ from ptft.data.user_dataset.items import DatasetItem
 from ptft.errors import DataError
 
 
-class Asked(NamedTuple):
+class Inputs(NamedTuple):
     """Items; single: whether they are one input, whose answer stands by itself; files: whether they have a path."""
 
     items: Sequence[Any]
@@ -32,25 +32,25 @@ class Asked(NamedTuple):
     files: bool
 
 
-def items(spec: Spec, asked: Any) -> Asked:
-    """What `asked` means: a path (of texts a `Path`; a string is a text itself), a value, or a list of either.
+def items(spec: Spec, x: Any) -> Inputs:
+    """What `x` means: a path (of texts a `Path`; a string is a text itself), a value, or a list of either.
 
     Values are images (Pillow's; uint8 or float from 0 to 1 [H, W], [C, H, W], NumPy's [H, W, C], or a batch of them),
     waveforms at the model's rate (int16 or float from -1 to 1, [n] or [C, n]), or with theirs as (values, rate) or
     `{"array": …, "sampling_rate": …}`, and texts or pairs of texts. Raises DataError for anything else, and for a path
     where there is nothing.
     """
-    if _is_path(spec, asked):
-        found = _at(spec, asked)
-        single = len(found) == 1 and Path(str(found[0])) == Path(os.path.expanduser(asked))
-        return Asked(found, single, files=True)
-    several = isinstance(asked, list) or _is_batch(spec, asked)
-    values = list(asked) if several else [asked]
+    if _is_path(spec, x):
+        found = _at(spec, x)
+        single = len(found) == 1 and Path(str(found[0])) == Path(os.path.expanduser(x))
+        return Inputs(found, single, files=True)
+    several = isinstance(x, list) or _is_batch(spec, x)
+    values = list(x) if several else [x]
     if any(_is_path(spec, value) for value in values):
         if not all(_is_path(spec, value) for value in values):
             raise DataError("paths and values in one list: give them one after the other")
-        return Asked([item for path in values for item in _at(spec, path)], single=False, files=True)
-    return Asked(_held(spec, values), single=not several, files=False)
+        return Inputs([item for path in values for item in _at(spec, path)], single=False, files=True)
+    return Inputs(_held(spec, values), single=not several, files=False)
 
 
 def _is_path(spec: Spec, value: Any) -> bool:
@@ -74,8 +74,8 @@ def _held(spec: Spec, values: Sequence[Any]) -> Sequence[Any]:
         texts = [(f"input {i}", _text(value, f"input {i}")) for i, value in enumerate(values)]
         return readers.typed(spec, lambda: texts, "a text")
     tensor_of = {"image": _image, "audio": _wave}[spec.modality]
-    asked = [DatasetItem(value, None, f"input {i}") for i, value in enumerate(values)]
-    return [Held(item.where, tensor_of(item, spec)) for item in asked]
+    named = [DatasetItem(value, None, f"input {i}") for i, value in enumerate(values)]
+    return [Held(item.where, tensor_of(item, spec)) for item in named]
 
 
 def _text(value: Any, name: str) -> str:
