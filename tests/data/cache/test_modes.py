@@ -101,7 +101,9 @@ def test_a_dry_run_of_many_files_says_that_it_does_not_read_them_all(ptft, photo
     assert "a dry run reads those of its step alone, so it can't say which of the others are unreadable" in done.out
     for file in (photos / "train").rglob("*.jpg"):
         file.write_text("no")
-    refused(ptft(*plan, "dataset.size=12"), 3, "none of the 8 files of a batch is readable; see dataset.on_error")
+    for epochs in (2, 40):  # which takes long enough for a first batch to be tried with
+        done = ptft(*plan, f"train.epochs={epochs}")
+        refused(done, 3, "none of the 8 files of a batch is readable; see dataset.on_error")
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_decoded(ptft, photos, tmp_path):
