@@ -134,7 +134,7 @@ def _of_machine(error: BaseException) -> ResourceError | None:
     """Limits of the machine or of the process: memory, handles, threads, processes that were ended."""
     text, name = str(error), type(error).__name__
     number = error.errno if isinstance(error, OSError) else None
-    if "shared memory" in text and "No space left" in text:
+    if "unable to allocate shared memory" in text or ("shared memory" in text and "No space left" in text):
         return ResourceError(
             "too little shared memory (/dev/shm) for what reading processes hand on; lower train.workers "
             "(0 reads here, and needs none) or train.batch_size, or give the container more (--shm-size)"

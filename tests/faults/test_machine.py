@@ -119,6 +119,13 @@ except ResourceError as error:
 """
 
 
+@pytest.mark.parametrize("reason", ["No space left on device (28)", "Resource temporarily unavailable (11)"])
+def test_row_50_shared_memory_that_can_not_be_had_is_told_from_other_limits(reason):
+    """As torch words it: what the system gives as the reason depends on the container."""
+    text = f"Caught RuntimeError in DataLoader worker process 0.\nunable to allocate shared memory(shm): {reason}"
+    assert "too little shared memory (/dev/shm)" in str(understood(RuntimeError(text)))
+
+
 def test_row_50_little_shared_memory_is_named_at_once():
     """A mount of its own, as a container has one."""
     done = processes.python(SMALL, cwd=ROOT, timeout=60)
