@@ -5,9 +5,11 @@ Axes: N inputs, B batch, D width of the backbone.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,32 +28,43 @@ from ptft.data import readers
 from ptft.data.ragged import ends_within
 from ptft.data.readers import Row
 from ptft.data.user_dataset import values
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, suggest
 from ptft.runs.folder import read_json
 from ptft.runtime.device import find_device, tf32
 from ptft.runtime.precision import autocast, place
 from ptft.runtime.prefetch import on_device
 
 BATCH = 64
+AHEAD = 1
+"""How often as many are read while BATCH of them are answered."""
 EVEN = 3
 """Axes of what is read with one size; BATCH of that take less memory than evaluation does."""
 
 
 class Answer(NamedTuple):
-    """What was asked, and the columns of the answer; None where it can't be read, for the reason in `error`."""
+    """What was asked, and the columns of the answer; None where it can't be read, for the reason in `error`.
+
+    remark: what is to be said of an item that was read.
+    """
 
     item: Any
     row: Row | None
     error: DataError | None
+    remark: str | None
 
 
 @dataclass
 class ReadBatch:
-    """Items, the batch of those that can be read, and why the others (by their place) can't."""
+    """Items, the batch of those that can be read, why the others can't, and what is to be said, by their place."""
 
     items: Sequence[Any]
     batch: Batch
     errors: dict[int, DataError]
+    remarks: dict[int, str]
+
+
+Result = tuple[Tensor | DataError, str | None]
+"""What was read, or why it can't be, and what is to be said of it."""
 
 
 class RawModule(nn.Module):
@@ -135,12 +148,17 @@ class Predictor:
         that can't be read, ConfigError for an objective that answers nothing.
         """
         self.require_answers()
-        inputs, remarks = values.items(self.spec, x), dict[str, list[str]]()
+        for name in options:
+            if name not in self.choices:
+                known = ", ".join(self.choices) or "none"
+                raise ConfigError(f"{name}: the options of its answers are {known}{suggest(name, self.choices)}")
+        inputs, remarks = values.items(self.spec, x), Remarks()
         answered = []
-        for item, row, error in self.answers(inputs.items, remarks, **options):
+        for item, row, error, remark in self.answers(inputs.items, **options):
             if row is None:
                 assert error
                 raise error
+            remarks.add(remark, item)
             answered.append((item, row))
         _warn(inputs.items, remarks)
         rows = readers.finish(self.spec, answered)
@@ -153,11 +171,13 @@ class Predictor:
 
         Raises DataError for an input that can't be read.
         """
-        inputs, remarks = values.items(self.spec, x), dict[str, list[str]]()
+        inputs, remarks = values.items(self.spec, x), Remarks()
         parts = []
-        for read in self.batches(inputs.items, remarks):
+        for read in self.batches(inputs.items):
             if read.errors:
                 raise next(iter(read.errors.values()))
+            for i, remark in read.remarks.items():
+                remarks.add(remark, read.items[i])
             parts.append(self.embed(read.batch))
         _warn(inputs.items, remarks)
         return torch.cat(parts)[0] if inputs.single else torch.cat(parts)
@@ -169,34 +189,49 @@ class Predictor:
             batch = next(on_device(iter([batch]), self.device))
             return backbone.pool(backbone(backbone.inputs(batch), batch.get("mask"))).float().cpu()
 
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Options that its answers heed."""
+        named = inspect.signature(type(self.objective).predict).parameters
+        top = [name for name in ("top",) if name in named]
+        return (*top, *(self.options if self.options.keys() & named.keys() else ()))
+
     def require_answers(self) -> None:
         """Raises ConfigError for an objective that has none."""
         if type(self.objective).predict is Objective.predict:
             ckpt, objective = self.job.config.ckpt, self.job.config.names.objective
             raise ConfigError(f"ckpt={ckpt}: objective={objective} has no answer for new files; finetune it first")
 
-    def answers(
-        self, items: Sequence[Any], remarks: dict[str, list[str]] | None = None, **options: Any
-    ) -> Iterator[Answer]:
-        """An Answer to each item, in order. remarks: gets what is to be said of items, and of which."""
+    def answers(self, items: Sequence[Any], begin: int = 0, **options: Any) -> Iterator[Answer]:
+        """An Answer to each item, in order, from the item `begin` on, which is a multiple of BATCH.
+
+        They are then what they are where the items before are answered as well.
+        """
         options = {**self.options, **options}
-        for read in self.batches(items, remarks):
+        for read in self.batches(items, begin):
             rows: Iterator[Row] = iter(())
             if read.batch:
                 with torch.inference_mode(), autocast(self.compute_format.precision, self.device)():
                     rows = iter(self.objective.predict(next(on_device(iter([read.batch]), self.device)), **options))
             for i, item in enumerate(read.items):
                 error = read.errors.get(i)
-                yield Answer(item, None if error else next(rows), error)
+                yield Answer(item, None if error else next(rows), error, read.remarks.get(i))
 
-    def batches(self, items: Sequence[Any], remarks: dict[str, list[str]] | None = None) -> Iterator[ReadBatch]:
-        """The items, read in threads: BATCH of them at the most, and of uneven ones (long [T], say) no more than a
-        training step had of the longest.
+    def batches(self, items: Sequence[Any], begin: int = 0) -> Iterator[ReadBatch]:
+        """The items from `begin` on, read in threads: BATCH of them at the most, and of uneven ones (long [T], say) no
+        more than a training step had of the longest.
         """
-        collate, rows = readers.of(self.spec).collate, step_examples(trained_with(self.job))
-        remarks = {} if remarks is None else remarks
+        rows = step_examples(trained_with(self.job))
+        for start, part, results in self._read(items, begin):
+            values = [result for result, _ in results]
+            lengths = [len(value) if isinstance(value, Tensor) and value.ndim < EVEN else 0 for value in values]
+            for first, end in itertools.pairwise([0, *ends_within(lengths, rows), len(part)]):
+                yield self._batch(part[first:end], results[first:end], start + first)
 
-        def read(item: Any) -> tuple[Tensor | DataError, str | None]:
+    def _read(self, items: Sequence[Any], begin: int) -> Iterator[tuple[int, Sequence[Any], list[Result]]]:
+        """BATCH items at a time, with the place of the first; the next ones are read while these are answered."""
+
+        def read(item: Any) -> Result:
             try:
                 value = readers.read(self.spec, item)
                 return value, readers.remark(self.spec, item, value)
@@ -204,31 +239,44 @@ class Predictor:
                 return error, None
 
         with ThreadPoolExecutor() as pool:
-            for start in range(0, len(items), BATCH):
+            ahead = deque[tuple[int, Sequence[Any], Iterator[Result]]]()
+            for start in range(begin, len(items), BATCH):
                 part = items[start : start + BATCH]
-                results = list[Tensor | DataError]()
-                for item, (result, remark) in zip(part, pool.map(read, part), strict=True):
-                    results.append(result)
-                    if remark:
-                        remarks.setdefault(remark, []).append(str(item))
-                lengths = [len(value) if isinstance(value, Tensor) and value.ndim < EVEN else 0 for value in results]
-                for begin, end in itertools.pairwise([0, *ends_within(lengths, rows), len(part)]):
-                    readable = [value for value in results[begin:end] if isinstance(value, Tensor)]
-                    batch = collate(readable, self.spec) if readable else {}
-                    if readable:
-                        batch["index"] = torch.arange(start + begin, start + begin + len(readable))
-                    errors = {i: value for i, value in enumerate(results[begin:end]) if isinstance(value, DataError)}
-                    yield ReadBatch(part[begin:end], batch, errors)
+                ahead.append((start, part, pool.map(read, part)))
+                if len(ahead) > AHEAD:
+                    start, part, results = ahead.popleft()
+                    yield start, part, list(results)
+            for start, part, results in ahead:
+                yield start, part, list(results)
+
+    def _batch(self, items: Sequence[Any], results: Sequence[Result], first: int) -> ReadBatch:
+        readable = [value for value, _ in results if isinstance(value, Tensor)]
+        batch = readers.of(self.spec).collate(readable, self.spec) if readable else {}
+        if readable:
+            batch["index"] = torch.arange(first, first + len(readable))
+        errors = {i: value for i, (value, _) in enumerate(results) if isinstance(value, DataError)}
+        return ReadBatch(items, batch, errors, {i: remark for i, (_, remark) in enumerate(results) if remark})
 
 
-def remarked(remarks: Mapping[str, Sequence[str]], count: int) -> list[str]:
-    """A sentence for each remark on some of `count` items."""
-    return [f"of {len(names):,} of {count:,} items {remark}, e.g. {names[0]}" for remark, names in remarks.items()]
+class Remarks:
+    """What is to be said of items, of how many, and of which first."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, tuple[int, str]] = {}
+
+    def add(self, remark: str | None, item: Any, count: int = 1) -> None:
+        if remark:
+            before, first = self.found.get(remark, (0, str(item)))
+            self.found[remark] = before + count, first
+
+    def lines(self, count: int) -> list[str]:
+        """One for each remark on some of `count` items."""
+        return [f"of {of:,} of {count:,} items {remark}, e.g. {first}" for remark, (of, first) in self.found.items()]
 
 
-def _warn(items: Sequence[Any], remarks: Mapping[str, Sequence[str]]) -> None:
+def _warn(items: Sequence[Any], remarks: Remarks) -> None:
     """What a stage says of its input, as warnings."""
-    for sentence in (*getattr(items, "notes", ()), *remarked(remarks, len(items))):
+    for sentence in (*getattr(items, "notes", ()), *remarks.lines(len(items))):
         warnings.warn(sentence, stacklevel=3)
 
 

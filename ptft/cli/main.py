@@ -103,7 +103,7 @@ def run(argv: list[str]) -> int:
     if args.multirun or continued == "sweep":
         return _run_sweep(overrides)
     _refuse_sweep(overrides)
-    return int(run_one(resolve(overrides), continued == "comparison")[0]["exit_code"])
+    return int(run_one(resolve(overrides), continued == "repeated")[0]["exit_code"])
 
 
 def _refuse_flags(argv: list[str]) -> None:

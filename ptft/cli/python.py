@@ -20,7 +20,7 @@ def run(*overrides: str) -> dict[str, Any]:
     if typed.swept or continued == "sweep":
         raise ConfigError(f"{', '.join(typed.swept) or 'resume'}: a sweep is run by the command, ptft -m")
     with signals.interrupting():
-        status, folder = main.run_one(resolve(typed), continued == "comparison", raised=True)
+        status, folder = main.run_one(resolve(typed), continued == "repeated", raised=True)
     if status["exit_code"]:
         raise _error(status)
     return {**(read_json(folder / "summary.json") if folder else status), "folder": str(folder) if folder else None}

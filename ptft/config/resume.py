@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,13 +45,17 @@ FREE_ON_RESUME = (
 )
 """Keys (and what is below them) that may change when a run is continued."""
 
+FREE_ON_REPEAT = ("ckpt", "device", "dry_run", "overwrite", "quiet", "trusted")
+"""Keys that may be typed where a command is given once more, as it was, to go on."""
+
 BUDGET = ("epochs", "steps", "minutes")
 
 
 def again(overrides: Overrides) -> tuple[Overrides, str]:
-    """`resume=` of a comparison or a sweep is its command once more, in its folder: what is finished is not repeated.
+    """`resume=` of a comparison, a prediction or a sweep is its command once more, in its folder: what is finished is
+    not repeated.
 
-    And which it was, "comparison" or "sweep"; anything else is returned as it is, with "". The folder may be a
+    And which it was, "repeated" or "sweep"; anything else is returned as it is, with "". The folder may be a
     stranger's: it does not say what is trusted, where Hydra writes, or what an environment holds. Raises ConfigError
     naming what has to be typed again.
     """
@@ -66,15 +70,19 @@ def again(overrides: Overrides) -> tuple[Overrides, str]:
     config = yaml_files.read(stored) if os.path.isfile(stored) else None
     if not isinstance(config, dict) or "reuses" not in _node(config, "stage"):
         return overrides, ""
-    before, ckpt = _command(folder, overrides.typed), config.get("ckpt")
+    (before, stored_texts), ckpt = _command(folder, overrides.typed), config.get("ckpt")
     if ckpt is not None and (not isinstance(ckpt, str) or "${" in ckpt):
         raise ConfigError(f"{stored}: ckpt={ckpt}: can't be used; type ckpt=… again")
     stage = before.typed.get("stage")
-    if not isinstance(stage, str) or "reuses" not in compose.compose([f"stage={stage}"]).stage:
-        raise ConfigError(f"{folder / '.hydra' / 'overrides.yaml'}: stage={stage}: is no comparison")
-    where = [f"hydra.run.dir={folder}", *([f"ckpt={ckpt}"] if ckpt and "ckpt" not in overrides.typed else [])]
+    if not isinstance(stage, str) or stage != _node(config, "names").get("stage"):
+        raise ConfigError(f"{folder / '.hydra' / 'overrides.yaml'}: stage={stage}: is not the stage of this run")
+    if "reuses" not in compose.compose([f"stage={stage}"]).stage:
+        raise ConfigError(f"{stored}: stage={stage}: does not go on where it was cut")
     rest = overrides.where(lambda key: key != "resume")
-    return before.with_(*rest.texts, *map(quote, where)), "comparison"
+    if config["stage"]["reuses"] is False:
+        _confirm(rest, stored_texts, FREE_ON_REPEAT, f"resume={folder} goes on as it was typed")
+    where = [f"hydra.run.dir={folder}", *([f"ckpt={ckpt}"] if ckpt and "ckpt" not in overrides.typed else [])]
+    return before.with_(*rest.texts, *map(quote, where)), "repeated"
 
 
 def _named_folder(overrides: Overrides, resume: str) -> Overrides:
@@ -93,16 +101,19 @@ def _sweep(folder: Path, texts: Any, typed: Overrides) -> Overrides:
     if not isinstance(texts, list):
         raise ConfigError(f"{folder}: does not say what its sweep was; the sweep can't be continued")
     stored = Overrides.parse(str(text) for text in texts)
-    plans = [text for text, key in zip(typed.texts, typed.keys, strict=True) if key == "dry_run"]
-    for text in typed.texts:
-        if text not in (*stored.texts, *plans):
-            raise ConfigError(
-                f"{text}: resume={folder} finishes its sweep as it was typed; drop it, or start a new one"
-            )
+    plans = typed.where(lambda key: key == "dry_run").texts
+    _confirm(typed, stored.texts, ("dry_run",), f"resume={folder} finishes its sweep as it was typed")
     for text in typed_again(stored):
         if text not in typed.texts:
             raise ConfigError(f"resume={folder}: a folder can't ask for this itself; type '{text}' again to go on")
     return stored.with_(*plans, quote(f"hydra.sweep.dir={folder}"))
+
+
+def _confirm(typed: Overrides, stored: Sequence[str], free: Sequence[str], said: str) -> None:
+    """Raises ConfigError for what is typed beside `resume=` and was not when it began, but for keys that are free."""
+    for text, key in zip(typed.texts, typed.keys, strict=True):
+        if text not in stored and key not in free:
+            raise ConfigError(f"{text}: {said}; drop it, or start a new one")
 
 
 def typed_again(stored: Overrides) -> list[str]:
@@ -114,21 +125,23 @@ def typed_again(stored: Overrides) -> list[str]:
     ]
 
 
-def _command(folder: Path, typed: Mapping[str, Any]) -> Overrides:
-    """What was typed for a comparison, without what only a command line may say."""
+def _command(folder: Path, typed: Mapping[str, Any]) -> tuple[Overrides, tuple[str, ...]]:
+    """What was typed, without what only a command line may say; and all of it."""
     file = folder / ".hydra" / "overrides.yaml"
     texts = yaml_files.read(file) if os.path.isfile(file) else None
     if not isinstance(texts, list):
-        raise ConfigError(f"{file}: is missing or no list; the comparison can't be continued")
+        raise ConfigError(f"{file}: is missing or no list; this can't be continued")
     stored = Overrides.parse(str(text) for text in texts)
-    kept = stored.where(lambda key: key not in typed and not re.match(r"hydra[./]|trusted\b|resume$", key))
-    if stored.typed.get("trusted") and "trusted" not in typed:
-        trusted = next(text for text, key in zip(stored.texts, stored.keys, strict=True) if key == "trusted")
-        raise ConfigError(f"resume={folder}: a folder can't say what is trusted; type '{trusted}' again to continue it")
+    kept = stored.where(lambda key: key not in typed and not re.match(r"hydra[./]|trusted\b|overwrite$|resume$", key))
+    for key, what in (("trusted", "what is trusted"), ("output", "where else to write")):
+        if stored.typed.get(key) and key not in typed:
+            again = next(text for text, other in zip(stored.texts, stored.keys, strict=True) if other == key)
+            again = again if key == "trusted" else f"{key}={stored.typed[key]}"
+            raise ConfigError(f"resume={folder}: a folder can't say {what}; type '{again}' again to continue it")
     for text, key in zip(kept.texts, kept.keys, strict=True):
         if re.search(r"\$\{[^}]*:", text):
             raise ConfigError(f"{file}: {text}: a folder can't ask for what lies outside of it; type {key}=… again")
-    return kept
+    return kept, tuple(stored.texts)
 
 
 def _node(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -55,15 +55,22 @@ def find(path: Path | str, suffixes: frozenset[str], others: list[Path] | None =
     they lead back into a folder they lie in. Empty where there is nothing. others: gets the files of a folder or a glob
     that have another suffix, in no order.
     """
+    return [Path(name) for name in names(path, suffixes, others)]
+
+
+def names(path: Path | str, suffixes: frozenset[str], others: list[Path] | None = None) -> list[str]:
+    """As `find`, and in its order; a path as text takes a fifth of the memory."""
     path = Path(os.path.expanduser(path))
     if path.is_file():
-        return [path]
+        return [str(path)]
     if path.is_dir():
-        return sorted(_walk(path, suffixes, [] if others is None else others))
-    matches = [match for match in map(Path, glob(str(path), recursive=True)) if match.is_file()]
-    if others is not None:
-        others += [match for match in matches if not counts(match.name, suffixes)]
-    return sorted(match for match in matches if counts(match.name, suffixes))
+        found = list(_walk(path, suffixes, [] if others is None else others))
+    else:
+        matches = [match for match in map(Path, glob(str(path), recursive=True)) if match.is_file()]
+        if others is not None:
+            others += [match for match in matches if not counts(match.name, suffixes)]
+        found = [str(match) for match in matches if counts(match.name, suffixes)]
+    return sorted(found, key=lambda name: name.replace(os.sep, "\0"))  # as paths: folder by folder
 
 
 def counts(name: str, suffixes: frozenset[str]) -> bool:
@@ -71,7 +78,7 @@ def counts(name: str, suffixes: frozenset[str]) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
 
 
-def _walk(root: Path, suffixes: frozenset[str], others: list[Path]) -> Iterator[Path]:
+def _walk(root: Path, suffixes: frozenset[str], others: list[Path]) -> Iterator[str]:
     """Files below `root`, however deep."""
     left: list[tuple[str, tuple[str, ...]]] = [(str(root), (os.path.realpath(root),))]
     while left:
@@ -87,7 +94,7 @@ def _walk(root: Path, suffixes: frozenset[str], others: list[Path]) -> Iterator[
             elif not counts(entry.name, suffixes):
                 others.append(Path(entry.path))
             elif entry.is_file():
-                yield Path(entry.path)
+                yield entry.path
 
 
 def leads_back(path: Path) -> bool:
@@ -278,9 +285,7 @@ def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
 
 
 def located(folder: Path, name: str) -> Path:
-    """The file that a list in `folder` calls `name`, though it may be written in another Unicode form on the disk, or
-    with the other slash in the list.
-    """
+    """The file that a list in `folder` calls `name`, in whatever Unicode form the disk has it, with either slash."""
     path = folder / name
     if "\\" in name and not os.path.exists(path):
         return located(folder, name.replace("\\", "/"))

@@ -4,8 +4,9 @@ A modality that is read in several ways has a module for each, with the same fun
 Beside those of `Modality` a module may have `items(path, spec)`, which takes the place of `find` where a file means
 something else for another Spec, `of_lines(lines, spec)`, items of texts that stand in no file, `remark(item, value)`,
 what is to be said of one that was read, `finish(answered, spec)`, which makes rows of items that are parts of
-something, and `preparation(spec)`, what else than its shape is to be said of an input. An item may have `passed`, what
-else is known of it by name, which is handed on with its answer.
+something, with `part_of(item)`, of what (neighbours with equal ones make a row), and `preparation(spec)`, what else
+than its shape is to be said of an input. An item may have `passed`, what else is known of it by name, which is handed
+on with its answer.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ class TextShape(TypedDict, total=False):
     keep: str  # "end": of longer running text the end counts
     reader: str  # the module that reads it: reader, sentences, huggingface, words or questions
     columns: list[str | int]  # of tables: the columns of the texts
-    header: bool  # of tables, where columns have numbers: whether the first line is a header
+    named: bool  # of new files: whether a user named the columns, which must be there then
+    header: bool | None  # of tables, where columns have numbers: whether the first line is a header
     token: int  # of words in columns: that of the words, where it is not the first
     tag: int  # and that of their tags
     scheme: str  # of tags: as `metrics/chunk_tags.py` writes it, where it is not IOB2
@@ -220,19 +222,22 @@ def _numbered(file: Path, columns: Columns) -> dict[str, dict[str, Any]]:
     }
 
 
-def find(spec: Spec, path: str, whole: bool) -> Sequence[Any]:
+def find(spec: Spec, path: str, whole: bool = False, text: Sequence[str] = ()) -> Sequence[Any]:
     """As `Modality.find`; with `whole` a file is one item where else its lines are, by the module's `find_whole`.
 
-    Raises ConfigError where a file is one item anyway.
+    text: the columns of texts in tables, where they have other names than in training. Raises ConfigError for either
+    where it does not apply.
     """
     module = of(spec)
+    if text:
+        if not hasattr(module, "with_columns"):
+            raise ConfigError(f"input_text: is for texts, and the checkpoint was trained on {_kind(spec)}")
+        spec = module.with_columns(spec, text, whole)
     if not whole:
-        items: Callable[[str, Spec], Sequence[Any]] | None = getattr(module, "items", None)
-        return items(path, spec) if items is not None else module.find(path)
-    whole_items: Callable[[str], Sequence[Any]] | None = getattr(module, "find_whole", None)
-    if whole_items is None:
+        return module.items(path, spec) if hasattr(module, "items") else module.find(path)
+    if not hasattr(module, "find_whole"):
         raise ConfigError(f"whole=true: is for text, the checkpoint was trained on {spec.modality}")
-    return whole_items(path)
+    return cast(Sequence[Any], module.find_whole(path))
 
 
 def read(spec: Spec, item: Any) -> Tensor:
@@ -246,10 +251,9 @@ def read(spec: Spec, item: Any) -> Tensor:
 
 def remark(spec: Spec, item: Any, value: Tensor) -> str | None:
     """What is to be said of an item that was read, by the module's `remark`."""
-    remark_of: Callable[[Any, Tensor], str | None] | None = getattr(of(spec), "remark", None)
-    if remark_of is None or isinstance(item, Held):
+    if isinstance(item, Held) or not hasattr(module := of(spec), "remark"):
         return None
-    return remark_of(item.item if isinstance(item, Listed) else item, value)
+    return cast("str | None", module.remark(item.item if isinstance(item, Listed) else item, value))
 
 
 def typed(spec: Spec, lines: Callable[[], Iterable[tuple[str, str]]], key: str) -> Sequence[Any]:
@@ -259,8 +263,9 @@ def typed(spec: Spec, lines: Callable[[], Iterable[tuple[str, str]]], key: str) 
     """
     of_lines: Callable[[Sequence[tuple[str, str]], Spec], Sequence[Any]] | None = getattr(of(spec), "of_lines", None)
     if of_lines is None:
-        what = spec.modality if spec.modality != "text" else f"files of {spec.shape.get('reader', 'text')}"
-        raise ConfigError(f"{key}: is for texts, and the checkpoint was trained on {what}; input=FILES names some")
+        raise ConfigError(
+            f"{key}: is for texts, and the checkpoint was trained on {_kind(spec)}; input=FILES names some"
+        )
     return of_lines([(name, text) for name, text in lines() if text.strip()], spec)
 
 
@@ -271,6 +276,16 @@ def passed(spec: Spec, item: Any) -> dict[str, Any]:
     """
     fields: dict[str, Any] = getattr(item, "passed", {})
     return {} if hasattr(of(spec), "finish") else fields
+
+
+def part_of(spec: Spec, item: Any) -> Any:
+    """What an item is a part of, where a row is made of several; None for one that has a row of its own."""
+    part: Callable[[Any], Any] | None = getattr(of(spec), "part_of", None)
+    return None if part is None or isinstance(item, Unreadable) else part(item)
+
+
+def _kind(spec: Spec) -> str:
+    return spec.modality if spec.modality != "text" else f"files of {spec.shape.get('reader', 'text')}"
 
 
 def preparation(spec: Spec) -> str:

@@ -46,6 +46,7 @@ WRITTEN = (
     "curves.png",
     ".hydra",
     "predictions.csv",
+    "predict.json",
     "compare.json",
     "compare.png",
     "compare.svg",
@@ -56,7 +57,7 @@ WRITTEN = (
     "tensorboard",
 )
 """What runs write by these names, beside tables of evaluations; a folder that holds one of them is not free."""
-EARLY = (".lock", ".hydra", "run.log", "status.json")
+EARLY = (".lock", ".hydra", "run.log", "status.json", "predict.json")
 """What is there before a stage begins."""
 TABLE = re.compile(r"\w+_(train|val|test)\.(json|csv|parquet)")
 
@@ -194,7 +195,7 @@ class RunFolder:
             lock = self.path / ".lock"
             if lock.stat().st_size == 0:
                 lock.unlink()
-            for name in ("run.log", ".hydra/config.yaml", ".hydra/overrides.yaml", "status.json"):
+            for name in ("run.log", ".hydra/config.yaml", ".hydra/overrides.yaml", "status.json", "predict.json"):
                 (self.path / name).unlink(missing_ok=True)
             for folder in (self.path / ".hydra", *self._made):
                 folder.rmdir()

@@ -14,7 +14,7 @@ OUTPUTS = Path("outputs")
 
 NEEDED = {
     "ckpt": ("checkpoints/best.pt", "checkpoints/last.pt"),
-    "resume": ("checkpoints/last.pt", "compare.json"),
+    "resume": ("checkpoints/last.pt", "compare.json", "predict.json"),
 }
 """Of what a run must have one file so that it can be meant."""
 SHORTEST = 4
@@ -92,7 +92,7 @@ def cut(base: Path = OUTPUTS) -> Path:
         if state(folder, status) in ("interrupted", "killed"):
             if sweep_command(folder.parent):
                 return folder.parent
-            if any((folder / name).exists() for name in ("checkpoints/last.pt", "compare.json")):
+            if any((folder / name).exists() for name in ("checkpoints/last.pt", "compare.json", "predict.json")):
                 return folder
     raise CheckpointError(
         f"resume=latest: no interrupted run below {base.absolute()} that could go on; resume=RUN names one"

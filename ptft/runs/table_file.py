@@ -6,7 +6,7 @@ import csv
 import importlib
 import io
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from ptft.runtime.system import finite, writing, written_whole
 ENDINGS = (".csv", ".jsonl", ".json", ".parquet")
 DIGITS = 7
 """Of a number, which are those of float32."""
+Kinds = frozenset[type]
+ARROW: dict[type, str] = {str: "string", int: "int64", float: "double", bool: "bool"}
+BITS = 63
 EXACT = 17
 """Digits of a float64: numbers of others' tables are handed on as they are."""
 
@@ -41,39 +44,46 @@ def check_parquet(key: str) -> None:
         raise ConfigError(f"{key}: needs the package pyarrow: pip install pyarrow") from error
 
 
-def write_columns(path: Path, columns: Columns, remedy: str, exact: Collection[str] = ()) -> None:
+def write_columns(path: Path, columns: Columns, remedy: str) -> None:
+    """As `write_parts`, of one part."""
+    write_parts(path, {name: kinds_of(values) for name, values in columns.items()}, [columns], remedy)
+
+
+def write_parts(
+    path: Path, kinds: Mapping[str, Kinds], parts: Iterable[Columns], remedy: str, exact: Collection[str] = ()
+) -> None:
     """Write aside and rename, so that the file is always whole; into what is no file (/dev/stdout) CSV, at once.
 
-    Texts that UTF-8 can't hold are escaped; numbers in CSV have seven digits, or all in `exact` columns; None is empty.
-    Raises StorageError, which ends with the remedy.
+    kinds: of all values of each column, in the order of the columns. parts: some rows each. Texts that UTF-8 can't hold
+    are escaped; numbers in CSV have seven digits, or all in `exact` columns; None is empty. Raises StorageError, which
+    ends with the remedy.
     """
     if _is_special(path):
         with writing(path, remedy):
-            _write_lines(path, ".csv", columns, exact)
+            _write_lines(path, ".csv", list(kinds), parts, exact)
         return
     with writing(path, remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path, remedy) as aside:
         if path.suffix.lower() == ".parquet":
-            _write_parquet(aside, columns)
+            _write_parquet(aside, kinds, parts)
         else:
-            _write_lines(aside, path.suffix.lower(), columns, exact)
+            _write_lines(aside, path.suffix.lower(), list(kinds), parts, exact)
 
 
-def _write_lines(path: Path, ending: str, columns: Columns, exact: Collection[str]) -> None:
+def _write_lines(
+    path: Path, ending: str, names: Sequence[str], parts: Iterable[Columns], exact: Collection[str]
+) -> None:
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        file.writelines(_lines(ending, columns, exact))
+        file.writelines(_csv(names, parts, exact) if ending == ".csv" else _json(ending, parts))
 
 
 def _is_special(path: Path) -> bool:
     return path.exists() and not (path.is_file() or path.is_dir())
 
 
-def _lines(ending: str, columns: Columns, exact: Collection[str]) -> Iterator[str]:
-    if ending == ".csv":
-        yield _csv(columns, exact)
-        return
-    rows = (json.dumps(finite(row), ensure_ascii=False) for row in rows_of(columns))
+def _json(ending: str, parts: Iterable[Columns]) -> Iterator[str]:
+    rows = (json.dumps(finite(row), ensure_ascii=False) for columns in parts for row in rows_of(columns))
     if ending == ".jsonl":
         yield from (f"{row}\n" for row in rows)
         return
@@ -89,12 +99,16 @@ def rows_of(columns: Columns) -> Iterator[dict[str, Any]]:
     return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
 
-def _csv(columns: Columns, exact: Collection[str]) -> str:
+def _csv(names: Sequence[str], parts: Iterable[Columns], exact: Collection[str]) -> Iterator[str]:
+    yield _csv_lines([names])
+    for columns in parts:
+        cells = (_cells(values, EXACT if name in exact else DIGITS) for name, values in columns.items())
+        yield _csv_lines(zip(*cells, strict=True))
+
+
+def _csv_lines(rows: Iterable[Iterable[str]]) -> str:
     out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(columns)
-    cells = (_cells(values, EXACT if name in exact else DIGITS) for name, values in columns.items())
-    writer.writerows(zip(*cells, strict=True))
+    csv.writer(out).writerows(rows)
     return out.getvalue()
 
 
@@ -113,18 +127,41 @@ def cell(value: Any, digits: int = DIGITS) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _write_parquet(path: Path, columns: Columns) -> None:
+def _write_parquet(path: Path, kinds: Mapping[str, Kinds], parts: Iterable[Columns]) -> None:
     pyarrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    parquet.write_table(pyarrow.table({name: of_one_type(values) for name, values in columns.items()}), path)
+    names = {name: _arrow_type(of) for name, of in kinds.items()}
+    schema = pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in names.items()])
+    with parquet.ParquetWriter(path, schema) as writer:
+        for columns in parts:
+            typed = {name: of_one_type(values, kinds[name]) for name, values in columns.items()}
+            writer.write_table(pyarrow.table(typed, schema=schema))
 
 
-def of_one_type(values: list[Any]) -> list[Any]:
-    """As Parquet needs them: whole numbers beside others as numbers, anything else that is mixed as text."""
-    kinds = {type(value) for value in values} - {type(None)}
-    if kinds <= {str}:
-        return [None if value is None else value.encode("utf-8", "backslashreplace").decode() for value in values]
-    if len(kinds) <= 1 and kinds <= {int, float, bool}:
-        return values
-    if kinds == {int, float}:
+def kinds_of(values: Iterable[Any]) -> Kinds:
+    """The types of values that are there; a whole number of more than 64 bits is an `object`."""
+    kinds = frozenset(map(type, values)) - {type(None)}
+    if int in kinds and any(type(value) is int and value.bit_length() > BITS for value in values):
+        return kinds - {int} | {object}
+    return kinds
+
+
+def _arrow_type(kinds: Kinds) -> str:
+    if not kinds:
+        return "null"
+    if len(kinds) == 1 and kinds < ARROW.keys():
+        return ARROW[next(iter(kinds))]
+    return "double" if kinds == {int, float} else "string"
+
+
+def of_one_type(values: list[Any], kinds: Kinds | None = None) -> list[Any]:
+    """As Parquet needs them: whole numbers beside others as numbers, anything else that is mixed as text.
+
+    kinds: of all values of their column, where there are others.
+    """
+    kind = _arrow_type(kinds_of(values) if kinds is None else kinds)
+    if kind == "string":
+        texts = (None if value is None else cell(value) for value in values)
+        return [None if text is None else text.encode("utf-8", "backslashreplace").decode() for text in texts]
+    if kind == "double":
         return [None if value is None else float(value) for value in values]
-    return [None if value is None else cell(value) for value in values]
+    return values

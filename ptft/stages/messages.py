@@ -29,8 +29,9 @@ CLASSES = 8
 
 def to_resume(job: Job, folder: Path) -> str:
     """The command that continues the run in the folder, with what only a command line may say."""
-    trusted = job.overrides.where(lambda key: key.split(".")[0] == "trusted").texts
-    return shlex.join(["ptft", f"resume={relative(folder)}", *trusted])
+    again = list(job.overrides.where(lambda key: key.split(".")[0] == "trusted").texts)
+    output = [f"output={job.overrides.typed['output']}"] if job.overrides.typed.get("output") else []
+    return shlex.join(["ptft", f"resume={relative(folder)}", *again, *output])
 
 
 def header(r: Run, out: Console, folder: Path | None) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
-from ptft.builders.predictor import Predictor, remarked
+from ptft.builders.predictor import Predictor, Remarks
 from ptft.builders.restore import check_spec
 from ptft.checkpoint.load import WEIGHTS, Checkpoint
 from ptft.config.config import Config, model_name
 from ptft.config.resolve import Job
-from ptft.core import Columns, Spec
+from ptft.core import Spec
 from ptft.data import readers
 from ptft.data.files import decoded
 from ptft.errors import ConfigError, DataError, counted
@@ -40,8 +42,16 @@ def opened(
     return target, found, Predictor(job)
 
 
-def plan(job: Job, out: Console, folder: RunFolder | None, items: Sequence[Any], of: Predictor, what: str) -> None:
-    """The header: who is asked for `what`, and on what."""
+def plan(
+    job: Job,
+    out: Console,
+    folder: RunFolder | None,
+    items: Sequence[Any],
+    of: Predictor,
+    what: str,
+    notes: Sequence[str] = (),
+) -> None:
+    """The header: who is asked for `what`, and on what; notes: lines below it."""
     cfg, spec = job.config, of.spec
     rows = {
         "model": f"{model_name(cfg)}, {what}",
@@ -51,7 +61,7 @@ def plan(job: Job, out: Console, folder: RunFolder | None, items: Sequence[Any],
         "folder": str(folder.path) if folder else "none, this is a dry run",
     }
     details = messages.plan_details(cfg, folder.path if folder else None)
-    out.plan(f"ptft {cfg.names.stage}", rows, getattr(items, "notes", ()), **details)
+    out.plan(f"ptft {cfg.names.stage}", rows, [*getattr(items, "notes", ()), *notes], **details)
 
 
 def items(cfg: Config, spec: Spec) -> Sequence[Any]:
@@ -59,12 +69,14 @@ def items(cfg: Config, spec: Spec) -> Sequence[Any]:
     if (cfg.input is None) == (cfg.text is None):
         raise ConfigError(f'stage={cfg.names.stage}: type one of input=FILES (- reads stdin) and text="…"')
     typed = cfg.text is not None or cfg.input == STDIN
-    if typed and cfg.whole:
-        raise ConfigError(f"whole=true: is for files, not for {typed_input(cfg)}")
+    if typed and (cfg.whole or cfg.input_text is not None):
+        key = "whole=true" if cfg.whole else f"input_text={cfg.input_text}"
+        raise ConfigError(f"{key}: is for files, not for {typed_input(cfg)}")
     if typed:
         items = readers.typed(spec, _piped if cfg.text is None else lambda: [("text", cfg.text)], typed_input(cfg))
     else:
-        items = readers.find(spec, str(cfg.input), bool(cfg.whole))
+        named = cfg.input_text if isinstance(cfg.input_text, list | tuple) else [cfg.input_text]
+        items = readers.find(spec, str(cfg.input), bool(cfg.whole), [] if cfg.input_text is None else named)
     if not items:
         file = typed or os.path.isfile(str(cfg.input))
         what = "holds nothing to answer" if file else f"no {spec.modality} files there"
@@ -102,16 +114,26 @@ def output(cfg: Config, folder: RunFolder | None, usual: str, check: Callable[[P
     return target
 
 
+def refuse_existing(cfg: Config, target: Path) -> None:
+    """Raises ConfigError for an output that exists and may not be replaced."""
+    if target.is_file() and not cfg.overwrite:
+        raise ConfigError(f"output={cfg.output or target}: exists; overwrite=true replaces it, or name another file")
+
+
 def refuse_overwriting(cfg: Config, checkpoint: Checkpoint, items: Sequence[Any]) -> None:
     """Raises ConfigError for an output that is read."""
     target = Path(os.path.expanduser(str(cfg.output))).absolute() if cfg.output else None
     if target is None or not target.exists():
         return
-    names = dict.fromkeys(
-        name for item in items for name in (str(item), str(item).rpartition(":")[0])
-    )  # of a line, too
-    if any(_same_file(target, name) for name in [str(cfg.input), checkpoint.path, *names]):
+    files = (name for name, _ in groupby(name for item in items for name in _files(str(item))))
+    if any(_same_file(target, name) for name in chain([str(cfg.input), checkpoint.path], files)):
         raise ConfigError(f"output={cfg.output}: is read in this run and would be overwritten; name another file")
+
+
+def _files(name: str) -> tuple[str, ...]:
+    """The file that an item is, or the one that it is a line of."""
+    file, _, line = name.rpartition(":")
+    return (file,) if line.isdigit() and not os.path.lexists(name) else (name,)
 
 
 def _same_file(target: Path, name: str) -> bool:
@@ -121,39 +143,41 @@ def _same_file(target: Path, name: str) -> bool:
         return False
 
 
-def say_what_was_read(
-    cfg: Config, out: Console, unreadable: list[str], remarks: Mapping[str, Sequence[str]], count: int
-) -> None:
+@dataclass
+class Unread:
+    """How many items can't be read, and why the first of them can't."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, messages: Sequence[str]) -> None:
+        self.count += len(messages)
+        self.first += messages[: SHOWN - len(self.first)]
+
+
+def say_what_was_read(cfg: Config, out: Console, unread: Unread, remarks: Remarks, count: int) -> None:
     """What is to be said of some of `count` items, and which can't be read. Raises DataError where nothing can."""
-    for line in remarked(remarks, count):
+    for line in remarks.lines(count):
         out.say(line, "yellow")
-    for message in unreadable[:SHOWN]:
+    for message in unread.first:
         out.say(f"left out, its row is empty: {message}", "yellow")
-    if len(unreadable) > SHOWN:
-        out.say(f"left out, their rows are empty: {len(unreadable) - SHOWN:,} more", "yellow")
-    if len(unreadable) == count:
-        none = f"none of the {counted(count, 'items')} can be read; the first: {unreadable[0]}"
+    if unread.count > SHOWN:
+        out.say(f"left out, their rows are empty: {unread.count - SHOWN:,} more", "yellow")
+    if unread.count == count:
+        none = f"none of the {counted(count, 'items')} can be read; the first: {unread.first[0]}"
         raise DataError(f"{typed_input(cfg)}: {none}")
 
 
-def joined(out: Console, answers: Columns, passed: Sequence[Mapping[str, Any]]) -> Columns:
-    """The path, what is handed on, the answers. What is handed on and called as an answer gets another name."""
-    table, renamed = _joined(answers, passed)
-    if renamed:
-        first, columns = next(iter(renamed)), counted(len(renamed), "columns")
-        out.say(f"{columns} of the input called as one of the output: {first} is {renamed[first]} there")
-    return table
-
-
-def _joined(answers: Columns, passed: Sequence[Mapping[str, Any]]) -> tuple[Columns, dict[str, str]]:
-    """The path, what is handed on, the answers; and which names of what is handed on had to be others."""
-    names = list(dict.fromkeys(name for fields in passed for name in fields))
-    renamed: dict[str, str] = {}
+def called(out: Console, names: Iterable[str], answers: Collection[str]) -> dict[str, str]:
+    """What is handed on, by name -> what it is called beside the answers, which have their names."""
+    names = list(names)
+    called: dict[str, str] = {}
     for name in names:
         new = name
-        while new in answers or (new != name and new in (*names, *renamed.values())):
+        while new in answers or (new != name and new in (*names, *called.values())):
             new = f"input_{new}"
-        if new != name:
-            renamed[name] = new
-    handed_on = {renamed.get(name, name): [fields.get(name) for fields in passed] for name in names}
-    return {"path": answers["path"], **handed_on, **answers}, renamed
+        called[name] = new
+    if renamed := [name for name in names if called[name] != name]:
+        columns = counted(len(renamed), "columns")
+        out.say(f"{columns} of the input called as one of the output: {renamed[0]} is {called[renamed[0]]} there")
+    return called

@@ -3,69 +3,68 @@
 from __future__ import annotations
 
 import inspect
-from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import Config
 from ptft.config.resolve import Job
-from ptft.core import EACH, Columns, Objective, Spec
-from ptft.data import readers
+from ptft.core import EACH, Objective
 from ptft.data.readers import Row
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, Interrupted
 from ptft.launch import following
+from ptft.launch.pool import STOPPED
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
-from ptft.runs.table_file import cell, check_ending, write_columns
-from ptft.runtime import json_lines
+from ptft.runs.table_file import cell, check_ending, write_parts
 from ptft.runtime.device import versions
-from ptft.stages import messages, new_files
+from ptft.stages import answers, messages, new_files
+from ptft.stages.answers import Answers, Given
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
-    """Read, predict, write. What can't be read is said, and its row is empty; if nothing can be read, DataError."""
+    """Read, predict, write. What can't be read is said, and its row is empty; if nothing can be read, DataError.
+
+    What was answered before it is cut is kept beside the output, and goes on from there. Raises Interrupted.
+    """
     cfg = job.config
     target, items, predictor = new_files.opened(job, folder, "predictions.csv", check_ending)
     predictor.require_answers()
-    new_files.plan(job, out, folder, items, predictor, cfg.names.objective)
-    if folder is None:
-        return {}
-    predicted: list[tuple[Any, Row | None]] = []
-    unreadable, remarks = list[str](), dict[str, list[str]]()
     _check_generates(job, predictor.objective)
-    with out.reading("predicting") as progress:
-        for item, row, error in predictor.answers(items, remarks, **_top(cfg, predictor.objective)):
-            predicted.append((item, row))
-            unreadable += [str(error)] if error else []
-            progress(len(predicted), len(items))
-    new_files.say_what_was_read(cfg, out, unreadable, remarks, len(items))
-    assert target
-    answers, passed = _columns(predictor.spec, predicted)
-    table = new_files.joined(out, answers, passed)
-    write_columns(target, table, "choose another output", exact=table.keys() - answers.keys())
-    if json_lines.enabled():
-        for cells in zip(*table.values(), strict=True):
-            json_lines.emit("prediction", row=dict(zip(table, cells, strict=True)))
-    _close(cfg, out, folder, predictor.checkpoint, _as_typed(cfg, answers, passed), len(unreadable), target)
+    options = _top(cfg, predictor.objective)
+    if folder is None or target is None:
+        new_files.plan(job, out, folder, items, predictor, cfg.names.objective)
+        return {}
+    about = answers.about(cfg, target, items, predictor, options)
+    if answers.complete(cfg, folder, about):
+        out.say(f"{target}: complete; overwrite=true begins again", result=True)
+        return {}
+    with answers.opened(cfg, target, folder, about, predictor.spec) as kept:
+        begun = [f"continued after {kept.done:,} of them, which are answered"] if kept.done else []
+        new_files.plan(job, out, folder, items, predictor, cfg.names.objective, begun)
+        try:
+            with out.reading("predicting") as progress:
+                for done in kept.go_on(predictor, items, options):
+                    progress(done, len(items))
+        except KeyboardInterrupt as error:
+            raise _cut(job, folder, len(items) - kept.done, len(items), error) from error
+        if kept.unread.count == len(items):
+            kept.remove()
+        new_files.say_what_was_read(cfg, out, kept.unread, kept.remarks, len(items))
+        called = new_files.called(out, kept.passed, kept.names)
+        write_parts(target, kept.kinds(called), kept.table(called), "choose another output", called.values())
+        _close(cfg, out, folder, predictor.checkpoint, kept, target)
+        kept.remove()
     return {}
 
 
-def _columns(spec: Spec, predicted: Sequence[tuple[Any, Row | None]]) -> tuple[Columns, list[dict[str, Any]]]:
-    """The answers, a row each in order, and what is handed on of each row; without an answer there is a path only."""
-    rows: list[Row] = []
-    passed: list[dict[str, Any]] = []
-    for answered, group in groupby(predicted, lambda pair: pair[1] is not None):
-        pairs = list(group)
-        if answered:
-            rows += readers.finish(spec, [(item, row) for item, row in pairs if row is not None])
-        else:
-            rows += [{"path": str(item)} for item, _ in pairs]
-        passed += [readers.passed(spec, item) for item, _ in pairs]
-    names = max(rows, key=len)
-    return {name: [row.get(name) for row in rows] for name in names}, passed
+def _cut(job: Job, folder: RunFolder, left: int, count: int, error: KeyboardInterrupt) -> Interrupted:
+    folder.began = True
+    again = messages.to_resume(job, folder.path)
+    said = f"{left:,} of {count:,} items are left; what was answered is kept, continue with: {again}"
+    return Interrupted(said, getattr(error, "exit_code", STOPPED[0]))
 
 
 def _top(cfg: Config, objective: Objective) -> dict[str, int]:
@@ -85,42 +84,36 @@ def _check_generates(job: Job, objective: Objective) -> None:
         raise ConfigError(f"{typed[0]}: objective={job.config.names.objective} writes no texts on; drop it")
 
 
-def _as_typed(cfg: Config, answers: Columns, passed: Sequence[dict[str, Any]]) -> Columns:
+def _as_typed(cfg: Config, rows: Sequence[Given]) -> list[Row]:
     """The answers as they are shown: beside a text that was typed or piped stands the text, and no place of it."""
-    texts = [fields.get("text") for fields in passed]
-    if (cfg.text is None and cfg.input != new_files.STDIN) or "text" in answers or not all(texts):
-        return answers
-    return {"text": texts, **{name: values for name, values in answers.items() if name != "path"}}
+    texts = [passed.get("text") for _, passed in rows]
+    typed = (cfg.text is not None or cfg.input == new_files.STDIN) and all(texts)
+    if not typed or any("text" in row for row, _ in rows):
+        return [row for row, _ in rows]
+    shown = [{name: value for name, value in row.items() if name != "path"} for row, _ in rows]
+    return [{"text": text, **row} for text, row in zip(texts, shown, strict=True)]
 
 
-def _close(
-    cfg: Config,
-    out: Console,
-    folder: RunFolder,
-    checkpoint: Checkpoint,
-    answers: Columns,
-    unreadable: int,
-    target: Path,
-) -> None:
+def _close(cfg: Config, out: Console, folder: RunFolder, checkpoint: Checkpoint, kept: Answers, target: Path) -> None:
     """The summary, the first rows, and the last lines."""
-    counts = Counter(name for name in answers.get("class", []) if name is not None)
-    count = len(next(iter(answers.values())))
+    unreadable, files = kept.unread.count, kept.rows - kept.unread.count
     summary = {
         **{key: cfg.names[key] for key in ("stage", "model", "objective")},
         "status": "finished",
-        "files": count - unreadable,
+        "files": files,
         "unreadable": unreadable,
-        **({"classes": counts} if counts else {}),
+        **({"classes": kept.classes} if kept.classes else {}),
         "output": str(target),
         "parent": checkpoint.parent,
         "versions": versions(),
     }
     write_json(folder.path / "summary.json", summary)
-    title = "predictions" if count <= new_files.SHOWN else f"the first {new_files.SHOWN} predictions"
-    shown = [name for name in answers if not name.startswith(EACH)]
-    out.table(title, shown, [[cell(answers[name][i], 4) for name in shown] for i in range(min(count, new_files.SHOWN))])
-    done = {"items": f"{count - unreadable:,} predicted, {unreadable:,} unreadable", "written": str(target)}
-    if counts:
-        done["classes"] = ", ".join(f"{name} {count}" for name, count in counts.most_common(10))
+    title = "predictions" if kept.rows <= new_files.SHOWN else f"the first {new_files.SHOWN} predictions"
+    rows = _as_typed(cfg, kept.first)
+    shown = [name for name in dict.fromkeys(chain.from_iterable(rows)) if not name.startswith(EACH)]
+    out.table(title, shown, [[cell(row.get(name), 4) for name in shown] for row in rows])
+    done = {"items": f"{files:,} predicted, {unreadable:,} unreadable", "written": str(target)}
+    if kept.classes:
+        done["classes"] = ", ".join(f"{name} {count}" for name, count in kept.classes.most_common(10))
     out.block("predict done", done, "green")
     messages.ending(out, folder.path, following.command(cfg, checkpoint.path))

@@ -62,6 +62,8 @@ def test_files_are_answered_as_the_command_does(images, photos, ptft, pretrained
         assert images(one)["class"] == rows[0]["class"]
     assert images.classes == tuple("0123456789")
     assert len(images("photos/a.png", top=3)["class"]) == 1
+    with pytest.raises(ConfigError, match="temperature: the options of its answers are top"):
+        images("photos/a.png", temperature=1)
 
 
 def test_values_are_read_as_files_of_the_same_content(images, photos):

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 import yaml
+from PIL import Image
 
 from ptft.checkpoint import file as checkpoint_file
 from ptft.launch.pool import Worker
@@ -82,7 +83,8 @@ def test_a_yaml_does_not_say_what_is_trusted(ptft, tmp_path):
 def stored_comparison(folder, ckpt, *typed, config=None):
     """The folder of a comparison that a stranger wrote by hand."""
     written(folder / "status.json", json.dumps({"stage": "compare", "status": "interrupted"}))
-    written(folder / ".hydra" / "config.yaml", yaml.dump({"stage": {"reuses": True}, "ckpt": ckpt, **(config or {})}))
+    known = {"stage": {"reuses": True}, "names": {"stage": "compare"}, "ckpt": ckpt}
+    written(folder / ".hydra" / "config.yaml", yaml.dump({**known, **(config or {})}))
     small = ["compare.seeds=1", "compare.per_class=[1]", "compare.only=finetune", "train.steps=2"]
     written(folder / ".hydra" / "overrides.yaml", yaml.dump(["stage=compare", *small, *typed]))
 
@@ -120,8 +122,25 @@ def test_the_folder_of_a_comparison_is_no_way_to_another_stage(ptft, tmp_path, p
     stored_comparison(tmp_path / "theirs", str(pretrained))
     typed = ["stage=predict", f"ckpt={pretrained}", f"input={pretrained}", f"output={tmp_path / 'mine.csv'}"]
     written(tmp_path / "theirs" / ".hydra" / "overrides.yaml", yaml.dump(typed))
-    refused(ptft("resume=theirs"), 2, "stage=predict", "no comparison")
+    refused(ptft("resume=theirs"), 2, "output=", "a folder can't say where else to write")
+    written(tmp_path / "theirs" / ".hydra" / "overrides.yaml", yaml.dump(typed[:-1]))
+    refused(ptft("resume=theirs"), 2, "stage=predict", "is not the stage of this run")
     assert not (tmp_path / "mine.csv").exists()
+
+
+def test_the_folder_of_a_prediction_neither_writes_elsewhere_nor_over_anything(ptft, tmp_path, pretrained):
+    (tmp_path / "mine.csv").write_text("mine")
+    typed = ["stage=predict", f"ckpt={pretrained}", f"input={tmp_path}/*.png"]
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    assert ptft(*typed, "hydra.run.dir=theirs").code == 0
+    (tmp_path / "theirs" / "predictions.csv").write_text("mine")
+    (tmp_path / "theirs" / "summary.json").unlink()
+    before = contents(tmp_path)
+    for more, said in (("overwrite=true", "predictions.csv: exists"), ("output=mine.csv", "where else to write")):
+        written(tmp_path / "theirs" / ".hydra" / "overrides.yaml", yaml.dump([*typed, more]))
+        refused(ptft("resume=theirs"), 2, said)
+    changed = {name for name, held in contents(tmp_path).items() if before.get(name) != held}
+    assert not {name for name in changed if name.endswith(".csv")}
 
 
 def changed(pretrained, folder, **config):

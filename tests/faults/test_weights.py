@@ -108,7 +108,7 @@ def test_a_file_that_is_read_is_not_written(ptft, tmp_path, pretrained):
     for output in ("png/0.png", "link.csv", "mine.pt"):
         refused(ptft(*predict, f"output={output}"), 2, f"output={output}")
     assert {name: data for name, data in contents(tmp_path).items() if not name.startswith("outputs")} == before
-    for _ in range(2):
-        assert ptft(*predict, "output=mine.csv").code == 0
+    for again in ("false", "true"):
+        assert ptft(*predict, "output=mine.csv", f"overwrite={again}").code == 0
     assert (tmp_path / "mine.csv").read_text().startswith("path,")
     assert not list(tmp_path.glob(".mine*"))

@@ -38,7 +38,7 @@ def trained(ptft, kept):
 
 
 def answered(ptft, *typed, output="out.csv"):
-    done = ptft("stage=predict", *typed, f"output={output}")
+    done = ptft("stage=predict", *typed, f"output={output}", "overwrite=true")
     assert done.code == 0, done.text
     with open(output, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file)), done
@@ -103,6 +103,54 @@ def test_the_columns_of_a_table_are_handed_on_as_they_are(ptft, trained):
     rows, done = answered(ptft, trained, "input=twice.csv")
     assert "the columns are not handed on: twice.csv:1: has two columns 'x'" in done.out
     assert rows[0]["class"]
+
+
+def test_the_column_of_the_texts_may_be_called_otherwise_than_in_training(ptft, trained, pretrained):
+    Path("in.csv").write_text("id,review,text\n1,a good day,x\n2,a bad day,x\n")
+    Path("in.txt").write_text("a good day\na bad day\n")
+    rows, _ = answered(ptft, trained, "input=in.csv", "input_text=review")
+    lines, _ = answered(ptft, trained, "input=in.txt")
+    assert [row["p_good"] for row in rows] == [row["p_good"] for row in lines]
+    assert [(row["id"], row["review"], row["text"]) for row in rows] == [
+        ("1", "a good day", "x"),
+        ("2", "a bad day", "x"),
+    ]
+    Path("other.csv").write_text("id,review\n1,a good day\n")
+    refused(ptft("stage=predict", trained, "input=other.csv"), 3, "there is no 'text'", "input_text=NAME")
+    predict, named = ("stage=predict", trained), "input_text=review"
+    refused(ptft(*predict, "input=in.csv", "input_text=nope"), 3, "there is no 'nope' (choices: id, review, text)")
+    refused(ptft(*predict, "input=in.txt", named), 3, "in.txt: is no table with a column 'review'")
+    refused(ptft(*predict, "input=in.csv", "input_text=[id,review]"), 2, "the checkpoint reads 1 column of text")
+    refused(ptft(*predict, "input=in.csv", named, "whole=true"), 2, "type one of them")
+    refused(ptft(*predict, "text=hallo", named), 2, "input_text=review: is for files")
+    refused(ptft("stage=predict", f"ckpt={pretrained}", "input=.", named), 2, "input_text: is for texts", "image")
+
+
+def test_a_column_has_one_type_in_all_of_a_long_table(ptft, trained, monkeypatch):
+    """Numbers that are whole in the first rows only, one of more than 64 bits, a name that the first rows lack."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("ptft.stages.answers.ROWS", 64)
+    objects = [{"text": f"word {i}", "size": i if i < 100 else i / 8, "mixed": [i, "a"][i % 2]} for i in range(200)]
+    objects = [{**one, "id": 2**70 if i == 150 else i} for i, one in enumerate(objects)]
+    objects[130]["late"] = True
+    Path("in.jsonl").write_text("\n".join(map(json.dumps, objects)))
+    rows, _ = answered(ptft, trained, "input=in.jsonl")
+    assert ptft("stage=predict", trained, "input=in.jsonl", "output=out.parquet").code == 0
+    found = parquet.read_table("out.parquet")
+    assert found.num_rows == len(rows) == 200
+    assert [str(found.schema.field(name).type) for name in ("size", "mixed", "id", "late", "class")] == [
+        "double",
+        "string",
+        "string",
+        "bool",
+        "string",
+    ]
+    assert found["size"].to_pylist() == [float(one["size"]) for one in objects]
+    assert found["id"].to_pylist() == [str(one["id"]) for one in objects] == [row["id"] for row in rows]
+    assert found["mixed"].to_pylist() == [str(one["mixed"]) for one in objects] == [row["mixed"] for row in rows]
+    assert found["late"].to_pylist() == [True if i == 130 else None for i in range(200)]
+    assert [row["late"] for row in rows] == ["true" if i == 130 else "" for i in range(200)]
+    assert found["class"].to_pylist() == [row["class"] for row in rows]
 
 
 def test_the_output_is_written_by_its_ending_and_anything_else_refused_first(ptft, trained):

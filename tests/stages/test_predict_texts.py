@@ -43,7 +43,7 @@ def trained(ptft, data, kept):
 
 
 def predicted(ptft, *typed):
-    done = ptft("stage=predict", *typed, "output=out.csv")
+    done = ptft("stage=predict", *typed, "output=out.csv", "overwrite=true")
     assert done.code == 0, done.text
     with open("out.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file)), done

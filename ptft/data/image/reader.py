@@ -64,7 +64,7 @@ def find(path: Path | str) -> list[Path]:
     return files.find(path, SUFFIXES)
 
 
-def items(path: str, spec: Spec) -> list[Path | Unreadable]:
+def items(path: str, spec: Spec) -> Sequence[Path | Unreadable]:
     """As `find`; of a table with a column `path` the images that it lists."""
     file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):

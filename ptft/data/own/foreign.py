@@ -6,10 +6,9 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from ptft.data import files
-from ptft.data.readers import Items
 from ptft.errors import are, counted, noun_for
 
 if TYPE_CHECKING:
@@ -21,6 +20,24 @@ class Kind(NamedTuple):
 
     suffixes: frozenset[str]
     remedy: str
+
+
+class Files(Sequence[Path]):
+    """Files to predict for, in order: a million of them take the memory of their names. notes: as of
+    `readers.Items`."""
+
+    def __init__(self, names: Sequence[str], notes: tuple[str, ...] = ()) -> None:
+        self.names, self.notes = names, notes
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, place: int) -> Path: ...
+    @overload
+    def __getitem__(self, place: slice) -> Files: ...
+    def __getitem__(self, place: int | slice) -> Path | Files:
+        return Files(self.names[place]) if isinstance(place, slice) else Path(self.names[place])
 
 
 KINDS = {
@@ -86,9 +103,8 @@ def instead(paths: Iterable[Path], noun: str) -> str:
     return f" that can be read, but {by_suffix(data)}: {KINDS[noun].remedy}" if data else ""
 
 
-def items(path: Path | str, suffixes: frozenset[str], noun: str) -> Items:
+def items(path: Path | str, suffixes: frozenset[str], noun: str) -> Files:
     """As `files.find`, with notes of what is left out."""
     others: list[Path] = []
-    readable = Items(files.find(path, suffixes, others))
-    readable.notes = tuple(notes(others, noun))
-    return readable
+    names = files.names(path, suffixes, others)
+    return Files(names, tuple(notes(others, noun)))

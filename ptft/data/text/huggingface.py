@@ -31,7 +31,7 @@ from ptft.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-find_whole, of_lines = sentences.find_whole, sentences.of_lines
+find_whole, of_lines, with_columns = sentences.find_whole, sentences.of_lines, sentences.with_columns
 read, collate, describe = sentences.read, sentences.collate, sentences.describe
 MISSING = "holds no files of csv, tsv, json, jsonl or parquet, nor what save_to_disk writes"
 

@@ -247,6 +247,11 @@ def describe(spec: Spec) -> str:
     return text_reader.describe(spec)
 
 
+def part_of(item: Window) -> int:
+    """The number of its question."""
+    return item.number
+
+
 def finish(answered: Sequence[tuple[Window, Row]], spec: Spec) -> list[Row]:
     """A row for each question: its id, the answer of its best window (empty for none), and how much better it is."""
     best = best_answers(answered, spec.shape["impossible"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from ptft.data.own.text_record import Columns
 from ptft.data.ragged import padded
 from ptft.data.readers import Unreadable, of_files, with_fields
 from ptft.data.tokenizer import KINDS, Tokenizer
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, counted
 
 SUFFIXES = frozenset({".txt", ".text", ".md"})
-COLUMNS = Columns(("text",), None, alone=True, hint="; call the column of the texts so, or give lines as .txt")
+COLUMNS = Columns(("text",), None, alone=True, hint="; input_text=NAME says how the column of the texts is called")
 """Where the texts stand in a table that is read by what was not trained on one."""
+NAMED = "; input_text names the column of the texts, and only tables have columns"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,27 @@ def find(path: Path | str) -> list[TextItem | Unreadable]:
     return of_files(text_files(path), lines_of)
 
 
-def lines_of(file: Path) -> list[TextItem | Unreadable]:
+def items(path: str, spec: Spec) -> list[TextItem | Unreadable]:
+    """As `find`; of tables the column that was named."""
+    return of_files(text_files(path), lambda file: lines_of(file, columns_of(spec)))
+
+
+def columns_of(spec: Spec) -> Columns:
+    """Where the texts of new files stand."""
+    return Columns(tuple(spec.shape["columns"]), None, hint=NAMED) if spec.shape.get("named") else COLUMNS
+
+
+def with_columns(spec: Spec, text: Sequence[str], whole: bool) -> Spec:
+    """The same for tables whose columns of texts are called so. Raises ConfigError where they can't be."""
+    key, wanted = f"input_text={','.join(map(str, text))}", len(spec.shape.get("columns", COLUMNS.text))
+    if whole:
+        raise ConfigError(f"{key}: names a column, and with whole=true a file is one text; type one of them")
+    if len(text) != wanted:
+        raise ConfigError(f"{key}: the checkpoint reads {counted(wanted, 'columns')} of text")
+    return replace(spec, shape={**spec.shape, "columns": list(text), "named": True, "header": None})
+
+
+def lines_of(file: Path, columns: Columns = COLUMNS) -> list[TextItem | Unreadable]:
     """The lines of a text that are not empty; of a table, by its suffix, the column `text`, or its only one.
 
     Raises DataError for an unreadable file, and a table that has no such column.
@@ -57,10 +78,17 @@ def lines_of(file: Path) -> list[TextItem | Unreadable]:
             Unreadable(row.where, row, fields)
             if isinstance(row, records.RowError)
             else TextItem(row.where, row.texts[0], fields)
-            for row, fields in with_fields(file, COLUMNS, [])
+            for row, fields in with_fields(file, columns, [])
         ]
+    require_lines(file, columns)
     numbered = enumerate(read_lines(file), 1)
     return [TextItem(f"{file}:{number}", line) for number, line in numbered if line.strip()]
+
+
+def require_lines(file: Path, columns: Columns) -> None:
+    """Raises DataError where a column was named, and a file has lines instead."""
+    if not columns.alone:
+        raise DataError(f"{file}: is no table with a column {columns.text[0]!r}{NAMED}")
 
 
 def of_lines(lines: Sequence[tuple[str, str]], spec: Spec) -> list[TextItem]:

@@ -22,7 +22,7 @@ from ptft.data.tokenizer import Tokenizer
 from ptft.errors import DataError, counted
 
 PARQUET = ".parquet"
-HINT = "; name the column as it was called in training, or give a file of texts alone"
+HINT = "; input_text=NAME says how the column of the texts is called here, or give a file of texts alone"
 
 
 def sentences(tokenizer: Tokenizer, texts: Sequence[Sequence[str]], length: int) -> Ragged:
@@ -46,9 +46,14 @@ class Sentences:
         return self.name
 
 
+with_columns = text_reader.with_columns
+
+
 def items(path: str, spec: Spec) -> Items:
     """The rows of tables at `path`, by the columns that were trained on; of other files the lines, pairs with a tab."""
     columns = Columns(tuple(spec.shape["columns"]), None, header=spec.shape.get("header"), alone=True, hint=HINT)
+    if spec.shape.get("named"):
+        columns = text_reader.columns_of(spec)
     files = text_reader.text_files(path, text_reader.SUFFIXES | SUFFIXES | {PARQUET})
     notes: list[str] = []
     rows = Items(of_files(files, lambda file: _of_file(file, columns, spec.classes, notes)))
@@ -76,6 +81,8 @@ def _of_file(file: Path, columns: Columns, classes: Sequence[str], notes: list[s
     elif not table and first == list(columns.text):
         notes.append(f"the first line of {file.name} ({first[0]}) is answered as well, and no header")
     numbered = all(isinstance(name, int) for name in columns.text)
+    if not table:
+        text_reader.require_lines(file, columns)
     if table and numbered and not columns.header and is_header(first, classes):
         columns = columns._replace(header=True)
         notes.append(f"the first line of {file.name} ({', '.join(first)[:60]}) is a header and is left out")

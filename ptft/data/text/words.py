@@ -174,11 +174,15 @@ class SentencePart:
         return self.sentence[1]
 
 
+with_columns = text_reader.with_columns
+
+
 def items(path: str, spec: Spec) -> list[SentencePart | Unreadable]:
     """The sentences at `path`: of files with a word a line the column that was trained on, else a sentence a line."""
 
     def sentences(file: Path) -> Sequence[tuple[str, list[str]] | Unreadable]:
-        return _from_columns(file, spec) or _from_lines(file)
+        in_columns = [] if spec.shape.get("named") else _from_columns(file, spec)
+        return in_columns or _words_of(text_reader.lines_of(file, text_reader.columns_of(spec)))
 
     return _cut(of_files(text_reader.text_files(path, text_reader.SUFFIXES | SUFFIXES), sentences), spec)
 
@@ -201,10 +205,6 @@ def _cut(sentences: Sequence[tuple[str, Sequence[str]] | Unreadable], spec: Spec
             (name, words), ids = pair, next(ids_of)
             parts += [SentencePart((number, name), tuple(words[a:b]), ids[a:b]) for a, b in cut_points(ids, budget)]
     return parts
-
-
-def _from_lines(file: Path) -> list[tuple[str, list[str]] | Unreadable]:
-    return _words_of(text_reader.lines_of(file))
 
 
 def _words_of(lines: Sequence[text_reader.TextItem | Unreadable]) -> list[tuple[str, list[str]] | Unreadable]:
@@ -263,6 +263,11 @@ def collate(items: Sequence[Tensor], spec: Spec) -> Batch:
 
 def describe(spec: Spec) -> str:
     return text_reader.describe(spec)
+
+
+def part_of(item: SentencePart) -> tuple[int, str]:
+    """Its sentence."""
+    return item.sentence
 
 
 def finish(answered: Sequence[tuple[SentencePart, Row]], spec: Spec) -> list[Row]:

@@ -58,7 +58,7 @@ def _is_path(spec: Spec, value: Any) -> bool:
 
 
 def _at(spec: Spec, path: str | Path) -> Sequence[Any]:
-    found = readers.find(spec, str(path), False)
+    found = readers.find(spec, str(path))
     if not found:
         raise DataError(f"{path}: no {spec.modality} files there; name a file, a folder or a glob")
     return found

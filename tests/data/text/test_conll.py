@@ -38,7 +38,7 @@ def read(source, split: str = "train") -> list[list[tuple[str, str]]]:
 
 
 def predicted(ptft, run, file, target) -> list[dict]:
-    done = ptft("stage=predict", f"ckpt={run}", f"input={file}", f"output={target}", "device=cpu")
+    done = ptft("stage=predict", f"ckpt={run}", f"input={file}", f"output={target}", "device=cpu", "overwrite=true")
     assert done.code == 0, done.text
     with target.open(encoding="utf-8") as lines:
         return list(csv.DictReader(lines))

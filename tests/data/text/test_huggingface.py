@@ -136,9 +136,9 @@ def test_what_is_not_used_for_want_of_labels_is_answered_by_predict_as_the_messa
     assert done.code == 0, done.text
     assert "test has no labels and is not used; stage=predict answers it" in done.out
     for path, where in (("saved/test", "saved/test"), ("test.parquet", "test.parquet")):
-        done = ptft("stage=predict", "ckpt=run", f"input={path}", "output=answers.csv", f"hydra.run.dir={path}-out")
+        done = ptft("stage=predict", "ckpt=run", f"input={path}", f"output={path}.csv", f"hydra.run.dir={path}-out")
         assert done.code == 0, done.text
-        rows = list(csv.DictReader(Path("answers.csv").read_text().splitlines()))
+        rows = list(csv.DictReader(Path(f"{path}.csv").read_text().splitlines()))
         assert [row["path"] for row in rows] == [f"{where} row {i}" for i in range(3)]
         assert all(row["class"] in ("no", "yes") for row in rows)
     datasets.Dataset.from_dict({"words": ["a"]}).to_parquet("other.parquet")

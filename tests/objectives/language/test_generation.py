@@ -119,7 +119,7 @@ def test_prompts_of_a_table_are_its_texts(ptft, trained, tmp_path):
     assert [(row["path"], row["prompt"]) for row in rows] == [("prompts.jsonl:1", "the cat"), ("prompts.jsonl:2", "")]
     (tmp_path / "prompts.csv").write_text("id,prompt\n1,the cat\n")
     done = ptft("stage=predict", f"ckpt={trained}", "input=prompts.csv")
-    refused(done, 3, "prompts.csv:1: column: there is no 'text'", "call the column of the texts so")
+    refused(done, 3, "prompts.csv:1: column: there is no 'text'", "input_text=NAME")
 
 
 def test_evaluate_and_what_can_not_be_asked(ptft, trained):

@@ -1,0 +1,226 @@
+"""What a prediction has answered so far: kept in a file beside its output, counted, and made a table at the end.
+
+Memory does not grow with the number of items.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ptft import __version__
+from ptft.builders.predictor import BATCH, Answer, Predictor, Remarks
+from ptft.config.config import Config
+from ptft.core import Columns, Spec
+from ptft.data import readers
+from ptft.data.readers import Row
+from ptft.errors import ConfigError, StorageError
+from ptft.runs.folder import RunFolder, read_json, write_json
+from ptft.runs.part_file import PartFile
+from ptft.runs.table_file import Kinds, kinds_of
+from ptft.runtime import json_lines
+from ptft.stages import new_files
+
+Given = tuple[Row, dict[str, Any]]
+"""A row of answers, and what is handed on beside it."""
+DESCRIPTION = "predict.json"
+ROWS = 10_000
+"""Rows that are written at a time."""
+
+
+def about(
+    cfg: Config, target: Path, items: Sequence[Any], predictor: Predictor, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is answered, by which weights, how and where to: with equal ones it goes on."""
+    return {
+        "ptft": __version__,
+        "weights": predictor.checkpoint.sha256,
+        "items": len(items),
+        "input": _digest(cfg, items),
+        "options": {**predictor.options, **options, "precision": cfg.precision},
+        "output": str(target),
+    }
+
+
+def complete(cfg: Config, folder: RunFolder, about: dict[str, Any]) -> bool:
+    """Whether all of it is answered in this folder. Raises StorageError where that holds other answers."""
+    before = read_json(folder.path / DESCRIPTION) if folder.goes_on and not cfg.overwrite else {}
+    if before and before != about:
+        raise StorageError(
+            f"{folder.path}: holds a run already, of other files, weights or keys; choose another hydra.run.dir"
+        )
+    finished = read_json(folder.path / "summary.json").get("status") == "finished"
+    return bool(before) and finished and Path(about["output"]).exists()
+
+
+def opened(cfg: Config, target: Path, folder: RunFolder, about: dict[str, Any], spec: Spec) -> Answers:
+    """What was answered of it before. Raises ConfigError for an output that exists, or of which that is other."""
+    new_files.refuse_existing(cfg, target)
+    beside = target.parent if target.is_file() or not target.exists() else folder.path  # or no file at all
+    part = PartFile(beside / f"{target.name}.part", about, "choose another output", anew=bool(cfg.overwrite))
+    if not part.matches:
+        part.close()
+        other = f"{part.path} is what was answered of other files, or by other weights or keys"
+        raise ConfigError(f"{other}; overwrite=true begins again")
+    write_json(folder.path / DESCRIPTION, about)
+    return Answers(part, spec)
+
+
+def _digest(cfg: Config, items: Sequence[Any]) -> str:
+    """Of the names of all items and of the sizes and times of their files; of what stands in no file of the texts."""
+    digest, known = hashlib.sha256(), dict[str, str]()
+    typed = cfg.text is not None or cfg.input == new_files.STDIN
+    for item in items:
+        name = repr(item) if typed else str(item)
+        digest.update(f"{name}\0{'' if typed else _state(name, known)}\0".encode("utf-8", "surrogateescape"))
+    digest.update(_state(str(cfg.input), {}).encode())  # of a list
+    return digest.hexdigest()
+
+
+def _state(name: str, known: dict[str, str]) -> str:
+    """Size and time of the file called so, or of the one that it is a line of; known: of the last one of these."""
+    with suppress(OSError, ValueError):
+        found = os.stat(os.path.expanduser(name))
+        return f"{found.st_size} {found.st_mtime_ns}"
+    file = name.rpartition(":")[0]
+    if file not in known:
+        known.clear()
+        known[file] = _state(file, {}) if file else ""
+    return known[file]
+
+
+class Answers:
+    """The rows that there are, and what is to be said of all of them.
+
+    done: items that are answered. rows: how many there are of them. names: of the columns of answers; passed: of what
+    is handed on. classes: how often each was answered. first: rows to show. unread, remarks: of the items.
+    """
+
+    def __init__(self, part: PartFile, spec: Spec) -> None:
+        self.part, self.spec = part, spec
+        self.done = self.rows = 0
+        self.names: dict[str, Kinds] = {}
+        self.passed: dict[str, Kinds] = {}
+        self.classes = Counter[str]()
+        self.first: list[Given] = []
+        self.unread, self.remarks = new_files.Unread(), Remarks()
+        for line in part.parts():
+            self._count(line)
+
+    def __enter__(self) -> Answers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.part.close()
+
+    def remove(self) -> None:
+        self.part.remove()
+
+    def go_on(self, predictor: Predictor, items: Sequence[Any], options: Mapping[str, Any]) -> Iterator[int]:
+        """Answer what is left, BATCH items at a time, and yield how many are done.
+
+        A row that is made of several items is kept when the last of them is answered.
+        """
+        begin = self.done - self.done % BATCH
+        answered: list[Answer] = []
+        for number, answer in enumerate(predictor.answers(items, begin, **options), begin + 1):
+            if number <= self.done:
+                continue
+            answered.append(answer)
+            if number % BATCH == 0 or number == len(items):
+                whole = len(answered) if number == len(items) else _whole(self.spec, answered)
+                if whole:
+                    self._keep(answered[:whole])
+                    answered = answered[whole:]
+                yield number
+
+    def _keep(self, answered: Sequence[Answer]) -> None:
+        remarks = Remarks()
+        for answer in answered:
+            remarks.add(answer.remark, answer.item)
+        line = {
+            "done": self.done + len(answered),
+            "rows": _rows(self.spec, answered),
+            "unread": [str(answer.error) for answer in answered if answer.error],
+            "remarks": remarks.found,
+        }
+        self.part.add(line)
+        self._count(line)
+
+    def _count(self, line: Mapping[str, Any]) -> None:
+        self.done = line["done"]
+        self.rows += len(line["rows"])
+        for row, passed in line["rows"]:
+            _add_kinds(self.names, row)
+            _add_kinds(self.passed, passed)
+            if (name := row.get("class")) is not None:
+                self.classes[name] += 1
+        self.first += [(row, passed) for row, passed in line["rows"][: new_files.SHOWN - len(self.first)]]
+        self.unread.add(line["unread"])
+        for remark, (count, first) in line["remarks"].items():
+            self.remarks.add(remark, first, count)
+
+    def kinds(self, called: Mapping[str, str]) -> dict[str, Kinds]:
+        """Of each column: the path, what is handed on by the name that it is called, the answers."""
+        handed_on = {new: self.passed[name] for name, new in called.items()}
+        return {"path": self.names["path"], **handed_on, **self.names}
+
+    def table(self, called: Mapping[str, str]) -> Iterator[Columns]:
+        """Some rows at a time, as columns; each is told to a program that listens."""
+        names = list(self.kinds(called))
+        rows: list[list[Any]] = []
+        for line in self.part.parts():
+            for row, passed in line["rows"]:
+                fields = {**{new: passed.get(name) for name, new in called.items()}, **row}
+                if json_lines.enabled():
+                    json_lines.emit("prediction", row={name: fields.get(name) for name in names})
+                rows.append([fields.get(name) for name in names])
+            if len(rows) >= ROWS:
+                yield _columns(names, rows)
+                rows = []
+        yield _columns(names, rows)
+
+
+def _columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Columns:
+    return {name: list(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)} if rows else {}
+
+
+def _add_kinds(kinds: dict[str, Kinds], fields: Mapping[str, Any]) -> None:
+    for name, value in fields.items():
+        known = kinds.get(name)
+        if known is None:
+            kinds[name] = kinds_of([value])
+        elif value is not None and (type(value) not in known or type(value) is int):
+            kinds[name] = known | kinds_of([value])
+
+
+def _whole(spec: Spec, answered: Sequence[Answer]) -> int:
+    """How many of them make whole rows, whatever comes after."""
+    last = readers.part_of(spec, answered[-1].item)
+    if last is None:
+        return len(answered)
+    whole = len(answered)
+    while whole and readers.part_of(spec, answered[whole - 1].item) == last:
+        whole -= 1
+    return whole
+
+
+def _rows(spec: Spec, answered: Sequence[Answer]) -> list[Given]:
+    """A row each in order, and what is handed on of it; without an answer there is a path only."""
+    rows: list[Given] = []
+    for is_answered, group in groupby(answered, lambda answer: answer.row is not None):
+        some = list(group)
+        if is_answered:
+            made = readers.finish(spec, [(answer.item, answer.row) for answer in some if answer.row is not None])
+        else:
+            made = [{"path": str(answer.item)} for answer in some]
+        passed = [readers.passed(spec, answer.item) for answer in some]
+        rows += zip(made, passed if len(passed) == len(made) else [{} for _ in made], strict=True)
+    return rows

@@ -1,0 +1,162 @@
+"""A prediction that is cut goes on where it was, and an output that exists is left alone."""
+
+import contextlib
+import csv
+import fcntl
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ptft.data.text import conll
+from ptft.runs.folder import read_json
+from tests.conftest import command, refused
+from tests.helpers.processes import Process
+
+TAGS = ("stage=pretrain", "model=bert_tiny", "model.width=16", "model.depth=1", "model.heads=2", "device=cpu")
+PARTS = ("dataset=conll", "dataset.root=w", "dataset.tokenizer=bytes", "dataset.length=32", "objective=tag")
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where the files lie that tests share."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def images(kept):
+    """A thousand small images, one of which can't be read; read them, don't change them."""
+    folder = kept / "images"
+    if not folder.exists():
+        folder.mkdir()
+        values = np.random.default_rng(0).integers(0, 256, (1000, 8, 8), np.uint8)
+        for i, value in enumerate(values):
+            Image.fromarray(value).save(folder / f"{i:04d}.png")
+        (folder / "0500.png").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture
+def words(ptft, tmp_path):
+    """A tagger, and sentences that take several examples each, so that a part of work ends within one."""
+    conll.sample(tmp_path / "w")
+    typed = (*TAGS, *PARTS, "precision=fp32", "train.batch_size=8", "train.steps=2", "hydra.run.dir=tags")
+    assert ptft(*typed).code == 0
+    lines = [f"{i} " + " ".join(f"word{i * j % 97}" for j in range(5 + i % 30)) for i in range(200)]
+    (tmp_path / "in.txt").write_text("\n".join(lines))
+    return "ckpt=tags", "input=in.txt"
+
+
+def cut(typed, by, until=4):
+    """What a process said that got a signal when it had kept so many parts of its work."""
+    part = Path(f"{dict(word.split('=', 1) for word in typed)['output']}.part")
+    running = Process(command("stage=predict", *typed), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while time.monotonic() < end and running.poll() is None:
+        with contextlib.suppress(OSError):
+            if part.read_bytes().count(b"\n") > until:
+                running.send_signal(by)
+                break
+        time.sleep(0.002)
+    return running.communicate(timeout=60)[1], running.returncode, part
+
+
+def test_a_killed_prediction_goes_on_to_the_same_file(ptft, pretrained, images):
+    typed = (f"ckpt={pretrained}", f"input={images}")
+    whole = ptft("stage=predict", *typed, "output=whole.csv")
+    assert whole.code == 0
+    assert "999 predicted, 1 unreadable" in whole.out
+    _, code, part = cut((*typed, "output=out.csv", "hydra.run.dir=cut"), signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    had = part.read_bytes()
+    assert not Path("out.csv").exists()
+    refused(ptft("resume=cut"), 2, "type 'output=out.csv' again")
+    done = ptft("resume=cut", "output=out.csv")
+    assert done.code == 0, done.text
+    assert "continued after " in done.out
+    assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
+    assert not part.exists()
+    assert [line for line in done.out.splitlines() if "left out" in line or "predicted" in line] == [
+        line for line in whole.out.splitlines() if "left out" in line or "predicted" in line
+    ]
+    assert read_json(Path("cut/summary.json"))["classes"] == answered("whole.csv")
+    ends = random.Random(0).sample(range(len(had)), 3)
+    for i, size in enumerate((*ends, had.index(b"\n") + 1, 0)):  # the same command again, whatever was torn
+        Path("out.csv").unlink()
+        part.write_bytes(had[:size])
+        assert ptft("stage=predict", *typed, "output=out.csv", f"hydra.run.dir=again{i}").code == 0
+        assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes(), size
+
+
+def answered(file):
+    """How often each class is the answer."""
+    with open(file, newline="") as rows:
+        names = [row["class"] for row in csv.DictReader(rows) if row["class"]]
+    return {name: names.count(name) for name in names}
+
+
+def test_a_stopped_prediction_says_how_it_goes_on_and_keeps_whole_rows(ptft, words):
+    assert ptft("stage=predict", *words, "output=whole.jsonl").code == 0
+    assert Path("whole.jsonl").read_bytes().count(b"\n") == 200, "a row each"
+    said, code, part = cut((*words, "output=out.jsonl", "hydra.run.dir=outputs/cut"), signal.SIGINT, until=2)
+    assert code == 130
+    assert "are left; what was answered is kept, continue with: ptft resume=outputs/cut output=out.jsonl" in said
+    had = part.read_bytes()
+    done = ptft("resume=latest", "output=out.jsonl")
+    assert done.code == 0, done.text
+    assert Path("out.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
+    for lines in (2, 3):
+        Path("out.jsonl").unlink()
+        part.write_bytes(b"".join(had.splitlines(keepends=True)[:lines]))
+        assert ptft("stage=predict", *words, "output=out.jsonl").code == 0
+        assert Path("out.jsonl").read_bytes() == Path("whole.jsonl").read_bytes(), lines
+
+
+def test_what_was_answered_of_something_else_is_neither_used_nor_lost(ptft, pretrained, images, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    for i in range(130):
+        shutil.copy2(images / f"{i:04d}.png", few)
+    typed = (f"ckpt={pretrained}", "input=few", "output=out.csv")
+    _, _, part = cut(typed, signal.SIGKILL, until=1)
+    had = part.read_bytes()
+    others = [(*typed, "predict.top=2"), (typed[0], "input=few/00*.png", typed[2])]
+    for other in others:
+        refused(ptft("stage=predict", *other), 2, f"{part.absolute()} is what was answered of other", "overwrite=true")
+    Image.new("L", (8, 8), 3).save(few / "0003.png")
+    refused(ptft("stage=predict", *typed), 2, "overwrite=true begins again")
+    with part.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        refused(ptft("stage=predict", *typed), 5, "out.csv.part: another process is at it")
+    assert part.read_bytes() == had
+    assert ptft("stage=predict", *typed, "overwrite=true").code == 0
+    assert not part.exists()
+    assert sum(answered("out.csv").values()) == 130
+
+
+@pytest.mark.parametrize(("stage", "output"), [("predict", "out.csv"), ("embed", "out.npz")])
+def test_an_output_that_exists_is_replaced_on_request(stage, output, ptft, pretrained, images):
+    Path(output).write_text("mine")
+    typed = (f"stage={stage}", f"ckpt={pretrained}", f"input={images / '0001.png'}", f"output={output}")
+    refused(ptft(*typed), 2, f"output={output}: exists; overwrite=true replaces it")
+    assert Path(output).read_text() == "mine"
+    assert ptft(*typed, "overwrite=true").code == 0
+    assert Path(output).read_bytes() != b"mine"
+
+
+def test_a_finished_prediction_is_complete_and_its_folder_is_taken(ptft, pretrained, images):
+    typed = ("stage=predict", f"ckpt={pretrained}", f"input={images / '0001.png'}", "hydra.run.dir=run")
+    assert ptft(*typed).code == 0
+    before = Path("run/predictions.csv").read_bytes()
+    done = ptft("resume=run")
+    assert done.code == 0
+    assert "predictions.csv: complete" in done.out
+    refused(ptft("resume=run", "predict.top=2"), 2, "goes on as it was typed")
+    refused(ptft(*typed), 5, "holds a run already")
+    assert Path("run/predictions.csv").read_bytes() == before
