@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import json
 import warnings
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ptft.builders import reading
 from ptft.builders.inputs import step_examples
+from ptft.builders.reading import ReadBatch, Remarks, Result
 from ptft.builders.restore import check_spec, restored, trained_in, trained_with
+from ptft.config import instantiate
 from ptft.config.config import model_name
 from ptft.config.overrides import quote
 from ptft.config.resolve import Job, resolve
@@ -35,8 +37,8 @@ from ptft.runtime.precision import autocast, place
 from ptft.runtime.prefetch import on_device
 
 BATCH = 64
-AHEAD = 1
-"""How often as many are read while BATCH of them are answered."""
+CELL = 400
+"""Characters of a value of its card that a notebook shows."""
 EVEN = 3
 """Axes of what is read with one size; BATCH of that take less memory than evaluation does."""
 
@@ -51,20 +53,6 @@ class Answer(NamedTuple):
     row: Row | None
     error: DataError | None
     remark: str | None
-
-
-@dataclass
-class ReadBatch:
-    """Items, the batch of those that can be read, why the others can't, and what is to be said, by their place."""
-
-    items: Sequence[Any]
-    batch: Batch
-    errors: dict[int, DataError]
-    remarks: dict[int, str]
-
-
-Result = tuple[Tensor | DataError, str | None]
-"""What was read, or why it can't be, and what is to be said of it."""
 
 
 class RawModule(nn.Module):
@@ -141,6 +129,13 @@ class Predictor:
     def __repr__(self) -> str:
         return f"<ptft {model_name(self.job.config)}, {self.job.config.names.objective}: {self.checkpoint.path}>"
 
+    def _repr_html_(self) -> str:
+        """Its card, as notebooks show it."""
+        shown = {name: value for name, value in self.card.items() if value not in (None, [], {})}
+        cells = [(name, json.dumps(value, ensure_ascii=False, default=str)) for name, value in shown.items()]
+        rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value[:CELL])}</td></tr>" for name, value in cells)
+        return f"<table><caption>{escape(repr(self))}</caption>{rows}</table>"
+
     def __call__(self, x: Any, **options: Any) -> Any:
         """The answer to one input, a dict of the columns that `stage=predict` writes; of several a list, in order.
 
@@ -161,7 +156,7 @@ class Predictor:
             remarks.add(remark, item)
             answered.append((item, row))
         _warn(inputs.items, remarks)
-        rows = readers.finish(self.spec, answered)
+        rows = [row for part in _parts(answered, inputs.counts) for row in readers.finish(self.spec, part)]
         if not inputs.files:
             rows = [{name: value for name, value in row.items() if name != "path"} for row in rows]
         return rows[0] if inputs.single else rows
@@ -222,32 +217,11 @@ class Predictor:
         more than a training step had of the longest.
         """
         rows = step_examples(trained_with(self.job))
-        for start, part, results in self._read(items, begin):
+        for start, part, results in reading.ahead(self.spec, items, begin, BATCH):
             values = [result for result, _ in results]
             lengths = [len(value) if isinstance(value, Tensor) and value.ndim < EVEN else 0 for value in values]
             for first, end in itertools.pairwise([0, *ends_within(lengths, rows), len(part)]):
                 yield self._batch(part[first:end], results[first:end], start + first)
-
-    def _read(self, items: Sequence[Any], begin: int) -> Iterator[tuple[int, Sequence[Any], list[Result]]]:
-        """BATCH items at a time, with the place of the first; the next ones are read while these are answered."""
-
-        def read(item: Any) -> Result:
-            try:
-                value = readers.read(self.spec, item)
-                return value, readers.remark(self.spec, item, value)
-            except DataError as error:
-                return error, None
-
-        with ThreadPoolExecutor() as pool:
-            ahead = deque[tuple[int, Sequence[Any], Iterator[Result]]]()
-            for start in range(begin, len(items), BATCH):
-                part = items[start : start + BATCH]
-                ahead.append((start, part, pool.map(read, part)))
-                if len(ahead) > AHEAD:
-                    start, part, results = ahead.popleft()
-                    yield start, part, list(results)
-            for start, part, results in ahead:
-                yield start, part, list(results)
 
     def _batch(self, items: Sequence[Any], results: Sequence[Result], first: int) -> ReadBatch:
         readable = [value for value, _ in results if isinstance(value, Tensor)]
@@ -258,20 +232,10 @@ class Predictor:
         return ReadBatch(items, batch, errors, {i: remark for i, (_, remark) in enumerate(results) if remark})
 
 
-class Remarks:
-    """What is to be said of items, of how many, and of which first."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, tuple[int, str]] = {}
-
-    def add(self, remark: str | None, item: Any, count: int = 1) -> None:
-        if remark:
-            before, first = self.found.get(remark, (0, str(item)))
-            self.found[remark] = before + count, first
-
-    def lines(self, count: int) -> list[str]:
-        """One for each remark on some of `count` items."""
-        return [f"of {of:,} of {count:,} items {remark}, e.g. {first}" for remark, (of, first) in self.found.items()]
+def _parts(answered: list[tuple[Any, Row]], counts: Sequence[int]) -> Iterator[list[tuple[Any, Row]]]:
+    """So many of them at a time."""
+    rest = iter(answered)
+    return (list(itertools.islice(rest, count)) for count in counts)
 
 
 def _warn(items: Sequence[Any], remarks: Remarks) -> None:
@@ -282,5 +246,6 @@ def _warn(items: Sequence[Any], remarks: Remarks) -> None:
 
 def load(ckpt: str | Path, device: str = "auto", trusted: Sequence[str] = ()) -> Predictor:
     """As `ptft.load`."""
+    instantiate.look_here(tuple(trusted))
     packages = [f"trusted=[{','.join(trusted)}]"] if trusted else []
     return Predictor(resolve(["stage=predict", quote(f"ckpt={ckpt}"), f"device={device}", *packages]))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -35,6 +37,12 @@ def find(group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str,
 def target_of(group: str, node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Any:
     """Whatever `node._target_` names in an allowed package. Raises ConfigError where that is not, or has no such."""
     return _resolve(group, str(node.get("_target_")), trusted)
+
+
+def look_here(trusted: tuple[str, ...]) -> None:
+    """Packages that are trusted may lie where the user stands: the installed command does not look there by itself."""
+    if trusted and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, it hides nothing
 
 
 def stage(node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Callable[..., dict[str, Any]]:

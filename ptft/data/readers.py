@@ -2,11 +2,11 @@
 
 A modality that is read in several ways has a module for each, with the same functions; `Spec.shape["reader"]` names it.
 Beside those of `Modality` a module may have `items(path, spec)`, which takes the place of `find` where a file means
-something else for another Spec, `of_lines(lines, spec)`, items of texts that stand in no file, `remark(item, value)`,
-what is to be said of one that was read, `finish(answered, spec)`, which makes rows of items that are parts of
-something, with `part_of(item)`, of what (neighbours with equal ones make a row), and `preparation(spec)`, what else
-than its shape is to be said of an input. An item may have `passed`, what else is known of it by name, which is handed
-on with its answer.
+something else for another Spec, `of_lines(lines, spec)`, items of texts that stand in no file, `of_values`, of other
+values, `remark(item, value)`, what is to be said of one that was read, `finish(answered, spec)`, which makes rows of
+parts of something, with `part_of(item)`, of what (neighbours with equal ones make a row), and `preparation(spec)`, what
+else than its shape is to be said of an input. An item may have `passed`, what else is known of it by name, which is
+handed on with its answer.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 import traceback
 from pathlib import Path
@@ -181,8 +180,7 @@ def _stage(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any
     from ptft.config import instantiate
 
     trusted = job.config.trusted
-    if trusted and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # the installed command does not look here by itself; last, it hides nothing
+    instantiate.look_here(trusted)
     stage = instantiate.stage(job.config.stage, trusted)
     process.settle()
     result = stage(job, report, folder)

@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Any
 
 from ptft import __version__
-from ptft.builders.predictor import BATCH, Answer, Predictor, Remarks
+from ptft.builders.predictor import BATCH, Answer, Predictor
+from ptft.builders.reading import Remarks
 from ptft.config.config import Config
 from ptft.core import Columns, Spec
 from ptft.data import readers

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ptft.builders.predictor import Remarks
+from ptft.builders.reading import Remarks
 from ptft.config.resolve import Job
 from ptft.core import Columns, Spec
 from ptft.data import readers

@@ -10,7 +10,8 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
-from ptft.builders.predictor import Predictor, Remarks
+from ptft.builders.predictor import Predictor
+from ptft.builders.reading import Remarks
 from ptft.builders.restore import check_spec
 from ptft.checkpoint.load import WEIGHTS, Checkpoint
 from ptft.config.config import Config, model_name

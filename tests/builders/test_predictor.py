@@ -1,6 +1,8 @@
 """`ptft.load`: what is trained answers in Python what `stage=predict` writes, for files and for values."""
 
 import csv
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,9 @@ from torch.utils.data import DataLoader
 
 import ptft as package
 from ptft.data.audio import reader as audio_reader
-from ptft.data.text import conll, table
+from ptft.data.text import conll, squad, table
 from ptft.errors import CheckpointError, ConfigError, DataError
-from tests.conftest import NET, SMALL
+from tests.conftest import NET, ROOT, SMALL
 from tests.helpers import processes
 
 TEXTS = ("model=bert_tiny", "model.width=16", "model.depth=1", "model.heads=2", "train.batch_size=8", "train.steps=2")
@@ -204,6 +206,45 @@ def test_words_of_sentences(ptft, tmp_path):
     assert ptft(*made, "dataset=conll", "dataset.root=data").code == 0
     answers = package.load("run", device="cpu")(["Anna lives in Bonn .", "A day ."])
     assert [len(answer["tags"].split()) for answer in answers] == [5, 3]
+
+
+def test_questions_about_texts(ptft, tmp_path):
+    squad.sample(tmp_path / "data")
+    made = ("stage=pretrain", *TEXTS, "dataset.tokenizer=bytes", "objective=span", "hydra.run.dir=run")
+    assert ptft(*made, "dataset=squad", "dataset.root=data", "dataset.length=96").code == 0
+    model, files = package.load("run", device="cpu"), [Path("data/dev.json"), Path("data/train.json")]
+    first, second = (model(file) for file in files)
+    for one, two in zip(model(files), [*first, *second], strict=True):  # the questions of each file by themselves
+        assert one["path"] == two["path"]
+        assert (one["answer"], one["score"]) == (two["answer"], pytest.approx(two["score"], abs=1e-5))
+    context = json.loads(files[0].read_text())["data"][0]["paragraphs"][0]["context"]
+    asked = [{"question": row["question"], "context": context} for row in first[:2]]
+    answers = model(asked)
+    assert [answer["answer"] for answer in answers] == [row["answer"] for row in first[:2]]
+    assert model(asked[0])["score"] == pytest.approx(first[0]["score"], abs=1e-5)
+    for wrong in ("Where?", {"question": "Where?"}, {"question": "", "context": "x"}):
+        with pytest.raises(DataError, match="input 0 is .*the model reads"):
+            model(wrong)
+
+
+def test_a_notebook_shows_the_card(images):
+    shown = images._repr_html_()
+    assert shown.startswith("<table><caption>&lt;ptft cnn, classify")
+    assert "<th>dataset</th><td>&quot;glyphs&quot;</td>" in shown
+
+
+def test_a_class_of_ones_own_is_found_where_one_stands(ptft, tmp_path, pretrained):
+    (tmp_path / "mynet.py").write_text("from ptft.models.image.cnn import CNN\n\n\nclass Mine(CNN):\n    pass\n")
+    typed = ("stage=pretrain", *SMALL, "train.steps=1", "model._target_=mynet.Mine", "trusted=[mynet]")
+    assert ptft(*typed, "hydra.run.dir=run").code == 0
+    code = "import ptft, sys; sys.path.remove(''); print(type(ptft.load('run', trusted=['mynet']).objective.backbone))"
+    done = processes.subprocess.run(
+        [processes.sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert "mynet.Mine" in done.stdout, done.stderr
 
 
 def test_recordings(ptft, tmp_path):

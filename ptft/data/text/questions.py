@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -223,6 +223,18 @@ def items(path: str, spec: Spec) -> list[Window | Unreadable]:
     for item in parsed:
         parts += [item] if isinstance(item, Unreadable) else next(of_question)
     return parts
+
+
+def of_values(values: Sequence[Any], spec: Spec) -> list[Window]:
+    """The windows of questions that stand in no file, `{"question": …, "context": …}` each. Raises DataError."""
+    questions = []
+    for i, value in enumerate(values):
+        asked = value if isinstance(value, Mapping) else {}
+        if not all(isinstance(text := asked.get(key), str) and text.strip() for key in ("question", "context")):
+            what = 'the model reads {"question": a text, "context": a text}'
+            raise DataError(f"input {i} is {value!r:.60}; {what}")
+        questions.append(Question(f"input {i}", asked["question"].strip(), asked["context"]))
+    return windows(text_reader.tokenizer_of(spec), questions, spec.shape["length"], spec.shape["stride"])
 
 
 def read(item: Window, spec: Spec) -> Tensor:

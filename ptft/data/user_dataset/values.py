@@ -5,10 +5,11 @@ They are read as files of the same content are: an image of Pillow's, NumPy's or
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -25,11 +26,15 @@ from ptft.errors import DataError
 
 
 class Inputs(NamedTuple):
-    """Items; single: whether they are one input, whose answer stands by itself; files: whether they have a path."""
+    """Items; single: whether they are one input, whose answer stands by itself; files: whether they have a path.
+
+    counts: of items that are of one path each, or of no path.
+    """
 
     items: Sequence[Any]
     single: bool
     files: bool
+    counts: Sequence[int]
 
 
 def items(spec: Spec, x: Any) -> Inputs:
@@ -37,20 +42,22 @@ def items(spec: Spec, x: Any) -> Inputs:
 
     Values are images (Pillow's; uint8 or float from 0 to 1 [H, W], [C, H, W], NumPy's [H, W, C], or a batch of them),
     waveforms at the model's rate (int16 or float from -1 to 1, [n] or [C, n]), or with theirs as (values, rate) or
-    `{"array": …, "sampling_rate": …}`, and texts or pairs of texts. Raises DataError for anything else, and for a path
-    where there is nothing.
+    `{"array": …, "sampling_rate": …}`, texts or pairs of texts, and `{"question": …, "context": …}`. Raises DataError
+    for anything else, and for a path where there is nothing.
     """
     if _is_path(spec, x):
         found = _at(spec, x)
         single = len(found) == 1 and Path(str(found[0])) == Path(os.path.expanduser(x))
-        return Inputs(found, single, files=True)
+        return Inputs(found, single, True, [len(found)])
     several = isinstance(x, list) or _is_batch(spec, x)
     values = list(x) if several else [x]
     if any(_is_path(spec, value) for value in values):
         if not all(_is_path(spec, value) for value in values):
             raise DataError("paths and values in one list: give them one after the other")
-        return Inputs([item for path in values for item in _at(spec, path)], single=False, files=True)
-    return Inputs(_held(spec, values), single=not several, files=False)
+        parts = [_at(spec, path) for path in values]
+        return Inputs(list(itertools.chain(*parts)), False, True, [len(part) for part in parts])
+    held = _held(spec, values)
+    return Inputs(held, not several, False, [len(held)])
 
 
 def _is_path(spec: Spec, value: Any) -> bool:
@@ -70,6 +77,8 @@ def _is_batch(spec: Spec, value: Any) -> bool:
 
 
 def _held(spec: Spec, values: Sequence[Any]) -> Sequence[Any]:
+    if hasattr(reader := readers.of(spec), "of_values"):
+        return cast(Sequence[Any], reader.of_values(values, spec))
     if spec.modality == "text":
         texts = [(f"input {i}", _text(value, f"input {i}")) for i, value in enumerate(values)]
         return readers.typed(spec, lambda: texts, "a text")

@@ -1,0 +1,75 @@
+"""New files as batches: read in threads ahead of what is computed, and what is to be said of them.
+
+Axes: B batch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ptft.core import Batch, Spec
+from ptft.data import readers
+from ptft.errors import DataError
+
+AHEAD = 1
+"""How many parts are read while one is answered."""
+
+
+@dataclass
+class ReadBatch:
+    """Items, the batch of those that can be read, why the others can't, and what is to be said, by their place."""
+
+    items: Sequence[Any]
+    batch: Batch
+    errors: dict[int, DataError]
+    remarks: dict[int, str]
+
+
+Result = tuple[Tensor | DataError, str | None]
+"""What was read, or why it can't be, and what is to be said of it."""
+
+
+def ahead(
+    spec: Spec, items: Sequence[Any], begin: int, count: int
+) -> Iterator[tuple[int, Sequence[Any], list[Result]]]:
+    """`count` items at a time from `begin` on, with the place of the first; the next are read while these are used."""
+
+    def read(item: Any) -> Result:
+        try:
+            value = readers.read(spec, item)
+            return value, readers.remark(spec, item, value)
+        except DataError as error:
+            return error, None
+
+    with ThreadPoolExecutor() as pool:
+        waiting = deque[tuple[int, Sequence[Any], Iterator[Result]]]()
+        for start in range(begin, len(items), count):
+            part = items[start : start + count]
+            waiting.append((start, part, pool.map(read, part)))
+            if len(waiting) > AHEAD:
+                start, part, results = waiting.popleft()
+                yield start, part, list(results)
+        for start, part, results in waiting:
+            yield start, part, list(results)
+
+
+class Remarks:
+    """What is to be said of items, of how many, and of which first."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, tuple[int, str]] = {}
+
+    def add(self, remark: str | None, item: Any, count: int = 1) -> None:
+        if remark:
+            before, first = self.found.get(remark, (0, str(item)))
+            self.found[remark] = before + count, first
+
+    def lines(self, count: int) -> list[str]:
+        """One for each remark on some of `count` items."""
+        return [f"of {of:,} of {count:,} items {remark}, e.g. {first}" for remark, (of, first) in self.found.items()]
