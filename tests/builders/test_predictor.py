@@ -223,7 +223,7 @@ def test_questions_about_texts(ptft, tmp_path):
     assert [answer["answer"] for answer in answers] == [row["answer"] for row in first[:2]]
     assert model(asked[0])["score"] == pytest.approx(first[0]["score"], abs=1e-5)
     for wrong in ("Where?", {"question": "Where?"}, {"question": "", "context": "x"}):
-        with pytest.raises(DataError, match="input 0 is .*the model reads"):
+        with pytest.raises(DataError, match=r"input 0 is .*the model reads"):
             model(wrong)
 
 
