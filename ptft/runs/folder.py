@@ -54,6 +54,7 @@ WRITTEN = (
     "cells",
     "cell.json",
     "tensorboard",
+    "loggers",
 )
 """What runs write by these names, beside tables of evaluations; a folder that holds one of them is not free."""
 EARLY = (".lock", ".hydra", "run.log", "status.json")

@@ -55,6 +55,14 @@ def short_name(folder: Path) -> str:
     return f"{short_name(folder.parent)}/{folder.name}" if sweep_command(folder.parent) else own
 
 
+def part_of(folder: Path) -> Path | None:
+    """The sweep's or comparison's folder that a run lies in; None where it was started alone."""
+    for above in list(folder.absolute().parents)[:4]:
+        if sweep_command(above) or (above / "compare.json").is_file():
+            return above
+    return None
+
+
 def is_name(text: str) -> bool:
     """Whether it may be a name to look for, and is no path of a file that is there and no public weights."""
     return text == "latest" or (":" not in text and not os.path.lexists(os.path.expanduser(text)))

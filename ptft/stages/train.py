@@ -23,6 +23,7 @@ from ptft.loggers.console import Console, ConsoleLogger
 from ptft.loggers.jsonl import JsonlLogger, cut_metrics
 from ptft.loggers.logger import Loggers
 from ptft.runs.folder import RunFolder
+from ptft.runs.registry import part_of
 from ptft.runtime.device import versions
 from ptft.runtime.signals import CODES, on_signal
 from ptft.stages import messages, predictions
@@ -37,6 +38,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     Returns what `status.json` adds to the status, or the plan. Raises the typed errors of ptft.
     """
     predictions.check(job.config)
+    components.check_loggers(job.config.logger, job.config.trusted)
     built = build(job, out)
     messages.header(built, out, folder.path if folder else None)
     if folder is None:
@@ -62,8 +64,17 @@ def _loggers(r: Run, out: Console, folder: RunFolder) -> Loggers:
     t = r.training
     monitor = t.monitor["metric"].split("/")[-1]
     console_logger = ConsoleLogger(out, t.total, dataclasses.asdict(t.progress), monitor)
-    arguments = {"folder": folder.path, "config": r.cfg.plain(), "step": t.progress.step}
-    chosen = components.loggers(r.cfg.logger, r.cfg.trusted, **arguments)
+    whole = part_of(folder.path)
+    chosen = components.loggers(
+        r.cfg.logger,
+        r.cfg.trusted,
+        folder=folder.path,
+        config=r.cfg.plain(),
+        step=t.progress.step,
+        name=f"{whole.name}/{folder.path.name}" if whole else folder.path.name,
+        group=whole.name if whole else None,
+        warn=partial(out.say, style="yellow"),
+    )
     return Loggers(JsonlLogger(folder.path, out), console_logger, others=chosen)
 
 
@@ -172,6 +183,8 @@ def _finish(r: Run, job: Job, out: Console, loggers: Loggers, folder: RunFolder,
             metrics[split], tables = evaluate(t.objective, batches, t.autocast, keep=gathered)
             last = split == "test" or "test" not in r.inputs.splits
             predictions.write(r.cfg, gathered, folder.path, split, out, shown=last)
+            if loggers.others and (worst := predictions.worst(gathered)):
+                loggers.answers(split, *worst)
             for name, table in tables.items():
                 loggers.table(name, split, *table)
     if "test" in metrics:
