@@ -2,12 +2,11 @@
 
 import json
 import sqlite3
-import sys
 import time
 
 import pytest
 
-from tests.conftest import SMALL, refused, rows, status, summary
+from tests.conftest import SMALL, rows, status, summary
 
 USUAL = ("stage=pretrain", *SMALL, "train.every.log=5", "hydra.run.dir=run")
 
@@ -92,10 +91,3 @@ def test_a_server_of_mlflow_that_is_gone_costs_nothing_but_its_curves_and_may_co
     assert {"confusion_test.png", "predictions_test.md", "predictions_test.png"} <= {
         f.name for f in artifacts.iterdir()
     }
-
-
-@pytest.mark.parametrize("package", ["mlflow", "wandb", "trackio", "tensorboard"])
-def test_a_package_that_is_missing_is_one_line_with_what_to_install(package, ptft, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, package, None)
-    refused(ptft(*USUAL, f"logger={package}"), 2, f"needs the package {package}: pip install 'ptft[{package}]'")
-    assert not (tmp_path / "run" / "metrics.jsonl").exists()
