@@ -1,23 +1,17 @@
 """Curves below the bar of a training: on a terminal with room for them, and nowhere else."""
 
-import fcntl
 import io
-import os
-import pty
 import re
-import struct
-import sys
-import termios
-import threading
 
 import pytest
 from rich.console import Console
 
 from ptft.loggers.braille import ROWS, LiveCurves, raster
 from tests.conftest import SMALL
+from tests.helpers.terminals import sent
 
 DOTS = [chr(code) for code in range(0x2801, 0x2900)]
-LONG = (*SMALL, "train.steps=40", "train.every.log=2")
+LONG = ("stage=pretrain", *SMALL, "train.steps=40", "train.every.log=2")
 
 
 def shown(curves, width=80, height=30, **options):
@@ -57,33 +51,8 @@ def test_nothing_is_drawn_without_room_or_points(width, height, what):
     assert shown(LiveCurves("accuracy") if what else falling(), width, height).strip() == ""
 
 
-def on_terminal(ptft, monkeypatch, columns, *arguments):
-    """What a terminal of 30 lines is sent."""
-    main, child = pty.openpty()
-    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
-    sent = []
-
-    def read():
-        try:
-            while data := os.read(main, 65536):
-                sent.append(data)
-        except OSError:
-            return
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    with monkeypatch.context() as patched, open(child, "w", encoding="utf-8") as stream:
-        for name, value in (("TERM", "xterm"), ("COLUMNS", str(columns)), ("LINES", "30")):
-            patched.setenv(name, value)
-        patched.setattr(sys, "stdout", stream)
-        assert ptft("stage=pretrain", *LONG, *arguments).code == 0
-    thread.join()
-    os.close(main)
-    return b"".join(sent).decode()
-
-
 def test_a_terminal_shows_curves_below_the_bar_and_none_of_them_stays(ptft, monkeypatch, tmp_path):
-    text = on_terminal(ptft, monkeypatch, 90, "hydra.run.dir=a")
+    text = sent(ptft, monkeypatch, 90, *LONG, "hydra.run.dir=a")
     assert "accuracy  train 0." in re.sub(r"\x1b\[[0-9;]*m", "", text)
     assert any(dots * 2 in text for dots in DOTS)
     assert not [dots for dots in DOTS if dots in (tmp_path / "a" / "run.log").read_text()]
@@ -91,5 +60,5 @@ def test_a_terminal_shows_curves_below_the_bar_and_none_of_them_stays(ptft, monk
 
 @pytest.mark.parametrize(("columns", "typed"), [(59, ()), (90, ("quiet=true",)), (90, ("--json",))])
 def test_a_narrow_terminal_quiet_and_programs_get_none(ptft, monkeypatch, columns, typed):
-    text = on_terminal(ptft, monkeypatch, columns, *typed)
+    text = sent(ptft, monkeypatch, columns, *LONG, *typed)
     assert not any(dots * 2 in text for dots in DOTS)
