@@ -6,7 +6,10 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+PARTS = r"all|head|norm|bias|last:\d+"
+MINUTES = r"((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?) ?min"
 
 
 def is_share(value: Any) -> bool:
@@ -16,7 +19,7 @@ def is_share(value: Any) -> bool:
 
 def is_part(value: Any) -> bool:
     """Whether it names what of a backbone learns."""
-    return isinstance(value, str) and bool(re.fullmatch(r"all|head|norm|bias|last:\d+", value))
+    return isinstance(value, str) and bool(re.fullmatch(PARTS, value))
 
 
 def is_plan(value: Any) -> bool:
@@ -44,12 +47,21 @@ def is_pattern(value: Any) -> bool:
 
 def minutes_of(value: Any) -> float | None:
     """5min -> 5.0; None for what is no such time, and for none at all."""
-    match = re.fullmatch(r"((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?) ?min", value) if isinstance(value, str) else None
+    match = re.fullmatch(MINUTES, value) if isinstance(value, str) else None
     return float(match[1]) or None if match else None
 
 
-Rule = tuple[str, Callable[[Any], bool]]
-"""What a value must be, in words, and the test of it."""
+class Rule(NamedTuple):
+    """What a value must be: in words, as a test, and as data for programs.
+
+    data: `type` (number, integer, boolean, string, list, mapping), `choices`, `min` and `max`, which are allowed unless
+    `min_exclusive` or `max_exclusive` is true, a `pattern` that all of a text must match, of a list `items` (as
+    data; there is one), `lengths` and `unique`, `nullable`, `also` (values beside them all); or `any_of` several such.
+    """
+
+    words: str
+    fits: Callable[[Any], bool]
+    data: Mapping[str, Any]
 
 
 def is_number(value: Any) -> bool:
@@ -60,150 +72,161 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+TYPES: dict[str, Callable[[Any], bool]] = {
+    "number": is_number,
+    "integer": is_whole,
+    "boolean": lambda value: isinstance(value, bool),
+    "string": lambda value: isinstance(value, str) and value != "",
+    "list": lambda value: isinstance(value, list),
+    "mapping": lambda value: isinstance(value, Mapping),
+}
+
+
+def is_like(data: Mapping[str, Any], value: Any) -> bool:
+    """Whether a value is what the data of a rule say."""
+    if "any_of" in data:
+        return any(is_like(each, value) for each in data["any_of"])
+    if (value is None and data.get("nullable")) or (isinstance(value, str) and value in data.get("also", ())):
+        return True
+    if "choices" in data and value not in data["choices"]:
+        return False
+    if "type" in data and not TYPES[data["type"]](value):
+        return False
+    if "pattern" in data and not re.fullmatch(data["pattern"], value):
+        return False
+    return _in_range(data, value) and _is_list_like(data, value)
+
+
+def _in_range(data: Mapping[str, Any], value: Any) -> bool:
+    low, high = data.get("min"), data.get("max")
+    above = low is None or (value > low if data.get("min_exclusive") else value >= low)
+    return above and (high is None or (value < high if data.get("max_exclusive") else value <= high))
+
+
+def _is_list_like(data: Mapping[str, Any], value: Any) -> bool:
+    if data.get("type") != "list":
+        return True
+    if "lengths" in data and len(value) not in data["lengths"]:
+        return False
+    if "items" in data and not (value and all(is_like(data["items"], each) for each in value)):
+        return False
+    return not data.get("unique") or len(set(value)) == len(value)
+
+
+def rule(words: str, also: Callable[[Any], bool] | None = None, /, **data: Any) -> Rule:
+    """A rule that its data say; also: what they can't say, asked of a value that is like them."""
+    return Rule(words, lambda value: is_like(data, value) and (also is None or also(value)), data)
+
+
+def either(words: str, *rules: Rule) -> Rule:
+    """What keeps one of these rules."""
+    return Rule(words, lambda value: any(each.fits(value) for each in rules), {"any_of": [r.data for r in rules]})
+
+
 def optional(rule: Rule) -> Rule:
-    return f"{rule[0]}, or null", lambda value: value is None or rule[1](value)
+    return _wider(rule, "null", None, {"nullable": True})
 
 
 def auto(rule: Rule) -> Rule:
-    return f"{rule[0]}, or auto", lambda value: value == "auto" or rule[1](value)
+    return _wider(rule, "auto", "auto", {"also": ["auto"]})
+
+
+def _wider(rule: Rule, word: str, value: Any, said: Mapping[str, Any]) -> Rule:
+    choice = {"choices": [value]}
+    data = {"any_of": [*rule.data["any_of"], choice]} if "any_of" in rule.data else {**rule.data, **said}
+    return Rule(f"{rule.words}, or {word}", lambda given: given == value or rule.fits(given), data)
 
 
 def one_of(*choices: Any) -> Rule:
-    return f"one of {', '.join(map(str, choices))}", lambda value: value in choices
+    return rule(f"one of {', '.join(map(str, choices))}", choices=list(choices))
 
 
-POSITIVE: Rule = ("a number greater than 0", lambda value: is_number(value) and value > 0)
-
-
-AT_LEAST_0: Rule = ("a number of at least 0", lambda value: is_number(value) and value >= 0)
-
-
-WHOLE: Rule = ("a whole number of at least 0", lambda value: is_whole(value) and value >= 0)
-
-
-COUNT: Rule = ("a whole number of at least 1", lambda value: is_whole(value) and value >= 1)
-
-
-SHARE: Rule = ("a number from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
-
-
-BELOW_1: Rule = ("a number from 0 up to, not including, 1", lambda value: is_number(value) and 0 <= value < 1)
-
-
-INTERVAL: Rule = (
+POSITIVE = rule("a number greater than 0", type="number", min=0, min_exclusive=True)
+AT_LEAST_0 = rule("a number of at least 0", type="number", min=0)
+WHOLE = rule("a whole number of at least 0", type="integer", min=0)
+COUNT = rule("a whole number of at least 1", type="integer", min=1)
+TWO_OR_MORE = rule("a whole number of at least 2", type="integer", min=2)
+SHARE = rule("a number from 0 to 1", type="number", min=0, max=1)
+BELOW_1 = rule("a number from 0 up to, not including, 1", type="number", min=0, max=1, max_exclusive=True)
+INTERVAL = either(
     "a number of steps, epoch, minutes of training like 5min, or auto",
-    lambda value: value in ("auto", "epoch") or COUNT[1](value) or minutes_of(value) is not None,
+    one_of("auto", "epoch"),
+    COUNT,
+    rule("minutes", lambda value: minutes_of(value) is not None, type="string", pattern=MINUTES),
 )
-
-
-INSIDE: Rule = ("a number between 0 and 1", lambda value: is_number(value) and 0 < value < 1)
-
-
-ABOVE_0: Rule = ("a number above 0 and up to 1", lambda value: is_number(value) and 0 < value <= 1)
-
-
-FLAG: Rule = ("true or false", lambda value: isinstance(value, bool))
-
-
-NUMBER: Rule = ("a number", is_number)
-
-
-TEXT: Rule = ("text", lambda value: isinstance(value, str) and value != "")
-
-
-COLUMN: Rule = ("the name of a column, or its number from 0", lambda value: TEXT[1](value) or WHOLE[1](value))
-
-
-NAMES: Rule = ("a list of names", lambda value: isinstance(value, list))
-
-
-SIZE: Rule = (
+INSIDE = rule("a number between 0 and 1", type="number", min=0, min_exclusive=True, max=1, max_exclusive=True)
+ABOVE_0 = rule("a number above 0 and up to 1", type="number", min=0, min_exclusive=True, max=1)
+FLAG = rule("true or false", type="boolean")
+NUMBER = rule("a number", type="number")
+TEXT = rule("text", type="string")
+COLUMN = either("the name of a column, or its number from 0", TEXT, WHOLE)
+NAMES = rule("a list of names", type="list")
+SIZE = either(
     "a whole number of pixels of at least 1, or [height, width]",
-    lambda value: COUNT[1](value) or (isinstance(value, list) and len(value) == 2 and all(map(COUNT[1], value))),
+    COUNT,
+    rule("[height, width]", type="list", items=COUNT.data, lengths=[2]),
 )
-
-
-BETAS: Rule = ("two numbers from 0 up to 1", lambda value: isinstance(value, list) and all(map(BELOW_1[1], value)))
-
-
-AREAS: Rule = (
+BETAS = rule("two numbers from 0 up to 1", type="list", items=BELOW_1.data, lengths=[2])
+AREAS = rule(
     "two numbers from 0.01 to 1, the smaller one first",
-    lambda v: isinstance(v, list) and len(v) == 2 and all(map(is_number, v)) and 0.01 <= v[0] <= v[1] <= 1,
+    lambda value: value[0] <= value[1],
+    type="list",
+    items={"type": "number", "min": 0.01, "max": 1},
+    lengths=[2],
 )
-
-
-TEMPERATURES: Rule = (
-    "two numbers greater than 0",
-    lambda value: isinstance(value, list) and len(value) == 2 and all(map(POSITIVE[1], value)),
-)
-
-
-DEVICE: Rule = (
-    "auto, cpu, cuda, cuda:N or mps",
-    lambda value: isinstance(value, str) and bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value)),
-)
-
-
-DECAY: Rule = ("a number above 0 and up to 1", is_share)
-
-
-TRAIN: Rule = (
+TEMPERATURES = rule("two numbers greater than 0", type="list", items=POSITIVE.data, lengths=[2])
+DEVICE = rule("auto, cpu, cuda, cuda:N or mps", type="string", pattern=r"auto|cpu|mps|cuda(:\d+)?")
+PLAN = Rule("phases", is_plan, {"type": "list", "items": {"type": "mapping"}})
+TRAIN = either(
     "all, head, norm, bias, last:N, or phases that end one after another, the last at 1, each with until, train and "
     "perhaps layer_decay: [{until: 0.2, train: head}, {until: 1.0, train: all}]",
-    lambda value: is_part(value) or is_plan(value),
+    rule("a part", type="string", pattern=PARTS),
+    PLAN,
 )
-
-
-TARGETS: Rule = (
+PATTERN = rule("a regular expression", is_pattern, type="string")
+TARGETS = either(
     "attention, linear, all, a regular expression or a list of module names",
-    lambda value: is_pattern(value) or (NAMES[1](value) and bool(value) and all(map(is_pattern, value))),
+    PATTERN,
+    rule("names", lambda value: all(map(is_pattern, value)), type="list", items=TEXT.data),
 )
 
 
-def per_channel(rule: Rule, what: str) -> Rule:
+def per_channel(one: Rule, what: str) -> Rule:
     """One value, or a list of one for each channel."""
-    return what, lambda v: rule[1](v) or (isinstance(v, list) and len(v) in (1, 3) and all(map(rule[1], v)))
+    return either(what, one, rule(what, type="list", items=one.data, lengths=[1, 3]))
 
 
-SPLIT: Rule = ("the name of a split, a fraction between 0 and 1", lambda value: TEXT[1](value) or INSIDE[1](value))
-
-
-CACHE: Rule = (
+SPLIT = either("the name of a split, a fraction between 0 and 1", TEXT, INSIDE)
+CACHE = Rule(
     "one of auto, memory, disk, off",
     lambda value: value is False or value in ("auto", "memory", "disk", "off"),  # YAML takes a plain `off` for false
+    {"choices": ["auto", "memory", "disk", "off"]},
 )
-
-
-ARMS: Rule = (
+ARMS = rule(
     "names, each with one override or a list of them",
-    lambda value: isinstance(value, Mapping) and all(v is None or TEXT[1](v) or _texts(v) for v in value.values()),
+    lambda value: all(v is None or TEXT.fits(v) or _texts(v) for v in value.values()),
+    type="mapping",
 )
 
 
 def _texts(value: Any) -> bool:
-    return isinstance(value, list) and all(map(TEXT[1], value))
+    return isinstance(value, list) and all(map(TEXT.fits, value))
 
 
-def several(rule: Rule, what: str) -> Rule:
+def several(one: Rule, what: str) -> Rule:
     """A list of different values, each of which keeps the rule."""
-    return what, lambda v: isinstance(v, list) and bool(v) and all(map(rule[1], v)) and len(set(v)) == len(v)
+    return rule(what, type="list", items=one.data, unique=True)
 
 
-CHANNELS: Rule = ("1 or 3", lambda value: is_whole(value) and value in (1, 3))
-
-
-ONE_OR_MORE_NAMES: Rule = ("a name or a list of names", lambda v: TEXT[1](v) or (_texts(v) and bool(v)))
-
-
-SEEDS: Rule = (
-    "a whole number of at least 1, or a list of different seeds",
-    lambda value: COUNT[1](value) or several(WHOLE, "")[1](value),
+CHANNELS = rule("1 or 3", type="integer", choices=[1, 3])
+ONE_OR_MORE_NAMES = either("a name or a list of names", TEXT, rule("names", type="list", items=TEXT.data))
+SEEDS = either(
+    "a whole number of at least 1, or a list of different seeds", COUNT, several(WHOLE, "a list of different seeds")
 )
-
-
-CLASS_NAMES: Rule = (
+CLASS_NAMES = either(
     "a list of names, or {CLASS: NAME}",
-    lambda value: _are_names(list(value.values()) if isinstance(value, Mapping) else value),
+    rule("names", lambda value: _are_names(value), type="list"),
+    rule("names", lambda value: _are_names(list(value.values())), type="mapping"),
 )
 
 

@@ -23,7 +23,20 @@ LEVELS = [
 ]
 """Packages from the ground up: a package imports only what is below it, and equals do not meet."""
 
-OPTIONAL = {"timm", "transformers", "datasets", "tokenizers", "soundfile", "soxr", "onnx", "tensorboard", "captum"}
+OPTIONAL = {
+    "timm",
+    "transformers",
+    "datasets",
+    "tokenizers",
+    "soundfile",
+    "soxr",
+    "onnx",
+    "tensorboard",
+    "captum",
+    "wandb",
+    "trackio",
+    "mlflow",
+}
 KNOW_CONFIG = {"cli", "config"}
 
 

@@ -20,7 +20,7 @@ from ptft.config.instantiate import construct, find, make, option_names
 from ptft.core import Examples, Objective, Source, Spec
 from ptft.data.cache import policy
 from ptft.data.loader import Loader
-from ptft.errors import ConfigError, shortened
+from ptft.errors import ConfigError, PtftError, first_line, shortened
 from ptft.finetune import lora
 from ptft.finetune.phases import Phases, planned
 from ptft.loggers.logger import Logger
@@ -136,9 +136,27 @@ def schedule(node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Schedule
     return make("schedule", node, Schedule, trusted)  # type: ignore[type-abstract]
 
 
+def check_loggers(nodes: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> None:
+    """Raises ConfigError where one of those that were chosen can't work."""
+    for name, node in nodes.items():
+        find(f"logger.{name}", node, Logger, trusted).check(node)
+
+
 def loggers(nodes: Mapping[str, Any], trusted: tuple[str, ...] = (), **options: Any) -> list[Logger]:
-    """Those that were chosen; options: `folder`, `config` and `step`, as `Logger` describes them."""
-    return [make(f"logger.{name}", node, Logger, trusted, **options) for name, node in nodes.items()]
+    """Those that were chosen; options: `folder` and the others that `Logger` describes.
+
+    One that can't begin (a full disk, a service that is gone) is left out with a warning, as one that fails later is.
+    """
+    built = []
+    for name, node in nodes.items():
+        try:
+            built.append(make(f"logger.{name}", node, Logger, trusted, **options))
+        except PtftError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            options["warn"](f"logger.{name}: can't begin ({reason}); the run goes on without it")
+    return built
 
 
 def budget(train: Mapping[str, Any], per_epoch: int) -> Budget:

@@ -18,17 +18,16 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
 from ptft.errors import CheckpointError, StorageError, first_line
-from ptft.runs.lineage import LENGTH, MARK
+from ptft.runs import archive
+from ptft.runs.lineage import MARK
 
 FORMAT = "ptft"
 VERSION = 1
-END = b"PK\x05\x06"
-"""Signature of a zip archive's last record: 22 bytes, of which the last two hold the length of the comment."""
 
 
 def write(path: Path, state: Mapping[str, Any]) -> str:
@@ -141,49 +140,16 @@ def content(path: Path) -> dict[str, Any]:
 
 def verify(path: Path) -> str | None:
     """The digest of a whole ptft checkpoint, None for another kind of file; raises CheckpointError if broken."""
-    digest, broken = _inspect(path)
+    digest, broken = archive.inspect(path)
     if broken:
         raise CheckpointError(f"{path}: {broken}{_whole_beside(path)}")
     return digest
 
 
-def _inspect(path: Path) -> tuple[str | None, str]:
-    """The digest of a whole ptft checkpoint, None for another kind of file; and what is wrong with a broken one."""
-    with path.open("rb") as file:  # once: a run that trains may put another in its place at any time
-        size = os.fstat(file.fileno()).st_size
-        if size == 0:
-            return None, "the file is empty"
-        head = file.read(4)
-        file.seek(max(0, size - 22 - 65535))
-        tail = file.read()
-        if not head.startswith(b"PK"):
-            return None, ""
-        at = tail.rfind(END)
-        if at < 0 or len(tail) - at - 22 != int.from_bytes(tail[at + 20 : at + 22], "little"):
-            return None, "the file is incomplete; its end is missing"
-        comment = tail[at + 22 :]
-        if not re.fullmatch(re.escape(MARK) + rb"[0-9a-f]{%d}" % LENGTH, comment):
-            return None, ""
-        stored = comment[len(MARK) :].decode()
-        if _digest(file, size - len(comment) - 2) != stored:
-            return None, "the digest differs, so the file was changed or damaged"
-    return stored, ""
-
-
 def file_digest(path: Path) -> str:
     """sha256 of a file."""
     with path.open("rb") as file:
-        return _digest(file, os.fstat(file.fileno()).st_size)
-
-
-def _digest(file: IO[bytes], left: int) -> str:
-    """sha256 of so many bytes of an open file, from its beginning."""
-    digest = hashlib.sha256()
-    file.seek(0)
-    while left and (chunk := file.read(min(left, 1 << 22))):
-        digest.update(chunk)
-        left -= len(chunk)
-    return digest.hexdigest()
+        return archive.digest(file, os.fstat(file.fileno()).st_size)
 
 
 def load(path: Path, records: Sequence[Any] = ()) -> Any:
@@ -224,7 +190,7 @@ def _whole_beside(path: Path) -> str:
     with contextlib.suppress(OSError):
         for other in sorted(path.parent.glob("*.pt"), key=lambda file: -file.stat().st_mtime):
             with contextlib.suppress(OSError):
-                if other != path and _inspect(other)[0]:
+                if other != path and archive.inspect(other)[0]:
                     return f"; {other} is whole"
     return ""
 

@@ -11,6 +11,7 @@ from ptft.cli import help as manual
 from ptft.cli.new import new
 from ptft.cli.runs import lineage, rm, runs
 from ptft.cli.schema import schema
+from ptft.cli.show import diff, show
 from ptft.config import compose, yaml_files
 from ptft.errors import ConfigError, suggest
 from ptft.runtime.system import write_text, writing
@@ -64,4 +65,15 @@ def cp(words: list[str]) -> int:
     return 0
 
 
-WORDS = {"ls": ls, "cp": cp, "new": new, "help": explain, "schema": schema, "runs": runs, "lineage": lineage, "rm": rm}
+WORDS = {
+    "ls": ls,
+    "cp": cp,
+    "new": new,
+    "help": explain,
+    "schema": schema,
+    "runs": runs,
+    "show": show,
+    "lineage": lineage,
+    "diff": diff,
+    "rm": rm,
+}

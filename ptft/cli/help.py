@@ -64,7 +64,7 @@ def show(word: str) -> None:
 def _option(group: str, name: str) -> str:
     if not documented.file_of(group, name).is_file():
         raise ConfigError(f"{group}={name}: there is no {group} of that name{suggest(name, compose.options(group))}")
-    entries, prefix = documented.entries(group, name), "" if group in ("stage", "experiment") else f"{group}."
+    entries, prefix = documented.entries(group, name), documented.prefix(group, name)
     nodes = {key.rpartition(".")[0] for key in entries}
     shown = {key: f"{prefix}{key}{f'={value}' if value else ''}" for key, (value, _) in entries.items()}
     rows = {shown[key]: comment for key, (_, comment) in entries.items() if key not in nodes}
@@ -97,16 +97,21 @@ def _meaning(key: str, meaning: Meaning) -> str:
 
 def value_of(key: str, meaning: Meaning) -> str:
     """What it must be, in the words of its rule, or else of its default's type."""
-    rule = _rule(key, meaning) or _type(meaning.default)
-    return rule[0] if rule else ""
+    rule = rule_for(key, meaning)
+    return rule.words if rule else ""
+
+
+def rule_for(key: str, meaning: Meaning) -> Rule | None:
+    """The rule that it must keep, or that its default's type makes; None where anything may be typed."""
+    return _rule(key, meaning) or _type(meaning.default)
 
 
 def _rule(key: str, meaning: Meaning) -> Rule | None:
     if key in RULES or not meaning.options:
         return RULES.get(key)
-    group, _, rest = key.partition(".")
-    owner, name = (group, rest) if group in documented.groups() else ("stage", key)
-    return rules.of_option(owner, meaning.options[0]).get(name)
+    group, option = key.partition(".")[0], meaning.options[0]
+    owner = group if group in documented.groups() else "stage"
+    return rules.of_option(owner, option).get(key.removeprefix(documented.prefix(owner, option)))
 
 
 def _type(default: str) -> Rule | None:

@@ -159,7 +159,7 @@ def _as_list(override: Override, text: str, overrides: Overrides) -> tuple[str, 
     if key in compose.SEVERAL:
         return typed, False
     with suppress(ConfigError):
-        _, fits = rule_of(compose.compose(overrides.where(lambda other: other not in swept)), key)
+        fits = rule_of(compose.compose(overrides.where(lambda other: other not in swept)), key).fits
         if fits(listed := [_plain(each) for each in values.list]):
             return typed, fits(listed[0])
     return None

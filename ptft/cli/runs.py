@@ -6,37 +6,40 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptft.config import mistakes, yaml_files
-from ptft.errors import CheckpointError, ConfigError, shortened, suggest
-from ptft.loggers import layout
+from ptft.cli import stored
+from ptft.cli.words import fits, flags_of, folder_of, table
+from ptft.config import mistakes
+from ptft.errors import CheckpointError, ConfigError, shortened
 from ptft.runs import remove
 from ptft.runs.lineage import Relative, family, stored_digest
 from ptft.runs.listing import Listed, check_key, get, listed, matching, ordered
-from ptft.runs.registry import OUTPUTS, named, runs_below, state, sweep_command
+from ptft.runs.registry import OUTPUTS, folders_below, runs_below, short_name, state, sweep_command
 from ptft.runtime.paths import short
 from ptft.runtime.system import finite
 from ptft.runtime.terminal import decimal, say
 
 COLUMNS = "run,status,stage,model,dataset,best,seconds,when"
-USAGE = "ptft runs [KEY=VALUE …] [--sort KEY] [--columns KEY,KEY] [--json]"
+LESS = ("seconds", "when", "stage")
+"""Columns that a narrow terminal may have no room for, the first to be left out first, where nobody chose any."""
+USAGE = "ptft runs [KEY=VALUE …] [--sort KEY] [--columns KEY,KEY] [--all] [--json]"
 USAGE_LINEAGE = "ptft lineage RUN|CKPT"
 USAGE_RM = "ptft rm RUN… | --failed [--yes]"
 
 
 def runs(words: list[str]) -> int:
-    """`ptft runs [KEY=VALUE …] [--sort KEY] [--columns KEY,KEY] [--json]`: what there is, the newest first.
+    """`ptft runs [KEY=VALUE …] [--sort KEY] [--columns KEY,KEY] [--all] [--json]`: what there is, the newest first.
 
-    Keys are columns, metrics (test/accuracy) and any of a run's own.
+    Keys are columns, metrics (test/accuracy) and any of a run's own. A terminal shows as many as it has lines for.
     """
-    flags, rest = _flags(words, {"--sort": True, "--columns": True, "--json": False}, USAGE)
+    flags, rest = flags_of(words, {"--sort": True, "--columns": True, "--all": False, "--json": False}, USAGE)
     if unknown := [word for word in rest if "=" not in word]:
         raise ConfigError(f"{unknown[0]}: what is it? {USAGE}")
     filters = dict(word.split("=", 1) for word in rest)
-    every = listed(OUTPUTS, _config)
+    every = listed(OUTPUTS, stored.read)
     for key in filters:
         _check_key(every, key)
     chosen = matching(every, filters)
@@ -53,10 +56,33 @@ def runs(words: list[str]) -> int:
         shown = [{key: get(run, key) for key in columns} if typed else run.row for run in chosen]
         say(json.dumps(finite(shown), indent=2, ensure_ascii=False))
     elif chosen:
-        _table([columns, *([_text(key, get(run, key)) for key in columns] for run in chosen)])
+        _print(chosen, columns, every="--all" in flags, chosen_columns=bool(typed))
     else:
         say(f"no {'such ' if rest else ''}run below {OUTPUTS.absolute()}")
     return 0
+
+
+def _print(chosen: Sequence[Listed], columns: list[str], *, every: bool, chosen_columns: bool) -> None:
+    """The table; on a terminal as many runs as it has lines for, and of the usual columns as many as fit."""
+    size = shutil.get_terminal_size()
+    terminal = sys.stdout.isatty()
+    shown = chosen[: max(1, size.lines - 3)] if terminal and not every else chosen
+    rows = [columns, *([_text(key, get(run, key)) for key in columns] for run in shown)]
+    if terminal and not chosen_columns:
+        rows = _narrowed(rows, size.columns)
+    table(rows)
+    if len(shown) < len(chosen):
+        say(f"and {len(chosen) - len(shown):,} more: --all shows them, KEY=VALUE chooses some")
+
+
+def _narrowed(rows: list[list[str]], width: int) -> list[list[str]]:
+    """Without the columns that can be missed, as far as the terminal needs it."""
+    for key in LESS:
+        if fits(rows, width) or key not in rows[0]:
+            continue
+        at = rows[0].index(key)
+        rows = [[*row[:at], *row[at + 1 :]] for row in rows]
+    return rows
 
 
 def _check_key(some: Sequence[Listed], key: str) -> None:
@@ -69,15 +95,6 @@ def _check_key(some: Sequence[Listed], key: str) -> None:
         raise
 
 
-def _config(folder: Path) -> Mapping[str, Any]:
-    file = folder / ".hydra" / "config.yaml"
-    try:
-        config = yaml_files.read(file) if file.is_file() else {}
-    except ConfigError:  # a run that was cut while it wrote it, or another program's
-        return {}
-    return config if isinstance(config, dict) else {}
-
-
 def _text(key: str, value: Any) -> str:
     if value is None:
         return ""
@@ -86,21 +103,12 @@ def _text(key: str, value: Any) -> str:
     return decimal(value) if isinstance(value, float) and "/" in key else str(value)
 
 
-def _table(rows: list[list[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    columns = shutil.get_terminal_size().columns
-    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) - 2 > columns:
-        say(layout.records(rows[0], rows[1:], columns))
-        return
-    say("\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows))
-
-
 def rm(words: list[str], ask: Callable[[str], str] = input) -> int:
     """`ptft rm RUN… | --failed [--yes]`: remove what these runs wrote, after listing it and asking."""
-    flags, names = _flags(words, {"--failed": False, "--yes": False}, USAGE_RM)
+    flags, names = flags_of(words, {"--failed": False, "--yes": False}, USAGE_RM)
     if bool(names) == ("--failed" in flags):
         raise ConfigError(f"name the runs, or type --failed: {USAGE_RM}")
-    folders = [_folder(name) for name in names] or [
+    folders = [folder_of(name) for name in names] or [
         folder for folder, status in runs_below(OUTPUTS) if state(folder, status) == "failed"
     ]
     folders = list({folder.resolve(): folder for folder in folders}.values())
@@ -122,14 +130,6 @@ def rm(words: list[str], ask: Callable[[str], str] = input) -> int:
     return 0
 
 
-def _folder(name: str) -> Path:
-    path = Path(os.path.expanduser(name))
-    folder = path if os.path.lexists(path) else named(name, "run")
-    if folder is None:
-        raise CheckpointError(f"{name}: there is no such folder, and no run below {OUTPUTS.absolute()} is called so")
-    return folder
-
-
 def lineage(words: list[str]) -> int:
     """`ptft lineage RUN|CKPT`: what it started from, and what was made of that, back to the first pretraining."""
     if len(words) != 1 or words[0].startswith("-"):
@@ -138,15 +138,29 @@ def lineage(words: list[str]) -> int:
     digest = stored_digest(path) if path.is_file() else None
     if path.is_file() and digest is None:
         raise CheckpointError(f"{words[0]}: is no checkpoint of ptft")
-    folder = path.absolute().parent.parent if path.is_file() else _folder(words[0])
+    folder = path.absolute().parent.parent if path.is_file() else folder_of(words[0])
     if digest is None and not (folder / "status.json").is_file():
         raise CheckpointError(f"{words[0]}: is no run's folder")
-    first, run = family(folder, digest, [folder for folder, _ in runs_below(OUTPUTS)])
-    _tree(first, run, "", "")
+    first, run = family(folder, digest, folders_below(OUTPUTS))
+    lines = list(_tree(first, run, "", "", _where))
+    if sys.stdout.isatty() and max(map(len, lines)) > shutil.get_terminal_size().columns:
+        lines = list(_tree(first, run, "", "", _called))
+    say("\n".join(lines))
     return 0
 
 
-def _tree(relative: Relative, named_one: Relative, before: str, below: str) -> None:
+def _where(relative: Relative) -> str:
+    return short(relative.name) if relative.folder else relative.name
+
+
+def _called(relative: Relative) -> str:
+    """As `ptft show` finds it, where there is no room for its folder."""
+    return short_name(relative.folder) if relative.folder else relative.name
+
+
+def _tree(
+    relative: Relative, named_one: Relative, before: str, below: str, name: Callable[[Relative], str]
+) -> Iterator[str]:
     """A line a run: where it lies, what it is, its metric; an arrow at the one that was named."""
     summary, best = relative.summary, relative.summary.get("best") or {}
     what = " ".join(str(summary[key]) for key in ("stage", "model", "dataset") if summary.get(key))
@@ -154,19 +168,19 @@ def _tree(relative: Relative, named_one: Relative, before: str, below: str) -> N
     metric = f"{best['metric']} {decimal(value)}" if isinstance(value, float) else ""
     gone = "" if relative.folder else "(not found here)"
     changed = "(what it started from has other weights now)" if relative.changed else ""
-    name = short(relative.name) if relative.folder else relative.name
-    parts = [name, what, metric, gone, changed, "◀" if relative is named_one else ""]
-    say(before + "  ".join(filter(None, parts)))
+    parts = [name(relative), what, metric, gone, changed, "◀" if relative is named_one else ""]
+    yield before + "  ".join(filter(None, parts))
     for child in relative.children:
         last = child is relative.children[-1]
-        _tree(child, named_one, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "))
+        inner = below + ("   " if last else "│  ")
+        yield from _tree(child, named_one, below + ("└─ " if last else "├─ "), inner, name)
 
 
 def _say_children(folders: Iterable[Path]) -> None:
     """What other runs started from them: they keep their weights, and lose what they came from."""
     gone = {str(folder.resolve()) for folder in folders}
     gone |= {str(job.resolve()) for folder in folders if sweep_command(folder) for job in remove.jobs(folder)}
-    for run in listed(OUTPUTS, _config):
+    for run in listed(OUTPUTS, stored.read):
         parent = (run.summary.get("parent") or {}).get("run")
         if parent and str(Path(parent).resolve()) in gone and str(run.folder.resolve()) not in gone:
             say(f"{run.folder} started from {short(parent)}")
@@ -179,21 +193,3 @@ def _agreed(count: int, ask: Callable[[str], str]) -> bool:
         return ask(f"remove {'it' if count == 1 else f'these {count}'}? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
         return False
-
-
-def _flags(words: list[str], takes: Mapping[str, bool], usage: str) -> tuple[dict[str, str], list[str]]:
-    """Flags with their values, and the other words. takes: whether a flag has one. Raises ConfigError."""
-    flags: dict[str, str] = {}
-    rest: list[str] = []
-    left = iter(words)
-    for word in left:
-        name, equals, value = word.partition("=")
-        if not word.startswith("-"):
-            rest.append(word)
-        elif name not in takes or (equals and not takes[name]):
-            raise ConfigError(f"{word}: there is no such flag{suggest(name, takes)}; {usage}")
-        else:
-            flags[name] = value if equals or not takes[name] else next(left, "")
-            if takes[name] and not flags[name]:
-                raise ConfigError(f"{name}: needs a value; {usage}")
-    return flags, rest

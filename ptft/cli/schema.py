@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from ptft.cli.help import value_of
+from ptft.cli.help import rule_for
 from ptft.config import compose, documented, reads, yaml_files
 from ptft.config.documented import Meaning
 from ptft.config.resume import FREE_ON_RESUME
@@ -21,8 +21,10 @@ USAGE = "ptft schema [GROUP/NAME]"
 def schema(words: list[str]) -> int:
     """`ptft schema [GROUP/NAME]`: every key, or those of an option, with its rule, default and meaning, as JSON.
 
-    A list of objects: `key`, `value` (what it must be, in words), `default`, `required`, `doc`, `options` that have it
-    so (none: all), `stages` in which it may be typed, and `resume`, whether it may be typed on a resume.
+    A list of objects: `key`, `value` (what it must be, in words), the same as data: `type` (null where it may be any)
+    and where they say something `choices`, `min`, `max` and the others of `ptft.validators.Rule`; `default`,
+    `required`, `doc`, `options` that have it so (none: all), `stages` in which it may be typed, and `resume`, whether
+    it may be typed on a resume.
     """
     if len(words) > 1 or any(word.startswith("-") for word in words):
         raise ConfigError(USAGE)
@@ -45,9 +47,12 @@ def _group(key: str) -> str:
 
 
 def _row(key: str, meaning: Meaning) -> dict[str, Any]:
+    rule = rule_for(key, meaning)
     return {
         "key": key,
-        "value": value_of(key, meaning),
+        "value": rule.words if rule else "",
+        "type": None,
+        **(rule.data if rule else {}),
         "default": None if meaning.default == "???" else _plain(meaning.default),
         "required": meaning.default == "???",
         "doc": meaning.comment,

@@ -44,6 +44,13 @@ def file_of(group: str, name: str) -> Path:
     return own if own and own.is_file() else yaml_files.conf_dir() / group / f"{name}.yaml"
 
 
+def prefix(group: str, option: str) -> str:
+    """What is typed before the keys of an option: the group, or what its file says of its place."""
+    said = re.match(r"# @package (\S+)", file_of(group, option).read_text(encoding="utf-8"))
+    place = said[1] if said else group
+    return "" if place == "_global_" else f"{place}."
+
+
 def head(path: Path) -> str:
     """The first comment of a file, without the commands that stand in it."""
     lines = []
@@ -78,8 +85,9 @@ def keys_of(group: str) -> dict[str, Meanings]:
     """
     comments: dict[str, Meanings] = {}
     for option in options(group):
+        before = prefix(group, option).removeprefix(f"{group}.")
         for name, (_, comment) in entries(group, option).items():
-            comments.setdefault(name, {}).setdefault(comment, []).append(option)
+            comments.setdefault(f"{before}{name}", {}).setdefault(comment, []).append(option)
     return {
         key: {comment: names for comment, names in by_comment.items() if comment or len(by_comment) == 1}
         for key, by_comment in comments.items()
@@ -134,10 +142,11 @@ def _keys(changed: int) -> dict[str, list[Meaning]]:
         meanings_by_key.setdefault(name, []).append(Meaning(comment, default))
     own = stage_keys()
     for group in groups():
-        for option in [] if group in ("experiment", "logger") else options(group):
+        for option in [] if group == "experiment" else options(group):
+            before = prefix(group, option)
             for name, (default, comment) in entries(group, option).items():
                 if group != "stage":
-                    _add(meanings_by_key.setdefault(f"{group}.{name}", []), option, default, comment)
+                    _add(meanings_by_key.setdefault(f"{before}{name}", []), option, default, comment)
                 elif name in own:
                     _add(meanings_by_key.setdefault(name, []), option, default, comment)
     return {name: _with_comments(meanings) for name, meanings in meanings_by_key.items()}

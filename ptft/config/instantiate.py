@@ -83,12 +83,14 @@ def _allowed(module: str, trusted: tuple[str, ...]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in (*PACKAGES, *trusted))
 
 
-def make(group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str, ...], *args: Any, **offered: Any) -> T:
+def make(
+    group: str, node: Mapping[str, Any], base: type[T], trusted: tuple[str, ...], /, *args: Any, **offered: Any
+) -> T:
     """An object of `node`'s class from its other keys; `offered` is passed where the class takes it."""
     return construct(group, node, find(group, node, base, trusted), *args, **offered)
 
 
-def construct(group: str, node: Mapping[str, Any], cls: type[T], *args: Any, **offered: Any) -> T:
+def construct(group: str, node: Mapping[str, Any], cls: type[T], /, *args: Any, **offered: Any) -> T:
     kinds = _options(cls)
     names = list(kinds)
     options = {str(key): value for key, value in plain(node).items() if key != "_target_"}
@@ -99,7 +101,7 @@ def construct(group: str, node: Mapping[str, Any], cls: type[T], *args: Any, **o
             raise ConfigError(f"{group}.{key}._target_: refused; only a group itself names a class")
         if must := _misfit(value, kinds[key]):
             raise OptionError(f"{group}.{key}={'null' if value is None else value}: must be {must}")
-    return cls(*args, **options, **{key: value for key, value in offered.items() if key in names})
+    return cls(*args, **{**{key: value for key, value in offered.items() if key in names}, **options})
 
 
 def _misfit(value: Any, kind: Any) -> str | None:

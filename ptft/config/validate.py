@@ -12,9 +12,9 @@ from ptft.config.mistakes import advice
 from ptft.config.rules import rules
 from ptft.errors import ConfigError
 from ptft.validators import (
+    ABOVE_0,
     BELOW_1,
     COUNT,
-    DECAY,
     DEVICE,
     FLAG,
     INSIDE,
@@ -25,6 +25,7 @@ from ptft.validators import (
     TARGETS,
     TEXT,
     TRAIN,
+    TWO_OR_MORE,
     WHOLE,
     Rule,
     auto,
@@ -34,6 +35,7 @@ from ptft.validators import (
     minutes_of,
     one_of,
     optional,
+    rule,
 )
 
 RULES: dict[str, Rule] = {
@@ -57,7 +59,7 @@ RULES: dict[str, Rule] = {
     "train.accumulate": COUNT,
     "train.clip": optional(POSITIVE),
     "train.ema": optional(INSIDE),
-    "train.average_last": optional(("a whole number of at least 2", lambda value: is_whole(value) and value >= 2)),
+    "train.average_last": optional(TWO_OR_MORE),
     "train.workers": auto(WHOLE),
     "train.layout": one_of("auto", "channels_last", "contiguous"),
     "train.keep_memory": FLAG,
@@ -73,7 +75,7 @@ RULES: dict[str, Rule] = {
     "finetune.head": one_of("new", "keep"),
     "finetune.head_init": one_of("random", "zero", "probe"),
     "finetune.probe": one_of("auto", "exact", "steps"),
-    "finetune.layer_decay": optional(DECAY),
+    "finetune.layer_decay": optional(ABOVE_0),
     "finetune.l2sp": optional(POSITIVE),
     "finetune.lora.rank": optional(COUNT),
     "finetune.lora.alpha": POSITIVE,
@@ -116,7 +118,7 @@ def rule_of(cfg: DictConfig, key: str) -> Rule:
     """What a key's value must be in that composition; of a key without a rule a list where it is one by default."""
     tree: Any = OmegaConf.to_container(cfg, resolve=False)
     is_list = OmegaConf.is_list(OmegaConf.select(cfg, key))
-    return (RULES | rules(tree)).get(key, ("", lambda value: isinstance(value, list) == is_list))
+    return (RULES | rules(tree)).get(key, Rule("", lambda value: isinstance(value, list) == is_list, {}))
 
 
 def check_shape(cfg: Mapping[str, Any], shape: Mapping[str, Any]) -> None:
@@ -175,11 +177,11 @@ def _text(value: Any) -> str:
 def _values(cfg: Mapping[str, Any], defaults: Mapping[str, Any], rules_by_key: Mapping[str, Rule]) -> Iterator[str]:
     for key, value in _leaves(cfg, rules_by_key):
         rule = rules_by_key.get(key) or _rule_of(defaults.get(key))
-        if rule and not rule[1](value):
+        if rule and not rule.fits(value):
             shown = "null" if value is None else value
-            whole = isinstance(value, float) and value.is_integer() and rule[1](int(value))
+            whole = isinstance(value, float) and value.is_integer() and rule.fits(int(value))
             remedy = f"; type {key}={int(value)}" if whole else advice(key, value)
-            yield f"{key}={shown}: must be {rule[0]}{remedy}"
+            yield f"{key}={shown}: must be {rule.words}{remedy}"
 
 
 def _rule_of(default: Any) -> Rule | None:
@@ -189,8 +191,8 @@ def _rule_of(default: Any) -> Rule | None:
         return NUMBER
     if isinstance(default, list) and default and all(map(is_number, default)):
         whole = all(map(is_whole, default))
-        kind, fits = ("whole numbers", is_whole) if whole else ("numbers", is_number)
-        return f"a list of {kind}, e.g. {default}", lambda value: isinstance(value, list) and all(map(fits, value))
+        kind, items = ("whole numbers", "integer") if whole else ("numbers", "number")
+        return rule(f"a list of {kind}, e.g. {default}", type="list", items={"type": items})
     return None
 
 

@@ -20,6 +20,7 @@ from rich.table import Table as RichTable
 
 from ptft.loggers import layout
 from ptft.loggers.bar import Bar
+from ptft.loggers.braille import LiveCurves
 from ptft.loggers.logger import Logger
 from ptft.loggers.rarer import Rarer
 from ptft.metrics.properties import is_share
@@ -151,9 +152,9 @@ class Console:
                 self._print(line.rstrip(), result=result)
 
     @contextlib.contextmanager
-    def training(self, total: int | None, done: int) -> Iterator[None]:
-        """Inside, a terminal shows a bar of a training of `total` optimizer steps, of which `done` are done."""
-        self.bar = Bar(self.bar_on, total, done) if self.bar_on else None
+    def training(self, total: int | None, done: int, curves: LiveCurves | None = None) -> Iterator[None]:
+        """Inside, a terminal shows a bar of a training of `total` steps, `done` of them done, and curves below it."""
+        self.bar = Bar(self.bar_on, total, done, curves if self.live else None) if self.bar_on else None
         try:
             yield
         finally:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ptft.loggers.braille import outer_values
 from ptft.loggers.jsonl import stored_rows
 from ptft.runtime.system import writing
 
@@ -64,7 +65,7 @@ def _draw(panels: Sequence[tuple[str, dict[str, Line]]]) -> Image.Image:
 
 def _panel(draw: ImageDraw, font: FreeTypeFont | ImageFont, left: int, name: str, lines: dict[str, Line]) -> None:
     points = [point for line in lines.values() for point in line]
-    steps, values = ticks(0, max(step for step, _ in points)), ticks(*_range([value for _, value in points]))
+    steps, values = ticks(0, max(step for step, _ in points)), ticks(*outer_values([value for _, value in points]))
     low, high, last = values[0], values[-1], steps[-1]
 
     def place(step: float, value: float) -> tuple[float, float]:
@@ -88,13 +89,6 @@ def _panel(draw: ImageDraw, font: FreeTypeFont | ImageFont, left: int, name: str
             draw.text((x, SCALE * 12), split, font=font, fill=COLOURS[split], anchor="rt")
             for x, y in corners if len(corners) <= 30 else corners[-1:]:
                 draw.ellipse([x - 3 * SCALE, y - 3 * SCALE, x + 3 * SCALE, y + 3 * SCALE], fill=COLOURS[split])
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    """The lowest and the highest, apart; of long lines without a hundredth of outliers at the top."""
-    ordered = sorted(values)
-    low, high = ordered[0], ordered[-1] if len(ordered) < 200 else ordered[int(0.99 * len(ordered))]
-    return (low, high) if high > low else (low - abs(low or 1) / 2, low + abs(low or 1) / 2)
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -87,5 +87,6 @@ def records(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) ->
     lines = []
     for row in rows:
         pairs = [f"{name} {value}".strip() for name, value in zip(header, row, strict=True) if value]
-        lines.append(textwrap.fill(", ".join(pairs), max(width, 20), subsequent_indent="  ", break_long_words=False))
+        form = textwrap.TextWrapper(max(width, 20), "", "  ", break_long_words=False, break_on_hyphens=False)
+        lines.append(form.fill(", ".join(pairs)))
     return "\n".join(lines)

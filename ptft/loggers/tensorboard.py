@@ -1,48 +1,131 @@
-"""Logger of curves for TensorBoard, in the run's folder (`pip install 'ptft[tensorboard]'`)."""
+"""Logger of curves for TensorBoard, in the run's folder (`pip install 'ptft[tensorboard]'`), and what writes them."""
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Mapping
-from pathlib import Path
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from ptft.errors import ConfigError
-from ptft.loggers.logger import Logger
-
-POSITION = ("step", "epoch", "split", "seconds", "samples")
-"""Entries of a row that say when it was, and are no metrics."""
+from ptft.loggers.logger import plain_options
+from ptft.loggers.service import ServiceLogger
+from ptft.loggers.teller import Event
 
 
-class TensorBoardLogger(Logger):
-    """Every metric as a scalar `SPLIT/NAME` at its step, the rate as `lr`, and the configuration as a text.
+class TensorBoardLogger(ServiceLogger):
+    """Curves, texts and pictures, and at the end a row of hyperparameters.
 
-    A run that continues goes on in the same curves: what was written after `step` is dropped.
+    A run that continues goes on in the same curves: what was written after its step is dropped.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None:
-        self.writer = _writer(folder / "tensorboard", step)
-        self.writer.add_text("configuration", f"```json\n{json.dumps(config, indent=2)}\n```", step)
+    package, sink = "tensorboard", "ptft.loggers.tensorboard:TensorBoardSink"
 
-    def log(self, row: Mapping[str, Any]) -> None:
-        for name, value in row.items():
-            if name not in POSITION:
-                self.writer.add_scalar(name if name == "lr" else f"{row['split']}/{name}", value, row["step"])
+    def __init__(self, **run: Any) -> None:
+        super().__init__({}, **run)
 
-    def evaluated(self, train: Mapping[str, float], row: Mapping[str, Any] | None, best: bool) -> None:
-        if row is not None:
-            self.log(row)
+
+class TensorBoardSink:
+    """A `Sink` that writes files of events, by TensorBoard's own writer and without torch."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self.run: Mapping[str, Any] = {}
+        self.writer: Any = None
+
+    def open(self, run: Mapping[str, Any], known: str | None) -> str:
+        self.run = run
+        self._begin(run["step"] + 1 if run["step"] else None)
+        self._text("configuration", f"```json\n{json.dumps(run['config'], indent=2)}\n```", run["step"])
         self.writer.flush()
+        return str(run["name"])
 
-    def close(self) -> None:
+    def _begin(self, purge: int | None) -> None:
+        """A new file; what the ones before it hold from step `purge` on is not shown."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self.writer = EventFileWriter(f"{self.run['folder']}/tensorboard")
+        if purge is not None:
+            self.writer.add_event(Event(step=purge, session_log=SessionLog(status=SessionLog.START)))
+
+    def take(self, events: Sequence[Event]) -> None:
+        """One that could not be written is the first in a new file, once there is room again."""
+        if self.writer is None:
+            self._begin(min((e["step"] for e in events if e["kind"] == "row" and not e["held_out"]), default=None))
+        try:
+            for event in events:
+                self._add(event)
+            self.writer.flush()
+        except OSError:
+            with suppress(OSError):
+                self.writer.close()
+            self.writer = None
+            raise
+
+    def _add(self, event: Event) -> None:
+        kind = event["kind"]
+        if kind == "row":
+            self._write(event["step"], *({"tag": tag, "simple_value": v} for tag, v in event["metrics"].items()))
+        elif kind == "text":
+            self._text(event["name"], event["text"], event["step"])
+        elif kind == "picture":
+            self._write(event["step"], {"tag": event["name"], "image": _image(base64.b64decode(event["png"]))})
+        elif kind == "summary":
+            self._hyperparameters(event["summary"])
+
+    def _write(self, step: int, *values: Mapping[str, Any]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        summary = Summary(value=[Summary.Value(**value) for value in values])
+        self.writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def _text(self, name: str, text: str, step: int) -> None:
+        from tensorboard.compat.proto.summary_pb2 import SummaryMetadata
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto
+        from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+
+        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
+        tensor = TensorProto(dtype="DT_STRING", string_val=[text.encode()], tensor_shape=shape)
+        metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+        self._write(step, {"tag": f"{name}/text_summary", "metadata": metadata, "tensor": tensor})
+
+    def _hyperparameters(self, summary: Mapping[str, Any]) -> None:
+        """The run's row, whose metrics are the last points of the curves."""
+        from tensorboard.plugins.hparams import api_pb2 as api
+        from tensorboard.plugins.hparams import metadata as tags
+        from tensorboard.plugins.hparams.plugin_data_pb2 import SessionEndInfo, SessionStartInfo
+
+        begun, infos = SessionStartInfo(), []
+        for name, value in plain_options(self.run["config"]).items():
+            field = "bool" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
+            setattr(begun.hparams[name], f"{field}_value", value)
+            kind = api.DataType.Value(f"DATA_TYPE_{'FLOAT64' if field == 'number' else field.upper()}")
+            infos.append(api.HParamInfo(name=name, type=kind))
+        curves = [f"{split}/{name}" for split, values in summary["metrics"].items() for name in values]
+        shown = [api.MetricInfo(name=api.MetricName(tag=curve)) for curve in curves]
+        ended = SessionEndInfo(status=api.Status.Value("STATUS_SUCCESS"))
+        experiment = api.Experiment(hparam_infos=infos, metric_infos=shown)
+        self._of_plugin(tags.EXPERIMENT_TAG, experiment=experiment)
+        self._of_plugin(tags.SESSION_START_INFO_TAG, session_start_info=begun)
+        self._of_plugin(tags.SESSION_END_INFO_TAG, session_end_info=ended)
+
+    def _of_plugin(self, tag: str, **content: Any) -> None:
+        from tensorboard.compat.proto.summary_pb2 import SummaryMetadata
+        from tensorboard.plugins.hparams.metadata import PLUGIN_DATA_VERSION, PLUGIN_NAME
+        from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+        data = HParamsPluginData(version=PLUGIN_DATA_VERSION, **content).SerializeToString()
+        plugin = SummaryMetadata.PluginData(plugin_name=PLUGIN_NAME, content=data)
+        self._write(0, {"tag": tag, "metadata": SummaryMetadata(plugin_data=plugin)})
+
+    def end(self, status: str) -> None:
         self.writer.close()
 
 
-def _writer(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard.writer import SummaryWriter
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "logger=tensorboard: needs the package tensorboard: pip install 'ptft[tensorboard]'"
-        ) from error
-    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+def _image(png: bytes) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
+    return Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=3)

@@ -55,6 +55,7 @@ WRITTEN = (
     "cells",
     "cell.json",
     "tensorboard",
+    "loggers",
 )
 """What runs write by these names, beside tables of evaluations; a folder that holds one of them is not free."""
 EARLY = (".lock", ".hydra", "run.log", "status.json", "predict.json")
@@ -223,7 +224,8 @@ def is_held(path: Path) -> bool:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; an empty one where there is none or it is cut."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb", buffering=0) as file:  # there may be thousands of them to look into
+            content = json.loads(file.read())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

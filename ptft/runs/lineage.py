@@ -22,7 +22,7 @@ LENGTH = 64
 def stored_digest(path: Path) -> str | None:
     """The digest that a checkpoint of ptft ends with, not verified; None of another file, or of none."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", buffering=0) as file:
             file.seek(-len(MARK) - LENGTH, 2)
             tail = file.read()
     except OSError:

@@ -47,7 +47,7 @@ class Listed:
             "model": names.get("model"),
             "dataset": names.get("dataset"),
             "objective": names.get("objective"),
-            "seed": self.summary.get("seed", self.config.get("seed")) if self.summary else self.config.get("seed"),
+            "seed": self.summary["seed"] if "seed" in self.summary else self.config.get("seed"),
             "steps": self.summary.get("steps"),
             "seconds": self.summary.get("seconds", self.status.get("seconds")),
             "best": f"{best['metric']} {decimal(best['value'])}" if isinstance(best.get("value"), float) else None,

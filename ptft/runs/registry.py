@@ -30,11 +30,15 @@ def sweep_command(folder: Path) -> dict[str, Any]:
 
 def runs_below(base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every run folder below `base` with its status, newest first; sweeps included."""
+    for folder in folders_below(base):
+        yield folder, read_json(folder / "status.json")
+
+
+def folders_below(base: Path) -> list[Path]:
+    """Every run folder below `base`, newest first."""
     patterns = ("*/status.json", "*/*/status.json", "sweeps/*/*/*/status.json")
     statuses = [path for pattern in patterns for path in base.glob(pattern)]
-    dated = sorted(((path.stat().st_mtime, path) for path in statuses), reverse=True)
-    for _, path in dated:
-        yield path.parent, read_json(path)
+    return [path.parent for _, path in sorted(((path.stat().st_mtime, path) for path in statuses), reverse=True)]
 
 
 def state(folder: Path, status: Mapping[str, Any]) -> str:
@@ -55,6 +59,14 @@ def short_name(folder: Path) -> str:
     return f"{short_name(folder.parent)}/{folder.name}" if sweep_command(folder.parent) else own
 
 
+def part_of(folder: Path) -> Path | None:
+    """The sweep's or comparison's folder that a run lies in; None where it was started alone."""
+    for above in list(folder.absolute().parents)[:4]:
+        if sweep_command(above) or (above / "compare.json").is_file():
+            return above
+    return None
+
+
 def is_name(text: str) -> bool:
     """Whether it may be a name to look for, and is no path of a file that is there and no public weights."""
     return text == "latest" or (":" not in text and not os.path.lexists(os.path.expanduser(text)))
@@ -69,7 +81,7 @@ def named(text: str, key: str, base: Path = OUTPUTS) -> Path | None:
     if len(text) < SHORTEST:
         return None
     needed = NEEDED.get(key, ("status.json",))
-    runs = [folder for folder, _ in runs_below(base) if any((folder / name).exists() for name in needed)]
+    runs = [folder for folder in folders_below(base) if any((folder / name).exists() for name in needed)]
     candidates = [*runs, *(sweeps_below(base) if key != "ckpt" else [])]
     exact = [folder for folder in candidates if short_name(folder) == text]
     within = [folder for folder in candidates if text in _called(folder)]

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ptft.builders import membership
 from ptft.config.config import Config
 from ptft.core import EACH, Batch, Columns, Examples, Objective, Source, Step
 from ptft.errors import StorageError
+from ptft.loggers import pictures
 from ptft.loggers.console import Console
 from ptft.runs.table_file import cell, check_parquet, write_columns
 
 MOST_WRONG = 5
+PICTURED = 16
+"""So many of the worst answers loggers are told."""
 WIDEST = 40
 """Characters of a cell on the terminal."""
 
@@ -37,6 +41,9 @@ class Predictions:
         """names: what to call the examples, shown: columns that show what they are; asked once they were measured."""
         self.objective, self.examples, self.names, self.shown = objective, examples, names, shown
         self.found: Columns = {}
+        self.known: Columns | None = None
+        self.indices: list[int] = []
+        """Of each row of `columns`, where its example is in the split."""
 
     def __call__(self, batch: Batch, step: Step) -> None:
         columns = self.objective.rows(batch, step.outputs)
@@ -46,11 +53,15 @@ class Predictions:
 
     def columns(self) -> Columns:
         """The table in the order of the examples, `item` first; without columns where they have no answers."""
-        if not self.found:
-            return {}
+        if self.known is None:
+            self.known = self._columns() if self.found else {}
+        return self.known
+
+    def _columns(self) -> Columns:
         columns = self.examples.table(self.found)
         index = columns["index"]
         order = sorted(range(len(index)), key=index.__getitem__)
+        self.indices = [index[i] for i in order]
         if "item" not in columns:
             names = self.names()
             each = {name: columns.pop(name) for name in list(columns) if name.startswith(EACH)}
@@ -86,13 +97,27 @@ def write(cfg: Config, gathered: Predictions | None, folder: Path, split: str, o
         _show(columns, file.name, split, out)
 
 
-def _show(columns: Columns, name: str, split: str, out: Console) -> None:
+def worst(gathered: Predictions | None) -> tuple[Columns, list[Any] | None] | None:
+    """The worst answers and, where there are some, pictures of the examples; None where there are no answers."""
+    columns = gathered.columns() if gathered else {}
+    if not gathered or not columns or not (chosen := _worst(columns, _mistakes(columns), PICTURED)):
+        return None
+    shown = pictures.of_examples(gathered.examples, [gathered.indices[i] for i in chosen])
+    return {name: [values[i] for i in chosen] for name, values in columns.items()}, shown
+
+
+def _worst(columns: Columns, wrong: list[int], most: int) -> list[int]:
+    """Of these rows those with the greatest loss, one that is not a number first."""
     losses = columns["loss"]
+    measured = [i for i in wrong if losses[i] is not None]
+    return sorted(measured, key=lambda i: -losses[i] if losses[i] == losses[i] else float("-inf"))[:most]
+
+
+def _show(columns: Columns, name: str, split: str, out: Console) -> None:
     wrong = _mistakes(columns)
     if not wrong:
         out.say(f"no mistakes in {split}; all answers are in {name}")
-    measured = [i for i in wrong if losses[i] is not None]
-    worst = sorted(measured, key=lambda i: -losses[i] if losses[i] == losses[i] else float("-inf"))[:MOST_WRONG]
+    worst = _worst(columns, wrong, MOST_WRONG)
     shown = [column for column in columns if not column.startswith(EACH)]
     rows = [[_short(cell(columns[column][i], 4)) for column in shown] for i in worst]
     if rows:

@@ -19,10 +19,12 @@ from ptft.config.resolve import Job
 from ptft.data.loader import Loader
 from ptft.errors import DataError, Interrupted, counted, first_line
 from ptft.loggers import curves
+from ptft.loggers.braille import LiveCurves
 from ptft.loggers.console import Console, ConsoleLogger
-from ptft.loggers.jsonl import JsonlLogger, cut_metrics
+from ptft.loggers.jsonl import JsonlLogger, cut_metrics, stored_rows
 from ptft.loggers.logger import Loggers
 from ptft.runs.folder import RunFolder
+from ptft.runs.registry import part_of
 from ptft.runtime.device import versions
 from ptft.runtime.signals import CODES, on_signal
 from ptft.stages import messages, predictions
@@ -37,6 +39,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     Returns what `status.json` adds to the status, or the plan. Raises the typed errors of ptft.
     """
     predictions.check(job.config)
+    components.check_loggers(job.config.logger, job.config.trusted)
     built = build(job, out)
     messages.header(built, out, folder.path if folder else None)
     if folder is None:
@@ -47,9 +50,10 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     else:
         membership.write(folder.path, built.inputs.source, built.inputs.splits)
         _save(built, folder, writer, better=False)
-    with contextlib.closing(_loggers(built, out, folder)) as loggers:
+    live = _live(built, out, folder)
+    with contextlib.closing(_loggers(built, out, folder, live)) as loggers:
         try:
-            train = _train(built, out, loggers, folder, writer)
+            train = _train(built, out, loggers, folder, writer, live)
         finally:
             writer.wait()
             folder.began = built.training.progress.step > 0 or built.training.stop is not None
@@ -58,13 +62,30 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         return {"metrics": _finish(built, job, out, loggers, folder, train)}
 
 
-def _loggers(r: Run, out: Console, folder: RunFolder) -> Loggers:
+def _live(r: Run, out: Console, folder: RunFolder) -> LiveCurves | None:
+    """Curves below the bar, with those of a run that continues; none where another logger shows them."""
+    if r.cfg.logger or not out.live:
+        return None
+    return LiveCurves(r.training.monitor["metric"].split("/")[-1], stored_rows(folder.path / "metrics.jsonl"))
+
+
+def _loggers(r: Run, out: Console, folder: RunFolder, live: LiveCurves | None) -> Loggers:
     t = r.training
     monitor = t.monitor["metric"].split("/")[-1]
     console_logger = ConsoleLogger(out, t.total, dataclasses.asdict(t.progress), monitor)
-    arguments = {"folder": folder.path, "config": r.cfg.plain(), "step": t.progress.step}
-    chosen = components.loggers(r.cfg.logger, r.cfg.trusted, **arguments)
-    return Loggers(JsonlLogger(folder.path, out), console_logger, others=chosen)
+    whole = part_of(folder.path)
+    chosen = components.loggers(
+        r.cfg.logger,
+        r.cfg.trusted,
+        folder=folder.path,
+        config=r.cfg.plain(),
+        step=t.progress.step,
+        name=f"{whole.name}/{folder.path.name}" if whole else folder.path.name,
+        group=whole.name if whole else None,
+        warn=partial(out.say, style="yellow"),
+    )
+    shown = [console_logger, live] if live else [console_logger]
+    return Loggers(JsonlLogger(folder.path, out), *shown, others=chosen)
 
 
 def _one_step(r: Run) -> float:
@@ -107,7 +128,12 @@ def _restore(r: Run, out: Console, folder: RunFolder) -> None:
 
 
 def _train(
-    r: Run, out: Console, loggers: Loggers, folder: RunFolder, writer: checkpoint_file.CheckpointWriter
+    r: Run,
+    out: Console,
+    loggers: Loggers,
+    folder: RunFolder,
+    writer: checkpoint_file.CheckpointWriter,
+    live: LiveCurves | None,
 ) -> dict[str, float]:
     """The metrics of training between the last two evaluations."""
     t = r.training
@@ -115,7 +141,7 @@ def _train(
     def stop(name: str) -> None:
         t.stop = name
 
-    with out.training(t.total, t.progress.step), on_signal(stop):
+    with out.training(t.total, t.progress.step, live), on_signal(stop):
         train = fit(t, loggers, lambda better: _save(r, folder, writer, better=better))
     skipped = {"train": r.execution.loader.skipped, "val": t.val.skipped if isinstance(t.val, Loader) else set()}
     if count := sum(map(len, skipped.values())):
@@ -172,6 +198,8 @@ def _finish(r: Run, job: Job, out: Console, loggers: Loggers, folder: RunFolder,
             metrics[split], tables = evaluate(t.objective, batches, t.autocast, keep=gathered)
             last = split == "test" or "test" not in r.inputs.splits
             predictions.write(r.cfg, gathered, folder.path, split, out, shown=last)
+            if loggers.others and (worst := predictions.worst(gathered)):
+                loggers.answers(split, *worst)
             for name, table in tables.items():
                 loggers.table(name, split, *table)
     if "test" in metrics:

@@ -10,6 +10,7 @@ import pytest
 from ptft.cli import runs
 from ptft.runs.folder import RunFolder, write_json
 from tests.conftest import refused
+from tests.helpers.terminals import sent
 
 
 def run(name, status="finished", accuracy=0.5, **fields):
@@ -78,6 +79,21 @@ def test_the_best_is_first_by_what_the_runs_were_judged_by(metric, mode, first, 
         summary = json.loads(file.read_text())
         write_json(file, {**summary, "metrics": {"test": {metric: value}}})
     assert names(ptft("runs", "--sort", f"test/{metric}").out)[0] == first
+
+
+def test_a_terminal_shows_as_many_runs_and_columns_as_it_has_room_for(ptft, monkeypatch):
+    for number in range(40):
+        run(f"10-00-{number:02}-pretrain-cnn-digits-{number:04}")
+    lines = sent(ptft, monkeypatch, 160, "runs").splitlines()
+    assert lines[0].split() == ["run", "status", "stage", "model", "dataset", "best", "seconds", "when"]
+    assert (len(lines), lines[-1]) == (29, "and 13 more: --all shows them, KEY=VALUE chooses some")
+    lines = sent(ptft, monkeypatch, 80, "runs", "--all").splitlines()
+    assert len(lines) == 41
+    assert lines[0].split() == ["run", "status", "stage", "model", "dataset", "best", "when"]
+    assert max(map(len, lines)) <= 80
+    paragraphs = sent(ptft, monkeypatch, 40, "runs", "--columns", "run,folder")
+    assert paragraphs.startswith("run 0039, folder\n  outputs/2026-01-01/10-00-39-pretrain-cnn-digits-0039\n")
+    assert len(ptft("runs").out.splitlines()) == 41
 
 
 def test_runs_where_there_are_none_and_without_torch(ptft):

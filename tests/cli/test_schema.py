@@ -7,6 +7,8 @@ import sys
 from ptft.config import documented
 from tests.conftest import refused
 
+NO_DATA = ("key", "value", "default", "required", "doc", "options", "stages", "resume")
+
 
 def test_every_key_is_there_with_what_it_must_be(ptft):
     rows = json.loads(ptft("schema").out)
@@ -19,6 +21,23 @@ def test_every_key_is_there_with_what_it_must_be(ptft):
     needed = {(row["key"], *row["options"]) for row in rows if row["required"]}
     assert any(key[0] == "dataset.root" and "mnist" not in key and "table" in key for key in needed)
     assert all(row["doc"] for row in rows if row["key"].startswith("train.every"))
+
+
+def test_what_a_key_must_be_is_there_as_data_too(ptft):
+    rows = {}
+    for row in json.loads(ptft("schema").out):
+        rows.setdefault(row["key"], {key: value for key, value in row.items() if key not in NO_DATA})
+    assert rows["train.clip"] == {"type": "number", "min": 0, "min_exclusive": True, "nullable": True}
+    assert rows["train.every.log"] == {"type": "integer", "min": 1, "also": ["auto"]}
+    assert rows["precision"] == {"type": None, "choices": ["auto", "fp32", "bf16", "fp16"]}
+    assert rows["optimizer.betas"]["items"] == {"type": "number", "min": 0, "max": 1, "max_exclusive": True}
+    assert rows["train.ema"]["max_exclusive"] is True
+    assert rows["train.compile"] == {"type": "boolean"}
+    assert rows["train.average_last"]["min"] == 2
+    assert {"type": "integer", "min": 1} in rows["train.every.evaluate"]["any_of"]
+    assert (
+        len([row for row in rows.values() if row == {"type": None}]) < len(rows) / 4
+    )  # nodes, and what may be anything
 
 
 def test_those_of_an_option(ptft):

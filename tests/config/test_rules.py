@@ -8,7 +8,7 @@ import yaml
 from ptft.config import compose, yaml_files
 from ptft.config.validate import check
 from ptft.errors import ConfigError
-from ptft.validators import RULES, rule_named
+from ptft.validators import RULES, is_like, rule_named
 from tests.conftest import refused
 
 FILES = sorted(yaml_files.conf_dir().glob("*/*.yaml"))
@@ -45,9 +45,29 @@ def has(node, key):
 
 
 def test_all_rules_have_words_and_reject_something():
-    for words, keeps in RULES.values():
+    for words, keeps, _ in RULES.values():
         assert words
         assert not keeps(object())
+
+
+PROBES = [
+    *(None, True, False, -1, 0, 1, 2, 3, 0.0, 0.005, 0.5, 1.0, 1.5, -0.5, float("nan"), float("inf"), 10**6),
+    *("", "auto", "text", "last:2", "head", "5min", "epoch", "cuda:1", "off", "val", "("),
+    *([], [0.9], [0.9, 0.99], [0.5, 0.2], [0, 2], [1, 2], [3, 3], ["a"], ["a", "a"], [1, 1, 1], ["a", 1]),
+    *({}, {"a": "b"}, {"a": None}, {"a": 1}, {"until": 1, "train": "all"}),
+]
+STRICTER = ("areas", "class names", "arms")
+"""Rules whose test refuses more than data can say."""
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_data_of_a_rule_allow_what_its_test_allows(name):
+    for wider in ("", " or null", " or auto"):
+        rule = rule_named(f"{name}{wider}")
+        differ = [probe for probe in PROBES if rule.fits(probe) != is_like(rule.data, probe)]
+        differ = [probe for probe in differ if probe is not False or name != "cache"]  # a plain off in YAML
+        assert [probe for probe in differ if rule.fits(probe)] == []
+        assert not differ or name in STRICTER
 
 
 def test_a_key_is_checked_by_the_rule_beside_it():

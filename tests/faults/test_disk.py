@@ -152,6 +152,20 @@ def test_row_31_a_full_disk_under_the_logs_costs_them_alone(ptft, tmp_path, name
     assert status(folder)["status"] == "finished"
 
 
+def test_row_31_a_full_disk_under_tensorboard_costs_its_curves_alone(ptft, tmp_path, monkeypatch):
+    """It is written by a process of its own, in which no file may grow from some point on."""
+    pytest.importorskip("tensorboard")
+    limited = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (9000, r.RLIM_INFINITY))"
+    (tmp_path / "sitecustomize.py").write_text(limited)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    folder = tmp_path / "run"
+    result = ptft(*RUN, "logger=tensorboard", f"hydra.run.dir={folder}")
+    refused(result, 0, "logger.tensorboard: File too large; the run goes on")
+    assert result.text.count("logger.tensorboard") == 1
+    assert result.out.splitlines()[-1].startswith("next ")
+    assert (status(folder)["status"], len(rows(folder))) == ("finished", 5)
+
+
 def test_row_31_a_row_that_did_not_fit_is_not_there_in_part(tmp_path):
     console = Console()
     logger = JsonlLogger(tmp_path, console)

@@ -157,7 +157,10 @@ def test_control_characters_are_shown_and_lines_stay():
 @pytest.mark.parametrize(
     ("module", "typed", "extra"),
     [
-        ("torch.utils.tensorboard.writer", ["logger=tensorboard"], "pip install 'ptft[tensorboard]'"),
+        ("tensorboard", ["logger=tensorboard"], "pip install 'ptft[tensorboard]'"),
+        ("wandb", ["logger=wandb"], "logger=wandb: needs the package wandb: pip install 'ptft[wandb]'"),
+        ("trackio", ["logger=[trackio]"], "pip install 'ptft[trackio]'"),
+        ("mlflow", ["logger=mlflow"], "pip install 'ptft[mlflow]'"),
         ("timm", ["model=timm", "model.name=resnet10t"], "pip install 'ptft[timm]'"),
     ],
 )

@@ -20,6 +20,14 @@ def curves(folder):
     }
 
 
+def shown(folder, kind):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accumulator = EventAccumulator(str(folder / "tensorboard"))
+    accumulator.Reload()
+    return accumulator.Tags()[kind]
+
+
 def expected(folder, split, name):
     return [(row["step"], pytest.approx(row[name], rel=1e-6)) for row in rows(folder) if row["split"] == split]
 
@@ -31,6 +39,10 @@ def test_every_metric_is_a_curve(ptft, tmp_path):
     for split, name in (("train", "loss"), ("val", "accuracy"), ("test", "macro_f1")):
         assert drawn[f"{split}/{name}"] == expected(run, split, name)
     assert drawn["lr"] == expected(run, "train", "lr")
+    assert {"confusion/val", "confusion/test", "predictions/test"} <= set(shown(run, "images"))
+    assert {"configuration/text_summary", "predictions/val/text_summary"} <= set(shown(run, "tensors"))
+    (events,) = (run / "tensorboard").iterdir()
+    assert b"_hparams_/session_start_info" in events.read_bytes()
 
 
 def test_a_run_that_goes_on_goes_on_in_its_curves(ptft, tmp_path):

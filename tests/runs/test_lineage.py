@@ -10,6 +10,7 @@ from ptft.runs.folder import RunFolder, write_json
 from ptft.runs.lineage import stored_digest
 from tests.conftest import refused
 from tests.helpers import processes
+from tests.helpers.terminals import sent
 
 DAY = Path("outputs/2026-01-01")
 
@@ -88,6 +89,28 @@ def test_real_runs_and_their_digests(ptft, pretrained, tmp_path):
     refused(ptft("lineage", "plain.pt"), 4, "plain.pt: is no checkpoint of ptft")
 
 
+def test_a_narrow_terminal_shows_short_names(ptft, monkeypatch):
+    _, one = run("10-00-00-pretrain-cnn-digits-aaaa", stage="pretrain")
+    run("11-00-00-finetune-cnn-digits-bbbb", one)
+    assert sent(ptft, monkeypatch, 60, "lineage", "bbbb").splitlines() == [
+        "aaaa  pretrain cnn digits  val/accuracy 0.5000",
+        "└─ bbbb  finetune cnn digits  val/accuracy 0.5000  ◀",
+    ]
+    assert str(DAY) in sent(ptft, monkeypatch, 160, "lineage", "bbbb")
+
+
+CODE = """
+import sys, time
+from ptft.cli.main import run
+for words in (["lineage", "run7"], ["runs"], ["show", "run7"]):
+    began = time.process_time()
+    run(words)
+    print("====")
+    print(time.process_time() - began, file=sys.stderr)
+assert "torch" not in sys.modules
+"""
+
+
 def test_two_thousand_runs_are_read_without_torch(tmp_path):
     _, parent = run("first")
     for n in range(2000):
@@ -95,7 +118,9 @@ def test_two_thousand_runs_are_read_without_torch(tmp_path):
         (folder / "checkpoints").mkdir(parents=True)
         shutil.copy(DAY / "first/status.json", folder)
         write_json(folder / "summary.json", {"stage": "finetune", "parent": parent})
-    code = "import sys\nfrom ptft.cli.main import run\nrun(['lineage', 'run7'])\nassert 'torch' not in sys.modules"
-    done = processes.subprocess.run([processes.sys.executable, "-c", code], capture_output=True, text=True)
+    done = processes.subprocess.run([processes.sys.executable, "-c", CODE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 2001
+    tree, listed, shown = done.stdout.split("====\n")[:3]
+    assert (len(tree.splitlines()), len(listed.splitlines())) == (2001, 2002)
+    assert "run7" in shown
+    assert max(map(float, done.stderr.split())) < 3  # seconds of a processor, of which each takes half a one

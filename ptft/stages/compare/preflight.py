@@ -120,7 +120,7 @@ def arms(design: Design, data: Data, opened: Opened) -> dict[str, Arm]:
             like = expected(job)
             fresh = start is None or cfg.finetune.weights == "fresh"
             weights: Any = start and (_shape(like) if fresh else start.sha256 or start.path)
-            kept = {key: value for key, value in cfg.plain().items() if key not in SAME}
+            kept = {**{key: value for key, value in cfg.plain().items() if key not in SAME}, "logger": {}}
             identity = digest([kept, weights, data.fingerprint, versions()])
             rate = None if _fitted(cfg) or "optimizer.lr" in job.overrides.typed else float(cfg.optimizer.lr)
             described[name] = Arm(identity, cfg.ckpt, start.sha256 if start else None, not fresh, rate, data.val)

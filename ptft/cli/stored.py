@@ -1,0 +1,87 @@
+"""The configuration of a run that is over, beside what its stage and options are without anything typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ptft.config import compose, yaml_files
+from ptft.errors import ConfigError
+
+APART = ("names", "ckpt", "resume")
+"""Keys that say which run it is rather than how it was set."""
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What lies in a run's folder; empty where there is none, or another program's, or it was cut."""
+    file = folder / ".hydra" / "config.yaml"
+    try:
+        config = yaml_files.shown(file) if file.is_file() else {}
+    except ConfigError:
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every value by its dotted key; lists are values, and so is an empty node."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            found |= leaves(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def chosen(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The option of each group, where there is one."""
+    names = config.get("names")
+    return {str(group): name for group, name in names.items() if name} if isinstance(names, Mapping) else {}
+
+
+def against_defaults(config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Key -> the run's value and that of its options without anything typed, of those that differ.
+
+    None for a key that the other has not. Empty where its options are not there any more.
+    """
+    usual = _usual(chosen(config))
+    if usual is None:
+        return {}
+    ours, theirs = (leaves({k: v for k, v in each.items() if k not in APART}) for each in (config, usual))
+    return {
+        key: (ours.get(key), theirs.get(key))
+        for key in [*ours, *(key for key in theirs if key not in ours)]
+        if ours.get(key) != theirs.get(key) and not _empty(ours.get(key), theirs.get(key))
+    }
+
+
+def _empty(one: Any, other: Any) -> bool:
+    """Whether both say nothing."""
+    return one in (None, {}) and other in (None, {})
+
+
+def _usual(names: Mapping[str, Any]) -> dict[str, Any] | None:
+    own = {group: name for group, name in names.items() if group != "experiment" and name != "from_ckpt"}
+    known = [
+        f"{group}={name if isinstance(name, str) else '[' + ','.join(map(str, name)) + ']'}"
+        for group, name in own.items()
+        if {*(name if isinstance(name, list) else [name])} <= {*compose.options(group)}
+    ]
+    try:
+        cfg = compose.compose(known)
+        return {str(name): _plain(node) for name, node in cfg.items_ex(resolve=False) if name != "hydra"}
+    except ConfigError:
+        return None
+
+
+def _plain(node: Any) -> Any:
+    if not OmegaConf.is_config(node):
+        return None if node == "???" else node
+    try:
+        return OmegaConf.to_container(node, resolve=True)
+    except OmegaConfBaseException:
+        return OmegaConf.to_container(node)

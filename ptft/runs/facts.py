@@ -1,0 +1,132 @@
+"""What is known of one run or checkpoint, gathered without torch: from its folder, and from what the file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ptft.errors import CheckpointError
+from ptft.runs.archive import Archive
+from ptft.runs.folder import read_json
+from ptft.runs.lineage import stored_digest
+from ptft.runs.registry import state
+
+NAMES = ("best.pt", "last.pt")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A run's folder, a checkpoint's file, or both.
+
+    folder: None of a checkpoint that lies in no run's. file: a checkpoint, of a run its best, else its last; None of a
+    run without. stored: the configuration that lies in the folder. named: whether it is the file that was asked for.
+    """
+
+    folder: Path | None
+    file: Path | None
+    stored: Mapping[str, Any]
+    named: bool = False
+
+    @property
+    def archive(self) -> Archive | None:
+        """The checkpoint; None where there is none, or that of a run is broken."""
+        return self._opened[0]
+
+    @property
+    def broken(self) -> str:
+        """What is wrong with a run's checkpoint."""
+        return self._opened[1]
+
+    @cached_property
+    def _opened(self) -> tuple[Archive | None, str]:
+        """Raises CheckpointError for a checkpoint that was named itself."""
+        try:
+            return (Archive(self.file) if self.file else None), ""
+        except CheckpointError as error:
+            if self.named:
+                raise
+            return None, str(error)
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        return read_json(self.folder / "status.json") if self.folder else {}
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        return read_json(self.folder / "summary.json") if self.folder else {}
+
+    @property
+    def in_checkpoint(self) -> Mapping[str, Any]:
+        """The configuration that the checkpoint holds, with what was found for `auto` when its run was built."""
+        return self._content("config")
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """What the examples look like; empty where nobody knows it without training."""
+        return self._content("spec")
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """`split/name`: of a finished run's best weights."""
+        splits = self.summary.get("metrics") or {}
+        return {f"{split}/{name}": value for split, values in splits.items() for name, value in values.items()}
+
+    @property
+    def fingerprint(self) -> str | None:
+        known = (self.summary.get("data") or {}).get("fingerprint") or (self._raw("fingerprint"))
+        return known if isinstance(known, str) else None
+
+    @property
+    def examples(self) -> dict[str, int]:
+        """Of each split, how many."""
+        return dict((self.summary.get("data") or {}).get("examples") or {})
+
+    @property
+    def parent(self) -> Mapping[str, Any]:
+        """What it started from: `path`, `sha256`, `run`."""
+        return self.summary.get("parent") or self._content("parent")
+
+    @property
+    def state(self) -> str:
+        return state(self.folder, self.status) if self.folder else ""
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """Name, bytes, digest as it is stored, and of the one that is read its step and what of weights it holds."""
+        files = [self.folder / "checkpoints" / name for name in NAMES] if self.folder else []
+        files = [file for file in files if file.is_file()]
+        if self.file and self.file not in files:
+            files.append(self.file)
+        return [self._described(file) for file in files]
+
+    def _described(self, file: Path) -> dict[str, Any]:
+        found = {"path": str(file), "bytes": file.stat().st_size, "sha256": stored_digest(file)}
+        if file != self.file or not self.archive:
+            return found
+        weights = self.archive.weights
+        values = sum(tensor.size for tensor in weights.values())
+        step = self._content("progress").get("step")
+        return {**found, "sha256": self.archive.sha256, "step": step, "tensors": len(weights), "values": values}
+
+    def _content(self, key: str) -> Mapping[str, Any]:
+        value = self._raw(key)
+        return value if isinstance(value, Mapping) else {}
+
+    def _raw(self, key: str) -> Any:
+        return self.archive.content.get(key) if self.archive else None
+
+
+def of_folder(folder: Path, stored: Mapping[str, Any]) -> Known:
+    """A run's. Raises CheckpointError where the folder is none."""
+    if not (folder / "status.json").is_file():
+        raise CheckpointError(f"{folder}: is no run's folder")
+    files = [folder / "checkpoints" / name for name in NAMES]
+    return Known(folder, next((file for file in files if file.is_file()), None), stored)
+
+
+def run_of(file: Path) -> Path | None:
+    """The run's folder that a checkpoint lies in."""
+    folder = file.absolute().parent.parent
+    return folder if file.absolute().parent.name == "checkpoints" and (folder / "status.json").is_file() else None
