@@ -20,7 +20,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from omegaconf import DictConfig
 
 from ptft import __version__
-from ptft.cli import hydra_sweep
+from ptft.cli import completion, hydra_sweep
 from ptft.cli.commands import WORDS, show_help
 from ptft.config import compose, documented, mistakes, yaml_files
 from ptft.config.config import model_name
@@ -173,7 +173,7 @@ def _show(args: Arguments) -> int:
     """Hydra's own: help, the composed configuration, completion. What can't be composed is said in ptft's words."""
     if (args.overrides or yaml_files.user_conf()) and not args.completes:
         compose.compose(args.overrides)
-    if args.completes and _completes_flag():
+    if args.completes and completion.answer(WORDS):
         return 0
     asked = " ".join([*args.flags, *args.words, *args.overrides])
     if args.completes and "query=" in asked and "COMP_LINE" not in os.environ:
@@ -183,18 +183,6 @@ def _show(args: Arguments) -> int:
     sys.argv = ["ptft", *args.flags, *args.words, *args.overrides]
     hydra.main(config_path=str(yaml_files.conf_dir()), config_name="config", **compose.VERSION)(_nothing)()
     return 0
-
-
-def _completes_flag() -> bool:
-    """Answer a shell that asks for a flag, which Hydra does not; and take those of ptft out of what Hydra reads."""
-    line = os.environ.get("COMP_LINE", "")
-    *before, last = line.split(" ") if line else [""]
-    if last.startswith("-") and before:
-        terminal.say("\n".join(sorted(flag for flag in FLAGS if flag.startswith(last))))
-        return True
-    if line:
-        os.environ["COMP_LINE"] = " ".join([*(word for word in before if word != json_lines.FLAG), last])
-    return False
 
 
 def _nothing(cfg: DictConfig) -> None:

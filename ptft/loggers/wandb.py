@@ -10,17 +10,19 @@ import importlib
 import netrc
 import os
 import secrets
+import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ptft.errors import first_line
 from ptft.loggers.service import ServiceLogger
 from ptft.loggers.teller import Event
 
-LOGIN = "api.wandb.ai"
+SERVER = "https://api.wandb.ai"
 PATIENCE = 20
 """Seconds that a server has to answer before the run is kept on disk instead."""
 
@@ -62,8 +64,8 @@ class WandbSink:
     def open(self, run: Mapping[str, Any], known: str | None) -> str:
         chosen = known or secrets.token_hex(4)
         mode = self.options["mode"]
-        if mode == "online" and not _logged_in():
-            mode = self._offline("nobody is logged in (wandb login)", run)
+        if mode == "online" and (reason := _why_offline()):
+            mode = self._offline(reason, run)
         try:
             self.run = self._begin(run, chosen, mode)
         except Exception as error:
@@ -156,12 +158,25 @@ class TrackioSink(WandbSink):
         self.run.finish()
 
 
-def _logged_in() -> bool:
+def _why_offline() -> str:
+    """What is in the way of the server, as far as that can be told at once; wandb itself would ask, or wait."""
+    server = urlsplit(os.environ.get("WANDB_BASE_URL") or SERVER)
+    host = str(server.hostname)
+    if not _has_key(host):
+        return "nobody is logged in (wandb login)"
+    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy") or os.environ.get("HTTP_PROXY"):
+        return ""
+    try:
+        socket.create_connection((host, server.port or (443 if server.scheme == "https" else 80)), 5).close()
+    except OSError as error:
+        return f"{server.geturl()} does not answer ({error.strerror or error})"
+    return ""
+
+
+def _has_key(host: str) -> bool:
     """Whether wandb would find a key without asking for one."""
-    host = os.environ.get("WANDB_BASE_URL", "")
-    names = {LOGIN, host.partition("://")[2].strip("/").partition(":")[0]}
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     with suppress(OSError, netrc.NetrcParseError):
-        return any(netrc.netrc(os.environ.get("NETRC")).authenticators(name) for name in names if name)
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
     return False
