@@ -18,12 +18,15 @@ LEVELS = [
     {"data", "checkpoint", "finetune"},
     {"models", "train", "config"},
     {"objectives", "builders", "launch"},
+    {"export"},
     {"stages", "cli"},
     {"__main__"},
 ]
 """Packages from the ground up: a package imports only what is below it, and equals do not meet."""
 
-OPTIONAL = {"timm", "transformers", "datasets", "tokenizers", "soundfile", "soxr", "onnx", "tensorboard", "captum"}
+OPTIONAL = {"timm", "transformers", "datasets", "tokenizers", "soundfile", "soxr", "tensorboard", "captum"} | {
+    *("onnx", "onnxscript", "onnxruntime", "peft"),
+}
 KNOW_CONFIG = {"cli", "config"}
 
 
@@ -140,7 +143,7 @@ def test_every_package_has_a_level():
 
 
 def test_no_folder_is_a_warehouse():
-    assert len([*PACKAGE.glob("*/__init__.py"), *PACKAGE.glob("*.py")]) <= 23
+    assert len([*PACKAGE.glob("*/__init__.py"), *PACKAGE.glob("*.py")]) <= 24
     for folder in {path.parent for path in FILES} - {PACKAGE}:
         assert len(list(folder.glob("*.py"))) <= 15, folder  # with its __init__
 
