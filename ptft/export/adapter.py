@@ -159,9 +159,16 @@ def _base(folder: Path, subject: Subject, before: Any) -> str:
     """What the adapter is put on: a name or folder of transformers, else a folder in the export, which is written."""
     path = str((subject.checkpoint.meta.get("parent") or {}).get("path"))
     if path.startswith(PUBLIC) and isinstance(subject.predictor.objective.backbone, HuggingFace):
-        return path.removeprefix(PUBLIC)
+        return _found(path)
     before.save_pretrained(folder / BASE)
     return BASE
+
+
+def _found(path: str) -> str:
+    """Public weights as transformers finds them: a name, or where their folder lies."""
+    name = path.removeprefix(PUBLIC)
+    folder = Path(name).expanduser()
+    return str(folder.absolute()) if folder.is_dir() else name
 
 
 @torch.no_grad()
@@ -184,9 +191,10 @@ def usage(subject: Subject) -> str:
     name = wrapped.automatic(subject.spec.modality, task.kind)
     labels = f", num_labels={len(task.weight)}" if len(task.weight) else ""
     parent = str((subject.checkpoint.meta.get("parent") or {}).get("path"))
-    base = parent.removeprefix(PUBLIC) if parent.startswith(PUBLIC) else BASE
+    base = _found(parent) if parent.startswith(PUBLIC) else BASE
     return f"""\
 from peft import PeftModel
 from transformers import {name}
 
-model = PeftModel.from_pretrained({name}.from_pretrained({base!r}{labels}), ".").eval()"""
+base = {name}.from_pretrained({base!r}{labels})
+model = PeftModel.from_pretrained(base, ".").eval()"""

@@ -35,7 +35,7 @@ def traced(subject: Subject) -> tuple[Any, list[tuple[int, int]]]:
         with contextlib.suppress(Exception):  # then of one size, where whatever is wrong is said
             return _tried(subject, sizes), sizes
     try:
-        return _tried(subject, sizes[:1]), sizes[:1]
+        return _traced(subject, sizes[:1]), sizes[:1]
     except Exception as error:  # which says anything at all of what it can't follow
         raise subject.refused(f"can't be traced ({_reason(error)})", ("safetensors",)) from error
 
@@ -45,7 +45,7 @@ def _reason(error: Exception) -> str:
 
 
 def _tried(subject: Subject, sizes: list[tuple[int, int]]) -> Any:
-    """What is traced, once it ran with all sizes; it may hold for some of them alone."""
+    """What is traced, once it ran with all sizes: it may hold for some of them alone, and is then better made of one."""
     traced = _traced(subject, sizes)
     module = traced.module()
     for batch in raw_batches.batches(subject.spec, sizes)[:2]:

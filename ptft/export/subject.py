@@ -79,6 +79,15 @@ class Subject:
         says = exported.described(content, checkpoint.sha256, path, run)
         return {**says, "kind": self.format, "answers": self.answers, "metrics": self.predictor.card["metrics"]}
 
+    def brief(self) -> dict[str, Any]:
+        """The same of an export that ptft does not open again: without the configuration, and the tokenizer's text."""
+        says = self.description()
+        shape = dict(says["spec"]["shape"])
+        if "tokenizer" in shape:
+            shape["tokenizer"] = {key: value for key, value in shape["tokenizer"].items() if key != "json"}
+        says["spec"] = {**says["spec"], "shape": shape}
+        return {key: value for key, value in says.items() if key not in ("config", "transfer")}
+
     def refused(self, why: str, instead: Iterable[str] = ALWAYS, what: str = "model") -> ConfigError:
         """The error for a model (or an objective) that the format has no place for, with those that have one."""
         name = self.model if what == "model" else self.objective

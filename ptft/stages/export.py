@@ -119,7 +119,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 def _describe(aside: Path, subject: formats.Subject) -> None:
     """What every export says of itself, in a file of its own where its format has none; with the names of all files."""
-    says = exported.of_folder(aside) or subject.description()
+    says = exported.of_folder(aside) or subject.brief()
     own = next((name for name in exported.DESCRIPTIONS if (aside / name).exists() and "weights" in says), DESCRIPTION)
     write_json(aside / own, {**says, "files": sorted({*_sizes(aside), own})})
 
@@ -139,14 +139,26 @@ def _plan(job: Job, out: Console, folder: RunFolder | None, subject: formats.Sub
     out.plan("ptft export", rows, notes, **messages.plan_details(cfg, folder.path if folder else None))
 
 
+def _shown(name: str, value: Any) -> str:
+    if name.endswith("accuracy"):
+        return f"{100 * value:.2f} % (val)"
+    if isinstance(value, float):
+        return f"{value:.2g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _close(
     cfg: Config, out: Console, folder: RunFolder, target: Path, files: Mapping[str, int], facts: Mapping[str, Any]
 ) -> None:
     size = sum(files.values())
     shown = {"written": f"{target}: {counted(len(files), 'files')}, {size / 2**20:,.1f} MiB"}
     for name, value in facts.items():
-        shown[name.replace("_", " ")] = f"{value:.3g}" if isinstance(value, float) else str(value)
+        if name == "remarks":
+            continue
+        shown[name.replace("_", " ")] = _shown(name, value)
     out.block("export done", shown, "green")
+    for remark in facts.get("remarks", ()):
+        out.say(remark, "yellow")
     if cfg.format == "safetensors":
         messages.ending(out, folder.path, following.predict(target, cfg.trusted))
     else:

@@ -28,8 +28,8 @@ SMALL = {
 """What makes a model of a class quick to trace."""
 QUICK = {"TorchvisionBackbone": "resnet18"}
 """Class -> the option that is tried, where the first one takes long."""
-TRACED = {"AudioCNN", "VisionTransformer"}
-"""Classes whose programs are tried in `test_modalities.py`."""
+TRACED = {"AudioCNN", "VisionTransformer", "AudioTransformer"}
+"""Classes whose programs are tried in `test_modalities.py`, or are parts of another's (the conformer's)."""
 EXPRESSED = {"VisionTransformer", "Transformer"}
 """Classes of ptft's own that transformers has an architecture for."""
 

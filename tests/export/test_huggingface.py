@@ -7,9 +7,11 @@ and that an export that answers otherwise is not left behind.
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
+from PIL import Image
 
 import ptft as package
 from ptft.export.huggingface import task
@@ -185,3 +187,60 @@ def test_a_head_that_transformers_does_not_have_is_refused(ptft, tmp_path):
     assert done.code == 0, done.text
     done = ptft("stage=export", "ckpt=trained", "format=huggingface", "output=out")
     refused(done, 2, "format=huggingface: model=hub: ", "format=onnx, torch or safetensors work")
+
+
+SIGHT = {"image_size": 32, "patch_size": 8, **KINDS["bert"]}
+WINDOWS = {"image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 2}
+SOUND = {
+    **KINDS["bert"],
+    "conv_dim": (8, 8),
+    "conv_kernel": (10, 8),
+    "conv_stride": (5, 64),
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+}
+PHOTOS = ("dataset=digits", "dataset.limit=12", "dataset.channels=3")
+TONES = ("dataset=tones", "dataset.count=12", "dataset.held_out=8", "dataset.rate=16000")
+
+
+def wrapped(ptft, root, kind, config, data):
+    """Two steps of a tiny model of transformers, without public weights."""
+    transformers.AutoModel.from_config(transformers.AutoConfig.for_model(kind, **config)).save_pretrained(root / "hub")
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(root / "hub")
+    net = ("model=huggingface", f"model.name={root / 'hub'}", "objective=classify")
+    return untrained.write(root / "best.pt", *data, *net)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "architecture"),
+    [
+        ("vit", SIGHT, "ViTForImageClassification"),
+        ("dinov2", SIGHT, "Dinov2ForImageClassification"),
+        ("swin", WINDOWS, "SwinForImageClassification"),
+    ],
+)
+def test_image_transformers_of_transformers(kind, config, architecture, ptft, tmp_path):
+    checkpoint = wrapped(ptft, tmp_path, kind, config, (*PHOTOS, "dataset.size=[32,32]"))
+    assert exported(ptft, checkpoint) == architecture
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    answer = transformers.pipeline("image-classification", "out")(Image.fromarray(picture))[0]
+    expected = package.load(checkpoint, device="cpu")(Image.fromarray(picture))
+    assert (answer["label"], answer["score"]) == (expected["class"], pytest.approx(expected["probability"], abs=1e-5))
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_speech_encoders_of_transformers(norm, ptft, tmp_path):
+    config = {**SOUND, "feat_extract_norm": norm, "do_stable_layer_norm": norm == "layer"}
+    checkpoint = wrapped(ptft, tmp_path, "wav2vec2", config, TONES)
+    assert exported(ptft, checkpoint) == "Wav2Vec2ForSequenceClassification"
+    sound = (0.2 * np.random.default_rng(0).normal(size=8000)).astype(np.float32)
+    answer = transformers.pipeline("audio-classification", "out")(sound)[0]
+    expected = package.load(checkpoint, device="cpu")((sound, 16_000))
+    assert (answer["label"], answer["score"]) == (expected["class"], pytest.approx(expected["probability"], abs=1e-4))
+
+
+def test_a_head_that_pools_otherwise_is_refused(ptft, tmp_path):
+    checkpoint = wrapped(ptft, tmp_path, "beit", SIGHT, (*PHOTOS, "dataset.size=[32,32]"))
+    done = ptft("stage=export", f"ckpt={checkpoint}", "format=huggingface", "output=out")
+    refused(done, 2, "BeitForImageClassification answers otherwise", "format=onnx, torch or safetensors work")
+    assert not Path("out").exists()

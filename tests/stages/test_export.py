@@ -1,6 +1,8 @@
 """`stage=export`: a folder that is whole or not there, refusals, and exports that ptft opens again."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -145,3 +147,35 @@ def test_a_package_that_is_missing_is_named_with_its_command(pretrained, ptft, m
     done = ptft("stage=export", f"ckpt={pretrained}", "format=onnx", "output=out")
     refused(done, 2, "format=onnx: needs the package onnxruntime: pip install 'ptft[onnx]'")
     assert not (tmp_path / "out").exists()
+
+
+def test_no_room_for_safetensors_costs_them_and_not_the_run(ptft, tmp_path, monkeypatch):
+    write = Path.write_bytes
+
+    def full(path, data):
+        if ".best.safetensors" in path.name:
+            write(path, data[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    done = ptft("stage=pretrain", *SMALL, "train.steps=1", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    assert "best.safetensors: can't be written (No space left on device)" in done.text
+    assert "the run goes on without it, and best.pt holds the same" in done.text
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["best.pt", "last.pt"]
+    assert summary(tmp_path / "run")["status"] == "finished"
+
+
+def test_an_export_that_is_cut_leaves_the_one_before(exported, ptft, tmp_path, pretrained, monkeypatch):
+    shutil.copytree(exported, tmp_path / "mine")
+    before = contents(tmp_path / "mine")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "README.md")
+
+    monkeypatch.setattr("ptft.export.card.write", full)
+    done = export(ptft, f"ckpt={pretrained}", "output=mine", "overwrite=true", "hydra.run.dir=run")
+    refused(done, 5, "can't be written (No space left on device)", "choose another output")
+    assert contents(tmp_path / "mine") == before
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".mine")]
