@@ -18,6 +18,7 @@ LEVELS = [
     {"data", "checkpoint", "finetune"},
     {"models", "train", "config"},
     {"objectives", "builders", "launch"},
+    {"export"},
     {"stages", "cli"},
     {"__main__"},
 ]
@@ -36,6 +37,9 @@ OPTIONAL = {
     "wandb",
     "trackio",
     "mlflow",
+    "onnxscript",
+    "onnxruntime",
+    "peft",
 }
 KNOW_CONFIG = {"cli", "config"}
 
@@ -153,7 +157,7 @@ def test_every_package_has_a_level():
 
 
 def test_no_folder_is_a_warehouse():
-    assert len([*PACKAGE.glob("*/__init__.py"), *PACKAGE.glob("*.py")]) <= 23
+    assert len([*PACKAGE.glob("*/__init__.py"), *PACKAGE.glob("*.py")]) <= 24
     for folder in {path.parent for path in FILES} - {PACKAGE}:
         assert len(list(folder.glob("*.py"))) <= 15, folder  # with its __init__
 

@@ -110,7 +110,7 @@ class Predictor:
         stored = checkpoint.config or {}
         folder = Path(checkpoint.run or "")
         is_best = checkpoint.run is not None and Path(checkpoint.path) == folder / "checkpoints" / "best.pt"
-        summary = read_json(folder / "summary.json") if is_best else {}  # which measures the best weights
+        summary = read_json(folder / "summary.json") if is_best else {}  # of the best weights; an export has its own
         return {
             "model": model_name(cfg),
             "objective": cfg.names.objective,
@@ -119,7 +119,7 @@ class Predictor:
             "classes": list(self.classes),
             "parameters": sum(parameter.numel() for parameter in self.objective.parameters()),
             "step": checkpoint.progress.get("step"),
-            "metrics": summary.get("metrics", {}),
+            "metrics": summary.get("metrics") or checkpoint.meta.get("metrics") or {},
             "parent": checkpoint.meta.get("parent"),
             "path": checkpoint.path,
             "sha256": checkpoint.sha256,

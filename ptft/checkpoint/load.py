@@ -1,6 +1,6 @@
 """Loading: the checkpoint that `ckpt=` or `resume=` names, opened and verified once.
 
-It may be a checkpoint, a run folder, `latest`, public weights by name, or weights from elsewhere.
+It may be a checkpoint, a run folder, `latest`, an export, public weights by name, or weights from elsewhere.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptft.checkpoint import exported, state_dict
 from ptft.checkpoint import file as checkpoint_file
-from ptft.checkpoint import state_dict
 from ptft.core import Spec
 from ptft.errors import CheckpointError, OptionError, PtftError, first_line
 from ptft.runs.registry import is_name, latest, named
@@ -37,7 +37,8 @@ PUBLIC = ("torchvision", "timm", "huggingface")
 class Checkpoint:
     """A set of weights and what is known about them.
 
-    path, sha256: the file and its digest, which was verified; public weights have their name and no digest.
+    path, sha256: the file and its digest, which was verified; public weights have their name and no digest, an export
+        that of the checkpoint that it was made of.
     weights: names as in an Objective (`backbone.…`); tensors are on the CPU, mapped from the file until used.
     config, spec: what they were trained with; None where the file does not say.
     training: the state for an exact continuation, where it is stored; run: the folder of the run that wrote it.
@@ -85,6 +86,8 @@ def locate(ckpt: str, key: str = "ckpt") -> Path:
     Raises CheckpointError with the absolute path that was tried and near names.
     """
     path = Path(os.path.expanduser(ckpt)).absolute()
+    if key != "resume" and (says := exported.of_folder(path)) is not None:
+        return _of_export(path, says, key, ckpt)
     order = ("last.pt",) if key == "resume" else ("best.pt", "last.pt")
     for file in _candidates(path, order):
         if file.is_file():
@@ -96,6 +99,19 @@ def locate(ckpt: str, key: str = "ckpt") -> Path:
             f"{key}={ckpt}: no checkpoint in {path}, nor in its checkpoints/; name a run folder or a file"
         )
     raise CheckpointError(f"{key}={ckpt}: there is no file {path}{_near(path)}")
+
+
+def _of_export(path: Path, says: dict[str, Any], key: str, ckpt: str) -> Path:
+    """The weights of an exported folder. Raises CheckpointError where other programs alone read what it holds."""
+    file = path / str(says.get("weights"))
+    if file.is_file():
+        return file
+    source = says.get("checkpoint")
+    made_of = source.get("path") if isinstance(source, dict) else None
+    raise CheckpointError(
+        f"{key}={ckpt}: is an export for other programs (README.md there says how they load it); ptft reads the "
+        f"checkpoint that it was made of, {made_of}, or an export with format=safetensors"
+    )
 
 
 def _candidates(path: Path, order: Sequence[str]) -> list[Path]:
@@ -128,12 +144,27 @@ def open_checkpoint(ckpt: str, key: str = "ckpt", stages: tuple[str, ...] = ()) 
         return _public(kind, name, ckpt)
     folder, sentence = _latest(stages) if ckpt == "latest" and key == "ckpt" else _by_name(ckpt, key)
     path = locate(folder, key)
+    if (says := exported.describes(path)) is not None:
+        content = exported.read(path, says)
+        source = content.get("checkpoint", {})
+        return _with_content(path, source.get("sha256"), content, _run_of(path) or source.get("run"), sentence)
     digest = checkpoint_file.verify(path)
     if digest is None:
         weights, note = state_dict.read(path)
         return Checkpoint(str(path), checkpoint_file.file_digest(path), weights, latest=sentence, note=note)
-    content = checkpoint_file.content(path)
+    return _with_content(path, digest, checkpoint_file.content(path), _run_of(path), sentence)
+
+
+def _run_of(path: Path) -> str | None:
+    """The folder of the run that wrote a checkpoint."""
     run = path.parent.parent
+    return str(run) if path.parent.name == "checkpoints" and (run / "status.json").exists() else None
+
+
+def _with_content(
+    path: Path, digest: str | None, content: dict[str, Any], run: str | None, sentence: str
+) -> Checkpoint:
+    """Raises CheckpointError for content that a checkpoint can't have."""
     return Checkpoint(
         str(path),
         digest,
@@ -141,7 +172,7 @@ def open_checkpoint(ckpt: str, key: str = "ckpt", stages: tuple[str, ...] = ()) 
         config=_config(content.pop("config", None), path),
         spec=_spec(content.pop("spec", None), path),
         training=_state(content.pop("training", None), path),
-        run=str(run) if (run / "status.json").exists() else None,
+        run=run,
         latest=sentence,
         meta=_meta(content, path),
     )

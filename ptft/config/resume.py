@@ -33,6 +33,7 @@ FREE_ON_RESUME = (
     "train.every",
     "train.workers",
     "train.cuda_graph",
+    "train.safetensors",
     "train.checkpoint_activations",
     "device",
     "dataset.root",

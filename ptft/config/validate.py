@@ -63,6 +63,7 @@ RULES: dict[str, Rule] = {
     "train.workers": auto(WHOLE),
     "train.layout": one_of("auto", "channels_last", "contiguous"),
     "train.keep_memory": FLAG,
+    "train.safetensors": FLAG,
     "train.compile": FLAG,
     "train.tf32": FLAG,
     "train.cuda_graph": auto(FLAG),

@@ -220,7 +220,7 @@ def bytes_of(plain: Mapping[str, Any]) -> Callable[[str], bytes]:
         prefix = plain["model"].get("continuing_subword_prefix", "##")
         return lambda token: token.removeprefix(prefix).encode() if token.startswith(prefix) else b" " + token.encode()
     if '"ByteLevel"' in json.dumps([plain.get("pre_tokenizer"), plain.get("decoder")]):
-        value = {character: byte for byte, character in _byte_alphabet().items()}
+        value = {character: byte for byte, character in byte_alphabet().items()}
         return lambda token: bytes(value.get(character, 0) for character in token)
 
     def metaspace(token: str) -> bytes:
@@ -231,7 +231,7 @@ def bytes_of(plain: Mapping[str, Any]) -> Callable[[str], bytes]:
     return metaspace
 
 
-def _byte_alphabet() -> dict[int, str]:
+def byte_alphabet() -> dict[int, str]:
     """The printable character that byte-level tokenizers write for every byte (Radford et al. 2019, section 2.2)."""
     shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(256) if byte not in shown]

@@ -105,3 +105,11 @@ def label_efficiency(
     share = (reached - curve[right - 1]) / (curve[right] - curve[right - 1])
     log = math.log(amounts[right - 1]) + share * math.log(amounts[right] / amounts[right - 1])
     return "=", math.exp(log) / amount
+
+
+def share_interval(share: float, count: int, quantile: float = 1.959964) -> tuple[float, float]:
+    """Where a share found of `count` examples may truly lie (Wilson 1927); quantile: the normal's, for 95 %."""
+    ratio = quantile**2 / count
+    middle = (share + ratio / 2) / (1 + ratio)
+    half = (share * (1 - share) * ratio + ratio**2 / 4) ** 0.5 / (1 + ratio)
+    return max(0.0, middle - half), min(1.0, middle + half)

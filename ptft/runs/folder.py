@@ -56,6 +56,7 @@ WRITTEN = (
     "cell.json",
     "tensorboard",
     "loggers",
+    *(f"export-{form}" for form in ("onnx", "torch", "safetensors", "huggingface", "peft")),
 )
 """What runs write by these names, beside tables of evaluations; a folder that holds one of them is not free."""
 EARLY = (".lock", ".hydra", "run.log", "status.json", "predict.json")

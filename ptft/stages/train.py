@@ -12,12 +12,13 @@ from typing import Any
 from ptft.builders import components, membership
 from ptft.builders.inputs import eval_loader
 from ptft.builders.run import Run, build
+from ptft.checkpoint import exported
 from ptft.checkpoint import file as checkpoint_file
 from ptft.checkpoint.load import held_by
 from ptft.checkpoint.transfer import check_finite
 from ptft.config.resolve import Job
 from ptft.data.loader import Loader
-from ptft.errors import DataError, Interrupted, counted, first_line
+from ptft.errors import DataError, Interrupted, StorageError, counted, first_line
 from ptft.loggers import curves
 from ptft.loggers.braille import LiveCurves
 from ptft.loggers.console import Console, ConsoleLogger
@@ -188,7 +189,8 @@ def _finish(r: Run, job: Job, out: Console, loggers: Loggers, folder: RunFolder,
     if not best.exists():
         out.say(f"no evaluation gave {t.monitor['metric']}, so best.pt is last.pt", "yellow")
         checkpoint_file.link(folder.checkpoints / "last.pt", best)
-    t.load_weights(checkpoint_file.read(best)[0]["weights"])
+    content, digest = checkpoint_file.read(best)
+    t.load_weights(content["weights"])
     metrics: Metrics = {"train": train}
     for split in ("val", "test"):
         if split in r.inputs.splits:
@@ -212,10 +214,24 @@ def _finish(r: Run, job: Job, out: Console, loggers: Loggers, folder: RunFolder,
         loggers.log({**row, "seconds": round(t.progress.seconds, 3)})
     summary = summarise(r, job, folder.path, "finished", metrics)
     write(folder.path, summary, r)
+    if r.cfg.train.safetensors:
+        _write_safetensors(out, folder, content, digest, metrics)
     _draw_curves(r, out, folder)
     loggers.finished(summary)
     messages.closing(r, out, folder.path, summary)
     return metrics
+
+
+def _write_safetensors(out: Console, folder: RunFolder, content: dict[str, Any], digest: str, metrics: Metrics) -> None:
+    """best.safetensors and best.json: the content of best.pt as others read it; no room for them ends no run."""
+    best = folder.checkpoints / "best.pt"
+    says = {**exported.described(content, digest, str(best), str(folder.path)), "metrics": metrics}
+    try:
+        exported.write(best.with_suffix(exported.SUFFIX), best.with_suffix(".json"), content, says, "free some space")
+    except StorageError as error:
+        for half in (best.with_suffix(exported.SUFFIX), best.with_suffix(".json")):
+            half.unlink(missing_ok=True)
+        out.say(f"{error}; the run goes on without it, and best.pt holds the same", "yellow")
 
 
 def _draw_curves(r: Run, out: Console, folder: RunFolder) -> None:

@@ -11,6 +11,7 @@ from ptft.metrics.statistics import (
     isotonic_regression,
     label_efficiency,
     p_value,
+    share_interval,
     t_coverage,
     t_quantile,
 )
@@ -94,3 +95,10 @@ def test_a_curve_that_can_not_be_read_says_nothing():
     assert label_efficiency([5], [0.5], 5, 0.9) is None
     assert label_efficiency([1, 5], [0.5, 0.5], 5, 0.9) is None
     assert label_efficiency([1, 5], [0.6, 0.5], 5, 0.9) is None, "falling, so pooled to a flat one"
+
+
+def test_the_interval_of_a_share():
+    low, high = share_interval(0.8, 100)
+    assert (round(low, 4), round(high, 4)) == (0.7112, 0.8666)  # Wilson's, as published
+    assert share_interval(1.0, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
+    assert share_interval(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)

@@ -52,7 +52,7 @@ class SpeechBackbone(Backbone):
         """int16 or float [B, N], of which `length` (long [B]) samples are real -> float [B, F, M], NaN behind them."""
         raw = batch["input"]
         sound = raw / FULL_SCALE if raw.dtype == torch.int16 else raw
-        lengths = batch.get("length", torch.full((len(raw),), raw.shape[1], device=raw.device))
+        lengths = batch.get("length", torch.full((raw.shape[0],), raw.shape[1], device=raw.device))
         x = self.logmel(sound)
         real = length_mask(self.logmel.frames(lengths), x.shape[1])
         return normalized(x, real, (1, 2) if self.normalize == "recording" else (1,))

@@ -130,12 +130,12 @@ def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
 
     Raises CheckpointError naming the folder or the name, within seconds where nobody answers.
     """
-    library, config = _library(), _load_config(name, "ckpt=huggingface:")
+    package, config = library(), _load_config(name, "ckpt=huggingface:")
     modality = modality_of(config)
     with _read(name, "ckpt=huggingface:"):
-        model = library.AutoModel.from_pretrained(_place(name), config=config, **_options(name))
+        model = package.AutoModel.from_pretrained(_place(name), config=config, **_options(name))
         net = _stripped(model)
-        tokenizer = _tokenizer(library, _place(name)) if modality == "text" else None
+        tokenizer = _tokenizer(package, _place(name)) if modality == "text" else None
     weights = {f"net.{key}": value.detach().clone() for key, value in net.state_dict().items()}
     if tokenizer is None:
         return weights, sound.spec(config) if modality == "audio" else _image_spec(name, config, "ckpt=huggingface:")
@@ -154,7 +154,8 @@ def public_options(name: str) -> dict[str, Any]:
     }
 
 
-def _library() -> Any:
+def library() -> Any:
+    """The package transformers, which says nothing. Raises ConfigError where it is missing."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
@@ -168,11 +169,11 @@ def _library() -> Any:
 
 def _load_config(name: str, key: str) -> Any:
     """The configuration of a model. Raises CheckpointError where there is none, or nobody answers."""
-    library = _library()
+    package = library()
     with _read(name, key):
         if not _is_local(name):
             _ask(name, key)
-        config = library.AutoConfig.from_pretrained(_place(name), **_options(name))
+        config = package.AutoConfig.from_pretrained(_place(name), **_options(name))
         return sound.prepared(config) if config.model_type in sound.KINDS else config
 
 
@@ -200,9 +201,7 @@ def _image_spec(name: str, config: Any, key: str) -> Spec:
     with _read(name, key):
         options = {"local_files_only": _is_local(name), "_raise_exceptions_for_missing_entries": False}
         files = [cached_file(_place(name), f"{kind}_config.json", **options) for kind in ("preprocessor", "processor")]
-        processor = (
-            _library().AutoImageProcessor.from_pretrained(_place(name), **_options(name)) if any(files) else None
-        )
+        processor = library().AutoImageProcessor.from_pretrained(_place(name), **_options(name)) if any(files) else None
         return sight.spec(config, processor.to_dict() if processor is not None else {})
 
 
@@ -256,11 +255,11 @@ def _read(name: str, key: str) -> Iterator[None]:
 
 def _configuration(text: str) -> Any:
     plain: Mapping[str, Any] = json.loads(text)
-    return _library().AutoConfig.for_model(**plain)
+    return library().AutoConfig.for_model(**plain)
 
 
 def _network(config: Any) -> Any:
-    return _stripped(_library().AutoModel.from_config(config, trust_remote_code=False))
+    return _stripped(library().AutoModel.from_config(config, trust_remote_code=False))
 
 
 def _stripped(net: Any) -> Any:
@@ -280,9 +279,9 @@ def _sees_both(config: Any) -> bool:
     return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES or bool(getattr(config, "is_encoder_decoder", False))
 
 
-def _tokenizer(library: Any, name: str) -> Tokenizer:
+def _tokenizer(package: Any, name: str) -> Tokenizer:
     """The model's own, as ptft keeps one."""
-    tokenizer = library.AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
+    tokenizer = package.AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         try:

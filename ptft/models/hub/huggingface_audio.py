@@ -184,7 +184,7 @@ def amplitudes(batch: Batch) -> tuple[Tensor, Tensor]:
     """`input` as float [B, N], 0 behind the recordings, and which samples are real, bool [B, N]."""
     raw = batch["input"]
     sound = raw / audio_reader.FULL_SCALE if raw.dtype == torch.int16 else raw
-    lengths = batch.get("length", torch.full((len(raw),), raw.shape[1], device=raw.device))
+    lengths = batch.get("length", torch.full((raw.shape[0],), raw.shape[1], device=raw.device))
     real = length_mask(lengths, raw.shape[1])
     return sound * real, real
 

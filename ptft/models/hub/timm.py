@@ -84,7 +84,7 @@ class TimmBackbone(ImageBackbone):
         if self.grid:
             grid = self.grid if x.shape[1] == self.grid[0] * self.grid[1] else (x.shape[1], 1)
             shape = (-1, *grid) if not self.last else (*grid, -1)
-            x = (x if self.last else x.transpose(1, 2)).reshape(len(x), *shape)
+            x = (x if self.last else x.transpose(1, 2)).reshape(x.shape[0], *shape)
         pooled: Tensor = self.net.forward_head(x, pre_logits=True)
         return pooled.flatten(1)
 

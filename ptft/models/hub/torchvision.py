@@ -132,7 +132,7 @@ class TorchvisionBackbone(ImageBackbone):
 
     def _encode(self, x: Tensor) -> Tensor:
         patches = self.net.conv_proj(x).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.net.class_token.expand(len(x), -1, -1), patches], dim=1)
+        tokens = torch.cat([self.net.class_token.expand(x.shape[0], -1, -1), patches], dim=1)
         encoded: Tensor = self.net.encoder(tokens)  # adds the positions
         return encoded
 

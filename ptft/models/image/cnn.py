@@ -60,5 +60,5 @@ class CNN(ImageBackbone):
         if flat is None or flat.shape != self.dense.weight.shape:
             return weights, resized
         rest = {name: value for name, value in weights.items() if not name.startswith("linear.")}
-        by_cell = flat.view(len(flat), self.conv2.out_channels, -1).transpose(1, 2).flatten(1)
+        by_cell = flat.view(flat.shape[0], self.conv2.out_channels, -1).transpose(1, 2).flatten(1)
         return {**rest, "dense.weight": by_cell, "dense.bias": weights["linear.bias"]}, resized

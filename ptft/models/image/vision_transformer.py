@@ -79,7 +79,7 @@ class VisionTransformer(ImageBackbone, TokenBackbone):
     def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Features:
         """Any choice of embedded patches [B, T, D] -> Features [B, prefix + T, D]; mask: bool [B, T], True = real."""
         if self.class_token is not None:
-            tokens = torch.cat([self.class_token.expand(len(tokens), 1, -1), tokens], dim=1)
+            tokens = torch.cat([self.class_token.expand(tokens.shape[0], 1, -1), tokens], dim=1)
             mask = mask if mask is None else F.pad(mask, (1, 0), value=True)
         attention_mask = AttentionMask.of(mask)
         for block in self.blocks:

@@ -57,9 +57,15 @@ class AttentionMask:
         In a causal model padding stands behind every real token, where none of them attends to it, unless cached tokens
         contain some.
         """
-        if not cached and (causal or real is None or (real.device.type == "cpu" and bool(real.all()))):
+        if not cached and (causal or real is None or (_is_asked(real) and bool(real.all()))):
             return cls(None, causal)
         return cls.of(real)
+
+
+def _is_asked(real: Tensor) -> bool:
+    """Whether the values of a mask may decide what is computed: elsewhere they would be waited for, or, in a program
+    that is exported, decide for all inputs."""
+    return real.device.type == "cpu" and not torch.compiler.is_exporting()
 
 
 ALL_TO_ALL = AttentionMask()

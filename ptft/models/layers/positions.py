@@ -12,9 +12,10 @@ from torch.nn import functional as F
 def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     """Learned positions [H, W, D] on another grid, by antialiased bicubic interpolation (Dosovitskiy et al. 2021, 3.2).
 
-    Returns the very same tensor where the grid is the same.
+    Returns the very same tensor where the grid is the same; in a program that is exported, whose grid may be any, equal
+    values.
     """
-    if tuple(positions.shape[:2]) == grid:
+    if not torch.compiler.is_exporting() and tuple(positions.shape[:2]) == grid:
         return positions
     # In float32: half-precision checkpoints have no bicubic kernel on every device.
     image = positions.permute(2, 0, 1).unsqueeze(0).float()

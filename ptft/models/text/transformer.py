@@ -166,7 +166,7 @@ class IncrementalDecoder:
 
 def last_real(tokens: Tensor, mask: Tensor) -> Tensor:
     """[B, T, D] and bool [B, T] -> the last real token of each row, [B, D]."""
-    return tokens[torch.arange(len(tokens), device=tokens.device), (mask.sum(1) - 1).clamp(min=0)]
+    return tokens[torch.arange(tokens.shape[0], device=tokens.device), (mask.sum(1) - 1).clamp(min=0)]
 
 
 def _check(spec: Spec, width: int, depth: int, heads: int, activation: str, positions: str, pool: str | None) -> None:
