@@ -4,6 +4,7 @@ import contextlib
 import csv
 import fcntl
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -92,6 +93,23 @@ def test_a_killed_prediction_goes_on_to_the_same_file(ptft, pretrained, images):
         part.write_bytes(had[:size])
         assert ptft("stage=predict", *typed, "output=out.csv", f"hydra.run.dir=again{i}").code == 0
         assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes(), size
+
+
+def test_a_full_disk_keeps_what_was_answered(ptft, pretrained, images):
+    typed = ("stage=predict", f"ckpt={pretrained}", f"input={images}", "output=out.csv")
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, usual[1]))
+    try:
+        done = ptft(*typed, "hydra.run.dir=run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    refused(done, 5, "out.csv.part: can't be written (File too large)")
+    assert not Path("out.csv").exists()
+    done = ptft("resume=run", "output=out.csv")
+    assert done.code == 0, done.text
+    assert "continued after " in done.out
+    assert ptft(*typed[:-1], "output=whole.csv").code == 0
+    assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 
 def answered(file):
