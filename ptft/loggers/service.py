@@ -128,7 +128,7 @@ class ServiceLogger(Logger):
             try:
                 self.events.put_nowait({"kind": kind, **event})
             except queue.Full:
-                self._warn(f"takes less than the run gives; of {MOST:,} rows that wait none more is kept")
+                self._warn(f"is slower than the run: {MOST:,} events wait, and what comes now is left out")
 
     def _say(self) -> None:
         while self.said:
