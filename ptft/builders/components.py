@@ -150,7 +150,7 @@ def loggers(nodes: Mapping[str, Any], trusted: tuple[str, ...] = (), **options: 
     built = []
     for name, node in nodes.items():
         try:
-            built.append(make(f"logger.{name}", node, Logger, trusted, **options))
+            built.append(make(f"logger.{name}", node, Logger, trusted, key=name, **options))
         except PtftError:
             raise
         except Exception as error:

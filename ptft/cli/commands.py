@@ -8,10 +8,11 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from ptft.cli import help as manual
+from ptft.cli.diff import diff
 from ptft.cli.new import new
 from ptft.cli.runs import lineage, rm, runs
 from ptft.cli.schema import schema
-from ptft.cli.show import diff, show
+from ptft.cli.show import show
 from ptft.config import compose, yaml_files
 from ptft.errors import ConfigError, suggest
 from ptft.runtime.system import write_text, writing

@@ -1,4 +1,4 @@
-"""`ptft show` and `ptft diff`: all that is known of a run or a checkpoint, and how two of them differ. No torch."""
+"""`ptft show`: all that is known of a run or a checkpoint, without torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from ptft.cli import stored
 from ptft.cli.help import columns
 from ptft.cli.words import flags_of, folder_of, table
 from ptft.config import yaml_files
-from ptft.config.resume import FREE_ON_RESUME
 from ptft.errors import ConfigError, shortened
 from ptft.metrics.properties import is_share
 from ptft.runs import remove
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from ptft.runs.facts import Known
 
 USAGE_SHOW = "ptft show RUN|CKPT [--json]"
-USAGE_DIFF = "ptft diff A B [--json], each a RUN or CKPT"
 DIGITS = 12
 """Of a digest, where it is only to be recognised."""
 
@@ -57,23 +55,10 @@ def known_as(name: str) -> Known:
     return facts.of_folder(folder, stored.read(folder))
 
 
-def _config(known: Known) -> dict[str, Any]:
-    """As it was composed, with what was typed anew on a resume, which the checkpoint alone has."""
-    config = dict(known.stored) or dict(known.in_checkpoint)
-    for key in FREE_ON_RESUME:
-        first, _, rest = key.partition(".")
-        node, newer = config.get(first), known.in_checkpoint.get(first)
-        if not rest and first in known.in_checkpoint:
-            config[first] = newer
-        elif isinstance(node, Mapping) and isinstance(newer, Mapping) and rest in newer:
-            config[first] = {**node, rest: newer[rest]}
-    return config
-
-
 def _facts(known: Known) -> dict[str, Any]:
     """`ptft show --json`."""
     ancestors, descendants = _relatives(known)
-    config = _config(known)
+    config = stored.config_of(known)
     settings = stored.against_defaults(config)
     return {
         "folder": str(known.folder) if known.folder else None,
@@ -125,9 +110,8 @@ def _print(known: Known, name: str) -> None:
     settings = facts["configuration"]
     if settings:
         say("")
-        table(
-            [["key", "value", "default"], *([k, _text(v["value"]), _text(v["default"])] for k, v in settings.items())]
-        )
+        rows = [[key, brief(each["value"]), brief(each["default"])] for key, each in settings.items()]
+        table([["key", "value", "default"], *rows])
 
 
 def _origin(parent: Mapping[str, Any]) -> str:
@@ -151,9 +135,9 @@ def _by_split(metrics: Mapping[str, float]) -> dict[str, str]:
 
 def _described(spec: Mapping[str, Any]) -> str:
     parts = [
-        f"{key} {_text(value)}" for key, value in (spec.get("shape") or {}).items() if not isinstance(value, Mapping)
+        f"{key} {text_of(value)}" for key, value in (spec.get("shape") or {}).items() if not isinstance(value, Mapping)
     ]
-    means = [f"{key} {_text([round(each, 3) for each in spec[key]])}" for key in ("mean", "std") if spec.get(key)]
+    means = [f"{key} {text_of([round(each, 3) for each in spec[key]])}" for key in ("mean", "std") if spec.get(key)]
     return ", ".join([str(spec.get("modality") or ""), *parts, *means]).strip(", ")
 
 
@@ -169,10 +153,15 @@ def _file(each: Mapping[str, Any]) -> str:
     return f"{each['bytes'] / 2**20:,.1f} MiB, sha256 {str(each['sha256'])[:DIGITS]}…{inside}"
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
         return ", ".join(value)
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def brief(value: Any) -> str:
+    text = text_of(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _relatives(known: Known) -> tuple[list[Relative], list[Relative]]:
@@ -205,90 +194,3 @@ def _below(relative: Relative) -> list[Relative]:
         found |= {id(child): child for child in new}
         waiting += reversed(new)
     return list(found.values())
-
-
-@yaml_files.unchanging()
-def diff(words: list[str]) -> int:
-    """`ptft diff A B [--json]`: how two runs or checkpoints differ in configuration, data, metrics and weights."""
-    flags, rest = flags_of(words, {"--json": False}, USAGE_DIFF)
-    if len(rest) != 2:
-        raise ConfigError(USAGE_DIFF)
-    ours, theirs = map(known_as, rest)
-    found = _differences(ours, theirs)
-    if "--json" in flags:
-        say(json.dumps(finite(found), indent=2, ensure_ascii=False))
-    else:
-        _print_differences(found)
-    return 0
-
-
-def _differences(ours: Known, theirs: Known) -> dict[str, Any]:
-    from ptft.runs.archive import distances
-
-    weights = list(distances(ours.archive, theirs.archive)) if ours.archive and theirs.archive else None
-    return {
-        "configuration": _unequal(_settings(ours), _settings(theirs)),
-        "data": _unequal(_data(ours), _data(theirs)),
-        "metrics": {
-            name: {"a": ours.metrics.get(name), "b": theirs.metrics.get(name)}
-            for name in {**ours.metrics, **theirs.metrics}
-        },
-        "weights": None if weights is None else [dict(vars(each)) for each in weights],
-    }
-
-
-def _settings(known: Known) -> dict[str, Any]:
-    config = _config(known)
-    kept = {key: value for key, value in config.items() if key not in stored.APART}
-    return {**stored.chosen(config), **stored.leaves(kept)}
-
-
-def _data(known: Known) -> dict[str, Any]:
-    spec = {key: value for key, value in known.spec.items() if key != "shape"}
-    counts = {f"examples.{split}": count for split, count in known.examples.items()}
-    return {"fingerprint": known.fingerprint, **counts, **stored.leaves(known.spec.get("shape") or {}), **spec}
-
-
-def _unequal(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    pairs = {key: {"a": ours.get(key), "b": theirs.get(key)} for key in {**ours, **theirs}}
-    return {key: pair for key, pair in pairs.items() if pair["a"] != pair["b"]}
-
-
-def _print_differences(found: Mapping[str, Any]) -> None:
-    for title in ("configuration", "data"):
-        pairs = found[title]
-        say(title if pairs else f"{title}: the same")
-        if pairs:
-            table([["key", "A", "B"], *([k, _brief(p["a"]), _brief(p["b"])] for k, p in pairs.items())])
-        say("")
-    rows = [[name, _metric(p["a"]), _metric(p["b"]), _change(p["a"], p["b"])] for name, p in found["metrics"].items()]
-    say("metrics" if rows else "metrics: neither has any")
-    if rows:
-        table([["metric", "A", "B", "B - A"], *rows])
-    say("")
-    weights = found["weights"]
-    if weights is None:
-        say("weights: not both have a whole checkpoint")
-    elif all(each["relative"] == 0 for each in weights):
-        say("weights: the same")
-    else:
-        say("weights: |A - B| / |A| of each layer")
-        table([["layer", "values", "distance"], *([w["layer"], f"{w['values']:,}", _distance(w)] for w in weights)])
-
-
-def _brief(value: Any) -> str:
-    text = _text(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-def _metric(value: Any) -> str:
-    return decimal(value) if isinstance(value, int | float) else ""
-
-
-def _change(a: Any, b: Any) -> str:
-    both = isinstance(a, int | float) and isinstance(b, int | float)
-    return decimal(b - a, signed=True) if both else ""
-
-
-def _distance(layer: Mapping[str, Any]) -> str:
-    return layer["why"] or ("A is all 0" if layer["relative"] == float("inf") else decimal(layer["relative"]))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ptft.config import compose, yaml_files
+from ptft.config.resume import FREE_ON_RESUME
 from ptft.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ptft.runs.facts import Known
 
 APART = ("names", "ckpt", "resume")
 """Keys that say which run it is rather than how it was set."""
@@ -35,6 +39,29 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{name}"] = value
     return found
+
+
+def config_of(known: Known) -> dict[str, Any]:
+    """As it was composed, with what was typed anew on a resume, which the checkpoint alone has."""
+    if not known.stored:
+        return dict(known.in_checkpoint)
+    config = dict(known.stored)
+    for first, _, rest in (key.partition(".") for key in FREE_ON_RESUME):
+        old, new = config.get(first), known.in_checkpoint.get(first)
+        if rest and isinstance(old, Mapping) and isinstance(new, Mapping) and rest in new:
+            config[first] = {**old, rest: _newer(old.get(rest), new[rest])}
+        elif not rest and new is not None:
+            config[first] = _newer(old, new)
+    if isinstance(names := config.get("names"), Mapping):
+        config["names"] = {**names, "logger": list(config.get("logger") or {})}
+    return config
+
+
+def _newer(old: Any, new: Any) -> Any:
+    """What was typed anew; `auto` stays, in whose place a checkpoint has what was found."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return {key: _newer(old.get(key), value) for key, value in new.items()}
+    return old if old == "auto" else new
 
 
 def chosen(config: Mapping[str, Any]) -> dict[str, Any]:

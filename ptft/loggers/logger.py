@@ -35,8 +35,8 @@ class Logger:
 
     One of the group `logger` is built where a training begins or continues. Of these, its `__init__` is passed those
     that it takes: `folder` (a Path, the run's), `config` (plain dicts, of the run), `step` (where the training begins;
-    not 0 where a run continues), `name` (of the run), `group` (of the sweep or comparison that it is part of, or None)
-    and `warn` (says a line to the user).
+    not 0 where a run continues), `name` (of the run), `group` (of the sweep or comparison that it is part of, or None),
+    `key` (what it is called in the group `logger`) and `warn` (says a line to the user).
     """
 
     @classmethod

@@ -42,8 +42,8 @@ CUT = 5.0
 class ServiceLogger(Logger):
     """Every metric as `SPLIT/NAME` at its step, the configuration, texts, pictures and, at the end, the summary.
 
-    A run that continues goes on under the id that its folder holds (`loggers/NAME.json`). What a library prints goes to
-    `loggers/NAME.log`.
+    A run that continues goes on under the id that its folder holds (`loggers/KEY.json`). What a library prints goes to
+    `loggers/KEY.log`.
 
     package: what must be installed. sink: `module:class` of what stands in the teller's process for the service.
     wait: seconds that the end of a run waits for what is not sent yet, at most.
@@ -61,11 +61,13 @@ class ServiceLogger(Logger):
         step: int,
         name: str,
         group: str | None,
+        key: str,
         warn: Callable[[str], None],
         wait: float = 10.0,
     ) -> None:
         """options: for the sink; the others are those that `Logger` describes."""
-        self.log_file, self.warn_user, self.wait = folder / "loggers" / f"{self.package}.log", warn, wait
+        self.log_file, self.warn_user, self.wait = folder / "loggers" / f"{key}.log", warn, wait
+        self.key = key
         self.events: queue.Queue[dict[str, Any] | None] = queue.Queue(MOST)
         self.said: deque[str] = deque()
         self.told: set[str] = set()
@@ -75,11 +77,11 @@ class ServiceLogger(Logger):
             self.log_file.parent.mkdir(exist_ok=True)
         self.process = _started()
         threads = (self._feed, self._listen)
-        self.threads = [threading.Thread(target=each, daemon=True, name=f"ptft-{self.package}") for each in threads]
+        self.threads = [threading.Thread(target=each, daemon=True, name=f"ptft-{key}") for each in threads]
         for thread in self.threads:
             thread.start()
         run = {"name": name, "group": group, "folder": str(folder), "config": config, "step": step}
-        self._put("begin", name=self.package, sink=self.sink, options=dict(options), run=run)
+        self._put("begin", name=key, sink=self.sink, options=dict(options), run=run)
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> None:
@@ -126,7 +128,7 @@ class ServiceLogger(Logger):
             try:
                 self.events.put_nowait({"kind": kind, **event})
             except queue.Full:
-                self._warn(f"takes less than the run gives; of {MOST:,} rows that wait none more is kept")
+                self._warn(f"is slower than the run: {MOST:,} events wait, and what comes now is left out")
 
     def _say(self) -> None:
         while self.said:
@@ -135,7 +137,7 @@ class ServiceLogger(Logger):
     def _warn(self, text: str) -> None:
         """Once: what comes later follows from it."""
         if not self.warned:
-            self.warn_user(f"logger.{self.package}: {text}; the run goes on")
+            self.warn_user(f"logger.{self.key}: {text}; the run goes on")
         self.warned = True
 
     def _feed(self) -> None:
@@ -172,7 +174,7 @@ class ServiceLogger(Logger):
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(max(0.1, until - time.monotonic()))
         if self.process.poll() is None:
-            self.said.append(f"not everything was taken {seconds:g} s after the end (logger.{self.package}.wait)")
+            self.said.append(f"not everything was taken {seconds:g} s after the end (logger.{self.key}.wait)")
             with contextlib.suppress(OSError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ MOST = 10_000
 """So many events wait at most; then the oldest are given up."""
 AT_ONCE = 500
 """Events that a sink is given in one piece."""
+LAST = 60.0
+"""Seconds that it lives on after its run, which was killed if it does: whatever a library still waits for."""
 SLOWEST = 60.0
 """Most seconds between two attempts."""
 
@@ -159,3 +162,5 @@ def _read(teller: Teller) -> None:
         with contextlib.suppress(ValueError):  # the last one of a run that was killed
             teller.put(json.loads(line))
     teller.put({"kind": "end", "status": teller.status or "cut"})
+    time.sleep(LAST)
+    os._exit(1)

@@ -58,10 +58,16 @@ class Known:
     def summary(self) -> dict[str, Any]:
         return read_json(self.folder / "summary.json") if self.folder else {}
 
-    @property
+    @cached_property
     def in_checkpoint(self) -> Mapping[str, Any]:
-        """The configuration that the checkpoint holds, with what was found for `auto` when its run was built."""
-        return self._content("config")
+        """The configuration that the checkpoint, of a run its last, holds, with what was found for `auto`."""
+        last = self.folder / "checkpoints" / "last.pt" if self.folder and not self.named else None
+        try:
+            content = Archive(last, whole=False).content if last and last.is_file() else {}
+        except CheckpointError:
+            content = {}
+        config = content.get("config") or self._content("config")
+        return config if isinstance(config, Mapping) else {}
 
     @property
     def spec(self) -> Mapping[str, Any]:

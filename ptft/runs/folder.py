@@ -222,7 +222,7 @@ def is_held(path: Path) -> bool:
     return held
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path | str) -> dict[str, Any]:
     """The object in a JSON file; an empty one where there is none or it is cut."""
     try:
         with open(path, "rb", buffering=0) as file:  # there may be thousands of them to look into

@@ -17,9 +17,10 @@ MARK = b"ptft sha256:"
 """Before the digest in the comment of the zip archive that a checkpoint is."""
 LENGTH = 64
 """Of a digest, in hexadecimal digits."""
+TAIL = re.compile(re.escape(MARK) + rb"([0-9a-f]{%d})" % LENGTH)
 
 
-def stored_digest(path: Path) -> str | None:
+def stored_digest(path: Path | str) -> str | None:
     """The digest that a checkpoint of ptft ends with, not verified; None of another file, or of none."""
     try:
         with open(path, "rb", buffering=0) as file:
@@ -27,7 +28,7 @@ def stored_digest(path: Path) -> str | None:
             tail = file.read()
     except OSError:
         return None
-    found = re.fullmatch(re.escape(MARK) + rb"([0-9a-f]{%d})" % LENGTH, tail)
+    found = TAIL.fullmatch(tail)
     return found[1].decode() if found else None
 
 
@@ -62,9 +63,10 @@ def family(folder: Path, digest: str | None, folders: Iterable[Path]) -> tuple[R
     def add(place: Path) -> Relative:
         place = place.absolute()
         if place not in known:
-            known[place] = Relative(str(place), place, read_json(place / "summary.json"))
-            for name in ("best.pt", "last.pt"):
-                if own := stored_digest(place / "checkpoints" / name):
+            name = str(place)
+            known[place] = Relative(name, place, read_json(f"{name}/summary.json"))
+            for file in ("best.pt", "last.pt"):
+                if own := stored_digest(f"{name}/checkpoints/{file}"):
                     by_digest.setdefault(own, known[place])
         return known[place]
 

@@ -78,7 +78,8 @@ def matching(runs: Sequence[Listed], filters: Mapping[str, str]) -> list[Listed]
     """Those whose values are the ones that were typed; `*` stands for any characters. Raises ConfigError."""
     for key in filters:
         check_key(runs, key)
-    return [run for run in runs if all(_matches(run, key, value) for key, value in filters.items())]
+    first = sorted(filters, key=lambda key: bool(runs) and key not in runs[0].row)  # what is known without its settings
+    return [run for run in runs if all(_matches(run, key, filters[key]) for key in first)]
 
 
 def _matches(run: Listed, key: str, typed: str) -> bool:

@@ -31,7 +31,7 @@ def test_a_run_is_shown_with_its_settings_metrics_origin_size_and_digest(ptft, p
     assert (shown["status"], shown["chosen"]["stage"], shown["chosen"]["dataset"]) == ("finished", "finetune", "digits")
     assert shown["configuration"]["train.batch_size"] == {"value": 32, "default": 64}
     assert shown["configuration"]["dataset.limit"] == {"value": 100, "default": None}
-    assert "train.clip" not in shown["configuration"]
+    assert not {"train.clip", "train.every.evaluate", "precision", "train.layout"} & shown["configuration"].keys()
     assert shown["spec"]["shape"]["size"] == [28, 28]
     assert shown["metrics"]["test/accuracy"] == summary(finetuned)["metrics"]["test"]["accuracy"]
     assert shown["ancestors"] == [str(pretrained)]
@@ -65,6 +65,16 @@ def test_a_run_with_a_damaged_checkpoint_is_shown_and_says_so(ptft, finetuned, t
     assert "broken" in done.out
     assert "its end is missing" in done.out
     refused(ptft("show", str(best)), 4, "its end is missing")
+
+
+def test_what_was_typed_on_a_resume_is_shown(ptft, finetuned, tmp_path):
+    shutil.copytree(finetuned, tmp_path / "run")
+    assert ptft("resume=run", "train.steps=3", "logger=tensorboard").code == 0
+    shown = json.loads(ptft("show", "run", "--json").out)
+    assert (shown["configuration"]["train.steps"]["value"], shown["checkpoints"][1]["bytes"] > 0) == (3, True)
+    found = json.loads(ptft("diff", str(finetuned), "run", "--json").out)
+    assert found["configuration"]["train.steps"] == {"a": 2, "b": 3}
+    assert found["configuration"]["logger"] == {"a": None, "b": ["tensorboard"]}
 
 
 def test_mistakes_are_named(ptft, tmp_path):
@@ -106,7 +116,7 @@ def test_a_long_line_of_descendants_is_followed(ptft, tmp_path):
 
 def test_neither_imports_torch(pretrained):
     code = (
-        "import sys; from ptft.cli.show import diff, show; "
+        "import sys; from ptft.cli.commands import diff, show; "
         f"show([{str(pretrained)!r}]); diff([{str(pretrained)!r}] * 2); assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=True, timeout=60).returncode == 0

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -115,25 +117,25 @@ def steps(events):
 def test_every_row_is_taken_in_order_and_nothing_that_is_printed_is_seen(told):
     done, _ = told("Told")
     assert "prints" not in done.text
-    assert "a library that prints" in Path("run/loggers/json.log").read_text()
+    assert "a library that prints" in Path("run/loggers/mine.log").read_text()
     events = taken()
     assert events[0] == {"opened": None, "name": "run", "group": None}
     assert steps(events) == [row["step"] for row in rows(Path("run")) if row["split"] == "train"]
     assert [event.get("kind") for event in events[-2:]] == ["summary", None]
     assert events[-1] == {"ended": "finished"}
-    assert "logger.json" not in done.text
+    assert "logger.mine" not in done.text
 
 
 def test_a_service_that_does_not_answer_at_all_is_waited_for_as_long_as_was_typed(told):
     done, seconds = told("ToldSilent", wait=1)
-    assert done.text.count("logger.json: not everything was taken 1 s after the end (logger.json.wait); the run") == 1
+    assert done.text.count("logger.mine: not everything was taken 1 s after the end (logger.mine.wait); the run") == 1
     assert seconds < 20
     assert done.out.splitlines()[-1].startswith("next ")
 
 
 def test_one_that_comes_back_misses_nothing_and_is_said_once(told):
     done, _ = told("ToldBack")
-    assert done.text.count("logger.json: nobody answers; the run goes on") == done.text.count("logger.json") == 1
+    assert done.text.count("logger.mine: nobody answers; the run goes on") == done.text.count("logger.mine") == 1
     assert steps(taken()) == [5, 10, 15, 20]
 
 
@@ -142,7 +144,16 @@ def test_one_that_comes_back_misses_nothing_and_is_said_once(told):
 )
 def test_one_that_dies_or_refuses_is_said_once(told, name, said):
     done, _ = told(name)
-    assert done.text.count(f"logger.json: {said}") == done.text.count("logger.json") == 1
+    assert done.text.count(f"logger.mine: {said}") == done.text.count("logger.mine") == 1
+
+
+def test_the_process_ends_when_its_run_was_killed_whatever_a_library_waits_for(tmp_path):
+    begin = {"name": "mine", "sink": f"{HERE}:Silent", "options": {}, "run": {"folder": str(tmp_path)}}
+    code = "from ptft.loggers import teller; teller.LAST = 0.2; teller.main()"
+    (tmp_path / "loggers").mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run([sys.executable, "-c", code], input=json.dumps(begin), text=True, env=environment, timeout=30)
+    assert run.returncode == 1
 
 
 def test_jobs_of_a_sweep_share_a_group(told, ptft, monkeypatch):

@@ -1,12 +1,15 @@
 """`logger=mlflow`, `wandb` and `trackio`: the curves of metrics.jsonl, a resume too; services that are gone."""
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 import time
 
 import pytest
 
-from tests.conftest import SMALL, rows, status, summary
+from tests.conftest import ROOT, SMALL, rows, status, summary
 
 USUAL = ("stage=pretrain", *SMALL, "train.every.log=5", "hydra.run.dir=run")
 
@@ -35,9 +38,7 @@ def of_trackio(database, run):
     return found
 
 
-def test_wandb_without_login_and_trackio_draw_what_a_run_says_and_trackio_goes_on_on_a_resume(
-    ptft, tmp_path, monkeypatch
-):
+def test_wandb_without_login_and_trackio_draw_what_a_run_says(ptft, tmp_path, monkeypatch):
     for package in ("wandb", "trackio"):
         pytest.importorskip(package)
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
@@ -48,10 +49,7 @@ def test_wandb_without_login_and_trackio_draw_what_a_run_says_and_trackio_goes_o
     run = tmp_path / "run"
     assert done.text.count("logger.wandb: nobody is logged in (wandb login), so it is kept in") == 1
     assert "logger.trackio" not in done.text
-    ours = known(run, "trackio")
-    assert ptft("resume=run", "train.steps=25", "logger=trackio", "logger.trackio.project=mine").code == 0
-    assert known(run, "trackio") == ours
-    drawn, expected = of_trackio(tmp_path / "trackio" / "mine.db", ours), curves(run)
+    drawn, expected = of_trackio(tmp_path / "trackio" / "mine.db", known(run, "trackio")), curves(run)
     assert drawn["val/loss"] == expected["val/loss"]
     assert drawn["train/accuracy"] == expected["train/accuracy"]
     assert [name for name in drawn if name.startswith("confusion")] == ["confusion/val", "confusion/test"]
@@ -60,14 +58,7 @@ def test_wandb_without_login_and_trackio_draw_what_a_run_says_and_trackio_goes_o
     assert list((kept / "files" / "media" / "images" / "predictions").glob("test_*.png"))
 
 
-def of_mlflow(folder, name):
-    """Of the one run in a store of files: its id and the points of a curve."""
-    (file,) = folder.glob(f"*/*/metrics/{name}")
-    points = [line.split() for line in file.read_text().splitlines()]
-    return file.parents[2].name, [(int(step), float(value)) for _, value, step in points]
-
-
-def test_a_server_of_mlflow_that_is_gone_costs_nothing_but_its_curves_and_may_come_back(ptft, tmp_path):
+def test_a_server_of_mlflow_that_is_gone_costs_nothing_but_its_curves(ptft, tmp_path):
     pytest.importorskip("mlflow")
     began = time.monotonic()
     done = ptft(*USUAL, "logger=mlflow", "logger.mlflow.uri=http://127.0.0.1:9")
@@ -78,16 +69,45 @@ def test_a_server_of_mlflow_that_is_gone_costs_nothing_but_its_curves_and_may_co
     )
     assert done.text.count(gone) == done.text.count("logger.mlflow") == 1
     assert done.out.splitlines()[-1].startswith("next ")
-    run = tmp_path / "run"
-    assert status(run)["status"] == "finished"
-    assert summary(run)["steps"] == 20
-    assert ptft("resume=run", "train.steps=24", "logger=mlflow", "logger.mlflow.uri=store").code == 0
-    id = known(run, "mlflow")
-    assert ptft("resume=run", "train.steps=28", "logger=mlflow", "logger.mlflow.uri=store").code == 0
-    assert known(run, "mlflow") == id
-    point = of_mlflow(tmp_path / "store", "val/loss")
-    assert point == (id, [pair for pair in curves(run)["val/loss"] if pair[0] > 20])
-    (artifacts,) = (tmp_path / "store").glob("*/*/artifacts")
-    assert {"confusion_test.png", "predictions_test.md", "predictions_test.png"} <= {
-        f.name for f in artifacts.iterdir()
-    }
+    assert status(tmp_path / "run")["status"] == "finished"
+    assert (summary(tmp_path / "run")["steps"], len(rows(tmp_path / "run"))) == (20, 7)
+
+
+TWICE = """
+import base64, sys
+from ptft.loggers.mlflow import MlflowSink
+from ptft.loggers.pictures import matrix
+from ptft.loggers.wandb import TrackioSink
+
+run = {"name": "a run", "group": "a sweep", "folder": ".", "config": {"optimizer": {"lr": 0.1}}, "step": 0}
+for make in (lambda: MlflowSink("store", "mine", print), lambda: TrackioSink("mine", print, space=None)):
+    known = None
+    for begin in (1, 2):
+        sink = make()
+        known = sink.open(run, known)
+        for step in (begin, begin + 1):
+            metrics = {"lr": 0.1, "val/loss": step / 8, "epoch": 1}
+            sink.take([{"kind": "row", "step": step, "metrics": metrics, "held_out": False}])
+        png = base64.b64encode(matrix(["a"], ["a"], [[1]])).decode()
+        sink.take([{"kind": "picture", "name": "confusion/val", "png": png, "step": 3}])
+        sink.end("finished" if begin == 2 else "cut")
+    print("known as", known, file=sys.stderr)
+"""
+"""Two parts of a run, the second of which begins before the first was cut, as one does that was killed."""
+
+
+def test_mlflow_and_trackio_go_on_in_the_same_curves(tmp_path):
+    for package in ("mlflow", "trackio"):
+        pytest.importorskip(package)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRACKIO_DIR": str(tmp_path / "trackio")}
+    done = subprocess.run([sys.executable, "-c", TWICE], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    ids = [line.split(maxsplit=2)[2] for line in done.stderr.splitlines() if line.startswith("known as")]
+    (file,) = tmp_path.glob("store/*/*/metrics/val/loss")
+    points = [tuple(map(float, line.split()[1:])) for line in file.read_text().splitlines()]
+    assert (file.parents[2].name, sorted(set(points))) == (ids[0], [(0.125, 1), (0.25, 2), (0.375, 3)])
+    assert (file.parents[2] / "params" / "optimizer.lr").read_text() == "0.1"
+    assert (file.parents[2] / "tags" / "group").read_text() == "a sweep"
+    assert (file.parents[2] / "artifacts" / "confusion_val.png").is_file()
+    drawn = of_trackio(tmp_path / "trackio" / "mine.db", ids[1])
+    assert sorted(set(drawn["val/loss"])) == [(1, 0.125), (2, 0.25), (3, 0.375)]
