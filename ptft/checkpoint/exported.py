@@ -97,6 +97,8 @@ def read(path: Path, says: Mapping[str, Any]) -> dict[str, Any]:
     """
     from safetensors import SafetensorError, safe_open
 
+    if not isinstance(says.get("checkpoint"), dict):
+        raise CheckpointError(f"{path}: the JSON beside it does not say which checkpoint it was made of")
     if says.get("version") != VERSION:
         raise CheckpointError(f"{path}: exported in format {says.get('version')}; this ptft reads format {VERSION}")
     if checkpoint_file.file_digest(path) != says.get("weights_sha256"):
@@ -110,6 +112,14 @@ def read(path: Path, says: Mapping[str, Any]) -> dict[str, Any]:
     content = {key: value for key, value in says.items() if key not in ("format", "version")}
     content["weights"] = weights
     if "trained_on" in header:
-        raw = bytearray(base64.b64decode(header["trained_on"]))
-        content["trained_on"] = torch.frombuffer(raw, dtype=torch.int64) if raw else torch.empty(0, dtype=torch.int64)
+        content["trained_on"] = _from_header(header["trained_on"], path)
     return content
+
+
+def _from_header(text: str, path: Path) -> Tensor:
+    """The identities, long [n]. Raises CheckpointError for what `_identities` never wrote."""
+    try:
+        raw = bytearray(base64.b64decode(text, validate=True))
+        return torch.frombuffer(raw, dtype=torch.int64) if raw else torch.empty(0, dtype=torch.int64)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: what it was trained on can't be read ({error})") from error

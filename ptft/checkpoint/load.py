@@ -103,7 +103,7 @@ def locate(ckpt: str, key: str = "ckpt") -> Path:
 
 def _of_export(path: Path, says: dict[str, Any], key: str, ckpt: str) -> Path:
     """The weights of an exported folder. Raises CheckpointError where other programs alone read what it holds."""
-    file = path / str(says.get("weights"))
+    file = path / Path(str(says.get("weights"))).name
     if file.is_file():
         return file
     source = says.get("checkpoint")
@@ -146,7 +146,7 @@ def open_checkpoint(ckpt: str, key: str = "ckpt", stages: tuple[str, ...] = ()) 
     path = locate(folder, key)
     if (says := exported.describes(path)) is not None:
         content = exported.read(path, says)
-        source = content.get("checkpoint", {})
+        source = content["checkpoint"]
         return _with_content(path, source.get("sha256"), content, _run_of(path) or source.get("run"), sentence)
     digest = checkpoint_file.verify(path)
     if digest is None:
