@@ -167,6 +167,8 @@ def _limits(subject: Subject) -> Iterator[str]:
     yield "it was measured on the data named above alone; other data may be answered worse"
     if subject.answers == "features" and subject.format in ("onnx", "torch"):
         yield f"what comes out are features of the backbone; the head of objective={subject.objective} is not in it"
+    if spec.target == "transcript" and subject.format in ("onnx", "torch"):
+        yield "of the symbols that come out of every frame the last one is CTC's blank"
     if spec.modality == "audio" and subject.format in ("onnx", "torch"):
         yield "recordings of less than 0.05 s are filled up with silence before; `length` says how much is real"
     if "tokenizer" in spec.shape:
