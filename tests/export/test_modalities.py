@@ -61,7 +61,7 @@ def text(tmp_path_factory):
         (root / "data").mkdir(exist_ok=True)
         (root / "data" / f"{split}.csv").write_text("\n".join(["text,label", *rows]))
     data = ("dataset=table", f"dataset.root={root / 'data'}", "dataset.tokenizer=bytes", "dataset.length=48")
-    return Run(root, "model=bert_tiny", "model.pool=cls", *WIDTH, "objective=classify", *data)
+    return Run(root, "model=gpt_tiny", *WIDTH, "objective=classify", *data)
 
 
 @pytest.fixture(scope="module")
