@@ -16,13 +16,11 @@ from torch import Tensor
 
 from ptft.checkpoint import file as checkpoint_file
 from ptft.errors import CheckpointError
-from ptft.runs.folder import read_json, write_json
+from ptft.runs.folder import write_json
+from ptft.runs.lineage import EXPORT
 from ptft.runtime.system import written_whole
 
-FORMAT = "ptft-export"
 VERSION = 1
-DESCRIPTIONS = ("config.json", "ptft.json")
-"""How the description of an exported folder may be called; that of a single file FILE.safetensors is FILE.json."""
 SUFFIX = ".safetensors"
 
 
@@ -33,7 +31,7 @@ def described(content: Mapping[str, Any], digest: str | None, path: str, run: st
     """
     kept = ("config", "spec", "progress", "fingerprint", "parent", "transfer", "versions")
     plain = {key: content[key] for key in kept if key in content}
-    return {"format": FORMAT, "version": VERSION, "checkpoint": {"path": path, "sha256": digest, "run": run}, **plain}
+    return {"format": EXPORT, "version": VERSION, "checkpoint": {"path": path, "sha256": digest, "run": run}, **plain}
 
 
 def write(weights: Path, description: Path, content: Mapping[str, Any], says: Mapping[str, Any], remedy: str) -> int:
@@ -68,26 +66,6 @@ def _identities(trained_on: Any) -> dict[str, str]:
     if not isinstance(trained_on, Tensor):
         return {}
     return {"trained_on": base64.b64encode(trained_on.cpu().numpy().astype("<i8").tobytes()).decode()}
-
-
-def describes(path: Path) -> dict[str, Any] | None:
-    """What the description of the weights in a file says; None where they have none of ptft's."""
-    if path.suffix != SUFFIX:
-        return None
-    for file in (path.with_suffix(".json"), path.with_name(DESCRIPTIONS[0])):
-        says = read_json(file)
-        if says.get("format") == FORMAT and says.get("weights") == path.name:
-            return says
-    return None
-
-
-def of_folder(folder: Path) -> dict[str, Any] | None:
-    """What the description of an exported folder says; None of any other folder."""
-    for name in DESCRIPTIONS:
-        says = read_json(folder / name)
-        if says.get("format") == FORMAT:
-            return says
-    return None
 
 
 def read(path: Path, says: Mapping[str, Any]) -> dict[str, Any]:
