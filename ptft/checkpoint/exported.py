@@ -16,13 +16,11 @@ from torch import Tensor
 
 from ptft.checkpoint import file as checkpoint_file
 from ptft.errors import CheckpointError
-from ptft.runs.folder import read_json, write_json
+from ptft.runs.folder import write_json
+from ptft.runs.lineage import EXPORT
 from ptft.runtime.system import written_whole
 
-FORMAT = "ptft-export"
 VERSION = 1
-DESCRIPTIONS = ("config.json", "ptft.json")
-"""How the description of an exported folder may be called; that of a single file FILE.safetensors is FILE.json."""
 SUFFIX = ".safetensors"
 
 
@@ -33,7 +31,7 @@ def described(content: Mapping[str, Any], digest: str | None, path: str, run: st
     """
     kept = ("config", "spec", "progress", "fingerprint", "parent", "transfer", "versions")
     plain = {key: content[key] for key in kept if key in content}
-    return {"format": FORMAT, "version": VERSION, "checkpoint": {"path": path, "sha256": digest, "run": run}, **plain}
+    return {"format": EXPORT, "version": VERSION, "checkpoint": {"path": path, "sha256": digest, "run": run}, **plain}
 
 
 def write(weights: Path, description: Path, content: Mapping[str, Any], says: Mapping[str, Any], remedy: str) -> int:
@@ -70,26 +68,6 @@ def _identities(trained_on: Any) -> dict[str, str]:
     return {"trained_on": base64.b64encode(trained_on.cpu().numpy().astype("<i8").tobytes()).decode()}
 
 
-def describes(path: Path) -> dict[str, Any] | None:
-    """What the description of the weights in a file says; None where they have none of ptft's."""
-    if path.suffix != SUFFIX:
-        return None
-    for file in (path.with_suffix(".json"), path.with_name(DESCRIPTIONS[0])):
-        says = read_json(file)
-        if says.get("format") == FORMAT and says.get("weights") == path.name:
-            return says
-    return None
-
-
-def of_folder(folder: Path) -> dict[str, Any] | None:
-    """What the description of an exported folder says; None of any other folder."""
-    for name in DESCRIPTIONS:
-        says = read_json(folder / name)
-        if says.get("format") == FORMAT:
-            return says
-    return None
-
-
 def read(path: Path, says: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a checkpoint, as `ptft.checkpoint.file.read` returns it, from exported weights and what is said.
 
@@ -97,6 +75,8 @@ def read(path: Path, says: Mapping[str, Any]) -> dict[str, Any]:
     """
     from safetensors import SafetensorError, safe_open
 
+    if not isinstance(says.get("checkpoint"), dict):
+        raise CheckpointError(f"{path}: the JSON beside it does not say which checkpoint it was made of")
     if says.get("version") != VERSION:
         raise CheckpointError(f"{path}: exported in format {says.get('version')}; this ptft reads format {VERSION}")
     if checkpoint_file.file_digest(path) != says.get("weights_sha256"):
@@ -110,6 +90,14 @@ def read(path: Path, says: Mapping[str, Any]) -> dict[str, Any]:
     content = {key: value for key, value in says.items() if key not in ("format", "version")}
     content["weights"] = weights
     if "trained_on" in header:
-        raw = bytearray(base64.b64decode(header["trained_on"]))
-        content["trained_on"] = torch.frombuffer(raw, dtype=torch.int64) if raw else torch.empty(0, dtype=torch.int64)
+        content["trained_on"] = _from_header(header["trained_on"], path)
     return content
+
+
+def _from_header(text: str, path: Path) -> Tensor:
+    """The identities, long [n]. Raises CheckpointError for what `_identities` never wrote."""
+    try:
+        raw = bytearray(base64.b64decode(text, validate=True))
+        return torch.frombuffer(raw, dtype=torch.int64) if raw else torch.empty(0, dtype=torch.int64)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: what it was trained on can't be read ({error})") from error

@@ -21,6 +21,7 @@ from ptft.checkpoint import exported, state_dict
 from ptft.checkpoint import file as checkpoint_file
 from ptft.core import Spec
 from ptft.errors import CheckpointError, OptionError, PtftError, first_line
+from ptft.runs.lineage import described
 from ptft.runs.registry import is_name, latest, named
 
 WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
@@ -86,7 +87,7 @@ def locate(ckpt: str, key: str = "ckpt") -> Path:
     Raises CheckpointError with the absolute path that was tried and near names.
     """
     path = Path(os.path.expanduser(ckpt)).absolute()
-    if key != "resume" and (says := exported.of_folder(path)) is not None:
+    if key != "resume" and (says := described(path) if path.is_dir() else None) is not None:
         return _of_export(path, says, key, ckpt)
     order = ("last.pt",) if key == "resume" else ("best.pt", "last.pt")
     for file in _candidates(path, order):
@@ -103,7 +104,7 @@ def locate(ckpt: str, key: str = "ckpt") -> Path:
 
 def _of_export(path: Path, says: dict[str, Any], key: str, ckpt: str) -> Path:
     """The weights of an exported folder. Raises CheckpointError where other programs alone read what it holds."""
-    file = path / str(says.get("weights"))
+    file = path / Path(str(says.get("weights"))).name
     if file.is_file():
         return file
     source = says.get("checkpoint")
@@ -144,9 +145,9 @@ def open_checkpoint(ckpt: str, key: str = "ckpt", stages: tuple[str, ...] = ()) 
         return _public(kind, name, ckpt)
     folder, sentence = _latest(stages) if ckpt == "latest" and key == "ckpt" else _by_name(ckpt, key)
     path = locate(folder, key)
-    if (says := exported.describes(path)) is not None:
+    if (says := described(path)) is not None:
         content = exported.read(path, says)
-        source = content.get("checkpoint", {})
+        source = content["checkpoint"]
         return _with_content(path, source.get("sha256"), content, _run_of(path) or source.get("run"), sentence)
     digest = checkpoint_file.verify(path)
     if digest is None:

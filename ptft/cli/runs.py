@@ -15,7 +15,7 @@ from ptft.cli.words import fits, flags_of, folder_of, table
 from ptft.config import mistakes
 from ptft.errors import CheckpointError, ConfigError, shortened
 from ptft.runs import remove
-from ptft.runs.lineage import Relative, family, stored_digest
+from ptft.runs.lineage import Relative, exported_from, family, stored_digest
 from ptft.runs.listing import Listed, check_key, get, listed, matching, ordered
 from ptft.runs.registry import OUTPUTS, folders_below, runs_below, short_name, state, sweep_command
 from ptft.runtime.paths import short
@@ -131,14 +131,21 @@ def rm(words: list[str], ask: Callable[[str], str] = input) -> int:
 
 
 def lineage(words: list[str]) -> int:
-    """`ptft lineage RUN|CKPT`: what it started from, and what was made of that, back to the first pretraining."""
+    """`ptft lineage RUN|CKPT`: what it started from, and what was made of that, back to the first pretraining.
+
+    An export stands for the checkpoint that it was made of.
+    """
     if len(words) != 1 or words[0].startswith("-"):
         raise ConfigError(USAGE_LINEAGE)
     path = Path(os.path.expanduser(words[0]))
-    digest = stored_digest(path) if path.is_file() else None
+    source = exported_from(path)
+    digest = source.get("sha256") or (stored_digest(path) if path.is_file() else None)
     if path.is_file() and digest is None:
         raise CheckpointError(f"{words[0]}: is no checkpoint of ptft")
-    folder = path.absolute().parent.parent if path.is_file() else folder_of(words[0])
+    if source.get("run"):
+        folder = Path(source["run"])
+    else:
+        folder = path.absolute().parent.parent if path.is_file() else folder_of(words[0])
     if digest is None and not (folder / "status.json").is_file():
         raise CheckpointError(f"{words[0]}: is no run's folder")
     first, run = family(folder, digest, folders_below(OUTPUTS))

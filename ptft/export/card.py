@@ -25,6 +25,7 @@ TASKS = {
     ("audio", "transcript"): "automatic-speech-recognition",
 }
 """Modality and target -> the task, as the hub calls it."""
+MODALITIES = {"image": "images", "text": "texts", "audio": "recordings"}
 OBJECTIVES = {"masked_lm": "fill-mask", "causal_lm": "text-generation"}
 FEATURES = {"image": "image-feature-extraction", "text": "feature-extraction", "audio": "feature-extraction"}
 LIBRARIES = {"onnx": "onnx", "torch": "pytorch", "safetensors": "ptft", "huggingface": "transformers", "peft": "peft"}
@@ -88,9 +89,10 @@ def _what(subject: Subject) -> str:
     how = readers.preparation(spec)
     classes = f"\n\n{counted(len(spec.classes), 'classes')}: {shortened(spec.classes, 20)}" if spec.classes else ""
     inputs = f"{readers.of(spec).describe(spec)}{f', {how}' if how else ''}"
+    inside = "; normalisation is part of it" if subject.format in ("onnx", "torch") else ""
     return (
-        f"A model of {spec.modality}, {card['parameters']:,} parameters, exported as `{subject.format}`. "
-        f"It reads {inputs}; normalisation is part of it.{classes}"
+        f"A model of {MODALITIES.get(spec.modality, spec.modality)}, {card['parameters']:,} parameters, exported as "
+        f"`{subject.format}`. It reads {inputs}{inside}.{classes}"
     )
 
 
@@ -165,6 +167,8 @@ def _limits(subject: Subject) -> Iterator[str]:
     yield "it was measured on the data named above alone; other data may be answered worse"
     if subject.answers == "features" and subject.format in ("onnx", "torch"):
         yield f"what comes out are features of the backbone; the head of objective={subject.objective} is not in it"
+    if spec.target == "transcript" and subject.format in ("onnx", "torch"):
+        yield "of the symbols that come out of every frame the last one is CTC's blank"
     if spec.modality == "audio" and subject.format in ("onnx", "torch"):
         yield "recordings of less than 0.05 s are filled up with silence before; `length` says how much is real"
     if "tokenizer" in spec.shape:

@@ -94,7 +94,7 @@ def usage(subject: Subject) -> str:
     feed = ", ".join(f'"{name}": {code}' for name, code in program.example(subject).items())
     last = f'session.run(["{subject.answers}"], {{{feed}}})[0]'
     names = "json.loads(session.get_modelmeta().custom_metadata_map['classes'])"
-    answer = f"{names}[{last}.argmax(1)[0]]" if subject.answers == "probabilities" else last
+    answer = f"{names}[{last}.argmax(1)[0]]" if subject.classifies else last
     return f"""\
 import json, numpy, onnxruntime
 

@@ -45,7 +45,7 @@ def _reason(error: Exception) -> str:
 
 
 def _tried(subject: Subject, sizes: list[tuple[int, int]]) -> Any:
-    """What is traced, once it ran with all sizes: where it holds for some of them alone, made of one instead."""
+    """What is traced, once it ran with all sizes: where it holds for some alone, it is better made of one."""
     traced = _traced(subject, sizes)
     module = traced.module()
     for batch in raw_batches.batches(subject.spec, sizes)[:2]:

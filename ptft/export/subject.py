@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ptft.builders.predictor import Predictor, RawModule
+from torch import nn
+
+from ptft.builders.predictor import Predictor
 from ptft.checkpoint import exported
 from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import model_name
 from ptft.core import Spec
 from ptft.errors import ConfigError
+from ptft.export import answering
 from ptft.runs.folder import read_json
 
 FORMATS = ("onnx", "torch", "safetensors", "huggingface", "peft")
@@ -46,8 +49,9 @@ class Subject:
         return self.predictor.checkpoint
 
     @property
-    def module(self) -> RawModule:
-        return self.predictor.module.eval()
+    def module(self) -> nn.Module:
+        """From a raw batch to what it `answers`."""
+        return answering.of(self.predictor.objective)[0].eval()
 
     @property
     def model(self) -> str:
@@ -59,8 +63,13 @@ class Subject:
 
     @property
     def answers(self) -> str:
-        """What the module makes of a raw batch."""
-        return "features" if self.predictor.objective.linear_head() is None else "probabilities"
+        """What the module makes of a raw batch: probabilities, values, logits or features."""
+        return answering.of(self.predictor.objective)[1]
+
+    @property
+    def classifies(self) -> bool:
+        """Whether that is a probability of each class for each example."""
+        return self.predictor.objective.linear_head() is not None
 
     @property
     def summary(self) -> dict[str, Any]:

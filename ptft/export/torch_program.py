@@ -35,7 +35,7 @@ def write(folder: Path, subject: Subject) -> dict[str, Any]:
 
 def usage(subject: Subject) -> str:
     feed = ", ".join(f"{name}=torch.from_numpy({code})" for name, code in program.example(subject).items())
-    classes = f"classes = {list(subject.spec.classes)!r}\n" if subject.answers == "probabilities" else ""
+    classes = f"classes = {list(subject.spec.classes)!r}\n" if subject.classifies else ""
     answer = f"module({feed})"
     last = f"classes[{answer}.argmax(1)[0]]" if classes else answer
     return f"""\

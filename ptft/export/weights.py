@@ -11,9 +11,10 @@ import torch
 from ptft.checkpoint import exported
 from ptft.checkpoint.load import open_checkpoint
 from ptft.export.subject import Subject
+from ptft.runs.lineage import DESCRIPTIONS
 
 NEEDS: Mapping[str, str] = {}
-WEIGHTS, CONFIG = "model.safetensors", exported.DESCRIPTIONS[0]
+WEIGHTS, CONFIG = "model.safetensors", DESCRIPTIONS[0]
 
 
 def write(folder: Path, subject: Subject) -> dict[str, Any]:

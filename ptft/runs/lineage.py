@@ -20,6 +20,29 @@ LENGTH = 64
 TAIL = re.compile(re.escape(MARK) + rb"([0-9a-f]{%d})" % LENGTH)
 
 
+EXPORT = "ptft-export"
+"""The `format` in the JSON that describes an export."""
+DESCRIPTIONS = ("config.json", "ptft.json")
+"""How the description of an exported folder may be called; that of a single file FILE.safetensors is FILE.json."""
+
+
+def described(path: Path) -> dict[str, Any] | None:
+    """What the description of an exported folder says, or that of exported weights; None of anything else."""
+    if path.is_dir():
+        found = (read_json(path / name) for name in DESCRIPTIONS)
+        return next((says for says in found if says.get("format") == EXPORT), None)
+    if path.suffix != ".safetensors":
+        return None
+    found = (read_json(file) for file in (path.with_suffix(".json"), path.with_name(DESCRIPTIONS[0])))
+    return next((says for says in found if says.get("format") == EXPORT and says.get("weights") == path.name), None)
+
+
+def exported_from(path: Path) -> Mapping[str, Any]:
+    """The checkpoint that an export was made of: `path`, `sha256`, `run`; {} where it is none."""
+    source = (described(path) or {}).get("checkpoint")
+    return source if isinstance(source, dict) else {}
+
+
 def stored_digest(path: Path | str) -> str | None:
     """The digest that a checkpoint of ptft ends with, not verified; None of another file, or of none."""
     try:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ptft.builders.predictor import Predictor
-from ptft.checkpoint import exported
 from ptft.config.config import Config, model_name
 from ptft.config.resolve import Job
 from ptft.errors import ConfigError, counted
@@ -19,11 +18,12 @@ from ptft.export import subject as formats
 from ptft.launch import following
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
+from ptft.runs.lineage import DESCRIPTIONS, described
 from ptft.runtime.device import versions
 from ptft.runtime.system import writing
 from ptft.stages import messages
 
-DESCRIPTION = exported.DESCRIPTIONS[1]
+DESCRIPTION = DESCRIPTIONS[1]
 REMEDY = "choose another output"
 
 
@@ -79,7 +79,7 @@ def _target(cfg: Config, folder: RunFolder | None) -> Path | None:
     names = {entry.name for entry in target.iterdir()}
     if not names:
         return target
-    says = exported.of_folder(target)
+    says = described(target)
     if says is None:
         raise ConfigError(f"output={cfg.output}: holds {sorted(names)[0]}, which no export wrote; name another folder")
     if not cfg.overwrite:
@@ -119,8 +119,8 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 def _describe(aside: Path, subject: formats.Subject) -> None:
     """What every export says of itself, in a file of its own where its format has none; with the names of all files."""
-    says = exported.of_folder(aside) or subject.brief()
-    own = next((name for name in exported.DESCRIPTIONS if (aside / name).exists() and "weights" in says), DESCRIPTION)
+    says = described(aside) or subject.brief()
+    own = next((name for name in DESCRIPTIONS if (aside / name).exists() and "weights" in says), DESCRIPTION)
     write_json(aside / own, {**says, "files": sorted({*_sizes(aside), own})})
 
 

@@ -18,12 +18,16 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import ptft as package
-from ptft.errors import ConfigError
+from ptft.errors import CheckpointError, ConfigError
 from tests.conftest import summary
 
 pytestmark = pytest.mark.usefixtures("no_network")
 WIDTH = ("model.width=8", "model.depth=1", "model.heads=2")
 BRIEF = ("stage=pretrain", "train.steps=2", "train.batch_size=8", "device=cpu")
+
+
+def _typed(usual: str, typed: tuple[str, ...]) -> bool:
+    return any(text.startswith(usual.split("=")[0]) for text in typed)
 
 
 class Run:
@@ -38,7 +42,8 @@ class Run:
         target = self.folder.with_name(form)
         if not target.exists():
             where = (f"output={target}", f"hydra.run.dir={self.folder.with_name(f'exports-{form}')}")
-            package.run("stage=export", f"ckpt={self.folder}", f"format={form}", *typed, *where)
+            usual = [text for text in (f"ckpt={self.folder}", f"format={form}") if not _typed(text, typed)]
+            package.run("stage=export", *usual, *typed, *where)
         return target
 
 
@@ -56,7 +61,7 @@ def text(tmp_path_factory):
         (root / "data").mkdir(exist_ok=True)
         (root / "data" / f"{split}.csv").write_text("\n".join(["text,label", *rows]))
     data = ("dataset=table", f"dataset.root={root / 'data'}", "dataset.tokenizer=bytes", "dataset.length=48")
-    return Run(root, "model=bert_tiny", "model.pool=cls", *WIDTH, "objective=classify", *data)
+    return Run(root, "model=gpt_tiny", *WIDTH, "objective=classify", *data)
 
 
 @pytest.fixture(scope="module")
@@ -159,13 +164,27 @@ def test_pipelines_of_transformers_answer_as_ptft_does(image, text):
     assert longer == [258, *[97] * 46, 259], "dataset.length=48"
 
 
+def test_what_other_programs_read_alone_is_not_opened_as_a_checkpoint(image):
+    said = f"is an export for other programs .* made of, {image.folder / 'checkpoints' / 'best.pt'}"
+    with pytest.raises(CheckpointError, match=said):
+        package.load(image.export("onnx"))
+
+
+def test_an_export_is_exported_again(image):
+    again = image.export("again", f"ckpt={image.export('safetensors')}", "format=torch")
+    said = json.loads((again / "ptft.json").read_text())["checkpoint"]
+    assert said == {"path": str(image.folder / "checkpoints" / "best.pt"), "sha256": image.model.checkpoint.sha256} | {
+        "run": str(image.folder)
+    }
+
+
 def test_what_transformers_has_no_place_for_is_refused_by_name(speech):
     said = "format=huggingface: model=audio_cnn: .* format=onnx, torch or safetensors work"
     with pytest.raises(ConfigError, match=said):
         speech.export("huggingface")
     assert not speech.folder.with_name("huggingface").exists()
     with pytest.raises(ConfigError, match="quantize=dynamic: is for format=onnx"):
-        speech.export("torch2", "quantize=dynamic", "format=torch")
+        speech.export("int8", "quantize=dynamic", "format=torch")
 
 
 @pytest.mark.parametrize("form", ["onnx", "torch", "safetensors", "huggingface"])

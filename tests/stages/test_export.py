@@ -60,6 +60,10 @@ def test_an_export_is_opened_as_its_checkpoint(exported, pretrained, ptft):
     done = ptft("lineage", "finetuned")
     assert done.code == 0
     assert str(pretrained) in done.out
+    for made in (exported, pretrained / "checkpoints" / "best.safetensors"):
+        told = ptft("lineage", str(made))
+        assert told.code == 0, told.text
+        assert any(str(pretrained) in line and line.endswith("◀") for line in told.out.splitlines())
 
 
 def test_what_it_was_trained_on_stays_known(ptft):

@@ -113,7 +113,8 @@ def difference(subject: Subject, task: Task, model: Any) -> float:
     sizes = [(int(spec.shape["size"][0]), int(spec.shape["size"][1]))] if spec.modality == "image" else []
     largest = 0.0
     for batch in _tried(subject, raw_batches.batches(spec, sizes)):
-        expected = tasks.expected(objective, task, batch)
+        with torch.no_grad():
+            expected = tasks.answered(objective, task, batch)
         try:
             found = _answers(subject, task, model, batch)
         except Exception as error:  # of a model that wants something else, in any words

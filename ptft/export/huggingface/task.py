@@ -65,8 +65,7 @@ def _bias(head: nn.Linear) -> Tensor:
     return head.bias.detach()
 
 
-@torch.no_grad()
-def expected(objective: Objective, task: Task, batch: Batch) -> Tensor:
+def answered(objective: Objective, task: Task, batch: Batch) -> Tensor:
     """What ptft makes of a raw batch: logits [B, K], [B, T, K] or [B, T, V], or features [B, T, D]."""
     backbone: Any = objective.backbone
     features = backbone(backbone.inputs(batch), batch.get("mask"))

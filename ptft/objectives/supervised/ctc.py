@@ -62,7 +62,7 @@ class CTC(Objective):
         x = self.backbone.inputs(batch)
         tokens, mask = self.backbone(self.views(x) if self.training else x, batch.get("mask"))
         logits = self.head(self.dropout(tokens)).float()
-        frames = torch.full((len(logits),), logits.shape[1], device=logits.device) if mask is None else mask.sum(1)
+        frames = torch.full((logits.shape[0],), logits.shape[1], device=logits.device) if mask is None else mask.sum(1)
         return logits.log_softmax(-1), frames
 
     def forward(self, batch: Batch) -> Step:
