@@ -37,7 +37,8 @@ def answer(words: Mapping[str, Callable[[list[str]], int]]) -> bool:
 def _behind(word: str) -> list[str]:
     """What is meant by a word: runs, groups, options of these."""
     if word in ("show", "diff", "lineage", "rm"):
-        return [short_name(folder) for folder in folders_below(OUTPUTS)]
+        newest = [] if word == "rm" else ["latest"]
+        return [*newest, *(short_name(folder) for folder in folders_below(OUTPUTS))]
     groups = list(compose.listing()) if word in ("ls", "help") else []
     options = [f"{group}/{name}" for group, names in compose.listing().items() for name in names]
     return [*groups, *(options if word in ("cp", "schema", "help") else [])]

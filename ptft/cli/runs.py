@@ -26,7 +26,7 @@ COLUMNS = "run,status,stage,model,dataset,best,seconds,when"
 LESS = ("seconds", "when", "stage")
 """Columns that a narrow terminal may have no room for, the first to be left out first, where nobody chose any."""
 USAGE = "ptft runs [KEY=VALUE …] [--sort KEY] [--columns KEY,KEY] [--all] [--json]"
-USAGE_LINEAGE = "ptft lineage RUN|CKPT"
+USAGE_LINEAGE = "ptft lineage RUN|CKPT|latest"
 USAGE_RM = "ptft rm RUN… | --failed [--yes]"
 
 
@@ -145,7 +145,7 @@ def lineage(words: list[str]) -> int:
     if source.get("run"):
         folder = Path(source["run"])
     else:
-        folder = path.absolute().parent.parent if path.is_file() else folder_of(words[0])
+        folder = path.absolute().parent.parent if path.is_file() else folder_of(words[0], latest=True)
     if digest is None and not (folder / "status.json").is_file():
         raise CheckpointError(f"{words[0]}: is no run's folder")
     first, run = family(folder, digest, folders_below(OUTPUTS))

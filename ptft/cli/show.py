@@ -24,7 +24,7 @@ from ptft.runtime.terminal import decimal, say
 if TYPE_CHECKING:
     from ptft.runs.facts import Known
 
-USAGE_SHOW = "ptft show RUN|CKPT [--json]"
+USAGE_SHOW = "ptft show RUN|CKPT|latest [--json]"
 DIGITS = 12
 """Of a digest, where it is only to be recognised."""
 
@@ -51,7 +51,7 @@ def known_as(name: str) -> Known:
     if path.is_file():
         folder = facts.run_of(path)
         return facts.Known(folder, path.absolute(), stored.read(folder) if folder else {}, named=True)
-    folder = folder_of(name).absolute()
+    folder = folder_of(name, latest=True).absolute()
     return facts.of_folder(folder, stored.read(folder))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ptft.errors import CheckpointError, ConfigError, suggest
 from ptft.loggers import layout
-from ptft.runs.registry import OUTPUTS, named
+from ptft.runs.registry import OUTPUTS, folders_below, named
 from ptft.runtime.terminal import say
 
 
@@ -32,9 +32,11 @@ def flags_of(words: list[str], takes: Mapping[str, bool], usage: str) -> tuple[d
     return flags, rest
 
 
-def folder_of(name: str) -> Path:
-    """What a user calls a run or a path. Raises CheckpointError."""
+def folder_of(name: str, latest: bool = False) -> Path:
+    """What a user calls a run or a path; `latest`, where that may be said, is the newest. Raises CheckpointError."""
     path = Path(os.path.expanduser(name))
+    if latest and name == "latest" and not os.path.lexists(path) and (folders := folders_below(OUTPUTS)):
+        return folders[0]
     folder = path if os.path.lexists(path) else named(name, "run")
     if folder is None:
         raise CheckpointError(f"{name}: there is no such folder, and no run below {OUTPUTS.absolute()} is called so")

@@ -11,6 +11,8 @@ from tests.runs.test_lineage import run
         ("ptft di", ["diff"]),
         ("ptft show aa", ["aaaa"]),
         ("ptft diff aaaa bb", ["bbbb"]),
+        ("ptft show la", ["latest"]),
+        ("ptft rm la", []),
         ("ptft runs --s", ["--sort"]),
         ("ptft help logger/m", ["logger/mlflow"]),
         ("ptft ls mod", ["model"]),

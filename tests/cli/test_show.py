@@ -1,6 +1,7 @@
 """`ptft show` and `ptft diff`."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -54,6 +55,15 @@ def test_a_checkpoint_is_shown_wherever_it_lies(ptft, finetuned, tmp_path):
     inside = json.loads(ptft("show", str(finetuned / "checkpoints" / "last.pt"), "--json").out)
     assert inside["folder"] == str(finetuned)
     assert "step" in inside["checkpoints"][1]
+
+
+def test_latest_is_the_newest_of_all(ptft, finetuned, tmp_path):
+    for number, name in enumerate(("a", "b")):
+        shutil.copytree(finetuned, tmp_path / "outputs" / name)
+        os.utime(tmp_path / "outputs" / name / "status.json", (number, number))
+    for word in ("show", "lineage"):
+        assert "outputs/b" in ptft(word, "latest").out
+    refused(ptft("rm", "latest"), 4, "latest: there is no such folder")
 
 
 def test_a_run_with_a_damaged_checkpoint_is_shown_and_says_so(ptft, finetuned, tmp_path):
