@@ -76,8 +76,7 @@ def _rank(subject: Subject) -> int:
     """Raises ConfigError for a model that learned without LoRA."""
     lora = (subject.checkpoint.config or {}).get("finetune", {}).get("lora") or {}
     if not lora.get("rank"):
-        why = "was trained without LoRA (finetune.lora.rank)"
-        raise subject.refused(why, ("onnx", "torch", "safetensors", "huggingface"))
+        raise subject.refused("was trained without LoRA (finetune.lora.rank)")
     return int(lora["rank"])
 
 

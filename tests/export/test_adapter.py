@@ -73,7 +73,8 @@ def test_what_has_no_adapter_is_refused(ptft, tmp_path):
     data = table(tmp_path / "data")
     before = untrained.write(tmp_path / "before.pt", *data, "objective=classify", *NET, "model=gpt_tiny")
     done = ptft("stage=export", f"ckpt={before}", "format=peft", "output=out")
-    refused(done, 2, "format=peft: model=gpt_tiny: was trained without LoRA (finetune.lora.rank)")
+    why = "was trained without LoRA (finetune.lora.rank); format=onnx, torch or safetensors work"
+    refused(done, 2, f"format=peft: model=gpt_tiny: {why}")
     assert ptft("stage=finetune", f"ckpt={before}", *data, *BRIEF, "finetune.lora.rank=2").code == 0
     before.unlink()
     done = ptft("stage=export", "ckpt=trained", "format=peft", "output=out")
