@@ -22,7 +22,6 @@ from ptft.loggers import layout
 from ptft.loggers.bar import Bar
 from ptft.loggers.braille import LiveCurves
 from ptft.loggers.logger import Logger
-from ptft.loggers.rarer import Rarer
 from ptft.metrics.properties import is_share
 from ptft.runtime import json_lines
 from ptft.runtime.terminal import Writer, decimal, safe, visible
@@ -102,7 +101,8 @@ class Console:
     def block(self, title: str, rows: Mapping[str, str], style: str = "cyan") -> None:
         """A panel of names and values on a terminal, a line for each elsewhere; that of a result is green."""
         title, rows = visible(title), {name: visible(value, lines=False) for name, value in rows.items()}
-        lines = [f"{name:<10} {value}" for name, value in rows.items() if value]
+        width = max(10, *map(len, rows))
+        lines = [f"{name:<{width}} {value}" for name, value in rows.items() if value]
         self.write("\n".join([title, *lines]))
         if self.live:
             grid = RichTable.grid("", Column(overflow="fold"), padding=(0, 2))
@@ -204,7 +204,7 @@ class ConsoleLogger(Logger):
         self.columns: list[str] = []
         self.cells: list[tuple[str, str]] = []
         self.warned: set[str] = set()
-        self.trains, self.evaluates = Rarer(), Rarer()
+        self.trains, self.evaluates = layout.Rarer(), layout.Rarer()
         self.said_rarer = False
 
     def step(self, step: int) -> None:
@@ -224,12 +224,12 @@ class ConsoleLogger(Logger):
             total = f"/{self.total}" if self.total else ""
             self.console.say(f"step {row['step']}{total}  epoch {row['epoch']}  train {numbers}  lr {row['lr']:.3g}")
 
-    def _due(self, lines: Rarer) -> bool:
+    def _due(self, lines: layout.Rarer) -> bool:
         """Whether the next line of a kind is due; that some are left out is said with the first one that is."""
         due = lines.due()
         if not due and not self.said_rarer:
             self.said_rarer = True
-            self.console.say("lines become rarer from here on; metrics.jsonl has every one", "dim")
+            self.console.note("lines become rarer from here on; metrics.jsonl has every one")
         return due
 
     def _rate(self, row: Mapping[str, Any]) -> float:

@@ -1,10 +1,13 @@
-"""Text in the columns of a terminal: the table of epochs, notes, and tables that are wider than it."""
+"""Text in the columns of a terminal: the table of epochs, notes, tables that are wider than it; and which lines of a long
+log are left out, so that a night's is read in a minute.
+"""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 from ptft.runtime.terminal import decimal
 
@@ -90,3 +93,24 @@ def records(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) ->
         form = textwrap.TextWrapper(max(width, 20), "", "  ", break_long_words=False, break_on_hyphens=False)
         lines.append(form.fill(", ".join(pairs)))
     return "\n".join(lines)
+
+
+class Rarer:
+    """Whether a line of its kind is due: the longer it has gone on, the longer it is to the next one.
+
+    With `APART` = 50 all of the first fifty or so are, of a night's log some hundred lines.
+    """
+
+    APART = 50
+    """The time that has passed is so many times the time between two lines."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.began = self.last = clock()
+
+    def due(self) -> bool:
+        now = self.clock()
+        if now - self.last < (now - self.began) / self.APART:
+            return False
+        self.last = now
+        return True

@@ -17,6 +17,7 @@ from torch import nn
 
 from ptft.core import Objective
 from ptft.errors import ConfigError
+from ptft.runtime import convolutions
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -62,7 +63,9 @@ def choices(precision: str, layout: str, device: torch.device, objective: Object
 
 
 def place(objective: Objective, compute_format: ComputeFormat) -> Objective:
-    """The objective in that layout, in place."""
+    """The objective in that layout, in place; in bf16 its convolutions are tried on a CPU."""
+    if compute_format.precision == "bf16":
+        convolutions.guard(objective)
     return objective.to(memory_format=FORMATS[compute_format.layout])
 
 

@@ -63,7 +63,7 @@ def trained(ptft, objective: str, tmp_path: Path, *more: str) -> Path:
 
 
 def predicted(ptft, run: Path, given: Path) -> list[dict[str, str]]:
-    done = ptft("stage=predict", f"ckpt={run}", f"input={given}", "output=found.csv", "device=cpu")
+    done = ptft("stage=predict", f"ckpt={run}", f"input={given}", "output=found.csv", "device=cpu", "overwrite=true")
     assert done.code == 0, done.text
     with Path("found.csv").open(newline="") as file:
         return list(csv.DictReader(file))
