@@ -1,5 +1,6 @@
-"""Text in the columns of a terminal: the table of epochs, notes, tables that are wider than it; and which lines of a long
-log are left out, so that a night's is read in a minute.
+"""Text in the columns of a terminal: the table of epochs, notes, tables that are wider than it.
+
+And which lines of a long log are left out, so that a night's is read in a minute.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from typing import Any
 
 from ptft.errors import first_line
 from ptft.loggers.logger import plain_options
-from ptft.loggers.service import ServiceLogger
-from ptft.loggers.teller import Event, Refused
+from ptft.loggers.services.service import ServiceLogger
+from ptft.loggers.services.teller import Event, Refused
 
 AT_ONCE = 1000
 """Metrics, as parameters 100, that the server takes in one request."""

@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import Any
 
 from ptft.loggers.logger import plain_options
-from ptft.loggers.service import ServiceLogger
-from ptft.loggers.teller import Event
+from ptft.loggers.services.service import ServiceLogger
+from ptft.loggers.services.teller import Event
 
 
 class TensorBoardLogger(ServiceLogger):

@@ -19,8 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ptft.errors import first_line
-from ptft.loggers.service import ServiceLogger
-from ptft.loggers.teller import Event
+from ptft.loggers.services.service import ServiceLogger
+from ptft.loggers.services.teller import Event
 
 SERVER = "https://api.wandb.ai"
 PATIENCE = 20

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ptft.loggers.service import ServiceLogger
-from ptft.loggers.teller import Refused
+from ptft.loggers.services.service import ServiceLogger
+from ptft.loggers.services.teller import Refused
 from tests.conftest import ROOT, SMALL, rows, status
 
-HERE = "tests.loggers.test_service"
+HERE = "tests.loggers.services.test_service"
 
 
 class Sink:
@@ -149,7 +149,7 @@ def test_one_that_dies_or_refuses_is_said_once(told, name, said):
 
 def test_the_process_ends_when_its_run_was_killed_whatever_a_library_waits_for(tmp_path):
     begin = {"name": "mine", "sink": f"{HERE}:Silent", "options": {}, "run": {"folder": str(tmp_path)}}
-    code = "from ptft.loggers import teller; teller.LAST = 0.2; teller.main()"
+    code = "from ptft.loggers.services import teller; teller.LAST = 0.2; teller.main()"
     (tmp_path / "loggers").mkdir()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.run([sys.executable, "-c", code], input=json.dumps(begin), text=True, env=environment, timeout=30)

@@ -29,7 +29,7 @@ from ptft.loggers.logger import Logger, curves_of
 START = """
 import sys
 sys.path = [entry for entry in sys.path if entry]
-from ptft.loggers.teller import main
+from ptft.loggers.services.teller import main
 main()
 """
 """The program of such a process, which imports nothing from the folder that the user stands in."""
@@ -190,7 +190,7 @@ def missing(package: str) -> ConfigError:
 
 
 def _started() -> subprocess.Popen[str]:
-    package = str(Path(__file__).resolve().parents[2])
+    package = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         [sys.executable, "-c", START],
