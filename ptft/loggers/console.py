@@ -101,7 +101,7 @@ class Console:
     def block(self, title: str, rows: Mapping[str, str], style: str = "cyan") -> None:
         """A panel of names and values on a terminal, a line for each elsewhere; that of a result is green."""
         title, rows = visible(title), {name: visible(value, lines=False) for name, value in rows.items()}
-        width = max(10, *map(len, rows))
+        width = max([10, *map(len, rows)])
         lines = [f"{name:<{width}} {value}" for name, value in rows.items() if value]
         self.write("\n".join([title, *lines]))
         if self.live:
