@@ -64,7 +64,7 @@ def choices(precision: str, layout: str, device: torch.device, objective: Object
 
 def place(objective: Objective, compute_format: ComputeFormat) -> Objective:
     """The objective in that layout, in place; in bf16 its convolutions are tried on a CPU."""
-    if compute_format.precision == "bf16":
+    if compute_format.precision == "bf16" and next(objective.parameters()).device.type == "cpu":
         convolutions.guard(objective)
     return objective.to(memory_format=FORMATS[compute_format.layout])
 

@@ -19,6 +19,8 @@ from ptft import __version__
 from ptft.builders.predictor import BATCH, Answer, Predictor
 from ptft.builders.reading import Remarks
 from ptft.config.config import Config
+from ptft.config.resolve import Job
+from ptft.config.resume import FREE_ON_REPEAT
 from ptft.core import Columns, Spec
 from ptft.data import readers
 from ptft.data.readers import Row
@@ -32,20 +34,25 @@ from ptft.stages import new_files
 Given = tuple[Row, dict[str, Any]]
 """A row of answers, and what is handed on beside it."""
 DESCRIPTION = "predict.json"
+NO_OTHER_ANSWER = (*FREE_ON_REPEAT, "resume", "input", "output")
+"""Keys that may be typed otherwise where it goes on; of checkpoint, input and output it is known what they name."""
 ROWS = 10_000
 """Rows that are written at a time."""
 
 
 def about(
-    cfg: Config, target: Path, items: Sequence[Any], predictor: Predictor, options: Mapping[str, Any]
+    job: Job, target: Path, items: Sequence[Any], predictor: Predictor, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What is answered, by which weights, how and where to: with equal ones it goes on."""
+    cfg = job.config
+    typed = job.overrides.where(lambda key: key not in NO_OTHER_ANSWER and not key.startswith("hydra."))
     return {
         "ptft": __version__,
         "weights": predictor.checkpoint.sha256,
         "items": len(items),
         "input": _digest(cfg, items),
         "options": {**predictor.options, **options, "precision": cfg.precision},
+        "typed": sorted(typed.texts),
         "output": str(target),
     }
 
@@ -81,7 +88,8 @@ def _digest(cfg: Config, items: Sequence[Any]) -> str:
     for item in items:
         name = repr(item) if typed else str(item)
         digest.update(f"{name}\0{'' if typed else _state(name, known)}\0".encode("utf-8", "surrogateescape"))
-    digest.update(_state(str(cfg.input), {}).encode())  # of a list
+    if not typed and os.path.isfile(os.path.expanduser(str(cfg.input))):  # a folder changes with what is written there
+        digest.update(_state(str(cfg.input), {}).encode())
     return digest.hexdigest()
 
 

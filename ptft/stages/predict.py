@@ -35,9 +35,11 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     _check_generates(job, predictor.objective)
     options = _top(cfg, predictor.objective)
     if folder is None or target is None:
+        if target:
+            new_files.refuse_existing(cfg, target)
         new_files.plan(job, out, folder, items, predictor, cfg.names.objective)
         return {}
-    about = answers.about(cfg, target, items, predictor, options)
+    about = answers.about(job, target, items, predictor, options)
     if answers.complete(cfg, folder, about):
         out.say(f"{target}: complete; overwrite=true begins again", result=True)
         return {}

@@ -95,21 +95,35 @@ def test_a_killed_prediction_goes_on_to_the_same_file(ptft, pretrained, images):
         assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes(), size
 
 
-def test_a_full_disk_keeps_what_was_answered(ptft, pretrained, images):
-    typed = ("stage=predict", f"ckpt={pretrained}", f"input={images}", "output=out.csv")
+def full(ptft, size, *typed):
+    """What is said where a file has room for so many bytes."""
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, usual[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
     try:
-        done = ptft(*typed, "hydra.run.dir=run")
+        return ptft(*typed)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
-    refused(done, 5, "out.csv.part: can't be written (File too large)")
-    assert not Path("out.csv").exists()
-    done = ptft("resume=run", "output=out.csv")
+
+
+def test_a_full_disk_keeps_what_was_answered_in_the_folder_of_the_files_too(ptft, pretrained, images):
+    shutil.copytree(images, "in")
+    typed = ("stage=predict", f"ckpt={pretrained}", "input=in")
+    refused(full(ptft, 60_000, *typed, "output=in/out.csv", "hydra.run.dir=run"), 5, "out.csv.part: can't be written")
+    assert not Path("in/out.csv").exists()
+    done = ptft("resume=run", "output=in/out.csv")
     assert done.code == 0, done.text
     assert "continued after " in done.out
-    assert ptft(*typed[:-1], "output=whole.csv").code == 0
-    assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
+    assert ptft(*typed, "output=whole.csv").code == 0
+    assert Path("in/out.csv").read_bytes() == Path("whole.csv").read_bytes()
+    refused(ptft(*typed, "output=whole.csv", "dry_run=true"), 2, "whole.csv: exists")
+
+
+def test_answers_to_one_column_are_none_to_another(ptft, words):
+    Path("in.csv").write_text("a,b\n" + "Ada saw Leiden .,Alan saw Delft .\n" * 300)
+    typed = ("stage=predict", words[0], "input=in.csv", "output=out.csv")
+    refused(full(ptft, 12_000, *typed, "input_text=a"), 5, "out.csv.part: can't be written")
+    refused(ptft(*typed, "input_text=b"), 2, "out.csv.part is what was answered of other")
+    assert ptft(*typed, "input_text=a").code == 0
 
 
 def answered(file):

@@ -151,17 +151,24 @@ def _tail(task: Task, norm: str, backbone: Transformer, output: str, labelled: s
     yield from ((f"{norm}.weight", backbone.norm.weight), (f"{norm}.bias", bias))
 
 
-def _neox(backbone: Transformer, task: Task) -> Expressed:
-    block: Any = backbone.blocks[0]
-    options = {
+def _rotary(backbone: Transformer) -> dict[str, Any]:
+    """Options of a model that writes with rotary positions (Su et al. 2021), whatever its activation."""
+    return {
         **_shape(backbone),
-        "hidden_act": "gelu",
         "layer_norm_eps": backbone.norm.eps,
         "use_parallel_residual": False,
-        "attention_bias": False,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0},
         "max_position_embeddings": backbone.length,
         "tie_word_embeddings": True,
+    }
+
+
+def _neox(backbone: Transformer, task: Task) -> Expressed:
+    block: Any = backbone.blocks[0]
+    options = {
+        **_rotary(backbone),
+        "hidden_act": "gelu",
+        "attention_bias": False,
     }
     prefix = "" if task.kind == "features" else "gpt_neox."
     heads = block.attention.heads
@@ -184,17 +191,11 @@ def _neox(backbone: Transformer, task: Task) -> Expressed:
 
 
 def _stablelm(backbone: Transformer, task: Task) -> Expressed:
-    shape = _shape(backbone)
-    options = {
-        **shape,
-        "num_key_value_heads": shape["num_attention_heads"],
+    options = _rotary(backbone)
+    options |= {
+        "num_key_value_heads": options["num_attention_heads"],
         "hidden_act": "silu",
-        "layer_norm_eps": backbone.norm.eps,
-        "use_parallel_residual": False,
         "use_qkv_bias": False,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0},
-        "max_position_embeddings": backbone.length,
-        "tie_word_embeddings": True,
     }
     prefix = "" if task.kind == "features" else "model."
 
