@@ -10,13 +10,12 @@ import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from ptft.loggers.logger import POSITION
 from ptft.runtime.terminal import decimal
 
 BEST = "  best"
 NARROW, WIDE = 80, 120
 """Columns below which, and from which on, a bar has another length."""
-POSITION = ("step", "epoch", "split", "seconds", "samples", "lr")
-"""Entries of a row that say when it was, and are no metrics."""
 
 Cells = list[tuple[str, str]]
 """Split and metric of each column of the table of epochs."""
@@ -36,7 +35,7 @@ def cells_of(monitored: Sequence[str], row: Mapping[str, object], width: int) ->
             train.append(("train", name))
     for name in row:
         cell = ("val", name)
-        if name not in (*monitored, *POSITION) and _fits([*train, *val, cell], width):
+        if name not in (*monitored, *POSITION, "lr") and _fits([*train, *val, cell], width):
             val.append(cell)
     return [*train, *val]
 
