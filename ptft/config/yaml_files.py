@@ -133,7 +133,7 @@ def _parsed(file: Path) -> tuple[str, Any]:
         content = yaml.load(text, Loader=_loader())
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError) as error:
         raise ConfigError(f"{file}: is no YAML that can be read ({first_line(error)})") from error
-    if not isinstance(content, dict | list | str | None):
+    if not isinstance(content, dict | list | None):  # of a text OmegaConf would read YAML once more
         raise ConfigError(f"{file}: holds no keys with values")
     return text, content
 
