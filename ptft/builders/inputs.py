@@ -27,6 +27,7 @@ from ptft.loggers.console import Console
 from ptft.runtime import process
 from ptft.runtime.device import find_device
 from ptft.runtime.rng import seed_everything
+from ptft.runtime.together.alone import Share, current
 
 TO_CHANGE = "; dataset.mean, dataset.std and dataset.size change it"
 FREE = 2048
@@ -183,23 +184,39 @@ def train_loader(cfg: Config, examples: Examples, device: torch.device) -> Loade
     """Batches to train on, in another order each epoch."""
     options = cfg.train
     return components.loader(
-        examples, options.batch_size, cfg.seed, device, options.workers, shuffle=True, tokens=options.get("tokens")
+        examples,
+        options.batch_size,
+        cfg.seed,
+        device,
+        options.workers,
+        shuffle=True,
+        tokens=options.get("tokens"),
+        share=current().share(options.processes),
     )
 
 
 def eval_loader(
-    cfg: Config, examples: Examples, device: torch.device, trained: Mapping[str, Any] | None = None
+    cfg: Config,
+    examples: Examples,
+    device: torch.device,
+    trained: Mapping[str, Any] | None = None,
+    *,
+    shared: bool = False,
 ) -> Loader:
     """Batches for measuring, larger than in training: there is no backward pass to keep activations for.
 
     Examples that have lengths are no more tokens than a training step holds: their longest ones alone may take more
     memory than all that is kept for a backward pass. trained: how they were trained, `cfg.train` unless it is given.
+    shared: whether all processes of a run measure together, each its part.
     """
     train = cfg.train if trained is None else trained
     size, tokens = max(4 * train["batch_size"], 256), train.get("tokens")
     if examples.lengths is not None and tokens is None:
         tokens = max(FREE, step_examples(train) * max(1, int(examples.lengths.max())))
-    return components.loader(examples, size, cfg.seed, device, cfg.train.workers, shuffle=False, tokens=tokens)
+    share = current().share(cfg.train.processes) if shared else Share()
+    return components.loader(
+        examples, size, cfg.seed, device, cfg.train.workers, shuffle=False, tokens=tokens, share=share
+    )
 
 
 def step_examples(train: Mapping[str, Any]) -> int:

@@ -32,6 +32,8 @@ FREE_ON_RESUME = (
     "train.patience",
     "train.every",
     "train.workers",
+    "train.processes",
+    "train.parallel",
     "train.cuda_graph",
     "train.safetensors",
     "train.checkpoint_activations",

@@ -21,6 +21,7 @@ from ptft.errors import (
     ResourceError,
     StorageError,
 )
+from ptft.launch import rank, ranks
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runtime import json_lines, process, signals
 from ptft.runtime.paths import cache_dir
@@ -161,6 +162,7 @@ def _without_trace(status: dict[str, Any]) -> dict[str, Any]:
 def _outcome(job: Job, report: Console, folder: RunFolder | None, base: dict[str, Any]) -> dict[str, Any]:
     """What the stage returned, or how it failed."""
     try:
+        job = rank.spread(job)
         if folder:
             if not job.config.resume:
                 _write_config(folder.path, job)
@@ -168,23 +170,38 @@ def _outcome(job: Job, report: Console, folder: RunFolder | None, base: dict[str
         with signals.released():
             signals.check()
             return _stage(job, report, folder)
-    except KeyboardInterrupt as error:
-        ended = error if isinstance(error, Interrupted) else Interrupted(INTERRUPTED)
-        return _failure(ended, ended.exit_code)
-    except Exception as error:  # what nobody understands is a bug of ours or the user's own: its traceback helps
-        ptft_error = _understood(error, folder)
-        return _failure(ptft_error or error, ptft_error.exit_code if ptft_error else 1)
+    except (KeyboardInterrupt, Exception) as error:
+        return failed(error, folder)
 
 
 def _stage(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any]:
+    """Where the stage is spread over processes it is called in all of them, and the first one's answer counts."""
+    if folder and job.config.stage.get("spreads") and job.config.train.processes > 1:
+        result = rank.lead(job, report, folder) if rank.is_one() else ranks.run(job, report, folder)
+    else:
+        result = called(job, report, folder)
+    return {"exit_code": 0, "status": "finished", **result}
+
+
+def called(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any]:
+    """What the job's stage returned."""
     from ptft.config import instantiate
 
     trusted = job.config.trusted
     instantiate.look_here(trusted)
     stage = instantiate.stage(job.config.stage, trusted)
     process.settle()
-    result = stage(job, report, folder)
-    return {"exit_code": 0, "status": "finished", **result}
+    result: dict[str, Any] = stage(job, report, folder)
+    return result
+
+
+def failed(error: BaseException, folder: RunFolder | None) -> dict[str, Any]:
+    """The status of a job that ended so; what nobody understands is a bug of ours or the user's own."""
+    if isinstance(error, KeyboardInterrupt):
+        ended = error if isinstance(error, Interrupted) else Interrupted(INTERRUPTED)
+        return _failure(ended, ended.exit_code)
+    ptft_error = _understood(error, folder) if isinstance(error, Exception) else None
+    return _failure(ptft_error or error, ptft_error.exit_code if ptft_error else 1)
 
 
 def _failure(error: BaseException, code: int) -> dict[str, Any]:

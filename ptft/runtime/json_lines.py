@@ -70,6 +70,12 @@ def emit(kind: str, **content: Any) -> None:
         stream.lines.flush()
 
 
+def labels() -> dict[str, Any] | None:
+    """What every object says besides, where objects are asked for; else None."""
+    stream = _stream()
+    return stream.about if stream else None
+
+
 @contextlib.contextmanager
 def labelled(labels: dict[str, Any] | None) -> Iterator[None]:
     """Inside, every object has these labels too (`{"job": 3}`); None: there are no objects."""
