@@ -54,6 +54,7 @@ class SpectrogramViews(nn.Module):
             if not (is_whole if whole else is_number)(value) or not low <= value <= high:
                 raise ConfigError(f"objective.views.{key}={value}: a {'whole ' * whole}number from {low} to {high}")
         self.shift, self.speed, self.noise = shift, speed, noise
+        self.draws_alone = noise > 0  # as many numbers as the longest recording of a process asks for
         self.time_masks, self.time_width = time_masks, time_width
         self.freq_masks, self.freq_width = freq_masks, freq_width
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ptft.config.config import Config
 from ptft.config.overrides import Overrides
 from ptft.config.resolve import Job
-from ptft.errors import ConfigError, ResourceError
+from ptft.errors import ConfigError, NotFiniteError, ResourceError
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runtime import json_lines, process, signals
 from ptft.runtime.terminal import guarded, say
@@ -48,8 +48,10 @@ def is_one() -> bool:
 
 def spread(job: Job) -> Job:
     """The job with the number of processes that there are, where somebody else started them. Raises ConfigError."""
-    if not (is_one() and job.config.stage.get("spreads")):
+    if not is_one() or job.config.dry_run:
         return job
+    if not job.config.stage.get("spreads"):
+        raise ConfigError(f"stage={job.config.names.stage}: is done by one process; start it without torchrun")
     count, typed = int(os.environ["WORLD_SIZE"]), job.overrides.typed.get("train.processes", 1)
     if typed not in (1, count):
         raise ConfigError(f"train.processes={typed}: torchrun started {count}; leave it out")
@@ -107,15 +109,30 @@ def lead(job: Job, report: Console, folder: RunFolder) -> dict[str, Any]:
 
 def _follow(group: Group) -> int:
     """Do what the first process says until it says no more; the exit code."""
-    nothing: dict[str, Any] | None = None
-    while (task := group.same(nothing)) is not None:
+    while (task := _next(group)) is not None:
         status = _done(task, None)
-        if status["status"] == "failed":
+        if status["status"] == "failed" and status["exit_code"] != NotFiniteError.exit_code:  # which is everybody's
             say(f"ptft: process {group.rank} of {group.count}: {status['message']}", error=True)
         if status["exit_code"]:
             return 0 if status["status"] == "interrupted" else int(status["exit_code"])
         group.end()
     return 0
+
+
+def _next(group: Group) -> dict[str, Any] | None:
+    """What the first process says is to do; None where it says nothing more, or is gone, and has said why."""
+    try:
+        task: dict[str, Any] | None = None
+        return group.same(task)
+    except RuntimeError as error:
+        if not _is_loss(error):
+            raise
+        process.leave(ResourceError.exit_code)
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Whether it says that another process is gone."""
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in BROKEN)
 
 
 def main(place: str) -> NoReturn:
@@ -168,7 +185,7 @@ def _done(task: dict[str, Any], folder: RunFolder | None, console: Console | Non
 def _failed(error: BaseException, folder: RunFolder | None) -> dict[str, Any]:
     from ptft.launch.job import failed
 
-    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in BROKEN):
+    if _is_loss(error):
         lost = ResourceError("another process of the run is gone; it says why, if it could")
         return {**failed(lost, folder), "status": LOST}
     return failed(error, folder)

@@ -60,9 +60,9 @@ def _ended(count: int, place: Path) -> dict[int, int]:
     def hand_on(name: str) -> None:
         _signal(place, getattr(signal, name))
 
-    launch = Launch(count, ["-c", START, str(place), str(Path(__file__).resolve().parents[2])])
     try:
-        with signals.on_signal(hand_on):
+        with signals.on_signal(hand_on), json_lines.handed_on():
+            launch = Launch(count, ["-c", START, str(place), str(Path(__file__).resolve().parents[2])])
             while not launch.ended(LOOK):
                 pass
     finally:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ptft.builders import components, membership
 from ptft.builders.inputs import eval_loader
+from ptft.builders.parts import spread
 from ptft.builders.run import Run, build
 from ptft.checkpoint import exported
 from ptft.checkpoint import file as checkpoint_file
@@ -125,6 +126,8 @@ def _restore(r: Run, out: Console, folder: RunFolder | None) -> None:
         )
     with held_by(start.path):
         r.training.load_state_dict(start.weights, start.training)
+    if sentence := spread.changed((start.config or {}).get("train", {}), r.cfg.train):
+        out.say(sentence, "yellow")
     p = r.training.progress
     if folder:
         cut_metrics(folder.path / "metrics.jsonl", p.step)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ptft.core import Objective
+from ptft.errors import counted
 from ptft.runtime.together.alone import current
 from ptft.train.state import Training
 
@@ -19,7 +20,7 @@ def decisions(task: Objective, train: Mapping[str, Any], device: torch.device) -
     """Let batch norms take the statistics of whole batches where that was typed; what to say of a run of several."""
     if train["processes"] == 1:
         return []
-    notes = [f"each of {train['processes']} processes computes its part of every batch; {_draws(task, train)}"]
+    notes = [_draws(task, train)] if _draws(task, train) else []
     norms = sum(isinstance(module, NORMS) for module in task.modules())
     if norms and train["sync_batchnorm"]:
         _synchronise(task, device)
@@ -32,13 +33,17 @@ def decisions(task: Objective, train: Mapping[str, Any], device: torch.device) -
 
 
 def _draws(task: Objective, train: Mapping[str, Any]) -> str:
-    """What is the same as in one process of the random numbers, and what is not."""
-    dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in task.modules())
+    """What is drawn otherwise than in one process: views are not."""
+    own = "dropout" if any("Drop" in type(each).__name__ and _rate(each) for each in task.modules()) else ""
     if train["accumulate"] > 1:
-        return "each draws its own random numbers, as train.accumulate cuts the parts"
-    if dropout:
-        return "random views are those of one process, dropout is each one's own"
-    return "random views are those of one process"
+        own = "what is drawn at random"
+    elif any(getattr(each, "draws_alone", False) for each in task.modules()):
+        own = f"{own} and random masks or mixtures" if own else "random masks or mixtures"
+    return f"{own}: each process draws its own, so the numbers are others than in one process" if own else ""
+
+
+def _rate(module: nn.Module) -> float:
+    return float(getattr(module, "p", getattr(module, "rate", 0)) or 0)
 
 
 def _synchronise(task: Objective, device: torch.device) -> None:
@@ -46,6 +51,17 @@ def _synchronise(task: Objective, device: torch.device) -> None:
         from ptft.distributed.batch_norm import synchronise
 
         synchronise(task, device)
+
+
+def changed(before: Mapping[str, Any], train: Mapping[str, Any]) -> str:
+    """What to say of a run that goes on with another number of processes than it was saved by."""
+    was, now = before.get("processes", 1), train["processes"]
+    if was == now:
+        return ""
+    return (
+        f"it was saved by {counted(was, 'processes')} and goes on with {now}: the batches are the same, but their sums "
+        "are rounded otherwise, and dropout draws other numbers"
+    )
 
 
 def join(t: Training) -> None:
