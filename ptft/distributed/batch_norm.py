@@ -43,7 +43,7 @@ class SummedBatchNorm(nn.SyncBatchNorm):
         *_, total = sums = _Sum.apply(torch.cat([x.sum(axes), count]))
         centred = x - (sums[:-1] / total).view(shape)
         variance = _Sum.apply(centred.square().sum(axes)) / total
-        self._follow((sums[:-1] / total).detach(), variance.detach(), float(total))
+        self._follow((sums[:-1] / total).detach(), variance.detach(), total.detach())
         out = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
@@ -51,7 +51,7 @@ class SummedBatchNorm(nn.SyncBatchNorm):
         return normalised
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor, count: float) -> None:
+    def _follow(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
         """The running statistics take in a batch's; a variance there is without bias."""
         if self.running_mean is None or self.running_var is None:
             return
@@ -61,7 +61,7 @@ class SummedBatchNorm(nn.SyncBatchNorm):
             share = 1 / float(self.num_batches_tracked) if share is None else share
         assert share is not None
         self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(variance * count / max(count - 1, 1), share)
+        self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), share)
 
 
 class _Sum(torch.autograd.Function):

@@ -5,8 +5,9 @@ Axes: G numbers of a bucket: its gradients, one after the other, and a 1 for eac
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -87,7 +88,7 @@ class GradientSum:
         if overlap:
             for number, bucket in enumerate(self.buckets):
                 for parameter in bucket.parameters:
-                    parameter.register_post_accumulate_grad_hook(partial(self._there, number))  # type: ignore[no-untyped-call]
+                    _when_there(parameter, partial(self._there, number))
 
     def _there(self, number: int, parameter: nn.Parameter) -> None:
         """In all processes buckets are sent in one order, whichever is complete first."""
@@ -103,6 +104,14 @@ class GradientSum:
         for bucket in self.buckets:
             bucket.receive()
         self.next = 0
+
+
+def _when_there(parameter: nn.Parameter, call: Callable[[Any], None]) -> None:
+    """Call it with the parameter when its gradient was added up; also one that learns in another phase only."""
+    learns = parameter.requires_grad
+    parameter.requires_grad_(True)
+    parameter.register_post_accumulate_grad_hook(call)  # type: ignore[no-untyped-call]
+    parameter.requires_grad_(learns)
 
 
 def buckets(parameters: list[nn.Parameter], least: int) -> list[Bucket]:

@@ -12,6 +12,7 @@ import json
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -88,6 +89,7 @@ def joined(run: Callable[[], int]) -> int:
 
     group = Group.join()
     if not group.main:
+        warnings.simplefilter("ignore")  # the first one says them
         return _follow(group)
     code = run()
     if code == 0:
