@@ -26,6 +26,7 @@ from ptft.errors import ConfigError, DataError
 from ptft.loggers.console import Console
 from ptft.runtime import process
 from ptft.runtime.device import find_device
+from ptft.runtime.memory import free_memory
 from ptft.runtime.rng import seed_everything
 from ptft.runtime.together.alone import Share, current
 
@@ -145,7 +146,9 @@ def read_splits(
     unread = {name: examples for name in names if (examples := source.split(name)) is not None}
     for name, examples in unread.items():
         _check_labels(name, examples, source.spec)
-    mode, sentence = policy.choose(cfg.dataset.get("cache", "auto"), list(unread.values()))
+    group = current()  # of which each process reads for itself, all in the same way
+    memory = free_memory() // group.local_count if group.local_count > 1 else None
+    mode, sentence = group.same(policy.choose(cfg.dataset.get("cache", "auto"), list(unread.values()), memory))
     if cfg.dry_run and (mode == "disk" or (mode == "memory" and sum(map(len, unread.values())) > DRY)):
         mode = "off"  # nothing is written, and little read
         sentence += "; a dry run reads those of its step alone, so it can't say which of the others are unreadable"

@@ -34,7 +34,9 @@ class Group(Alone):
 
     def __init__(self) -> None:
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
-        self.local_rank, self.ready = int(os.environ.get("LOCAL_RANK", self.rank)), False
+        self.local_rank = int(os.environ.get("LOCAL_RANK", self.rank))
+        self.local_count = int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+        self.ready = False
         self.exchange: GradientSum | None = None
         self.names: dict[str, tuple[torch.Size, torch.dtype]] | None = None
 

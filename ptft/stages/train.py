@@ -126,8 +126,8 @@ def _restore(r: Run, out: Console, folder: RunFolder | None) -> None:
         )
     with held_by(start.path):
         r.training.load_state_dict(start.weights, start.training)
-    if sentence := spread.changed((start.config or {}).get("train", {}), r.cfg.train):
-        out.say(sentence, "yellow")
+    if said := spread.changed((start.config or {}).get("train", {}), r.cfg.train):
+        out.say(said, "yellow")
     p = r.training.progress
     if folder:
         cut_metrics(folder.path / "metrics.jsonl", p.step)

@@ -35,11 +35,11 @@ class Share:
 class Alone:
     """One process, whose part is the whole: what is summed, joined or agreed on is what it has itself.
 
-    rank: its number, from 0. count: how many there are. local_rank: its number among those of this machine.
+    rank: its number, from 0. count: how many there are. local_rank, local_count: of this machine.
     ready: whether all of them have built the same, so that they may exchange what they compute.
     """
 
-    rank, count, local_rank, ready = 0, 1, 0, True
+    rank, count, local_rank, local_count, ready = 0, 1, 0, 1, True
 
     @property
     def main(self) -> bool:
