@@ -66,7 +66,7 @@ def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
     choices = cfg.hydra.runtime.choices
     OmegaConf.set_struct(cfg, False)
     for group in SEVERAL:
-        if cfg._get_node(group) is None or cfg._get_node(group)._is_none():
+        if (node := cfg._get_node(group)) is None or node._is_none():
             cfg[group] = {}
     for group in (*NEEDED, *SEVERAL):
         if not _holds_keys(cfg, group):
