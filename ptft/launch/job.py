@@ -212,7 +212,7 @@ def _failure(error: BaseException, code: int) -> dict[str, Any]:
 
 def _understood(error: Exception, folder: RunFolder | None) -> PtftError | None:
     """Limits of the system, the machine and batch statistics, said in ptft's words; None for everything else."""
-    ptft_error = understood(error, (cache_dir(), *([folder.path] if folder else [])))
+    ptft_error = rank.loss(error) or understood(error, (cache_dir(), *([folder.path] if folder else [])))
     if ptft_error is None and "more than 1 value per channel when training" in str(error):
         message = "a batch of one image has no batch statistics; raise train.batch_size or lower train.accumulate"
         ptft_error = ConfigError(message)

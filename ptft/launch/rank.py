@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import threading
 import time
 import warnings
@@ -37,7 +38,7 @@ LOST = "lost"
 GRACE = 2.0
 """Seconds in which a process may end by itself once another one failed: it may wait for that one where it hears
 nothing."""
-BROKEN = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo", "NCCL", "TCPStore")
+BROKEN = ("Connection closed by peer", "Connection reset by peer", "[c10d]", "gloo", "NCCL", "TCPStore", "Timed out")
 """What torch says where another process is gone."""
 
 
@@ -127,14 +128,18 @@ def _next(group: Group) -> dict[str, Any] | None:
         task: dict[str, Any] | None = None
         return group.same(task)
     except RuntimeError as error:
-        if not _is_loss(error):
+        if loss(error) is None:
             raise
         process.leave(ResourceError.exit_code)
 
 
-def _is_loss(error: BaseException) -> bool:
-    """Whether it says that another process is gone."""
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in BROKEN)
+def loss(error: BaseException) -> ResourceError | None:
+    """What torch says where another process is gone or does not answer, in ptft's words; None for everything else."""
+    if not (isinstance(error, RuntimeError) and any(sign in str(error) for sign in BROKEN)):
+        return None
+    if re.search("timed? ?out", str(error), re.IGNORECASE):
+        return ResourceError("another process of the run does not answer; does it wait for something, or hang?")
+    return ResourceError("another process of the run is gone, and says why if it could")
 
 
 def main(place: str) -> NoReturn:
@@ -187,10 +192,8 @@ def _done(task: dict[str, Any], folder: RunFolder | None, console: Console | Non
 def _failed(error: BaseException, folder: RunFolder | None) -> dict[str, Any]:
     from ptft.launch.job import failed
 
-    if _is_loss(error):
-        lost = ResourceError("another process of the run is gone; it says why, if it could")
-        return {**failed(lost, folder), "status": LOST}
-    return failed(error, folder)
+    status = failed(error, folder)
+    return {**status, "status": LOST} if loss(error) else status
 
 
 def outcome_of(place: Path, number: int) -> Path:
