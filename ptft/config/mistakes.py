@@ -26,7 +26,6 @@ KEYS = {
     "train.clip": "gradient_clip_val max_grad_norm grad_clip clip_grad",
     "train.ema": "ema ema_decay model_ema use_ema",
     "train.processes": "nproc_per_node nproc num_processes world_size ddp",
-    "train.parallel=fsdp": "fsdp",
     "train.sync_batchnorm": "sync_bn syncbn sync_bn_convert",
     "train.workers": "workers num_workers dataloader_num_workers n_workers",
     "train.patience": "patience early_stopping early_stopping_patience earlystopping early_stop",

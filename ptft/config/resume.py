@@ -33,7 +33,6 @@ FREE_ON_RESUME = (
     "train.every",
     "train.workers",
     "train.processes",
-    "train.parallel",
     "train.cuda_graph",
     "train.safetensors",
     "train.checkpoint_activations",

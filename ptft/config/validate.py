@@ -62,7 +62,6 @@ RULES: dict[str, Rule] = {
     "train.ema": optional(INSIDE),
     "train.average_last": optional(TWO_OR_MORE),
     "train.processes": COUNT,
-    "train.parallel": one_of("ddp", "fsdp"),
     "train.sync_batchnorm": FLAG,
     "train.workers": auto(WHOLE),
     "train.layout": one_of("auto", "channels_last", "contiguous"),

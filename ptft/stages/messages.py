@@ -154,7 +154,7 @@ def _flat(r: Run) -> str:
 def _processes(r: Run) -> str:
     """ "2 processes, each on ", or nothing for one."""
     train = r.cfg.train
-    return f"{train.processes} processes ({train.parallel}), each on " if train.processes > 1 else ""
+    return f"{train.processes} processes, each on " if train.processes > 1 else ""
 
 
 def _own_conf() -> str:
