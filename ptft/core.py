@@ -281,7 +281,7 @@ class Step:
 
 
 class Table(NamedTuple):
-    """A matrix to show and store at an evaluation, e.g. a confusion matrix: names of rows and columns, and values."""
+    """A matrix of an evaluation, to show and keep: classes by classes, or for each class a count and measures."""
 
     rows: list[str]
     columns: list[str]
@@ -306,7 +306,7 @@ class Objective(nn.Module, ABC):
     capturable: ClassVar[bool] = False
     """Whether `train.cuda_graph` may record a training step, which is the same work whatever the step and the values in
     the batch: it reads no number that `advance` changes, and waits for no result."""
-    fitted: ClassVar[frozenset[str]] = frozenset()
+    fitted: frozenset[str] = frozenset()
     """Buffers that `settle` sets, and no gradient: thresholds, a temperature. Averages of weights leave them alone."""
     whole_batch: ClassVar[bool] = False
     """Whether the loss of an example depends on the others of its batch, so that `train.accumulate` can't cut it."""

@@ -79,7 +79,7 @@ class GroupedSource(Source):
         if isinstance(label, list | tuple):
             self.flags = tuple(map(nfc, label))
             label = self.flags[0]
-        self.separator, self.has_sets = separator, separator is not None or bool(self.flags)
+        self.separator, self.has_sets = separator, label is not None and (separator is not None or bool(self.flags))
         return label
 
     def check_list(self, root: Path) -> None:
