@@ -23,7 +23,16 @@ def test_it_is_what_omegaconf_reads_with_libyaml_and_without(library, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "text", ["a: 1\na: 2\n", "3", "a: [", "x: " + 2_000 * "[" + 2_000 * "]", "a: !!python/object/apply:os.getcwd []"]
+    "text",
+    [
+        "a: 1\na: 2\n",
+        "3",
+        "a: [",
+        "x: " + 2_000 * "[" + 2_000 * "]",
+        "a: !!python/object/apply:os.getcwd []",
+        "9\t\t9",  # which libyaml takes for a text and OmegaConf, which reads texts, for no YAML
+        "'a: 1'",
+    ],
 )
 def test_what_is_no_yaml_is_refused_by_its_file(text, tmp_path):
     (tmp_path / "odd.yaml").write_text(text)

@@ -18,7 +18,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),  # of peft itself
 ]
 NET = ("model.width=8", "model.depth=2", "model.heads=2", "dataset.length=32", "dataset.tokenizer=bytes")
-BRIEF = ("train.steps=6", "train.batch_size=4", "optimizer.lr=1e-2", "device=cpu", "hydra.run.dir=trained")
+BRIEF = (
+    "train.steps=6",
+    "train.batch_size=4",
+    "optimizer.lr=1e-2",
+    "device=cpu",
+    "precision=fp32",
+    "hydra.run.dir=trained",
+)
 TEXTS = ["a fine day", "what joy"]
 
 

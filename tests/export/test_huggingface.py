@@ -159,7 +159,9 @@ def hub(root: Path, kind: str) -> Path:
 
 
 def finetuned(ptft, root, kind, *typed):
-    data = table(root / "data", "train.steps=2", "train.batch_size=4", "device=cpu", "hydra.run.dir=trained")
+    data = table(
+        root / "data", "train.steps=2", "train.batch_size=4", "device=cpu", "precision=fp32", "hydra.run.dir=trained"
+    )
     return ptft("stage=finetune", f"ckpt=huggingface:{hub(root / 'hub', kind)}", *data, *typed)
 
 

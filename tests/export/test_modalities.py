@@ -23,7 +23,7 @@ from tests.conftest import summary
 
 pytestmark = pytest.mark.usefixtures("no_network")
 WIDTH = ("model.width=8", "model.depth=1", "model.heads=2")
-BRIEF = ("stage=pretrain", "train.steps=2", "train.batch_size=8", "device=cpu")
+BRIEF = ("stage=pretrain", "train.steps=2", "train.batch_size=8", "device=cpu", "precision=fp32")
 
 
 def _typed(usual: str, typed: tuple[str, ...]) -> bool:

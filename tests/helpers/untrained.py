@@ -1,4 +1,7 @@
-"""A checkpoint of a model that was built and never trained: for what asks how a model is made, not what it learned."""
+"""A checkpoint of a model that was built and never trained: for what asks how a model is made, not what it learned.
+
+It computes in float32 on every machine, so that others can be compared with it.
+"""
 
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from ptft.config.resolve import resolve
 
 def write(path: Path, *typed: str) -> Path:
     """best.pt of `stage=pretrain` with what is typed, before its first step."""
-    cfg = resolve(["stage=pretrain", "device=cpu", *typed]).config
+    cfg = resolve(["stage=pretrain", "device=cpu", "precision=fp32", *typed]).config
     source = components.source(cfg.dataset, None, labelled="label" in components.needs(cfg.objective), model=cfg.model)
     built = components.objective(cfg.model, cfg.objective, source.spec, source.split("train"))
     config = cfg.plain()
