@@ -9,7 +9,7 @@ from PIL import Image
 
 import ptft as package
 from ptft.checkpoint import file as checkpoint_file
-from tests.conftest import refused, summary
+from tests.conftest import refused, rows, summary
 
 NAMES = ("blue", "green", "red")
 NET = ("model=cnn", "model.width=8", "model.channels=[4,8]")
@@ -33,19 +33,26 @@ def weights(folder, name="last"):
     return checkpoint_file.read(folder / "checkpoints" / f"{name}.pt")[0]["weights"]
 
 
-@pytest.mark.parametrize("average", ["train.ema=0.8", "train.average_last=2"])
+LOSS = "train.monitor={metric: loss, mode: min}"  # of a mean of weights it is more here than of the last ones
+
+
+@pytest.mark.parametrize("average", [("train.ema=0.8",), ("train.average_last=2",), ("train.average_last=2", LOSS)])
 def test_thresholds_belong_to_the_weights_they_were_chosen_for(average, listed, ptft, tmp_path):
     """They are there again where a run goes on, and where it is measured."""
-    more = ("dataset.sampler=balanced", "objective.calibrate=true", "train.accumulate=2", "schedule=constant", average)
+    more = ("dataset.sampler=balanced", "objective.calibrate=true", "train.accumulate=2", "schedule=constant", *average)
     run = ("stage=pretrain", *DATA, *NET, *SMALL, *more)
     whole = ptft(*run, "train.steps=8", "hydra.run.dir=whole")
     assert whole.code == 0, whole.text
     assert "an epoch is 36 draws, 9 of each label (and of none at all)" in " ".join(whole.out.split())
-    if average.startswith("train.ema"):  # the other average starts anew where the budget changes
+    if average == ("train.ema=0.8",):  # the other average starts anew where the budget changes
         assert ptft(*run, "train.steps=5", "hydra.run.dir=part").code == 0
         assert ptft("resume=part", "train.steps=8").code == 0
         one, other = weights(tmp_path / "whole"), weights(tmp_path / "part")
         assert all(torch.equal(one[key], other[key]) for key in one)
+    measured = [row for row in rows(tmp_path / "whole") if row["split"] == "val"]
+    ended = summary(tmp_path / "whole")
+    chosen = max(measured, key=lambda row: (row["map"], -row["loss"])) if LOSS not in average else measured[-2]
+    assert ended["metrics"]["val"].items() <= chosen.items(), "thresholds of weights that were not chosen are gone"
     best = weights(tmp_path / "whole", "best")
     assert best["thresholds"].shape == (3,)
     assert float(best["calibration"]) != 1
@@ -64,18 +71,21 @@ def test_a_trained_model_answers_with_labels(listed, ptft, tmp_path):
     done = ptft("stage=predict", "ckpt=run", "input=list.csv", "hydra.run.dir=answers", "output=answers.csv")
     assert done.code == 0, done.text
     with (tmp_path / "answers.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["taken"] for row in rows] == [f"day {i}" for i in range(48)]
-    right = [set(row["labels"].split(";")) == set(row["label"].split(";")) for row in rows]
+        found = list(csv.DictReader(file))
+    assert [row["taken"] for row in found] == [f"day {i}" for i in range(48)]
+    right = [set(row["labels"].split(";")) == set(row["label"].split(";")) for row in found]
     assert sum(right) >= 32
     cuts = weights(tmp_path / "run", "best")["thresholds"]
-    for row in rows:
+    for row in found:
         above = [name for name, cut in zip(NAMES, cuts, strict=True) if float(row[f"p_{name}"]) >= float(cut)]
         assert row["labels"] == ";".join(above)
     counts = summary(tmp_path / "answers")["classes"]
-    assert counts.get("none", 0) == sum(not row["labels"] for row in rows)
+    assert counts.get("none", 0) == sum(not row["labels"] for row in found)
+    certain = ("objective.threshold=1", "input=5.png", "hydra.run.dir=certain")
+    assert ptft("stage=predict", "ckpt=run", *certain).code == 0
+    assert summary(tmp_path / "certain")["classes"] == {"none": 1}
     model = package.load("run")
-    assert model(tmp_path / "5.png")["labels"] == rows[5]["labels"]
+    assert model(tmp_path / "5.png")["labels"] == found[5]["labels"]
     assert ptft("stage=export", "ckpt=run", "format=torch", "hydra.run.dir=export").code == 0
     program = torch.export.load(tmp_path / "export" / "export-torch" / "model.pt2").module()
     pixels = torch.full((1, 3, 8, 8), 100, dtype=torch.uint8)
