@@ -51,7 +51,7 @@ def check_file(place: str, content: DictConfig, header: Mapping[str, str | None]
     """
     package = str(header.get("package") or "")
     if package and not PACKAGE.fullmatch(package):
-        raise ConfigError(f"{place}: # @package {first_line(package, 40)}: must be _global_ or keys with dots between them")
+        raise ConfigError(f"{place}: # @package {first_line(package, 40)}: must be _global_ or keys joined by dots")
     if package.split(".")[0] == "hydra":
         raise ConfigError(f"{place}: refused, as it is put into {package}; a file may set {', '.join(PLACES)}")
     if "hydra" in content:
