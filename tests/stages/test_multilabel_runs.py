@@ -66,7 +66,11 @@ def test_thresholds_belong_to_the_weights_they_were_chosen_for(average, listed, 
 
 
 def test_a_trained_model_answers_with_labels(listed, ptft, tmp_path):
-    assert ptft("stage=pretrain", *DATA, *NET, *SMALL, "train.steps=40", "hydra.run.dir=run").code == 0
+    assert ptft("stage=pretrain", *DATA, *NET, *SMALL, "train.steps=40", "report=true", "hydra.run.dir=run").code == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert all(f'<button type="button">{name}</button>' in page for name in ("support", "ap", "f1", "threshold"))
+    assert 'href="#classes"' in page
+    assert "#confusion" not in page.split("</nav>")[0]
     assert summary(tmp_path / "run")["metrics"]["val"]["map"] > 0.9
     done = ptft("stage=predict", "ckpt=run", "input=list.csv", "hydra.run.dir=answers", "output=answers.csv")
     assert done.code == 0, done.text

@@ -153,8 +153,8 @@ class AudioManifest(AudioSource):
     def _row(self, folder: Path, fields: dict[str, Any], columns: ListColumns, where: str) -> Utterance:
         clip = clip_of(folder, fields, where, columns.path)
         group = "" if self.grouping is None else self.grouping.of_row(fields, clip.path, folder, where)
-        is_label = columns.key == "label"
-        text = self.label_of(fields, columns.target, where) if is_label else nfc(cell(fields, columns.target, where))
+        sets = self.has_sets
+        text = self.set_of(fields, columns, where) if sets else nfc(cell(fields, columns.target, where))
         return Utterance(clip, text, text_of(fields, "split", where), where, group)
 
     def _librispeech(self, root: Path, unusable: UnusableRows) -> list[Utterance]:

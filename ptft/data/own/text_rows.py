@@ -121,11 +121,17 @@ def _label_of(values: Mapping[Any, Any], columns: Columns, where: str) -> str | 
     return nfc(text_of(values, columns.label, where)) or None
 
 
-def _labels_in(row: Sequence[str], places: Sequence[int], columns: Columns, where: str) -> str:
-    """The labels of a row of cells, which may have several. Raises RowError."""
-    if columns.separator is not None:
-        return cells.of_value(row[places[0]], columns.separator, columns.label, where)
-    return cells.of_flags(zip(columns.flags, (row[place] for place in places), strict=True), where)
+def _with_labels(
+    record: TextRecord, row: Sequence[str], places: Sequence[int], columns: Columns
+) -> TextRecord | RowError:
+    """The record with the labels of its row of cells, of which there may be several; or what is wrong with them."""
+    try:
+        if columns.separator is not None:
+            return record._replace(label=cells.of_value(row[places[0]], columns.separator, columns.label, record.where))
+        flags = zip(columns.flags, (row[place] for place in places), strict=True)
+        return record._replace(label=cells.of_flags(flags, record.where))
+    except RowError as error:
+        return error
 
 
 def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[TextRecord | RowError]:
@@ -134,7 +140,7 @@ def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[
     if not first:
         return
     texts, labels, is_header = _places(file, first, columns, unlabelled)
-    label = labels[0] if labels else None
+    label, has_sets = labels[0] if labels else None, columns.has_sets and bool(labels)
     group = None if columns.group is None else _group_place(file, first, columns.group, is_header)
     split = None if columns.split is None else names_of(first).index(columns.split)
     like, width = "the header" if is_header else "the first line", len(first)
@@ -157,11 +163,8 @@ def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[
             own_group = "" if group is None else nfc(row[group].strip())
             own_split = "" if split is None else nfc(row[split].strip())
             own_label = None if label is None else nfc(row[label].strip()) or None
-            try:
-                several = _labels_in(row, labels, columns, where) if columns.has_sets and labels else own_label
-                yield TextRecord(values, several, where, own_group, own_split)
-            except RowError as error:
-                yield error
+            record = TextRecord(values, own_label, where, own_group, own_split)
+            yield _with_labels(record, row, labels, columns) if has_sets else record
 
 
 def _places(file: Path, first: Sequence[str], columns: Columns, unlabelled: bool) -> tuple[list[int], list[int], bool]:
