@@ -66,7 +66,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         return {}
     write_tables(folder.path, split, tables)
     for name, table in tables.items():
-        _show(out, f"{name}, {split} (rows: true, columns: predicted)", table)
+        _show(out, f"{name}, {split}", table)
     predictions.write(cfg, gathered, folder.path, split, out, shown=True)
     predictions.remember(cfg, gathered, folder.path, split, source.spec, out)
     summary = {
@@ -155,6 +155,10 @@ def _header(
 
 
 def _show(out: Console, title: str, table: Table) -> None:
+    if table.rows != table.columns:
+        _show_measures(out, title, table)
+        return
+    title = f"{title} (rows: true, columns: predicted)"
     if len(table.rows) <= MOST_CLASSES:
         rows = [
             [name, *(str(round(value)) for value in values)]
@@ -174,3 +178,13 @@ def _show(out: Console, title: str, table: Table) -> None:
         ["true", "predicted", "count"],
         [[true, predicted, str(round(value))] for value, true, predicted in worst],
     )
+
+
+def _show_measures(out: Console, title: str, table: Table) -> None:
+    """What was measured of each class; of many those with the least of the second measure, the first being a number."""
+    rows = list(zip(table.rows, table.values, strict=True))
+    if len(rows) > MOST_CLASSES:
+        rows = sorted(rows, key=lambda row: row[1][1] if row[1][1] == row[1][1] else 2.0)[:MOST_CLASSES]
+        title = f"{title}, the {MOST_CLASSES} of {len(table.rows):,} with the least {table.columns[1]}"
+    shown = [[name, f"{values[0]:,.0f}", *("—" if v != v else f"{v:.4f}" for v in values[1:])] for name, values in rows]
+    out.table(title, ["", *table.columns], shown)
