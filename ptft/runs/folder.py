@@ -47,6 +47,8 @@ WRITTEN = (
     ".hydra",
     "predictions.csv",
     "predict.json",
+    "explanations",
+    "explanations.json",
     "compare.json",
     "compare.png",
     "compare.svg",
