@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ptft.core import Spec
 
@@ -54,6 +55,12 @@ def grid(units: Tensor) -> list[int]:
 
 
 def strength(values: Tensor) -> Tensor:
-    """[*P] -> the same from -1 to 1; the strongest hundredth is all of it, so that no single place hides the rest."""
-    whole = float(values.abs().float().flatten().quantile(0.99)) or float(values.abs().max()) or 1.0
+    """[*P] as it is drawn, from -1 to 1; the strongest hundredth is all of it, so that no single place hides the rest.
+
+    Of inputs of more than 64 places a side neighbours are averaged, or single ones would be too small to be seen.
+    """
+    width = 2 * (max(values.shape) // 64) + 1
+    width = min(width, 2 * (min(values.shape) // 2) - 1) if min(values.shape) > 1 else 1
+    values = F.avg_pool2d(values.float()[None, None], width, 1, width // 2, count_include_pad=False)[0, 0]
+    whole = float(values.abs().flatten().quantile(0.99)) or float(values.abs().max()) or 1.0
     return (values / whole).clamp(-1, 1)

@@ -1,6 +1,7 @@
 """A trained model as explanations see it: one prepared input, or many variants of it, and how much a class is believed.
 
-Axes: N variants of one input, T tokens, D width, K classes (of a number: 1).
+Axes: N variants of one input, T tokens, D width, K classes (of a number: 1); P the positions of an input: [H, W] of
+pixels, [T] of ids, [F, M] of frames and bands.
 """
 
 from __future__ import annotations
@@ -8,13 +9,30 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ptft.core import Batch, Objective
 from ptft.errors import ConfigError
+
+
+class Question(NamedTuple):
+    """What is to be explained: an input x [1, …] and what stands for nothing there, both prepared; a class; its
+    positions [*P]."""
+
+    x: Tensor
+    empty: Tensor
+    target: int
+    positions: tuple[int, ...]
+
+
+class Found(NamedTuple):
+    """values: float32 [*P], the more the more it speaks for the class. gap: of what must add up, how much does not."""
+
+    values: Tensor
+    gap: float | None = None
 
 
 class Asked:

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from ptft.metrics.correlation import spearman
-from ptft.stages.explain.asked import Asked
-from ptft.stages.explain.methods import Question
+from ptft.stages.explain.asked import Asked, Question
 
 SHARES = 11
 """Points of a deletion curve, from nothing deleted to everything."""

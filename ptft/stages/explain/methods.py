@@ -1,4 +1,4 @@
-"""Which parts of an input an answer rests on, by three methods. Each gives a value for every position of the input.
+"""Which parts of an input an answer rests on, by features and by attention. Each method gives a value a position.
 
 Axes: N variants, T tokens, D width, C channels; P the positions of an input: [H, W] of pixels, [T] of ids, [F, M] of
 frames and bands.
@@ -7,9 +7,8 @@ frames and bands.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,74 +16,10 @@ from torch.nn import functional as F
 from ptft.core import Features
 from ptft.models.layers.attention import Attention
 from ptft.models.layers.rotary import rotate
-from ptft.stages.explain.asked import Asked
+from ptft.stages.explain.asked import Asked, Found, Question
 
 PREFIX = 8
 """So many tokens that stand for no place may stand before the others."""
-
-
-class Question(NamedTuple):
-    """What is to be explained: an input x [1, …] and what stands for nothing there, both prepared; a class; its
-    positions [*P]."""
-
-    x: Tensor
-    empty: Tensor
-    target: int
-    positions: tuple[int, ...]
-
-
-class Found(NamedTuple):
-    """values: float32 [*P], the more the more it speaks for the class. gap: of what must add up, how much does not."""
-
-    values: Tensor
-    gap: float | None = None
-
-
-def integrated_gradients(asked: Asked, question: Question, steps: int) -> Found:
-    """The gradient of the score times the way from an empty input, averaged over that way (Sundararajan et al. 2017).
-
-    Values add up to the score of the input less that of the empty one but for the gap, which is given as a share of
-    that difference (of 1 at least). The integral is read at `steps` places, by Gauss and Legendre. Of ids the way is
-    one of embeddings.
-    """
-    x, empty = question.x, question.empty
-    if x.is_floating_point():
-        return _along(x, empty, steps, question, asked, lambda points: asked.score(points, question.target))
-    module = asked.embedding(x)
-    begin, end = (module(ids) for ids in (empty, x))
-
-    def score(points: Tensor) -> Tensor:
-        with asked.replaced(module, lambda _: points):
-            return asked.score(x.expand(len(points), *x.shape[1:]), question.target)
-
-    return _along(end, begin, steps, question, asked, score)
-
-
-def _along(
-    end: Tensor, begin: Tensor, steps: int, question: Question, asked: Asked, score: Callable[[Tensor], Tensor]
-) -> Found:
-    way, total = (end - begin).nan_to_num(0), torch.zeros_like(end)
-    places, weights = np.polynomial.legendre.leggauss(steps)
-    shares, parts = (torch.tensor(each / 2, dtype=end.dtype, device=end.device) for each in (places + 1, weights))
-    axes = [1] * (end.ndim - 1)
-    for share, part in zip(*(torch.split(each, asked.rows) for each in (shares, parts)), strict=True):
-        points = (begin + share.view(-1, *axes) * way).requires_grad_()
-        with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(score(points).sum(), points)
-        total += (gradient.nan_to_num(0) * part.view(-1, *axes)).sum(0, keepdim=True)
-    given = total * way
-    with torch.no_grad():
-        due = float(score(end) - score(begin))
-    gap = abs(float(given.sum()) - due) / max(abs(due), 1.0)
-    return Found(_folded(given, question), gap)
-
-
-def _folded(values: Tensor, question: Question) -> Tensor:
-    """[1, …] with an axis of channels or embeddings -> [*P]."""
-    extra = values.ndim - 1 - len(question.positions)
-    if not extra:
-        return values[0]
-    return values[0].sum(0 if question.x.is_floating_point() else -1)
 
 
 def grad_cam(asked: Asked, question: Question) -> Found | None:

@@ -15,8 +15,8 @@ from torch import Tensor
 from ptft.core import Batch, Spec
 from ptft.data.marked import marks
 from ptft.stages.explain import checks, methods
-from ptft.stages.explain.asked import Asked
-from ptft.stages.explain.methods import Found, Question
+from ptft.stages.explain.asked import Asked, Found, Question
+from ptft.stages.explain.integrated import integrated_gradients
 
 METHODS = ("integrated_gradients", "grad_cam", "attention_rollout")
 
@@ -95,7 +95,7 @@ def explain(
 def apply(name: str, asked: Asked, question: Question, steps: int) -> Found | None:
     """One of METHODS; None where the model has not what it needs."""
     if name == "integrated_gradients":
-        return methods.integrated_gradients(asked, question, steps)
+        return integrated_gradients(asked, question, steps)
     return methods.grad_cam(asked, question) if name == "grad_cam" else methods.attention_rollout(asked, question)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from ptft.core import Spec
@@ -88,7 +88,7 @@ def _answer(row: Mapping[str, Any]) -> str:
 
 
 def methods(told: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Of each method that explained something: the means over its inputs."""
+    """Of each method that explained something: the means over its inputs, of gaps the median."""
     found: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {}
     for row in told:
         for entry in row["explanations"]:
@@ -105,15 +105,15 @@ def _means(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict
         "means_something": sum(entry["means_something"] for entry in entries),
         "area": fmean(entry["deletion"]["area"] for entry in entries),
         "random_area": fmean(row["random"]["area"] for row, _ in pairs),
-        "correlation": _mean([entry["randomised"]["correlation"] for entry in entries]),
-        "gap": _mean([entry["gap"] for entry in entries]),
+        "correlation": _of(fmean, [entry["randomised"]["correlation"] for entry in entries]),
+        "gap": _of(median, [entry["gap"] for entry in entries]),
         "randomised": passed / tried if tried else None,
     }
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _of(middle: Callable[[list[float]], float], values: Sequence[float | None]) -> float | None:
     given = [value for value in values if value is not None]
-    return fmean(given) if given else None
+    return middle(given) if given else None
 
 
 def table(out: Console, found: Mapping[str, Mapping[str, Any]]) -> None:

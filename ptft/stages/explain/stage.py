@@ -3,8 +3,8 @@
 `explanations.json` in the run's folder says all of it:
 
     version, parent, model, objective, modality, classes, settings
-    methods: by name how many `inputs`, for how many it `means_something`; the means of `area`, `random_area`,
-        `correlation` and `gap`; `randomised`, the share of explanations by random weights that pass the same tests
+    methods: by name how many `inputs`, for how many it `means_something`; the means of `area`, `random_area`
+        and `correlation`, the median `gap`; `randomised`, the share of those by random weights that pass the tests
     inputs: of each `item`, `answer` (as stage=predict), `target` (the class explained; null of a number), `belief` in
         it (a probability; of a number the value in deviations), `belief_of_empty`, `units` ({"grid": [rows, columns]}
         or {"words": […]}), `random` (deletion in random orders: `shares` deleted, `mean` and `deviation` of the belief,
