@@ -102,10 +102,7 @@ class Console:
         """Parts of a line, each with a style, after a beginning without one; `plain` where there are no colours."""
         self.write(begin + plain)
         if self.live and self.terminal.color_system:
-            shown = (
-                f"[{style}]{escape(visible(text))}[/]" if style else escape(visible(text)) for text, style in parts
-            )
-            self.terminal.print(escape(begin) + "".join(shown))
+            self.terminal.print(layout.markup([(begin, ""), *parts]))
         else:
             self._print(begin + plain)
 

@@ -59,7 +59,7 @@ def strength(values: Tensor) -> Tensor:
 
     Of inputs of more than 64 places a side neighbours are averaged, or single ones would be too small to be seen.
     """
-    width = 2 * (max(values.shape) // 64) + 1
+    width = 2 * ((max(values.shape) - 1) // 64) + 1
     width = min(width, 2 * (min(values.shape) // 2) - 1) if min(values.shape) > 1 else 1
     values = F.avg_pool2d(values.float()[None, None], width, 1, width // 2, count_include_pad=False)[0, 0]
     whole = float(values.abs().flatten().quantile(0.99)) or float(values.abs().max()) or 1.0

@@ -38,11 +38,11 @@ class Found(NamedTuple):
 class Asked:
     """A model in evaluation, without gradients of its own weights.
 
-    rows: how many variants are computed at once. Raises ConfigError, which begins with `key`, for an objective that has
-    no one answer for an example.
+    rows: how many variants are computed at once. is_number: whether it answers with a number and no class.
+    Raises ConfigError, which begins with `key`, for an objective that has no one answer for an example.
     """
 
-    def __init__(self, objective: Objective, rows: int, key: str) -> None:
+    def __init__(self, objective: Objective, rows: int, key: str, is_number: bool = False) -> None:
         logits: Callable[..., Tensor] | None = getattr(objective, "logits", None)
         if logits is None or "x" not in inspect.signature(logits).parameters:
             name = type(objective).__name__.lower()
@@ -51,19 +51,20 @@ class Asked:
             )
         self.objective, self.logits, self.rows = objective.eval().requires_grad_(False), logits, rows
         self.backbone = objective.backbone
+        self.is_number = is_number
 
     def score(self, x: Tensor, target: int) -> Tensor:
         """Prepared variants [N, …] -> [N]: the log-odds of a class against all others, which never saturate; a number
         as it is predicted."""
         logits = self.logits(x)
-        if logits.shape[1] == 1:
+        if self.is_number:
             return logits[:, 0]
         others = torch.cat([logits[:, :target], logits[:, target + 1 :]], dim=1)
         return logits[:, target] - others.logsumexp(1)
 
     def belief(self, logits: Tensor, target: int) -> Tensor:
         """Logits [N, K] -> [N]: the probability of a class; a number as it is predicted."""
-        return logits[:, 0] if logits.shape[1] == 1 else logits.softmax(1)[:, target]
+        return logits[:, 0] if self.is_number else logits.softmax(1)[:, target]
 
     @torch.no_grad()
     def beliefs(self, variants: Callable[[int, int], Tensor], count: int, target: int) -> Tensor:

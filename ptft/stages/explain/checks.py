@@ -22,6 +22,11 @@ ALIKE = 0.5
 """The rank correlation with the explanation of random weights from which on both are called the same."""
 MOVED = 0.1
 """How far the belief must fall where what is marked is deleted: a probability, or a number in deviations."""
+CLEARLY = 2
+"""How many times as far as that of any model with random weights in its own explanation, in log-odds."""
+
+EPSILON = 1e-6
+"""Probabilities are told from 0 and 1 by so much."""
 
 
 class Deletion(NamedTuple):
@@ -67,6 +72,13 @@ def deletion(asked: Asked, question: Question, units: Tensor, orders: Tensor) ->
     return Deletion(curves.cpu(), torch.trapezoid(curves, dx=1 / (SHARES - 1), dim=1).cpu())
 
 
+def falls(found: Deletion, number: bool) -> tuple[list[float], list[float]]:
+    """How far the belief falls in each order, and its log-odds; number: whether it is no probability, but a number."""
+    first, least = found.curves[:, 0], found.curves.min(1).values
+    odds = first - least if number else first.logit(EPSILON) - least.logit(EPSILON)
+    return (first - least).tolist(), odds.tolist()
+
+
 def chance(area: float, random: Tensor) -> float:
     """How often a random order would do as well: the p-value of a permutation test of areas [R]."""
     return (1 + int((random <= area).sum())) / (1 + len(random))
@@ -80,15 +92,22 @@ def likeness(values: Tensor, others: list[Tensor]) -> float | None:
     return sum(spearman(values.cpu(), other.cpu()) for other in others) / len(others)
 
 
-def reasons(area: float, p: float, fall: float, best: float | None, alike: float | None) -> list[str]:
+def reasons(
+    area: float, p: float, fall: float, odds: float, own: float, best: float | None, alike: float | None
+) -> list[str]:
     """Why an explanation means nothing; none where it does.
 
-    area, p: of its deletion, and how far the belief falls there at most. best: the least area of random weights; alike:
-    the rank correlation with these.
+    area, p: of its deletion; fall: how far the belief falls there, and odds, how far its log-odds do. own: how far
+    those of a model with random weights fall at most, without what it marks itself. best: the least area of the orders
+    of random weights; alike: the rank correlation with these.
     """
     found = []
     if fall < MOVED:
         found.append(f"the answer is the same without what is marked (it loses {fall:.2g})")
+    elif odds < CLEARLY * own:
+        found.append(
+            f"a model with random weights loses as much by what it marks ({own:.2g} of log-odds, not {odds:.2g})"
+        )
     if p > LEVEL:
         found.append(f"random orders delete what counts as soon (p = {p:.2f})")
     if best is not None and area >= best:

@@ -85,9 +85,8 @@ def explain(
             continue
         maps[name] = found.values
         values = checks.unit_values(found.values, units)
-        others = [apply(name, other, question, settings.steps) for other in untrained]
-        compared = [checks.unit_values(other.values.nan_to_num(0), units) for other in others if other]
-        said = _tested(asked, question, units, [values, *compared], random.areas, generator)
+        compared, lost = _by_random_weights(name, untrained, question, units, settings.steps, generator)
+        said = _tested(asked, question, units, [values, *compared], random.areas, lost, generator)
         row["explanations"].append({"method": name, "gap": found.gap, "values": values.tolist(), **said})
     return Explained(row, raw, x, maps)
 
@@ -121,16 +120,19 @@ def _tested(
     units: Tensor,
     values: list[Tensor],
     random: Tensor,
+    lost: float,
     generator: torch.Generator,
 ) -> dict[str, Any]:
     """Its deletion, how like random weights it is, and what is wrong with it; the same is asked of each of these.
 
-    values: the explanation's, then those of K models with random weights, [U] each. random: areas [R].
+    values: the explanation's, then those of K models with random weights, [U] each. random: areas [R]. lost: what
+    models with random weights lose by their own at most, in log-odds.
     """
     orders = torch.stack([checks.order_of(each, generator) for each in values])
     deleted = checks.deletion(asked, question, units, orders)
-    areas, falls = deleted.areas.tolist(), (deleted.curves[:, 0] - deleted.curves.min(1).values).tolist()
-    why = [_reasons(number, values, areas, falls[number], random) for number in range(len(values))]
+    areas = deleted.areas.tolist()
+    falls = zip(*checks.falls(deleted, asked.is_number), strict=True)
+    why = [_reasons(number, values, areas, random, (*fall, lost)) for number, fall in enumerate(falls)]
     return {
         "deletion": {"curve": deleted.curves[0].tolist(), "area": areas[0], "p": checks.chance(areas[0], random)},
         "randomised": {
@@ -144,9 +146,26 @@ def _tested(
     }
 
 
-def _reasons(number: int, values: list[Tensor], areas: list[float], fall: float, random: Tensor) -> list[str]:
+def _by_random_weights(
+    name: str, untrained: Sequence[Asked], question: Question, units: Tensor, steps: int, generator: torch.Generator
+) -> tuple[list[Tensor], float]:
+    """What models with random weights mark, [U] each; and how far, at most, the log-odds of one fall without it."""
+    marked, lost = [], [0.0]
+    for model in untrained:
+        found = apply(name, model, question, steps)
+        if found is not None:
+            values = checks.unit_values(found.values.nan_to_num(0), units)
+            deleted = checks.deletion(model, question, units, checks.order_of(values, generator).unsqueeze(0))
+            marked.append(values)
+            lost += checks.falls(deleted, model.is_number)[1]
+    return marked, max(lost)
+
+
+def _reasons(
+    number: int, values: list[Tensor], areas: list[float], random: Tensor, falls: tuple[float, float, float]
+) -> list[str]:
     """Why one of the explanations means nothing, beside all of random weights that are not it."""
     others = [place for place in range(1, len(values)) if place != number]
     best = min((areas[place] for place in others), default=None)
     alike = checks.likeness(values[number], [values[place] for place in others])
-    return checks.reasons(areas[number], checks.chance(areas[number], random), fall, best, alike)
+    return checks.reasons(areas[number], checks.chance(areas[number], random), *falls, best, alike)

@@ -101,11 +101,12 @@ def _target(cfg: Config, predictor: Predictor) -> int | None:
 def _asked(job: Job, predictor: Predictor) -> tuple[Asked, list[Asked]]:
     """The model, and the same with random weights, several times."""
     cfg = job.config
-    rows, key = min(ROWS, step_examples(trained_with(job))), f"ckpt={cfg.ckpt}"
-    asked, others = Asked(predictor.objective, rows, key), []
+    rows = min(ROWS, step_examples(trained_with(job)))
+    how = (rows, f"ckpt={cfg.ckpt}", predictor.spec.target == "number")
+    asked, others = Asked(predictor.objective, *how), []
     for number in range(cfg.explain.randomised):
         with forked(predictor.device, cfg.seed + number):
-            others.append(Asked(untrained(cfg, predictor.checkpoint).to(predictor.device), rows, key))
+            others.append(Asked(untrained(cfg, predictor.checkpoint).to(predictor.device), *how))
     return asked, others
 
 
