@@ -62,6 +62,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     for name, table in tables.items():
         _show(out, f"{name}, {split} (rows: true, columns: predicted)", table)
     predictions.write(cfg, gathered, folder.path, split, out, shown=True)
+    predictions.remember(cfg, gathered, folder.path, split, source.spec, out)
     summary = {
         **{key: cfg.names[key] for key in ("stage", "dataset", "objective")},
         "model": model_name(cfg),
@@ -76,6 +77,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         **provenance(job, folder.path),
     }
     write_json(folder.path / "summary.json", summary)
+    messages.report(cfg, out, folder.path)
     out.block("evaluate done", messages.results({split: metrics}), "green")
     messages.ending(out, folder.path, following.command(cfg, checkpoint.path, checkpoint.spec))
     return {"metrics": {split: metrics}}
