@@ -202,7 +202,7 @@ def train_loader(cfg: Config, examples: Examples, spec: Spec, device: torch.devi
         options.workers,
         shuffle=True,
         tokens=options.get("tokens"),
-        share=current().share(options.processes),
+        share=_share(cfg),
     )
 
 
@@ -229,10 +229,15 @@ def eval_loader(
     size, tokens = max(4 * train["batch_size"], 256), train.get("tokens")
     if examples.lengths is not None and tokens is None:
         tokens = max(FREE, step_examples(train) * max(1, int(examples.lengths.max())))
-    share = current().share(cfg.train.processes) if shared else Share()
+    share = _share(cfg) if shared else Share()
     return components.loader(
         examples, size, cfg.seed, device, cfg.train.workers, shuffle=False, tokens=tokens, share=share
     )
+
+
+def _share(cfg: Config) -> Share:
+    """This process's rows of every batch; in a dry run, which one process does, the first one's."""
+    return Share(current().rank, cfg.train.processes if cfg.dry_run else current().count)
 
 
 def step_examples(train: Mapping[str, Any]) -> int:

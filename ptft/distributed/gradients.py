@@ -52,7 +52,8 @@ class Bucket:
             return
         grads = [p.grad.flatten() if p.grad is not None else p.new_zeros(p.numel()) for p in self.learning]
         there = [float(parameter.grad is not None) for parameter in self.learning]
-        flat = torch.cat([*grads, torch.tensor(there, dtype=grads[0].dtype).to(grads[0].device, non_blocking=True)])
+        ones = grads[0].new_ones(len(there))  # made on the device: nothing is copied to it where all have one
+        flat = torch.cat([*grads, ones if all(there) else ones.new_tensor(there)])
         work = dist.all_reduce(flat, async_op=True)
         assert work is not None
         self.sent = flat, work

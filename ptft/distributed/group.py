@@ -135,7 +135,7 @@ def _added(
 ) -> dict[str, Tensor]:
     """Everybody's sums as one vector [S] of float64, in which whole numbers stay whole."""
     zero = torch.zeros((), dtype=torch.float64, device=device)
-    flat = torch.cat([sums.get(name, zero.expand(shape)).double().flatten() for name, (shape, _) in names.items()])
+    flat = torch.cat([sums.get(name, zero.expand(shape)).to(zero).flatten() for name, (shape, _) in names.items()])
     dist.all_reduce(flat)
     parts = torch.split(flat, [shape.numel() for shape, _ in names.values()])
     return {name: part.view(shape).to(kind) for part, (name, (shape, kind)) in zip(parts, names.items(), strict=True)}

@@ -176,7 +176,12 @@ def _outcome(job: Job, report: Console, folder: RunFolder | None, base: dict[str
 
 def _stage(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Where the stage is spread over processes it is called in all of them, and the first one's answer counts."""
-    if folder and job.config.stage.get("spreads") and job.config.train.processes > 1:
+    train, spreads = job.config.get("train", {}), job.config.stage.get("spreads")
+    several = folder is not None and train.get("processes", 1) > 1
+    if several and spreads is None:
+        stage = job.config.names.stage
+        raise ConfigError(f"train.processes={train['processes']}: stage={stage} is done by one process; leave it at 1")
+    if folder and several and spreads:
         result = rank.lead(job, report, folder) if rank.is_one() else ranks.run(job, report, folder)
     else:
         result = called(job, report, folder)

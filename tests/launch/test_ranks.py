@@ -88,7 +88,11 @@ def test_one_process_imports_nothing_of_several():
     assert done.stdout.splitlines()[-1] == "[]", done
 
 
-def test_what_several_processes_can_not_be_asked_for(ptft):
+def test_what_several_processes_can_not_be_asked_for(ptft, tmp_path):
+    (tmp_path / "conf" / "stage").mkdir(parents=True)
+    own = "# @package _global_\nstage:\n  _target_: ptft.stages.train.run\nckpt: null\n"
+    (tmp_path / "conf" / "stage" / "mine.yaml").write_text(own)
+    refused(ptft(*RUN[1:], "stage=mine"), 2, "train.processes=2: stage=mine is done by one process")
     refused(ptft(*RUN, "train.batch_size=1"), 2, "train.processes=2", "train.batch_size=1")
     refused(ptft(*RUN, "train.cuda_graph=true"), 2, "train.cuda_graph", "train.processes=2")
     refused(ptft(*RUN, "device=cuda:1"), 2, "device=cuda:1", "train.processes=2")

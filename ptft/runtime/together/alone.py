@@ -46,10 +46,6 @@ class Alone:
         """Whether it is the one that speaks and writes."""
         return self.rank == 0
 
-    def share(self, count: int) -> Share:
-        """Its part of batches in a run of so many processes, of which a dry run is the first."""
-        return Share(self.rank, count)
-
     def meet(self, module: nn.Module, *, in_parts: bool = False) -> None:
         """From here on it computes with the others, with the first one's weights and buffers.
 
