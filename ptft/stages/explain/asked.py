@@ -51,20 +51,21 @@ class Asked:
             )
         self.objective, self.logits, self.rows = objective.eval().requires_grad_(False), logits, rows
         self.backbone = objective.backbone
-        self.is_number = is_number
+        self.is_number, self.sets = is_number, bool(getattr(objective, "sets", False))
+        self.probabilities = getattr(objective, "probabilities", lambda logits: logits.softmax(1))
 
     def score(self, x: Tensor, target: int) -> Tensor:
-        """Prepared variants [N, …] -> [N]: the log-odds of a class against all others, which never saturate; a number
-        as it is predicted."""
+        """Prepared variants [N, …] -> [N]: the log-odds of a class against all others, of a label against its absence,
+        which never saturate; a number as it is predicted."""
         logits = self.logits(x)
-        if self.is_number:
-            return logits[:, 0]
+        if self.is_number or self.sets:
+            return logits[:, target]
         others = torch.cat([logits[:, :target], logits[:, target + 1 :]], dim=1)
         return logits[:, target] - others.logsumexp(1)
 
     def belief(self, logits: Tensor, target: int) -> Tensor:
-        """Logits [N, K] -> [N]: the probability of a class; a number as it is predicted."""
-        return logits[:, 0] if self.is_number else logits.softmax(1)[:, target]
+        """Logits [N, K] -> [N]: the probability of a class, as the objective says it; a number as it is predicted."""
+        return logits[:, 0] if self.is_number else self.probabilities(logits)[:, target]
 
     @torch.no_grad()
     def beliefs(self, variants: Callable[[int, int], Tensor], count: int, target: int) -> Tensor:

@@ -11,6 +11,7 @@ from ptft.models.image.cnn import CNN
 from ptft.models.image.vision_transformer import VisionTransformer
 from ptft.models.text.transformer import Transformer
 from ptft.objectives.supervised.classify import Classify
+from ptft.objectives.supervised.multilabel import Multilabel
 from ptft.stages.explain import checks
 from ptft.stages.explain.asked import Asked, Question, alone
 from ptft.stages.explain.integrated import integrated_gradients
@@ -41,6 +42,14 @@ def test_integrated_gradients_are_those_of_captum():
     assert torch.allclose(found.values, theirs[0, 0].float(), atol=2e-3)
     assert found.values.abs().max() > 0.01
     assert found.gap < 0.01
+
+
+def test_a_label_among_several_is_believed_by_itself():
+    torch.manual_seed(0)
+    model, x = Asked(Multilabel(CNN(IMAGES, channels=(3, 4), width=6), IMAGES), 7, "ckpt=x"), torch.randn(2, 1, 8, 8)
+    logits = model.logits(x)
+    assert torch.equal(model.score(x, 1), logits[:, 1])
+    assert torch.allclose(model.belief(logits, 1), logits[:, 1].sigmoid())
 
 
 def test_of_texts_they_are_those_on_embeddings_and_add_up():
