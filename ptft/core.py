@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Batch = dict[str, Tensor]
 """`input` always; `label`, `mask`, `length`, `index` where they exist. The first axis of every tensor is B.
 
+`label` is uint8 [B, K], 1 for each label that an example has, where `Spec.target` is "labels".
 `mask`: bool [B, T], True where `input` is real and not there to fill up the row; always there for uneven texts.
 `length`: long [B], of uneven recordings, how many samples are real; transcripts are `target` [B, U], `target_length`.
 """
@@ -43,7 +44,7 @@ class Spec:
 
     modality: the module of `ptft.data` that finds and reads raw items, e.g. "image" for `ptft/data/image/reader.py`.
     shape: what that module needs to turn a raw item into a tensor; its keys stand in `ptft.data.readers`.
-    target: what the label is, e.g. "class". classes: their names, if any; label i means `classes[i]`.
+    target: what the label is, e.g. "class" or "labels". classes: their names, if any; label i means `classes[i]`.
     mean, std: per channel, of values scaled to 0..1; what `Backbone.prepare` normalises with.
     """
 
@@ -70,7 +71,7 @@ class Examples(ABC):
     """One split of a source: a number of examples that are read a whole batch at a time."""
 
     labels: Tensor | None = None
-    """Long [N], the target of every example where there is one, known without reading the examples."""
+    """The target of every example where it is known without reading them: long [N], or of label sets uint8 [N, K]."""
     lengths: Tensor | None = None
     """Long [N] on the CPU where examples are of uneven length, in tokens, samples or frames; batches are made by it."""
     notes: tuple[str, ...] = ()
@@ -84,8 +85,7 @@ class Examples(ABC):
     @abstractmethod
     def take(self, indices: Tensor) -> Batch:
         """The examples at `indices` (long [B]) as one batch, always the same for the same indices.
-        Raises DataError naming the file and index of an example that can't be read.
-        """
+        Raises DataError naming the file and index of an example that can't be read."""
 
     def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
         """Metrics that only these examples can give; none by default. lists: what an evaluation gave, as in `Step`,
@@ -192,27 +192,22 @@ class Backbone(nn.Module, ABC):
         return None
 
     def calibrate(self, sample: Tensor) -> None:
-        """Take from data what is not learned by gradients: prepared training examples, the first axis is theirs.
-
-        Called once, without gradients, when a run starts from fresh weights; never where they come from a checkpoint.
-        """
+        """Take from data what is not learned by gradients: from prepared training examples, the first axis is theirs,
+        once, without gradients, when a run starts from fresh weights; never where they come from a checkpoint."""
 
     @classmethod
     def published(cls, options: Mapping[str, Any], weights: Mapping[str, Tensor], path: str) -> Spec | None:
         """What the public weights of the network that `options` name expect of examples; None where it has none.
         Asked where a run starts from weights that do not say it themselves: `weights`, of the file at `path`, which
-        may tell that the network was made for other examples. `shape` may lack what is not known then.
-        """
+        may tell that the network was made for other examples. `shape` may lack what is not known then."""
         return None
 
     @abstractmethod
     def layers(self) -> list[list[nn.Module]]:
-        """The modules from input to output, grouped by depth, for layer-wise rates and `finetune.train=last:N`.
-        Parameters in none of them count as the first layer."""
+        """Modules from input to output, by depth, for rates by layer and `last:N`; the first is of all other ones."""
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """A state dict of this family, fitted to this instance (positions to another grid, say), and the names of the
-        tensors that were resized. The default changes nothing."""
+        """A state dict of this family, fitted to this instance (positions, say), and the names of resized tensors."""
         return weights, []
 
     def adapt_from(self, weights: dict[str, Tensor], spec: Spec | None) -> tuple[dict[str, Tensor], list[str]]:
@@ -273,8 +268,8 @@ class Step:
     total: the *summed* loss, a scalar with gradient.
     count: what it is summed over (images, tokens, frames), a scalar.
     sums: named sums of any shape, without gradient; they are added over batches and finished by `metrics`.
-    lists: named values whose first axis is that of the examples, in evaluation only: they are joined over batches and
-        stand among the sums in `metrics`, for what no sum can say (a rank correlation). `Examples.score` gets them too.
+    lists: named values, first axis that of the examples, in evaluation only: they are joined over batches and stand
+        among the sums in `metrics`, for what no sum can say (a rank correlation). `Examples.score` gets them too.
     outputs: what was computed of the examples, by name, in evaluation only; `Objective.rows` makes rows of it.
     """
 
@@ -309,8 +304,10 @@ class Objective(nn.Module, ABC):
     needs: ClassVar[frozenset[str]] = frozenset({"input"})
     """Keys every batch must have."""
     capturable: ClassVar[bool] = False
-    """Whether a training step is the same work on the device whatever the step and the values in the batch, so that
-    `train.cuda_graph` may record it: it reads no number that `advance` changes, and waits for no result."""
+    """Whether `train.cuda_graph` may record a training step, which is the same work whatever the step and the values in
+    the batch: it reads no number that `advance` changes, and waits for no result."""
+    fitted: ClassVar[frozenset[str]] = frozenset()
+    """Buffers that `settle` sets, and no gradient: thresholds, a temperature. Averages of weights leave them alone."""
     whole_batch: ClassVar[bool] = False
     """Whether the loss of an example depends on the others of its batch, so that `train.accumulate` can't cut it."""
 
@@ -357,6 +354,9 @@ class Objective(nn.Module, ABC):
     def examine(self, splits: Mapping[str, Examples]) -> list[str]:
         """What a user must know of the examples before a training, a sentence each: that some can't be learned, say."""
         return []
+
+    def settle(self, sums: dict[str, Tensor]) -> None:
+        """Fit to the sums of the whole validation split, in a training, what `fitted` names: before its `metrics`."""
 
     def warnings(self, metrics: dict[str, float]) -> list[str]:
         """What a user must know of an evaluation's metrics, a sentence each: that features collapsed, say."""

@@ -23,7 +23,7 @@ PATH_KEYS = frozenset(
 )
 """Keys whose values are paths or people's texts: typed as they are, without Hydra's quoting."""
 
-AS_TYPED = PATH_KEYS | {"dataset.pattern"}
+AS_TYPED = PATH_KEYS | {"dataset.pattern", "dataset.label_separator"}
 """Those whose values need no quotes for Hydra, patterns of names among them."""
 
 NAMED = frozenset({"dataset.text", "dataset.label", "dataset.group", "dataset.classes", "dataset.names"})

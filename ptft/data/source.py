@@ -14,7 +14,9 @@ from torch import Tensor
 
 from ptft.core import Examples, Spec
 from ptft.data.examples import SplitExamples
-from ptft.data.labels import alike, check_range, kept_classes, renamed, to_labels
+from ptft.data.label_sets.cells import proposed
+from ptft.data.label_sets.vectors import check_sets, reordered
+from ptft.data.labels import alike, check_range, kept_classes, of_classes, renamed, to_labels
 from ptft.data.own.grouped_source import GroupedSource
 from ptft.data.own.text_record import Column
 from ptft.data.splits import OTHER_CLASS, SPLITS, Part, unused_note, val_among
@@ -105,10 +107,10 @@ class DividedSource(GroupedSource):
 
     def choose(self, part: Part) -> Examples:
         """The examples of `part`, with its labels if they are classes, as batches are to be made of them."""
-        return self.loaded(part.split).at(part.rows, part.labels if self.spec.target == "class" else None)
+        return self.loaded(part.split).at(part.rows, part.labels if self.spec.target in ("class", "labels") else None)
 
     def groups(self, split: str) -> Tensor:
-        """Long [N], what a smaller choice of a split keeps in proportion: the classes."""
+        """Long [N], what a smaller choice of a split keeps in proportion: the classes; or label sets uint8 [N, K]."""
         labels = self.loaded(split).labels
         assert labels is not None
         return labels
@@ -135,11 +137,6 @@ class DividedSource(GroupedSource):
         if name not in self._made:
             self._made[name] = self._make(name)
         return self._made[name]
-
-    def leave_out(self, split: str, why: str) -> None:
-        """Say that a split is not used; it is an error where it is asked for as val."""
-        self.left_out[split] = why
-        self.note(f"{why} and is not used; stage=predict answers it")
 
     def loaded(self, split: str) -> SplitExamples:
         """What `load` gave, which is called once a split."""
@@ -234,22 +231,23 @@ class DividedSource(GroupedSource):
         return part if count is None else part.at(stratified_order(part.labels, seed)[:count].sort().values)
 
     def _all(self, split: str) -> Part:
-        """Every row of a split whose class is kept, labels checked and renumbered; without classes every row."""
+        """Every row of a split whose class is kept, labels checked and renumbered; without classes every row.
+
+        Of label sets every row, with the labels that are kept.
+        """
         labels = self.groups(split)
-        total = len(self.own_classes)
-        if not total:
-            return Part(split, torch.arange(len(labels)), labels)
-        check_range(labels, total, split, self._where(), least=0 if self.classes is None else OTHER_CLASS)
-        if self.classes is None:
-            return Part(split, torch.arange(len(labels)), labels)
-        new = torch.full((total + 1,), OTHER_CLASS)  # the last one is where OTHER_CLASS itself points
-        place = {name: number for number, name in enumerate(self.own_classes)}
-        new[[place[name] for name in self.classes]] = torch.arange(len(self.classes))
-        rows = (new[labels] >= 0).nonzero().flatten()
+        every, total = torch.arange(len(labels)), len(self.own_classes)
+        if labels.ndim == 2:
+            return Part(split, every, reordered(labels, self.own_classes, self.classes or self.own_classes))
+        if total:
+            check_range(labels, total, split, self._where(), least=0 if self.classes is None else OTHER_CLASS)
+        if not total or self.classes is None:
+            return Part(split, every, labels)
+        rows, kept = of_classes(labels, self.own_classes, self.classes)
         if self.whole and len(rows) < len(labels):
             other = len(labels) - len(rows)
             self.note(f"{other} of {counted(len(labels), self.noun)} {are(other)} of classes not in dataset.classes")
-        return Part(split, rows, new[labels[rows]])
+        return Part(split, rows, kept)
 
     def _check_splits(self) -> None:
         if self.test == self.train:
@@ -279,6 +277,10 @@ class DividedSource(GroupedSource):
         check_shares(self.val, self.test)
 
     def _check_classes(self) -> None:
+        if self.has_sets:
+            check_sets(self.own_classes, self.per_class, self._where(), self.train)
+        elif hint := proposed(self.own_classes):
+            self.note(hint)
         if self.classes is None and (two := alike(self.own_classes)):
             self.note(f"{two[0]} and {two[1]} are two classes; write them alike if they mean the same")
         if self.classes is not None:
@@ -287,11 +289,6 @@ class DividedSource(GroupedSource):
         if called := renamed(self.called, self.own_classes, self.whole):
             self.called, self.settled = called, {**self.settled, "names": called}
             self.note(f"classes are called: {shortened([f'{old} {new}' for old, new in called.items()], 8)}")
-
-    def class_names(self) -> tuple[str, ...]:
-        """Of the classes that are kept, as they are called."""
-        called = self.called if isinstance(self.called, Mapping) else {}
-        return tuple(called.get(name, name) for name in self.classes or self.own_classes)
 
     def _where(self) -> str:
         return type(self).__name__ if self.root is None else f"dataset.root={self.root}"

@@ -1,6 +1,19 @@
 """What is known of metrics by their names: which are shares, and of which less is better."""
 
-SHARES = ("accuracy", "top5", "macro_f1", "precision", "recall", "f1", "exact_match", "exact", "agreement", "knn")
+SHARES = (
+    "accuracy",
+    "top5",
+    "macro_f1",
+    "micro_f1",
+    "map",
+    "precision",
+    "recall",
+    "f1",
+    "exact_match",
+    "exact",
+    "agreement",
+    "knn",
+)
 LOWER = ("loss", "perplexity", "bits_per_byte", "wer", "cer", "mae", "rmse", "mse", "too_short")
 
 

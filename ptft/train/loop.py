@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Objective, Step, Table
 from ptft.loggers.logger import Logger
+from ptft.optim.averaging import fitted, put_back
 from ptft.optim.param_groups import clip_and_scale, set_lr
 from ptft.train.state import Batches, Meter, Progress, Training
 from ptft.train.watch import FiniteCheck, Timer
@@ -99,10 +100,12 @@ def evaluate(
     autocast: Callable[[], contextlib.AbstractContextManager[Any]],
     stopped: Callable[[], bool] = lambda: False,
     keep: Callable[[Batch, Step], None] | None = None,
+    settle: bool = False,
 ) -> tuple[dict[str, float], dict[str, Table]]:
     """Metrics and tables over a split, the whole of it unless `stopped` says to leave early.
 
-    keep: called with each batch and what was found of it. Draws no random number, so training is the same with or
+    keep: called with each batch and what was found of it. settle: whether the objective fits thresholds and the like to
+    all of it, which is the validation split of a training then. Draws no random number, so training is the same with or
     without it.
     """
     was_training, meter = objective.training, Meter()
@@ -117,8 +120,10 @@ def evaluate(
             break
     objective.train(was_training)
     lists = meter.lists
+    if settle and not stopped():
+        objective.settle({**meter.sums, **lists})
     scores = loader.score(lists) if lists else {}
-    return {**meter.metrics(objective), **scores}, objective.tables(meter.sums)
+    return {**meter.metrics(objective), **scores}, objective.tables({**meter.sums, **lists})
 
 
 def _parts(batch: Batch, accumulate: int) -> Iterator[Batch]:
@@ -149,7 +154,8 @@ def assess(t: Training, finite: FiniteCheck, logger: Logger) -> tuple[bool, dict
     """
     finite.check()
     p, p.averaged = t.progress, 0
-    metrics, averaged = _measure(t), _measure_average(t)
+    metrics, kept = _measure(t), fitted(t.objective)
+    averaged = _measure_average(t)
     if t.stop:
         return False, {}
     p.evaluated, t.evaluated_at = p.step, p.seconds
@@ -163,6 +169,8 @@ def assess(t: Training, finite: FiniteCheck, logger: Logger) -> tuple[bool, dict
     if averaged:
         assert t.average
         p.averaged = t.average.count if _judge(t, averaged) else 0
+        if not p.averaged:
+            put_back(t.objective, kept)
         logger.evaluated(train, {**_row(p, averaged), "averaged": t.average.count}, p.averaged > 0)
     for text in t.objective.warnings(metrics):
         logger.warn(text)
@@ -194,7 +202,7 @@ def _measure_average(t: Training) -> dict[str, float]:
     if t.val is None or t.stop or not t.finished() or t.average.count < 2:
         return {}
     with t.average.swapped(t.objective):
-        return evaluate(t.objective, t.val, t.autocast, lambda: t.stop is not None)[0]
+        return evaluate(t.objective, t.val, t.autocast, lambda: t.stop is not None, settle=True)[0]
 
 
 def _measure(t: Training) -> dict[str, float]:
@@ -202,7 +210,7 @@ def _measure(t: Training) -> dict[str, float]:
     if t.val is None or t.stop:
         return {}
     with t.result():
-        return evaluate(t.objective, t.val, t.autocast, lambda: t.stop is not None)[0]
+        return evaluate(t.objective, t.val, t.autocast, lambda: t.stop is not None, settle=True)[0]
 
 
 def is_better(value: float, best: float | None, mode: str) -> bool:

@@ -127,6 +127,8 @@ class ImageFolder(ImageSource):
         for all, and else is `model_size` of the model, or PHOTO, or less where all images are smaller.
     split_seed: divides one folder; not the run's seed, so that all seeds of a sweep are tested on the same images.
     path, label: the columns of a CSV, by name; "auto": those of these names, else the only ones that can be them.
+        Several labels: columns of 0 and 1.
+    label_separator: what stands between the labels of an image in a CSV's column, where it may have several, or none.
     pattern, test_rule, val_rule: what the names of files say, as `ptft.data.audio.folder.AudioFolder` has it.
     group: a column, "folder" or a part of the pattern; see `ptft.data.own.grouping`.
     labelled: whether there must be labels. Without, `root` may also be a folder of images, or of `train/image.jpg` and
@@ -144,7 +146,8 @@ class ImageFolder(ImageSource):
         own_size: int | Sequence[int] | None = None,
         split_seed: int = 0,
         path: str = "path",
-        label: str = "label",
+        label: str | Sequence[str] = "label",
+        label_separator: str | None = None,
         pattern: str | None = None,
         test_rule: str | None = None,
         val_rule: str | None = None,
@@ -156,11 +159,13 @@ class ImageFolder(ImageSource):
         self.model_size = model_size
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {IMAGES.layout}")
+        column = self.read_sets(label, label_separator)
+        self.check_list(self.root)
         rules = {"test": test_rule, "val": val_rule}
         parsed = None if pattern is None else Pattern(pattern, keys.get("group"), IMAGES.suffixes)
         self.named_by(parsed)
         named = list_by_name(self, self.root, IMAGES, parsed, rules, split_seed)
-        columns = {"path": path, "label": label}
+        columns = {"path": path, "label": column}
         listed = list_all(self, self.root, split_seed, IMAGES, labelled, columns) if named is None else named
         self.listings = listed
         self._describe(self.listings[self.leading(self.listings)], None if own_size is None else pair(own_size))
@@ -179,17 +184,21 @@ class ImageFolder(ImageSource):
         if self.size is None and not sized and size is None:
             self.first, size = self._shared_size([path for each in self.listings.values() for path in each.paths])
             fit = None if self.first is None else "none"
-        if listing.classes == (NO_CLASS,):
+        if listing.classes == (NO_CLASS,) and not self.has_sets:
             self.note(f"{self.root} has no folders of classes, so its images have no labels")
         channels = self.channels or (3 if self.like is None else int(self.like.shape["channels"]))
         mean, std = (MEAN, STD) if channels == 3 else ((0.5,), (0.5,))
         own = size if fit == "none" or not (self.size or sized) else None
-        self.describe(listing.classes, tuple(self.listings), own, 3, mean, std, fit)
+        classes = self.names_in(listing.names) if self.has_sets else listing.classes
+        self.describe(classes, tuple(self.listings), own, 3, mean, std, fit)
 
     def load(self, split: str) -> FileExamples:
         assert self.root is not None
         listing = self._comparable(split)
-        labels = self.to_labels(listing.names, lambda i: f"{listing.paths[i]}: {split}")
+        if self.has_sets:
+            labels = self.to_vectors(listing.names, split)
+        else:
+            labels = self.to_labels(listing.names, lambda i: f"{listing.paths[i]}: {split}")
         base = self.root if self.root.is_dir() else self.root.parent
         return FileExamples(listing.paths, labels, self.spec, base, self.on_error, self.first)
 
@@ -203,6 +212,8 @@ class ImageFolder(ImageSource):
         """The files of a split, after a look at whether its classes are those of the training split."""
         listing = self.listings[split]
         present, own = set(listing.classes), set(self.own_classes)
+        if self.has_sets:
+            return listing
         if self.classes is not None:
             return listing.at([i for i, name in enumerate(listing.names) if name in own])
         if strange := sorted(present - own):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from torch import Tensor
 
 from ptft.core import Source
-from ptft.data.own.file_columns import PATH, ListColumns
+from ptft.data.files import nfc
+from ptft.data.label_sets import cells
+from ptft.data.label_sets.vectors import to_vectors
+from ptft.data.own.file_columns import PATH, ListColumns, cell
 from ptft.data.own.filename_pattern import Pattern
 from ptft.data.own.grouping import Grouping, SharedGroups
 from ptft.data.own.text_record import Column
 from ptft.data.splits import SPLITS, divide
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, shortened
 
 T = TypeVar("T")
 
@@ -29,6 +35,8 @@ class GroupedSource(Source):
     grouping: what says which examples belong together; None where nothing does. drawn: whether ptft divided it, or a
     split of it; else whoever made the dataset did. list_path: the column of the files where a list names them.
     left_out: splits that are not used, and why. unusable: rows and files that are not used, and why.
+    has_sets: whether an example has any number of labels. separator: what stands between them in a cell; flags: the
+    columns that hold 0 or 1 for one label each.
     """
 
     modality: ClassVar[str]
@@ -43,6 +51,14 @@ class GroupedSource(Source):
     whole: bool
     drawn: bool = False
     list_path: str = PATH
+    left_out: dict[str, str]
+    train: str
+    classes: tuple[str, ...] | None
+    called: Sequence[str] | Mapping[Any, str] | None
+    own_classes: tuple[str, ...]
+    has_sets: bool = False
+    separator: str | None = None
+    flags: Sequence[str] = ()
 
     def group_by(self, key: Column, divide_by: str) -> None:
         """Heed `dataset.group`. Raises ConfigError where that can't be."""
@@ -53,6 +69,31 @@ class GroupedSource(Source):
             raise ConfigError(f"dataset.group={key}: groups are divided by their names; dataset.divide_by=name")
         self.grouping = Grouping(key)
         self._groups = SharedGroups(self.grouping)
+
+    def read_sets(self, label: Any, separator: str | None) -> Any:
+        """Heed `dataset.label_separator`, and `dataset.label` where it is a list; the (first) column of the labels.
+
+        Raises ConfigError where they can't be.
+        """
+        cells.check(label, separator)
+        if isinstance(label, list | tuple):
+            self.flags = tuple(map(nfc, label))
+            label = self.flags[0]
+        self.separator, self.has_sets = separator, separator is not None or bool(self.flags)
+        return label
+
+    def check_list(self, root: Path) -> None:
+        """Raises ConfigError where only a list could say several labels each, and `root` is a folder."""
+        if self.has_sets and root.is_dir():
+            key = "label" if self.flags else "label_separator"
+            what = f"{root} is a folder, whose {self.noun} have the label of their folder; a CSV lists several each"
+            raise ConfigError(f"dataset.{key}: {what}")
+
+    def label_of(self, fields: Mapping[Any, Any], column: str, where: str) -> str:
+        """The class of a row of a list, or its labels, as `cells.joined` writes them. Raises RowError."""
+        if not self.has_sets:
+            return nfc(cell(fields, column, where))
+        return cells.of_fields(fields, self.flags or [column], self.separator, where)
 
     def named_by(self, pattern: Pattern | None) -> None:
         """Parts of the names of files can be groups."""
@@ -93,7 +134,7 @@ class GroupedSource(Source):
         they are only measured, or as "train" where the test split is a share of that.
 
         where: what they are of. known_by: gives the name of each, by which they are divided, or by their `groups`, or
-        by their order. names: of their classes. Raises DataError for groups that are too few.
+        by their order. names: of their classes or labels. Raises DataError for groups that are too few.
         """
         if self.whole:
             return {"test": list(items)}
@@ -102,7 +143,7 @@ class GroupedSource(Source):
             return {"train": list(items)}
         grouping = self.grouping
         keys = groups if grouping is not None else known_by() if self.divide_by == "name" else None
-        parts = divide(items, seed, names, keys)
+        parts = divide(items, seed, names, keys, sets=self.has_sets)
         if grouping is not None:
             grouping.check_parts(groups, parts)
         shares = ", ".join(f"{_percent(len(parts[split]), len(items))} {split}" for split in SPLITS)
@@ -117,6 +158,28 @@ class GroupedSource(Source):
             for split, own in keys.items()
             if split not in keys.values()
         )
+
+    def leave_out(self, split: str, why: str) -> None:
+        """Say that a split is not used; it is an error where it is asked for as val."""
+        self.left_out[split] = why
+        self.note(f"{why} and is not used; stage=predict answers it")
+
+    def names_in(self, sets: Iterable[str]) -> tuple[str, ...]:
+        """The names of all labels: the columns where each has one, else those that stand in the sets."""
+        return tuple(self.flags) or tuple(sorted(cells.most_common(sets)))
+
+    def to_vectors(self, sets: Sequence[str], split: str) -> Tensor:
+        """Label sets as uint8 [N, K]; labels that none has in training are told, unless some were chosen."""
+        vectors, strange = to_vectors(sets, self.own_classes)
+        if strange and self.classes is None:
+            counts = [f"{name} {count:,}" for name, count in sorted(strange.items(), key=lambda item: -item[1])]
+            self.note(f"{split} has labels that {self.train} has not, and they do not count: {shortened(counts, 8)}")
+        return vectors
+
+    def class_names(self) -> tuple[str, ...]:
+        """Of the classes that are kept, as they are called."""
+        called = self.called if isinstance(self.called, Mapping) else {}
+        return tuple(called.get(name, name) for name in self.classes or self.own_classes)
 
     def say_groups(self, name: str, groups: Sequence[str]) -> None:
         """Say how many groups there are in each split so far; `groups` are those of another split's examples."""
