@@ -76,7 +76,7 @@ class Items(list[Any]):
 class ImageShape(TypedDict, total=False):
     """`Spec.shape` of images; `size`, `channels` and `fit` are always there.
 
-    fit: "crop", "stretch", or "none" where all must have the size.
+    fit: "crop", "stretch", "letterbox", or "none" where all must have the size.
     """
 
     size: list[int]  # height and width
