@@ -220,6 +220,11 @@ def several(one: Rule, what: str) -> Rule:
 
 CHANNELS = rule("1 or 3", type="integer", choices=[1, 3])
 ONE_OR_MORE_NAMES = either("a name or a list of names", TEXT, rule("names", type="list", items=TEXT.data))
+FILES = either(
+    "a path, or {SPLIT: PATH}",
+    TEXT,
+    rule("paths", lambda value: bool(value) and all(map(TEXT.fits, value.values())), type="mapping"),
+)
 SEEDS = either(
     "a whole number of at least 1, or a list of different seeds", COUNT, several(WHOLE, "a list of different seeds")
 )
@@ -260,6 +265,7 @@ RULES: dict[str, Rule] = {
     "temperatures": TEMPERATURES,
     "arms": ARMS,
     "name or names": ONE_OR_MORE_NAMES,
+    "file or files": FILES,
     "seeds": SEEDS,
     "counts": several(COUNT, "a list of different whole numbers of at least 1"),
     "fractions": several(ABOVE_0, "a list of different numbers above 0 and up to 1"),

@@ -12,7 +12,7 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ptft.core import Batch, Columns, Examples
+from ptft.core import Batch, Columns, Examples, Table
 from ptft.data.files import nfc
 from ptft.data.label_sets.vectors import reordered
 from ptft.errors import ConfigError, DataError, are, counted, shortened, unknown
@@ -250,7 +250,7 @@ class Renumbered(Examples):
             else batch
         )
 
-    def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
+    def score(self, lists: dict[str, Tensor]) -> Mapping[str, float | Table]:
         return self.examples.score(lists)
 
     def table(self, columns: Columns) -> Columns:

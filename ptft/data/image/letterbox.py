@@ -44,8 +44,10 @@ def fill(spec: Spec) -> tuple[int, ...]:
 
 
 def boxed(image: Image.Image, spec: Spec, whole: Sequence[int], how: Image.Resampling) -> Image.Image:
-    """An image of mode "L" or "RGB" in an input of the Spec's size; whole: its own (height, width), where it was decoded
-    smaller."""
+    """An image of mode "L" or "RGB" in an input of the Spec's size.
+
+    whole: its own (height, width), which are others than those of `image` where it was decoded smaller.
+    """
     height, width = spec.shape["size"]
     high, wide = inside(whole, (height, width))
     if image.size != (wide, high):

@@ -1,8 +1,8 @@
 """The image modality: from a path to uint8 [C, H, W]. Sources and `stage=predict` read through the same functions.
 
-`Spec.shape` is `{"size": [H, W], "channels": 1 or 3, "fit": "crop" | "stretch" | "letterbox" | "none"}`, and perhaps `crop_pct`, the
-share of each side in the middle that is kept, and `interpolation`. Transparent pixels become white, deeper values are
-scaled to 8 bit, EXIF orientation is applied.
+`Spec.shape` is `{"size": [H, W], "channels": 1 or 3, "fit": "crop" | "stretch" | "letterbox" | "none"}`, and perhaps
+`crop_pct`, the share of each side in the middle that is kept, and `interpolation`. Transparent pixels become white,
+deeper values are scaled to 8 bit, EXIF orientation is applied.
 16-bit integers count by the bits that an image uses: 8, 12 or 16. Floats are 0 to 1. Floats beyond, and integers of 32
 bits, have no range of their own, so they are scaled from the image's least value to its largest.
 """
