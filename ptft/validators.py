@@ -174,6 +174,13 @@ AREAS = rule(
     items={"type": "number", "min": 0.01, "max": 1},
     lengths=[2],
 )
+ZOOM = rule(
+    "two numbers from 0.1 to 10, the smaller one first",
+    lambda value: value[0] <= value[1],
+    type="list",
+    items={"type": "number", "min": 0.1, "max": 10},
+    lengths=[2],
+)
 TEMPERATURES = rule("two numbers greater than 0", type="list", items=POSITIVE.data, lengths=[2])
 DEVICE = rule("auto, cpu, cuda, cuda:N or mps", type="string", pattern=r"auto|cpu|mps|cuda(:\d+)?")
 PLAN = Rule("phases", is_plan, {"type": "list", "items": {"type": "mapping"}})
@@ -263,6 +270,7 @@ RULES: dict[str, Rule] = {
     "betas": BETAS,
     "areas": AREAS,
     "temperatures": TEMPERATURES,
+    "zoom": ZOOM,
     "arms": ARMS,
     "name or names": ONE_OR_MORE_NAMES,
     "file or files": FILES,

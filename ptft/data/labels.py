@@ -231,6 +231,12 @@ def of_classes(labels: Tensor, own: Sequence[str], kept: Sequence[str], other: i
     return rows, new[labels[rows]]
 
 
+def by_classes(examples: Examples, old_classes: Sequence[str], new_classes: Sequence[str]) -> Examples:
+    """The same under the numbers of other classes: by their own `of_classes` where they have targets of another kind."""
+    of_classes: Callable[[Sequence[str]], Examples] | None = getattr(examples, "of_classes", None)
+    return Renumbered(examples, old_classes, new_classes) if of_classes is None else of_classes(new_classes)
+
+
 class Renumbered(Examples):
     """Examples whose labels count the names `old_classes`, under the numbers of the same `new_classes`."""
 

@@ -11,11 +11,12 @@ from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import Config, model_name
 from ptft.config.resolve import Job
 from ptft.core import Examples, Source, Table
-from ptft.data.labels import Renumbered
+from ptft.data.labels import by_classes
 from ptft.errors import DataError, shortened
 from ptft.launch import following
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
+from ptft.runs.table_file import cell
 from ptft.runtime.device import device_name, find_device, peak_memory, tf32
 from ptft.runtime.precision import autocast, place
 from ptft.stages import messages, predictions
@@ -60,7 +61,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     metrics, tables = evaluate(objective, batches, autocast(chosen.precision, device), keep=gathered)
     write_tables(folder.path, split, tables)
     for name, table in tables.items():
-        _show(out, f"{name}, {split} (rows: true, columns: predicted)", table)
+        _show(out, name, split, table)
     predictions.write(cfg, gathered, folder.path, split, out, shown=True)
     summary = {
         **{key: cfg.names[key] for key in ("stage", "dataset", "objective")},
@@ -99,7 +100,7 @@ def _check_classes(checkpoint: Checkpoint, source: Source) -> None:
     assert checkpoint.spec
     own, trained, target = source.spec.classes, checkpoint.spec.classes, checkpoint.spec.target
     if source.spec.target != target and "none" not in (source.spec.target, target):
-        raise DataError(f"the dataset has a {source.spec.target} for each example, the checkpoint learned a {target}")
+        raise DataError(f"the target of the dataset is {source.spec.target}, that of the checkpoint is {target}")
     if strange := [name for name in own if name not in trained]:
         raise DataError(
             f"the dataset has classes that the checkpoint has not: {shortened(strange)}; it has {shortened(trained)}; "
@@ -118,7 +119,7 @@ def _by_checkpoint(checkpoint: Checkpoint, source: Source, examples: Examples) -
             *source.notes,
             f"{len(absent)} of the checkpoint's {len(trained)} classes have no example here: {shortened(absent)}",
         )
-    return Renumbered(examples, own, trained)
+    return by_classes(examples, own, trained)
 
 
 def _split(cfg: Config, source: Source) -> str:
@@ -146,7 +147,14 @@ def _header(
     out.plan("ptft evaluate", rows, notes, **messages.plan_details(cfg, folder.path if folder else None))
 
 
-def _show(out: Console, title: str, table: Table) -> None:
+def _show(out: Console, name: str, split: str, table: Table) -> None:
+    if table.rows != table.columns:  # measures of each row, and no counts of confusions
+        rows = [
+            [row, *(cell(value, 4) for value in values)] for row, values in zip(table.rows, table.values, strict=True)
+        ]
+        out.table(f"{name}, {split}", ["", *table.columns], rows)
+        return
+    title = f"{name}, {split} (rows: true, columns: predicted)"
     if len(table.rows) <= MOST_CLASSES:
         rows = [
             [name, *(str(round(value)) for value in values)]

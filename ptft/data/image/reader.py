@@ -131,6 +131,14 @@ def read(path: Path | str, spec: Spec, first: Path | str | None = None) -> Tenso
     return fitted(image, spec, path, first, whole)
 
 
+def opened(path: Path | str) -> Image.Image:
+    """The image at `path` as it is meant to be seen, in colours. Raises DataError naming the file."""
+    try:
+        return to_mode(_open(path, None)[0], "RGB")
+    except BROKEN as error:
+        raise DataError(_unreadable(path, error)) from error
+
+
 def fitted(
     image: Image.Image,
     spec: Spec,

@@ -124,9 +124,8 @@ class Coco(AnnotatedSource):
         scale = (LONGEST / sizes.amax(1)).clamp(max=1)
         largest = (sizes * scale[:, None]).round().amax(0).tolist()
         high, wide = (int(-(-side // WHOLE) * WHOLE) for side in largest)
-        self.note(
-            f"images are brought to {high}×{wide} whole, with a border where they are smaller; dataset.size=… changes it"
-        )
+        brought = f"images are brought to {high}×{wide} whole, with a border where they are smaller"
+        self.note(f"{brought}; dataset.size=… changes it")
         return high, wide
 
     def annotated(self, split: str) -> Annotated:

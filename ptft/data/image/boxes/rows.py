@@ -6,18 +6,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from ptft.core import Spec
+from ptft.core import Columns, Spec
 from ptft.data.image import letterbox
+from ptft.data.image.boxes.drawing import drawn
 from ptft.data.image.boxes.examples import to_original
-from ptft.data.image.reader import collate, describe, find, items, preparation, read, size_of
+from ptft.data.image.reader import collate, describe, find, items, opened, preparation, read, size_of
 from ptft.data.readers import Held, Listed, Row
+from ptft.errors import DataError
 
-__all__ = ["collate", "describe", "find", "finish", "items", "preparation", "read", "several"]
+__all__ = ["collate", "describe", "draw", "find", "finish", "forms", "items", "preparation", "read", "several"]
 
+SIDES = ("left", "top", "right", "bottom")
 several = True
 """An image has as many rows as boxes, and one without a class where it has none."""
 
@@ -42,10 +46,43 @@ def _rows(item: Any, found: Sequence[Sequence[float]], spec: Spec) -> list[Row]:
             "path": str(item),
             "class": spec.classes[int(label)],
             "score": float(score),
-            **dict(zip(("left", "top", "right", "bottom"), box, strict=True)),
+            **dict(zip(SIDES, box, strict=True)),
         }
         for box, score, label in zip(boxes.tolist(), values[:, 4], values[:, 5], strict=True)
     ]
+
+
+def _results(columns: Columns, spec: Spec) -> Columns:
+    """Rows as COCO's results are: `image_id`, `category_id`, `bbox` (left, top, width, height), `score`."""
+    ids = dict(zip(spec.classes, spec.shape["categories"], strict=True))
+    found = [i for i, name in enumerate(columns.get("class", ())) if name is not None]
+    sides = zip(*(columns[name] for name in SIDES), strict=True) if found else iter(())
+    boxes = [[left, top, right - left, bottom - top] if left is not None else [] for left, top, right, bottom in sides]
+    return {
+        "image_id": [image_id(columns["path"][i]) for i in found],
+        "category_id": [ids[columns["class"][i]] for i in found],
+        "bbox": [boxes[i] for i in found],
+        "score": [columns["score"][i] for i in found],
+    }
+
+
+forms = {"coco": _results}
+
+
+def image_id(path: str) -> int | str:
+    """What COCO's files call an image: the number that its file's name is or ends in, as 42 of 000000000042.jpg."""
+    name = Path(path).name
+    stem = Path(path).stem.rpartition("_")[2]
+    return int(stem) if stem.isdecimal() else name
+
+
+def draw(name: str, rows: Sequence[Row], spec: Spec) -> bytes | None:
+    """A PNG of the image of that name with its boxes; None where it can't be read."""
+    try:
+        image = opened(name)
+    except DataError:
+        return None
+    return drawn(image, [row for row in rows if row.get("class") is not None], spec.classes)
 
 
 def whole_size(item: Any) -> tuple[int, int]:
