@@ -106,7 +106,7 @@ class Coco(AnnotatedSource):
         paths, boxes = self.made.pop("")
         sets = [joined(names[k] for k in row.nonzero().flatten().tolist()) for row in boxes.sets(len(names))]
         known = partial(self._relative, paths)
-        parts = self.divide(root, range(len(paths)), seed, known, names=sets)
+        parts = self.divide(root, range(len(paths)), seed, known, names=sets if any(sets) else None)
         for split, rows in parts.items():
             self.made[split] = [paths[row] for row in rows], boxes.at(torch.tensor(rows, dtype=torch.long))
 
