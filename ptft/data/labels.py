@@ -232,7 +232,7 @@ def of_classes(labels: Tensor, own: Sequence[str], kept: Sequence[str], other: i
 
 
 def by_classes(examples: Examples, old_classes: Sequence[str], new_classes: Sequence[str]) -> Examples:
-    """The same under the numbers of other classes: by their own `of_classes` where they have targets of another kind."""
+    """The same under the numbers of other classes, by their own `of_classes` where their targets are no labels."""
     of_classes: Callable[[Sequence[str]], Examples] | None = getattr(examples, "of_classes", None)
     return Renumbered(examples, old_classes, new_classes) if of_classes is None else of_classes(new_classes)
 

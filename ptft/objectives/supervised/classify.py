@@ -57,6 +57,10 @@ class Classify(Objective):
         super().__init__()
         self.monitor = {"metric": "val/accuracy", "mode": "max"}
         self.classes = list(spec.classes)
+        if spec.target == "boxes":
+            raise ConfigError(
+                "objective=classify: the dataset has boxes and no class an image; choose objective=detect"
+            )
         if spec.target == "number":
             raise ConfigError("objective=classify: dataset.target=number leaves no classes; choose objective=regress")
         if len(self.classes) < 2:

@@ -80,9 +80,9 @@ class AnnotatedSource(ImageSource):
         theirs = () if known is None or self.called is not None else known.classes
         if not (set(classes) == set(theirs) or (self.whole and set(classes) <= set(theirs))):
             return list(categories), list(classes)
-        ids = dict(zip(theirs, known.shape.get("categories", ()), strict=False)) if known else {}
+        ids = dict(zip(theirs, known.shape["categories"], strict=True)) if known else {}
         ids |= dict(zip(classes, categories, strict=True))
-        return [ids.get(name, k + 1) for k, name in enumerate(theirs)], list(theirs)
+        return [ids[name] for name in theirs], list(theirs)
 
     def load(self, split: str) -> SplitExamples:
         images, boxes = self.annotated(split)
