@@ -283,7 +283,7 @@ class Step:
 
 
 class Table(NamedTuple):
-    """A matrix to show and store at an evaluation, e.g. a confusion matrix: names of rows and columns, and values."""
+    """A matrix of an evaluation, to show and keep: classes by classes, or for each class a count and measures."""
 
     rows: list[str]
     columns: list[str]
@@ -307,7 +307,7 @@ class Objective(nn.Module, ABC):
     """Keys every batch must have."""
     capturable: ClassVar[bool] = False
     """Whether `train.cuda_graph` may record a step: the same work whatever step and values, waiting for nothing."""
-    fitted: ClassVar[frozenset[str]] = frozenset()
+    fitted: frozenset[str] = frozenset()
     """Buffers that `settle` sets, and no gradient: thresholds, a temperature. Averages of weights leave them alone."""
     whole_batch: ClassVar[bool] = False
     """Whether the loss of an example depends on the others of its batch, so that `train.accumulate` can't cut it."""

@@ -18,6 +18,7 @@ from ptft.config.settled.dataset import noted
 from ptft.core import Examples, Source, Spec
 from ptft.data.cache import policy
 from ptft.data.image.folder import MEAN
+from ptft.data.label_sets.balanced import BALANCED, Balanced
 from ptft.data.labels import check_range
 from ptft.data.loader import Loader
 from ptft.data.source import DividedSource
@@ -179,12 +180,24 @@ def same_channels(checkpoint: Checkpoint, source: Source) -> None:
         )
 
 
-def train_loader(cfg: Config, examples: Examples, device: torch.device) -> Loader:
-    """Batches to train on, in another order each epoch."""
+def train_loader(cfg: Config, examples: Examples, spec: Spec, device: torch.device) -> Loader:
+    """Batches to train on, in another order each epoch; `dataset.sampler` says what an epoch is."""
     options = cfg.train
+    if cfg.dataset.get("sampler") == "balanced":
+        if options.get("tokens") is not None:
+            raise ConfigError(
+                f"{BALANCED}: epochs differ in tokens then, so train.tokens={options['tokens']} can't hold; "
+                "set train.batch_size"
+            )
+        examples = Balanced(examples, spec.classes)
     return components.loader(
         examples, options.batch_size, cfg.seed, device, options.workers, shuffle=True, tokens=options.get("tokens")
     )
+
+
+def sampler_notes(loader: Loader) -> list[str]:
+    """What an epoch is, where it is not every example once."""
+    return list(loader.examples.notes) if isinstance(loader.examples, Balanced) else []
 
 
 def eval_loader(

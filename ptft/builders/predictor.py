@@ -9,7 +9,7 @@ import inspect
 import itertools
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,8 +58,8 @@ class Answer(NamedTuple):
 class RawModule(nn.Module):
     """A raw batch in: uint8 images [B, C, H, W], ids [B, T] with their mask, or samples [B, n] with their lengths.
 
-    Out: the probabilities of a classifier, float32 [B, K], else the features of the backbone, float32 [B, D]. Nothing
-    is looked at twice (`objective.tta`).
+    Out: the probabilities of a classifier, float32 [B, K] (of one whose answer is any number of labels, of each by
+    itself), else the features of the backbone, float32 [B, D]. Nothing is looked at twice (`objective.tta`).
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -71,8 +71,9 @@ class RawModule(nn.Module):
         batch = {"input": input, **{name: value for name, value in more.items() if value is not None}}
         backbone = self.objective.backbone
         x = backbone.inputs(batch)
-        pooled, head = backbone.pool(backbone(x, mask)), self.objective.linear_head()
-        return pooled.float() if head is None else head(pooled).float().softmax(1)
+        pooled = backbone.pool(backbone(x, mask))
+        answer: Callable[[Tensor], Tensor] | None = getattr(self.objective, "answer", None)
+        return pooled.float() if answer is None else answer(pooled)
 
 
 class Predictor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ptft.builders import acceleration, components, membership, probe
-from ptft.builders.inputs import Inputs, eval_loader, read_inputs, train_loader
+from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes, train_loader
 from ptft.builders.intervals import check_patience, intervals
 from ptft.builders.restore import rebuilt
 from ptft.builders.sizes import limit
@@ -159,9 +159,9 @@ def _built_from(cfg: Config, start: Checkpoint | None) -> AbstractContextManager
 def executed(cfg: Config, inputs: Inputs, task: Task) -> Execution:
     """Precision and layout, chosen and put in place, and a head that starts from what the backbone computes in them."""
     train, device = inputs.splits["train"], inputs.device
-    loader = train_loader(cfg, train, device)
+    loader = train_loader(cfg, train, inputs.source.spec, device)
     chosen, timings = _compute_format(cfg, task.objective, loader)
-    notes = acceleration.decisions(task.objective, cfg.train, device, chosen.precision)
+    notes = sampler_notes(loader) + acceleration.decisions(task.objective, cfg.train, device, chosen.precision)
     precision = autocast(chosen.precision, device)
     exact, probe_notes = probe.exact(cfg, task.objective, inputs)
     if exact and not (cfg.resume or cfg.dry_run):

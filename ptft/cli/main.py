@@ -20,7 +20,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from omegaconf import DictConfig
 
 from ptft import __version__
-from ptft.cli import completion, hydra_sweep
+from ptft.cli import completion, hydra_sweep, report
 from ptft.cli.commands import WORDS, show_help
 from ptft.config import compose, documented, mistakes, yaml_files
 from ptft.config.config import model_name
@@ -239,6 +239,8 @@ def _run_sweep(overrides: Overrides) -> int:
         except KeyboardInterrupt as error:
             code = getattr(error, "exit_code", 130)
         failed = ranking.finish(folder, planned, overrides.swept, typed)
+        if any(job.config.report for job in planned):
+            report.of_sweep(folder)
         return code or failed
 
 

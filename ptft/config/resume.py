@@ -43,6 +43,7 @@ FREE_ON_RESUME = (
     "resume",
     "logger",
     "quiet",
+    "report",
 )
 """Keys (and what is below them) that may change when a run is continued."""
 

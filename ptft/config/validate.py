@@ -46,6 +46,7 @@ RULES: dict[str, Rule] = {
     "seed": WHOLE,
     "dry_run": FLAG,
     "predictions": one_of("csv", "parquet", "none"),
+    "report": FLAG,
     "quiet": FLAG,
     "split_overlap": one_of("refuse", "allow"),
     "trusted": NAMES,

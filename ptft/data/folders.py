@@ -246,7 +246,7 @@ def _rows(
     source: DividedSource,
     columns: file_columns.ListColumns,
 ) -> list[_Row]:
-    rows, grouping = [], source.grouping
+    rows, grouping, sets = list[_Row](), source.grouping, source.has_sets
     targets = [*(source.flags or [columns.target])] if labelled else []
     needed = {name for name in (columns.path, *targets) if name.isascii()}
     for line, fields in listed:
@@ -259,7 +259,7 @@ def _rows(
         try:
             path = listed_path(file.parent, fields, where, columns.path)
             group = "" if grouping is None else grouping.of_row(fields, path, file.parent, where)
-            label = source.label_of(fields, columns.target, where)
+            label = source.set_of(fields, columns, where) if sets else nfc(cell(fields, columns.target, where))
             rows.append(_Row(text_of(fields, "split", where), path, label, where, group))
         except RowError as error:
             unusable(error)

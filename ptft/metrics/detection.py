@@ -102,13 +102,13 @@ def _mean(values: NDArray[np.float64]) -> float:
 def _by_class(
     precision: NDArray[np.float64], recall: NDArray[np.float64], truth: Truth, classes: Sequence[str]
 ) -> Table:
-    """AP, AP50, AP75 and AR of each class, and how many boxes it has; NaN where it has none."""
+    """How many boxes each class has, its AP, AP50, AP75 and AR; NaN where it has none."""
     boxes = truth.label[~truth.crowd].bincount(minlength=len(classes)).tolist()
     rows = []
     for k in range(len(classes)):
         own = _numbers(precision[:, :, k : k + 1], recall[:, k : k + 1])
-        rows.append([own["AP"], own["AP50"], own["AP75"], own["AR"], float(boxes[k])])
-    return Table(list(classes), ["AP", "AP50", "AP75", "AR", "boxes"], rows)
+        rows.append([float(boxes[k]), own["AP"], own["AP50"], own["AP75"], own["AR"]])
+    return Table(list(classes), ["boxes", "AP", "AP50", "AP75", "AR"], rows)
 
 
 def _dataset(truth: Truth, classes: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ SHARES = (
     "agreement",
     "knn",
 )
-LOWER = ("loss", "perplexity", "bits_per_byte", "wer", "cer", "mae", "rmse", "mse", "too_short")
+LOWER = ("loss", "ece", "perplexity", "bits_per_byte", "wer", "cer", "mae", "rmse", "mse", "too_short")
 
 
 def is_share(name: str) -> bool:

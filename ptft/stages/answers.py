@@ -23,6 +23,7 @@ from ptft.config.resolve import Job
 from ptft.config.resume import FREE_ON_REPEAT
 from ptft.core import Columns, Spec
 from ptft.data import readers
+from ptft.data.label_sets.cells import mark_of
 from ptft.data.readers import Row
 from ptft.errors import ConfigError, StorageError
 from ptft.runs.folder import RunFolder, read_json, write_json
@@ -169,8 +170,7 @@ class Answers:
         for row, passed in line["rows"]:
             _add_kinds(self.names, row)
             _add_kinds(self.passed, passed)
-            if (name := row.get("class")) is not None:
-                self.classes[name] += 1
+            self.classes.update(_named(row, self.spec))
         self.first += [(row, passed) for row, passed in line["rows"][: new_files.SHOWN - len(self.first)]]
         self.unread.add(line["unread"])
         for remark, (count, first) in line["remarks"].items():
@@ -200,6 +200,13 @@ class Answers:
                 yield _columns(names, rows)
                 rows = []
         yield _columns(names, rows)
+
+
+def _named(row: Row, spec: Spec) -> list[str]:
+    """The class that is answered, or the labels."""
+    if (several := row.get("labels")) is not None:
+        return str(several).split(mark_of(spec.classes)) if several else ["none"]
+    return [str(row["class"])] if row.get("class") is not None else []
 
 
 def _columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Columns:

@@ -16,7 +16,6 @@ from ptft.errors import DataError, shortened
 from ptft.launch import following
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
-from ptft.runs.table_file import cell
 from ptft.runtime.device import device_name, find_device, peak_memory, tf32
 from ptft.runtime.precision import autocast, place
 from ptft.stages import messages, predictions
@@ -61,8 +60,9 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     metrics, tables = evaluate(objective, batches, autocast(chosen.precision, device), keep=gathered)
     write_tables(folder.path, split, tables)
     for name, table in tables.items():
-        _show(out, name, split, table)
+        _show(out, f"{name}, {split}", table)
     predictions.write(cfg, gathered, folder.path, split, out, shown=True)
+    predictions.remember(cfg, gathered, folder.path, split, source.spec, out)
     summary = {
         **{key: cfg.names[key] for key in ("stage", "dataset", "objective")},
         "model": model_name(cfg),
@@ -77,6 +77,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         **provenance(job, folder.path),
     }
     write_json(folder.path / "summary.json", summary)
+    messages.report(cfg, out, folder.path)
     out.block("evaluate done", messages.results({split: metrics}), "green")
     messages.ending(out, folder.path, following.command(cfg, checkpoint.path, checkpoint.spec))
     return {"metrics": {split: metrics}}
@@ -147,14 +148,11 @@ def _header(
     out.plan("ptft evaluate", rows, notes, **messages.plan_details(cfg, folder.path if folder else None))
 
 
-def _show(out: Console, name: str, split: str, table: Table) -> None:
-    if table.rows != table.columns:  # measures of each row, and no counts of confusions
-        rows = [
-            [row, *(cell(value, 4) for value in values)] for row, values in zip(table.rows, table.values, strict=True)
-        ]
-        out.table(f"{name}, {split}", ["", *table.columns], rows)
+def _show(out: Console, title: str, table: Table) -> None:
+    if table.rows != table.columns:
+        _show_measures(out, title, table)
         return
-    title = f"{name}, {split} (rows: true, columns: predicted)"
+    title = f"{title} (rows: true, columns: predicted)"
     if len(table.rows) <= MOST_CLASSES:
         rows = [
             [name, *(str(round(value)) for value in values)]
@@ -174,3 +172,13 @@ def _show(out: Console, name: str, split: str, table: Table) -> None:
         ["true", "predicted", "count"],
         [[true, predicted, str(round(value))] for value, true, predicted in worst],
     )
+
+
+def _show_measures(out: Console, title: str, table: Table) -> None:
+    """What was measured of each class; of many those with the least of the second measure, the first being a number."""
+    rows = list(zip(table.rows, table.values, strict=True))
+    if len(rows) > MOST_CLASSES:
+        rows = sorted(rows, key=lambda row: row[1][1] if row[1][1] == row[1][1] else 2.0)[:MOST_CLASSES]
+        title = f"{title}, the {MOST_CLASSES} of {len(table.rows):,} with the least {table.columns[1]}"
+    shown = [[name, f"{values[0]:,.0f}", *("—" if v != v else f"{v:.4f}" for v in values[1:])] for name, values in rows]
+    out.table(title, ["", *table.columns], shown)

@@ -17,7 +17,8 @@ from ptft.config.yaml_files import user_conf
 from ptft.core import Spec
 from ptft.data import readers
 from ptft.data.label_sets.vectors import counts as label_counts
-from ptft.errors import counted, shortened
+from ptft.errors import counted, first_line, shortened
+from ptft.export.report import page
 from ptft.launch import following
 from ptft.loggers.console import Console, duration, number
 from ptft.runtime.device import device_name
@@ -184,6 +185,16 @@ def ending(out: Console, folder: Path, next_command: str) -> None:
     """The folder and the next command, on lines of their own, so that they can be copied whole."""
     out.say(f"folder  {folder}", result=True)
     out.say(f"next    {next_command}")
+
+
+def report(cfg: Config, out: Console, folder: Path) -> None:
+    """report.html; a page is not worth a run, whatever making it meets."""
+    if not cfg.report:
+        return
+    try:
+        page.write(folder)
+    except Exception as error:
+        out.say(f"{page.NAME}: can't be made ({first_line(error)}); the run goes on without it", "yellow")
 
 
 def results(metrics: dict[str, dict[str, float]]) -> dict[str, str]:

@@ -200,6 +200,8 @@ def _finish(r: Run, job: Job, out: Console, loggers: Loggers, folder: RunFolder,
             metrics[split], tables = evaluate(t.objective, batches, t.autocast, keep=gathered)
             last = split == "test" or "test" not in r.inputs.splits
             predictions.write(r.cfg, gathered, folder.path, split, out, shown=last)
+            if last:
+                predictions.remember(r.cfg, gathered, folder.path, split, r.inputs.source.spec, out)
             if loggers.others and (worst := predictions.worst(gathered)):
                 loggers.answers(split, *worst)
             for name, table in tables.items():
@@ -217,6 +219,7 @@ def _finish(r: Run, job: Job, out: Console, loggers: Loggers, folder: RunFolder,
     if r.cfg.train.safetensors:
         _write_safetensors(out, folder, content, digest, metrics)
     _draw_curves(r, out, folder)
+    messages.report(r.cfg, out, folder.path)
     loggers.finished(summary)
     messages.closing(r, out, folder.path, summary)
     return metrics

@@ -183,9 +183,14 @@ class ImageFolder(ImageSource):
             self.note(scaled)
         self.first: Path | None = None
         fit, sized = None, self.like is not None and "size" in self.like.shape
+        paths = [path for each in self.listings.values() for path in each.paths]
         if self.size is None and not sized and size is None:
-            self.first, size = self._shared_size([path for each in self.listings.values() for path in each.paths])
+            self.first, size = self._shared_size(paths)
             fit = None if self.first is None else "none"
+        elif self.size is None and self.like is not None and self.like.shape.get("fit") == "none":
+            found = self._sizes(paths)  # as they were where a run goes on, which needed no fitting
+            if list(found) == [pair(self.like.shape["size"])]:
+                (size, self.first), fit = found.popitem(), "none"
         if listing.classes == (NO_CLASS,) and not self.has_sets:
             self.note(f"{self.root} has no folders of classes, so its images have no labels")
         channels = self.channels or (3 if self.like is None else int(self.like.shape["channels"]))
@@ -227,6 +232,17 @@ class ImageFolder(ImageSource):
 
     def _shared_size(self, paths: list[Path]) -> tuple[Path | None, tuple[int, int]]:
         """A file and its size where all that are looked at have that; else no file, and the size to bring all to."""
+        sizes = self._sizes(paths)
+        if len(sizes) == 1:
+            return next((path, size) for size, path in sizes.items())
+        least, most = (image_reader.show(choice(sizes, key=lambda size: size[0] * size[1])) for choice in (min, max))
+        size, why = self._common_size([min(size) for size in sizes])
+        message = f"images of {least} to {most} are brought to {image_reader.show(size)}, {why}"
+        self.note(f"{message}; dataset.size=… changes it")
+        return None, size
+
+    def _sizes(self, paths: list[Path]) -> dict[tuple[int, int], Path]:
+        """The sizes of those that are looked at, each with a file that has it. Raises DataError where none has one."""
         sizes, first = dict[tuple[int, int], Path](), None
         for index in range(0, len(paths), -(-len(paths) // LOOKED_AT)):
             try:
@@ -238,13 +254,7 @@ class ImageFolder(ImageSource):
         if not sizes:
             none = f"none of {len(paths)} files is readable as an image"
             raise DataError(f"dataset.root={self.root}: {none}; the first: {first}")
-        if len(sizes) == 1:
-            return next((path, size) for size, path in sizes.items())
-        least, most = (image_reader.show(choice(sizes, key=lambda size: size[0] * size[1])) for choice in (min, max))
-        size, why = self._common_size([min(size) for size in sizes])
-        message = f"images of {least} to {most} are brought to {image_reader.show(size)}, {why}"
-        self.note(f"{message}; dataset.size=… changes it")
-        return None, size
+        return sizes
 
     def _common_size(self, sides: list[int]) -> tuple[tuple[int, int], str]:
         """What images with these short sides are brought to, and why."""

@@ -35,7 +35,8 @@ def check_sets(classes: Sequence[str], per_class: int | None, where: str, train:
         raise DataError(f"{where}: no example of {train} has a label; see dataset.label and dataset.label_separator")
     if per_class is not None:
         why = "an example may have several labels, so there are not so many of each alone"
-        raise ConfigError(f"dataset.per_class={per_class}: {why}; dataset.limit or dataset.fraction choose some")
+        remedy = "dataset.limit or dataset.fraction choose some (in stage=compare: compare.fractions)"
+        raise ConfigError(f"dataset.per_class={per_class}: {why}; {remedy}")
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:

@@ -12,7 +12,7 @@ from ptft.core import Source
 from ptft.data.files import nfc
 from ptft.data.label_sets import cells
 from ptft.data.label_sets.vectors import to_vectors
-from ptft.data.own.file_columns import PATH, ListColumns, cell
+from ptft.data.own.file_columns import PATH, ListColumns
 from ptft.data.own.filename_pattern import Pattern
 from ptft.data.own.grouping import Grouping, SharedGroups
 from ptft.data.own.text_record import Column
@@ -79,7 +79,7 @@ class GroupedSource(Source):
         if isinstance(label, list | tuple):
             self.flags = tuple(map(nfc, label))
             label = self.flags[0]
-        self.separator, self.has_sets = separator, separator is not None or bool(self.flags)
+        self.separator, self.has_sets = separator, label is not None and (separator is not None or bool(self.flags))
         return label
 
     def check_list(self, root: Path) -> None:
@@ -89,11 +89,9 @@ class GroupedSource(Source):
             what = f"{root} is a folder, whose {self.noun} have the label of their folder; a CSV lists several each"
             raise ConfigError(f"dataset.{key}: {what}")
 
-    def label_of(self, fields: Mapping[Any, Any], column: str, where: str) -> str:
-        """The class of a row of a list, or its labels, as `cells.joined` writes them. Raises RowError."""
-        if not self.has_sets:
-            return nfc(cell(fields, column, where))
-        return cells.of_fields(fields, self.flags or [column], self.separator, where)
+    def set_of(self, fields: Mapping[Any, Any], columns: ListColumns, where: str) -> str:
+        """The labels of a row of a list that has sets of them, as `cells.joined` writes them. Raises RowError."""
+        return cells.of_fields(fields, self.flags or [columns.target], self.separator, where)
 
     def named_by(self, pattern: Pattern | None) -> None:
         """Parts of the names of files can be groups."""

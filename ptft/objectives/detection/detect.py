@@ -15,9 +15,9 @@ from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 from ptft.augment.boxes import BoxViews, refuse_others
 from ptft.core import Backbone, Batch, Columns, Objective, Spec, Step
 from ptft.errors import ConfigError
-from ptft.objectives.detection.answers import CODER, decoded, detections
 from ptft.objectives.detection.points import Points, assigned, points
 from ptft.objectives.detection.pyramid import GROUPS, maps_of, pyramid, strides_for
+from ptft.objectives.detection.suppression import CODER, decoded, detections
 
 MOST = 100
 """Boxes of an image, as COCO counts them."""
@@ -125,7 +125,7 @@ class Detect(Objective):
         }, positive.sum(1)
 
     def found(self, heads: Heads) -> Tensor:
-        """float [B, 100, 6], as `answers.detections`, in pixels of the input."""
+        """float [B, 100, 6], as `suppression.detections`, in pixels of the input."""
         return detections(*heads[:3], heads.where.cells, self.size, least=self.least, overlap=self.overlap, most=MOST)
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:

@@ -30,8 +30,9 @@ class Regress(Objective):
     def __init__(self, backbone: Backbone, spec: Spec, *, dropout: float = 0.0, labels: Tensor | None = None) -> None:
         super().__init__()
         if spec.target != "number":
+            has = "several labels" if spec.target == "labels" else f"a {spec.target}"
             raise ConfigError(
-                f"objective=regress: needs a number per example, the dataset has a {spec.target}; dataset.target=number"
+                f"objective=regress: needs a number per example, the dataset has {has}; dataset.target=number"
             )
         self.monitor = {"metric": "val/pearson", "mode": "max"}
         self.backbone = backbone

@@ -13,10 +13,10 @@ from ptft.errors import ConfigError
 from ptft.models.image.cnn import CNN
 from ptft.models.image.convnet import Convnet
 from ptft.models.image.vision_transformer import VisionTransformer
-from ptft.objectives.detection.answers import detections
 from ptft.objectives.detection.detect import Detect
 from ptft.objectives.detection.points import assigned, points
 from ptft.objectives.detection.pyramid import maps_of, strides_for
+from ptft.objectives.detection.suppression import detections
 from ptft.optim.param_groups import clip_and_scale
 
 SPEC = Spec("image", {"size": [64, 64], "channels": 3, "fit": "letterbox"}, "boxes", ("circle", "cross", "square"))
