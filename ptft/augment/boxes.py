@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ptft.augment.image import Views
 from ptft.errors import ConfigError
+from ptft.runtime.together.draws import rand
 from ptft.validators import is_number
 
 VISIBLE = 0.25
@@ -76,6 +77,7 @@ class BoxViews(nn.Module):
         if not (is_number(mosaic) and 0 <= mosaic <= 1):
             raise ConfigError(f"objective.views.mosaic={mosaic}: a number from 0 to 1")
         self.flip, self.limits, self.mosaic = flip, (float(limits[0]), float(limits[1])), float(mosaic)
+        self.draws_alone = bool(mosaic)  # the other parts may be in another process
         self.colour = Views(color=color) if color else nn.Identity()
 
     def forward(self, x: Tensor, box: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,16 +95,12 @@ class BoxViews(nn.Module):
 
     def _mirror(self, x: Tensor) -> Tensor:
         """-1 for half of the images, where they are flipped, else 1: [B]."""
-        half = (
-            torch.rand(len(x), device=x.device) < 0.5
-            if self.flip
-            else torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        )
-        return torch.where(half, -1.0, 1.0)
+        ones = torch.ones(len(x), device=x.device)
+        return torch.where(rand(len(x), device=x.device) < 0.5, -ones, ones) if self.flip else ones
 
     def _view(self, x: Tensor, mirror: Tensor) -> View:
         low, high = map(math.log, self.limits)
-        chance = torch.rand(3, len(x), device=x.device)
+        chance = rand(3, len(x), device=x.device, rows=1)
         zoom = torch.exp(low + (high - low) * chance[0])
         room = 1 - 1 / zoom  # of each side, what is not seen; below 0 what is seen besides
         return View(zoom, chance[1] * room * x.shape[3], chance[2] * room * x.shape[2], mirror)
@@ -150,7 +148,7 @@ def cut(box: Tensor, label: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
 def mosaics(x: Tensor, box: Tensor, label: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
     """A share of the images is made of parts of four images, which meet somewhere in the middle; boxes [B, 4 M, 4]."""
     b, _, height, width = x.shape
-    chance = torch.rand(3, b, device=x.device)
+    chance = rand(3, b, device=x.device, rows=1)
     chosen = chance[0] < share
     low, high = SPLIT
     middle = torch.stack(
@@ -184,7 +182,7 @@ def _part(x: Tensor, box: Tensor, label: Tensor, window: Tensor) -> tuple[Tensor
     """A part of each image, at most whole size and at least what fills its window [B, 4], where that is; cut boxes."""
     height, width = x.shape[2:]
     sides = window[:, 2:] - window[:, :2]
-    chance = torch.rand(3, len(x), device=x.device)
+    chance = rand(3, len(x), device=x.device, rows=1)
     least = torch.maximum(sides[:, 0] / width, sides[:, 1] / height)
     zoom = least + (1 - least) * chance[0]
     start_x = chance[1] * (width - sides[:, 0] / zoom) - window[:, 0] / zoom

@@ -8,7 +8,6 @@ from pathlib import Path
 from ptft.cli.words import flags_of, folder_of
 from ptft.config import yaml_files
 from ptft.errors import ConfigError, first_line
-from ptft.export.report import page
 from ptft.runtime.terminal import say
 
 USAGE = "ptft report RUN|latest, or RUN RUN … [--output=FILE.html]"
@@ -20,6 +19,8 @@ def report(words: list[str]) -> int:
 
     A comparison's and a sweep's folder are runs as well.
     """
+    from ptft.export.report import page  # only here: it knows how metrics are printed, by rich
+
     flags, names = flags_of(words, {"--output": True}, USAGE)
     if not names or ("--output" in flags and len(names) == 1):
         raise ConfigError(USAGE)
@@ -38,6 +39,8 @@ def report(words: list[str]) -> int:
 
 def _is_page(place: Path) -> bool:
     """Whether it is a page that `ptft report` wrote, which may be replaced."""
+    from ptft.export.report import page
+
     try:
         return page.MARK in place.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -46,6 +49,8 @@ def _is_page(place: Path) -> bool:
 
 def of_sweep(folder: Path) -> None:
     """A sweep's page at its end; what goes wrong with it is said and costs the page alone."""
+    from ptft.export.report import page
+
     try:
         page.write(folder)
     except Exception as error:

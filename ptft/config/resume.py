@@ -32,6 +32,7 @@ FREE_ON_RESUME = (
     "train.patience",
     "train.every",
     "train.workers",
+    "train.processes",
     "train.cuda_graph",
     "train.safetensors",
     "train.checkpoint_activations",

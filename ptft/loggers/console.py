@@ -47,6 +47,7 @@ class Console:
     def __init__(
         self, folder: Path | None = None, *, quiet: bool = False, bar: bool = False, brief: bool = False
     ) -> None:
+        self.options = {"quiet": quiet, "bar": bar, "brief": brief}
         output = cast("IO[str]", safe(sys.stdout))
         colors: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
         self.terminal = RichConsole(
@@ -97,6 +98,14 @@ class Console:
         """As `say`, for sentences: on a terminal in lines of whole words."""
         self.write(text)
         self._print(layout.wrapped(text, self.terminal.width) if self.live else text)
+
+    def coloured(self, begin: str, parts: Sequence[tuple[str, str]], plain: str) -> None:
+        """Parts of a line, each with a style, after a beginning without one; `plain` where there are no colours."""
+        self.write(begin + plain)
+        if self.live and self.terminal.color_system:
+            self.terminal.print(layout.markup([(begin, ""), *parts]))
+        else:
+            self._print(begin + plain)
 
     def block(self, title: str, rows: Mapping[str, str], style: str = "cyan") -> None:
         """A panel of names and values on a terminal, a line for each elsewhere; that of a result is green."""

@@ -16,6 +16,7 @@ from ptft.export.report.previews import of_rows
 from ptft.loggers import pictures
 from ptft.loggers.console import Console
 from ptft.runs.table_file import cell, check_parquet, write_columns
+from ptft.runtime.together.alone import current
 
 MOST_WRONG = 5
 PICTURED = 16
@@ -79,6 +80,15 @@ def gather(cfg: Config, objective: Objective, source: Source, split: str, exampl
         return None
     names = partial(membership.names, source, split, examples)
     return Predictions(objective, examples, names, partial(membership.shown, source, split, examples))
+
+
+def join(gathered: Predictions | None) -> None:
+    """Of several processes the first one gets the rows of all."""
+    if gathered is None:
+        return
+    parts = current().gathered(gathered.found)
+    names = next((part for part in parts if part), {})
+    gathered.found = {name: [value for part in parts for value in part.get(name, [])] for name in names}
 
 
 def write(cfg: Config, gathered: Predictions | None, folder: Path, split: str, out: Console, *, shown: bool) -> None:
