@@ -25,6 +25,7 @@ Batch = dict[str, Tensor]
 `label` is uint8 [B, K], 1 for each label that an example has, where `Spec.target` is "labels".
 `mask`: bool [B, T], True where `input` is real and not there to fill up the row; always there for uneven texts.
 `length`: long [B], of uneven recordings, how many samples are real; transcripts are `target` [B, U], `target_length`.
+`box`: float [B, M, 4], left, top, right, bottom in pixels of `input`, `box_label` long [B, M], -1 behind the last.
 """
 
 Columns = dict[str, list[Any]]
@@ -87,8 +88,8 @@ class Examples(ABC):
         """The examples at `indices` (long [B]) as one batch, always the same for the same indices.
         Raises DataError naming the file and index of an example that can't be read."""
 
-    def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
-        """Metrics that only these examples can give; none by default. lists: what an evaluation gave, as in `Step`,
+    def score(self, lists: dict[str, Tensor]) -> Mapping[str, float | Table]:
+        """Metrics and tables that only these examples can give; none by default. lists: of an evaluation, as in `Step`,
         first axis n; `index` (long [n]) says which examples they belong to."""
         return {}
 
@@ -98,8 +99,7 @@ class Examples(ABC):
         return columns
 
     def shuffled(self, seed: int) -> Tensor:
-        """An epoch: every example once, in a random order that `seed` decides, long [N]. Blocks of a longer text may be
-        cut elsewhere for another seed: at indices above N - 1, which `take` knows too."""
+        """An epoch: each example once, in an order that `seed` decides, long [N]; of texts cut elsewhere from N on."""
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
 
     def to(self, device: torch.device) -> Examples:
@@ -183,6 +183,11 @@ class Backbone(nn.Module, ABC):
         weight = mask.unsqueeze(-1).to(tokens.dtype)
         return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
 
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Prepared images [B, C, H, W] -> feature maps [B, C', H / s, W / s], rounded up, of ever larger strides s;
+        each cell is what is around the middle of its s x s pixels. Empty where a model has none."""
+        return []
+
     def takes(self, size: tuple[int, int]) -> bool:
         """Whether it takes images of another size (H, W) than the Spec's as well, as smaller views of them."""
         return False
@@ -198,8 +203,7 @@ class Backbone(nn.Module, ABC):
     @classmethod
     def published(cls, options: Mapping[str, Any], weights: Mapping[str, Tensor], path: str) -> Spec | None:
         """What the public weights of the network that `options` name expect of examples; None where it has none.
-        Asked where a run starts from weights that do not say it themselves: `weights`, of the file at `path`, which
-        may tell that the network was made for other examples. `shape` may lack what is not known then."""
+        Asked of weights that do not say it, of the file at `path`; `shape` may lack what they leave unknown."""
         return None
 
     @abstractmethod
@@ -211,8 +215,7 @@ class Backbone(nn.Module, ABC):
         return weights, []
 
     def adapt_from(self, weights: dict[str, Tensor], spec: Spec | None) -> tuple[dict[str, Tensor], list[str]]:
-        """As `adapt`, of weights that were made for the examples of a Spec, where it is known: for models whose tensors
-        alone do not say what they are of (a grid that is not square)."""
+        """As `adapt`, of weights made for the examples of a Spec, if it is known: tensors may not say their grid."""
         return self.adapt(weights)
 
 
@@ -221,8 +224,7 @@ class TokenBackbone(Backbone):
 
     Masked modelling asks for this, and language modelling, which needs `token_embedding` as well.
     prefix: how many tokens `encode` puts before the given ones (class tokens).
-    cell: the part of a prepared input that a token stands for: (rows, columns) of an image, (frames, bands) of a
-        spectrogram, () of ids.
+    cell: what of an input a token stands for: (rows, columns) of an image, (frames, bands) of a spectrogram, () of ids.
     causal: whether a token attends only to itself and those before it.
     """
 
@@ -304,8 +306,7 @@ class Objective(nn.Module, ABC):
     needs: ClassVar[frozenset[str]] = frozenset({"input"})
     """Keys every batch must have."""
     capturable: ClassVar[bool] = False
-    """Whether `train.cuda_graph` may record a training step, which is the same work whatever the step and the values in
-    the batch: it reads no number that `advance` changes, and waits for no result."""
+    """Whether `train.cuda_graph` may record a step: the same work whatever step and values, waiting for nothing."""
     fitted: frozenset[str] = frozenset()
     """Buffers that `settle` sets, and no gradient: thresholds, a temperature. Averages of weights leave them alone."""
     whole_batch: ClassVar[bool] = False
@@ -342,8 +343,7 @@ class Objective(nn.Module, ABC):
 
     def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
         """The columns that `stage=predict` writes of each example of a batch; without an override it refuses to.
-        options: those of `generate` in the configuration, for objectives that name one of them, as they generate text.
-        `top`, where it is typed, for those that name it: how many of the likeliest classes to give."""
+        options: those of `generate`, and where they are typed of `predict`, for objectives that name one of them."""
         raise NotImplementedError(f"{type(self).__name__} predicts nothing")
 
     def rows(self, batch: Batch, outputs: dict[str, Any]) -> Columns:

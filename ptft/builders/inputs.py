@@ -32,6 +32,8 @@ from ptft.runtime.rng import seed_everything
 from ptft.runtime.together.alone import Share, current
 
 TO_CHANGE = "; dataset.mean, dataset.std and dataset.size change it"
+LARGEST = 256 * 3 * 224 * 224
+"""So many bytes of examples are measured at once at the most, unless a batch of training has more."""
 FREE = 2048
 """So many tokens a batch for measuring may always hold, whatever a training step takes."""
 DRY = 5000
@@ -221,12 +223,16 @@ def eval_loader(
 ) -> Loader:
     """Batches for measuring, larger than in training: there is no backward pass to keep activations for.
 
-    Examples that have lengths are no more tokens than a training step holds: their longest ones alone may take more
-    memory than all that is kept for a backward pass. trained: how they were trained, `cfg.train` unless it is given.
+    Of large images no more than LARGEST bytes at once. Examples that have lengths are no more tokens than a training
+    step holds: their longest ones alone may take more memory than all that is kept for a backward pass. trained: how
+    they were trained, `cfg.train` unless it is given.
     shared: whether all processes of a run measure together, each its part.
     """
     train = cfg.train if trained is None else trained
     size, tokens = max(4 * train["batch_size"], 256), train.get("tokens")
+    each = examples.nbytes // max(1, len(examples))
+    if each:
+        size = max(train["batch_size"], min(size, LARGEST // each))
     if examples.lengths is not None and tokens is None:
         tokens = max(FREE, step_examples(train) * max(1, int(examples.lengths.max())))
     share = _share(cfg) if shared else Share()

@@ -139,9 +139,10 @@ class Predictor:
 
     def __call__(self, x: Any, **options: Any) -> Any:
         """The answer to one input, a dict of the columns that `stage=predict` writes; of several a list, in order.
+        Where an input has several rows (boxes), its answer is a list of them.
 
-        options: keys of `generate`, and `top`, where the objective answers with them. Raises DataError for an input
-        that can't be read, ConfigError for an objective that answers nothing.
+        options: keys of `generate`, `top` and `score`, where the objective answers with them. Raises DataError for an
+        input that can't be read, ConfigError for an objective that answers nothing.
         """
         self.require_answers()
         for name in options:
@@ -157,10 +158,17 @@ class Predictor:
             remarks.add(remark, item)
             answered.append((item, row))
         _warn(inputs.items, remarks)
+        if readers.several(self.spec):
+            each = [self._shown(readers.finish(self.spec, [one]), inputs.files) for one in answered]
+            return each[0] if inputs.single else each
         rows = [row for part in _parts(answered, inputs.counts) for row in readers.finish(self.spec, part)]
-        if not inputs.files:
-            rows = [{name: value for name, value in row.items() if name != "path"} for row in rows]
+        rows = self._shown(rows, inputs.files)
         return rows[0] if inputs.single else rows
+
+    @staticmethod
+    def _shown(rows: list[Row], files: bool) -> list[Row]:
+        """Rows of what stands in no file name none."""
+        return rows if files else [{name: value for name, value in row.items() if name != "path"} for row in rows]
 
     def features(self, x: Any) -> Tensor:
         """What the backbone makes of each input: float32 [N, D] on the CPU; of one input [D].
@@ -189,7 +197,7 @@ class Predictor:
     def choices(self) -> tuple[str, ...]:
         """Options that its answers heed."""
         named = inspect.signature(type(self.objective).predict).parameters
-        top = [name for name in ("top",) if name in named]
+        top = [name for name in ("top", "score") if name in named]
         return (*top, *(self.options if self.options.keys() & named.keys() else ()))
 
     def require_answers(self) -> None:

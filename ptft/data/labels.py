@@ -12,7 +12,7 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ptft.core import Batch, Columns, Examples
+from ptft.core import Batch, Columns, Examples, Table
 from ptft.data.files import nfc
 from ptft.data.label_sets.vectors import reordered
 from ptft.errors import ConfigError, DataError, are, counted, shortened, unknown
@@ -231,6 +231,12 @@ def of_classes(labels: Tensor, own: Sequence[str], kept: Sequence[str], other: i
     return rows, new[labels[rows]]
 
 
+def by_classes(examples: Examples, old_classes: Sequence[str], new_classes: Sequence[str]) -> Examples:
+    """The same under the numbers of other classes, by their own `of_classes` where their targets are no labels."""
+    of_classes: Callable[[Sequence[str]], Examples] | None = getattr(examples, "of_classes", None)
+    return Renumbered(examples, old_classes, new_classes) if of_classes is None else of_classes(new_classes)
+
+
 class Renumbered(Examples):
     """Examples whose labels count the names `old_classes`, under the numbers of the same `new_classes`."""
 
@@ -250,7 +256,7 @@ class Renumbered(Examples):
             else batch
         )
 
-    def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
+    def score(self, lists: dict[str, Tensor]) -> Mapping[str, float | Table]:
         return self.examples.score(lists)
 
     def table(self, columns: Columns) -> Columns:

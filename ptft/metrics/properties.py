@@ -19,7 +19,7 @@ LOWER = ("loss", "ece", "perplexity", "bits_per_byte", "wer", "cer", "mae", "rms
 
 def is_share(name: str) -> bool:
     """Whether it is from 0 to 1; people are shown percent."""
-    return name in SHARES or name.endswith("_accuracy")
+    return name in SHARES or name.endswith("_accuracy") or name.startswith(("AP", "AR"))
 
 
 def less_is_better(name: str) -> bool:

@@ -176,19 +176,24 @@ class Answers:
         for remark, (count, first) in line["remarks"].items():
             self.remarks.add(remark, first, count)
 
+    @property
+    def answered(self) -> int:
+        """How many there are that could be read: items, or what several of them make."""
+        return (self.done if readers.several(self.spec) else self.rows) - self.unread.count
+
     def kinds(self, called: Mapping[str, str]) -> dict[str, Kinds]:
         """Of each column: the path, what is handed on by the name that it is called, the answers."""
         handed_on = {new: self.passed[name] for name, new in called.items()}
         return {"path": self.names["path"], **handed_on, **self.names}
 
-    def table(self, called: Mapping[str, str]) -> Iterator[Columns]:
-        """Some rows at a time, as columns; each is told to a program that listens."""
+    def table(self, called: Mapping[str, str], told: bool = True) -> Iterator[Columns]:
+        """Some rows at a time, as columns; each is told to a program that listens, if it is to be."""
         names = list(self.kinds(called))
         rows: list[list[Any]] = []
         for line in self.part.parts():
             for row, passed in line["rows"]:
                 fields = {**{new: passed.get(name) for name, new in called.items()}, **row}
-                if json_lines.enabled():
+                if told and json_lines.enabled():
                     json_lines.emit("prediction", row={name: fields.get(name) for name in names})
                 rows.append([fields.get(name) for name in names])
             if len(rows) >= ROWS:

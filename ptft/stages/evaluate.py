@@ -11,7 +11,7 @@ from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import Config, model_name
 from ptft.config.resolve import Job
 from ptft.core import Examples, Source, Table
-from ptft.data.labels import Renumbered
+from ptft.data.labels import by_classes
 from ptft.errors import DataError, shortened
 from ptft.launch import following
 from ptft.loggers.console import Console
@@ -107,7 +107,7 @@ def _check_classes(checkpoint: Checkpoint, source: Source) -> None:
     assert checkpoint.spec
     own, trained, target = source.spec.classes, checkpoint.spec.classes, checkpoint.spec.target
     if source.spec.target != target and "none" not in (source.spec.target, target):
-        raise DataError(f"the dataset has a {source.spec.target} for each example, the checkpoint learned a {target}")
+        raise DataError(f"the target of the dataset is {source.spec.target}, that of the checkpoint is {target}")
     if strange := [name for name in own if name not in trained]:
         raise DataError(
             f"the dataset has classes that the checkpoint has not: {shortened(strange)}; it has {shortened(trained)}; "
@@ -126,7 +126,7 @@ def _by_checkpoint(checkpoint: Checkpoint, source: Source, examples: Examples) -
             *source.notes,
             f"{len(absent)} of the checkpoint's {len(trained)} classes have no example here: {shortened(absent)}",
         )
-    return Renumbered(examples, own, trained)
+    return by_classes(examples, own, trained)
 
 
 def _split(cfg: Config, source: Source) -> str:

@@ -127,8 +127,10 @@ def evaluate(
     lists = meter.lists
     if settle and not stopped():
         objective.settle({**meter.sums, **lists})
-    scores = loader.score(lists) if lists else {}
-    return {**meter.metrics(objective), **scores}, objective.tables({**meter.sums, **lists})
+    found = loader.score(lists) if lists else {}
+    scores = {name: value for name, value in found.items() if not isinstance(value, Table)}
+    more = {name: value for name, value in found.items() if isinstance(value, Table)}
+    return {**meter.metrics(objective), **scores}, {**objective.tables({**meter.sums, **lists}), **more}
 
 
 def _parts(batch: Batch, accumulate: int, whole: bool) -> Iterator[Batch]:

@@ -18,7 +18,11 @@ from ptft.runtime.paths import relative
 if TYPE_CHECKING:
     from ptft.checkpoint.load import Checkpoint
 
-OBJECTIVES = {"number": "regress", "labels": "multilabel", "span": "span", "tags": "tag", "transcript": "ctc"}
+OBJECTIVES = {"number": "regress", "labels": "multilabel", "boxes": "detect"} | {
+    "span": "span",
+    "tags": "tag",
+    "transcript": "ctc",
+}
 """`Spec.target` -> the objective that learns it, where that is not the usual one."""
 NOUNS = {"image": "images", "audio": "recordings", "text": "texts"}
 UNSAID = frozenset({"_target_", "seed", "views", "cache", "sampler", "limit", "fraction", "per_class", "download"})

@@ -17,6 +17,7 @@ from ptft.core import Batch, Spec
 from ptft.data import files
 from ptft.data.examples import OnDemandExamples
 from ptft.data.folders import list_all
+from ptft.data.image import depths, letterbox
 from ptft.data.image import reader as image_reader
 from ptft.data.image.source import NO_CLASS, ImageSource, Keys, pair
 from ptft.data.own.by_name import list_by_name
@@ -109,7 +110,8 @@ class FileExamples(OnDemandExamples):
 
     def cache_digest(self) -> bytes:
         """Of times of change, too, and of all else that decides the pixels."""
-        decoder = f"Pillow {PIL.__version__}, {image_reader.DECODING}, {sorted(self.spec.shape.items())}"
+        border = f", {letterbox.fill(self.spec)}" if self.spec.shape["fit"] == letterbox.FIT else ""
+        decoder = f"Pillow {PIL.__version__}, {image_reader.DECODING}, {sorted(self.spec.shape.items())}{border}"
         return self._digests[1] + decoder.encode()
 
     @cached_property
@@ -177,7 +179,7 @@ class ImageFolder(ImageSource):
             )
         if listing.blank:
             self.note(f"folders without an image are left out: {', '.join(listing.blank)}")
-        if scaled := image_reader.range_note(listing.firsts()):
+        if scaled := depths.range_note(listing.firsts()):
             self.note(scaled)
         self.first: Path | None = None
         fit, sized = None, self.like is not None and "size" in self.like.shape

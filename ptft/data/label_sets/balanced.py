@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from ptft.core import Batch, Columns, Examples
+from ptft.core import Batch, Columns, Examples, Table
 from ptft.data.label_sets.vectors import counts
 from ptft.errors import ConfigError
 
@@ -45,7 +45,7 @@ class Balanced(Examples):
         order = torch.cat(drawn)
         return order[torch.randperm(len(order), generator=generator)]
 
-    def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
+    def score(self, lists: dict[str, Tensor]) -> Mapping[str, float | Table]:
         return self.examples.score(lists)
 
     def table(self, columns: Columns) -> Columns:
