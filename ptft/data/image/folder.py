@@ -214,6 +214,7 @@ class ImageFolder(ImageSource):
 
     def _shared_size(self, paths: list[Path]) -> tuple[Path | None, tuple[int, int]]:
         """A file and its size where all that are looked at have that; else no file, and the size to bring all to."""
+        paths = list(self.without_ignored(paths))
         sizes, first = dict[tuple[int, int], Path](), None
         for index in range(0, len(paths), -(-len(paths) // LOOKED_AT)):
             try:

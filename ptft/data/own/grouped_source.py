@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, TypeVar
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor
 
 from ptft.core import Source
+from ptft.data.cleaning.ignore import IgnoreList
+from ptft.data.files import relative
 from ptft.data.own.file_columns import PATH, ListColumns
 from ptft.data.own.filename_pattern import Pattern
 from ptft.data.own.grouping import Grouping, SharedGroups
@@ -37,12 +44,59 @@ class GroupedSource(Source):
     has_groups: ClassVar[bool] = False
     """Whether it heeds `dataset.group`."""
     grouping: Grouping | None = None
+    own_classes: tuple[str, ...]
+    classes: tuple[str, ...] | None
+    called: Sequence[str] | Mapping[Any, str] | None
+    root: Path | None
     val: str | float | None
     test: str | float | None
     divide_by: str
     whole: bool
     drawn: bool = False
     list_path: str = PATH
+    left_out: dict[str, str]
+    ignore: IgnoreList | None = None
+
+    def names(self, split: str) -> Sequence[str]:
+        """What to call each example of one of the dataset's own splits."""
+        raise NotImplementedError(type(self).__name__)
+
+    def used_splits(self) -> set[str]:
+        """Those of the dataset's own splits that are train, val or test, or that a share of is."""
+        raise NotImplementedError(type(self).__name__)
+
+    def contents(self, split: str, rows: Tensor) -> Tensor | None:
+        """Long [n], a number for all that each of some rows (long [n]) of a split holds; None: not known."""
+        raise NotImplementedError(type(self).__name__)
+
+    def ignored(self, split: str) -> Tensor:
+        """Long [n], which examples of one of the dataset's own splits are left out because a list names them."""
+        if self.ignore is None:
+            return torch.empty(0, dtype=torch.long)
+        if split not in self._ignored:
+            names = self.names(split)
+            rows = self.ignore.rows_named(names)
+            contents = self.contents(split, torch.tensor(rows)) if rows else None
+            self._ignored[split] = self.ignore.heed(split, names, rows, contents)
+        return self._ignored[split]
+
+    @cached_property
+    def _ignored(self) -> dict[str, Tensor]:
+        return {}
+
+    def without_ignored(self, paths: Sequence[Path]) -> Sequence[Path]:
+        """Files below the root, to look into beforehand, without those that the list names."""
+        if self.ignore is None or self.root is None:
+            return paths
+        base = self.root if self.root.is_dir() else self.root.parent
+        named = set(self.ignore.rows_named([relative(path, base) for path in paths]))
+        return [path for row, path in enumerate(paths) if row not in named]
+
+    def ignore_notes(self) -> list[str]:
+        """What to say of the list of examples to leave out, of the splits that were looked at so far."""
+        if self.ignore is None:
+            return []
+        return self.ignore.notes(self._ignored, self.used_splits() <= self._ignored.keys())
 
     def group_by(self, key: Column, divide_by: str) -> None:
         """Heed `dataset.group`. Raises ConfigError where that can't be."""
@@ -123,6 +177,19 @@ class GroupedSource(Source):
         before = self._groups.notes()
         self._groups.add(name, groups)
         self.notes = (*(note for note in self.notes if note not in before), *self._groups.notes())
+
+    def class_names(self) -> tuple[str, ...]:
+        """Of the classes that are kept, as they are called."""
+        called = self.called if isinstance(self.called, Mapping) else {}
+        return tuple(called.get(name, name) for name in self.classes or self.own_classes)
+
+    def _where(self) -> str:
+        return type(self).__name__ if self.root is None else f"dataset.root={self.root}"
+
+    def leave_out(self, split: str, why: str) -> None:
+        """Say that a split is not used; it is an error where it is asked for as val."""
+        self.left_out[split] = why
+        self.note(f"{why} and is not used; stage=predict answers it")
 
     def note(self, sentence: str) -> None:
         if sentence not in self.notes:
