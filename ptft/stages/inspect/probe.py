@@ -1,0 +1,92 @@
+"""Probabilities of classes by networks that have not seen the example: k folds, trained beside each other.
+
+Axes: N examples, D features, F folds, H hidden, K classes, B batch.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+FOLDS = 5
+HIDDEN = 128
+STEPS, BATCH = 600, 512
+"""Steps of each network at most, and examples of one; small sets pass by EPOCHS times."""
+EPOCHS = 60
+RATE, DECAY = 3e-3, 0.05
+DROPPED = 0.2
+"""Dropout of features and of hidden ones: with it probabilities of few examples stay modest."""
+LEAST = 10
+"""A class with fewer examples says nothing of what is usual of it."""
+
+
+def folds(groups: Tensor, seed: int) -> Tensor:
+    """Long [N], 0 to FOLDS - 1: examples of one group (long [N]) are in one fold, which are about equally large."""
+    _, group, counts = torch.unique(groups, return_inverse=True, return_counts=True)
+    order = torch.randperm(len(counts), generator=torch.Generator().manual_seed(seed % 2**63))
+    order = order[counts[order].argsort(descending=True, stable=True)]
+    fold = torch.empty(len(counts), dtype=torch.long)
+    fold[order] = torch.arange(len(counts)) % FOLDS
+    return fold[group]
+
+
+def probabilities(features: Tensor, labels: Tensor, groups: Tensor, classes: int, seed: int) -> Tensor:
+    """Float [N, K], of features float [N, D] and labels long [N], each by the network of the folds it is not in.
+
+    The networks have one hidden layer; they learn at once, as one batched product, from the same batches, in which
+    those of its own fold count nothing for each.
+    """
+    fold = folds(groups, seed)
+    x = (features - features.mean(0)) / features.std(0, unbiased=False).clamp(min=1e-6).mean()
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    parameters = _fresh(features.shape[1], classes, generator)
+    optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY)
+    size = min(BATCH, len(x))
+    steps = min(STEPS, math.ceil(EPOCHS * len(x) / size))
+    order = torch.cat([torch.randperm(len(x), generator=generator) for _ in range(-(-steps * size // len(x)))])
+    for step, rows in enumerate(torch.split(order[: steps * size], size)):
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * min(1.0, 20 * (step + 1) / steps) * (1 + math.cos(math.pi * step / steps)) / 2
+        loss = _loss(parameters, x[rows], labels[rows], fold[rows], generator)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        parts = zip(torch.split(x, 4096), torch.split(fold, 4096), strict=True)
+        return torch.cat([_own(_logits(parameters, rows).softmax(-1), of) for rows, of in parts])
+
+
+def _fresh(width: int, classes: int, generator: torch.Generator) -> list[Tensor]:
+    """Weights and biases of two layers of F networks; the last begins at zero."""
+    first = torch.randn(FOLDS, width, HIDDEN, generator=generator) * math.sqrt(2 / width)
+    zeros = (torch.zeros(FOLDS, 1, HIDDEN), torch.zeros(FOLDS, HIDDEN, classes), torch.zeros(FOLDS, 1, classes))
+    return [values.requires_grad_() for values in (first, *zeros)]
+
+
+def _logits(parameters: list[Tensor], x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Float [B, D] -> [F, B, K]; with a generator something is dropped, as in training."""
+    first, bias, last, end = parameters
+    hidden = torch.relu(torch.baddbmm(bias, _dropped(x.expand(FOLDS, -1, -1), generator), first))
+    return torch.baddbmm(end, _dropped(hidden, generator), last)
+
+
+def _dropped(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    if generator is None:
+        return x
+    return x * (torch.rand(x.shape, generator=generator) > DROPPED) / (1 - DROPPED)
+
+
+def _loss(parameters: list[Tensor], x: Tensor, labels: Tensor, fold: Tensor, generator: torch.Generator) -> Tensor:
+    """The sum over networks of their mean cross-entropy on the examples that they may see."""
+    logits = _logits(parameters, x, generator)
+    losses = functional.cross_entropy(logits.flatten(0, 1), labels.repeat(FOLDS), reduction="none").view(FOLDS, -1)
+    seen = (fold != torch.arange(FOLDS).unsqueeze(1)).float()
+    return ((losses * seen).sum(1) / seen.sum(1).clamp(min=1)).sum()
+
+
+def _own(probability: Tensor, fold: Tensor) -> Tensor:
+    """Of [F, B, K] those of each example's own fold, [B, K]."""
+    return probability[fold, torch.arange(len(fold))]
