@@ -37,6 +37,8 @@ FEATURES = f"the {features.WIDTH} main components of log-mels of {BANDS} bands i
 HASH = "fingerprint of log-mels"
 LEFT_OUT: tuple[str, ...] = ()
 SHADES = 64
+LEAST = 0.1
+"""Deviation of log-mels, in nats, below which a recording is as good as constant."""
 
 
 def read(subject: Subject, encode: Encode | None, out: Console) -> Seen:
@@ -117,9 +119,10 @@ def near(seen: Seen, rows: Tensor, seed: int, texts: list[str] | None) -> tuple[
 
 
 def described(seen: Seen, rows: Tensor, seed: int, texts: list[str] | None) -> Tensor:
-    """Features of the rows, float32 [n, W]: of log-mels without their mean, as loudness says little."""
+    """Features of the rows, float32 [n, W]: of log-mels of mean 0 and deviation 1, as models hear them."""
     values = seen.tensors["pictures"][rows].flatten(1)
-    return features.components(values - values.mean(1, keepdim=True))
+    deviation, mean = torch.std_mean(values, 1, keepdim=True)
+    return features.components((values - mean) / deviation.clamp(min=LEAST))
 
 
 strange = None

@@ -106,10 +106,9 @@ def _joined(parts: Sequence[np.ndarray], some: int = 4096) -> list[np.ndarray]:
 
 
 def remoteness(found: Neighbours) -> Tensor:
-    """Float [N]: the logarithm of the mean distance to the neighbours that there are."""
-    there = found.places >= 0
-    mean = found.distance.masked_fill(~there, 0).sum(1) / there.sum(1).clamp(min=1)
-    return mean.clamp(min=1e-9).log()
+    """Float [N]: the logarithm of the distance to the farthest of the neighbours that there are: some strange examples
+    that are alike are strange all the same."""
+    return found.distance.masked_fill(found.places < 0, 0).amax(1).clamp(min=1e-9).log()
 
 
 def deviations(scores: Tensor) -> Tensor:

@@ -69,10 +69,14 @@ def find(subject: Subject, seen: Seen, kind: ModuleType, seed: int, name: str | 
     described: Tensor = kind.described(seen, rows, seed, subject.texts) if encoded is None else encoded
     found.described = kind.FEATURES if encoded is None else f"{name}'s backbone ({described.shape[1]} features)"
     if kind.strange is not None and encoded is None:
-        scores, found.outliers_by = kind.strange(rows, subject.texts), "how rare its characters are beside each other"
+        scores: Tensor = kind.strange(rows, subject.texts)
+        found.outliers_by = "how rare their characters are beside each other"
     else:
         usual = nearest(described, min(NEIGHBOURS, len(rows) - 1), seed)
-        scores, found.outliers_by = features.deviations(features.remoteness(usual)), f"distance by {found.described}"
+        scores, found.outliers_by = (
+            features.deviations(features.remoteness(usual)),
+            f"their distance from others in {found.described}",
+        )
     far = (scores > features.FAR).nonzero().flatten()
     order = far[scores[far].argsort(descending=True)]
     found.outliers = list(zip(rows[order].tolist(), scores[order].tolist(), strict=True))

@@ -72,7 +72,7 @@ def _headers(subject: Subject, seen: Seen, out: Console) -> None:
     with out.reading("headers") as progress:
         for done, (row, path) in enumerate(paths.items(), 1):
             with Image.open(path) as image:
-                width[row], height[row], modes[row] = *image.size, f"{image.mode} ({image.format})"
+                width[row], height[row], modes[row] = *image.size, image.mode
             if done % 1000 == 0:
                 progress(done, len(paths))
     seen.measures |= {"width": width, "height": height}

@@ -21,20 +21,20 @@ def thresholds(probability: Tensor, labels: Tensor) -> Tensor:
 def likely_wrong(probability: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rows whose label is likely wrong (long [n]), the surest first; the likely class (long [n]); how sure (0 to 1).
 
-    An example counts as another class than its label where that is the likeliest of those whose probability is at least
-    what is usual of them: it stands off the diagonal of the confident joint. Of these stay as many of each pair of
-    classes as the joint says are wrong (prune by noise rate), by the margin between the two.
+    The confident joint counts an example of a given class as one of another where that is the likeliest of the classes
+    whose probability is at least what is usual of them. Of the examples of one class that are likelier another, as many
+    are chosen as the joint, scaled to the labels, says are wrong, by the margin between the two (prune by noise rate).
     """
     over = probability >= thresholds(probability, labels)
     confident = over.any(1)
-    likely = probability.masked_fill(~over, -1).argmax(1)
-    counted = _joint(likely[confident], labels[confident], labels, probability.shape[1])
-    margin = probability.max(1).values - probability.gather(1, labels.unsqueeze(1)).squeeze(1)
-    wrong = confident & (likely != labels) & (probability.argmax(1) == likely)
-    rows = wrong.nonzero().flatten()
+    counted = probability.masked_fill(~over, -1).argmax(1)
+    joint = _joint(counted[confident], labels[confident], labels, probability.shape[1])
+    highest, likely = probability.max(1)
+    margin = highest - probability.gather(1, labels.unsqueeze(1)).squeeze(1)
+    rows = (likely != labels).nonzero().flatten()
     rows = rows[margin[rows].argsort(descending=True, stable=True)]
     pair = labels[rows] * probability.shape[1] + likely[rows]
-    rows = rows[_place_among_equal(pair) < counted.flatten()[pair].ceil()]
+    rows = rows[_place_among_equal(pair) < joint.flatten()[pair].round()]
     return rows, likely[rows], margin[rows]
 
 

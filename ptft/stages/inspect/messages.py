@@ -31,7 +31,7 @@ def tell(subject: Subject, seen: Seen, found: Findings, out: Console) -> None:
     for sentence in (*_balance(subject), *seen.notes):
         out.note(sentence)
     for sentence in found.omitted:
-        out.note(f"not looked for: {sentence}")
+        out.note(f"not done: {sentence}")
 
 
 def _leaks(subject: Subject, found: Findings, out: Console) -> None:

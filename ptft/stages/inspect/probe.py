@@ -13,9 +13,9 @@ from torch.nn import functional
 
 FOLDS = 5
 HIDDEN = 128
-STEPS, BATCH = 600, 512
+STEPS, BATCH = 1000, 512
 """Steps of each network at most, and examples of one; small sets pass by EPOCHS times."""
-EPOCHS = 60
+EPOCHS = 100
 RATE, DECAY = 3e-3, 0.05
 DROPPED = 0.2
 """Dropout of features and of hidden ones: with it probabilities of few examples stay modest."""

@@ -44,28 +44,32 @@ class Subject:
         return len(self.names)
 
     @cached_property
-    def split_numbers(self) -> Tensor:
-        """Long [N]: which split each is in, as `sizes` has them."""
-        counts = torch.tensor(list(self.sizes.values()))
-        return torch.arange(len(counts)).repeat_interleave(counts)
-
-    @cached_property
     def starts(self) -> dict[str, int]:
         """Split -> the number of its first example."""
         ends = torch.tensor(list(self.sizes.values())).cumsum(0).tolist()
         return dict(zip(self.sizes, [0, *ends[:-1]], strict=True))
 
+    @cached_property
+    def _splits(self) -> list[str]:
+        return [split for split, count in self.sizes.items() for _ in range(count)]
+
+    @cached_property
+    def _paths(self) -> list[Any]:
+        """The files that examples are read from, None for one that has none of its own."""
+        found: list[Any] = []
+        for split, examples in self.parts.items():
+            base, rows = examples.whole() if isinstance(examples, OnDemandExamples) else (examples, torch.empty(0))
+            paths: Sequence[Any] = getattr(base, "paths", ())
+            found += [paths[row] for row in rows.tolist()] if len(paths) else [None] * self.sizes[split]
+        return found
+
     def split_of(self, index: int) -> str:
-        return list(self.sizes)[int(self.split_numbers[index])]
+        return self._splits[index]
 
     def path(self, index: int) -> str | None:
         """The file that an example is read from, where it has one of its own."""
-        examples = self.parts[self.split_of(index)]
-        if not isinstance(examples, OnDemandExamples):
-            return None
-        base, rows = examples.whole()
-        paths: Sequence[Any] = getattr(base, "paths", ())
-        return str(paths[int(rows[index - self.starts[self.split_of(index)]])]) if len(paths) else None
+        path = self._paths[index]
+        return None if path is None else str(path)
 
     def label(self, index: int) -> str | None:
         """The name of its class; None where it has none."""
