@@ -30,6 +30,7 @@ KINDS = ("unreadable", "duplicates", "near_duplicates", "label_errors", "outlier
 """What may stand in ignore.csv."""
 KEPT = {"test": 0, "val": 1, "train": 2}
 """Which of several copies stays: the one that is measured, since a published test split stays whole."""
+TARGETS = {"number": "numbers", "tags": "tags", "span": "answers", "transcript": "transcripts"}
 FEW = 2 * probe.FOLDS
 """Fewer labelled examples are not probed."""
 
@@ -128,7 +129,9 @@ def _labels(subject: Subject, found: Findings, rows: Tensor, described: Tensor, 
     """Likely wrong labels, by a probe whose folds keep groups and near duplicates together."""
     if subject.labels is None:
         target = subject.source.spec.target
-        what = "examples have none" if target == "none" else f"each example has a {target}, not one class"
+        what = (
+            "examples have none" if target == "none" else f"examples have {TARGETS.get(target, target)}, not one class"
+        )
         found.omitted.append(f"likely wrong labels: {what}")
         return
     classes, labels = len(subject.source.spec.classes), subject.labels[rows]

@@ -8,6 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+SURE = 0.5
+"""By so much the other class must be likelier than the given one."""
+
 
 def thresholds(probability: Tensor, labels: Tensor) -> Tensor:
     """Float [K]: the mean probability of a class among the examples that are labelled so; 1 where there is none."""
@@ -23,7 +26,8 @@ def likely_wrong(probability: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, T
 
     The confident joint counts an example of a given class as one of another where that is the likeliest of the classes
     whose probability is at least what is usual of them. Of the examples of one class that are likelier another, as many
-    are chosen as the joint, scaled to the labels, says are wrong, by the margin between the two (prune by noise rate).
+    are chosen as the joint, scaled to the labels, says are wrong, by the margin between the two (prune by noise rate),
+    which must be SURE: what is merely hard is no error.
     """
     over = probability >= thresholds(probability, labels)
     confident = over.any(1)
@@ -31,7 +35,7 @@ def likely_wrong(probability: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, T
     joint = _joint(counted[confident], labels[confident], labels, probability.shape[1])
     highest, likely = probability.max(1)
     margin = highest - probability.gather(1, labels.unsqueeze(1)).squeeze(1)
-    rows = (likely != labels).nonzero().flatten()
+    rows = ((likely != labels) & (margin >= SURE)).nonzero().flatten()
     rows = rows[margin[rows].argsort(descending=True, stable=True)]
     pair = labels[rows] * probability.shape[1] + likely[rows]
     rows = rows[_place_among_equal(pair) < joint.flatten()[pair].round()]

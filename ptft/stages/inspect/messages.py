@@ -13,6 +13,8 @@ from ptft.stages.inspect.subject import Subject
 
 SHOWN = 5
 """Rows of a table; inspect.json has the others."""
+KNOWS = 0.9
+"""Accuracy of a probe below which its findings are doubtful."""
 WIDE = 48
 """Characters of a name or a text in a table."""
 
@@ -123,6 +125,10 @@ def _labels(subject: Subject, found: Findings, out: Console) -> None:
     kept = len(header) if subject.texts is not None else len(header) - 1
     out.table(f"likely wrong labels{_of(len(found.errors))}", header[:kept], [row[:kept] for row in rows])
     out.note(f"{counted(len(found.errors), 'labels')} {are(len(found.errors))} likely wrong; {probe}")
+    if found.accuracy < KNOWS:
+        out.note(
+            "so it knows little, and many of these are its own mistakes; ckpt=… of a model that knows more finds more"
+        )
 
 
 def _outliers(subject: Subject, found: Findings, out: Console) -> None:
