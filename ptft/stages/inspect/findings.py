@@ -212,7 +212,17 @@ def ignored(subject: Subject, found: Findings, kinds: Sequence[str]) -> dict[int
 
 
 def as_json(subject: Subject, seen: Seen, found: Findings) -> dict[str, Any]:
-    """inspect.json: plain values. Lists of findings hold MOST at most, `counts` their real numbers."""
+    """inspect.json: plain values, of which pages and programs are made. `format` rises where a key gets another meaning.
+
+    splits: how many examples each has. balance: split -> class -> count. leakage: held-out split -> how many of it are
+    in another one. histograms: by what is measured (width, brightness, seconds, tokens …), see `histogram`. An *item*
+    is as `Subject.item` has it; its `path`, or else its split and index there, is the source of a preview. Lists of
+    findings, the worst first, hold MOST at most, and `counts` says how many there are:
+    unreadable, odd: {item, why}. duplicates: {items, count, leak, labels_differ}, the one that stays first.
+    near_duplicates: {items (two), distance, by, leak, labels_differ}. label_errors: {item, given, likely, sure}.
+    outliers: {item, deviations}. unusable: rows of tables and lists, {name, why}. features, outliers_by: by what.
+    probe_accuracy: of the probe behind label_errors, out of fold. notes: sentences. omitted: what was not done, and why.
+    """
     classes, item = subject.source.spec.classes, subject.item
     lists: dict[str, list[dict[str, Any]]] = {
         "unreadable": [{"item": item(row), "why": why} for row, why in _first(list(found.unreadable.items()))],

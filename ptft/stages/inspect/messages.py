@@ -8,13 +8,12 @@ from pathlib import Path
 from ptft.errors import are, counted, shortened
 from ptft.loggers.console import Console
 from ptft.stages.inspect.findings import Findings, balance, leakage, leaks
+from ptft.stages.inspect.probe import KNOWS
 from ptft.stages.inspect.reading import Seen
 from ptft.stages.inspect.subject import Subject
 
 SHOWN = 5
 """Rows of a table; inspect.json has the others."""
-KNOWS = 0.9
-"""Accuracy of a probe below which its findings are doubtful."""
 WIDE = 48
 """Characters of a name or a text in a table."""
 
