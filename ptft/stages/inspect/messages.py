@@ -7,10 +7,11 @@ from pathlib import Path
 
 from ptft.errors import are, counted, shortened
 from ptft.loggers.console import Console
-from ptft.stages.inspect.findings import Findings, balance, leakage, leaks
+from ptft.stages.inspect.findings import Findings, leakage, leaks
 from ptft.stages.inspect.probe import KNOWS
 from ptft.stages.inspect.reading import Seen
 from ptft.stages.inspect.subject import Subject
+from ptft.stages.inspect.written import balance
 
 SHOWN = 5
 """Rows of a table; inspect.json has the others."""

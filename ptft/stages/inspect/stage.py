@@ -26,7 +26,7 @@ from ptft.runtime.paths import relative
 from ptft.runtime.rng import seed_everything
 from ptft.runtime.system import write_text, writing
 from ptft.stages import messages as shared
-from ptft.stages.inspect import findings, messages
+from ptft.stages.inspect import findings, messages, written
 from ptft.stages.inspect.findings import Findings
 from ptft.stages.inspect.reading import Encode
 from ptft.stages.inspect.subject import Subject, subject_of
@@ -53,7 +53,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     sheet = _sheet(job, subject, kind, folder)
     rows = findings.ignored(subject, found, cfg.inspect.ignore)
     write_text(folder.path / "ignore.csv", _ignore_list(subject, rows))
-    content = {"dataset": cfg.names.dataset, "root": _root(source), **findings.as_json(subject, seen, found)}
+    content = {"dataset": cfg.names.dataset, "root": _root(source), **written.as_json(subject, seen, found)}
     write_json(folder.path / "inspect.json", {**content, "sheet": "sheet.png" if sheet else None})
     messages.tell(subject, seen, found, out)
     summary = _summary(job, content)

@@ -2,7 +2,7 @@
 
 import torch
 
-from ptft.stages.inspect import hashes, label_errors, neighbours, probe, shingles
+from ptft.stages.inspect import hashes, neighbours, probe, shingles
 
 
 def test_neighbours_in_cells_are_those_of_all(monkeypatch):
@@ -48,8 +48,8 @@ def test_confident_learning_by_hand():
     """Classes of mean self-confidence 0.8 and 0.6: one of each is surely the other, one is merely unsure."""
     probability = torch.tensor([[0.9, 0.1]] * 6 + [[0.2, 0.8]] + [[0.1, 0.9]] * 5 + [[0.95, 0.05]] + [[0.55, 0.45]])
     labels = torch.tensor([0] * 7 + [1] * 7)
-    assert torch.allclose(label_errors.thresholds(probability, labels), torch.tensor([5.6 / 7, 5.0 / 7]))
-    rows, likely, sure = label_errors.likely_wrong(probability, labels)
+    assert torch.allclose(probe.thresholds(probability, labels), torch.tensor([5.6 / 7, 5.0 / 7]))
+    rows, likely, sure = probe.likely_wrong(probability, labels)
     assert rows.tolist() == [12, 6]
     assert likely.tolist() == [0, 1]
     assert torch.allclose(sure, torch.tensor([0.9, 0.6]))
