@@ -152,6 +152,11 @@ def test_the_loop_and_the_stages_name_no_modality(path):
     assert not re.search(r"modality\s*(==|!=|in\b)", text)
 
 
+def test_torch_distributed_is_imported_where_processes_exchange_something():
+    users = [path for path in FILES if any(name.startswith("torch.distributed") for name in imported(path))]
+    assert {package(path) for path in users} == {"distributed"}
+
+
 def test_every_package_has_a_level():
     assert {package(path) for path in FILES} - {"__init__"} == set().union(*LEVELS)
 

@@ -1,6 +1,6 @@
 """Random views of a batch on its device, and mixtures of its examples; no loops over samples.
 
-Axes: B batch, C channels, H W size, K classes. Randomness: torch's global generator of the device, independent rows.
+Axes: B batch, C channels, H W size, K classes. Randomness: `ptft.runtime.together.draws`, independent rows.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptft.errors import ConfigError
+from ptft.runtime.together.draws import rand, randint
 from ptft.validators import is_number
 
 LIMITS: dict[str, tuple[float, float]] = {"shift": (0, 10_000), "rotate": (0, 180), "scale": (0, 0.9)}
@@ -99,17 +100,17 @@ class Views(nn.Module):
     def _pick(self, x: Tensor) -> dict[str, Tensor]:
         """RandAugment's choice: signed levels [B] of every operation, 0 where it was not picked."""
         # The values below N in a random permutation stand at N random places.
-        picked = torch.rand(len(x), len(OPS), device=x.device).argsort(dim=1) < self.ops
-        levels = picked * self.levels * (torch.rand(len(x), len(OPS), device=x.device) - 0.5).sign()
+        picked = rand(len(x), len(OPS), device=x.device).argsort(dim=1) < self.ops
+        levels = picked * self.levels * (rand(len(x), len(OPS), device=x.device) - 0.5).sign()
         return dict(zip(OPS, levels.unbind(1), strict=True))
 
     def _move(self, x: Tensor) -> Tensor:
         """Shift and flip by whole pixels: one gather."""
         b, c, h, w = x.shape
-        moved = torch.randint(2 * self.shift + 1, (2, b, 1), device=x.device) - self.shift
+        moved = randint(2 * self.shift + 1, 2, b, 1, device=x.device, rows=1) - self.shift
         rows, columns = torch.arange(h, device=x.device) + moved[0], torch.arange(w, device=x.device) + moved[1]
         if self.flip:
-            columns = torch.where(torch.rand(b, 1, device=x.device) < 0.5, w - 1 - columns, columns)
+            columns = torch.where(rand(b, 1, device=x.device) < 0.5, w - 1 - columns, columns)
         (rows, inside_rows), (columns, inside_columns) = _fold(rows, h, self.padding), _fold(columns, w, self.padding)
         index = (rows[:, :, None] * w + columns[:, None, :]).flatten(1)[:, None].expand(-1, c, -1)
         out = x.flatten(2).gather(2, index).view(x.shape)
@@ -125,8 +126,8 @@ class Views(nn.Module):
         shear_y = torch.zeros_like(angle) + picked.get("shear_y", 0)
         zoom = 1 + self.scale * _signed(b, device)
         half_w, half_h, x0, y0 = self._crop(b, device)
-        mirror = torch.where(torch.rand(b, device=device) < 0.5, -1.0, 1.0) if self.flip else torch.ones_like(angle)
-        moved = torch.randint(2 * self.shift + 1, (2, b), device=device) - self.shift
+        mirror = torch.where(rand(b, device=device) < 0.5, -1.0, 1.0) if self.flip else torch.ones_like(angle)
+        moved = randint(2 * self.shift + 1, 2, b, device=device, rows=1) - self.shift
         x0 = x0 + 2 * moved[0] / w + 2 * picked.get("translate_x", 0)
         y0 = y0 + 2 * moved[1] / h + 2 * picked.get("translate_y", 0)
         # From where in the input, in -1 to 1, each place of the output comes: sheared, then rotated, in pixels (h / w).
@@ -140,14 +141,14 @@ class Views(nn.Module):
     def _crop(self, b: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Half width, half height and centre (x, y) of a random crop, each [B], in coordinates from -1 to 1."""
         low, high = self.crop
-        area = low + (high - low) * torch.rand(b, device=device)
+        area = low + (high - low) * rand(b, device=device)
         aspect = torch.exp((math.log(4 / 3) if low < 1 else 0) * _signed(b, device))
         width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
         return width, height, (1 - width) * _signed(b, device), (1 - height) * _signed(b, device)
 
     def _recolour(self, x: Tensor, picked: dict[str, Tensor]) -> Tensor:
         """Saturation, contrast and brightness, around each pixel's grey and each image's mean."""
-        jitter = self.color * (2 * torch.rand(3, len(x), 1, 1, 1, device=x.device, dtype=x.dtype) - 1)
+        jitter = self.color * (2 * rand(3, len(x), 1, 1, 1, device=x.device, dtype=x.dtype, rows=1) - 1)
         for i, name in enumerate(("brightness", "contrast", "saturation")):
             if name in picked:
                 jitter[i] += picked[name].to(x.dtype)[:, None, None, None]
@@ -158,17 +159,17 @@ class Views(nn.Module):
         return torch.addcmul(mean * (1 - contrast) + brightness, x, contrast)
 
     def _erase(self, x: Tensor) -> Tensor:
-        area = 0.02 + 0.31 * torch.rand(len(x), device=x.device)
+        area = 0.02 + 0.31 * rand(len(x), device=x.device)
         aspect = torch.exp(math.log(10 / 3) * _signed(len(x), x.device))
         height, width = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
-        y0, x0 = (0.5 + (1 - side) * (torch.rand_like(side) - 0.5) for side in (height, width))
-        height = torch.where(torch.rand_like(area) < self.erase, height, 0)  # a box of no height is no box
+        y0, x0 = (0.5 + (1 - side) * (rand(len(x), device=x.device) - 0.5) for side in (height, width))
+        height = torch.where(rand(len(x), device=x.device) < self.erase, height, 0)  # a box of no height is no box
         return x.masked_fill(_boxes(y0, x0, height, width, x)[:, None], 0)
 
 
 def _signed(b: int, device: torch.device) -> Tensor:
     """Uniform from -1 to 1, [B]."""
-    return 2 * torch.rand(b, device=device) - 1
+    return 2 * rand(b, device=device) - 1
 
 
 def _boxes(y0: Tensor, x0: Tensor, height: Tensor, width: Tensor, x: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ class Mix(nn.Module):
         for key, value, high in (("mixup", mixup, 100), ("cutmix", cutmix, 100), ("probability", probability, 1)):
             _check(f"objective.{key}", value, 0, high)
         self.mixup, self.cutmix, self.probability = mixup, cutmix, probability
+        self.draws_alone = bool(mixup or cutmix)  # a partner may be in another process
 
     def forward(self, x: Tensor, target: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
         """float [B, C, H, W] and labels, long [B] or one-hot [B, K] -> mixed [B, C, H, W] and shares [B, K]."""

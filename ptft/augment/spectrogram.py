@@ -1,6 +1,7 @@
 """Random views of spectrograms on their device; no loops over samples.
 
-Axes: B batch, F frames, M mel bands, P pieces. Randomness: torch's global generator of the device, independent rows.
+Axes: B batch, F frames, M mel bands, P pieces. Randomness: `ptft.runtime.together.draws`, independent rows; of noise,
+which is as long as the longest recording, torch's global generator of the device.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ptft.errors import ConfigError
+from ptft.runtime.together.draws import rand
 from ptft.validators import is_number, is_whole
 
 LIMITS: dict[str, tuple[float, float]] = {"shift": (0, 10_000), "speed": (0, 0.5), "time_masks": (0, 100)}
@@ -52,6 +54,7 @@ class SpectrogramViews(nn.Module):
             if not (is_whole if whole else is_number)(value) or not low <= value <= high:
                 raise ConfigError(f"objective.views.{key}={value}: a {'whole ' * whole}number from {low} to {high}")
         self.shift, self.speed, self.noise = shift, speed, noise
+        self.draws_alone = noise > 0  # as many numbers as the longest recording of a process asks for
         self.time_masks, self.time_width = time_masks, time_width
         self.freq_masks, self.freq_width = freq_masks, freq_width
 
@@ -77,8 +80,8 @@ class SpectrogramViews(nn.Module):
         b, device = len(x), x.device
         last, middle = (lengths - 1).unsqueeze(1), (lengths - 1).unsqueeze(1) / 2
         places = torch.arange(x.shape[1], device=device)
-        factor = 1 + self.speed * (2 * torch.rand(b, 1, device=device) - 1)
-        moved = self.shift * (2 * torch.rand(b, 1, device=device) - 1)
+        factor = 1 + self.speed * (2 * rand(b, 1, device=device) - 1)
+        moved = self.shift * (2 * rand(b, 1, device=device) - 1)
         source = ((places - middle) * factor + middle + moved).clamp(min=0).minimum(last.float())
         early = source.floor().long()
         later = (early + 1).minimum(last)
@@ -89,7 +92,7 @@ class SpectrogramViews(nn.Module):
 
 def pieces(lengths: Tensor, size: int, count: int, width: float) -> Tensor:
     """`count` random pieces of rows with `lengths` (long [B]), each up to `width` of its row: bool [B, size]."""
-    chance = torch.rand(2, len(lengths), count, device=lengths.device)
+    chance = rand(2, len(lengths), count, device=lengths.device, rows=1)
     span = (chance[0] * ((width * lengths.unsqueeze(1)).floor() + 1)).floor()
     start = (chance[1] * (lengths.unsqueeze(1) - span + 1)).floor()
     places = torch.arange(size, device=lengths.device)[:, None, None]

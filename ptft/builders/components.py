@@ -27,6 +27,7 @@ from ptft.loggers.logger import Logger
 from ptft.optim.eager import without_dynamo
 from ptft.optim.param_groups import parameter_groups
 from ptft.optim.schedules import Schedule
+from ptft.runtime.together.alone import Share
 from ptft.train.state import Budget
 
 
@@ -199,8 +200,14 @@ def loader(
     *,
     shuffle: bool,
     tokens: int | None = None,
+    share: Share = Share(),  # noqa: B008 - immutable
 ) -> Loader:
-    """Batches of a split; worker processes only where examples must be decoded."""
-    count = (0 if split.in_memory else min(8, os.cpu_count() or 1)) if workers == "auto" else int(workers)
-    workers = 0 if split.in_memory else count
-    return Loader(split, batch_size, seed=seed, device=device, workers=workers, shuffle=shuffle, tokens=tokens)
+    """Batches of a split, or a share of each; worker processes only where examples must be decoded."""
+    most = min(8, -(-(os.cpu_count() or 1) // share.count))
+    workers = 0 if split.in_memory else most if workers == "auto" else int(workers)
+    options: dict[str, Any] = {"seed": seed, "device": device, "workers": workers, "shuffle": shuffle, "tokens": tokens}
+    if share.count == 1:
+        return Loader(split, batch_size, **options)
+    from ptft.data.shared.loader import SharedLoader
+
+    return SharedLoader(split, batch_size, share, **options)

@@ -27,7 +27,9 @@ from ptft.errors import ConfigError, DataError
 from ptft.loggers.console import Console
 from ptft.runtime import process
 from ptft.runtime.device import find_device
+from ptft.runtime.memory import free_memory
 from ptft.runtime.rng import seed_everything
+from ptft.runtime.together.alone import Share, current
 
 TO_CHANGE = "; dataset.mean, dataset.std and dataset.size change it"
 FREE = 2048
@@ -145,7 +147,9 @@ def read_splits(
     unread = {name: examples for name in names if (examples := source.split(name)) is not None}
     for name, examples in unread.items():
         _check_labels(name, examples, source.spec)
-    mode, sentence = policy.choose(cfg.dataset.get("cache", "auto"), list(unread.values()))
+    group = current()  # of which each process reads for itself, all in the same way
+    memory = free_memory() // group.local_count if group.local_count > 1 else None
+    mode, sentence = group.same(policy.choose(cfg.dataset.get("cache", "auto"), list(unread.values()), memory))
     if cfg.dry_run and (mode == "disk" or (mode == "memory" and sum(map(len, unread.values())) > DRY)):
         mode = "off"  # nothing is written, and little read
         sentence += "; a dry run reads those of its step alone, so it can't say which of the others are unreadable"
@@ -185,23 +189,44 @@ def train_loader(cfg: Config, examples: Examples, device: torch.device) -> Loade
     """Batches to train on, in another order each epoch."""
     options = cfg.train
     return components.loader(
-        examples, options.batch_size, cfg.seed, device, options.workers, shuffle=True, tokens=options.get("tokens")
+        examples,
+        options.batch_size,
+        cfg.seed,
+        device,
+        options.workers,
+        shuffle=True,
+        tokens=options.get("tokens"),
+        share=_share(cfg),
     )
 
 
 def eval_loader(
-    cfg: Config, examples: Examples, device: torch.device, trained: Mapping[str, Any] | None = None
+    cfg: Config,
+    examples: Examples,
+    device: torch.device,
+    trained: Mapping[str, Any] | None = None,
+    *,
+    shared: bool = False,
 ) -> Loader:
     """Batches for measuring, larger than in training: there is no backward pass to keep activations for.
 
     Examples that have lengths are no more tokens than a training step holds: their longest ones alone may take more
     memory than all that is kept for a backward pass. trained: how they were trained, `cfg.train` unless it is given.
+    shared: whether all processes of a run measure together, each its part.
     """
     train = cfg.train if trained is None else trained
     size, tokens = max(4 * train["batch_size"], 256), train.get("tokens")
     if examples.lengths is not None and tokens is None:
         tokens = max(FREE, step_examples(train) * max(1, int(examples.lengths.max())))
-    return components.loader(examples, size, cfg.seed, device, cfg.train.workers, shuffle=False, tokens=tokens)
+    share = _share(cfg) if shared else Share()
+    return components.loader(
+        examples, size, cfg.seed, device, cfg.train.workers, shuffle=False, tokens=tokens, share=share
+    )
+
+
+def _share(cfg: Config) -> Share:
+    """This process's rows of every batch; in a dry run, which one process does, the first one's."""
+    return Share(current().rank, cfg.train.processes if cfg.dry_run else current().count)
 
 
 def step_examples(train: Mapping[str, Any]) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, read_inputs, train_loader
 from ptft.builders.intervals import check_patience, intervals
+from ptft.builders.parts import monitor, spread
 from ptft.builders.restore import rebuilt
 from ptft.builders.sizes import limit
 from ptft.checkpoint.load import Checkpoint, held_by
@@ -25,7 +26,7 @@ from ptft.config.config import Config
 from ptft.config.resolve import Job
 from ptft.core import Objective, Source
 from ptft.data.loader import Loader
-from ptft.errors import ConfigError, DataError, shortened, suggest
+from ptft.errors import ConfigError, DataError, shortened
 from ptft.finetune.head_init import start_head
 from ptft.finetune.l2sp import L2SP
 from ptft.finetune.phases import Phases
@@ -33,8 +34,8 @@ from ptft.loggers.console import Console
 from ptft.optim.averaging import Ema, EvaluationAverage
 from ptft.runtime.autotune import fastest
 from ptft.runtime.precision import ComputeFormat, autocast, choices, place
+from ptft.runtime.together.alone import current
 from ptft.train.every import Every
-from ptft.train.loop import evaluate
 from ptft.train.state import Budget, Progress, Training
 
 WORTH_MEASURING = 100
@@ -160,8 +161,10 @@ def executed(cfg: Config, inputs: Inputs, task: Task) -> Execution:
     """Precision and layout, chosen and put in place, and a head that starts from what the backbone computes in them."""
     train, device = inputs.splits["train"], inputs.device
     loader = train_loader(cfg, train, device)
-    chosen, timings = _compute_format(cfg, task.objective, loader)
-    notes = acceleration.decisions(task.objective, cfg.train, device, chosen.precision)
+    chosen, timings = current().same(_compute_format(cfg, task.objective, loader))
+    place(task.objective, chosen)
+    notes = spread.decisions(task.objective, cfg.train, device)
+    notes += acceleration.decisions(task.objective, cfg.train, device, chosen.precision)
     precision = autocast(chosen.precision, device)
     exact, probe_notes = probe.exact(cfg, task.objective, inputs)
     if exact and not (cfg.resume or cfg.dry_run):
@@ -188,10 +191,10 @@ def training(cfg: Config, inputs: Inputs, task: Task, execution: Execution) -> T
         optimizer=optimizer,
         schedule=components.schedule(cfg.schedule, cfg.trusted),
         loader=execution.loader,
-        val=eval_loader(cfg, val, device) if val is not None else None,
+        val=eval_loader(cfg, val, device, shared=True) if val is not None else None,
         budget=Budget(steps=0) if execution.probe else components.budget(options, len(execution.loader)),
         every=intervals(cfg, inputs, built, len(execution.loader)),
-        monitor=_monitor(options.monitor.plain()) if options.monitor else built.monitor,
+        monitor=monitor.named(options.monitor.plain()) if options.monitor else built.monitor,
         autocast=autocast(precision, device),
         scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
         ema=Ema(built, options.ema) if options.ema else None,
@@ -205,9 +208,10 @@ def training(cfg: Config, inputs: Inputs, task: Task, execution: Execution) -> T
     )
     if options.patience and not cfg.resume:
         check_patience(t, options.every.evaluate)
+    spread.join(t)
     t.graph = acceleration.graph(t, cfg, inputs.splits["train"])
     if options.monitor:
-        _check_monitor(t)
+        monitor.check(t)
     return t
 
 
@@ -270,7 +274,7 @@ def _notes(checkpoint: Checkpoint | None, inputs: Inputs, task: Task) -> list[st
 
 
 def _compute_format(cfg: Config, built: Objective, train: Loader) -> tuple[ComputeFormat, dict[ComputeFormat, float]]:
-    """Precision and layout, put in place: measured where they are `auto` and the run is long enough to earn it back."""
+    """Precision and layout: measured where they are `auto` and the run is long enough to earn it back."""
     device, candidates = train.device, choices(cfg.precision, cfg.train.layout, train.device, built)
     chosen = candidates[0]
     timings: dict[ComputeFormat, float] = {}
@@ -279,22 +283,4 @@ def _compute_format(cfg: Config, built: Objective, train: Loader) -> tuple[Compu
         model = cfg.merged({"model": dict(built.backbone.settled)}).model
         setup = {"model": model.plain(), "objective": cfg.objective.plain(), "finetune": cfg.finetune.plain()}
         chosen, timings = fastest(built, train.first(cfg.train.accumulate), candidates, device, setup)
-    place(built, chosen)
     return chosen, timings
-
-
-def _monitor(typed: dict[str, str]) -> dict[str, str]:
-    """What decides, as it is called everywhere: metrics of the validation split need not be typed with `val/`."""
-    return {**typed, "metric": f"val/{typed['metric'].removeprefix('val/')}"}
-
-
-def _check_monitor(t: Training) -> None:
-    """Raises ConfigError where an evaluation does not give the monitored metric, which one batch of it shows."""
-    if t.val is None:
-        return
-    metric, measured = t.monitor["metric"], evaluate(t.objective, t.val, t.autocast, stopped=lambda: True)[0]
-    if metric.removeprefix("val/") not in measured:
-        names = [f"val/{name}" for name in measured]
-        raise ConfigError(
-            f"train.monitor.metric={metric}: there is no such metric{suggest(metric, names)} ({', '.join(names)})"
-        )

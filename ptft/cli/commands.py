@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from ptft.cli import help as manual
 from ptft.cli.diff import diff
 from ptft.cli.new import new
+from ptft.cli.report import report
 from ptft.cli.runs import lineage, rm, runs
 from ptft.cli.schema import schema
 from ptft.cli.show import show
@@ -76,5 +77,6 @@ WORDS = {
     "show": show,
     "lineage": lineage,
     "diff": diff,
+    "report": report,
     "rm": rm,
 }

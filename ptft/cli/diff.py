@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ptft.cli import stored
 from ptft.cli.show import brief, known_as
 from ptft.cli.words import flags_of, table
 from ptft.config import yaml_files
+from ptft.config.settled import stored
 from ptft.errors import ConfigError
 from ptft.runtime.system import finite
 from ptft.runtime.terminal import decimal, say

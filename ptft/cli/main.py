@@ -20,7 +20,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from omegaconf import DictConfig
 
 from ptft import __version__
-from ptft.cli import completion, hydra_sweep
+from ptft.cli import completion, hydra_sweep, report
 from ptft.cli.commands import WORDS, show_help
 from ptft.config import compose, documented, mistakes, yaml_files
 from ptft.config.config import model_name
@@ -29,7 +29,7 @@ from ptft.config.resolve import Job, Opened, resolve
 from ptft.config.resume import again, complete
 from ptft.config.validate import rule_of
 from ptft.errors import ConfigError, Interrupted, suggest
-from ptft.launch import job, plan, ranking, sweep
+from ptft.launch import job, plan, rank, ranking, sweep
 from ptft.runs.folder import RunFolder, new_name
 from ptft.runtime import json_lines, process, signals, terminal
 from ptft.runtime.system import understood
@@ -80,7 +80,11 @@ def _failed(error: Exception) -> int:
 
 
 def run(argv: list[str]) -> int:
-    """Do what `argv` asks for and return the exit code."""
+    """Do what `argv` asks for and return the exit code; of several processes that were started the first one does."""
+    return rank.joined(lambda: _run(argv)) if rank.is_one() else _run(argv)
+
+
+def _run(argv: list[str]) -> int:
     if argv and argv[0] in WORDS:
         if {"--help", "-h"} & {*argv[1:]}:
             terminal.say(str(WORDS[argv[0]].__doc__).partition("\n")[0].replace("`", ""))
@@ -239,6 +243,8 @@ def _run_sweep(overrides: Overrides) -> int:
         except KeyboardInterrupt as error:
             code = getattr(error, "exit_code", 130)
         failed = ranking.finish(folder, planned, overrides.swept, typed)
+        if any(job.config.report for job in planned):
+            report.of_sweep(folder)
         return code or failed
 
 

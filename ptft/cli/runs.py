@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptft.cli import stored
 from ptft.cli.words import fits, flags_of, folder_of, table
 from ptft.config import mistakes
+from ptft.config.settled import stored
 from ptft.errors import CheckpointError, ConfigError, shortened
 from ptft.runs import remove
 from ptft.runs.lineage import Relative, exported_from, family, stored_digest

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptft.cli import stored
 from ptft.cli.help import columns
 from ptft.cli.words import flags_of, folder_of, table
 from ptft.config import yaml_files
+from ptft.config.settled import stored
 from ptft.errors import ConfigError, shortened
 from ptft.metrics.properties import is_share
 from ptft.runs import remove

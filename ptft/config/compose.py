@@ -65,16 +65,23 @@ def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
     hydra_keys.check_composed(cfg.hydra, overrides.where(lambda key: re.match(r"hydra[./]", key) is not None).texts)
     choices = cfg.hydra.runtime.choices
     OmegaConf.set_struct(cfg, False)
-    for group in NEEDED:
-        if not isinstance(cfg.get(group), DictConfig):
-            raise ConfigError(f"{group}: needs an option; type {group}=NAME, one of {', '.join(options(group))}")
     for group in SEVERAL:
-        cfg[group] = cfg.get(group) or {}
+        if (node := cfg._get_node(group)) is None or node._is_none():
+            cfg[group] = {}
+    for group in (*NEEDED, *SEVERAL):
+        if not _holds_keys(cfg, group):
+            raise ConfigError(f"{group}: needs an option; type {group}=NAME, one of {', '.join(options(group))}")
     cfg.names = {group: _names(cfg, choices, group) for group in GROUPS}
     for group in TARGETS:
         cfg.names[group] = typed_class(overrides.parsed, group) or cfg.names[group]
     OmegaConf.set_struct(cfg, True)
     return cfg
+
+
+def _holds_keys(cfg: DictConfig, group: str) -> bool:
+    """Whether a group has keys of its own: it is neither nothing, nor a value, nor the name of another place."""
+    node = cfg._get_node(group)
+    return isinstance(node, DictConfig) and not (node._is_none() or node._is_interpolation())
 
 
 def by_hydra(overrides: Overrides) -> DictConfig:

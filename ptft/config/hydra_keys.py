@@ -3,19 +3,22 @@ changes the process (logging handlers, callbacks, environment variables, search 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, first_line
 
 PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.name", "hydra.job.config")
 """Keys, and what is below them, that a file may set."""
 PLUGINS = ("hydra/launcher", "hydra/sweeper")
 TYPED = (*PLACES, "hydra.launcher", "hydra.sweeper.max_batch_size", *PLUGINS)
 """Keys, and what is below them, that may be typed."""
+PACKAGE = re.compile(r"[\w-]+(\.[\w-]+)*")
+"""What a file may be put into: Hydra looks for its keys one by one."""
 FROM_PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 
 SILENT = {"version": 1, "root": {"level": "ERROR"}, "disable_existing_loggers": True}
@@ -47,6 +50,8 @@ def check_file(place: str, content: DictConfig, header: Mapping[str, str | None]
     usual: the node `hydra` of ptft's own `config.yaml`, of which the user's may be a copy.
     """
     package = str(header.get("package") or "")
+    if package and not PACKAGE.fullmatch(package):
+        raise ConfigError(f"{place}: # @package {first_line(package, 40)}: must be _global_ or keys joined by dots")
     if package.split(".")[0] == "hydra":
         raise ConfigError(f"{place}: refused, as it is put into {package}; a file may set {', '.join(PLACES)}")
     if "hydra" in content:

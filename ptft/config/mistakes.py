@@ -25,6 +25,8 @@ KEYS = {
     "train.accumulate": "accumulate_grad_batches gradient_accumulation_steps accumulation grad_accum",
     "train.clip": "gradient_clip_val max_grad_norm grad_clip clip_grad",
     "train.ema": "ema ema_decay model_ema use_ema",
+    "train.processes": "nproc_per_node nproc num_processes world_size ddp",
+    "train.sync_batchnorm": "sync_bn syncbn sync_bn_convert",
     "train.workers": "workers num_workers dataloader_num_workers n_workers",
     "train.patience": "patience early_stopping early_stopping_patience earlystopping early_stop",
     "train.monitor": "monitor metric_for_best_model",
@@ -48,7 +50,9 @@ KEYS = {
 }
 """What is typed here -> what it is called elsewhere, whatever node it is put in there (`trainer.max_epochs`)."""
 
-ONE_DEVICE = "a run uses one device: device=cuda:0; with -m device=cuda:0,cuda:1 makes a run on each, one by one"
+ONE_DEVICE = (
+    "a run on one GPU is device=cuda:0, on N of them train.processes=N; -m device=cuda:0,cuda:1 makes a run on each"
+)
 DEVICES = ("devices", "gpus", "gpu", "num_gpus", "n_gpu", "accelerator", "strategy", "cuda", "device_ids")
 NODES = ("train", "trainer", "training", "args", "hparams", "optimizer", "optim", "data", "dataset", "model", "config")
 

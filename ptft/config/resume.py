@@ -32,6 +32,7 @@ FREE_ON_RESUME = (
     "train.patience",
     "train.every",
     "train.workers",
+    "train.processes",
     "train.cuda_graph",
     "train.safetensors",
     "train.checkpoint_activations",
@@ -43,6 +44,7 @@ FREE_ON_RESUME = (
     "resume",
     "logger",
     "quiet",
+    "report",
 )
 """Keys (and what is below them) that may change when a run is continued."""
 

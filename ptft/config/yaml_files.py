@@ -198,7 +198,10 @@ def _read(file: Path, changed: int) -> tuple[dict[str, str | None], dict[str, An
     Raises ConfigError.
     """
     text, config = load(file)
-    header = ConfigSource._get_header_dict(text[:512])
+    try:
+        header = ConfigSource._get_header_dict(text[:512])
+    except ValueError as error:
+        raise ConfigError(f"{file}: {first_line(error)}") from error
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{file}: holds no keys with values")
     for note in NOTES:

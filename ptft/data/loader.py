@@ -29,12 +29,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from ptft.core import Batch, Examples
 from ptft.data.examples import check_skipped
-from ptft.data.ragged import cut, grouped
-from ptft.errors import ConfigError, DataError, PtftError, counted
+from ptft.data.ragged import cut, grouped, sizes
+from ptft.errors import DataError, PtftError, counted
 from ptft.runtime.prefetch import on_device
 from ptft.runtime.signals import CODES
 from ptft.runtime.system import UNSENT, understood, worker_failure, writing
 from ptft.runtime.terminal import Writer
+from ptft.runtime.together.alone import Lists
 
 TIMEOUT = 300
 """Seconds that one batch may take a worker."""
@@ -70,7 +71,7 @@ class Loader:
     ) -> None:
         assert min(len(examples), batch_size) > 0
         joins = tokens is None  # else it would hold more of them than it may
-        self.lengths, batch_size, tokens = _sizes(examples, batch_size, tokens)
+        self.lengths, batch_size, tokens = sizes(examples, batch_size, tokens)
         self.examples, self.batch_size, self.seed = examples, batch_size, seed
         self.device, self.shuffle = device, shuffle
         self.workers = 0 if examples.in_memory else workers
@@ -98,7 +99,9 @@ class Loader:
         return on_device(self._read(epoch, start), self.device)
 
     def _read(self, epoch: int, start: int) -> Iterator[Batch]:
-        indices = self._batches(epoch)[start:]
+        yield from self._these(self._batches(epoch)[start:], epoch)
+
+    def _these(self, indices: list[Tensor], epoch: int) -> Iterator[Batch]:
         for wanted, batch in zip(indices, self._taken(indices, epoch), strict=True):
             if len(batch["index"]) < len(wanted):
                 self._count(wanted, batch["index"])
@@ -107,6 +110,10 @@ class Loader:
     def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
         """What the examples make of the lists of an evaluation."""
         return self.examples.score(lists)
+
+    def whole(self, sums: dict[str, Tensor], lists: Lists) -> tuple[dict[str, Tensor], Lists]:
+        """Sums and lists of whole batches, of those of this loader's."""
+        return sums, lists
 
     def first(self, parts: int = 1) -> Batch:
         """The first part of the first batch, read here and not in a worker: to try things with."""
@@ -140,21 +147,8 @@ class Loader:
 
 
 def _check_some(wanted: Tensor, got: Tensor) -> None:
-    """Raises DataError where nothing is left of a batch."""
     if len(got) == 0:
         raise DataError(f"none of the {counted(len(wanted), 'files')} of a batch is readable; see dataset.on_error")
-
-
-def _sizes(examples: Examples, batch_size: int, tokens: int | None) -> tuple[Tensor | None, int, int | None]:
-    """The examples' lengths (long [N]) where batches must heed them, and the size of a batch in examples or tokens."""
-    lengths = examples.lengths
-    if lengths is None:
-        if tokens is not None:
-            raise ConfigError(f"train.tokens={tokens}: these examples have no length to count; set train.batch_size")
-        return None, batch_size, None
-    if bool((lengths == lengths[0]).all()):
-        return None, batch_size if tokens is None else max(1, tokens // int(lengths[0])), None
-    return lengths.cpu(), batch_size, tokens
 
 
 class _Sent:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ptft.core import Batch, length_mask
+from ptft.core import Batch, Examples, length_mask
+from ptft.errors import ConfigError
 
 GROWTH = 1.1
 """Lengths that differ by no more than this factor count as equal when batches are made."""
@@ -122,3 +123,15 @@ def ends_within(lengths: Sequence[int], rows: int) -> list[int]:
             ends.append(i)
             begin, longest = i, length
     return ends
+
+
+def sizes(examples: Examples, batch_size: int, tokens: int | None) -> tuple[Tensor | None, int, int | None]:
+    """The examples' lengths (long [N]) where batches must heed them, and the size of a batch in examples or tokens."""
+    lengths = examples.lengths
+    if lengths is None:
+        if tokens is not None:
+            raise ConfigError(f"train.tokens={tokens}: these examples have no length to count; set train.batch_size")
+        return None, batch_size, None
+    if bool((lengths == lengths[0]).all()):
+        return None, batch_size if tokens is None else max(1, tokens // int(lengths[0])), None
+    return lengths.cpu(), batch_size, tokens

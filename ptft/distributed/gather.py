@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from ptft.runtime.together.alone import current
+
 
 def alone() -> bool:
-    """Whether this process trains by itself."""
-    return not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
+    """Whether this process computes by itself, as it does while a run is built."""
+    several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return not (several and current().ready)
 
 
 def gathered(x: Tensor) -> tuple[Tensor, int]:

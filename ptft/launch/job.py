@@ -21,6 +21,7 @@ from ptft.errors import (
     ResourceError,
     StorageError,
 )
+from ptft.launch import rank, ranks
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runtime import json_lines, process, signals
 from ptft.runtime.paths import cache_dir
@@ -161,6 +162,7 @@ def _without_trace(status: dict[str, Any]) -> dict[str, Any]:
 def _outcome(job: Job, report: Console, folder: RunFolder | None, base: dict[str, Any]) -> dict[str, Any]:
     """What the stage returned, or how it failed."""
     try:
+        job = rank.spread(job)
         if folder:
             if not job.config.resume:
                 _write_config(folder.path, job)
@@ -168,23 +170,43 @@ def _outcome(job: Job, report: Console, folder: RunFolder | None, base: dict[str
         with signals.released():
             signals.check()
             return _stage(job, report, folder)
-    except KeyboardInterrupt as error:
-        ended = error if isinstance(error, Interrupted) else Interrupted(INTERRUPTED)
-        return _failure(ended, ended.exit_code)
-    except Exception as error:  # what nobody understands is a bug of ours or the user's own: its traceback helps
-        ptft_error = _understood(error, folder)
-        return _failure(ptft_error or error, ptft_error.exit_code if ptft_error else 1)
+    except (KeyboardInterrupt, Exception) as error:
+        return failed(error, folder)
 
 
 def _stage(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any]:
+    """Where the stage is spread over processes it is called in all of them, and the first one's answer counts."""
+    train, spreads = job.config.get("train", {}), job.config.stage.get("spreads")
+    several = folder is not None and train.get("processes", 1) > 1
+    if several and spreads is None:
+        stage = job.config.names.stage
+        raise ConfigError(f"train.processes={train['processes']}: stage={stage} is done by one process; leave it at 1")
+    if folder and several and spreads:
+        result = rank.lead(job, report, folder) if rank.is_one() else ranks.run(job, report, folder)
+    else:
+        result = called(job, report, folder)
+    return {"exit_code": 0, "status": "finished", **result}
+
+
+def called(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any]:
+    """What the job's stage returned."""
     from ptft.config import instantiate
 
     trusted = job.config.trusted
     instantiate.look_here(trusted)
     stage = instantiate.stage(job.config.stage, trusted)
     process.settle()
-    result = stage(job, report, folder)
-    return {"exit_code": 0, "status": "finished", **result}
+    result: dict[str, Any] = stage(job, report, folder)
+    return result
+
+
+def failed(error: BaseException, folder: RunFolder | None) -> dict[str, Any]:
+    """The status of a job that ended so; what nobody understands is a bug of ours or the user's own."""
+    if isinstance(error, KeyboardInterrupt):
+        ended = error if isinstance(error, Interrupted) else Interrupted(INTERRUPTED)
+        return _failure(ended, ended.exit_code)
+    ptft_error = _understood(error, folder) if isinstance(error, Exception) else None
+    return _failure(ptft_error or error, ptft_error.exit_code if ptft_error else 1)
 
 
 def _failure(error: BaseException, code: int) -> dict[str, Any]:
@@ -195,7 +217,7 @@ def _failure(error: BaseException, code: int) -> dict[str, Any]:
 
 def _understood(error: Exception, folder: RunFolder | None) -> PtftError | None:
     """Limits of the system, the machine and batch statistics, said in ptft's words; None for everything else."""
-    ptft_error = understood(error, (cache_dir(), *([folder.path] if folder else [])))
+    ptft_error = rank.loss(error) or understood(error, (cache_dir(), *([folder.path] if folder else [])))
     if ptft_error is None and "more than 1 value per channel when training" in str(error):
         message = "a batch of one image has no batch statistics; raise train.batch_size or lower train.accumulate"
         ptft_error = ConfigError(message)

@@ -47,6 +47,7 @@ class Console:
     def __init__(
         self, folder: Path | None = None, *, quiet: bool = False, bar: bool = False, brief: bool = False
     ) -> None:
+        self.options = {"quiet": quiet, "bar": bar, "brief": brief}
         output = cast("IO[str]", safe(sys.stdout))
         colors: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
         self.terminal = RichConsole(

@@ -44,6 +44,7 @@ WRITTEN = (
     "split.csv",
     "transfer.json",
     "curves.png",
+    "report.html",
     ".hydra",
     "predictions.csv",
     "predict.json",

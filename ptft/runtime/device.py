@@ -12,6 +12,7 @@ import torch
 import ptft
 from ptft.errors import ConfigError, counted
 from ptft.runtime.precision import ComputeFormat
+from ptft.runtime.together.alone import current
 
 
 def device_name(device: torch.device, compute_format: ComputeFormat) -> str:
@@ -26,10 +27,17 @@ def device_name(device: torch.device, compute_format: ComputeFormat) -> str:
 
 
 def find_device(name: str) -> torch.device:
-    """`auto` is cuda, then mps, then cpu. Raises ConfigError for one that is not there."""
+    """`auto` is cuda, then mps, then cpu; of several processes each has a GPU of its own. Raises ConfigError for one
+    that is not there."""
+    several = current().count > 1
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        mps = torch.backends.mps.is_available() and not several
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     device = torch.device(name)
+    if several and device.type == "cuda":
+        if (number := current().local_rank) >= (there := torch.cuda.device_count()):
+            raise ConfigError(f"train.processes: each needs a GPU, and this machine has {there}; type at most {there}")
+        device = torch.device("cuda", number)
     cuda_missing = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     if cuda_missing or (device.type == "mps" and not torch.backends.mps.is_available()):
         raise ConfigError(f"device={name}: this machine has none that torch can use; device=auto takes what there is")

@@ -23,12 +23,12 @@ FLAG = "--json"
 class _Objects(Writer):
     """In the place of standard output: what is printed goes to `stream`, objects to `lines`.
 
-    about: what every object says besides; None: none is written.
+    handle: of what was standard output. about: what every object says besides; None: none is written.
     """
 
-    def __init__(self, stream: TextIO, lines: Writer) -> None:
+    def __init__(self, stream: TextIO, lines: Writer, handle: int) -> None:
         super().__init__(stream)
-        self.lines = lines
+        self.lines, self.handle = lines, handle
         self.about: dict[str, Any] | None = {}
 
 
@@ -42,7 +42,7 @@ def only(on: bool) -> Iterator[None]:
     before.flush()
     os.dup2(2, 1)
     lines = Writer(os.fdopen(handle, "w", encoding="utf-8", closefd=False))
-    sys.stdout = _Objects(sys.stderr, lines)
+    sys.stdout = _Objects(sys.stderr, lines, handle)
     try:
         yield
     finally:
@@ -68,6 +68,26 @@ def emit(kind: str, **content: Any) -> None:
         record = finite({"kind": kind, **stream.about, **content})
         stream.lines.write(json.dumps(record, default=str) + "\n")
         stream.lines.flush()
+
+
+@contextlib.contextmanager
+def handed_on() -> Iterator[None]:
+    """Inside, processes that are started have the standard output that objects go to, for their own."""
+    stream = _stream()
+    if stream is None:
+        yield
+        return
+    os.dup2(stream.handle, 1)
+    try:
+        yield
+    finally:
+        os.dup2(2, 1)
+
+
+def labels() -> dict[str, Any] | None:
+    """What every object says besides, where objects are asked for; else None."""
+    stream = _stream()
+    return stream.about if stream else None
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from ptft.runtime.together import draws
+
 
 def seed_everything(seed: int) -> None:
     random.seed(seed)
@@ -18,10 +20,20 @@ def seed_everything(seed: int) -> None:
 
 
 def rng_state(device: torch.device) -> dict[str, Any]:
-    """States of the global generators as plain data: Python's, numpy's, torch's, the device's."""
+    """States of the generators as plain data: Python's, numpy's, torch's, the device's; of several processes those
+    that are the same in all of them (`ptft.runtime.together.draws`)."""
     name, keys, *rest = cast(tuple[Any, ...], np.random.get_state())
-    numpy = (name, keys.tolist(), *rest)
-    state: dict[str, Any] = {"python": random.getstate(), "numpy": numpy, "torch": torch.get_rng_state()}
+    state = {"python": random.getstate(), "numpy": (name, keys.tolist(), *rest), **own_state(device)}
+    if shared := draws.shared():
+        state["torch"] = shared["cpu"].get_state()
+    if device.type in shared and device.type != "cpu":
+        state["device"] = shared[device.type].get_state()
+    return state
+
+
+def own_state(device: torch.device) -> dict[str, Any]:
+    """States of torch's global generators, which of several processes each has of its own."""
+    state = {"torch": torch.get_rng_state()}
     if device.type == "cuda":
         state["device"] = torch.cuda.get_rng_state(device)
     elif device.type == "mps":
@@ -29,14 +41,23 @@ def rng_state(device: torch.device) -> dict[str, Any]:
     return state
 
 
-def set_rng_state(state: dict[str, Any], device: torch.device) -> None:
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
+def set_own_state(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["torch"])
     if device.type == "cuda" and "device" in state:
         torch.cuda.set_rng_state(state["device"], device)
     elif device.type == "mps" and "device" in state:
         torch.mps.set_rng_state(state["device"])
+
+
+def set_rng_state(state: dict[str, Any], device: torch.device) -> None:
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    if not (shared := draws.shared()):
+        set_own_state(state, device)
+        return
+    shared["cpu"].set_state(state["torch"])
+    if device.type in shared and device.type != "cpu" and "device" in state:
+        shared[device.type].set_state(state["device"])
 
 
 EVALUATION_SEED = 0
@@ -52,6 +73,9 @@ def forked(device: torch.device, seed: int | None = None) -> Iterator[None]:
     # On a CPU alone fork_rng wants the name of some accelerator all the same, and an empty list of its devices.
     kind = device.type if device.type != "cpu" else "cuda"
     with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type=kind):
-        if seed is not None:
-            torch.manual_seed(seed)
-        yield
+        if seed is None:
+            yield
+            return
+        torch.manual_seed(seed)
+        with draws.forked(seed):
+            yield

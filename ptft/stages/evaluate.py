@@ -18,6 +18,7 @@ from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, find_device, peak_memory, tf32
 from ptft.runtime.precision import autocast, place
+from ptft.runtime.together.alone import current
 from ptft.stages import messages, predictions
 from ptft.stages.provenance import provenance
 from ptft.stages.summary import write_tables
@@ -53,15 +54,21 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         source.notes = (*source.notes, difference)
     examples = _by_checkpoint(checkpoint, source, read)
     _header(cfg, out, folder, checkpoint, source, f"{len(examples):,} {split}", device_name(device, chosen))
-    if folder is None:
+    if cfg.dry_run:
         return {}
-    batches = eval_loader(cfg, examples, device, trained_with(job))
+    current().meet(objective)
+    batches = eval_loader(cfg, examples, device, trained_with(job), shared=True)
     gathered = predictions.gather(cfg, objective, source, split, examples)
     metrics, tables = evaluate(objective, batches, autocast(chosen.precision, device), keep=gathered)
+    predictions.join(gathered)
+    current().end()
+    if folder is None:
+        return {}
     write_tables(folder.path, split, tables)
     for name, table in tables.items():
         _show(out, f"{name}, {split} (rows: true, columns: predicted)", table)
     predictions.write(cfg, gathered, folder.path, split, out, shown=True)
+    predictions.remember(cfg, gathered, folder.path, split, source.spec, out)
     summary = {
         **{key: cfg.names[key] for key in ("stage", "dataset", "objective")},
         "model": model_name(cfg),
@@ -76,6 +83,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         **provenance(job, folder.path),
     }
     write_json(folder.path / "summary.json", summary)
+    messages.report(cfg, out, folder.path)
     out.block("evaluate done", messages.results({split: metrics}), "green")
     messages.ending(out, folder.path, following.command(cfg, checkpoint.path, checkpoint.spec))
     return {"metrics": {split: metrics}}

@@ -16,7 +16,8 @@ from ptft.config.resolve import Job
 from ptft.config.yaml_files import user_conf
 from ptft.core import Spec
 from ptft.data import readers
-from ptft.errors import counted, shortened
+from ptft.errors import counted, first_line, shortened
+from ptft.export.report import page
 from ptft.launch import following
 from ptft.loggers.console import Console, duration, number
 from ptft.runtime.device import device_name
@@ -48,7 +49,7 @@ def header(r: Run, out: Console, folder: Path | None) -> None:
             "objective": f"{cfg.names.objective}; {_learning(r)}",
             "budget": _budget(r),
             "evaluate": _evaluations(r),
-            "device": device_name(r.device, r.execution.compute_format) + _measured(r),
+            "device": _processes(r) + device_name(r.device, r.execution.compute_format) + _measured(r),
             "start": r.inputs.start.path if r.inputs.start else "fresh weights",
             "folder": str(folder) if folder else "none, this is a dry run",
         },
@@ -150,6 +151,12 @@ def _flat(r: Run) -> str:
     return "" if r.inputs.start else networks.mostly_flat(r.objective.backbone, r.inputs.source.spec)
 
 
+def _processes(r: Run) -> str:
+    """ "2 processes, each on ", or nothing for one."""
+    train = r.cfg.train
+    return f"{train.processes} processes, each on " if train.processes > 1 else ""
+
+
 def _own_conf() -> str:
     folder = user_conf()
     return f"configs in {folder} win over ptft's own" if folder else ""
@@ -181,6 +188,16 @@ def ending(out: Console, folder: Path, next_command: str) -> None:
     """The folder and the next command, on lines of their own, so that they can be copied whole."""
     out.say(f"folder  {folder}", result=True)
     out.say(f"next    {next_command}")
+
+
+def report(cfg: Config, out: Console, folder: Path) -> None:
+    """report.html; a page is not worth a run, whatever making it meets."""
+    if not cfg.report:
+        return
+    try:
+        page.write(folder)
+    except Exception as error:
+        out.say(f"{page.NAME}: can't be made ({first_line(error)}); the run goes on without it", "yellow")
 
 
 def results(metrics: dict[str, dict[str, float]]) -> dict[str, str]:

@@ -9,11 +9,14 @@ from typing import Any
 
 from ptft.builders import membership
 from ptft.config.config import Config
-from ptft.core import EACH, Batch, Columns, Examples, Objective, Source, Step
+from ptft.core import EACH, Batch, Columns, Examples, Objective, Source, Spec, Step
 from ptft.errors import StorageError
+from ptft.export.report import mistakes
+from ptft.export.report.previews import of_rows
 from ptft.loggers import pictures
 from ptft.loggers.console import Console
 from ptft.runs.table_file import cell, check_parquet, write_columns
+from ptft.runtime.together.alone import current
 
 MOST_WRONG = 5
 PICTURED = 16
@@ -79,6 +82,15 @@ def gather(cfg: Config, objective: Objective, source: Source, split: str, exampl
     return Predictions(objective, examples, names, partial(membership.shown, source, split, examples))
 
 
+def join(gathered: Predictions | None) -> None:
+    """Of several processes the first one gets the rows of all."""
+    if gathered is None:
+        return
+    parts = current().gathered(gathered.found)
+    names = next((part for part in parts if part), {})
+    gathered.found = {name: [value for part in parts for value in part.get(name, [])] for name in names}
+
+
 def write(cfg: Config, gathered: Predictions | None, folder: Path, split: str, out: Console, *, shown: bool) -> None:
     """`predictions_SPLIT.csv` (or .parquet), and where it is `shown` the worst mistakes on the terminal.
 
@@ -95,6 +107,22 @@ def write(cfg: Config, gathered: Predictions | None, folder: Path, split: str, o
         return
     if shown:
         _show(columns, file.name, split, out)
+
+
+def remember(cfg: Config, gathered: Predictions | None, folder: Path, split: str, spec: Spec, out: Console) -> None:
+    """`mistakes_SPLIT.json`: what pages show of the most wrong answers. No room for it ends no run."""
+    columns = gathered.columns() if gathered and cfg.report else {}
+    if not gathered or not columns:
+        return
+    wrong = _worst(columns, _mistakes(columns), len(columns["loss"]))
+
+    def previews(rows: list[int]) -> list[str | None]:
+        return of_rows(gathered.examples, spec, [gathered.indices[row] for row in rows])
+
+    try:
+        mistakes.write(folder, split, columns, wrong, previews)
+    except StorageError as error:
+        out.say(f"{error}; the run goes on without it", "yellow")
 
 
 def worst(gathered: Predictions | None) -> tuple[Columns, list[Any] | None] | None:

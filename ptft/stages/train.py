@@ -11,6 +11,7 @@ from typing import Any
 
 from ptft.builders import components, membership
 from ptft.builders.inputs import eval_loader
+from ptft.builders.parts import spread
 from ptft.builders.run import Run, build
 from ptft.checkpoint import exported
 from ptft.checkpoint import file as checkpoint_file
@@ -35,21 +36,23 @@ from ptft.train.watch import FiniteCheck
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
-    """Train and leave checkpoints, metrics and a summary in `folder`; without one (`dry_run`) show the plan.
+    """Train and leave checkpoints, metrics and a summary in `folder`; in a dry run, which has none, show the plan.
 
-    Returns what `status.json` adds to the status, or the plan. Raises the typed errors of ptft.
+    Of several processes the first has the folder, and the others compute with it. Returns what `status.json` adds to
+    the status, or the plan. Raises the typed errors of ptft.
     """
     predictions.check(job.config)
     components.check_loggers(job.config.logger, job.config.trusted)
     built = build(job, out)
     messages.header(built, out, folder.path if folder else None)
-    if folder is None:
+    if job.config.dry_run:
         return {"plan": messages.plan(built, out, _one_step(built))}
     writer = checkpoint_file.CheckpointWriter()
     if job.config.resume:
         _restore(built, out, folder)
     else:
-        membership.write(folder.path, built.inputs.source, built.inputs.splits)
+        if folder:
+            membership.write(folder.path, built.inputs.source, built.inputs.splits)
         _save(built, folder, writer, better=False)
     live = _live(built, out, folder)
     with contextlib.closing(_loggers(built, out, folder, live)) as loggers:
@@ -57,21 +60,24 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
             train = _train(built, out, loggers, folder, writer, live)
         finally:
             writer.wait()
-            folder.began = built.training.progress.step > 0 or built.training.stop is not None
+            if folder:
+                folder.began = built.training.progress.step > 0 or built.training.stop is not None
         if built.training.stop:
             raise _interrupted(built, job, folder)
         return {"metrics": _finish(built, job, out, loggers, folder, train)}
 
 
-def _live(r: Run, out: Console, folder: RunFolder) -> LiveCurves | None:
+def _live(r: Run, out: Console, folder: RunFolder | None) -> LiveCurves | None:
     """Curves below the bar, with those of a run that continues; none where another logger shows them."""
-    if r.cfg.logger or not out.live:
+    if r.cfg.logger or folder is None or not out.live:
         return None
     return LiveCurves(r.training.monitor["metric"].split("/")[-1], stored_rows(folder.path / "metrics.jsonl"))
 
 
-def _loggers(r: Run, out: Console, folder: RunFolder, live: LiveCurves | None) -> Loggers:
+def _loggers(r: Run, out: Console, folder: RunFolder | None, live: LiveCurves | None) -> Loggers:
     t = r.training
+    if folder is None:
+        return Loggers()
     monitor = t.monitor["metric"].split("/")[-1]
     console_logger = ConsoleLogger(out, t.total, dataclasses.asdict(t.progress), monitor)
     whole = part_of(folder.path)
@@ -107,7 +113,7 @@ def _one_step(r: Run) -> float:
     return mean
 
 
-def _restore(r: Run, out: Console, folder: RunFolder) -> None:
+def _restore(r: Run, out: Console, folder: RunFolder | None) -> None:
     """Continue exactly: weights, optimizer, averages, generators, position. Rows newer than the checkpoint are cut."""
     start = r.inputs.start
     assert start
@@ -120,8 +126,11 @@ def _restore(r: Run, out: Console, folder: RunFolder) -> None:
         )
     with held_by(start.path):
         r.training.load_state_dict(start.weights, start.training)
+    if said := spread.changed((start.config or {}).get("train", {}), r.cfg.train):
+        out.say(said, "yellow")
     p = r.training.progress
-    cut_metrics(folder.path / "metrics.jsonl", p.step)
+    if folder:
+        cut_metrics(folder.path / "metrics.jsonl", p.step)
     out.say(
         f"continues at step {p.step}: epoch {p.epoch}, batch {p.batch}; "
         f"the schedule follows a budget of {r.training.total or '?'} steps"
@@ -132,19 +141,19 @@ def _train(
     r: Run,
     out: Console,
     loggers: Loggers,
-    folder: RunFolder,
+    folder: RunFolder | None,
     writer: checkpoint_file.CheckpointWriter,
     live: LiveCurves | None,
 ) -> dict[str, float]:
     """The metrics of training between the last two evaluations."""
     t = r.training
-
-    def stop(name: str) -> None:
-        t.stop = name
-
-    with out.training(t.total, t.progress.step, live), on_signal(stop):
+    with out.training(t.total, t.progress.step, live), on_signal(t.ask):
         train = fit(t, loggers, lambda better: _save(r, folder, writer, better=better))
-    skipped = {"train": r.execution.loader.skipped, "val": t.val.skipped if isinstance(t.val, Loader) else set()}
+    left_out = r.execution.loader.skipped, t.val.skipped if isinstance(t.val, Loader) else set()
+    parts = t.group.gathered(left_out)
+    skipped = {split: set().union(*(part[i] for part in parts)) for i, split in enumerate(("train", "val"))}
+    if folder is None:
+        return train
     if count := sum(map(len, skipped.values())):
         by_split = ", ".join(f"{len(lost)} of {split}" for split, lost in skipped.items() if lost)
         unreadable = counted(count, "unreadable files")
@@ -153,9 +162,16 @@ def _train(
     return train
 
 
-def _save(r: Run, folder: RunFolder, writer: checkpoint_file.CheckpointWriter, *, better: bool) -> None:
-    """best.pt where this is the best so far, then last.pt; both hold the result's weights, last.pt all the rest too."""
-    t, best, last = r.training, folder.checkpoints / "best.pt", folder.checkpoints / "last.pt"
+def _save(r: Run, folder: RunFolder | None, writer: checkpoint_file.CheckpointWriter, *, better: bool) -> None:
+    """best.pt where this is the best so far, then last.pt; both hold the result's weights, last.pt all the rest too.
+
+    Of several processes the first writes, and the others tell it where their generators stand.
+    """
+    t = r.training
+    generators = t.generators()
+    if folder is None:
+        return
+    best, last = folder.checkpoints / "best.pt", folder.checkpoints / "last.pt"
     content = {
         "config": r.cfg.plain(),
         "spec": r.objective.describe(r.inputs.source.spec).to_dict(),
@@ -167,15 +183,17 @@ def _save(r: Run, folder: RunFolder, writer: checkpoint_file.CheckpointWriter, *
         "trained_on": r.trained_on,
         "versions": versions(),
     }
-    whole = {**content, "training": t.state_dict()}
+    whole = {**content, "training": t.state_dict(generators)}
     jobs = [partial(checkpoint_file.write, best, content)] if better else []
     jobs.append(partial(checkpoint_file.write, last, whole))
     writer.submit(*jobs, *([partial(checkpoint_file.link, last, best)] if t.val is None else []))
 
 
-def _interrupted(r: Run, job: Job, folder: RunFolder) -> Interrupted:
+def _interrupted(r: Run, job: Job, folder: RunFolder | None) -> Interrupted:
     signal = r.training.stop
     assert signal
+    if folder is None:
+        return Interrupted(signal, CODES[signal])
     write(folder.path, summarise(r, job, folder.path, "interrupted", {}), r)
     command = messages.to_resume(job, folder.path)
     return Interrupted(
@@ -183,27 +201,43 @@ def _interrupted(r: Run, job: Job, folder: RunFolder) -> Interrupted:
     )
 
 
-def _finish(r: Run, job: Job, out: Console, loggers: Loggers, folder: RunFolder, train: dict[str, float]) -> Metrics:
-    """Measure the best weights on the held-out splits, write the summary, say the result."""
-    t, best = r.training, folder.checkpoints / "best.pt"
+def _best(r: Run, out: Console, folder: RunFolder) -> tuple[dict[str, Any], str]:
+    """The content of best.pt, and its digest."""
+    best = folder.checkpoints / "best.pt"
     if not best.exists():
-        out.say(f"no evaluation gave {t.monitor['metric']}, so best.pt is last.pt", "yellow")
+        out.say(f"no evaluation gave {r.training.monitor['metric']}, so best.pt is last.pt", "yellow")
         checkpoint_file.link(folder.checkpoints / "last.pt", best)
-    content, digest = checkpoint_file.read(best)
-    t.load_weights(content["weights"])
+    return checkpoint_file.read(best)
+
+
+def _finish(
+    r: Run, job: Job, out: Console, loggers: Loggers, folder: RunFolder | None, train: dict[str, float]
+) -> Metrics:
+    """Measure the best weights on the held-out splits, write the summary, say the result."""
+    t = r.training
+    content, digest = _best(r, out, folder) if folder else ({}, "")
+    t.load_weights(content.get("weights"))
     metrics: Metrics = {"train": train}
     for split in ("val", "test"):
         if split in r.inputs.splits:
             examples = r.inputs.splits[split]
             gathered = predictions.gather(r.cfg, t.objective, r.inputs.source, split, examples)
-            batches = eval_loader(r.cfg, examples, r.device)
+            batches = eval_loader(r.cfg, examples, r.device, shared=True)
             metrics[split], tables = evaluate(t.objective, batches, t.autocast, keep=gathered)
+            predictions.join(gathered)
+            if folder is None:
+                continue
             last = split == "test" or "test" not in r.inputs.splits
             predictions.write(r.cfg, gathered, folder.path, split, out, shown=last)
+            if last:
+                predictions.remember(r.cfg, gathered, folder.path, split, r.inputs.source.spec, out)
             if loggers.others and (worst := predictions.worst(gathered)):
                 loggers.answers(split, *worst)
             for name, table in tables.items():
                 loggers.table(name, split, *table)
+    t.group.end()
+    if folder is None:
+        return metrics
     if "test" in metrics:
         row = {
             "step": t.progress.best_step or t.progress.step,
@@ -217,6 +251,7 @@ def _finish(r: Run, job: Job, out: Console, loggers: Loggers, folder: RunFolder,
     if r.cfg.train.safetensors:
         _write_safetensors(out, folder, content, digest, metrics)
     _draw_curves(r, out, folder)
+    messages.report(r.cfg, out, folder.path)
     loggers.finished(summary)
     messages.closing(r, out, folder.path, summary)
     return metrics

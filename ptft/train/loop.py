@@ -33,10 +33,11 @@ def fit(t: Training, logger: Logger, save: Callable[[bool], None]) -> dict[str, 
     if t.evaluation_due():
         better, train = assess(t, finite, logger)
         save(better)
-    while not t.finished() and not t.stop:
+    while not t.finished() and not t.stops():
         for batch in timer.waiting(t.loader.epoch(t.progress.epoch, t.progress.batch)):
             train_step(t, batch, finite)
             timer.tick()
+            t.stepped(len(batch["input"]))
             logger.step(t.progress.step)
             if t.finished() or timer.due(t.every.log, t.progress.step):
                 log(t, finite, logger)
@@ -69,7 +70,7 @@ def train_step(t: Training, batch: Batch, finite: FiniteCheck) -> None:
     t.optimizer.zero_grad(set_to_none=True)
     for meter in (t.window, t.running):
         meter.merge(sums)
-    p.step, p.batch, p.samples = p.step + 1, p.batch + 1, p.samples + len(batch["input"])
+    p.step, p.batch = p.step + 1, p.batch + 1
     if p.batch == len(t.loader):
         p.epoch, p.batch = p.epoch + 1, 0
     if t.ema:
@@ -80,16 +81,17 @@ def train_step(t: Training, batch: Batch, finite: FiniteCheck) -> None:
 def gradients(t: Training, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
     """Leaves the mean loss's clipped gradients on the parameters; the batch's sums, and the norm before clipping."""
     sums = Meter()
-    for part in _parts(batch, t.accumulate):
+    for part in _parts(batch, t.accumulate, t.objective.whole_batch):
         with t.autocast():
             step = t.objective(part)
         (t.scaler.scale(step.total) if t.scaler else step.total).backward()
         sums.add(step)
+    total = t.group.summed(sums.sums)
     if t.scaler:
         t.scaler.unscale_(t.optimizer)
     if t.l2sp:
-        t.l2sp.add_gradient(sums.sums["count"])
-    return sums.sums, clip_and_scale(t.parameters, sums.sums["count"], t.clip)
+        t.l2sp.add_gradient(total["count"])
+    return total, clip_and_scale(t.parameters, total["count"], t.clip)
 
 
 @torch.inference_mode()
@@ -108,20 +110,25 @@ def evaluate(
     was_training, meter = objective.training, Meter()
     objective.eval()
     for batch in loader.epoch():
-        with autocast():
-            step = objective(batch)
-        meter.add(step)
-        if keep:
-            keep(batch, step)
+        for part in _parts(batch, 1, objective.whole_batch):
+            with autocast():
+                step = objective(part)
+            meter.add(step)
+            if keep:
+                keep(part, step)
         if stopped():
             break
     objective.train(was_training)
+    meter.sums, meter.parts = loader.whole(meter.sums, meter.parts)
     lists = meter.lists
     scores = loader.score(lists) if lists else {}
     return {**meter.metrics(objective), **scores}, objective.tables(meter.sums)
 
 
-def _parts(batch: Batch, accumulate: int) -> Iterator[Batch]:
+def _parts(batch: Batch, accumulate: int, whole: bool) -> Iterator[Batch]:
+    """whole: whether a batch of no examples is computed as well, for the other processes compare theirs with all."""
+    if len(batch["input"]) == 0 and not whole:
+        return
     if accumulate == 1:
         yield batch
         return
@@ -194,7 +201,8 @@ def _measure_average(t: Training) -> dict[str, float]:
     if t.val is None or t.stop or not t.finished() or t.average.count < 2:
         return {}
     with t.average.swapped(t.objective):
-        return evaluate(t.objective, t.val, t.autocast, lambda: t.stop is not None)[0]
+        t.group.same_buffers(t.objective)
+        return evaluate(t.objective, t.val, t.autocast, t.stops)[0]
 
 
 def _measure(t: Training) -> dict[str, float]:
@@ -202,7 +210,8 @@ def _measure(t: Training) -> dict[str, float]:
     if t.val is None or t.stop:
         return {}
     with t.result():
-        return evaluate(t.objective, t.val, t.autocast, lambda: t.stop is not None)[0]
+        t.group.same_buffers(t.objective)
+        return evaluate(t.objective, t.val, t.autocast, t.stops)[0]
 
 
 def is_better(value: float, best: float | None, mode: str) -> bool:

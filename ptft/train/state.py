@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -16,7 +16,8 @@ from ptft.finetune.l2sp import L2SP
 from ptft.finetune.phases import Phases
 from ptft.optim.averaging import Ema, EvaluationAverage
 from ptft.optim.schedules import Schedule
-from ptft.runtime.rng import rng_state, set_rng_state
+from ptft.runtime.rng import own_state, rng_state, set_own_state, set_rng_state
+from ptft.runtime.together.alone import Alone, Lists, current
 from ptft.train.cuda_graph import StepGraph
 from ptft.train.every import Every
 
@@ -32,6 +33,7 @@ class Batches(Protocol):
     def __len__(self) -> int: ...
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]: ...
     def score(self, lists: dict[str, Tensor]) -> dict[str, float]: ...
+    def whole(self, sums: dict[str, Tensor], lists: Lists) -> tuple[dict[str, Tensor], Lists]: ...
 
 
 @dataclass
@@ -76,17 +78,18 @@ class Meter:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self._lists: dict[str, list[Tensor]] = {}
+        self.parts: dict[str, list[Tensor]] = {}
+        """Of each list, one part a step."""
 
     def add(self, step: Step) -> None:
         self.merge({"total": step.total.detach(), "count": step.count, **step.sums})
         for name, values in step.lists.items():
-            self._lists.setdefault(name, []).append(values)
+            self.parts.setdefault(name, []).append(values)
 
     @property
     def lists(self) -> dict[str, Tensor]:
         """Each list joined over the steps, first axis all examples so far."""
-        return {name: torch.cat(parts) for name, parts in self._lists.items()}
+        return {name: torch.cat(parts) for name, parts in self.parts.items()}
 
     def merge(self, sums: dict[str, Tensor]) -> None:
         for name, value in sums.items():
@@ -122,6 +125,8 @@ class Training:
     accumulate: int = 1
     clip: float | None = None
     patience: int | None = None
+    group: Alone = field(default_factory=current)
+    """The processes that train, of which this is one."""
     graph: StepGraph | None = None
     """Takes the place of a step's parts where it is recorded as a CUDA graph."""
     progress: Progress = field(default_factory=Progress)
@@ -131,8 +136,10 @@ class Training:
     """Sums since the last evaluation."""
     evaluated_at: float = 0.0
     """Seconds of training at the last evaluation; a resume knows them where a clock says when the next one is due."""
+    asked: str | None = None
+    """Why this process was asked to end (a signal's name)."""
     stop: str | None = None
-    """Why the loop should end after the current step (a signal's name), set from outside."""
+    """Why the loop ends after the current step: what was asked of one of the processes, known to all."""
 
     def __post_init__(self) -> None:
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -148,6 +155,22 @@ class Training:
         share = max(self.progress.seconds / (60 * limit), 0.01)
         estimate = max(step + 1, round(step / share))
         return estimate if self.total is None else min(self.total, estimate)
+
+    def ask(self, signal: str) -> None:
+        """Have the run end after the current step; where there are others, once all have heard of it."""
+        self.asked = signal
+        if self.group.count == 1:
+            self.stop = signal
+
+    def stepped(self, examples: int) -> None:
+        """Count a step of so many examples of this process, and agree with the others on a stop and on the time."""
+        p, told = self.progress, self.group.stepped(self.asked, self.progress.seconds, examples)
+        self.stop, p.seconds, p.samples = self.stop or told[0], told[1], p.samples + told[2]
+
+    def stops(self) -> bool:
+        """Whether the loop is to end; all processes ask it at the same places."""
+        self.stop = self.stop or self.group.stop(self.asked)
+        return self.stop is not None
 
     def finished(self) -> bool:
         p = self.progress
@@ -181,14 +204,26 @@ class Training:
             weights = lora.plain_weights(self.objective)
             return {name: value.detach().to("cpu", copy=True) for name, value in weights.items()}
 
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Put such weights into the objective, to measure them; it can't be trained any more then."""
-        lora.detach(self.objective)
-        self.objective.load_state_dict(weights)
+    def load_weights(self, weights: dict[str, Tensor] | None) -> None:
+        """Put such weights into the objective, to measure them; it can't be trained any more then.
 
-    def state_dict(self) -> dict[str, Any]:
-        """A copy of everything an exact continuation needs beside the result's weights; plain data on the CPU."""
-        state: dict[str, Any] = _copied(self._state())
+        None: those that the first of several processes puts there.
+        """
+        lora.detach(self.objective)
+        if weights is not None:
+            self.objective.load_state_dict(weights)
+        self.group.same_weights(self.objective)
+
+    def generators(self) -> list[dict[str, Any]]:
+        """Where the generators of each of several processes stand; all of them ask it at the same places."""
+        return self.group.gathered(own_state(self.device)) if self.group.count > 1 else []
+
+    def state_dict(self, generators: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        """A copy of everything an exact continuation needs beside the result's weights; plain data on the CPU.
+
+        generators: what `generators` said.
+        """
+        state: dict[str, Any] = _copied({**self._state(), **({"ranks": list(generators)} if generators else {})})
         return state
 
     def _apart(self) -> bool:
@@ -227,6 +262,15 @@ class Training:
         self.progress = Progress(**state["progress"])
         self.evaluated_at = float(state.get(CLOCK, self.progress.seconds))
         set_rng_state(state["rng"], self.device)
+        if self.group.count > 1:
+            self._load_own(state.get("ranks", ()))
+
+    def _load_own(self, states: Sequence[dict[str, Any]]) -> None:
+        """What this process alone draws from: as it was, where there were as many of them."""
+        if len(states) == self.group.count:
+            set_own_state(states[self.group.rank], self.device)
+        else:
+            torch.manual_seed(torch.initial_seed() + self.progress.step)
 
 
 def _copied(value: Any) -> Any:

@@ -69,6 +69,21 @@ def test_row_1_a_yaml_of_aliases_of_aliases_is_not_unfolded(ptft, tmp_path):
     assert "3 steps" in ptft("stage=pretrain", "experiment=bomb", "dry_run=true").out
 
 
+@pytest.mark.parametrize("header", ["# @package _global_[[", "# @package a..b", "# @package", "# @package a b"])
+def test_row_1_a_yaml_that_is_put_nowhere_is_refused(ptft, tmp_path, header):
+    (file := tmp_path / "conf/experiment/theirs.yaml").parent.mkdir(parents=True)
+    file.write_text(f"{header}\ntrain:\n  steps: 3\n")
+    refused(ptft("stage=pretrain", "experiment=theirs"), 2, str(file))
+
+
+@pytest.mark.parametrize("value", ["${o9:x}", "${oc.env:HOME}", "${model}", "3"])
+def test_row_1_a_group_that_is_no_keys_is_refused(ptft, tmp_path, value):
+    (file := tmp_path / "conf/experiment/theirs.yaml").parent.mkdir(parents=True)
+    for group in ("optimizer", "logger"):
+        file.write_text(f"# @package _global_\n{group}: {value}\n")
+        refused(ptft("stage=pretrain", "experiment=theirs"), 2, f"{group}: needs an option")
+
+
 @pytest.mark.parametrize("rate", ["1e", "nan"])
 def test_row_2_all_wrong_values_are_said_at_once_before_data_are_read(ptft, tmp_path, rate):
     wrong = [f"optimizer.lr={rate}", "train.epochs=-1", "train.batch_size=0", "precision=fp8", "dataset.val=1.5"]

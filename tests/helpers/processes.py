@@ -19,6 +19,8 @@ import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+RANK = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Variables by which a process is one of several that train together."""
 READ_LATE = {
     "PTFT_CACHE",
     "PTFT_DATA",
@@ -30,6 +32,7 @@ READ_LATE = {
     "COLUMNS",
     "NO_COLOR",
     "TORCHINDUCTOR_CACHE_DIR",
+    *RANK,
 }
 """Variables that nothing reads while it is imported: a fork may have others than its server."""
 GIVEN = {"stdin", "stdout", "stderr", "text", "cwd", "env"}
@@ -131,3 +134,20 @@ def run(args: list[str], *, timeout: float = 300, **options) -> subprocess.Compl
 def python(code: str, *arguments: str, **options) -> subprocess.CompletedProcess:
     """`run` of Python code."""
     return run([sys.executable, "-c", code, *arguments], **options)
+
+
+def together(args: list[str], count: int = 2, **options) -> list[subprocess.CompletedProcess]:
+    """`run` in `count` processes that are started together, as `torchrun` starts them, each with its rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    started = []
+    for rank in map(str, range(count)):
+        place = dict(zip(RANK, (rank, rank, str(count), "127.0.0.1", port), strict=True))
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(Process(args, env=place, **pipes, **options))
+    ended = []
+    for process in started:
+        out, err = process.communicate(timeout=120)
+        ended.append(subprocess.CompletedProcess(args, process.returncode, out, err))
+    return ended

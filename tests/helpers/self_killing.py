@@ -8,6 +8,8 @@ step 8, `"SIGKILL save 2"` before the second renaming of a checkpoint in that pr
 import os
 import signal
 import sys
+import time
+from pathlib import Path
 
 from torch import nn
 
@@ -20,6 +22,11 @@ def at(moment: str) -> None:
     name, _, chosen = os.environ.get("KILL_AT", "").partition(" ")
     if moment == chosen:
         del os.environ["KILL_AT"]
+        if moment == "step 1":  # the first checkpoint is written meanwhile; without it nothing can go on
+            for _ in range(1000):
+                if [*Path.cwd().glob("*/checkpoints/last.pt")]:
+                    break
+                time.sleep(0.01)
         os.kill(os.getpid(), signal.Signals[name])
 
 

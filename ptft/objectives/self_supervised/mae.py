@@ -15,6 +15,7 @@ from ptft.errors import ConfigError
 from ptft.models.layers.attention import vit_block
 from ptft.models.layers.positions import sine_positions
 from ptft.objectives.self_supervised.base import Unlabelled
+from ptft.runtime.together.draws import rand
 
 
 class MAE(Unlabelled):
@@ -76,7 +77,7 @@ class MAE(Unlabelled):
 
     def masks(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Which patches of [B, …] are shown and which hidden: long [B, S] and [B, N], S + N = T, in random order."""
-        order = torch.rand(len(x), self.tokens, device=x.device).argsort(dim=1)
+        order = rand(len(x), self.tokens, device=x.device).argsort(dim=1)
         return order[:, self.hidden :], order[:, : self.hidden]
 
     def targets(self, x: Tensor, hidden: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ class MaskedAudio(Unlabelled):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"audio"})
+    draws_alone: ClassVar[bool] = True  # as many numbers as the longest recording of a process asks for
     backbone: TokenBackbone
 
     def __init__(

@@ -51,6 +51,7 @@ def close(
         )
         plot.save(plot.draw(design, rows, by, title), folder)
         out.table(f"\n{design.baseline} and what is compared with it", *table.table(design, rows, by), result=True)
+    messages.report(cfg, out, folder)
     _say(out, folder, answer, notes, failed)
     if by:
         ckpt = best(design, rows, records, by)

@@ -20,7 +20,7 @@ OWN = {"seed": "compare.seeds"} | {
 }
 """Keys that a comparison chooses for its runs, and the key that says how."""
 
-EVERY = ("stage=finetune", "predictions=none", "train.safetensors=false")
+EVERY = ("stage=finetune", "predictions=none", "train.safetensors=false", "report=false")
 """What each run is told first; what is typed for the comparison or an arm wins."""
 
 AROUND = (0.3, 1.0, 3.0)

@@ -28,7 +28,7 @@ def test_three_arms_come_by_themselves_and_differ_in_one_key():
     assert list(found.arms) == ["scratch", "probe", "finetune"]
     runs = {arm: values(found.overrides(arm, 5, 3)) for arm in found.arms}
     common = {"stage": "finetune", "predictions": "none", "ckpt": "/runs/a b.pt", "dataset.per_class": 5, "seed": 3}
-    common["train.safetensors"] = False
+    common |= {"train.safetensors": False, "report": False}
     assert runs["finetune"] == common
     assert runs["probe"] == {**common, "finetune.train": "head", "finetune.probe": "exact"}
     assert runs["scratch"] == {**common, "finetune.weights": "fresh"}

@@ -1,0 +1,1 @@
+"""Parts of a run that are built beside its objective: what decides, and the processes that share the work."""

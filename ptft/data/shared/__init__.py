@@ -1,0 +1,1 @@
+"""Data of which each of several processes has a part."""

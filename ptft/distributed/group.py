@@ -1,0 +1,148 @@
+"""The processes of a run as one group, over torch's own collectives: NCCL between GPUs, gloo elsewhere.
+
+Plain values and decisions travel between CPUs, so a step on GPUs never waits for them.
+
+Axes: G gradients of a bucket, S numbers of a Step's sums.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from ptft.distributed.gradients import GradientSum
+from ptft.runtime.signals import CODES
+from ptft.runtime.together import alone, draws
+from ptft.runtime.together.alone import Alone, Lists
+
+T = TypeVar("T")
+
+PATIENCE = datetime.timedelta(minutes=10)
+"""How long one waits for the others: for the slowest batch, evaluation of one's own, or save."""
+SIGNALS = tuple(CODES)
+GOLDEN = 0x9E3779B97F4A7C15
+"""2**64 divided by the golden ratio: multiples of it are far from each other and from small seeds."""
+
+
+class Group(Alone):
+    """This process among those that `torch.distributed.run` started, or what sets the same variables."""
+
+    def __init__(self) -> None:
+        self.rank, self.count = dist.get_rank(), dist.get_world_size()
+        self.local_rank = int(os.environ.get("LOCAL_RANK", self.rank))
+        self.local_count = int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+        self.ready = False
+        self.exchange: GradientSum | None = None
+        self.names: dict[str, tuple[torch.Size, torch.dtype]] | None = None
+
+    @classmethod
+    def join(cls) -> Group:
+        """Wait until all are here, and be one of them from here on."""
+        backend = "gloo"
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+            backend = "cpu:gloo,cuda:nccl"
+        dist.init_process_group(backend, timeout=PATIENCE)
+        group = cls()
+        alone.enter(group)
+        return group
+
+    def meet(self, module: nn.Module, *, in_parts: bool = False) -> None:
+        self.same_weights(module)
+        draws.share(next(module.parameters()).device, own_seed(self.rank), in_parts=in_parts)
+        self.ready = True
+
+    def begin(self, module: nn.Module, parameters: list[nn.Parameter], *, overlap: bool) -> None:
+        self.meet(module, in_parts=not overlap)
+        self.exchange, self.names = GradientSum(parameters, overlap=overlap), None
+
+    def end(self) -> None:
+        self.exchange, self.ready = None, False
+        draws.forget()
+
+    def same(self, value: T) -> T:
+        box = [value]
+        dist.broadcast_object_list(box, 0)
+        return box[0]
+
+    def gathered(self, value: T) -> list[T]:
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
+
+    def stop(self, asked: str | None) -> str | None:
+        return self._agreed(asked, 0, 0)[0]
+
+    def stepped(self, asked: str | None, seconds: float, examples: int) -> tuple[str | None, float, int]:
+        if draws.fewer_than(self.count):
+            self._same_draws()
+        return self._agreed(asked, seconds, examples)
+
+    def _agreed(self, asked: str | None, seconds: float, examples: int) -> tuple[str | None, float, int]:
+        told = [float(name == asked) for name in SIGNALS]
+        numbers = torch.tensor([*told, seconds if self.main else 0.0, examples], dtype=torch.float64)
+        dist.all_reduce(numbers)
+        *asks, clock, total = numbers.tolist()
+        return next((name for name, count in zip(SIGNALS, asks, strict=True) if count), None), clock, int(total)
+
+    def _same_draws(self) -> None:
+        """A process that had no rows drew none: all go on from where the first one stands."""
+        for generator in draws.shared().values():
+            state = generator.get_state()
+            dist.broadcast(state, 0)
+            generator.set_state(state)
+
+    def summed(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        assert self.exchange, "`begin` comes first"
+        self.exchange.finish()
+        if self.names is None:
+            self.names = self._named(sums)
+        return _added(sums, self.names, self.exchange.device)
+
+    def measured(self, sums: dict[str, Tensor], lists: Lists) -> tuple[dict[str, Tensor], Lists]:
+        names, device = self._named(sums), next(iter(sums.values())).device if sums else torch.device("cpu")
+        parts = self.gathered({name: [values.cpu() for values in each] for name, each in lists.items()})
+        known = next((part for part in parts if part), {})
+        joined = {name: _in_order([part.get(name, []) for part in parts], device) for name in known}
+        return _added(sums, names, device), joined
+
+    def _named(self, sums: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+        """What the sums of all processes are, for those that had no examples and so have none."""
+        told = self.gathered({name: (value.shape, value.dtype) for name, value in sums.items()})
+        return {name: what for each in reversed(told) for name, what in each.items()}
+
+    def same_weights(self, module: nn.Module) -> None:
+        for tensor in (*module.parameters(), *module.buffers()):
+            dist.broadcast(tensor.detach(), 0)
+
+    def same_buffers(self, module: nn.Module) -> None:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, 0)
+
+
+def own_seed(rank: int) -> int:
+    """Of what a process draws for itself: follows from the seed of the run, and is another for each."""
+    return int(torch.initial_seed() + GOLDEN * (rank + 1)) % 2**62
+
+
+def _added(
+    sums: dict[str, Tensor], names: dict[str, tuple[torch.Size, torch.dtype]], device: torch.device
+) -> dict[str, Tensor]:
+    """Everybody's sums as one vector [S] of float64, in which whole numbers stay whole."""
+    zero = torch.zeros((), dtype=torch.float64, device=device)
+    flat = torch.cat([sums.get(name, zero.expand(shape)).to(zero).flatten() for name, (shape, _) in names.items()])
+    dist.all_reduce(flat)
+    parts = torch.split(flat, [shape.numel() for shape, _ in names.values()])
+    return {name: part.view(shape).to(kind) for part, (name, (shape, kind)) in zip(parts, names.items(), strict=True)}
+
+
+def _in_order(parts: list[list[Tensor]], device: torch.device) -> list[Tensor]:
+    """Of each process a part of every batch -> the batches, whole."""
+    most = max(map(len, parts))
+    full = [part for part in parts if len(part) == most]
+    return [torch.cat([part[i] for part in full]).to(device) for i in range(most)]

@@ -1,0 +1,119 @@
+"""A run of several processes on this machine: started with its job, told of signals, and its end understood."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptft.config.resolve import Job
+from ptft.errors import ResourceError
+from ptft.launch import rank
+from ptft.runs.folder import RunFolder, read_json, write_json
+from ptft.runtime import json_lines, signals
+
+if TYPE_CHECKING:
+    from ptft.loggers.console import Console
+
+START = """
+import sys
+sys.path = [sys.argv[2], *(entry for entry in sys.path if entry)]
+from ptft.launch.rank import main
+main(sys.argv[1])
+"""
+"""A process's program. Python looks in the folder that the user stands in first: nothing there is to be imported."""
+LOOK = 0.1
+"""Seconds between looks at whether all are gone."""
+
+
+def run(job: Job, report: Console, folder: RunFolder) -> dict[str, Any]:
+    """What the stage returned in the first process, or how the first that failed did."""
+    count, place = int(job.config.train.processes), Path(tempfile.mkdtemp(prefix="ptft-"))
+    try:
+        write_json(place / rank.JOB, _task(job, report, folder, count))
+        launched = _ended(count, place)
+        folder.began = bool(read_json(rank.outcome_of(place, 0)).get(rank.BEGAN, folder.began))
+        return _outcome(place, count, launched)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _task(job: Job, report: Console, folder: RunFolder, count: int) -> dict[str, Any]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {
+        "job": rank.told(job),
+        "folder": str(folder.path),
+        "console": report.options,
+        "json": json_lines.labels(),
+        "threads": max(1, cores // count),
+    }
+
+
+def _ended(count: int, place: Path) -> dict[int, int]:
+    """Wait for all of them: exit codes of those that failed. The first signal is handed on, the next ends them."""
+    from ptft.distributed.launcher import Launch
+
+    def hand_on(name: str) -> None:
+        _signal(place, getattr(signal, name))
+
+    try:
+        with signals.on_signal(hand_on), json_lines.handed_on():
+            launch = Launch(count, ["-c", START, str(place), str(Path(__file__).resolve().parents[2])])
+            while not launch.ended(LOOK):
+                pass
+    finally:
+        _signal(place, signal.SIGKILL)
+    if launch.error is not None:
+        raise ResourceError(f"train.processes={count}: can't be started ({launch.error})") from launch.error
+    return launch.codes
+
+
+def _signal(place: Path, number: int) -> None:
+    for file in place.glob("*.pid"):
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int(file.read_text()), number)
+
+
+def _outcome(place: Path, count: int, codes: dict[int, int]) -> dict[str, Any]:
+    """The result; else the failure that came first, and not what other processes made of it."""
+    outcomes = {number: read_json(rank.outcome_of(place, number)) for number in range(count)}
+    failed = [(each[rank.TIME], number) for number, each in outcomes.items() if each.get("status") == "failed"]
+    if failed:
+        number = min(failed)[1]
+        return _said_by(number, count, _status(outcomes[number]))
+    silent = [number for number, each in outcomes.items() if not each]
+    for number in silent:
+        if (code := codes.get(number, 0)) < 0:
+            how = f"was killed ({signal.Signals(-code).name})"
+            return _gone(number, count, f"{how}; with too little memory lower train.batch_size or train.processes")
+    if outcomes[0].get("status") == "interrupted":
+        return _status(outcomes[0])
+    for number in silent:
+        return _gone(number, count, f"left before the end (exit code {codes.get(number, 0)})")
+    return _status(next((each for each in outcomes.values() if each["status"] == rank.LOST), outcomes[0]))
+
+
+def _status(outcome: dict[str, Any]) -> dict[str, Any]:
+    status = "failed" if outcome["status"] == rank.LOST else outcome["status"]
+    return {**{key: value for key, value in outcome.items() if key not in (rank.TIME, rank.BEGAN)}, "status": status}
+
+
+def _said_by(number: int, count: int, status: dict[str, Any]) -> dict[str, Any]:
+    """A failure of another process than the first says whose it is."""
+    whose = f"process {number} of {count}: " if number else ""
+    return {**status, "message": whose + status["message"]}
+
+
+def _gone(number: int, count: int, how: str) -> dict[str, Any]:
+    """The failure of a process that did not say how it ended."""
+    error = ResourceError(f"process {number} of {count} {how}")
+    return {
+        "status": "failed",
+        "exit_code": error.exit_code,
+        "error": type(error).__name__,
+        "message": str(error),
+    }

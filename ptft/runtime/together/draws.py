@@ -1,0 +1,96 @@
+"""Random numbers of a batch's rows: the same for a row whichever process has it.
+
+One process draws from torch's global generators. Of several, each draws for the rows of all of them, from a generator
+that is in the same state everywhere, and takes those of its own. What else is drawn (dropout) comes from each one's own
+global generators.
+
+Axes: B rows of this process, W those of the whole batch. What is drawn for k copies of a batch, one after the other, is
+k times as many rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_generators: dict[str, torch.Generator] = {}
+"""By type of device, those that all processes have in the same state; none where there is one process."""
+_place: list[tuple[int, int, int] | None] = [None]
+"""Of the batch that is computed: where this process's rows begin in it, how many they are, and W."""
+_in_parts: list[bool] = [False]
+"""Whether batches of the training are computed in parts, whose rows are drawn by each process for itself."""
+
+
+def share(device: torch.device, seed: int, *, in_parts: bool) -> None:
+    """From here on rows are drawn for all processes, from where the global generators stand, which get `seed`."""
+    _in_parts[0] = in_parts
+    _generators["cpu"] = torch.Generator().set_state(torch.get_rng_state())
+    if device.type == "cuda":
+        _generators["cuda"] = torch.Generator(device).set_state(torch.cuda.get_rng_state(device))
+    torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def forked(seed: int) -> Iterator[None]:
+    """Inside, rows are drawn from `seed` on, of whole batches; after it all is as it was."""
+    states, in_parts = {kind: generator.get_state() for kind, generator in _generators.items()}, _in_parts[0]
+    for generator in _generators.values():
+        generator.manual_seed(seed)
+    _in_parts[0] = False
+    try:
+        yield
+    finally:
+        _in_parts[0] = in_parts
+        for kind, state in states.items():
+            _generators[kind].set_state(state)
+
+
+def forget() -> None:
+    """Each process draws for itself again."""
+    _generators.clear()
+    _place[0] = None
+
+
+def at(start: int, size: int, total: int) -> None:
+    """The rows of the batch that is computed from here on."""
+    _place[0] = (start, size, total)
+
+
+def fewer_than(count: int) -> bool:
+    """Whether the batch that is computed has fewer rows than there are processes, so that some of them draw none."""
+    place = _place[0]
+    return place is not None and place[2] < count
+
+
+def shared() -> dict[str, torch.Generator]:
+    """The generators that all processes have in the same state, by type of device."""
+    return _generators
+
+
+def rand(*shape: int, device: torch.device, dtype: torch.dtype | None = None, rows: int = 0) -> Tensor:
+    """As `torch.rand`; rows: the axis that is B, or a multiple of it."""
+    return _drawn(torch.rand, shape, rows, device, dtype=dtype)
+
+
+def randint(high: int, *shape: int, device: torch.device, rows: int = 0) -> Tensor:
+    """As `torch.randint` from 0."""
+    return _drawn(lambda size, **options: torch.randint(high, size, **options), shape, rows, device)
+
+
+def _drawn(
+    draw: Callable[..., Tensor], shape: tuple[int, ...], rows: int, device: torch.device, **options: Any
+) -> Tensor:
+    generator = _generators.get(device.type) if _generators else None
+    place = _place[0]
+    if generator is None or place is None or place[1] == 0 or _in_parts[0]:
+        return draw(shape, device=device, **options)
+    start, size, total = place
+    copies = -(-shape[rows] // size)
+    whole = draw((*shape[:rows], copies * total, *shape[rows + 1 :]), device=device, generator=generator, **options)
+    cut = whole.view(*shape[:rows], copies, total, *shape[rows + 1 :]).narrow(rows + 1, start, size)
+    own = cut.flatten(rows, rows + 1)
+    return own.narrow(rows, 0, shape[rows])  # fewer where some could not be read

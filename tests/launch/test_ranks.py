@@ -1,0 +1,99 @@
+"""`train.processes`: real processes that ptft starts, told of signals, and their end."""
+
+import json
+import signal
+import subprocess
+import time
+
+import torch
+
+from tests.conftest import GLYPHS, NET, command, refused, rows
+from tests.helpers.processes import Process, python, run
+
+RUN = (
+    *("stage=pretrain", "device=cpu", "precision=fp32", "train.layout=contiguous", *GLYPHS, *NET),
+    *("train.every.log=1", "train.every.save=1000", "objective.dropout=0.2", "train.processes=2"),
+)
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+
+def weights(folder):
+    return torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["weights"]
+
+
+def ranks():
+    """Processes of runs that are there."""
+    return [
+        line for line in subprocess.run(["ps", "-eo", "args"], **PIPES).stdout.splitlines() if "launch.rank" in line
+    ]
+
+
+def begun(folder, lines, process):
+    metrics = folder / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count("\n") >= lines):
+        time.sleep(0.01)
+        assert process.poll() is None, process.communicate()
+
+
+def test_two_launches_at_once_and_a_stop_that_all_agree_on(tmp_path):
+    """Each finds a port of its own; the one that is stopped goes on as if nothing was, the other with one process."""
+    whole = Process(command(*RUN, "train.steps=30", "hydra.run.dir=whole", "--json"), **PIPES)
+    cut = Process(command(*RUN, "train.steps=5000", "hydra.run.dir=cut"), **PIPES)
+    begun(tmp_path / "cut", 4, cut)
+    cut.send_signal(signal.SIGTERM)
+    out, err = cut.communicate(timeout=60)
+    assert cut.returncode == 143
+    assert "ptft resume=cut" in err
+    assert "Traceback" not in out + err
+    step = rows(tmp_path / "cut")[-1]["step"]
+    assert f"SIGTERM at step {step}" in err
+
+    out, err = whole.communicate(timeout=60)
+    assert whole.returncode == 0, err
+    kinds = [json.loads(line)["kind"] for line in out.splitlines()]
+    assert (kinds[0], kinds[-1], kinds.count("row")) == ("plan", "result", len(rows(tmp_path / "whole")))
+    status = json.loads((tmp_path / "whole" / "status.json").read_text())
+    assert (status["status"], status["pid"]) == ("finished", whole.pid)
+    assert not ranks()
+
+
+def test_what_two_began_one_goes_on_with_and_what_one_began_two(tmp_path):
+    common = (*RUN, "objective.dropout=0", "schedule=constant", "train.steps=12", "train.every.evaluate=6")
+    assert run(command(*common, "train.processes=1", "hydra.run.dir=one")).returncode == 0
+    for folder, processes in (("began_with_two", 2), ("began_with_one", 1)):
+        done = run(command(*common, "train.steps=6", f"train.processes={processes}", f"hydra.run.dir={folder}"))
+        assert done.returncode == 0, done.stderr
+        resumed = run(command(f"resume={folder}", "train.steps=12", f"train.processes={3 - processes}"))
+        assert resumed.returncode == 0, resumed.stderr
+        assert f"goes on with {3 - processes}: the batches are the same" in resumed.stdout
+        for name, value in weights(tmp_path / "one").items():
+            torch.testing.assert_close(weights(tmp_path / folder)[name], value, rtol=1e-3, atol=1e-5)
+
+
+ALONE = """
+import sys
+from ptft.cli.main import main
+try:
+    main(sys.argv[1:])
+except SystemExit as ended:
+    assert not ended.code
+ours = [name for name in sys.modules if name.startswith("ptft.distributed.")]
+torchs = ("elastic", "launcher", "run", "fsdp", "checkpoint", "tensor.parallel")
+print([*ours, *(name for name in torchs if f"torch.distributed.{name}" in sys.modules)])
+"""
+
+
+def test_one_process_imports_nothing_of_several():
+    done = python(ALONE, *RUN, "train.processes=1", "train.steps=2", "hydra.run.dir=alone")
+    assert done.stdout.splitlines()[-1] == "[]", done
+
+
+def test_what_several_processes_can_not_be_asked_for(ptft, tmp_path):
+    (tmp_path / "conf" / "stage").mkdir(parents=True)
+    own = "# @package _global_\nstage:\n  _target_: ptft.stages.train.run\nckpt: null\n"
+    (tmp_path / "conf" / "stage" / "mine.yaml").write_text(own)
+    refused(ptft(*RUN[1:], "stage=mine"), 2, "train.processes=2: stage=mine is done by one process")
+    refused(ptft(*RUN, "train.batch_size=1"), 2, "train.processes=2", "train.batch_size=1")
+    refused(ptft(*RUN, "train.cuda_graph=true"), 2, "train.cuda_graph", "train.processes=2")
+    refused(ptft(*RUN, "device=cuda:1"), 2, "device=cuda:1", "train.processes=2")
+    refused(ptft("stage=predict", "ckpt=x", "train.processes=2"), 2, "train.processes", "stage=predict")
