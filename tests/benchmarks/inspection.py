@@ -68,7 +68,7 @@ def many(root: Path, count: int) -> None:
         )
         pixels = (ground + 0.45 * batch["input"].float()).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
         for row, image, label in zip(rows.tolist(), pixels, batch["label"].tolist(), strict=True):
-            split = {8: "val", 9: "test"}.get(row % 10, "train")
+            split = {8: "val", 9: "test"}.get(row // 10 % 10, "train")
             path = root / split / str(label) / f"{row:06}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path, quality=90)
