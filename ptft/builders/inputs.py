@@ -23,6 +23,7 @@ from ptft.data.labels import check_range
 from ptft.data.loader import Loader
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
+from ptft.data.text.corpus import CorpusSource
 from ptft.errors import ConfigError, DataError
 from ptft.loggers.console import Console
 from ptft.runtime import process
@@ -164,7 +165,8 @@ def read_splits(
                 raise DataError(f"{name}: {error}") from error
         for note in read[name].notes:
             out.say(f"{name}: {note}", "yellow")
-    source.notes = (*source.notes, *composition.notes(source, read), *([sentence] if sentence else []))
+    ignored = source.ignore_notes() if isinstance(source, DividedSource | CorpusSource) else []
+    source.notes = (*source.notes, *ignored, *composition.notes(source, read), *([sentence] if sentence else []))
     return read
 
 

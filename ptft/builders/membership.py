@@ -51,6 +51,8 @@ def _rows(source: DividedSource, lost: Mapping[str, Collection[int]]) -> Iterato
     for own in dict.fromkeys(part.split for part in parts.values()):
         names = source.names(own)
         place, why = [""] * len(names), [_why_not(source, own)] * len(names)
+        for row, reason in ({} if source.ignore is None else source.ignore.left_out.get(own, {})).items():
+            why[row] = reason
         for split, part in parts.items():
             rows = part.rows.tolist() if part.split == own else []
             for row in rows:

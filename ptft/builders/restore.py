@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from ptft.builders import components
+from ptft.builders import components, networks
 from ptft.builders.sizes import limit
 from ptft.checkpoint.load import Checkpoint, held_by, open_checkpoint
-from ptft.checkpoint.transfer import load_pretrained
+from ptft.checkpoint.transfer import load_backbone, load_pretrained
 from ptft.config.config import Config
 from ptft.config.resolve import Job
-from ptft.core import Examples, Objective, Spec
+from ptft.core import Batch, Examples, Objective, Spec
 from ptft.data import readers
 from ptft.errors import CheckpointError, ConfigError
 from ptft.runtime.precision import ComputeFormat, ruled
@@ -97,3 +98,23 @@ def trained_with(job: Job) -> Mapping[str, Any]:
     trained = {key: stored[key] for key in ("batch_size", "tokens", "accumulate") if key in stored}
     typed = {key.removeprefix("train."): value for key, value in job.overrides.typed.items()}
     return {**job.config.train.plain(), **trained, **{key: typed[key] for key in trained if key in typed}}
+
+
+def encoder(job: Job, read: Spec, device: torch.device) -> Callable[[Batch], Tensor]:
+    """What the backbone of the job's checkpoint makes of raw batches of examples as they are `read`: float32 [B, D] on
+    the CPU. It needs weights and no task. Raises CheckpointError where they don't fit."""
+    checkpoint = job.checkpoint
+    assert checkpoint
+    check_spec(checkpoint)
+    spec = read if checkpoint.spec is None else replace(checkpoint.spec, shape=read.shape)
+    with limit(checkpoint), nullcontext() if job.config.trusted else held_by(checkpoint.path):
+        backbone = networks.backbone(job.config.model, spec, job.config.trusted)
+    load_backbone(backbone, checkpoint.weights, source=checkpoint.path, spec=checkpoint.spec)
+    backbone.to(device).eval()
+
+    @torch.inference_mode()
+    def encode(batch: Batch) -> Tensor:
+        there = {name: value.to(device) for name, value in batch.items()}
+        return backbone.pool(backbone(backbone.inputs(there), there.get("mask"))).float().cpu()
+
+    return encode

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ptft.checkpoint.state_dict import AVERAGED
-from ptft.core import Objective, Spec
+from ptft.core import Backbone, Objective, Spec
 from ptft.errors import CheckpointError, shortened
 
 PREFIX = "backbone."
@@ -63,13 +63,8 @@ def load_pretrained(
     spec: what the weights' examples looked like, where it is known. Every tensor of the backbone must be there and fit,
     else CheckpointError: a partly loaded backbone is no start.
     """
-    match = _match(objective.backbone.state_dict(), weights, source)
-    rest = match.rest
-    backbone, resized = objective.backbone.adapt_from(match.backbone, spec)
-    own = objective.backbone.state_dict()
-    _fits(own, backbone, source)
-    check_finite(own, backbone, source, PREFIX)
-    objective.backbone.load_state_dict({name: backbone[name] for name in own})
+    match, backbone, resized = load_backbone(objective.backbone, weights, source=source, spec=spec)
+    rest, own = match.rest, objective.backbone.state_dict()
     heads = {name: value for name, value in objective.state_dict().items() if not name.startswith(PREFIX)}
     taken = {name: rest[name] for name in heads if head and name in rest and rest[name].shape == heads[name].shape}
     if head and len(taken) < len(heads):
@@ -90,6 +85,19 @@ def load_pretrained(
         why=why,
         note=match.note,
     )
+
+
+def load_backbone(
+    backbone: Backbone, weights: dict[str, Tensor], *, source: str, spec: Spec | None
+) -> tuple[Match, dict[str, Tensor], list[str]]:
+    """Load it alone, in place, as `load_pretrained` does: where it was found, what was loaded, and what was resized."""
+    match = _match(backbone.state_dict(), weights, source)
+    fitted, resized = backbone.adapt_from(match.backbone, spec)
+    own = backbone.state_dict()
+    _fits(own, fitted, source)
+    check_finite(own, fitted, source, PREFIX)
+    backbone.load_state_dict({name: fitted[name] for name in own})
+    return match, fitted, resized
 
 
 def _sizes(tensors: dict[str, Tensor]) -> dict[str, int]:

@@ -18,8 +18,8 @@ from hydra.errors import HydraException, OverrideParseException
 from ptft.errors import ConfigError, first_line, suggest
 
 PATH_KEYS = frozenset(
-    {"ckpt", "resume", "input", "text", "output", "dataset.root", "objective.teacher", "hydra.run.dir"}
-    | {"hydra.sweep.dir"}
+    {"ckpt", "resume", "input", "text", "output", "dataset.root", "dataset.ignore", "objective.teacher"}
+    | {"hydra.run.dir", "hydra.sweep.dir"}
 )
 """Keys whose values are paths or people's texts: typed as they are, without Hydra's quoting."""
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Examples, Spec
+from ptft.data.cleaning.ignore import IgnoreList
 from ptft.data.examples import SplitExamples
 from ptft.data.label_sets.cells import proposed
 from ptft.data.label_sets.vectors import check_sets, reordered
@@ -52,6 +53,7 @@ class DividedSource(GroupedSource):
     like: the Spec of the checkpoint that a run starts from.
     whole: whether nothing is trained on and all that there is is measured: no training split is needed, and what comes
         undivided is the test split.
+    ignore: the file that names examples which are used for nothing; see `ptft.data.cleaning.ignore`.
     Raises ConfigError for values that can't work together.
     """
 
@@ -59,7 +61,6 @@ class DividedSource(GroupedSource):
     """Whether it has files or lines that `on_error="skip"` can leave out."""
     embedded: ClassVar[bool] = False
     """Whether it reads no files, so that a root could not be heeded."""
-    own_classes: tuple[str, ...]
     splits: tuple[str, ...]
 
     def __init__(
@@ -81,6 +82,7 @@ class DividedSource(GroupedSource):
         seed: int = 0,
         like: Spec | None = None,
         whole: bool = False,
+        ignore: str | Path | None = None,
     ) -> None:
         self.root = None if root is None else Path(os.path.expanduser(root))
         self.like, self.whole, self.train, self.val, self.test = like, whole, train, val, test
@@ -88,6 +90,7 @@ class DividedSource(GroupedSource):
         self.classes, self.called = None if classes is None else tuple(classes), names
         self.download, self.on_error, self.divide_by, self.seed = download, on_error, divide_by, seed
         self.left_out, self.unusable = dict[str, str](), list[tuple[str, str]]()
+        self.ignore = None if ignore is None else IgnoreList(ignore)
         self._raw, self._made = dict[str, SplitExamples](), dict[str, Examples | None]()
         check_amounts(limit, fraction, per_class)
         check_shares(val, test)
@@ -117,17 +120,21 @@ class DividedSource(GroupedSource):
 
     def known_by(self, split: str) -> Sequence[str] | None:
         """What each example of one of the dataset's own splits is known by, whatever else is there: its file's place
-        below the root, or its text. None where the examples are a published set, which nobody adds to.
-        """
+        below the root, or its text. None where the examples are a published set, which nobody adds to."""
         return self.loaded(split).known_by()
 
     def names(self, split: str) -> Sequence[str]:
-        """What to call each example of one of the dataset's own splits."""
         return self.known_by(split) or [f"{split} {i}" for i in range(len(self.groups(split)))]
 
     def identities(self, split: str) -> Tensor | None:
         """Long [N], a number for the content of each example of one of the dataset's own splits; None: not known."""
         return self.loaded(split).identities()
+
+    def contents(self, split: str, rows: Tensor) -> Tensor | None:
+        """As `identities` of some rows (long [n]) of a split, from all that they hold."""
+        whole = self.loaded(split).contents(rows)
+        known = self.identities(split) if whole is None else None
+        return whole if known is None else known[rows]
 
     def earlier_fingerprint(self) -> str:
         """As `fingerprint` was before 0.2, where it held computed values."""
@@ -231,10 +238,12 @@ class DividedSource(GroupedSource):
         return part if count is None else part.at(stratified_order(part.labels, seed)[:count].sort().values)
 
     def _all(self, split: str) -> Part:
-        """Every row of a split whose class is kept, labels checked and renumbered; without classes every row.
+        """Every row of a split that is kept, labels checked and renumbered."""
+        part, ignored = self._of_classes(split), self.ignored(split)
+        return part.at((~torch.isin(part.rows, ignored)).nonzero().flatten()) if len(ignored) else part
 
-        Of label sets every row, with the labels that are kept.
-        """
+    def _of_classes(self, split: str) -> Part:
+        """Every row of a split whose class is kept; without classes, and of label sets, every row."""
         labels = self.groups(split)
         every, total = torch.arange(len(labels)), len(self.own_classes)
         if labels.ndim == 2:
@@ -289,6 +298,3 @@ class DividedSource(GroupedSource):
         if called := renamed(self.called, self.own_classes, self.whole):
             self.called, self.settled = called, {**self.settled, "names": called}
             self.note(f"classes are called: {shortened([f'{old} {new}' for old, new in called.items()], 8)}")
-
-    def _where(self) -> str:
-        return type(self).__name__ if self.root is None else f"dataset.root={self.root}"

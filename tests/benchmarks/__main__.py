@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import accuracy, inputs, language, loop, resnet, start, survey
+from tests.benchmarks import accuracy, inputs, inspection, language, loop, resnet, start, survey
 from tests.benchmarks.common import Options, machine
 
 READS_MNIST = {"survey", "accuracy", "recipe", "start"}
@@ -28,6 +28,7 @@ BENCHES = {
     "language": language.run,
     "resnet": resnet.run,
     "start": start.run,
+    "inspect": inspection.run,
 }
 
 

@@ -182,7 +182,7 @@ class AudioSource(DividedSource):
     def own_rate(self, paths: Sequence[Path]) -> int:
         """Samples a second of the first recording that can be read; `_rates` counts those that are looked at."""
         own, first = None, None
-        files_of = list(dict.fromkeys(paths))
+        files_of = list(dict.fromkeys(self.without_ignored(paths)))
         for path in files_of:
             try:
                 own = audio_reader.info(path)[1]

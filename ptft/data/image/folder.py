@@ -243,6 +243,7 @@ class ImageFolder(ImageSource):
 
     def _sizes(self, paths: list[Path]) -> dict[tuple[int, int], Path]:
         """The sizes of those that are looked at, each with a file that has it. Raises DataError where none has one."""
+        paths = list(self.without_ignored(paths))
         sizes, first = dict[tuple[int, int], Path](), None
         for index in range(0, len(paths), -(-len(paths) // LOOKED_AT)):
             try:

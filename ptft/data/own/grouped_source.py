@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import torch
 from torch import Tensor
 
 from ptft.core import Source
-from ptft.data.files import nfc
+from ptft.data.cleaning.ignore import IgnoreList
+from ptft.data.files import nfc, relative
 from ptft.data.label_sets import cells
 from ptft.data.label_sets.vectors import to_vectors
 from ptft.data.own.file_columns import PATH, ListColumns
@@ -45,6 +48,10 @@ class GroupedSource(Source):
     has_groups: ClassVar[bool] = False
     """Whether it heeds `dataset.group`."""
     grouping: Grouping | None = None
+    own_classes: tuple[str, ...]
+    classes: tuple[str, ...] | None
+    called: Sequence[str] | Mapping[Any, str] | None
+    root: Path | None
     val: str | float | None
     test: str | float | None
     divide_by: str
@@ -53,12 +60,52 @@ class GroupedSource(Source):
     list_path: str = PATH
     left_out: dict[str, str]
     train: str
-    classes: tuple[str, ...] | None
-    called: Sequence[str] | Mapping[Any, str] | None
-    own_classes: tuple[str, ...]
+    splits: tuple[str, ...]
     has_sets: bool = False
     separator: str | None = None
     flags: Sequence[str] = ()
+    ignore: IgnoreList | None = None
+
+    def names(self, split: str) -> Sequence[str]:
+        """What to call each example of one of the dataset's own splits."""
+        raise NotImplementedError(type(self).__name__)
+
+    def used_splits(self) -> set[str]:
+        """Those of the dataset's own splits that are train, val or test, or that a share of is."""
+        return {split for split in (self.train, self.val, self.test) if isinstance(split, str) and split in self.splits}
+
+    def contents(self, split: str, rows: Tensor) -> Tensor | None:
+        """Long [n], a number for all that each of some rows (long [n]) of a split holds; None: not known."""
+        raise NotImplementedError(type(self).__name__)
+
+    def ignored(self, split: str) -> Tensor:
+        """Long [n], which examples of one of the dataset's own splits are left out because a list names them."""
+        if self.ignore is None:
+            return torch.empty(0, dtype=torch.long)
+        if split not in self._ignored:
+            names = self.names(split)
+            rows = self.ignore.rows_named(names)
+            contents = self.contents(split, torch.tensor(rows)) if rows else None
+            self._ignored[split] = self.ignore.heed(split, names, rows, contents)
+        return self._ignored[split]
+
+    @cached_property
+    def _ignored(self) -> dict[str, Tensor]:
+        return {}
+
+    def without_ignored(self, paths: Sequence[Path]) -> Sequence[Path]:
+        """Files below the root, to look into beforehand, without those that the list names."""
+        if self.ignore is None or self.root is None:
+            return paths
+        base = self.root if self.root.is_dir() else self.root.parent
+        named = set(self.ignore.rows_named([relative(path, base) for path in paths]))
+        return [path for row, path in enumerate(paths) if row not in named]
+
+    def ignore_notes(self) -> list[str]:
+        """What to say of the list of examples to leave out, of the splits that were looked at so far."""
+        if self.ignore is None:
+            return []
+        return self.ignore.notes(self._ignored, self.used_splits() <= self._ignored.keys())
 
     def group_by(self, key: Column, divide_by: str) -> None:
         """Heed `dataset.group`. Raises ConfigError where that can't be."""
@@ -157,11 +204,6 @@ class GroupedSource(Source):
             if split not in keys.values()
         )
 
-    def leave_out(self, split: str, why: str) -> None:
-        """Say that a split is not used; it is an error where it is asked for as val."""
-        self.left_out[split] = why
-        self.note(f"{why} and is not used; stage=predict answers it")
-
     def names_in(self, sets: Iterable[str]) -> tuple[str, ...]:
         """The names of all labels: the columns where each has one, else those that stand in the sets."""
         return tuple(self.flags) or tuple(sorted(cells.most_common(sets)))
@@ -174,16 +216,24 @@ class GroupedSource(Source):
             self.note(f"{split} has labels that {self.train} has not, and they do not count: {shortened(counts, 8)}")
         return vectors
 
-    def class_names(self) -> tuple[str, ...]:
-        """Of the classes that are kept, as they are called."""
-        called = self.called if isinstance(self.called, Mapping) else {}
-        return tuple(called.get(name, name) for name in self.classes or self.own_classes)
-
     def say_groups(self, name: str, groups: Sequence[str]) -> None:
         """Say how many groups there are in each split so far; `groups` are those of another split's examples."""
         before = self._groups.notes()
         self._groups.add(name, groups)
         self.notes = (*(note for note in self.notes if note not in before), *self._groups.notes())
+
+    def class_names(self) -> tuple[str, ...]:
+        """Of the classes that are kept, as they are called."""
+        called = self.called if isinstance(self.called, Mapping) else {}
+        return tuple(called.get(name, name) for name in self.classes or self.own_classes)
+
+    def _where(self) -> str:
+        return type(self).__name__ if self.root is None else f"dataset.root={self.root}"
+
+    def leave_out(self, split: str, why: str) -> None:
+        """Say that a split is not used; it is an error where it is asked for as val."""
+        self.left_out[split] = why
+        self.note(f"{why} and is not used; stage=predict answers it")
 
     def note(self, sentence: str) -> None:
         if sentence not in self.notes:

@@ -29,3 +29,4 @@ class Shared(TypedDict, total=False):
     seed: int
     like: Spec | None
     whole: bool
+    ignore: str | Path | None

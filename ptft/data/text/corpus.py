@@ -20,6 +20,7 @@ import torch
 
 from ptft.core import Source, Spec
 from ptft.data import records
+from ptft.data.cleaning.ignore import IgnoreList
 from ptft.data.files import read_file, relative
 from ptft.data.splits import SPLIT_NAMES, SPLITS, find_splits, split_by_stem, whole_name
 from ptft.data.stratify import check_amounts, check_choices, check_shares, draws, held_out
@@ -44,6 +45,7 @@ class CorpusKeys(TypedDict, total=False):
     seed: int
     like: Spec | None
     whole: bool
+    ignore: str | Path | None
 
 
 class CorpusSource(Source):
@@ -57,6 +59,7 @@ class CorpusSource(Source):
     fraction: use only this share of the training text, its beginning.
     like: the Spec of the checkpoint that a run starts from.
     whole: whether nothing is trained on, and the test text is all that there is.
+    ignore: the file that names documents which are left out, by their contents; see `ptft.data.cleaning.ignore`.
     """
 
     def __init__(
@@ -73,7 +76,9 @@ class CorpusSource(Source):
         seed: int = 0,
         like: Spec | None = None,
         whole: bool = False,
+        ignore: str | Path | None = None,
     ) -> None:
+        self.ignore = None if ignore is None else IgnoreList(ignore)
         self.root = None if root is None else Path(os.path.expanduser(root))
         self.names: dict[str, str | float | None] = {"train": train, "val": val, "test": test}
         if whole:
@@ -112,7 +117,7 @@ class CorpusSource(Source):
     def _blocks(self, name: str) -> Blocks | None:
         if self.names[name] is None:
             return None
-        texts = self._texts(name)
+        texts = self.texts(name)
         values = row_of(texts, self.tokenizer)
         self._parts.pop(name, None)
         least = self.spec.shape["length"]
@@ -125,6 +130,16 @@ class CorpusSource(Source):
                 "lower dataset.length or give more text"
             )
         return Blocks(values, least, self.tokenizer.pad, round=name == "train")
+
+    def texts(self, name: str) -> list[str]:
+        """The documents of "train", "val" or "test" that are used; of one that is cut its part counts as one."""
+        texts = self._texts(name)
+        return texts if self.ignore is None else self.ignore.without(name, texts)
+
+    def ignore_notes(self) -> list[str]:
+        """As sources of examples say it."""
+        used = {name for name in SPLITS if self.names[name] is not None}
+        return [] if self.ignore is None else self.ignore.notes(used, used <= self.ignore.left_out.keys())
 
     def _texts(self, name: str) -> list[str]:
         """The documents of a split, or its share of the training documents."""
@@ -142,7 +157,7 @@ class CorpusSource(Source):
         return shared_out(self.documents(str(self.names["train"])), [1 - val - test, val, test])
 
     def _training_chunks(self) -> Iterator[str]:
-        return (chunk for document in self._texts("train") for chunk in chunks(document))
+        return (chunk for document in self.texts("train") for chunk in chunks(document))
 
     def _where(self) -> str:
         return type(self).__name__ if self.root is None else f"dataset.root={self.root}"

@@ -1,0 +1,1 @@
+"""Examples that a user leaves out of a dataset, and how they are known again."""

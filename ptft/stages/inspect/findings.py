@@ -1,0 +1,204 @@
+"""What is found, and which examples ignore.csv names.
+
+Axes: N examples of all splits, n those that can be read, each content once, W features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from ptft.stages.inspect import features, hashes, probe
+from ptft.stages.inspect.neighbours import groups_of, nearest
+from ptft.stages.inspect.reading import Seen
+from ptft.stages.inspect.subject import Subject
+
+NEIGHBOURS = 10
+"""By which it is said how far an example is from others."""
+KINDS = ("unreadable", "duplicates", "near_duplicates", "label_errors", "outliers", "odd")
+"""What may stand in ignore.csv."""
+KEPT = {"test": 0, "val": 1, "train": 2}
+"""Which of several copies stays: the one that is measured, since a published test split stays whole."""
+TARGETS = {"number": "numbers", "tags": "tags", "span": "answers", "transcript": "transcripts"}
+FEW = 2 * probe.FOLDS
+"""Fewer labelled examples are not probed."""
+
+
+@dataclass
+class Findings:
+    """What was found, each by the numbers of examples.
+
+    unreadable, odd: example -> why. copies: examples that hold the same, the first of each list stays. near: pairs, how
+    far they are apart, and by what they were found. errors: example, likely class, how sure. outliers: example, how
+    many deviations. probabilities: out of fold, float [n, K], for the rows `probed`. omitted: what was not looked for,
+    and why.
+    """
+
+    unreadable: dict[int, str] = field(default_factory=dict)
+    odd: dict[int, str] = field(default_factory=dict)
+    copies: list[list[int]] = field(default_factory=list)
+    near: list[tuple[int, int, float, str]] = field(default_factory=list)
+    errors: list[tuple[int, int, float]] = field(default_factory=list)
+    outliers: list[tuple[int, float]] = field(default_factory=list)
+    accuracy: float | None = None
+    described: str = ""
+    outliers_by: str = ""
+    omitted: list[str] = field(default_factory=list)
+
+
+def find(subject: Subject, seen: Seen, kind: ModuleType, seed: int, name: str | None) -> Findings:
+    """Everything; kind: the module of the modality. name: of the checkpoint whose features are `seen.encoded`."""
+    found = Findings(seen.unreadable, seen.odd, omitted=list(kind.LEFT_OUT))
+    found.copies = list(_copies(subject, seen))
+    rows = seen.rows()
+    if len(rows) < 2:
+        found.omitted.append("near duplicates, outliers and labels: fewer than two different examples can be read")
+        return found
+    found.near = _near(subject, seen, kind, rows, seed)
+    encoded = None if seen.encoded is None else _unit(seen.encoded[rows])
+    described: Tensor = kind.described(seen, rows, seed, subject.texts) if encoded is None else encoded
+    found.described = kind.FEATURES if encoded is None else f"{name}'s backbone ({described.shape[1]} features)"
+    if kind.strange is not None and encoded is None:
+        scores: Tensor = kind.strange(rows, subject.texts)
+        found.outliers_by = "how rare their characters are beside each other"
+    else:
+        usual = nearest(described, min(NEIGHBOURS, len(rows) - 1), seed)
+        scores, found.outliers_by = (
+            features.deviations(features.remoteness(usual)),
+            f"their distance from others in {found.described}",
+        )
+    far = (scores > features.FAR).nonzero().flatten()
+    order = far[scores[far].argsort(descending=True)]
+    found.outliers = list(zip(rows[order].tolist(), scores[order].tolist(), strict=True))
+    _labels(subject, found, rows, described, seed)
+    return found
+
+
+def _unit(values: Tensor) -> Tensor:
+    unit: Tensor = values / values.norm(dim=1, keepdim=True).clamp(min=1e-9)
+    return unit
+
+
+def _copies(subject: Subject, seen: Seen) -> Iterator[list[int]]:
+    """Examples that hold the same, by their numbers; the one that stays is the first."""
+    readable = seen.readable.nonzero().flatten()
+    order = readable[seen.contents[readable].argsort(stable=True)]
+    _, counts = torch.unique_consecutive(seen.contents[order], return_counts=True)
+    groups = [group.tolist() for group in torch.split(order, counts.tolist()) if len(group) > 1]
+    for group in sorted(groups):
+        yield kept_first(subject, group)
+
+
+def kept_first(subject: Subject, group: Sequence[int]) -> list[int]:
+    """The same, the one that stays first: of the test split where one is, then of val; of equal ones the first."""
+    return sorted(group, key=lambda row: (KEPT[subject.split_of(row)], row))
+
+
+def _near(subject: Subject, seen: Seen, kind: ModuleType, rows: Tensor, seed: int) -> list[tuple[int, int, float, str]]:
+    pairs, distances = kind.near(seen, rows, seed, subject.texts)
+    found = {
+        (a, b): (distance, str(kind.HASH)) for (a, b), distance in zip(pairs.tolist(), distances.tolist(), strict=True)
+    }
+    if seen.encoded is not None:
+        usual = nearest(_unit(seen.encoded[rows]), min(hashes.K, len(rows) - 1), seed)
+        alike = hashes.standing_out(usual, hashes.STANDS_OUT, hashes.CLOSE, hashes.FARTHEST)
+        for (a, b), distance in zip(alike[0].tolist(), alike[1].tolist(), strict=True):
+            found.setdefault((a, b), (distance, "features"))
+    numbers = rows.tolist()
+    pairs_of = [(numbers[a], numbers[b], distance, by) for (a, b), (distance, by) in found.items()]
+    return sorted(pairs_of, key=lambda pair: (not leaks(subject, pair[:2]), pair[2]))
+
+
+def leaks(subject: Subject, group: Sequence[int]) -> bool:
+    """Whether some are in one split, and some in another."""
+    return len({subject.split_of(row) for row in group}) > 1
+
+
+def _labels(subject: Subject, found: Findings, rows: Tensor, described: Tensor, seed: int) -> None:
+    """Likely wrong labels, by a probe whose folds keep groups and near duplicates together."""
+    if subject.labels is None:
+        target = subject.source.spec.target
+        what = (
+            "examples have none" if target == "none" else f"examples have {TARGETS.get(target, target)}, not one class"
+        )
+        found.omitted.append(f"likely wrong labels: {what}")
+        return
+    classes, labels = len(subject.source.spec.classes), subject.labels[rows]
+    if classes < 2 or len(rows) < max(FEW, 2 * classes):
+        found.omitted.append(f"likely wrong labels: {len(rows)} different examples of {classes} classes are too few")
+        return
+    groups = _groups(subject, found, rows)
+    if int(groups.unique().numel()) < FEW:  # type: ignore[no-untyped-call]
+        found.omitted.append("likely wrong labels: there are too few groups to hold some out")
+        return
+    probability = probe.probabilities(described, labels, groups, classes, seed)
+    found.accuracy = float((probability.argmax(1) == labels).float().mean())
+    wrong, likely, sure = probe.likely_wrong(probability, labels)
+    found.errors = list(zip(rows[wrong].tolist(), likely.tolist(), sure.tolist(), strict=True))
+
+
+def _groups(subject: Subject, found: Findings, rows: Tensor) -> Tensor:
+    """Long [n], equal where examples belong together."""
+    place = {row: at for at, row in enumerate(rows.tolist())}
+    joined = [(place[a], place[b]) for a, b, _, _ in found.near]
+    if subject.groups:
+        first: dict[str, int] = {}
+        joined += [(first.setdefault(subject.groups[row], at), at) for row, at in place.items()]
+    return groups_of(torch.tensor(joined, dtype=torch.long).view(-1, 2), len(rows))
+
+
+def near_groups(subject: Subject, found: Findings) -> list[list[int]]:
+    """Near duplicates that are joined, perhaps over others; the one that stays is the first of each."""
+    members = sorted({row for pair in found.near for row in pair[:2]})
+    place = {row: at for at, row in enumerate(members)}
+    pairs = torch.tensor([(place[a], place[b]) for a, b, _, _ in found.near], dtype=torch.long).view(-1, 2)
+    by_root: dict[int, list[int]] = {}
+    for row, root in zip(members, groups_of(pairs, len(members)).tolist(), strict=True):
+        by_root.setdefault(root, []).append(row)
+    return [kept_first(subject, group) for group in by_root.values()]
+
+
+def leakage(subject: Subject, found: Findings) -> dict[str, int]:
+    """How many examples of val and test have a copy, or a near one, in another split that is learned from or chosen by.
+
+    Of two splits the one that is held out more counts.
+    """
+    held: dict[str, set[int]] = {"val": set(), "test": set()}
+    for group in (*found.copies, *([a, b] for a, b, _, _ in found.near)):
+        if leaks(subject, group):
+            least = max(KEPT[subject.split_of(row)] for row in group)
+            for row in group:
+                if KEPT[subject.split_of(row)] < least:
+                    held[subject.split_of(row)].add(row)
+    return {split: len(rows) for split, rows in held.items() if rows}
+
+
+def ignored(subject: Subject, found: Findings, kinds: Sequence[str]) -> dict[int, str]:
+    """Which examples ignore.csv names, and why: of copies all but one, of what else is asked for all."""
+    why: dict[int, str] = {}
+    if "unreadable" in kinds:
+        why |= {row: f"can't be read: {reason}" for row, reason in found.unreadable.items()}
+    groups = [
+        *(found.copies if "duplicates" in kinds else []),
+        *(near_groups(subject, found) if "near_duplicates" in kinds else []),
+    ]
+    exact = len(found.copies) if "duplicates" in kinds else 0
+    for number, group in enumerate(groups):
+        what = "the same as" if number < exact else "nearly the same as"
+        for row in group[1:]:
+            why.setdefault(row, f"{what} {subject.names[group[0]]} ({subject.split_of(group[0])})")
+    classes = subject.source.spec.classes
+    if "label_errors" in kinds:
+        for row, likely, _ in found.errors:
+            why.setdefault(row, f"likely {classes[likely]}, labelled {subject.label(row)}")
+    if "outliers" in kinds:
+        for row, score in found.outliers:
+            why.setdefault(row, f"an outlier ({score:.1f} deviations)")
+    if "odd" in kinds:
+        for row, reason in found.odd.items():
+            why.setdefault(row, reason)
+    return dict(sorted(why.items()))

@@ -1,0 +1,162 @@
+"""The stage: read all of a dataset, find what is wrong with it, say it, and write what others go on with."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from ptft.builders import components
+from ptft.builders.inputs import expected
+from ptft.builders.restore import encoder
+from ptft.config.config import model_name
+from ptft.config.resolve import Job
+from ptft.config.settled import dataset
+from ptft.core import Source
+from ptft.data.cleaning import ignore
+from ptft.errors import ConfigError, DataError, counted, unknown
+from ptft.loggers import pictures
+from ptft.loggers.console import Console
+from ptft.runs.folder import RunFolder, write_json
+from ptft.runtime.device import find_device, versions
+from ptft.runtime.paths import relative
+from ptft.runtime.rng import seed_everything
+from ptft.runtime.system import write_text, writing
+from ptft.stages import messages as shared
+from ptft.stages.inspect import findings, messages, written
+from ptft.stages.inspect.findings import Findings
+from ptft.stages.inspect.reading import Encode
+from ptft.stages.inspect.subject import Subject, subject_of
+
+
+def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
+    """Inspect the dataset. Raises DataError at the end where `inspect.strict` is on and splits leak or files can't be
+    read."""
+    cfg = job.config
+    if wrong := [kind for kind in cfg.inspect.ignore if kind not in findings.KINDS]:
+        raise ConfigError(unknown("inspect.ignore", wrong[0], findings.KINDS))
+    device = find_device(cfg.device)
+    seed_everything(cfg.seed)
+    source = components.source(cfg.dataset, expected(job), cfg.trusted, labelled=False, model=cfg.model)
+    subject = subject_of(source)
+    encode: Encode | None = encoder(job, source.spec, device) if job.checkpoint else None
+    _plan(job, subject, out, folder, str(device) if encode else "cpu")
+    if folder is None:
+        return {}
+    kind = importlib.import_module(f"ptft.stages.inspect.{source.spec.modality}")
+    seen = kind.read(subject, encode, out)
+    name = model_name(cfg) if job.checkpoint else None
+    found = findings.find(subject, seen, kind, cfg.seed, name)
+    sheet = _sheet(job, subject, kind, folder)
+    rows = findings.ignored(subject, found, cfg.inspect.ignore)
+    write_text(folder.path / "ignore.csv", _ignore_list(subject, rows))
+    content = {"dataset": cfg.names.dataset, "root": _root(source), **written.as_json(subject, seen, found)}
+    write_json(folder.path / "inspect.json", {**content, "sheet": "sheet.png" if sheet else None})
+    messages.tell(subject, seen, found, out)
+    summary = _summary(job, content)
+    write_json(folder.path / "summary.json", summary)
+    _ending(job, subject, found, rows, out, folder, sheet)
+    if cfg.inspect.strict:
+        _strict(subject, found)
+    return {"counts": summary["counts"], "leakage": summary["leakage"]}
+
+
+def _plan(job: Job, subject: Subject, out: Console, folder: RunFolder | None, device: str) -> None:
+    cfg, source = job.config, subject.source
+    sizes = ", ".join(f"{count:,} {split}" for split, count in subject.sizes.items())
+    rows = {
+        "data": f"{cfg.names.dataset}: {sizes}; {shared.examples_of(source.spec)}",
+        "features": f"{model_name(cfg)} of {job.checkpoint.path}"
+        if job.checkpoint
+        else "simple ones; ckpt=… takes a model's",
+        "device": device,
+        "folder": str(folder.path) if folder else "none, this is a dry run",
+    }
+    ignored = source.ignore_notes() if hasattr(source, "ignore_notes") else []
+    out.plan(
+        "ptft inspect", rows, [*source.notes, *ignored], **shared.plan_details(cfg, folder.path if folder else None)
+    )
+
+
+def _sheet(job: Job, subject: Subject, kind: ModuleType, folder: RunFolder) -> bool:
+    """sheet.png: training examples as a model is shown them, evenly spread over the split; whether there is one."""
+    split = next(iter(subject.parts))
+    examples, wanted = subject.parts[split], job.config.inspect.sheet
+    if not wanted or examples is None:
+        return False
+    chosen = torch.linspace(0, len(examples) - 1, min(wanted, len(examples)), dtype=torch.float64).round().long()
+    if hasattr(base := getattr(examples, "examples", examples), "on_error"):
+        base.on_error = "skip"
+    batch = examples.take(chosen)
+    images = kind.sheet(subject.source.spec, batch, job.config.dataset.get("views"))
+    if not images:
+        return False
+    numbers = (batch["index"] + subject.starts[split]).tolist()
+    captions = [f"{subject.label(row) or ''}\n{subject.names[row]}".strip() for row in numbers]
+    path = folder.path / "sheet.png"
+    with writing(path):
+        path.write_bytes(pictures.grid(images, captions))
+    return True
+
+
+def _ignore_list(subject: Subject, rows: dict[int, str]) -> str:
+    contents = subject.contents(list(rows))
+    return ignore.write(
+        [
+            (subject.names[row], content, why, subject.split_of(row), subject.label(row) or "")
+            for (row, why), content in zip(rows.items(), contents, strict=True)
+        ]
+    )
+
+
+def _root(source: Source) -> str | None:
+    root = getattr(source, "root", None)
+    return None if root is None else str(root)
+
+
+def _summary(job: Job, content: dict[str, Any]) -> dict[str, Any]:
+    cfg = job.config
+    kept = ("splits", "leakage", "counts", "features", "probe_accuracy")
+    names = {"stage": cfg.names.stage, "dataset": cfg.names.dataset, "status": "finished"}
+    parent = job.checkpoint.parent if job.checkpoint else None
+    return {**names, **{key: content[key] for key in kept}, "parent": parent, "versions": versions()}
+
+
+def _ending(
+    job: Job, subject: Subject, found: Findings, rows: dict[int, str], out: Console, folder: RunFolder, sheet: bool
+) -> None:
+    counts = {
+        "leakage": sum(findings.leakage(subject, found).values()),
+        "unreadable": len(found.unreadable),
+        "copies": sum(len(group) - 1 for group in found.copies),
+        "near duplicates": len(found.near),
+        "likely wrong labels": len(found.errors),
+        "outliers": len(found.outliers),
+        "odd": len(found.odd),
+    }
+    out.block(
+        "inspect done",
+        {name: f"{count:,}" for name, count in counts.items()}
+        | {"written": messages.written(folder.path, len(rows), sheet)},
+        "green",
+    )
+    out.say(f"folder  {folder.path}", result=True)
+    if rows:
+        words = [*dataset.words(job.config.plain()), f"dataset.ignore={relative(folder.path)}/ignore.csv"]
+        out.say(f"next    {shlex.join(['ptft', 'stage=pretrain', *words])}")
+
+
+def _strict(subject: Subject, found: Findings) -> None:
+    """Raises DataError for what no training should begin with."""
+    held = findings.leakage(subject, found)
+    said = [
+        f"{count:,} of {subject.sizes[split]:,} {split} examples are in another split too"
+        for split, count in held.items()
+    ]
+    if found.unreadable:
+        said.append(f"{counted(len(found.unreadable), 'files')} can't be read")
+    if said:
+        raise DataError(f"inspect.strict=true: {'; '.join(said)}; dataset.ignore=… leaves out what ignore.csv names")

@@ -1,0 +1,141 @@
+"""`stage=inspect` on sets with known faults: what it finds, what it writes, and what is left when that is ignored."""
+
+import csv
+import json
+
+import pytest
+from PIL import Image
+
+from tests.conftest import contents, refused, summary
+from tests.helpers import planted
+
+KINDS = {"digits": "image_folder", "tones": "audio_folder", "texts": "table"}
+
+
+def inspected(ptft, folder, *typed):
+    done = ptft("stage=inspect", *typed, f"hydra.run.dir={folder}", "device=cpu")
+    assert done.code == 0, done.text
+    return json.loads((folder / "inspect.json").read_text()), done
+
+
+def data(kind, root):
+    return (f"dataset={KINDS[kind]}", f"dataset.root={root}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [("digits", {"few": 6, "limit": 300}), ("tones", {"count": 80, "few": 4}), ("texts", {"count": 200, "few": 4})],
+)
+def test_what_was_planted_is_found(kind, size, ptft, tmp_path):
+    truth = getattr(planted, kind)(tmp_path / "data", **size)
+    report, done = inspected(ptft, tmp_path / "run", *data(kind, tmp_path / "data"))
+    found = planted.found(report)
+    assert found.broken == truth.broken
+    assert found.copies == truth.copies
+    assert truth.near <= found.near
+    assert found.outliers >= truth.outliers
+    assert planted.shares(truth.flipped, found.flipped) >= (0.5, 0.5)  # of few; the benchmark measures it on all
+    assert done.out.index("leakage: ") < done.out.index("inspect done")
+    held = sum(report["leakage"].values())
+    assert held >= len(truth.copies) + len(truth.near)
+    with (tmp_path / "run/ignore.csv").open() as file:
+        ignored = {row["name"] for row in csv.DictReader(file)}
+    assert truth.broken <= ignored
+    dropped = [pair & ignored for pair in truth.copies | truth.near]
+    assert {len(names) for names in dropped} == {1}
+    assert all(name.startswith("train") for names in dropped for name in names)  # what is measured stays whole
+    assert (tmp_path / "run/sheet.png").exists() == (kind != "texts")
+    again, _ = inspected(ptft, tmp_path / "again", *data(kind, tmp_path / "data"), "dataset.ignore=run/ignore.csv")
+    assert again["leakage"] == {}
+    assert not again["unreadable"]
+    assert sum(again["splits"].values()) == sum(report["splits"].values()) - len(ignored)
+
+
+@pytest.fixture
+def shades(tmp_path):
+    """Squares of different greys, eight of each of two classes in train and test; one of test is one of train."""
+    for split in ("train", "test"):
+        for name in ("dark", "light"):
+            (tmp_path / "shades" / split / name).mkdir(parents=True)
+            for i in range(8):
+                grey = (name == "light") * 120 + 12 * i + 6 * (split == "test")
+                image = Image.linear_gradient("L").resize((16, 16)).point(lambda value, grey=grey: value // 4 + grey)
+                image.rotate(45 * i + 22 * (split == "test")).save(tmp_path / "shades" / split / name / f"{i}.png")
+    twin = (tmp_path / "shades/train/dark/3.png").read_bytes()
+    (tmp_path / "shades/test/light/7.png").write_bytes(twin)
+    return ("dataset=image_folder", f"dataset.root={tmp_path / 'shades'}", "dataset.val=null")
+
+
+def test_strict_ends_with_3_and_has_written_all(shades, ptft, tmp_path):
+    typed = ("stage=inspect", *shades, "device=cpu", "hydra.run.dir=run")
+    refused(ptft(*typed, "inspect.strict=true"), 3, "1 of 16 test examples are in another split too", "dataset.ignore=")
+    report = json.loads((tmp_path / "run/inspect.json").read_text())
+    entry = report["duplicates"][0]
+    assert [item["name"] for item in entry["items"]] == ["test/light/7.png", "train/dark/3.png"]
+    assert entry["leak"]
+    assert entry["labels_differ"]
+    clean = ptft("stage=inspect", *shades, "dataset.ignore=run/ignore.csv", "inspect.strict=true", "hydra.run.dir=two")
+    assert clean.code == 0, clean.text
+    assert "no leakage" in clean.out
+
+
+def test_the_report_says_shapes_and_balance(shades, ptft, tmp_path):
+    (tmp_path / "shades/train/dark/wide.png").unlink(missing_ok=True)
+    Image.new("RGB", (160, 16), "red").save(tmp_path / "shades/train/dark/wide.png")
+    report, done = inspected(ptft, tmp_path / "run", *shades, "dataset.size=16", "inspect.sheet=0")
+    assert report["balance"]["train"] == {"dark": 9, "light": 8}
+    width = report["histograms"]["width"]
+    assert (width["least"], width["median"], width["most"]) == (16, 16, 160)
+    assert sum(width["counts"]["train"]) == 17
+    assert [entry["item"]["name"] for entry in report["odd"]] == ["train/dark/wide.png"]
+    assert "odd: train/dark/wide.png" in done.out
+    assert report["sheet"] is None
+    assert not (tmp_path / "run/sheet.png").exists()
+    kept = summary(tmp_path / "run")
+    assert kept["stage"] == "inspect"
+    assert kept["counts"] == report["counts"]
+
+
+def test_a_checkpoint_lends_its_features(shades, ptft, pretrained, tmp_path):
+    report, _ = inspected(ptft, tmp_path / "run", *shades, f"ckpt={pretrained}")
+    assert report["features"] == "cnn's backbone (16 features)"
+    assert {entry["leak"] for entry in report["duplicates"]} == {True}
+    again, _ = inspected(ptft, tmp_path / "again", *shades, f"ckpt={pretrained}")
+    assert {**again, "sheet": None} == {**report, "sheet": None}
+
+
+def test_a_dry_run_writes_nothing_and_wrong_kinds_are_refused(shades, ptft, tmp_path):
+    before = contents(tmp_path)
+    done = ptft("stage=inspect", *shades, "dry_run=true")
+    assert done.code == 0, done.text
+    assert contents(tmp_path) == before
+    refused(
+        ptft("stage=inspect", *shades, "inspect.ignore=[leaks]"),
+        2,
+        "inspect.ignore: there is no 'leaks'",
+        "near_duplicates",
+    )
+    refused(ptft("stage=inspect", *shades, "train.steps=3"), 2, "train.steps: for stage=")
+
+
+def test_texts_say_what_is_cut_and_what_was_misread(ptft, tmp_path):
+    rows = [f"a text about subject number {i},{i % 2}" for i in range(30)]
+    rows[4], rows[9] = "a cafÃ© about nothing else,0", f"{'long ' * 90}text,1"
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
+    typed = ("dataset=table", "dataset.root=texts.csv", "dataset.tokenizer=bytes", "dataset.length=64")
+    report, done = inspected(ptft, tmp_path / "run", *typed)
+    assert [entry["item"]["text"][:7] for entry in report["odd"]] == ["a cafÃ©"]
+    assert "1 of 30 texts (3.3%) are cut by dataset.length=64; the longest has 454 tokens" in done.out
+    assert report["histograms"]["tokens"]["most"] == 454
+
+
+def test_running_text_and_tags_are_inspected_as_far_as_they_go(ptft, tmp_path):
+    paragraphs = [f"paragraph {i} of a text that goes on about {i * 7}" for i in range(40)]
+    paragraphs[39] = paragraphs[0]
+    (tmp_path / "text.txt").write_text("\n\n".join(paragraphs))
+    typed = ("dataset=text", "dataset.root=text.txt", "dataset.documents=paragraph", "dataset.length=32")
+    report, done = inspected(ptft, tmp_path / "run", *typed)
+    assert report["leakage"] == {"val": 1}
+    assert "not done: likely wrong labels: examples have none" in done.out
+    clean, _ = inspected(ptft, tmp_path / "two", *typed, "dataset.ignore=run/ignore.csv")
+    assert clean["leakage"] == {}

@@ -1,0 +1,68 @@
+"""What `stage=inspect` computes with: neighbours, hashes, shingles, groups, confident learning."""
+
+import torch
+
+from ptft.stages.inspect import hashes, neighbours, probe, shingles
+
+
+def test_neighbours_in_cells_are_those_of_all(monkeypatch):
+    vectors = torch.randn(1500, 6, generator=torch.Generator().manual_seed(0))
+    vectors[1::500] = vectors[::500] + 1e-3
+    exact = neighbours.nearest(vectors, 3)
+    expected = torch.cdist(vectors, vectors).fill_diagonal_(torch.inf).topk(3, largest=False)
+    assert torch.allclose(exact.distance, expected.values, atol=2e-3)
+    monkeypatch.setattr(neighbours, "SMALL", 100)
+    found = neighbours.nearest(vectors, 3)
+    assert (found.places[:, 0] == exact.places[:, 0]).float().mean() > 0.8
+    assert found.places[::500, 0].tolist() == [1, 501, 1001]
+    few = neighbours.nearest(vectors[:2], 3)
+    assert few.places.tolist() == [[1, -1, -1], [0, -1, -1]]
+
+
+def test_pairs_make_groups_over_others():
+    pairs = torch.tensor([[8, 7], [7, 6], [6, 5], [1, 2], [5, 4]])
+    assert neighbours.groups_of(pairs, 10).tolist() == [0, 1, 1, 3, 4, 4, 4, 4, 4, 9]
+
+
+def test_a_hash_knows_a_picture_in_another_light():
+    pictures = torch.rand(60, 32, 32, generator=torch.Generator().manual_seed(0))
+    darker = 0.6 * pictures[7] + 0.1
+    pairs, distances = hashes.near(hashes.frequencies(torch.cat([pictures, darker[None], torch.ones(2, 32, 32)])), 0)
+    assert pairs.tolist() == [[7, 60]]
+    assert float(distances[0]) < 1e-3
+
+
+def test_shingles_know_a_text_with_another_end():
+    texts = [f"{word} once walked along the river until the {word} came" for word in ("anna", "berta", "carl")]
+    texts += ["", "a", "ANNA once walked along the river, until the anna came!", f"{'x' * 40} {'y' * 40}"]
+    pairs, distances = shingles.near(texts, 0)
+    assert pairs.tolist() == [[0, 5]]
+    assert distances.tolist() == [0]
+    long = " ".join(f"word{i} and then" for i in range(60))
+    pairs, distances = shingles.near([long, f"{long} some more of it", "else"], 0)
+    assert pairs.tolist() == [[0, 1]]
+    assert 0 < float(distances[0]) < 0.2
+
+
+def test_confident_learning_by_hand():
+    """Classes of mean self-confidence 0.8 and 0.6: one of each is surely the other, one is merely unsure."""
+    probability = torch.tensor([[0.9, 0.1]] * 6 + [[0.2, 0.8]] + [[0.1, 0.9]] * 5 + [[0.95, 0.05]] + [[0.55, 0.45]])
+    labels = torch.tensor([0] * 7 + [1] * 7)
+    assert torch.allclose(probe.thresholds(probability, labels), torch.tensor([5.6 / 7, 5.0 / 7]))
+    rows, likely, sure = probe.likely_wrong(probability, labels)
+    assert rows.tolist() == [12, 6]
+    assert likely.tolist() == [0, 1]
+    assert torch.allclose(sure, torch.tensor([0.9, 0.6]))
+
+
+def test_a_probe_has_not_seen_what_it_answers():
+    """Labels that nothing says are guessed no better than chance, though each group of two has one label twice."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(100, 8, generator=generator).repeat_interleave(2, 0)
+    labels = torch.randint(2, (100,), generator=generator).repeat_interleave(2)
+    groups = torch.arange(100).repeat_interleave(2)
+    assert len(set(zip(groups.tolist(), probe.folds(groups, 0).tolist(), strict=True))) == 100
+    apart = probe.probabilities(features, labels, groups, 2, 0).argmax(1) == labels
+    seen = probe.probabilities(features, labels, torch.arange(200), 2, 0).argmax(1) == labels
+    assert 0.3 < float(apart.float().mean()) < 0.7
+    assert float(seen.float().mean()) > float(apart.float().mean()) + 0.1
