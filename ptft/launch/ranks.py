@@ -47,6 +47,7 @@ def _task(job: Job, report: Console, folder: RunFolder, count: int) -> dict[str,
     return {
         "job": rank.told(job),
         "folder": str(folder.path),
+        "goes_on": folder.goes_on,
         "console": report.options,
         "json": json_lines.labels(),
         "threads": max(1, cores // count),

@@ -20,6 +20,7 @@ from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runs.table_file import cell, check_ending, write_parts
 from ptft.runtime.device import versions
+from ptft.runtime.together.alone import current
 from ptft.stages import answers, messages, new_files
 from ptft.stages.answers import Answers, Given
 
@@ -34,6 +35,9 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     predictor.require_answers()
     _check_generates(job, predictor.objective)
     options = _top(cfg, predictor.objective)
+    if folder is None and not cfg.dry_run:
+        answers.help_out(predictor, items, options)
+        return {}
     if folder is None or target is None:
         if target:
             new_files.refuse_existing(cfg, target)
@@ -41,6 +45,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         return {}
     about = answers.about(job, target, items, predictor, options)
     if answers.complete(cfg, folder, about):
+        current().same(None)
         out.say(f"{target}: complete; overwrite=true begins again", result=True)
         return {}
     with answers.opened(cfg, target, folder, about, predictor.spec) as kept:
