@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -118,7 +118,8 @@ def _asked(
     def of(begin: int, apart: int) -> Iterator[list[Bare]]:
         answers = predictor.answers(items, begin, apart, **options)
         bare = ((row, None if error is None else str(error), remark) for _, row, error, remark in answers)
-        return in_turn.by_block(bare, lambda _: 1)
+        while block := list(islice(bare, BATCH)):
+            yield block
 
     return of
 

@@ -41,7 +41,7 @@ def opened(
     check_spec(checkpoint)
     found = items(cfg, checkpoint.spec) if checkpoint.spec and checkpoint.has_task else []
     refuse_overwriting(cfg, checkpoint, found)
-    in_turn.same_work((checkpoint.sha256, len(found), *(str(found[i]) for i in (0, -1) if found)))
+    in_turn.same_work(checkpoint.sha256, found)
     return target, found, Predictor(job)
 
 
