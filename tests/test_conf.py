@@ -23,7 +23,7 @@ KNOWN = {
         rotation simclr simclr_audio span spectrogram_mae tag wav2vec2""",
     "optimizer": "adam adamw muon sgd",
     "schedule": "constant cosine linear onecycle step wsd",
-    "stage": "compare embed evaluate export finetune predict pretrain",
+    "stage": "compare embed evaluate explain export finetune predict pretrain",
 }
 """What users can type at this version. More may come; one that vanishes breaks their commands."""
 

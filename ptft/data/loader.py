@@ -111,8 +111,8 @@ class Loader:
         """What the examples make of the lists of an evaluation."""
         return self.examples.score(lists)
 
-    def whole(self, sums: dict[str, Tensor], lists: Lists) -> tuple[dict[str, Tensor], Lists]:
-        """Sums and lists of whole batches, of those of this loader's."""
+    def whole(self, sums: dict[str, Tensor], lists: Lists, places: list[int]) -> tuple[dict[str, Tensor], Lists]:
+        """Sums and lists of whole batches, of those of this loader's; places: which batches the lists are of."""
         return sums, lists
 
     def first(self, parts: int = 1) -> Batch:

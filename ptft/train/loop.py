@@ -110,19 +110,20 @@ def evaluate(
     all of it, which is the validation split of a training then. Draws no random number, so training is the same with or
     without it.
     """
-    was_training, meter = objective.training, Meter()
+    was_training, meter, places = objective.training, Meter(), list[int]()
     objective.eval()
-    for batch in loader.epoch():
+    for place, batch in enumerate(loader.epoch()):
         for part in _parts(batch, 1, objective.whole_batch):
             with autocast():
                 step = objective(part)
             meter.add(step)
+            places.append(place)
             if keep:
                 keep(part, step)
         if stopped():
             break
     objective.train(was_training)
-    meter.sums, meter.parts = loader.whole(meter.sums, meter.parts)
+    meter.sums, meter.parts = loader.whole(meter.sums, meter.parts, places)
     lists = meter.lists
     if settle and not stopped():
         objective.settle({**meter.sums, **lists})

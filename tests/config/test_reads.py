@@ -20,10 +20,10 @@ from tests.conftest import SMALL, refused
         ("evaluate", "optimizer=sgd", "compare, finetune or pretrain"),
         ("evaluate", "train.epochs=3", "compare, finetune or pretrain"),
         ("evaluate", "finetune.head=keep", "compare, finetune or pretrain"),
-        ("evaluate", "input=x", "embed or predict"),
+        ("evaluate", "input=x", "embed, explain or predict"),
         ("evaluate", "logger=tensorboard", "compare, finetune or pretrain"),
-        ("predict", "dataset.limit=9", "compare, evaluate, finetune or pretrain"),
-        ("predict", "dataset=digits", "compare, evaluate, finetune or pretrain"),
+        ("predict", "dataset.limit=9", "compare, evaluate, explain, finetune or pretrain"),
+        ("predict", "dataset=digits", "compare, evaluate, explain, finetune or pretrain"),
         ("predict", "split=val", "evaluate"),
         ("pretrain", "split=val", "evaluate"),
         ("pretrain", "generate.length=9", "predict"),
@@ -31,7 +31,7 @@ from tests.conftest import SMALL, refused
         ("evaluate", "dataset.views.flip=true", "compare, finetune or pretrain"),
         ("evaluate", "objective.mixup=0.2", "compare, finetune or pretrain"),
         ("predict", "objective.label_smoothing=0.1", "compare, finetune or pretrain"),
-        ("predict", "train.workers=2", "compare, evaluate, finetune or pretrain"),
+        ("predict", "train.workers=2", "compare, evaluate, explain, finetune or pretrain"),
     ],
 )
 def test_what_a_stage_does_not_read_is_refused_there(ptft, pretrained, stage, typed, others):
