@@ -10,8 +10,6 @@ import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from rich.markup import escape
-
 from ptft.loggers.logger import POSITION
 from ptft.runtime.terminal import decimal, visible
 
@@ -99,6 +97,8 @@ def records(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) ->
 
 def markup(parts: Sequence[tuple[str, str]]) -> str:
     """Texts, each in a style of rich's where it has one, as rich writes it; nothing in a text is a style."""
+    from rich.markup import escape  # only here: the commands that run nothing show tables without rich
+
     shown = [(escape(visible(text)), style) for text, style in parts]
     return "".join(f"[{style}]{text}[/]" if style else text for text, style in shown)
 

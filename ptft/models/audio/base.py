@@ -53,7 +53,8 @@ class SpeechBackbone(Backbone):
         raw = batch["input"]
         sound = raw / FULL_SCALE if raw.dtype == torch.int16 else raw
         lengths = batch.get("length", torch.full((raw.shape[0],), raw.shape[1], device=raw.device))
-        x = self.logmel(sound if len(sound) else sound.new_zeros(1, sound.shape[1]))[: len(sound)]  # no FFT of none
+        none = not torch.compiler.is_compiling() and len(sound) == 0  # of which there is no FFT
+        x = self.logmel(sound.new_zeros(1, sound.shape[1]))[:0] if none else self.logmel(sound)
         real = length_mask(self.logmel.frames(lengths), x.shape[1])
         return normalized(x, real, (1, 2) if self.normalize == "recording" else (1,))
 
