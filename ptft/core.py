@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 Batch = dict[str, Tensor]
 """`input` always; `label`, `mask`, `length`, `index` where they exist. The first axis of every tensor is B.
 
+`label` is uint8 [B, K], 1 for each label that an example has, where `Spec.target` is "labels".
 `mask`: bool [B, T], True where `input` is real and not there to fill up the row; always there for uneven texts.
 `length`: long [B], of uneven recordings, how many samples are real; transcripts are `target` [B, U], `target_length`.
+`box`: float [B, M, 4], left, top, right, bottom in pixels of `input`, `box_label` long [B, M], -1 behind the last.
 """
 
 Columns = dict[str, list[Any]]
@@ -43,7 +45,7 @@ class Spec:
 
     modality: the module of `ptft.data` that finds and reads raw items, e.g. "image" for `ptft/data/image/reader.py`.
     shape: what that module needs to turn a raw item into a tensor; its keys stand in `ptft.data.readers`.
-    target: what the label is, e.g. "class". classes: their names, if any; label i means `classes[i]`.
+    target: what the label is, e.g. "class" or "labels". classes: their names, if any; label i means `classes[i]`.
     mean, std: per channel, of values scaled to 0..1; what `Backbone.prepare` normalises with.
     """
 
@@ -70,7 +72,7 @@ class Examples(ABC):
     """One split of a source: a number of examples that are read a whole batch at a time."""
 
     labels: Tensor | None = None
-    """Long [N], the target of every example where there is one, known without reading the examples."""
+    """The target of every example where it is known without reading them: long [N], or of label sets uint8 [N, K]."""
     lengths: Tensor | None = None
     """Long [N] on the CPU where examples are of uneven length, in tokens, samples or frames; batches are made by it."""
     notes: tuple[str, ...] = ()
@@ -84,11 +86,10 @@ class Examples(ABC):
     @abstractmethod
     def take(self, indices: Tensor) -> Batch:
         """The examples at `indices` (long [B]) as one batch, always the same for the same indices.
-        Raises DataError naming the file and index of an example that can't be read.
-        """
+        Raises DataError naming the file and index of an example that can't be read."""
 
-    def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
-        """Metrics that only these examples can give; none by default. lists: what an evaluation gave, as in `Step`,
+    def score(self, lists: dict[str, Tensor]) -> Mapping[str, float | Table]:
+        """Metrics and tables that only these examples can give; none by default. lists: of an evaluation, as in `Step`,
         first axis n; `index` (long [n]) says which examples they belong to."""
         return {}
 
@@ -98,8 +99,7 @@ class Examples(ABC):
         return columns
 
     def shuffled(self, seed: int) -> Tensor:
-        """An epoch: every example once, in a random order that `seed` decides, long [N]. Blocks of a longer text may be
-        cut elsewhere for another seed: at indices above N - 1, which `take` knows too."""
+        """An epoch: each example once, in an order that `seed` decides, long [N]; of texts cut elsewhere from N on."""
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
 
     def to(self, device: torch.device) -> Examples:
@@ -183,6 +183,11 @@ class Backbone(nn.Module, ABC):
         weight = mask.unsqueeze(-1).to(tokens.dtype)
         return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
 
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Prepared images [B, C, H, W] -> feature maps [B, C', H / s, W / s], rounded up, of ever larger strides s;
+        each cell is what is around the middle of its s x s pixels. Empty where a model has none."""
+        return []
+
     def takes(self, size: tuple[int, int]) -> bool:
         """Whether it takes images of another size (H, W) than the Spec's as well, as smaller views of them."""
         return False
@@ -192,32 +197,25 @@ class Backbone(nn.Module, ABC):
         return None
 
     def calibrate(self, sample: Tensor) -> None:
-        """Take from data what is not learned by gradients: prepared training examples, the first axis is theirs.
-
-        Called once, without gradients, when a run starts from fresh weights; never where they come from a checkpoint.
-        """
+        """Take from data what is not learned by gradients: from prepared training examples, the first axis is theirs,
+        once, without gradients, when a run starts from fresh weights; never where they come from a checkpoint."""
 
     @classmethod
     def published(cls, options: Mapping[str, Any], weights: Mapping[str, Tensor], path: str) -> Spec | None:
         """What the public weights of the network that `options` name expect of examples; None where it has none.
-        Asked where a run starts from weights that do not say it themselves: `weights`, of the file at `path`, which
-        may tell that the network was made for other examples. `shape` may lack what is not known then.
-        """
+        Asked of weights that do not say it, of the file at `path`; `shape` may lack what they leave unknown."""
         return None
 
     @abstractmethod
     def layers(self) -> list[list[nn.Module]]:
-        """The modules from input to output, grouped by depth, for layer-wise rates and `finetune.train=last:N`.
-        Parameters in none of them count as the first layer."""
+        """Modules from input to output, by depth, for rates by layer and `last:N`; the first is of all other ones."""
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """A state dict of this family, fitted to this instance (positions to another grid, say), and the names of the
-        tensors that were resized. The default changes nothing."""
+        """A state dict of this family, fitted to this instance (positions, say), and the names of resized tensors."""
         return weights, []
 
     def adapt_from(self, weights: dict[str, Tensor], spec: Spec | None) -> tuple[dict[str, Tensor], list[str]]:
-        """As `adapt`, of weights that were made for the examples of a Spec, where it is known: for models whose tensors
-        alone do not say what they are of (a grid that is not square)."""
+        """As `adapt`, of weights made for the examples of a Spec, if it is known: tensors may not say their grid."""
         return self.adapt(weights)
 
 
@@ -226,8 +224,7 @@ class TokenBackbone(Backbone):
 
     Masked modelling asks for this, and language modelling, which needs `token_embedding` as well.
     prefix: how many tokens `encode` puts before the given ones (class tokens).
-    cell: the part of a prepared input that a token stands for: (rows, columns) of an image, (frames, bands) of a
-        spectrogram, () of ids.
+    cell: what of an input a token stands for: (rows, columns) of an image, (frames, bands) of a spectrogram, () of ids.
     causal: whether a token attends only to itself and those before it.
     """
 
@@ -273,8 +270,8 @@ class Step:
     total: the *summed* loss, a scalar with gradient.
     count: what it is summed over (images, tokens, frames), a scalar.
     sums: named sums of any shape, without gradient; they are added over batches and finished by `metrics`.
-    lists: named values whose first axis is that of the examples, in evaluation only: they are joined over batches and
-        stand among the sums in `metrics`, for what no sum can say (a rank correlation). `Examples.score` gets them too.
+    lists: named values, first axis that of the examples, in evaluation only: they are joined over batches and stand
+        among the sums in `metrics`, for what no sum can say (a rank correlation). `Examples.score` gets them too.
     outputs: what was computed of the examples, by name, in evaluation only; `Objective.rows` makes rows of it.
     """
 
@@ -286,7 +283,7 @@ class Step:
 
 
 class Table(NamedTuple):
-    """A matrix to show and store at an evaluation, e.g. a confusion matrix: names of rows and columns, and values."""
+    """A matrix of an evaluation, to show and keep: classes by classes, or for each class a count and measures."""
 
     rows: list[str]
     columns: list[str]
@@ -309,8 +306,9 @@ class Objective(nn.Module, ABC):
     needs: ClassVar[frozenset[str]] = frozenset({"input"})
     """Keys every batch must have."""
     capturable: ClassVar[bool] = False
-    """Whether a training step is the same work on the device whatever the step and the values in the batch, so that
-    `train.cuda_graph` may record it: it reads no number that `advance` changes, and waits for no result."""
+    """Whether `train.cuda_graph` may record a step: the same work whatever step and values, waiting for nothing."""
+    fitted: frozenset[str] = frozenset()
+    """Buffers that `settle` sets, and no gradient: thresholds, a temperature. Averages of weights leave them alone."""
     whole_batch: ClassVar[bool] = False
     """Whether the loss of an example depends on the others of its batch, so that `train.accumulate` can't cut it."""
 
@@ -345,8 +343,7 @@ class Objective(nn.Module, ABC):
 
     def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
         """The columns that `stage=predict` writes of each example of a batch; without an override it refuses to.
-        options: those of `generate` in the configuration, for objectives that name one of them, as they generate text.
-        `top`, where it is typed, for those that name it: how many of the likeliest classes to give."""
+        options: those of `generate`, and where they are typed of `predict`, for objectives that name one of them."""
         raise NotImplementedError(f"{type(self).__name__} predicts nothing")
 
     def rows(self, batch: Batch, outputs: dict[str, Any]) -> Columns:
@@ -357,6 +354,9 @@ class Objective(nn.Module, ABC):
     def examine(self, splits: Mapping[str, Examples]) -> list[str]:
         """What a user must know of the examples before a training, a sentence each: that some can't be learned, say."""
         return []
+
+    def settle(self, sums: dict[str, Tensor]) -> None:
+        """Fit to the sums of the whole validation split, in a training, what `fitted` names: before its `metrics`."""
 
     def warnings(self, metrics: dict[str, float]) -> list[str]:
         """What a user must know of an evaluation's metrics, a sentence each: that features collapsed, say."""

@@ -174,6 +174,13 @@ AREAS = rule(
     items={"type": "number", "min": 0.01, "max": 1},
     lengths=[2],
 )
+ZOOM = rule(
+    "two numbers from 0.1 to 10, the smaller one first",
+    lambda value: value[0] <= value[1],
+    type="list",
+    items={"type": "number", "min": 0.1, "max": 10},
+    lengths=[2],
+)
 TEMPERATURES = rule("two numbers greater than 0", type="list", items=POSITIVE.data, lengths=[2])
 DEVICE = rule("auto, cpu, cuda, cuda:N or mps", type="string", pattern=r"auto|cpu|mps|cuda(:\d+)?")
 PLAN = Rule("phases", is_plan, {"type": "list", "items": {"type": "mapping"}})
@@ -220,6 +227,11 @@ def several(one: Rule, what: str) -> Rule:
 
 CHANNELS = rule("1 or 3", type="integer", choices=[1, 3])
 ONE_OR_MORE_NAMES = either("a name or a list of names", TEXT, rule("names", type="list", items=TEXT.data))
+FILES = either(
+    "a path, or {SPLIT: PATH}",
+    TEXT,
+    rule("paths", lambda value: bool(value) and all(map(TEXT.fits, value.values())), type="mapping"),
+)
 SEEDS = either(
     "a whole number of at least 1, or a list of different seeds", COUNT, several(WHOLE, "a list of different seeds")
 )
@@ -258,8 +270,10 @@ RULES: dict[str, Rule] = {
     "betas": BETAS,
     "areas": AREAS,
     "temperatures": TEMPERATURES,
+    "zoom": ZOOM,
     "arms": ARMS,
     "name or names": ONE_OR_MORE_NAMES,
+    "file or files": FILES,
     "seeds": SEEDS,
     "counts": several(COUNT, "a list of different whole numbers of at least 1"),
     "fractions": several(ABOVE_0, "a list of different numbers above 0 and up to 1"),

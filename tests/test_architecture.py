@@ -40,6 +40,7 @@ OPTIONAL = {
     "onnxscript",
     "onnxruntime",
     "peft",
+    "faster_coco_eval",
 }
 KNOW_CONFIG = {"cli", "config"}
 
@@ -135,6 +136,7 @@ def test_the_spine_names_no_model_objective_or_dataset(name):
         "from_ckpt",
         "table",  # a noun of core.py, too
         "text",  # an ordinary word as well
+        "shapes",  # as tensors have
     }
     assert not {word for word in stems | configs if re.search(rf"(?<![a-z]){word}(?![a-z])", text)}
 

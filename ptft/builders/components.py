@@ -17,6 +17,7 @@ import torch
 from ptft.builders import datasets, networks
 from ptft.config.config import plain
 from ptft.config.instantiate import construct, find, make, option_names
+from ptft.config.rules import NOT_HANDED
 from ptft.core import Examples, Objective, Source, Spec
 from ptft.data.cache import policy
 from ptft.data.loader import Loader
@@ -77,7 +78,7 @@ def source(
     labelled: whether labels are needed; without, a source may be one that has none. whole: whether all of it is only
         measured, so that there need not be a training split. model: what learns from it and may know its images' size.
     """
-    node = {key: value for key, value in node.items() if key not in ("views", "cache")}
+    node = {key: value for key, value in node.items() if key not in NOT_HANDED}
     size = None if model is None else partial(published_size, model, trusted)
     return datasets.source(node, like, trusted, whole=whole, labelled=labelled, model_size=size)
 

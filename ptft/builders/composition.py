@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ptft.builders import membership
 from ptft.core import Examples, Source, Spec
+from ptft.data.label_sets.cells import shown
+from ptft.data.label_sets.vectors import counts
 from ptft.data.source import DividedSource
 from ptft.data.splits import Part
 from ptft.errors import are, shortened
@@ -32,9 +34,9 @@ def notes(source: Source, splits: Mapping[str, Examples]) -> list[str]:
 
 def _absent(spec: Spec, splits: Mapping[str, Examples]) -> Iterator[str]:
     for split, examples in splits.items():
-        if spec.target == "class" and examples.labels is not None:
-            counts = examples.labels.cpu().bincount(minlength=len(spec.classes)).tolist()
-            absent = [name for name, count in zip(spec.classes, counts, strict=True) if not count]
+        if spec.target in ("class", "labels") and examples.labels is not None:
+            found = counts(examples.labels.cpu(), len(spec.classes)).tolist()
+            absent = [name for name, count in zip(spec.classes, found, strict=True) if not count]
             if absent:
                 yield f"no example of {shortened(absent, 8)} is in {split}"
 
@@ -62,7 +64,7 @@ def _copies(source: DividedSource, splits: list[str]) -> Iterator[str]:
                 f"{len(copies):,} of {len(identities[split]):,} {split} {source.noun} {are(len(copies))} in train too, "
                 f"e.g. {pair}; copies make what is measured too good"
             )
-    if source.spec.target == "class" and identities:
+    if source.spec.target in ("class", "labels") and identities:
         yield from _disputed(source, identities, parts)
 
 
@@ -99,23 +101,32 @@ def _disputed(source: DividedSource, identities: Mapping[str, Tensor], parts: Ma
     labels = torch.cat([parts[split].labels for split in identities])
     order = contents.argsort(stable=True)
     contents, labels = contents[order], labels[order]
-    differs = (contents[1:] == contents[:-1]) & (labels[1:] != labels[:-1])
+    other = (labels[1:] != labels[:-1]).flatten(1).any(1) if labels.ndim == 2 else labels[1:] != labels[:-1]
+    differs = (contents[1:] == contents[:-1]) & other
     if not bool(differs.any()):
         return
     disputed = contents[1:][differs]
     count = 1 + int((disputed[1:] != disputed[:-1]).sum())
     place = int(differs.nonzero()[0])
     first, second = (_called(source, list(parts.values()), int(order[at])) for at in (place, place + 1))
-    yield f"{count:,} of the {source.noun} {are(count)} there under two classes, e.g. {first} and {second}"
+    several = "two classes" if labels.ndim == 1 else "two sets of labels"
+    yield f"{count:,} of the {source.noun} {are(count)} there under {several}, e.g. {first} and {second}"
 
 
 def _called(source: DividedSource, parts: Sequence[Part], index: int) -> str:
     """The name and the class of the example that is number `index` of all parts one after the other."""
     for part in parts:
         if index < len(part.rows):
-            return f"{_name(source, part, index)} ({source.spec.classes[int(part.labels[index])]})"
+            return f"{_name(source, part, index)} ({_label(source.spec, part.labels[index])})"
         index -= len(part.rows)
     raise AssertionError("there are fewer examples")
+
+
+def _label(spec: Spec, label: Tensor) -> str:
+    """The name of a class, or of all labels of a set."""
+    if label.ndim == 0:
+        return spec.classes[int(label)]
+    return shown([spec.classes[k] for k in label.nonzero().flatten().tolist()], spec.classes) or "none"
 
 
 def _name(source: DividedSource, part: Part, index: int) -> str:

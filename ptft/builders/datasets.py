@@ -11,7 +11,7 @@ from torch.utils.data import IterableDataset
 from ptft.config.config import plain
 from ptft.config.instantiate import construct, make, option_names, target_of
 from ptft.config.overrides import OWN
-from ptft.config.rules import usual
+from ptft.config.rules import NOT_HANDED, usual
 from ptft.core import Source, Spec
 from ptft.data.splits import SPLITS
 from ptft.data.user_dataset import items
@@ -75,7 +75,7 @@ def _is_users(cls: Any, trusted: tuple[str, ...]) -> bool:
 def _without_own(node: Mapping[str, Any], cls: Any) -> Mapping[str, Any]:
     """The node of a Source without what `dataset=torch_dataset` says by itself and the class does not take."""
     defaults = usual("dataset", OWN)
-    if not inspect.isclass(cls) or not defaults.keys() <= {*node, "views", "cache"}:
+    if not inspect.isclass(cls) or not defaults.keys() <= {*node, *NOT_HANDED}:
         return node
     option_keys = option_names(cls)
     return {

@@ -18,6 +18,7 @@ from ptft.config.settled.dataset import noted
 from ptft.core import Examples, Source, Spec
 from ptft.data.cache import policy
 from ptft.data.image.folder import MEAN
+from ptft.data.label_sets.balanced import BALANCED, Balanced
 from ptft.data.labels import check_range
 from ptft.data.loader import Loader
 from ptft.data.source import DividedSource
@@ -32,6 +33,8 @@ from ptft.runtime.rng import seed_everything
 from ptft.runtime.together.alone import Share, current
 
 TO_CHANGE = "; dataset.mean, dataset.std and dataset.size change it"
+LARGEST = 256 * 3 * 224 * 224
+"""So many bytes of examples are measured at once at the most, unless a batch of training has more."""
 FREE = 2048
 """So many tokens a batch for measuring may always hold, whatever a training step takes."""
 DRY = 5000
@@ -185,9 +188,16 @@ def same_channels(checkpoint: Checkpoint, source: Source) -> None:
         )
 
 
-def train_loader(cfg: Config, examples: Examples, device: torch.device) -> Loader:
-    """Batches to train on, in another order each epoch."""
+def train_loader(cfg: Config, examples: Examples, spec: Spec, device: torch.device) -> Loader:
+    """Batches to train on, in another order each epoch; `dataset.sampler` says what an epoch is."""
     options = cfg.train
+    if cfg.dataset.get("sampler") == "balanced":
+        if options.get("tokens") is not None:
+            raise ConfigError(
+                f"{BALANCED}: epochs differ in tokens then, so train.tokens={options['tokens']} can't hold; "
+                "set train.batch_size"
+            )
+        examples = Balanced(examples, spec.classes)
     return components.loader(
         examples,
         options.batch_size,
@@ -200,6 +210,11 @@ def train_loader(cfg: Config, examples: Examples, device: torch.device) -> Loade
     )
 
 
+def sampler_notes(loader: Loader) -> list[str]:
+    """What an epoch is, where it is not every example once."""
+    return list(loader.examples.notes) if isinstance(loader.examples, Balanced) else []
+
+
 def eval_loader(
     cfg: Config,
     examples: Examples,
@@ -210,12 +225,16 @@ def eval_loader(
 ) -> Loader:
     """Batches for measuring, larger than in training: there is no backward pass to keep activations for.
 
-    Examples that have lengths are no more tokens than a training step holds: their longest ones alone may take more
-    memory than all that is kept for a backward pass. trained: how they were trained, `cfg.train` unless it is given.
+    Of large images no more than LARGEST bytes at once. Examples that have lengths are no more tokens than a training
+    step holds: their longest ones alone may take more memory than all that is kept for a backward pass. trained: how
+    they were trained, `cfg.train` unless it is given.
     shared: whether all processes of a run measure together, each its part.
     """
     train = cfg.train if trained is None else trained
     size, tokens = max(4 * train["batch_size"], 256), train.get("tokens")
+    each = examples.nbytes // max(1, len(examples))
+    if each:
+        size = max(train["batch_size"], min(size, LARGEST // each))
     if examples.lengths is not None and tokens is None:
         tokens = max(FREE, step_examples(train) * max(1, int(examples.lengths.max())))
     share = _share(cfg) if shared else Share()

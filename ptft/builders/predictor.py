@@ -9,7 +9,7 @@ import inspect
 import itertools
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,8 +58,8 @@ class Answer(NamedTuple):
 class RawModule(nn.Module):
     """A raw batch in: uint8 images [B, C, H, W], ids [B, T] with their mask, or samples [B, n] with their lengths.
 
-    Out: the probabilities of a classifier, float32 [B, K], else the features of the backbone, float32 [B, D]. Nothing
-    is looked at twice (`objective.tta`).
+    Out: the probabilities of a classifier, float32 [B, K] (of one whose answer is any number of labels, of each by
+    itself), else the features of the backbone, float32 [B, D]. Nothing is looked at twice (`objective.tta`).
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -71,8 +71,9 @@ class RawModule(nn.Module):
         batch = {"input": input, **{name: value for name, value in more.items() if value is not None}}
         backbone = self.objective.backbone
         x = backbone.inputs(batch)
-        pooled, head = backbone.pool(backbone(x, mask)), self.objective.linear_head()
-        return pooled.float() if head is None else head(pooled).float().softmax(1)
+        pooled = backbone.pool(backbone(x, mask))
+        answer: Callable[[Tensor], Tensor] | None = getattr(self.objective, "answer", None)
+        return pooled.float() if answer is None else answer(pooled)
 
 
 class Predictor:
@@ -138,9 +139,10 @@ class Predictor:
 
     def __call__(self, x: Any, **options: Any) -> Any:
         """The answer to one input, a dict of the columns that `stage=predict` writes; of several a list, in order.
+        Where an input has several rows (boxes), its answer is a list of them.
 
-        options: keys of `generate`, and `top`, where the objective answers with them. Raises DataError for an input
-        that can't be read, ConfigError for an objective that answers nothing.
+        options: keys of `generate`, `top` and `score`, where the objective answers with them. Raises DataError for an
+        input that can't be read, ConfigError for an objective that answers nothing.
         """
         self.require_answers()
         for name in options:
@@ -156,10 +158,17 @@ class Predictor:
             remarks.add(remark, item)
             answered.append((item, row))
         _warn(inputs.items, remarks)
+        if readers.several(self.spec):
+            each = [self._shown(readers.finish(self.spec, [one]), inputs.files) for one in answered]
+            return each[0] if inputs.single else each
         rows = [row for part in _parts(answered, inputs.counts) for row in readers.finish(self.spec, part)]
-        if not inputs.files:
-            rows = [{name: value for name, value in row.items() if name != "path"} for row in rows]
+        rows = self._shown(rows, inputs.files)
         return rows[0] if inputs.single else rows
+
+    @staticmethod
+    def _shown(rows: list[Row], files: bool) -> list[Row]:
+        """Rows of what stands in no file name none."""
+        return rows if files else [{name: value for name, value in row.items() if name != "path"} for row in rows]
 
     def features(self, x: Any) -> Tensor:
         """What the backbone makes of each input: float32 [N, D] on the CPU; of one input [D].
@@ -188,7 +197,7 @@ class Predictor:
     def choices(self) -> tuple[str, ...]:
         """Options that its answers heed."""
         named = inspect.signature(type(self.objective).predict).parameters
-        top = [name for name in ("top",) if name in named]
+        top = [name for name in ("top", "score") if name in named]
         return (*top, *(self.options if self.options.keys() & named.keys() else ()))
 
     def require_answers(self) -> None:

@@ -29,6 +29,12 @@ def exact(cfg: Config, objective: Objective, inputs: Inputs) -> tuple[bool, list
         )
         return False, [f"{reason} in steps"] if finetune.probe == "exact" else []
     numbers = len(inputs.splits["train"]) * objective.backbone.width
+    sampler = cfg.dataset.get("sampler")
+    if finetune.probe == "exact" and sampler:
+        raise ConfigError(
+            f"finetune.probe=exact: every training example counts once, so dataset.sampler={sampler} can't be heeded; "
+            "type finetune.probe=steps"
+        )
     if finetune.probe == "exact" and numbers > LARGEST:
         raise ConfigError(
             f"finetune.probe=exact: {len(inputs.splits['train']):,} features of {objective.backbone.width:,} numbers "
@@ -36,7 +42,7 @@ def exact(cfg: Config, objective: Objective, inputs: Inputs) -> tuple[bool, list
         )
     train = cfg.train
     averages = train.ema is not None or train.average_last is not None or train.patience is not None
-    as_it_is = finetune.head == "new" and finetune.head_init == "random" and not averages
+    as_it_is = finetune.head == "new" and finetune.head_init == "random" and not (averages or sampler)
     return finetune.probe == "exact" or (objective.deterministic and as_it_is and numbers <= LARGEST), []
 
 

@@ -31,14 +31,20 @@ def restored(
         where an objective uses no labels.
     Raises ConfigError for a file that holds no task, CheckpointError where its tensors don't fit.
     """
+    return _loaded(untrained(cfg, checkpoint, read, reference), checkpoint)
+
+
+def untrained(
+    cfg: Config, checkpoint: Checkpoint, read: Spec | None = None, reference: Examples | None = None
+) -> Objective:
+    """As `restored`, with random weights in the place of the checkpoint's."""
     if not checkpoint.has_task:
         raise ConfigError(f"ckpt={checkpoint.path}: holds a backbone and no task; finetune it first")
     assert checkpoint.spec
     check_spec(checkpoint)
     spec = checkpoint.spec if read is None else replace(checkpoint.spec, shape=read.shape, **_normalised(cfg, read))
     with limit(checkpoint), nullcontext() if cfg.trusted else held_by(checkpoint.path):
-        built = components.objective(cfg.model, cfg.objective, spec, None, cfg.trusted, reference)
-    return _loaded(built, checkpoint)
+        return components.objective(cfg.model, cfg.objective, spec, None, cfg.trusted, reference)
 
 
 def _normalised(cfg: Config, read: Spec) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ptft.builders import acceleration, components, membership, probe
-from ptft.builders.inputs import Inputs, eval_loader, read_inputs, train_loader
+from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes, train_loader
 from ptft.builders.intervals import check_patience, intervals
 from ptft.builders.parts import monitor, spread
 from ptft.builders.restore import rebuilt
@@ -160,10 +160,10 @@ def _built_from(cfg: Config, start: Checkpoint | None) -> AbstractContextManager
 def executed(cfg: Config, inputs: Inputs, task: Task) -> Execution:
     """Precision and layout, chosen and put in place, and a head that starts from what the backbone computes in them."""
     train, device = inputs.splits["train"], inputs.device
-    loader = train_loader(cfg, train, device)
+    loader = train_loader(cfg, train, inputs.source.spec, device)
     chosen, timings = current().same(_compute_format(cfg, task.objective, loader))
     place(task.objective, chosen)
-    notes = spread.decisions(task.objective, cfg.train, device)
+    notes = sampler_notes(loader) + spread.decisions(task.objective, cfg.train, device)
     notes += acceleration.decisions(task.objective, cfg.train, device, chosen.precision)
     precision = autocast(chosen.precision, device)
     exact, probe_notes = probe.exact(cfg, task.objective, inputs)

@@ -23,7 +23,9 @@ PATH_KEYS = frozenset(
 )
 """Keys whose values are paths or people's texts: typed as they are, without Hydra's quoting."""
 
-AS_TYPED = PATH_KEYS | {"dataset.pattern"}
+MARKS = frozenset({"dataset.label_separator"})
+"""Those whose value may be a comma itself, and of which no sweep has several."""
+AS_TYPED = PATH_KEYS | MARKS | {"dataset.pattern"}
 """Those whose values need no quotes for Hydra, patterns of names among them."""
 
 NAMED = frozenset({"dataset.text", "dataset.label", "dataset.group", "dataset.classes", "dataset.names"})
@@ -107,7 +109,7 @@ def quote(override: str, *, multirun: bool = False) -> str:
     """`ckpt=runs/a b,(1)=2.pt` -> the same with the path quoted for Hydra's grammar; other overrides unchanged.
 
     `null`, `???`, `${…}` and values that are quoted already keep Hydra's meaning. Under `multirun` commas separate, but
-    not in Hydra's own folders, of which there is one.
+    not in Hydra's own folders, of which there is one, and in MARKS.
     """
     key, value = override.split("=", 1) if "=" in override else (override, "")
     if key.lstrip("+").startswith(ARMS):
@@ -116,7 +118,7 @@ def quote(override: str, *, multirun: bool = False) -> str:
         return f"{key}={_names(value, multirun)}"
     if key.lstrip("+") not in AS_TYPED or _is_hydra(value):
         return override
-    parts = value.split(",") if multirun and not key.startswith("hydra.") else [value]
+    parts = value.split(",") if multirun and not key.startswith("hydra.") and key not in MARKS else [value]
     return f"{key}={','.join(part if _is_hydra(part) else quoted(part) for part in parts)}"
 
 

@@ -16,6 +16,9 @@ from ptft.config.renamed import current
 from ptft.errors import ConfigError, suggest
 from ptft.validators import RULES, Rule, rule_named
 
+NOT_HANDED = frozenset({"views", "cache", "sampler"})
+"""Keys of a dataset that others read than its class."""
+
 
 def rules(config: Mapping[str, Any]) -> dict[str, Rule]:
     """The rule of every key that the options of a configuration have one for, by the key's path.
@@ -44,7 +47,7 @@ def of_option(group: str, name: str) -> dict[str, Rule]:
 def usual(group: str, name: str) -> dict[str, Any]:
     """What ptft's own option says of its keys, not resolved; without its class and what is not handed to it."""
     node = yaml_files.content(yaml_files.conf_dir() / group / f"{name}.yaml")
-    return {key: value for key, value in node.items() if key[0] != "_" and key not in ("views", "cache")}
+    return {key: value for key, value in node.items() if key[0] != "_" and key not in NOT_HANDED}
 
 
 def _options(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Mapping[str, Any]]]:

@@ -197,6 +197,10 @@ class OnDemandExamples(SplitExamples):
         """Differs when what `take` returns does, for a cache: stricter than `digest`, which a copied dataset keeps."""
         return self.digest()
 
+    def held(self, pixels: MemoryExamples, kept: Tensor) -> Examples:
+        """What they are once their `input` is in memory; kept: bool [N], which of them could be read."""
+        return pixels
+
     def to_memory(self, progress: Callable[[int, int], None]) -> Examples:
         """Uneven ones in memory; `progress(done, total)` now and then."""
         raise NotImplementedError(f"{type(self).__name__} has examples of one size")

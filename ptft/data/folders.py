@@ -63,7 +63,7 @@ def list_all(
             root, f"has folders or rows, but no {media.noun} in them{foreign.instead(others, media.noun)}", media
         )
     names = set(listings.get(source.train, listings.get("", Listing([], []))).names)
-    if example := fraction_among(names):
+    if not source.has_sets and (example := fraction_among(names)):
         what = f"{counted(len(names), 'classes')} {are(len(names))} all numbers"
         source.note(f"{what}, e.g. {example}; each is a class by itself")
     for sentence in [] if root.is_file() else [*_nested(root, listings), *_left_out(root, listings, media)]:
@@ -206,10 +206,12 @@ def _list_table(
         raise DataError(f"dataset.root: {error}; {media.layout}") from error
     try:
         typed = (source.train, source.val, source.test)
-        others = [] if source.grouping is None else [source.grouping.key]
-        columns = file_columns.find(file, listed[: file_columns.ROWS], typed_columns, media.suffixes, others, labelled)
+        others: list[object] = [*source.flags[1:], *([] if source.grouping is None else [source.grouping.key])]
+        columns = file_columns.find(
+            file, listed[: file_columns.ROWS], typed_columns, media.suffixes, others, labelled, source.has_sets
+        )
         source.listed(columns)
-        rows = _rows(file, listed, media, labelled, unusable, source.grouping, columns)
+        rows = _rows(file, listed, media, labelled, unusable, source, columns)
         rows = [row._replace(split=splits.own_name(row.split, typed)) for row in rows]
         kept = _with_label(rows, unusable, source) if labelled else rows
         for sentence in [*separator.notes(file), *unusable.notes(len(kept), str(file))]:
@@ -241,11 +243,12 @@ def _rows(
     media: Media,
     labelled: bool,
     unusable: UnusableRows,
-    grouping: Grouping | None,
+    source: DividedSource,
     columns: file_columns.ListColumns,
 ) -> list[_Row]:
-    rows = []
-    needed = {name for name in (columns.path, *([columns.target] if labelled else [])) if name.isascii()}
+    rows, grouping, sets = list[_Row](), source.grouping, source.has_sets
+    targets = [*(source.flags or [columns.target])] if labelled else []
+    needed = {name for name in (columns.path, *targets) if name.isascii()}
     for line, fields in listed:
         where = f"{file}:{line}"
         if isinstance(fields, RowError):
@@ -256,7 +259,7 @@ def _rows(
         try:
             path = listed_path(file.parent, fields, where, columns.path)
             group = "" if grouping is None else grouping.of_row(fields, path, file.parent, where)
-            label = nfc(cell(fields, columns.target, where))
+            label = source.set_of(fields, columns, where) if sets else nfc(cell(fields, columns.target, where))
             rows.append(_Row(text_of(fields, "split", where), path, label, where, group))
         except RowError as error:
             unusable(error)
@@ -270,7 +273,7 @@ def _with_label(rows: list[_Row], unusable: UnusableRows, source: DividedSource)
         source.leave_out(split, f"{split} has no labels")
     kept = []
     for row in rows:
-        if row.label and row.split not in empty:
+        if (row.label or source.has_sets) and row.split not in empty:
             kept.append(row)
         elif row.split not in empty:
             unusable(RowError(row.where, "has no label"))

@@ -12,8 +12,9 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ptft.core import Batch, Columns, Examples
+from ptft.core import Batch, Columns, Examples, Table
 from ptft.data.files import nfc
+from ptft.data.label_sets.vectors import reordered
 from ptft.errors import ConfigError, DataError, are, counted, shortened, unknown
 
 NO_LABEL = ("-1", "-1.0")
@@ -211,11 +212,29 @@ def check_range(labels: Tensor, total: int, split: str, where: str, *, least: in
 def renumbered(numbers: Tensor, old_classes: Sequence[str], new_classes: Sequence[str]) -> Tensor:
     """Labels (long, any shape) that count the names `old_classes` as those that count the same names `new_classes`.
 
-    Negative ones, which say that something has no label, stay.
+    Negative ones, which say that something has no label, stay. Label sets, uint8 [..., K], get other columns.
     """
+    if numbers.dtype == torch.uint8:
+        return reordered(numbers, old_classes, new_classes)
     place = {name: k for k, name in enumerate(new_classes)}
     new = torch.tensor([place[name] for name in old_classes], device=numbers.device)
     return torch.where(numbers < 0, numbers, new[numbers.clamp(min=0)])
+
+
+def of_classes(labels: Tensor, own: Sequence[str], kept: Sequence[str], other: int = -1) -> tuple[Tensor, Tensor]:
+    """Which of the labels (long [N], `other` or numbers of `own`) are of a class that is kept, and these as `kept`
+    counts them, both long [n]."""
+    new = torch.full((len(own) + 1,), other)  # the last one is where `other` itself points
+    place = {name: number for number, name in enumerate(own)}
+    new[[place[name] for name in kept]] = torch.arange(len(kept))
+    rows = (new[labels] >= 0).nonzero().flatten()
+    return rows, new[labels[rows]]
+
+
+def by_classes(examples: Examples, old_classes: Sequence[str], new_classes: Sequence[str]) -> Examples:
+    """The same under the numbers of other classes, by their own `of_classes` where their targets are no labels."""
+    of_classes: Callable[[Sequence[str]], Examples] | None = getattr(examples, "of_classes", None)
+    return Renumbered(examples, old_classes, new_classes) if of_classes is None else of_classes(new_classes)
 
 
 class Renumbered(Examples):
@@ -237,7 +256,7 @@ class Renumbered(Examples):
             else batch
         )
 
-    def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
+    def score(self, lists: dict[str, Tensor]) -> Mapping[str, float | Table]:
         return self.examples.score(lists)
 
     def table(self, columns: Columns) -> Columns:

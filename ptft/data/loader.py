@@ -12,7 +12,7 @@ import pickle
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ptft.core import Batch, Examples
+from ptft.core import Batch, Examples, Table
 from ptft.data.examples import check_skipped
 from ptft.data.ragged import cut, grouped, sizes
 from ptft.errors import DataError, PtftError, counted
@@ -107,12 +107,12 @@ class Loader:
                 self._count(wanted, batch["index"])
             yield batch
 
-    def score(self, lists: dict[str, Tensor]) -> dict[str, float]:
+    def score(self, lists: dict[str, Tensor]) -> Mapping[str, float | Table]:
         """What the examples make of the lists of an evaluation."""
         return self.examples.score(lists)
 
-    def whole(self, sums: dict[str, Tensor], lists: Lists) -> tuple[dict[str, Tensor], Lists]:
-        """Sums and lists of whole batches, of those of this loader's."""
+    def whole(self, sums: dict[str, Tensor], lists: Lists, places: list[int]) -> tuple[dict[str, Tensor], Lists]:
+        """Sums and lists of whole batches, of those of this loader's; places: which batches the lists are of."""
         return sums, lists
 
     def first(self, parts: int = 1) -> Batch:

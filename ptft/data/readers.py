@@ -1,10 +1,12 @@
-"""The protocol of a modality's reader, and the keys of `Spec.shape`; a Spec says by name who reads its examples.
+"""The protocol of a modality's reader, and the keys of `Spec.shape` (images: `image/shape.py`); a Spec says by name
+who reads its examples.
 
 A modality that is read in several ways has a module for each, with the same functions; `Spec.shape["reader"]` names it.
 Beside those of `Modality` a module may have `items(path, spec)`, which takes the place of `find` where a file means
 something else for another Spec, `of_lines(lines, spec)`, items of texts that stand in no file, `of_values`, of other
 values, `remark(item, value)`, what is to be said of one that was read, `finish(answered, spec)`, which makes rows of
-parts of something, with `part_of(item)`, of what (neighbours with equal ones make a row), and `preparation(spec)`, what
+parts of something, with `part_of(item)`, of what (neighbours with equal ones make a row), or several rows of an item
+where `several` is true, and `preparation(spec)`, what
 else than its shape is to be said of an input. An item may have `passed`, what else is known of it by name, which is
 handed on with its answer.
 """
@@ -58,10 +60,12 @@ class Listed:
 
 @dataclass(frozen=True)
 class Held:
-    """An item that stands in no file: what to call it, and its value as `Modality.read` would return it."""
+    """An item that stands in no file: what to call it, its value as `Modality.read` would return it, and of an image
+    its own (height, width)."""
 
     name: str
     value: Tensor
+    whole: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -71,20 +75,6 @@ class Items(list[Any]):
     """Items to predict for, in order; notes: sentences about how they were read."""
 
     notes: tuple[str, ...] = ()
-
-
-class ImageShape(TypedDict, total=False):
-    """`Spec.shape` of images; `size`, `channels` and `fit` are always there.
-
-    fit: "crop", "stretch", or "none" where all must have the size.
-    """
-
-    size: list[int]  # height and width
-    channels: int  # 1 (grey) or 3 (colour)
-    fit: str
-    crop_pct: float  # the share of each side in the middle that is kept, where it is not 1
-    path: str  # the column of the files in lists, where it has another name
-    interpolation: str  # nearest, bicubic or lanczos, where it is not bilinear
 
 
 class TextShape(TypedDict, total=False):
@@ -286,6 +276,11 @@ def part_of(spec: Spec, item: Any) -> Any:
 
 def _kind(spec: Spec) -> str:
     return spec.modality if spec.modality != "text" else f"files of {spec.shape.get('reader', 'text')}"
+
+
+def several(spec: Spec) -> bool:
+    """Whether an item has as many rows as it takes, so that they are no answer of their own."""
+    return bool(getattr(of(spec), "several", False))
 
 
 def preparation(spec: Spec) -> str:

@@ -15,7 +15,9 @@ from torch import Tensor
 from ptft.core import Examples, Spec
 from ptft.data.cleaning.ignore import IgnoreList
 from ptft.data.examples import SplitExamples
-from ptft.data.labels import alike, check_range, kept_classes, renamed, to_labels
+from ptft.data.label_sets.cells import proposed
+from ptft.data.label_sets.vectors import check_sets, reordered
+from ptft.data.labels import alike, check_range, kept_classes, of_classes, renamed, to_labels
 from ptft.data.own.grouped_source import GroupedSource
 from ptft.data.own.text_record import Column
 from ptft.data.splits import OTHER_CLASS, SPLITS, Part, unused_note, val_among
@@ -108,30 +110,25 @@ class DividedSource(GroupedSource):
 
     def choose(self, part: Part) -> Examples:
         """The examples of `part`, with its labels if they are classes, as batches are to be made of them."""
-        return self.loaded(part.split).at(part.rows, part.labels if self.spec.target == "class" else None)
+        return self.loaded(part.split).at(part.rows, part.labels if self.spec.target in ("class", "labels") else None)
 
     def groups(self, split: str) -> Tensor:
-        """Long [N], what a smaller choice of a split keeps in proportion: the classes."""
+        """Long [N], what a smaller choice of a split keeps in proportion: the classes; or label sets uint8 [N, K]."""
         labels = self.loaded(split).labels
         assert labels is not None
         return labels
 
     def known_by(self, split: str) -> Sequence[str] | None:
         """What each example of one of the dataset's own splits is known by, whatever else is there: its file's place
-        below the root, or its text. None where the examples are a published set, which nobody adds to.
-        """
+        below the root, or its text. None where the examples are a published set, which nobody adds to."""
         return self.loaded(split).known_by()
 
     def names(self, split: str) -> Sequence[str]:
-        """What to call each example of one of the dataset's own splits."""
         return self.known_by(split) or [f"{split} {i}" for i in range(len(self.groups(split)))]
 
     def identities(self, split: str) -> Tensor | None:
         """Long [N], a number for the content of each example of one of the dataset's own splits; None: not known."""
         return self.loaded(split).identities()
-
-    def used_splits(self) -> set[str]:
-        return {split for split in (self.train, self.val, self.test) if isinstance(split, str) and split in self.splits}
 
     def contents(self, split: str, rows: Tensor) -> Tensor | None:
         """As `identities` of some rows (long [n]) of a split, from all that they hold."""
@@ -246,21 +243,20 @@ class DividedSource(GroupedSource):
         return part.at((~torch.isin(part.rows, ignored)).nonzero().flatten()) if len(ignored) else part
 
     def _of_classes(self, split: str) -> Part:
+        """Every row of a split whose class is kept; without classes, and of label sets, every row."""
         labels = self.groups(split)
-        total = len(self.own_classes)
-        if not total:
-            return Part(split, torch.arange(len(labels)), labels)
-        check_range(labels, total, split, self._where(), least=0 if self.classes is None else OTHER_CLASS)
-        if self.classes is None:
-            return Part(split, torch.arange(len(labels)), labels)
-        new = torch.full((total + 1,), OTHER_CLASS)  # the last one is where OTHER_CLASS itself points
-        place = {name: number for number, name in enumerate(self.own_classes)}
-        new[[place[name] for name in self.classes]] = torch.arange(len(self.classes))
-        rows = (new[labels] >= 0).nonzero().flatten()
+        every, total = torch.arange(len(labels)), len(self.own_classes)
+        if labels.ndim == 2:
+            return Part(split, every, reordered(labels, self.own_classes, self.classes or self.own_classes))
+        if total:
+            check_range(labels, total, split, self._where(), least=0 if self.classes is None else OTHER_CLASS)
+        if not total or self.classes is None:
+            return Part(split, every, labels)
+        rows, kept = of_classes(labels, self.own_classes, self.classes)
         if self.whole and len(rows) < len(labels):
             other = len(labels) - len(rows)
             self.note(f"{other} of {counted(len(labels), self.noun)} {are(other)} of classes not in dataset.classes")
-        return Part(split, rows, new[labels[rows]])
+        return Part(split, rows, kept)
 
     def _check_splits(self) -> None:
         if self.test == self.train:
@@ -290,6 +286,10 @@ class DividedSource(GroupedSource):
         check_shares(self.val, self.test)
 
     def _check_classes(self) -> None:
+        if self.has_sets:
+            check_sets(self.own_classes, self.per_class, self._where(), self.train)
+        elif hint := proposed(self.own_classes):
+            self.note(hint)
         if self.classes is None and (two := alike(self.own_classes)):
             self.note(f"{two[0]} and {two[1]} are two classes; write them alike if they mean the same")
         if self.classes is not None:

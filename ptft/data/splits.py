@@ -11,6 +11,8 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from ptft.data.label_sets.cells import most_common
+from ptft.data.label_sets.vectors import to_vectors
 from ptft.data.labels import to_labels
 from ptft.data.stratify import train_val_test
 from ptft.errors import DataError, absent, are, shortened
@@ -25,7 +27,8 @@ OTHER_CLASS = -1
 class Part(NamedTuple):
     """Some rows (long [n]) of one of the dataset's own splits, with labels (long [n]) as `spec.classes` counts them.
 
-    Where the target is no class the labels are all 0: they only say what to keep in proportion.
+    Where the target is label sets the labels are uint8 [n, K]. Where it is neither they are all 0: they only say what
+    to keep in proportion.
     """
 
     split: str
@@ -195,11 +198,22 @@ def _parts(root: Path, split: str, files: list[Path]) -> list[Path]:
 
 
 def divide(
-    items: Sequence[T], seed: int, names: Sequence[str] | None = None, keys: Sequence[str] | None = None
+    items: Sequence[T],
+    seed: int,
+    names: Sequence[str] | None = None,
+    keys: Sequence[str] | None = None,
+    *,
+    sets: bool = False,
 ) -> dict[str, list[T]]:
     """80, 10 and 10 percent of the items as train, val and test.
 
-    names: of their classes. keys: what each is known by, which alone decides where it is; None: all of them do.
+    names: of their classes, or with `sets` of their labels. keys: what each is known by, which alone decides where it
+    is; None: all of them do.
     """
-    labels = torch.zeros(len(items), dtype=torch.long) if names is None else to_labels(names, sorted(set(names)))
+    if names is None:
+        labels = torch.zeros(len(items), dtype=torch.long)
+    elif sets:
+        labels = to_vectors(names, sorted(most_common(names)))[0]
+    else:
+        labels = to_labels(names, sorted(set(names)))
     return {split: [items[i] for i in rows.tolist()] for split, rows in train_val_test(labels, seed, keys).items()}

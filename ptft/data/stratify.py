@@ -18,6 +18,24 @@ _OF_TRAIN = 2**33
 """Added to the seed where a share of a split is drawn: other numbers than those that divided a whole dataset."""
 
 
+COMMON = 10
+"""So many examples have a set of labels that is kept in proportion by itself."""
+
+
+def strata(vectors: Tensor) -> Tensor:
+    """Long [N], what to keep in proportion of label sets uint8 [N, K]: sets that are common, each for itself, of the
+    others the label that is rarest in all (as Sechidis et al. 2011 begin with these), and none at all.
+    """
+    _, inverse, sizes = torch.unique(vectors, dim=0, return_inverse=True, return_counts=True)
+    counts = vectors.sum(0, dtype=torch.long)
+    size = torch.where(vectors > 0, counts, len(vectors) + 1)
+    rarest = size.argmin(1) if vectors.shape[1] else torch.zeros(len(vectors), dtype=torch.long)
+    alone = sizes[inverse] >= COMMON
+    chosen = torch.where(alone, inverse, len(sizes) + torch.where((vectors > 0).any(1), rarest, vectors.shape[1]))
+    numbered: Tensor = torch.unique(chosen, return_inverse=True)[1]
+    return numbered
+
+
 def ranks(labels: Tensor) -> Tensor:
     """For every label (long [N], not negative) how many equal ones stand before it, long [N]."""
     order = labels.argsort(stable=True)
@@ -31,8 +49,10 @@ def ranks(labels: Tensor) -> Tensor:
 def stratified_order(labels: Tensor, seed: int) -> Tensor:
     """A random order of long [N] labels whose every beginning holds the classes in their proportions: indices [N].
 
-    So the first n of it are a stratified choice of n, and a smaller choice is part of a larger one.
+    So the first n of it are a stratified choice of n, and a smaller choice is part of a larger one. Of label sets,
+    uint8 [N, K], it is their `strata` that are kept in proportion.
     """
+    labels = strata(labels) if labels.ndim == 2 else labels
     shuffled = _shuffle(len(labels), seed)
     mixed = labels[shuffled]
     share = (ranks(mixed) + 0.5) / labels.bincount()[mixed]
@@ -65,7 +85,8 @@ def draws(keys: Iterable[str], seed: int) -> Tensor:
 def held_out(draw: Tensor, labels: Tensor, shares: Sequence[float]) -> Tensor:
     """Which part each example is in, long [N]: 0, 1, … for the shares that are held out, len(shares) for the rest.
 
-    draw: a number from 0 to 1 each, float64 [N]; equal ones stay together. labels: long [N], not negative. Each
+    draw: a number from 0 to 1 each, float64 [N]; equal ones stay together. labels: long [N], not negative, or label
+    sets uint8 [N, K], each of whose labels counts as a class. Each
     example's own number says where it is, so that others that come or go do not move it, with two exceptions: a class
     that had nothing in the rest gives it the example of the largest number, and a part without an example gets that of
     the smallest number which the rest, or else another part, can spare.
@@ -73,7 +94,7 @@ def held_out(draw: Tensor, labels: Tensor, shares: Sequence[float]) -> Tensor:
     ends = torch.tensor(shares, dtype=torch.float64).cumsum(0)
     part, rest = torch.bucketize(draw, ends, right=True), len(shares)
     for label in (_counts(labels, part == rest) == 0).nonzero().flatten().tolist():
-        if len(own := draw[labels == label]):
+        if len(own := draw[labels[:, label] > 0 if labels.ndim == 2 else labels == label]):
             part[draw == own.max()] = rest
     for number in (number for number in range(rest) if not (part == number).any()):
         spare = _spare(draw, labels, part == rest)
@@ -97,6 +118,8 @@ def _spare(draw: Tensor, labels: Tensor, rest: Tensor) -> float | None:
 
 def _counts(labels: Tensor, chosen: Tensor) -> Tensor:
     """How many of each label are `chosen` (bool [N]), long [K]."""
+    if labels.ndim == 2:
+        return labels[chosen].sum(0, dtype=torch.long)
     return labels[chosen].bincount(minlength=int(labels.max()) + 1 if len(labels) else 0)
 
 

@@ -104,11 +104,11 @@ class Group(Alone):
             self.names = self._named(sums)
         return _added(sums, self.names, self.exchange.device)
 
-    def measured(self, sums: dict[str, Tensor], lists: Lists) -> tuple[dict[str, Tensor], Lists]:
+    def measured(self, sums: dict[str, Tensor], lists: Lists, places: list[int]) -> tuple[dict[str, Tensor], Lists]:
         names, device = self._named(sums), next(iter(sums.values())).device if sums else torch.device("cpu")
         parts = self.gathered({name: [values.cpu() for values in each] for name, each in lists.items()})
-        known = next((part for part in parts if part), {})
-        joined = {name: _in_order([part.get(name, []) for part in parts], device) for name in known}
+        known, where = next((part for part in parts if part), {}), self.gathered(places)
+        joined = {name: _in_order([part.get(name, []) for part in parts], where, device) for name in known}
         return _added(sums, names, device), joined
 
     def _named(self, sums: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
@@ -141,8 +141,10 @@ def _added(
     return {name: part.view(shape).to(kind) for part, (name, (shape, kind)) in zip(parts, names.items(), strict=True)}
 
 
-def _in_order(parts: list[list[Tensor]], device: torch.device) -> list[Tensor]:
-    """Of each process a part of every batch -> the batches, whole."""
-    most = max(map(len, parts))
-    full = [part for part in parts if len(part) == most]
-    return [torch.cat([part[i] for part in full]).to(device) for i in range(most)]
+def _in_order(parts: list[list[Tensor]], places: list[list[int]], device: torch.device) -> list[Tensor]:
+    """Of each process its parts of batches, and which these are -> the batches, whole."""
+    batches: dict[int, list[Tensor]] = {}
+    for own, where in zip(parts, places, strict=True):
+        for part, place in zip(own, where, strict=True):
+            batches.setdefault(place, []).append(part)
+    return [torch.cat(batches[place]).to(device) for place in sorted(batches)]

@@ -13,6 +13,7 @@ from ptft.core import Objective
 from ptft.export.huggingface import task as tasks
 from ptft.export.huggingface.task import Task
 from ptft.objectives.supervised.ctc import CTC
+from ptft.objectives.supervised.pooled import LinearHead
 
 NAMES = {"tokens": "probabilities", "causal": "logits", "masked": "logits"}
 """Kind of task -> what comes out."""
@@ -58,7 +59,7 @@ def of(objective: Objective) -> tuple[nn.Module, str]:
     Probabilities where there are classes, values of a regression, logits of a language model; of everything else, whose
     answers are no tensor, the features.
     """
-    if objective.linear_head() is not None:
+    if isinstance(objective, LinearHead):
         return RawModule(objective), "probabilities"
     if isinstance(objective, CTC):
         return Hearing(objective), "probabilities"

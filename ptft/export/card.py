@@ -13,13 +13,18 @@ from ptft.errors import counted, shortened
 from ptft.export.subject import Subject
 from ptft.loggers.console import duration, number
 from ptft.metrics.statistics import share_interval
+from ptft.objectives.supervised.multilabel import Multilabel
+from ptft.objectives.supervised.pooled import LinearHead
 from ptft.runs.folder import read_json
 from ptft.runtime.system import write_text
 
 TASKS = {
     ("image", "class"): "image-classification",
+    ("image", "labels"): "image-classification",
     ("text", "class"): "text-classification",
+    ("text", "labels"): "text-classification",
     ("audio", "class"): "audio-classification",
+    ("audio", "labels"): "audio-classification",
     ("text", "tags"): "token-classification",
     ("text", "span"): "question-answering",
     ("audio", "transcript"): "automatic-speech-recognition",
@@ -162,8 +167,9 @@ def _cost(subject: Subject) -> Iterator[str]:
 
 def _limits(subject: Subject) -> Iterator[str]:
     spec = subject.spec
-    if spec.classes and spec.target == "class":
-        yield "it answers with one of its classes whatever it is shown, and its probabilities are not calibrated"
+    objective = subject.predictor.objective
+    if isinstance(objective, LinearHead):
+        yield from _answered(subject, objective)
     yield "it was measured on the data named above alone; other data may be answered worse"
     if subject.answers == "features" and subject.format in ("onnx", "torch"):
         yield f"what comes out are features of the backbone; the head of objective={subject.objective} is not in it"
@@ -173,6 +179,22 @@ def _limits(subject: Subject) -> Iterator[str]:
         yield "recordings of less than 0.05 s are filled up with silence before; `length` says how much is real"
     if "tokenizer" in spec.shape:
         yield f"of longer texts {spec.shape['length']:,} tokens count"
+
+
+def _answered(subject: Subject, objective: LinearHead) -> Iterator[str]:
+    """What its probabilities mean, and from which on a label is answered."""
+    by = objective.calibration
+    how = "not calibrated" if by is None else f"calibrated on the validation split (temperature {float(by):.3g})"
+    calibrated = f"its probabilities are {how}"
+    if not objective.sets:
+        yield f"it answers with one of its classes whatever it is shown, and {calibrated}"
+        return
+    yield f"each label has a probability of its own, and {calibrated}"
+    if isinstance(objective, Multilabel):
+        pairs = zip(objective.classes, objective.cutoffs.tolist(), strict=True)
+        chosen = " (chosen on the validation split)" if objective.threshold is None else ""
+        listed = ", ".join(f"{name} {value:.4g}" for name, value in pairs)
+        yield f"a label is there from this probability on{chosen}: {listed}"
 
 
 def _checked(facts: Mapping[str, Any]) -> Iterator[str]:

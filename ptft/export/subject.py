@@ -17,6 +17,7 @@ from ptft.config.config import model_name
 from ptft.core import Spec
 from ptft.errors import ConfigError
 from ptft.export import answering
+from ptft.objectives.supervised.classify import Classify
 from ptft.runs.folder import read_json
 
 FORMATS = ("onnx", "torch", "safetensors", "huggingface", "peft")
@@ -68,8 +69,8 @@ class Subject:
 
     @property
     def classifies(self) -> bool:
-        """Whether that is a probability of each class for each example."""
-        return self.predictor.objective.linear_head() is not None
+        """Whether that is a probability of each class for each example, which has one of them."""
+        return isinstance(self.predictor.objective, Classify)
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def _finetune(cfg: Config, ckpt: str | Path, spec: Spec | None) -> str:
 def _are_own_images(cfg: Config, spec: Spec | None) -> bool:
     """Whether they are some that come with ptft, as those do that a finetune learns where nothing is typed."""
     dataset = target_of("dataset", cfg.dataset, cfg.trusted)
-    return bool(getattr(dataset, "embedded", False) and (spec is None or spec.modality == "image"))
+    images = spec is None or (spec.modality == "image" and spec.target != "boxes")
+    return bool(getattr(dataset, "embedded", False) and images)
 
 
 def _line(stage: str, ckpt: str | Path, words: Iterable[str], trusted: Iterable[str]) -> str:

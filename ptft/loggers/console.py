@@ -99,6 +99,14 @@ class Console:
         self.write(text)
         self._print(layout.wrapped(text, self.terminal.width) if self.live else text)
 
+    def coloured(self, begin: str, parts: Sequence[tuple[str, str]], plain: str) -> None:
+        """Parts of a line, each with a style, after a beginning without one; `plain` where there are no colours."""
+        self.write(begin + plain)
+        if self.live and self.terminal.color_system:
+            self.terminal.print(layout.markup([(begin, ""), *parts]))
+        else:
+            self._print(begin + plain)
+
     def block(self, title: str, rows: Mapping[str, str], style: str = "cyan") -> None:
         """A panel of names and values on a terminal, a line for each elsewhere; that of a result is green."""
         title, rows = visible(title), {name: visible(value, lines=False) for name, value in rows.items()}

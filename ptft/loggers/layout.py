@@ -10,8 +10,10 @@ import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from rich.markup import escape
+
 from ptft.loggers.logger import POSITION
-from ptft.runtime.terminal import decimal
+from ptft.runtime.terminal import decimal, visible
 
 BEST = "  best"
 NARROW, WIDE = 80, 120
@@ -93,6 +95,12 @@ def records(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) ->
         form = textwrap.TextWrapper(max(width, 20), "", "  ", break_long_words=False, break_on_hyphens=False)
         lines.append(form.fill(", ".join(pairs)))
     return "\n".join(lines)
+
+
+def markup(parts: Sequence[tuple[str, str]]) -> str:
+    """Texts, each in a style of rich's where it has one, as rich writes it; nothing in a text is a style."""
+    shown = [(escape(visible(text)), style) for text, style in parts]
+    return "".join(f"[{style}]{text}[/]" if style else text for text, style in shown)
 
 
 class Rarer:

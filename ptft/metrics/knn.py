@@ -30,7 +30,10 @@ class Probe:
     """
 
     def __init__(self, reference: Examples | None, num_classes: int) -> None:
-        labelled = reference is not None and reference.labels is not None and num_classes > 1
+        labels = None if reference is None else reference.labels
+        labelled = (
+            labels is not None and labels.ndim == 1 and num_classes > 1
+        )  # of label sets there is no one to vote for
         self.reference = reference if labelled else None
         self.num_classes = num_classes
         self.raw: Batch | None = None

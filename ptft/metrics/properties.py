@@ -1,12 +1,25 @@
 """What is known of metrics by their names: which are shares, and of which less is better."""
 
-SHARES = ("accuracy", "top5", "macro_f1", "precision", "recall", "f1", "exact_match", "exact", "agreement", "knn")
-LOWER = ("loss", "perplexity", "bits_per_byte", "wer", "cer", "mae", "rmse", "mse", "too_short")
+SHARES = (
+    "accuracy",
+    "top5",
+    "macro_f1",
+    "micro_f1",
+    "map",
+    "precision",
+    "recall",
+    "f1",
+    "exact_match",
+    "exact",
+    "agreement",
+    "knn",
+)
+LOWER = ("loss", "ece", "perplexity", "bits_per_byte", "wer", "cer", "mae", "rmse", "mse", "too_short")
 
 
 def is_share(name: str) -> bool:
     """Whether it is from 0 to 1; people are shown percent."""
-    return name in SHARES or name.endswith("_accuracy")
+    return name in SHARES or name.endswith("_accuracy") or name.startswith(("AP", "AR"))
 
 
 def less_is_better(name: str) -> bool:

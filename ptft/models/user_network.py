@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ptft.core import Features, Spec
 from ptft.errors import ConfigError, first_line
 from ptft.models.image.base import ImageBackbone
+from ptft.models.layers.grids import last_of_each_size
 
 SHAPES = "[B, D], [B, T, D] or [B, D, H, W]"
 
@@ -48,6 +49,10 @@ class UserNetwork(ImageBackbone):
         if self.dims == 4:
             return Features(out.flatten(2).transpose(1, 2))
         return Features(out.unsqueeze(1) if self.dims == 2 else out)
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The map that it gives, as one of the nearest power of two; none where it gives vectors or tokens."""
+        return last_of_each_size([self.net(x)], x) if self.dims == 4 else []
 
     def layers(self) -> list[list[nn.Module]]:
         """Its children that learn, in their order; those of a Sequential or ModuleList in its place."""

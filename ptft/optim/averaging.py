@@ -111,5 +111,18 @@ def holding(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 def floats(module: nn.Module) -> dict[str, Tensor]:
-    """The floating tensors of the state dict, detached but sharing memory with the module."""
-    return {name: tensor for name, tensor in module.state_dict().items() if tensor.is_floating_point()}
+    """The floating tensors of the state dict, detached but sharing memory with the module; none that is `fitted`."""
+    apart: frozenset[str] = getattr(module, "fitted", frozenset())
+    tensors = module.state_dict().items()
+    return {name: tensor for name, tensor in tensors if tensor.is_floating_point() and name not in apart}
+
+
+def fitted(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of the buffers that `Objective.settle` sets."""
+    return {name: module.get_buffer(name).clone() for name in getattr(module, "fitted", ())}
+
+
+def put_back(module: nn.Module, buffers: Mapping[str, Tensor]) -> None:
+    """The module's buffers as `fitted` gave them."""
+    for name, values in buffers.items():
+        module.get_buffer(name).copy_(values)

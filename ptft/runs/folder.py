@@ -48,6 +48,8 @@ WRITTEN = (
     ".hydra",
     "predictions.csv",
     "predict.json",
+    "explanations",
+    "explanations.json",
     "compare.json",
     "compare.png",
     "compare.svg",

@@ -23,6 +23,7 @@ from ptft.config.resolve import Job
 from ptft.config.resume import FREE_ON_REPEAT
 from ptft.core import Columns, Spec
 from ptft.data import readers
+from ptft.data.label_sets.cells import mark_of
 from ptft.data.readers import Row
 from ptft.errors import ConfigError, StorageError
 from ptft.runs.folder import RunFolder, read_json, write_json
@@ -169,32 +170,43 @@ class Answers:
         for row, passed in line["rows"]:
             _add_kinds(self.names, row)
             _add_kinds(self.passed, passed)
-            if (name := row.get("class")) is not None:
-                self.classes[name] += 1
+            self.classes.update(_named(row, self.spec))
         self.first += [(row, passed) for row, passed in line["rows"][: new_files.SHOWN - len(self.first)]]
         self.unread.add(line["unread"])
         for remark, (count, first) in line["remarks"].items():
             self.remarks.add(remark, first, count)
+
+    @property
+    def answered(self) -> int:
+        """How many there are that could be read: items, or what several of them make."""
+        return (self.done if readers.several(self.spec) else self.rows) - self.unread.count
 
     def kinds(self, called: Mapping[str, str]) -> dict[str, Kinds]:
         """Of each column: the path, what is handed on by the name that it is called, the answers."""
         handed_on = {new: self.passed[name] for name, new in called.items()}
         return {"path": self.names["path"], **handed_on, **self.names}
 
-    def table(self, called: Mapping[str, str]) -> Iterator[Columns]:
-        """Some rows at a time, as columns; each is told to a program that listens."""
+    def table(self, called: Mapping[str, str], told: bool = True) -> Iterator[Columns]:
+        """Some rows at a time, as columns; each is told to a program that listens, if it is to be."""
         names = list(self.kinds(called))
         rows: list[list[Any]] = []
         for line in self.part.parts():
             for row, passed in line["rows"]:
                 fields = {**{new: passed.get(name) for name, new in called.items()}, **row}
-                if json_lines.enabled():
+                if told and json_lines.enabled():
                     json_lines.emit("prediction", row={name: fields.get(name) for name in names})
                 rows.append([fields.get(name) for name in names])
             if len(rows) >= ROWS:
                 yield _columns(names, rows)
                 rows = []
         yield _columns(names, rows)
+
+
+def _named(row: Row, spec: Spec) -> list[str]:
+    """The class that is answered, or the labels."""
+    if (several := row.get("labels")) is not None:
+        return str(several).split(mark_of(spec.classes)) if several else ["none"]
+    return [str(row["class"])] if row.get("class") is not None else []
 
 
 def _columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Columns:

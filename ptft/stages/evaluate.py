@@ -11,7 +11,7 @@ from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import Config, model_name
 from ptft.config.resolve import Job
 from ptft.core import Examples, Source, Table
-from ptft.data.labels import Renumbered
+from ptft.data.labels import by_classes
 from ptft.errors import DataError, shortened
 from ptft.launch import following
 from ptft.loggers.console import Console
@@ -66,7 +66,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         return {}
     write_tables(folder.path, split, tables)
     for name, table in tables.items():
-        _show(out, f"{name}, {split} (rows: true, columns: predicted)", table)
+        _show(out, f"{name}, {split}", table)
     predictions.write(cfg, gathered, folder.path, split, out, shown=True)
     predictions.remember(cfg, gathered, folder.path, split, source.spec, out)
     summary = {
@@ -107,7 +107,7 @@ def _check_classes(checkpoint: Checkpoint, source: Source) -> None:
     assert checkpoint.spec
     own, trained, target = source.spec.classes, checkpoint.spec.classes, checkpoint.spec.target
     if source.spec.target != target and "none" not in (source.spec.target, target):
-        raise DataError(f"the dataset has a {source.spec.target} for each example, the checkpoint learned a {target}")
+        raise DataError(f"the target of the dataset is {source.spec.target}, that of the checkpoint is {target}")
     if strange := [name for name in own if name not in trained]:
         raise DataError(
             f"the dataset has classes that the checkpoint has not: {shortened(strange)}; it has {shortened(trained)}; "
@@ -126,7 +126,7 @@ def _by_checkpoint(checkpoint: Checkpoint, source: Source, examples: Examples) -
             *source.notes,
             f"{len(absent)} of the checkpoint's {len(trained)} classes have no example here: {shortened(absent)}",
         )
-    return Renumbered(examples, own, trained)
+    return by_classes(examples, own, trained)
 
 
 def _split(cfg: Config, source: Source) -> str:
@@ -155,6 +155,10 @@ def _header(
 
 
 def _show(out: Console, title: str, table: Table) -> None:
+    if table.rows != table.columns:
+        _show_measures(out, title, table)
+        return
+    title = f"{title} (rows: true, columns: predicted)"
     if len(table.rows) <= MOST_CLASSES:
         rows = [
             [name, *(str(round(value)) for value in values)]
@@ -174,3 +178,13 @@ def _show(out: Console, title: str, table: Table) -> None:
         ["true", "predicted", "count"],
         [[true, predicted, str(round(value))] for value, true, predicted in worst],
     )
+
+
+def _show_measures(out: Console, title: str, table: Table) -> None:
+    """What was measured of each class; of many those with the least of the second measure, the first being a number."""
+    rows = list(zip(table.rows, table.values, strict=True))
+    if len(rows) > MOST_CLASSES:
+        rows = sorted(rows, key=lambda row: row[1][1] if row[1][1] == row[1][1] else 2.0)[:MOST_CLASSES]
+        title = f"{title}, the {MOST_CLASSES} of {len(table.rows):,} with the least {table.columns[1]}"
+    shown = [[name, f"{values[0]:,.0f}", *("—" if v != v else f"{v:.4f}" for v in values[1:])] for name, values in rows]
+    out.table(title, ["", *table.columns], shown)

@@ -16,6 +16,7 @@ from ptft.config.resolve import Job
 from ptft.config.yaml_files import user_conf
 from ptft.core import Spec
 from ptft.data import readers
+from ptft.data.label_sets.vectors import counts as label_counts
 from ptft.errors import counted, first_line, shortened
 from ptft.export.report import page
 from ptft.launch import following
@@ -82,19 +83,21 @@ def _data(r: Run) -> str:
 def _classes(r: Run) -> str:
     """How many training examples each class has: "cat 120, dog 80"; of many classes the first."""
     labels, names = r.inputs.splits["train"].labels, r.inputs.source.spec.classes
-    if r.inputs.source.spec.target != "class" or labels is None or not names:
+    if r.inputs.source.spec.target not in ("class", "labels") or labels is None or not names:
         return ""
-    counts = labels.bincount(minlength=len(names)).tolist()
+    counts = label_counts(labels, len(names)).tolist()
     first = [f"{name} {count:,}" for name, count in zip(names[:CLASSES], counts[:CLASSES], strict=True)]
     rest = len(names) - CLASSES
     more = f" and {rest:,} more; {min(counts):,} to {max(counts):,} each" if rest > 0 else ""
-    return f"{', '.join(first)}{more} (train)"
+    none = int((labels == 0).all(1).sum()) if labels.ndim == 2 else 0
+    return f"{', '.join(first)}{more}{f'; none at all {none:,}' if none else ''} (train)"
 
 
 def examples_of(spec: Spec) -> str:
     """ "10 classes, 28×28×1", or the like of another modality."""
     targets = {"number": "a number each", "span": "an answer each"}
     labels = counted(len(spec.classes), "classes") if spec.classes else targets.get(spec.target, "no labels")
+    labels = f"{counted(len(spec.classes), 'labels')}, any number each" if spec.target == "labels" else labels
     return f"{labels}, {shape_of(spec)}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,22 @@ from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import Config
 from ptft.config.resolve import Job
 from ptft.core import EACH, Objective
+from ptft.data.answers import forms
+from ptft.data.answers.forms import Drawing
 from ptft.data.readers import Row
 from ptft.errors import ConfigError, Interrupted
 from ptft.launch import following
 from ptft.launch.pool import STOPPED
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
-from ptft.runs.table_file import cell, check_ending, write_parts
+from ptft.runs.table_file import cell, check_ending, rows_of, write_parts
 from ptft.runtime.device import versions
+from ptft.runtime.system import writing
 from ptft.stages import answers, messages, new_files
 from ptft.stages.answers import Answers, Given
+
+GIVEN = {"top": "classes", "score": "boxes"}
+"""Keys of `predict` that an objective may heed, and what it gives then."""
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
@@ -30,10 +36,14 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     What was answered before it is cut is kept beside the output, and goes on from there. Raises Interrupted.
     """
     cfg = job.config
-    target, items, predictor = new_files.opened(job, folder, "predictions.csv", check_ending)
+    usual = "predictions.csv" if cfg.predict.format == forms.ROWS else "predictions.json"
+    target, items, predictor = new_files.opened(job, folder, usual, check_ending)
     predictor.require_answers()
     _check_generates(job, predictor.objective)
-    options = _top(cfg, predictor.objective)
+    options = _options(cfg, predictor.objective)
+    form = forms.form(predictor.spec, str(cfg.predict.format))
+    drawing = forms.drawing(predictor.spec) if cfg.draw else None
+    _check_form(cfg, target)
     if folder is None or target is None:
         if target:
             new_files.refuse_existing(cfg, target)
@@ -56,8 +66,10 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
             kept.remove()
         new_files.say_what_was_read(cfg, out, kept.unread, kept.remarks, len(items))
         called = new_files.called(out, kept.passed, kept.names)
-        write_parts(target, kept.kinds(called), kept.table(called), "choose another output", called.values())
-        _close(cfg, out, folder, predictor.checkpoint, kept, target)
+        parts, kinds = kept.table(called), kept.kinds(called)
+        write_parts(target, kinds, map(form, parts) if form else parts, "choose another output", called.values())
+        pictures = drawn(kept, target, drawing) if drawing else None
+        _close(cfg, out, folder, predictor.checkpoint, kept, target, pictures)
         kept.remove()
     return {}
 
@@ -69,13 +81,22 @@ def _cut(job: Job, folder: RunFolder, left: int, count: int, error: KeyboardInte
     return Interrupted(said, getattr(error, "exit_code", STOPPED[0]))
 
 
-def _top(cfg: Config, objective: Objective) -> dict[str, int]:
-    """How many classes to give, where it is typed. Raises ConfigError for an objective that names none."""
-    if cfg.predict.top is None:
-        return {}
-    if "top" not in inspect.signature(type(objective).predict).parameters:
-        raise ConfigError(f"predict.top={cfg.predict.top}: objective={cfg.names.objective} gives no classes")
-    return {"top": int(cfg.predict.top)}
+def _options(cfg: Config, objective: Objective) -> dict[str, Any]:
+    """How many classes to give, and from which score on, where it is typed; all boxes where others are to judge them.
+
+    Raises ConfigError for an objective that names none.
+    """
+    typed = {key: cfg.predict[key] for key in GIVEN if cfg.predict[key] is not None}
+    for key, value in typed.items():
+        if key not in inspect.signature(type(objective).predict).parameters:
+            raise ConfigError(f"predict.{key}={value}: objective={cfg.names.objective} gives no {GIVEN[key]}")
+    return typed if typed or cfg.predict.format == forms.ROWS else {"score": 0.0}
+
+
+def _check_form(cfg: Config, target: Path | None) -> None:
+    """Raises ConfigError where a form that is one of JSON is to be written as something else."""
+    if cfg.predict.format != forms.ROWS and cfg.output and target and target.suffix != ".json":
+        raise ConfigError(f"output={cfg.output}: predict.format={cfg.predict.format} is written as .json")
 
 
 def _check_generates(job: Job, objective: Objective) -> None:
@@ -96,9 +117,33 @@ def _as_typed(cfg: Config, rows: Sequence[Given]) -> list[Row]:
     return [{"text": text, **row} for text, row in zip(texts, shown, strict=True)]
 
 
-def _close(cfg: Config, out: Console, folder: RunFolder, checkpoint: Checkpoint, kept: Answers, target: Path) -> None:
+def drawn(kept: Answers, target: Path, drawing: Drawing) -> Path:
+    """A picture of each item with its answers, in a folder beside the table, which is returned. Raises StorageError."""
+    folder = target.with_name(f"{target.stem}_drawn")
+    with writing(folder, "choose another output"):
+        folder.mkdir(exist_ok=True)
+    number = 0
+    for columns in kept.table({}, told=False):
+        for path, rows in groupby(rows_of(columns), lambda row: row["path"]):
+            number += 1
+            if (picture := drawing(str(path), list(rows))) is not None:
+                file = folder / f"{number:06d}-{Path(str(path)).stem}.png"
+                with writing(file, "choose another output"):
+                    file.write_bytes(picture)
+    return folder
+
+
+def _close(
+    cfg: Config,
+    out: Console,
+    folder: RunFolder,
+    checkpoint: Checkpoint,
+    kept: Answers,
+    target: Path,
+    pictures: Path | None,
+) -> None:
     """The summary, the first rows, and the last lines."""
-    unreadable, files = kept.unread.count, kept.rows - kept.unread.count
+    unreadable, files = kept.unread.count, kept.answered
     summary = {
         **{key: cfg.names[key] for key in ("stage", "model", "objective")},
         "status": "finished",
@@ -106,6 +151,7 @@ def _close(cfg: Config, out: Console, folder: RunFolder, checkpoint: Checkpoint,
         "unreadable": unreadable,
         **({"classes": kept.classes} if kept.classes else {}),
         "output": str(target),
+        **({"drawn": str(pictures)} if pictures else {}),
         "parent": checkpoint.parent,
         "versions": versions(),
     }
@@ -115,6 +161,8 @@ def _close(cfg: Config, out: Console, folder: RunFolder, checkpoint: Checkpoint,
     shown = [name for name in dict.fromkeys(chain.from_iterable(rows)) if not name.startswith(EACH)]
     out.table(title, shown, [[cell(row.get(name), 4) for name in shown] for row in rows])
     done = {"items": f"{files:,} predicted, {unreadable:,} unreadable", "written": str(target)}
+    if pictures:
+        done["drawn"] = str(pictures)
     if kept.classes:
         done["classes"] = ", ".join(f"{name} {count}" for name, count in kept.classes.most_common(10))
     out.block("predict done", done, "green")

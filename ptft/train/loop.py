@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Objective, Step, Table
 from ptft.loggers.logger import Logger
+from ptft.optim.averaging import fitted, put_back
 from ptft.optim.param_groups import clip_and_scale, set_lr
 from ptft.train.state import Batches, Meter, Progress, Training
 from ptft.train.watch import FiniteCheck, Timer
@@ -101,28 +102,35 @@ def evaluate(
     autocast: Callable[[], contextlib.AbstractContextManager[Any]],
     stopped: Callable[[], bool] = lambda: False,
     keep: Callable[[Batch, Step], None] | None = None,
+    settle: bool = False,
 ) -> tuple[dict[str, float], dict[str, Table]]:
     """Metrics and tables over a split, the whole of it unless `stopped` says to leave early.
 
-    keep: called with each batch and what was found of it. Draws no random number, so training is the same with or
+    keep: called with each batch and what was found of it. settle: whether the objective fits thresholds and the like to
+    all of it, which is the validation split of a training then. Draws no random number, so training is the same with or
     without it.
     """
-    was_training, meter = objective.training, Meter()
+    was_training, meter, places = objective.training, Meter(), list[int]()
     objective.eval()
-    for batch in loader.epoch():
+    for place, batch in enumerate(loader.epoch()):
         for part in _parts(batch, 1, objective.whole_batch):
             with autocast():
                 step = objective(part)
             meter.add(step)
+            places.append(place)
             if keep:
                 keep(part, step)
         if stopped():
             break
     objective.train(was_training)
-    meter.sums, meter.parts = loader.whole(meter.sums, meter.parts)
+    meter.sums, meter.parts = loader.whole(meter.sums, meter.parts, places)
     lists = meter.lists
-    scores = loader.score(lists) if lists else {}
-    return {**meter.metrics(objective), **scores}, objective.tables(meter.sums)
+    if settle and not stopped():
+        objective.settle({**meter.sums, **lists})
+    found = loader.score(lists) if lists else {}
+    scores = {name: value for name, value in found.items() if not isinstance(value, Table)}
+    more = {name: value for name, value in found.items() if isinstance(value, Table)}
+    return {**meter.metrics(objective), **scores}, {**objective.tables({**meter.sums, **lists}), **more}
 
 
 def _parts(batch: Batch, accumulate: int, whole: bool) -> Iterator[Batch]:
@@ -156,7 +164,8 @@ def assess(t: Training, finite: FiniteCheck, logger: Logger) -> tuple[bool, dict
     """
     finite.check()
     p, p.averaged = t.progress, 0
-    metrics, averaged = _measure(t), _measure_average(t)
+    metrics, kept = _measure(t), fitted(t.objective)
+    averaged = _measure_average(t)
     if t.stop:
         return False, {}
     p.evaluated, t.evaluated_at = p.step, p.seconds
@@ -170,6 +179,8 @@ def assess(t: Training, finite: FiniteCheck, logger: Logger) -> tuple[bool, dict
     if averaged:
         assert t.average
         p.averaged = t.average.count if _judge(t, averaged) else 0
+        if not p.averaged:
+            put_back(t.objective, kept)
         logger.evaluated(train, {**_row(p, averaged), "averaged": t.average.count}, p.averaged > 0)
     for text in t.objective.warnings(metrics):
         logger.warn(text)
@@ -202,7 +213,7 @@ def _measure_average(t: Training) -> dict[str, float]:
         return {}
     with t.average.swapped(t.objective):
         t.group.same_buffers(t.objective)
-        return evaluate(t.objective, t.val, t.autocast, t.stops)[0]
+        return evaluate(t.objective, t.val, t.autocast, t.stops, settle=True)[0]
 
 
 def _measure(t: Training) -> dict[str, float]:
@@ -211,7 +222,7 @@ def _measure(t: Training) -> dict[str, float]:
         return {}
     with t.result():
         t.group.same_buffers(t.objective)
-        return evaluate(t.objective, t.val, t.autocast, t.stops)[0]
+        return evaluate(t.objective, t.val, t.autocast, t.stops, settle=True)[0]
 
 
 def is_better(value: float, best: float | None, mode: str) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from ptft.core import Batch, Objective, Step
+from ptft.core import Batch, Objective, Step, Table
 from ptft.finetune import lora
 from ptft.finetune.l2sp import L2SP
 from ptft.finetune.phases import Phases
@@ -32,8 +32,8 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]: ...
-    def score(self, lists: dict[str, Tensor]) -> dict[str, float]: ...
-    def whole(self, sums: dict[str, Tensor], lists: Lists) -> tuple[dict[str, Tensor], Lists]: ...
+    def score(self, lists: dict[str, Tensor]) -> Mapping[str, float | Table]: ...
+    def whole(self, sums: dict[str, Tensor], lists: Lists, places: list[int]) -> tuple[dict[str, Tensor], Lists]: ...
 
 
 @dataclass

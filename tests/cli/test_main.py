@@ -59,7 +59,10 @@ def test_completion_offers_groups_and_options(process):
     [
         (["pretrain"], "ptft stage=pretrain"),
         (["finetun"], "did you mean finetune"),
-        (["model=cnn"], "stage=NAME, one of compare, embed, evaluate, export, finetune, predict, pretrain"),
+        (
+            ["model=cnn"],
+            "stage=NAME, one of compare, embed, evaluate, explain, export, finetune, inspect, predict, pretrain",
+        ),
         (["--hlep"], "did you mean --help"),
         (["stage=pretrain", "seed=1,2"], "several values need -m"),
         (["stage=pretrain", "seed=1,2", "ckpt=a b"], "e.g. ptft -m stage=pretrain seed=1,2 'ckpt=a b'"),

@@ -20,10 +20,10 @@ from tests.conftest import SMALL, refused
         ("evaluate", "optimizer=sgd", "compare, finetune or pretrain"),
         ("evaluate", "train.epochs=3", "compare, finetune or pretrain"),
         ("evaluate", "finetune.head=keep", "compare, finetune or pretrain"),
-        ("evaluate", "input=x", "embed or predict"),
+        ("evaluate", "input=x", "embed, explain or predict"),
         ("evaluate", "logger=tensorboard", "compare, finetune or pretrain"),
-        ("predict", "dataset.limit=9", "compare, evaluate, finetune, inspect or pretrain"),
-        ("predict", "dataset=digits", "compare, evaluate, finetune, inspect or pretrain"),
+        ("predict", "dataset.limit=9", "compare, evaluate, explain, finetune, inspect or pretrain"),
+        ("predict", "dataset=digits", "compare, evaluate, explain, finetune, inspect or pretrain"),
         ("predict", "split=val", "evaluate"),
         ("pretrain", "split=val", "evaluate"),
         ("pretrain", "generate.length=9", "predict"),
@@ -31,7 +31,7 @@ from tests.conftest import SMALL, refused
         ("evaluate", "dataset.views.flip=true", "compare, finetune, inspect or pretrain"),
         ("evaluate", "objective.mixup=0.2", "compare, finetune or pretrain"),
         ("predict", "objective.label_smoothing=0.1", "compare, finetune or pretrain"),
-        ("predict", "train.workers=2", "compare, evaluate, finetune or pretrain"),
+        ("predict", "train.workers=2", "compare, evaluate, explain, finetune or pretrain"),
     ],
 )
 def test_what_a_stage_does_not_read_is_refused_there(ptft, pretrained, stage, typed, others):
@@ -43,9 +43,9 @@ def test_what_a_stage_does_not_read_is_refused_there(ptft, pretrained, stage, ty
 @pytest.mark.parametrize("stage", documented.options("stage"))
 def test_what_is_declared_exists(stage):
     cfg = compose([f"stage={stage}"])
-    training = compose(["stage=pretrain"])
+    trainings = [compose(["stage=pretrain", f"objective={name}"]) for name in ("classify", "multilabel")]
     listed = {key.removeprefix("-") for key in reads.listed(stage)}
-    assert listed <= {*flat_keys(cfg), *flat_keys(training), *GROUPS}
+    assert listed <= {*flat_keys(cfg), *(key for training in trainings for key in flat_keys(training)), *GROUPS}
     assert all(stage in reads.stages_of(key) for key in reads.own_keys(stage))
 
 

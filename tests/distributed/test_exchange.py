@@ -110,7 +110,11 @@ with draws.forked(7):
 same += [torch.equal(draws.rand(1, device=cpu), alone[3][rank : rank + 1])]
 gathered([*same, inside, torch.rand(1).item()])
 parts = {"x": [torch.tensor([rank, 10]), torch.tensor([20.0 + rank])]}
-sums, lists = group.measured({"a": torch.tensor(2)} if rank == 0 else {}, parts)
+places = [0, 2]  # of the batch between them only the first process has a row
+if rank == 0:
+    parts["x"].insert(1, torch.tensor([5.0]))
+    places = [0, 1, 2]
+sums, lists = group.measured({"a": torch.tensor(2)} if rank == 0 else {}, parts, places)
 gathered([sums["a"].item(), [part.tolist() for part in lists["x"]]])
 gathered([group.stop("SIGTERM" if rank else None), group.stop(None), group.stepped(None, 5.0 + rank, 2)])
 """
@@ -121,5 +125,5 @@ def test_rows_draw_what_one_process_draws_and_an_evaluation_is_joined_in_order()
     assert [each[:4] for each in drawn] == [[True] * 4] * 2
     assert drawn[0][4] != drawn[1][4]
     assert drawn[0][5] != drawn[1][5]
-    assert joined == [[2, [[0, 10, 1, 10], [20.0, 21.0]]]] * 2
+    assert joined == [[2, [[0, 10, 1, 10], [5.0], [20.0, 21.0]]]] * 2
     assert agreed == [["SIGTERM", None, [None, 5.0, 4]]] * 2

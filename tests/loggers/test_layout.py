@@ -104,3 +104,8 @@ def test_a_nights_log_has_some_hundred_lines():
 def test_a_short_run_says_every_line():
     assert lines(1.0, 45) == 45
     assert lines(0.01, 0.4) == 40
+
+
+def test_a_text_in_a_style_is_no_style_itself():
+    shown = layout.markup([("a[red]", "bold"), ("\x1b[0m ", "")])
+    assert shown == r"[bold]a\[red][/]\x1b[0m "

@@ -18,10 +18,14 @@ from ptft.runtime.paths import relative
 if TYPE_CHECKING:
     from ptft.checkpoint.load import Checkpoint
 
-OBJECTIVES = {"number": "regress", "span": "span", "tags": "tag", "transcript": "ctc"}
+OBJECTIVES = {"number": "regress", "labels": "multilabel", "boxes": "detect"} | {
+    "span": "span",
+    "tags": "tag",
+    "transcript": "ctc",
+}
 """`Spec.target` -> the objective that learns it, where that is not the usual one."""
 NOUNS = {"image": "images", "audio": "recordings", "text": "texts"}
-UNSAID = frozenset({"_target_", "seed", "views", "cache", "limit", "fraction", "per_class", "download"})
+UNSAID = frozenset({"_target_", "seed", "views", "cache", "sampler", "limit", "fraction", "per_class", "download"})
 """Keys that say nothing of which data they are, and …"""
 INPUTS = frozenset(
     {"size", "channels", "fit", "crop_pct", "interpolation", "mean", "std", "rate", "seconds"}

@@ -25,7 +25,8 @@ PAD = -1
 
 @dataclass(frozen=True)
 class Targets:
-    """What recordings are labelled with: `labels` long [N], or transcripts `tokens` long [N, U] padded with PAD.
+    """What recordings are labelled with: `labels` long [N], sets of them uint8 [N, K], or transcripts `tokens` long
+    [N, U] padded with PAD.
 
     Where it is neither, nothing is known, and `count` alone says how many there are.
     """

@@ -33,6 +33,7 @@ class AudioFolder(AudioSource):
         train split.
     split_seed: divides what comes undivided; not the run's seed, so that all seeds of a sweep share a test split.
     path, label: the columns of a CSV, by name; "auto": those of these names, else the only ones that can be them.
+    label_separator, and a list of labels: as `ptft.data.image.folder.ImageFolder` has them.
     group: a column, "folder" or a part of the pattern; see `ptft.data.own.grouping`.
 
     Raises DataError saying what is wrong with `root`, ConfigError for a pattern or rule that can't be.
@@ -49,17 +50,20 @@ class AudioFolder(AudioSource):
         val_rule: str | None = None,
         split_seed: int = 0,
         path: str = "path",
-        label: str = "label",
+        label: str | Sequence[str] = "label",
+        label_separator: str | None = None,
         **keys: Unpack[RecordingKeys],
     ) -> None:
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {RECORDINGS.layout}")
+        column = self.read_sets(label, label_separator)
+        self.check_list(self.root)
         self.pattern = None if pattern is None else Pattern(pattern, keys.get("group"), RECORDINGS.suffixes)
         self.named_by(self.pattern)
         rules = {"test": test_rule, "val": val_rule}
         named = list_by_name(self, self.root, RECORDINGS, self.pattern, rules, split_seed)
-        columns = {"path": path, "label": label}
+        columns = {"path": path, "label": column}
         listed = list_all(self, self.root, split_seed, RECORDINGS, columns=columns) if named is None else named
         self.listings = listed
         for sentence in time_notes(self.root, read=False) if self.root.is_file() else ():
@@ -67,7 +71,9 @@ class AudioFolder(AudioSource):
         leading = self.leading(self.listings)
         paths = [path for listing in self.listings.values() for path in listing.paths]
         self.note_scaling(self.listings[leading].paths[:20])
-        self.describe(self.listings[leading].classes, tuple(self.listings), self.own_rate(paths), self.units)
+        listing = self.listings[leading]
+        classes = self.names_in(listing.names) if self.has_sets else listing.classes
+        self.describe(classes, tuple(self.listings), self.own_rate(paths), self.units)
 
     def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
         return {split: len(self.listings[split].paths) for split in splits}
@@ -81,7 +87,10 @@ class AudioFolder(AudioSource):
     def recordings(self, split: str, classes: Sequence[str]) -> FileRecordings:
         """The files of a split and their labels, which count `classes`."""
         listing = self.listings[split]
-        labels = self.to_labels(listing.names, lambda i: f"{listing.paths[i]}: {split}", classes)
+        if self.has_sets:
+            labels = self.to_vectors(listing.names, split)
+        else:
+            labels = self.to_labels(listing.names, lambda i: f"{listing.paths[i]}: {split}", classes)
         assert self.root is not None
         base = self.root if self.root.is_dir() else self.root.parent
         return FileRecordings(listing.paths, Targets(len(labels), labels), self.spec, base, self.on_error)

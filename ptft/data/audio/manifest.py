@@ -59,6 +59,7 @@ class AudioManifest(AudioSource):
     lowercase: whether texts are. symbols: the characters or words; None is those of the training split (of a list that
         is divided here: of all), or of the checkpoint where they are enough.
     path, text, label: columns of a list, by name; "auto": those of these names, else the only ones that can be them.
+    label_separator, and a list of labels: as `ptft.data.image.folder.ImageFolder` has them.
     group: a column, or "folder"; see `ptft.data.own.grouping`.
     labelled: whether labels are needed: where a list has both, they are the labels then, and else the texts.
     Transcribed recordings longer than `dataset.seconds` are left out, since a cut one says something else.
@@ -78,7 +79,8 @@ class AudioManifest(AudioSource):
         split_seed: int | None = None,
         path: str = "path",
         text: str = "text",
-        label: str = "label",
+        label: str | Sequence[str] = "label",
+        label_separator: str | None = None,
         labelled: bool = False,
         **keys: Unpack[RecordingKeys],
     ) -> None:
@@ -86,9 +88,8 @@ class AudioManifest(AudioSource):
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {EXPECTED}")
         unusable = UnusableRows(self.on_error)
-        typed = (
-            {"path": path, "label": label, "text": text} if labelled else {"path": path, "text": text, "label": label}
-        )
+        typed = _typed(path, text, self.read_sets(label, label_separator), labelled, self.has_sets)
+        self.check_list(self.root)
         rows, column = self._list(self.root, unusable, typed)
         rest = "" if split_seed is not None and not any(row.split for row in rows) else "train"
         rows = [row._replace(split=own_name(row.split or rest, (self.train, self.val, self.test))) for row in rows]
@@ -114,7 +115,7 @@ class AudioManifest(AudioSource):
         leading = self.leading(split for split, utterances in self.rows.items() if utterances)
         texts = [row.text for row in (rows if self.units and self.drawn else self.rows[leading])]
         self.note_scaling([row.clip.path for row in self.rows[leading][:20]])
-        classes, tokenizer = tuple(sorted(set(texts))), None
+        classes, tokenizer = self.names_in(texts) if self.has_sets else tuple(sorted(set(texts))), None
         if self.units:
             classes, tokenizer = transcripts.vocabulary(texts, self.units, self.like, symbols, vocabulary)
         self.describe(classes, tuple(self.rows), self.own_rate([row.clip.path for row in rows]), self.units, tokenizer)
@@ -126,11 +127,11 @@ class AudioManifest(AudioSource):
         if not root.exists():
             raise DataError(f"dataset.root={root}: {absent(root)}; {EXPECTED}")
         rows: list[Utterance] = []
-        others = [] if self.grouping is None else [self.grouping.key]
+        others: list[object] = [*self.flags[1:], *([] if self.grouping is None else [self.grouping.key])]
         try:
             listed = records(root)
             head = list(islice(listed, file_columns.ROWS))
-            columns = file_columns.find(root, head, typed, audio_reader.SUFFIXES, others)
+            columns = file_columns.find(root, head, typed, audio_reader.SUFFIXES, others, sets=self.has_sets)
             self.listed(columns)
             for line, fields in chain(head, listed):
                 where = f"{root}:{line}"
@@ -140,7 +141,7 @@ class AudioManifest(AudioSource):
                 if not rows and columns.target.isascii() and columns.target not in fields:
                     raise DataError(f"{where}: has no text and no label ({', '.join(map(str, list(fields)[:8]))})")
                 try:
-                    rows.append(_row(root.parent, fields, columns, where, self.grouping))
+                    rows.append(self._row(root.parent, fields, columns, where))
                 except RowError as error:
                     unusable(error)
         except (RowError, ConfigError):
@@ -148,6 +149,13 @@ class AudioManifest(AudioSource):
         except DataError as error:
             raise DataError(f"{error}; {EXPECTED}") from error
         return rows, columns.key
+
+    def _row(self, folder: Path, fields: dict[str, Any], columns: ListColumns, where: str) -> Utterance:
+        clip = clip_of(folder, fields, where, columns.path)
+        group = "" if self.grouping is None else self.grouping.of_row(fields, clip.path, folder, where)
+        sets = self.has_sets
+        text = self.set_of(fields, columns, where) if sets else nfc(cell(fields, columns.target, where))
+        return Utterance(clip, text, text_of(fields, "split", where), where, group)
 
     def _librispeech(self, root: Path, unusable: UnusableRows) -> list[Utterance]:
         """Each `*.trans.txt` holds lines of a recording's name and its transcript. What lies beside them is told."""
@@ -172,9 +180,9 @@ class AudioManifest(AudioSource):
             self.leave_out(split, f"{split} has no {column}")
         kept = [row for row in rows if row.split not in empty]
         for row in kept:
-            if not row.text:
+            if not row.text and not self.has_sets:
                 unusable(RowError(row.where, f"has no {column}"))
-        return [row for row in kept if row.text]
+        return [row for row in kept if row.text or self.has_sets]
 
     def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
         return {split: len(self.rows[split]) for split in splits}
@@ -202,6 +210,8 @@ class AudioManifest(AudioSource):
         values = [row.text for row in rows]
         if self.units:
             return transcripts.encode(values, [f"{row.where} ({row.clip.path.name})" for row in rows], self.spec)
+        if self.has_sets:
+            return Targets(len(rows), self.to_vectors(values, split))
         return Targets(len(rows), self.to_labels(values, lambda i: f"{rows[i].where}: {split}"))
 
     def _short(self, rows: list[Utterance], split: str) -> list[Utterance]:
@@ -225,13 +235,11 @@ class AudioManifest(AudioSource):
         return samples / rate
 
 
-def _row(
-    folder: Path, fields: dict[str, Any], columns: ListColumns, where: str, grouping: Grouping | None
-) -> Utterance:
-    clip = clip_of(folder, fields, where, columns.path)
-    group = "" if grouping is None else grouping.of_row(fields, clip.path, folder, where)
-    text, split = nfc(cell(fields, columns.target, where)), text_of(fields, "split", where)
-    return Utterance(clip, text, split, where, group)
+def _typed(path: str, text: str, label: str, labelled: bool, sets: bool) -> dict[str, str]:
+    """The columns that are asked for, of labels and transcripts those first that count where a list has both."""
+    if sets:
+        return {"path": path, "label": label}
+    return {"path": path, "label": label, "text": text} if labelled else {"path": path, "text": text, "label": label}
 
 
 def _seconds(row: Utterance, seconds_of: Callable[[Path], float]) -> float:

@@ -174,7 +174,7 @@ class AudioSource(DividedSource):
         shape |= {} if self.list_path == PATH else {"path": self.list_path}
         kept = self.class_names()
         if units is None:
-            self.spec = Spec("audio", shape, "class", kept)
+            self.spec = Spec("audio", shape, "labels" if self.has_sets else "class", kept)
         else:
             cut = {} if tokenizer is None else {"tokenizer": tokenizer}
             self.spec = Spec("audio", {**shape, "units": units, **cut}, "transcript", kept)
@@ -203,7 +203,7 @@ class AudioSource(DividedSource):
             self.note(scaled)
 
     def groups(self, split: str) -> Tensor:
-        """Classes; 0 for everything that has none."""
+        """Classes, or label sets; 0 for everything that has none."""
         examples = self.loaded(split)
         return torch.zeros(len(examples), dtype=torch.long) if examples.labels is None else examples.labels
 

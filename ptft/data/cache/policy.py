@@ -145,13 +145,13 @@ def onto_disk(
 
 def _kept(
     base: Tensor, examples: OnDemandExamples, kept: Tensor, rows: Tensor, notes: tuple[str, ...] = ()
-) -> MemoryExamples:
+) -> Examples:
     """The `rows` (long [n]) of `base` of which `kept` (bool [n]) is true, with the labels of `examples`."""
     notes = (*notes, *left_out(examples, kept))
     labels = None if examples.labels is None else examples.labels[kept]
     readable = MemoryExamples(base, None, notes).at(rows[kept], labels)
     readable.unreadable = (~kept).nonzero().flatten().tolist()
-    return readable
+    return examples.held(readable, kept)
 
 
 def cores() -> int:

@@ -17,6 +17,7 @@ from ptft.core import Batch, Spec
 from ptft.data import files
 from ptft.data.examples import OnDemandExamples
 from ptft.data.folders import list_all
+from ptft.data.image import depths, letterbox
 from ptft.data.image import reader as image_reader
 from ptft.data.image.source import NO_CLASS, ImageSource, Keys, pair
 from ptft.data.own.by_name import list_by_name
@@ -109,7 +110,8 @@ class FileExamples(OnDemandExamples):
 
     def cache_digest(self) -> bytes:
         """Of times of change, too, and of all else that decides the pixels."""
-        decoder = f"Pillow {PIL.__version__}, {image_reader.DECODING}, {sorted(self.spec.shape.items())}"
+        border = f", {letterbox.fill(self.spec)}" if self.spec.shape["fit"] == letterbox.FIT else ""
+        decoder = f"Pillow {PIL.__version__}, {image_reader.DECODING}, {sorted(self.spec.shape.items())}{border}"
         return self._digests[1] + decoder.encode()
 
     @cached_property
@@ -127,6 +129,8 @@ class ImageFolder(ImageSource):
         for all, and else is `model_size` of the model, or PHOTO, or less where all images are smaller.
     split_seed: divides one folder; not the run's seed, so that all seeds of a sweep are tested on the same images.
     path, label: the columns of a CSV, by name; "auto": those of these names, else the only ones that can be them.
+        Several labels: columns of 0 and 1.
+    label_separator: what stands between the labels of an image in a CSV's column, where it may have several, or none.
     pattern, test_rule, val_rule: what the names of files say, as `ptft.data.audio.folder.AudioFolder` has it.
     group: a column, "folder" or a part of the pattern; see `ptft.data.own.grouping`.
     labelled: whether there must be labels. Without, `root` may also be a folder of images, or of `train/image.jpg` and
@@ -144,7 +148,8 @@ class ImageFolder(ImageSource):
         own_size: int | Sequence[int] | None = None,
         split_seed: int = 0,
         path: str = "path",
-        label: str = "label",
+        label: str | Sequence[str] = "label",
+        label_separator: str | None = None,
         pattern: str | None = None,
         test_rule: str | None = None,
         val_rule: str | None = None,
@@ -156,11 +161,13 @@ class ImageFolder(ImageSource):
         self.model_size = model_size
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {IMAGES.layout}")
+        column = self.read_sets(label, label_separator)
+        self.check_list(self.root)
         rules = {"test": test_rule, "val": val_rule}
         parsed = None if pattern is None else Pattern(pattern, keys.get("group"), IMAGES.suffixes)
         self.named_by(parsed)
         named = list_by_name(self, self.root, IMAGES, parsed, rules, split_seed)
-        columns = {"path": path, "label": label}
+        columns = {"path": path, "label": column}
         listed = list_all(self, self.root, split_seed, IMAGES, labelled, columns) if named is None else named
         self.listings = listed
         self._describe(self.listings[self.leading(self.listings)], None if own_size is None else pair(own_size))
@@ -172,24 +179,33 @@ class ImageFolder(ImageSource):
             )
         if listing.blank:
             self.note(f"folders without an image are left out: {', '.join(listing.blank)}")
-        if scaled := image_reader.range_note(listing.firsts()):
+        if scaled := depths.range_note(listing.firsts()):
             self.note(scaled)
         self.first: Path | None = None
         fit, sized = None, self.like is not None and "size" in self.like.shape
+        paths = [path for each in self.listings.values() for path in each.paths]
         if self.size is None and not sized and size is None:
-            self.first, size = self._shared_size([path for each in self.listings.values() for path in each.paths])
+            self.first, size = self._shared_size(paths)
             fit = None if self.first is None else "none"
-        if listing.classes == (NO_CLASS,):
+        elif self.size is None and self.like is not None and self.like.shape.get("fit") == "none":
+            found = self._sizes(paths)  # as they were where a run goes on, which needed no fitting
+            if list(found) == [pair(self.like.shape["size"])]:
+                (size, self.first), fit = found.popitem(), "none"
+        if listing.classes == (NO_CLASS,) and not self.has_sets:
             self.note(f"{self.root} has no folders of classes, so its images have no labels")
         channels = self.channels or (3 if self.like is None else int(self.like.shape["channels"]))
         mean, std = (MEAN, STD) if channels == 3 else ((0.5,), (0.5,))
         own = size if fit == "none" or not (self.size or sized) else None
-        self.describe(listing.classes, tuple(self.listings), own, 3, mean, std, fit)
+        classes = self.names_in(listing.names) if self.has_sets else listing.classes
+        self.describe(classes, tuple(self.listings), own, 3, mean, std, fit)
 
     def load(self, split: str) -> FileExamples:
         assert self.root is not None
         listing = self._comparable(split)
-        labels = self.to_labels(listing.names, lambda i: f"{listing.paths[i]}: {split}")
+        if self.has_sets:
+            labels = self.to_vectors(listing.names, split)
+        else:
+            labels = self.to_labels(listing.names, lambda i: f"{listing.paths[i]}: {split}")
         base = self.root if self.root.is_dir() else self.root.parent
         return FileExamples(listing.paths, labels, self.spec, base, self.on_error, self.first)
 
@@ -203,6 +219,8 @@ class ImageFolder(ImageSource):
         """The files of a split, after a look at whether its classes are those of the training split."""
         listing = self.listings[split]
         present, own = set(listing.classes), set(self.own_classes)
+        if self.has_sets:
+            return listing
         if self.classes is not None:
             return listing.at([i for i, name in enumerate(listing.names) if name in own])
         if strange := sorted(present - own):
@@ -214,6 +232,17 @@ class ImageFolder(ImageSource):
 
     def _shared_size(self, paths: list[Path]) -> tuple[Path | None, tuple[int, int]]:
         """A file and its size where all that are looked at have that; else no file, and the size to bring all to."""
+        sizes = self._sizes(paths)
+        if len(sizes) == 1:
+            return next((path, size) for size, path in sizes.items())
+        least, most = (image_reader.show(choice(sizes, key=lambda size: size[0] * size[1])) for choice in (min, max))
+        size, why = self._common_size([min(size) for size in sizes])
+        message = f"images of {least} to {most} are brought to {image_reader.show(size)}, {why}"
+        self.note(f"{message}; dataset.size=… changes it")
+        return None, size
+
+    def _sizes(self, paths: list[Path]) -> dict[tuple[int, int], Path]:
+        """The sizes of those that are looked at, each with a file that has it. Raises DataError where none has one."""
         paths = list(self.without_ignored(paths))
         sizes, first = dict[tuple[int, int], Path](), None
         for index in range(0, len(paths), -(-len(paths) // LOOKED_AT)):
@@ -226,13 +255,7 @@ class ImageFolder(ImageSource):
         if not sizes:
             none = f"none of {len(paths)} files is readable as an image"
             raise DataError(f"dataset.root={self.root}: {none}; the first: {first}")
-        if len(sizes) == 1:
-            return next((path, size) for size, path in sizes.items())
-        least, most = (image_reader.show(choice(sizes, key=lambda size: size[0] * size[1])) for choice in (min, max))
-        size, why = self._common_size([min(size) for size in sizes])
-        message = f"images of {least} to {most} are brought to {image_reader.show(size)}, {why}"
-        self.note(f"{message}; dataset.size=… changes it")
-        return None, size
+        return sizes
 
     def _common_size(self, sides: list[int]) -> tuple[tuple[int, int], str]:
         """What images with these short sides are brought to, and why."""

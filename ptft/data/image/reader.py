@@ -1,8 +1,8 @@
 """The image modality: from a path to uint8 [C, H, W]. Sources and `stage=predict` read through the same functions.
 
-`Spec.shape` is `{"size": [H, W], "channels": 1 or 3, "fit": "crop" | "stretch" | "none"}`, and perhaps `crop_pct`, the
-share of each side in the middle that is kept, and `interpolation`. Transparent pixels become white, deeper values are
-scaled to 8 bit, EXIF orientation is applied.
+`Spec.shape` is `{"size": [H, W], "channels": 1 or 3, "fit": "crop" | "stretch" | "letterbox" | "none"}`, and perhaps
+`crop_pct`, the share of each side in the middle that is kept, and `interpolation`. Transparent pixels become white,
+deeper values are scaled to 8 bit, EXIF orientation is applied.
 16-bit integers count by the bits that an image uses: 8, 12 or 16. Floats are 0 to 1. Floats beyond, and integers of 32
 bits, have no range of their own, so they are scaled from the image's least value to its largest.
 """
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 import os
-import struct
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,8 @@ from torch.nn import functional
 from ptft.core import Batch, Spec
 from ptft.data import files, records
 from ptft.data.folders import listed_path
+from ptft.data.image import letterbox
+from ptft.data.image.depths import BROKEN, to_8_bit
 from ptft.data.own import foreign
 from ptft.data.readers import Unreadable, of_rows
 from ptft.errors import ConfigError, DataError, first_line
@@ -33,6 +35,7 @@ SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".ppm", ".pgm", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 )
 TIMES = "\N{MULTIPLICATION SIGN}"
+FITS = ("crop", "stretch", letterbox.FIT, "none")
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -48,11 +51,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 DECODING = "ranges of 8, 12 and 16 bits"
 """Differs when the same file is read as other pixels than before, so that what was cached is read again."""
-DEPTHS = (255, 4095, 65535)
-"""The largest values that 16-bit files of integers are made for."""
 
 _ORIENTATION = 0x0112
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 class SizeError(DataError):
@@ -82,8 +82,10 @@ def shape(
     """
     if channels not in (1, 3):
         raise ConfigError(f"dataset.channels={channels}: images have 1 (grey) or 3 (colour) channels")
-    if fit not in ("crop", "stretch", "none"):
-        raise ConfigError(f"dataset.fit={fit}: one of crop, stretch, none")
+    if fit not in FITS:
+        raise ConfigError(f"dataset.fit={fit}: one of {', '.join(FITS)}")
+    if fit == letterbox.FIT and crop_pct != 1:
+        raise ConfigError(f"dataset.crop_pct={crop_pct}: cuts, and dataset.fit=letterbox keeps all of an image")
     if not 0 < crop_pct <= 1:
         raise ConfigError(f"dataset.crop_pct={crop_pct}: a share above 0 and up to 1")
     if interpolation not in INTERPOLATIONS:
@@ -110,7 +112,7 @@ def size_of(path: Path | str) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
             turned = image.getexif().get(_ORIENTATION, 1) >= 5
-    except _BROKEN as error:
+    except BROKEN as error:
         raise DataError(_unreadable(path, error)) from error
     return (width, height) if turned else (height, width)
 
@@ -122,19 +124,36 @@ def read(path: Path | str, spec: Spec, first: Path | str | None = None) -> Tenso
     Raises DataError naming the file if it is missing, empty, truncated or no image.
     """
     try:
-        image = _open(path, 2 * max(_whole(spec)) if spec.shape["fit"] != "none" else None)
+        image, whole = _open(path, 2 * max(_whole(spec)) if spec.shape["fit"] != "none" else None)
         image = to_mode(image, "L" if spec.shape["channels"] == 1 else "RGB")
-    except _BROKEN as error:
+    except BROKEN as error:
         raise DataError(_unreadable(path, error)) from error
-    return fitted(image, spec, path, first)
+    return fitted(image, spec, path, first, whole)
 
 
-def fitted(image: Image.Image, spec: Spec, name: Path | str, first: Path | str | None = None) -> Tensor:
-    """An image of mode "L" or "RGB", as the Spec's channels are, as `read` returns it. name: what to call it."""
+def opened(path: Path | str) -> Image.Image:
+    """The image at `path` as it is meant to be seen, in colours. Raises DataError naming the file."""
+    try:
+        return to_mode(_open(path, None)[0], "RGB")
+    except BROKEN as error:
+        raise DataError(_unreadable(path, error)) from error
+
+
+def fitted(
+    image: Image.Image,
+    spec: Spec,
+    name: Path | str,
+    first: Path | str | None = None,
+    whole: tuple[int, int] | None = None,
+) -> Tensor:
+    """An image of mode "L" or "RGB", as the Spec's channels are, as `read` returns it. name: what to call it.
+
+    whole: its (height, width), where it was decoded smaller.
+    """
     height, width = spec.shape["size"]
     if spec.shape["fit"] == "none" and image.size != (width, height):
         raise SizeError(_differs(name, (image.height, image.width), (height, width), first))
-    pixels = np.array(_fit(image, spec), dtype=np.uint8)
+    pixels = np.array(_fit(image, spec, whole or (image.height, image.width)), dtype=np.uint8)
     return torch.from_numpy(pixels).reshape(height, width, -1).permute(2, 0, 1).contiguous()
 
 
@@ -160,19 +179,22 @@ def _few(values: Sequence[float]) -> str:
     return "/".join(f"{value:.3g}" for value in (values if len(set(values)) > 1 else values[:1]))
 
 
-def _open(path: Path | str, least: int | None) -> Image.Image:
-    """Decoded and turned upright. A JPEG may be decoded smaller, with no side below `least`, which is much faster."""
+def _open(path: Path | str, least: int | None) -> tuple[Image.Image, tuple[int, int]]:
+    """Decoded and turned upright, and its own (height, width). A JPEG may be decoded smaller, with no side below
+    `least`, which is much faster."""
     with Image.open(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(_ORIENTATION, 1) >= 5
         if least is not None:
             image.draft(None, (least, least))
         image.load()
-        return ImageOps.exif_transpose(image)
+        return ImageOps.exif_transpose(image), (width, height) if turned else (height, width)
 
 
 def to_mode(image: Image.Image, mode: str) -> Image.Image:
     """Any mode to "L" or "RGB"."""
     if image.mode.startswith("I") or image.mode == "F":
-        image = _to_8_bit(image)
+        image = to_8_bit(image)
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -182,51 +204,17 @@ def to_mode(image: Image.Image, mode: str) -> Image.Image:
     return image.convert(mode)
 
 
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Integers and floats scaled to 0..255, where Pillow's own conversion clips. Raises ValueError for NaN or Inf."""
-    values = np.asarray(image).astype(np.float64 if image.mode == "I" else np.float32)
-    least, most = _range(image.mode, values)
-    return Image.fromarray(((values - least) * (255 / (most - least))).round().clip(0, 255).astype(np.uint8))
-
-
-def _range(mode: str, values: np.ndarray) -> tuple[float, float]:
-    """The values that are black and white in an image of integers ("I", "I;16…") or floats ("F")."""
-    least, most = float(values.min()), float(values.max())
-    if not np.isfinite([least, most]).all():
-        raise ValueError("it holds values that are not finite")
-    if mode.startswith("I;"):
-        return 0, next(depth for depth in DEPTHS if most <= depth)
-    if mode == "F" and least >= 0 and most <= 1:
-        return 0, 1
-    return (least, most) if most > least else (min(least, 0), max(most, 1))
-
-
-def range_note(paths: Sequence[Path]) -> str | None:
-    """What to say of files whose values have another range than their kind usually has: the first, and how many."""
-    notes = []
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                if image.mode != "F" and not image.mode.startswith("I"):
-                    continue
-                mode, values = image.mode, np.asarray(image)
-                black, white = _range(mode, values)
-        except _BROKEN:
-            continue  # reading it says so, or leaves it out
-        if (black, white) not in ((0, 1), (0, 65535)):
-            scaled = f"such images are scaled, {black:g} black, {white:g} white"
-            notes.append(f"{path} holds values up to {values.max():g}; {scaled}")
-    return f"{notes[0]} ({len(notes)} of {len(paths)} that were looked at)" if notes else None
-
-
-def _fit(image: Image.Image, spec: Spec) -> Image.Image:
+def _fit(image: Image.Image, spec: Spec, whole: tuple[int, int]) -> Image.Image:
     height, width = spec.shape["size"]
+    how = INTERPOLATIONS[spec.shape.get("interpolation", "bilinear")]
+    if spec.shape["fit"] == letterbox.FIT:
+        return letterbox.boxed(image, spec, whole, how)
     high, wide = _whole(spec)
     if image.size != (wide, high):
         if spec.shape["fit"] == "crop":
             top, left, part_high, part_wide = _middle(image.height, image.width, high / wide)
             image = image.crop((left, top, left + part_wide, top + part_high))
-        image = image.resize((wide, high), INTERPOLATIONS[spec.shape.get("interpolation", "bilinear")])
+        image = image.resize((wide, high), how)
     top, left = round((high - height) / 2), round((wide - width) / 2)  # as torchvision cuts
     return image.crop((left, top, left + width, top + height)) if (high, wide) != (height, width) else image
 
@@ -258,6 +246,11 @@ def resize(images: Tensor, spec: Spec, chunk: int = 1024) -> Tensor:
     if spec.shape["fit"] == "crop":
         top, left, part_high, part_wide = _middle(images.shape[-2], images.shape[-1], high / wide)
         images = images[..., top : top + part_high, left : left + part_wide]
+    elif spec.shape["fit"] == letterbox.FIT:
+        inner = letterbox.inside(images.shape[-2:], (height, width))
+        if inner != (height, width):
+            fitted_inside = replace(spec, shape={**spec.shape, "size": list(inner), "fit": "stretch"})
+            return letterbox.padded(resize(images, fitted_inside, chunk), spec)
     mode = spec.shape.get("interpolation", "bilinear").replace("lanczos", "bicubic")
     top, left = round((high - height) / 2), round((wide - width) / 2)  # as torchvision cuts
     out = images.new_empty(len(images), images.shape[1], height, width)

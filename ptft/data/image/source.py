@@ -98,7 +98,8 @@ class ImageSource(DividedSource):
         shape = image_reader.shape(height_width, count, **self._choose_fitting(fit, height_width == size))
         shape |= {} if self.list_path == PATH else {"path": self.list_path}
         kept = self.class_names()
-        target, kept = ("none", ()) if kept == (NO_CLASS,) else ("class", kept)
+        target = "labels" if self.has_sets else "class"
+        target, kept = ("none", ()) if kept == (NO_CLASS,) else (target, kept)
         self.spec = Spec("image", shape, target, kept, self._typed("mean", mean, count), self._typed("std", std, count))
 
     def fingerprint(self) -> str:

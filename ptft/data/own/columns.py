@@ -46,9 +46,10 @@ def find(
     label: Column | None,
     header: bool | None,
     others: Sequence[Column] = (),
+    sets: bool = False,
 ) -> FoundColumns:
-    """As `choose`, of the columns of a file."""
-    columns = _columns(file, [*others, *_typed(text, label)], header)
+    """As `choose`, of the columns of a file; with `sets` a label may be a list."""
+    columns = _columns(file, [*others, *_typed(text, label)], header, sets)
     return choose(file, columns, text, label, header, others)
 
 
@@ -129,10 +130,12 @@ def _other(columns: Mapping[Column, Sequence[str]], taken: Column | None) -> Col
     return _only([name for name in columns if name != taken])
 
 
-def _columns(file: Path, typed: Sequence[Column], header: bool | None) -> Mapping[Column, list[str]]:
-    """Column -> its first values; they have numbers where the first line is no header."""
+def _columns(
+    file: Path, typed: Sequence[Column], header: bool | None, lists: bool = False
+) -> Mapping[Column, list[str]]:
+    """Column -> its first values; they have numbers where the first line is no header. lists: whether these count."""
     if file.suffix.lower() in JSON:
-        return _of_objects(file)
+        return _of_objects(file, lists)
     rows = [cells for _, cells in islice(cells_of(file), ROWS) if not isinstance(cells, RowError)]
     if not rows or any(isinstance(name, int) for name in typed):
         return {} if not rows else dict(enumerate(_values(rows[1 if header else 0 :], len(rows[0]))))
@@ -150,13 +153,15 @@ def _values(rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
     return [[cell for row in even if (cell := row[place].strip())] for place in range(width)]
 
 
-def _of_objects(file: Path) -> dict[Column, list[str]]:
+def _of_objects(file: Path, lists: bool) -> dict[Column, list[str]]:
     columns: dict[Column, list[str]] = {}
     for line, fields in islice(objects_of(file), ROWS):
         if isinstance(fields, RowError):
             continue
         for name, value in fields.items():
-            if not isinstance(value, list | dict) and (text := text_of(fields, name, f"{file}:{line}")):
+            if lists and isinstance(value, list):
+                columns.setdefault(nfc(name), []).append(str(value))
+            elif not isinstance(value, list | dict) and (text := text_of(fields, name, f"{file}:{line}")):
                 columns.setdefault(nfc(name), []).append(text)
     return columns
 

@@ -50,14 +50,16 @@ def find(
     suffixes: Collection[str],
     others: Collection[object] = (),
     needed: bool = True,
+    sets: bool = False,
 ) -> ListColumns:
     """The columns with those that are AUTO found: by their usual names, else by what is in them.
 
     typed: `path`, and of what each file has (the first that is there counts) a column or AUTO. suffixes: of the files.
-    others: columns that are neither. needed: whether there must be a label. Raises DataError naming what to type where
-    several columns may be meant, and for a list without a header; ConfigError for two columns that can't both be.
+    others: columns that are neither. needed: whether there must be a label. sets: whether it may be a list. Raises
+    DataError naming what to type where several columns may be meant, and for a list without a header; ConfigError for
+    two columns that can't both be.
     """
-    values = _columns(file, head)
+    values = _columns(file, head, sets)
     keys = [key for key in typed if key != PATH]
     for key, name in typed.items():
         if values and name not in (AUTO, key) and name not in values:
@@ -93,14 +95,16 @@ def cell(fields: Mapping[Any, Any], name: str, where: str) -> str:
     return text_of(fields, name, where)
 
 
-def _columns(file: Path, head: Head) -> dict[str, list[str]]:
-    """Column -> its first values; those without a name do not count."""
+def _columns(file: Path, head: Head, lists: bool = False) -> dict[str, list[str]]:
+    """Column -> its first values; those without a name do not count, nor do `lists` unless they are asked for."""
     values: dict[str, list[str]] = {}
     for line, fields in head:
         if isinstance(fields, RowError):
             continue
         for name, value in fields.items():
-            if name and not isinstance(value, list | dict):
+            if name and lists and isinstance(value, list):
+                values.setdefault(nfc(str(name)), []).append(str(value))
+            elif name and not isinstance(value, list | dict):
                 column = values.setdefault(nfc(str(name)), [])
                 column += [text] if (text := text_of(fields, name, f"{file}:{line}")) else []
     return values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -12,13 +12,15 @@ from torch import Tensor
 
 from ptft.core import Source
 from ptft.data.cleaning.ignore import IgnoreList
-from ptft.data.files import relative
+from ptft.data.files import nfc, relative
+from ptft.data.label_sets import cells
+from ptft.data.label_sets.vectors import to_vectors
 from ptft.data.own.file_columns import PATH, ListColumns
 from ptft.data.own.filename_pattern import Pattern
 from ptft.data.own.grouping import Grouping, SharedGroups
 from ptft.data.own.text_record import Column
 from ptft.data.splits import SPLITS, divide
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, shortened
 
 T = TypeVar("T")
 
@@ -36,6 +38,8 @@ class GroupedSource(Source):
     grouping: what says which examples belong together; None where nothing does. drawn: whether ptft divided it, or a
     split of it; else whoever made the dataset did. list_path: the column of the files where a list names them.
     left_out: splits that are not used, and why. unusable: rows and files that are not used, and why.
+    has_sets: whether an example has any number of labels. separator: what stands between them in a cell; flags: the
+    columns that hold 0 or 1 for one label each.
     """
 
     modality: ClassVar[str]
@@ -55,6 +59,11 @@ class GroupedSource(Source):
     drawn: bool = False
     list_path: str = PATH
     left_out: dict[str, str]
+    train: str
+    splits: tuple[str, ...]
+    has_sets: bool = False
+    separator: str | None = None
+    flags: Sequence[str] = ()
     ignore: IgnoreList | None = None
 
     def names(self, split: str) -> Sequence[str]:
@@ -63,7 +72,7 @@ class GroupedSource(Source):
 
     def used_splits(self) -> set[str]:
         """Those of the dataset's own splits that are train, val or test, or that a share of is."""
-        raise NotImplementedError(type(self).__name__)
+        return {split for split in (self.train, self.val, self.test) if isinstance(split, str) and split in self.splits}
 
     def contents(self, split: str, rows: Tensor) -> Tensor | None:
         """Long [n], a number for all that each of some rows (long [n]) of a split holds; None: not known."""
@@ -108,6 +117,29 @@ class GroupedSource(Source):
         self.grouping = Grouping(key)
         self._groups = SharedGroups(self.grouping)
 
+    def read_sets(self, label: Any, separator: str | None) -> Any:
+        """Heed `dataset.label_separator`, and `dataset.label` where it is a list; the (first) column of the labels.
+
+        Raises ConfigError where they can't be.
+        """
+        cells.check(label, separator)
+        if isinstance(label, list | tuple):
+            self.flags = tuple(map(nfc, label))
+            label = self.flags[0]
+        self.separator, self.has_sets = separator, label is not None and (separator is not None or bool(self.flags))
+        return label
+
+    def check_list(self, root: Path) -> None:
+        """Raises ConfigError where only a list could say several labels each, and `root` is a folder."""
+        if self.has_sets and root.is_dir():
+            key = "label" if self.flags else "label_separator"
+            what = f"{root} is a folder, whose {self.noun} have the label of their folder; a CSV lists several each"
+            raise ConfigError(f"dataset.{key}: {what}")
+
+    def set_of(self, fields: Mapping[Any, Any], columns: ListColumns, where: str) -> str:
+        """The labels of a row of a list that has sets of them, as `cells.joined` writes them. Raises RowError."""
+        return cells.of_fields(fields, self.flags or [columns.target], self.separator, where)
+
     def named_by(self, pattern: Pattern | None) -> None:
         """Parts of the names of files can be groups."""
         if self.grouping is not None:
@@ -147,7 +179,7 @@ class GroupedSource(Source):
         they are only measured, or as "train" where the test split is a share of that.
 
         where: what they are of. known_by: gives the name of each, by which they are divided, or by their `groups`, or
-        by their order. names: of their classes. Raises DataError for groups that are too few.
+        by their order. names: of their classes or labels. Raises DataError for groups that are too few.
         """
         if self.whole:
             return {"test": list(items)}
@@ -156,7 +188,7 @@ class GroupedSource(Source):
             return {"train": list(items)}
         grouping = self.grouping
         keys = groups if grouping is not None else known_by() if self.divide_by == "name" else None
-        parts = divide(items, seed, names, keys)
+        parts = divide(items, seed, names, keys, sets=self.has_sets)
         if grouping is not None:
             grouping.check_parts(groups, parts)
         shares = ", ".join(f"{_percent(len(parts[split]), len(items))} {split}" for split in SPLITS)
@@ -171,6 +203,18 @@ class GroupedSource(Source):
             for split, own in keys.items()
             if split not in keys.values()
         )
+
+    def names_in(self, sets: Iterable[str]) -> tuple[str, ...]:
+        """The names of all labels: the columns where each has one, else those that stand in the sets."""
+        return tuple(self.flags) or tuple(sorted(cells.most_common(sets)))
+
+    def to_vectors(self, sets: Sequence[str], split: str) -> Tensor:
+        """Label sets as uint8 [N, K]; labels that none has in training are told, unless some were chosen."""
+        vectors, strange = to_vectors(sets, self.own_classes)
+        if strange and self.classes is None:
+            counts = [f"{name} {count:,}" for name, count in sorted(strange.items(), key=lambda item: -item[1])]
+            self.note(f"{split} has labels that {self.train} has not, and they do not count: {shortened(counts, 8)}")
+        return vectors
 
     def say_groups(self, name: str, groups: Sequence[str]) -> None:
         """Say how many groups there are in each split so far; `groups` are those of another split's examples."""

@@ -16,6 +16,8 @@ class Columns(NamedTuple):
     alone: whether a file that has texts only, as many columns as there are, may name them as it likes or not at all.
     hint: what to do where a column is missing, the end of a message.
     group: the column that says what a row belongs to, if any. split: the one that says its split, by its name.
+    separator: what stands between the labels of a cell, where a row may have several; flags: or the columns that hold
+        0 or 1 for one label each, `label` the first of them.
     """
 
     text: tuple[Column, ...]
@@ -26,17 +28,29 @@ class Columns(NamedTuple):
     hint: str = "; dataset.text=0 dataset.label=1 number the columns of a file without a header"
     group: Column | None = None
     split: str | None = None
+    separator: str | None = None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[Column, ...]:
+        """The columns of the label."""
+        return () if self.label is None else self.flags or (self.label,)
+
+    @property
+    def has_sets(self) -> bool:
+        """Whether a row may have several labels, or none."""
+        return self.label is not None and (self.separator is not None or bool(self.flags))
 
     @property
     def all(self) -> tuple[Column, ...]:
-        return self.text if self.label is None else (*self.text, self.label)
+        return (*self.text, *self.labels)
 
 
 class TextRecord(NamedTuple):
     """One example as text.
 
-    label: None where none is asked for or it is missing. where: its file and line. group, split: what it belongs to,
-    "" where nobody asks or its cell is empty.
+    label: None where none is asked for or it is missing; several as `label_sets.cells` joins them. where: its file and
+    line. group, split: what it belongs to, "" where nobody asks or its cell is empty.
     """
 
     texts: tuple[str, ...]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.data.files import nfc
+from ptft.data.label_sets import cells
 from ptft.data.own.separator import SEPARATED, SEPARATORS
 from ptft.data.own.text_record import Column, Columns, TextRecord
 from ptft.data.records import (
@@ -79,7 +80,7 @@ def has_label(file: Path, columns: Columns) -> bool:
         return not isinstance(fields, dict) or columns.label in [nfc(key) for key in fields]
     first = first_cells(file)
     try:
-        return not first or _places(file, first, columns, True)[1] is not None
+        return not first or bool(_places(file, first, columns, True)[1])
     except DataError:
         return True
 
@@ -102,7 +103,7 @@ def _texts_of_objects(file: Path, columns: Columns, unlabelled: bool) -> Iterato
             raise DataError(f"{where}: {unknown('column', str(columns.group), list(map(str, values)))} (dataset.group)")
         try:
             texts = tuple(text_of(values, name, where) for name in columns.text)
-            label = None if columns.label is None else nfc(text_of(values, columns.label, where)) or None
+            label = _label_of(values, columns, where)
             group = "" if columns.group is None else nfc(text_of(values, columns.group, where))
             split = "" if columns.split is None else nfc(text_of(values, columns.split, where))
             yield TextRecord(texts, label, where, group, split)
@@ -110,12 +111,36 @@ def _texts_of_objects(file: Path, columns: Columns, unlabelled: bool) -> Iterato
             yield error
 
 
+def _label_of(values: Mapping[Any, Any], columns: Columns, where: str) -> str | None:
+    """The label of an object, None where it has none or none is asked for. Raises RowError."""
+    if columns.label is None:
+        return None
+    if columns.has_sets:
+        names = [str(name) for name in columns.labels]
+        return cells.of_fields(values, names, columns.separator, where) if columns.label in values else None
+    return nfc(text_of(values, columns.label, where)) or None
+
+
+def _with_labels(
+    record: TextRecord, row: Sequence[str], places: Sequence[int], columns: Columns
+) -> TextRecord | RowError:
+    """The record with the labels of its row of cells, of which there may be several; or what is wrong with them."""
+    try:
+        if columns.separator is not None:
+            return record._replace(label=cells.of_value(row[places[0]], columns.separator, columns.label, record.where))
+        flags = zip(columns.flags, (row[place] for place in places), strict=True)
+        return record._replace(label=cells.of_flags(flags, record.where))
+    except RowError as error:
+        return error
+
+
 def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[TextRecord | RowError]:
     lines = cells_of(file)
     number, first = first_of(lines)
     if not first:
         return
-    texts, label, is_header = _places(file, first, columns, unlabelled)
+    texts, labels, is_header = _places(file, first, columns, unlabelled)
+    label, has_sets = labels[0] if labels else None, columns.has_sets and bool(labels)
     group = None if columns.group is None else _group_place(file, first, columns.group, is_header)
     split = None if columns.split is None else names_of(first).index(columns.split)
     like, width = "the header" if is_header else "the first line", len(first)
@@ -138,11 +163,12 @@ def _texts_of_cells(file: Path, columns: Columns, unlabelled: bool) -> Iterator[
             own_group = "" if group is None else nfc(row[group].strip())
             own_split = "" if split is None else nfc(row[split].strip())
             own_label = None if label is None else nfc(row[label].strip()) or None
-            yield TextRecord(values, own_label, where, own_group, own_split)
+            record = TextRecord(values, own_label, where, own_group, own_split)
+            yield _with_labels(record, row, labels, columns) if has_sets else record
 
 
-def _places(file: Path, first: Sequence[str], columns: Columns, unlabelled: bool) -> tuple[list[int], int | None, bool]:
-    """Where texts and label stand, and whether the first line is a header. Raises DataError where one is missing."""
+def _places(file: Path, first: Sequence[str], columns: Columns, unlabelled: bool) -> tuple[list[int], list[int], bool]:
+    """Where texts and labels stand, and whether the first line is a header. Raises DataError where one is missing."""
     names, texts = names_of(first), columns.text
     is_header = any(isinstance(name, str) for name in columns.all) if columns.header is None else columns.header
     absent = [name for name in columns.all if not _stands_in(name, names)]
@@ -150,11 +176,11 @@ def _places(file: Path, first: Sequence[str], columns: Columns, unlabelled: bool
         if texts[0] in [name.strip() for name in names[0].split(mark)]:
             raise DataError(f"{file}:1: {SEPARATED.format(noun)}")
     if columns.alone and absent and len(first) == len(texts):
-        return list(range(len(texts))), None, bool(columns.header)
+        return list(range(len(texts))), [], bool(columns.header)
     if columns.numbers and len(absent) == len(columns.all):
         numbers = columns.numbers[: len(columns.all)]
-        return list(numbers[: len(texts)]), numbers[-1] if columns.label is not None else None, False
-    if unlabelled and absent == [columns.label]:
+        return list(numbers[: len(texts)]), list(numbers[len(texts) :]), False
+    if unlabelled and absent and absent == list(columns.labels):
         absent, columns = [], columns._replace(label=None)
     if absent and isinstance(absent[0], int):
         raise DataError(f"{file}:1: has no {_named(absent[0])}; the line has {counted(len(first), 'columns')}")
@@ -164,7 +190,7 @@ def _places(file: Path, first: Sequence[str], columns: Columns, unlabelled: bool
         if isinstance(name, str) and names.count(name) > 1:
             raise DataError(f"{file}:1: has two columns {name!r}; dataset.text and dataset.label may be numbers")
     places = [name if isinstance(name, int) else names.index(name) for name in columns.all]
-    return places[: len(texts)], None if columns.label is None else places[-1], is_header
+    return places[: len(texts)], places[len(texts) :], is_header
 
 
 def _group_place(file: Path, first: Sequence[str], column: Column, is_header: bool) -> int:

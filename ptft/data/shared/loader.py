@@ -48,6 +48,6 @@ class SharedLoader(Loader):
         self.skipped.update(wanted[~torch.isin(wanted, got.cpu())].tolist())
         check_skipped(self.examples, sorted(self.skipped))
 
-    def whole(self, sums: dict[str, Tensor], lists: Lists) -> tuple[dict[str, Tensor], Lists]:
+    def whole(self, sums: dict[str, Tensor], lists: Lists, places: list[int]) -> tuple[dict[str, Tensor], Lists]:
         """Those of all processes, lists in the order of the batches."""
-        return current().measured(sums, lists)
+        return current().measured(sums, lists, places)

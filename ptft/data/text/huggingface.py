@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptft.core import Spec
 from ptft.data.files import nfc
+from ptft.data.label_sets import cells
 from ptft.data.own import columns
 from ptft.data.own.arrow import of_parquet, open_tables
 from ptft.data.own.columns import AUTO, SPLIT, split_column
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 find_whole, of_lines, with_columns = sentences.find_whole, sentences.of_lines, sentences.with_columns
 read, collate, describe = sentences.read, sentences.collate, sentences.describe
+LISTS = ";"
+"""What would separate labels in a text, where a column holds lists and nobody says it."""
 MISSING = "holds no files of csv, tsv, json, jsonl or parquet, nor what save_to_disk writes"
 
 
@@ -41,7 +44,8 @@ class HuggingFaceTexts(RowTexts):
 
     name: of a dataset on the hub; subset: which of its configurations. Or
     root: a folder that `save_to_disk` wrote, or one of train, validation and test files (csv, json, parquet).
-    text, label, target: as in `TableTexts`, columns by their names; "auto" likewise.
+    text, label, label_separator, target: as in `TableTexts`, columns by their names; "auto" likewise. A column that
+        holds lists of names or of classes holds several labels.
 
     Files of csv and json are read as `TableTexts` does, the others by the library.
     Splits have the names they have there, "validation" is also "val". Raises DataError where it can't be read.
@@ -53,7 +57,8 @@ class HuggingFaceTexts(RowTexts):
         name: str | None = None,
         subset: str | None = None,
         text: Column | Sequence[Column] = "text",
-        label: Column | None = "label",
+        label: Column | Sequence[str] | None = "label",
+        label_separator: str | None = None,
         target: str | None = None,
         **keys: Unpack[TextKeys],
     ) -> None:
@@ -63,17 +68,20 @@ class HuggingFaceTexts(RowTexts):
         self.name = name
         self.files = _files(self.root) if self.root is not None and not _is_saved(self.root) else {}
         group = None if self.grouping is None else self.grouping.key
-        typed = [*([text] if isinstance(text, str | int) else text), label, group]
+        column: Column | None = self.read_sets(label, label_separator)
+        typed = [*([text] if isinstance(text, str | int) else text), column, group]
         if numbers := [name for name in typed if isinstance(name, int)]:
             raise ConfigError(f"dataset.text, .label and .group: columns have names here, {numbers[0]} is a number")
         self.tables: dict[str, list[Any]] = {}
         if not self.files or any(_is_parquet(parts) for parts in self.files.values()):
             tables = open_tables(self._where(), name, subset, self.root, self.files)
             self.tables = {"val" if split == "validation" else split: parts for split, parts in tables.items()}
-        if AUTO in (text, label):
-            text, label = self._find_columns(text, label, [] if group is None else [group])
+        if AUTO in (text, column):
+            text, column = self._find_columns(text, column, [*self.flags[1:], *([] if group is None else [group])])
         names = (text,) if isinstance(text, str | int) else tuple(text)
-        self.columns = Columns(names, label, hint="", group=group)
+        if not self.has_sets and any(_is_list(table, column) for parts in self.tables.values() for table in parts):
+            self.read_sets(column, LISTS)
+        self.columns = Columns(names, column, hint="", group=group, separator=self.separator, flags=tuple(self.flags))
         self._say_split_column()
         self.describe_rows(self.tables or self.files, target, "huggingface")
 
@@ -84,15 +92,15 @@ class HuggingFaceTexts(RowTexts):
         splits = self.tables or self.files
         split = self.train if self.train in splits else next(iter(splits))
         if split in self.tables:
-            values = _first_values(self.tables[split][0]) if self.tables[split] else {}
+            values = _first_values(self.tables[split][0], self.has_sets) if self.tables[split] else {}
             found = columns.choose(self._where(), values, text, label, others=others)
         else:
-            found = columns.find(self.files[split][0], text, label, True, others)
+            found = columns.find(self.files[split][0], text, label, True, others, self.has_sets)
         if found.note:
             self.note(found.note)
         self.settled = {
             "text": found.text if isinstance(found.text, str | int) else list(found.text),
-            "label": found.label,
+            "label": list(self.flags) or found.label,
         }
         return found.text, found.label
 
@@ -136,13 +144,19 @@ class HuggingFaceTexts(RowTexts):
         return f"dataset.name={self.name}" if self.root is None else f"dataset.root={self.root}"
 
 
-def _first_values(table: Any) -> dict[Column, list[str]]:
-    """Column -> its first values, of those that have one value a row."""
+def _is_list(table: Any, column: Column | None) -> bool:
+    """Whether a column says of itself that it holds lists of labels."""
+    return hasattr(table.features.get(column), "feature")
+
+
+def _first_values(table: Any, lists: bool) -> dict[Column, list[str]]:
+    """Column -> its first values, of those that have one value a row, or a list of names of classes; or any `lists`."""
     first = table[: columns.ROWS]
+    several = {name for name in first if lists or hasattr(getattr(table.features[name], "feature", None), "names")}
     return {
         name: [text for value in values if (text := _text(value))]
         for name, values in first.items()
-        if not any(isinstance(value, list | dict) for value in values)
+        if not any(isinstance(value, dict) or (isinstance(value, list) and name not in several) for value in values)
     }
 
 
@@ -157,7 +171,8 @@ def _records(
         if column is not None and column not in table.column_names:
             split = where(before).rpartition(" row ")[0]
             raise DataError(f"{split} has no column {column!r} ({', '.join(table.column_names)})")
-    names = getattr(table.features.get(wanted.label), "names", None)
+    feature = table.features.get(wanted.label)
+    names = getattr(getattr(feature, "feature", feature), "names", None)
     named = [] if wanted.group is None else [nfc(_text(value)) for value in table[wanted.group]]
     values = zip(*(list(table[name]) for name in wanted.all), strict=True)
     for i, (row, group) in enumerate(zip(values, named or [""] * table.num_rows, strict=True), before):
@@ -166,23 +181,35 @@ def _records(
 
 
 def _record(where: str, wanted: Columns, values: Sequence[Any], names: Sequence[str] | None) -> TextRecord | RowError:
+    many = len(wanted.text)
     try:
-        for name, value in zip(wanted.all, values, strict=True):
+        single = wanted.text if wanted.has_sets else wanted.all
+        for name, value in zip(single, values[: len(single)], strict=True):
             check_single(value, name, where)
+        labels = _labels(wanted, values[many:], names, where) if wanted.has_sets else None
     except RowError as error:
         return error
-    texts = tuple(_text(value) for value in values[: len(wanted.text)])
+    texts = tuple(_text(value) for value in values[:many])
     if wanted.label is not None and not any(texts) and not _text(values[-1]):
         return EmptyRow(where)
     if not all(texts):
         return RowError(where, f"column {wanted.text[texts.index('')]!r} holds no text")
-    if wanted.label is None:
-        return TextRecord(texts, None, where)
+    if wanted.label is None or labels is not None:
+        return TextRecord(texts, labels, where)
     label = values[-1]
     if names is not None:
         has_label = label is not None and 0 <= label < len(names)
         return TextRecord(texts, nfc(names[label]) if has_label else None, where)
     return TextRecord(texts, nfc(_text(label)) or None, where)
+
+
+def _labels(wanted: Columns, values: Sequence[Any], names: Sequence[str] | None, where: str) -> str:
+    """The labels of a row that may have several. Raises RowError."""
+    if wanted.flags:
+        return cells.of_flags(zip(wanted.flags, map(_text, values), strict=True), where)
+    if names is not None and isinstance(values[0], list):
+        return cells.joined(names[number] for number in values[0] if number is not None and 0 <= number < len(names))
+    return cells.of_value(values[0], wanted.separator or LISTS, wanted.label, where)
 
 
 def items(path: str, spec: Spec) -> Items:

@@ -50,11 +50,14 @@ class RowTexts(TextSource):
         labels look like numbers to predict, which is asked about.
         """
         splits, target = tuple(splits), "none" if self.columns.label is None else target
+        if self.columns.has_sets:
+            self._describe_sets(splits, target, reader)
+            return
         if target not in ("class", "number", "none", None):
             raise ConfigError(f"dataset.target={target}: class or number")
         leading = self.leading(splits)
         rows = self.rows(leading)
-        names = {str(row.label) for row in rows} if target in ("class", None) else set()
+        names = set(self._named(rows)) if target in ("class", None) else set()
         written, names = names, one_spelling(names, () if self.like is None else self.like.classes)
         if len(names) < len(written):
             two = next((name, plain(name)) for name in sorted(written - names) if plain(name) != name)
@@ -66,10 +69,24 @@ class RowTexts(TextSource):
             if len(names) > MANY:
                 raise ConfigError(f"dataset.target: {observed}; {regress}, dataset.target=class makes them classes")
             self.note(f"{observed}, and each is a class; {regress}")
+        self.describe(sorted(names, key=_order), splits, target or "class", self._training_texts, **self._shape(reader))
+
+    def _describe_sets(self, splits: tuple[str, ...], target: str | None, reader: str) -> None:
+        if target is not None:
+            raise ConfigError(f"dataset.target={target}: a text may have several labels here; leave it null")
+        names = sorted(self.names_in(self._named(self.rows(self.leading(splits)))), key=_order)
+        self.describe(self.flags or names, splits, "labels", self._training_texts, **self._shape(reader))
+
+    def _shape(self, reader: str) -> dict[str, object]:
+        """What the Spec says of the columns of texts."""
         shape: dict[str, object] = {"reader": reader, "columns": list(self.columns.text)}
         if self.columns.header and all(isinstance(name, int) for name in self.columns.text):
             shape["header"] = True
-        self.describe(sorted(names, key=_order), splits, target or "class", self._training_texts, **shape)
+        return shape
+
+    def _named(self, rows: Iterable[TextRecord]) -> list[str]:
+        """The class of each row, or its labels as one text."""
+        return [row.label or "" for row in rows] if self.columns.has_sets else [str(row.label) for row in rows]
 
     def rows(self, split: str) -> list[TextRecord]:
         """What `read` gave, which is called once a split, without those that lack a label."""
@@ -175,13 +192,17 @@ class RowTexts(TextSource):
         if self.columns.label is None or split == self.train or split not in self.splits:
             return False
         labels = {row.label for row in self.rows(split)}
+        if self.columns.has_sets:
+            return labels <= {None, ""}
         missing = {None, *NO_LABEL} - {row.label for row in self.rows(self.train)}
         return bool(labels) and labels <= missing
 
     def _labels(self, rows: list[TextRecord], split: str) -> Tensor:
         if self.target == "number":
             return torch.tensor([_number(row, self._decimal_comma) for row in rows], dtype=torch.float32)
-        names = [str(row.label) for row in rows]
+        names = self._named(rows)
+        if self.columns.has_sets:
+            return self.to_vectors(names, split)
         return self.to_labels(names, lambda i: f"{rows[i].where}: {split}")
 
 

@@ -85,14 +85,14 @@ class TextSource(DividedSource):
 
     def check(self) -> None:
         for key, value in (("classes", self.classes), ("per_class", self.per_class), ("names", self.called)):
-            if self.target != "class" and value is not None:
+            if self.target not in ("class", "labels") and value is not None:
                 raise ConfigError(
                     f"dataset.{key}: is for datasets with a class per example, this one has a {self.target}"
                 )
         super().check()
 
     def groups(self, split: str) -> Tensor:
-        if self.target == "class":
+        if self.target in ("class", "labels"):
             return super().groups(split)
         return torch.zeros(len(self.loaded(split)), dtype=torch.long)
 

@@ -54,7 +54,8 @@ class TableTexts(RowTexts):
         its labels out.
     text: the column of the text, by name or number, or two of them; "auto": the one that is called text, else the only
         one that can be it.
-    label: the column of the label, "auto" likewise; None for texts alone.
+    label: the column of the label, "auto" likewise; None for texts alone; or several columns of 0 and 1, a label each.
+    label_separator: what stands between labels in its cells, where a text may have several, or none.
     target: "class" or "number"; None is "class", unless labels are many numbers that are not whole.
     header: whether the first line is one; None: it is where columns have names.
     split: the column that says the split of each row of one file, "auto": the one that is called split, if its values
@@ -71,7 +72,8 @@ class TableTexts(RowTexts):
         layout: str | None = None,
         split: str | None = None,
         text: Column | Sequence[Column] = columns.AUTO,
-        label: Column | None = columns.AUTO,
+        label: Column | Sequence[str] | None = columns.AUTO,
+        label_separator: str | None = None,
         target: str | None = None,
         header: bool | None = None,
         split_seed: int = 0,
@@ -80,19 +82,20 @@ class TableTexts(RowTexts):
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError("dataset.root is not set; name a folder of train.tsv, dev.tsv … or one file")
+        column: Column | None = self.read_sets(label, label_separator)
         expected = "train.csv, .tsv or .jsonl with dev and test, or a file"
         self.files = split_files(self.root, split_of, expected, self.whole)
-        by_column = None if layout is not None else self._split_column(split, text, label, header)
-        if layout is None and columns.AUTO in (text, label):
-            text, label, header = self._find_columns(text, label, header, by_column)
-        self.columns, target = _chosen(layout, text, label, target, header)
-        self.columns = self.columns._replace(split=by_column)
+        by_column = None if layout is not None else self._split_column(split, text, column, header)
+        if layout is None and columns.AUTO in (text, column):
+            text, column, header = self._find_columns(text, column, header, by_column)
+        self.columns, target = _chosen(layout, text, column, target, header)
+        self.columns = self.columns._replace(split=by_column, separator=self.separator, flags=tuple(self.flags))
         if self.grouping is not None:
             self.columns = _with_group(self.columns, self.grouping.key)
         self._parts = {} if by_column is None else self._by_column(by_column)
         if "" in self.files and not self._parts:
             rows = self.rows("")
-            groups, names = [row.group for row in rows], [str(row.label) for row in rows]
+            groups, names = [row.group for row in rows], self._named(rows)
             self._rows |= self.divide(self.root, rows, split_seed, lambda: text_keys(rows), groups, names)
         for split in [split for split in self.files if split not in (self.train, "")]:
             if not self._parts and not has_label(self.files[split][0], self.columns):
@@ -120,7 +123,7 @@ class TableTexts(RowTexts):
         own = self.train if self.train in self.files else next(iter(self.files))
         file = self.files[own][0]
         texts = [text] if isinstance(text, str | int) else list(text)
-        taken = [name for name in (*texts, label, self._group_column) if name is not None]
+        taken = [name for name in (*texts, label, *self.flags[1:], self._group_column) if name is not None]
         name, values = columns.split_column(file, split or columns.AUTO, taken, header)
         if name is not None and (split is None or self.root is None or self.root.is_dir()):
             why = "dataset.split=auto reads it" if split is None else "the files are the splits"
@@ -153,12 +156,13 @@ class TableTexts(RowTexts):
     ) -> tuple[Column | Sequence[Column], Column | None, bool | None]:
         """The columns and header with those that were not typed, found in the file to train on; none is `split`."""
         file = self.files[self.train if self.train in self.files else next(iter(self.files))][0]
-        others = [name for name in (split, self._group_column) if name is not None]
-        guess = columns.find(file, text, label, header, others)
+        others = [name for name in (split, self._group_column, *self.flags[1:]) if name is not None]
+        guess = columns.find(file, text, label, header, others, self.has_sets)
         if guess.note:
             self.note(guess.note)
         text = guess.text if isinstance(guess.text, str | int) else list(guess.text)
-        self.settled = {"text": text, "label": guess.label, "header": guess.header}
+        labels = list(self.flags) or guess.label
+        self.settled = {"text": text, "label": labels, "header": guess.header}
         return guess.text, guess.label, guess.header
 
     def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:

@@ -82,9 +82,9 @@ def _held(spec: Spec, values: Sequence[Any]) -> Sequence[Any]:
     if spec.modality == "text":
         texts = [(f"input {i}", _text(value, f"input {i}")) for i, value in enumerate(values)]
         return readers.typed(spec, lambda: texts, "a text")
-    tensor_of = {"image": _image, "audio": _wave}[spec.modality]
     named = [DatasetItem(value, None, f"input {i}") for i, value in enumerate(values)]
-    return [Held(item.where, tensor_of(item, spec)) for item in named]
+    held = {"image": _image, "audio": _wave}[spec.modality]
+    return [held(item, spec) for item in named]
 
 
 def _text(value: Any, name: str) -> str:
@@ -95,7 +95,7 @@ def _text(value: Any, name: str) -> str:
     return "\t".join(text.replace("\t", " ") for text in texts) if len(texts) > 1 else texts[0]
 
 
-def _image(item: DatasetItem, spec: Spec) -> Tensor:
+def _image(item: DatasetItem, spec: Spec) -> Held:
     if (kind := own_items.kind(item)) != "image":
         raise DataError(f"{item.where} is of {kind}, and the model reads {spec.modality}")
     if isinstance(item.input, Image.Image):
@@ -107,10 +107,10 @@ def _image(item: DatasetItem, spec: Spec) -> Tensor:
         image = image_reader.to_mode(image, "L" if spec.shape["channels"] == 1 else "RGB")
     except (OSError, ValueError) as error:
         raise DataError(f"{item.where} is no readable image ({error})") from error
-    return image_reader.fitted(image, spec, item.where)
+    return Held(item.where, image_reader.fitted(image, spec, item.where), (image.height, image.width))
 
 
-def _wave(item: DatasetItem, spec: Spec) -> Tensor:
+def _wave(item: DatasetItem, spec: Spec) -> Held:
     wanted = int(spec.shape["rate"])
     values, rate = item.input, wanted
     if isinstance(values, Mapping) and {"array", "sampling_rate"} <= values.keys():
@@ -118,4 +118,4 @@ def _wave(item: DatasetItem, spec: Spec) -> Tensor:
     elif isinstance(values, tuple) and len(values) == 2:
         values, rate = values[0], int(values[1])
     item = DatasetItem(values, None, item.where)
-    return audio_reader.fit(audio_reader.resampled(own_items.wave(item), rate, wanted), spec)
+    return Held(item.where, audio_reader.fit(audio_reader.resampled(own_items.wave(item), rate, wanted), spec))

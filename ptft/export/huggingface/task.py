@@ -16,7 +16,7 @@ from ptft.core import Batch, Objective
 from ptft.objectives.language.causal_lm import CausalLM
 from ptft.objectives.language.lm_head import embedding_of
 from ptft.objectives.language.masked_lm import MaskedLM
-from ptft.objectives.supervised.classify import Classify
+from ptft.objectives.supervised.pooled import LinearHead
 from ptft.objectives.supervised.regress import Regress
 from ptft.objectives.supervised.tag import Tag
 
@@ -45,9 +45,12 @@ def of(objective: Objective) -> Task | None:
 
     One that learned without labels is there for its backbone, whatever it put on it.
     """
-    if isinstance(objective, Classify):
+    if isinstance(objective, LinearHead):
         head, labels = objective.head, tuple(objective.classes)
-        return Task("pooled", head.weight.detach(), _bias(head), labels, "single_label_classification")
+        heat = objective.calibration
+        scale = 1 if heat is None else 1 / heat  # so that its probabilities are calibrated, too
+        problem = "multi_label_classification" if objective.sets else "single_label_classification"
+        return Task("pooled", head.weight.detach() * scale, _bias(head) * scale, labels, problem)
     if isinstance(objective, Regress):  # in the target's own unit
         std, mean, head = objective.target_std, objective.target_mean, objective.head
         return Task("pooled", head.weight.detach() * std, _bias(head) * std + mean, (), "regression")

@@ -34,7 +34,8 @@ def content(folder: Path) -> dict[str, Any]:
     metrics = summary.get("metrics") or {}
     best = summary.get("best") or {}
     shown = next((split for split in ("test", "val", "train") if split in metrics), "")
-    confusion = _table(folder / f"confusion_{shown}.json")
+    confusion, labels = _table(folder / f"confusion_{shown}.json"), _table(folder / f"labels_{shown}.json")
+    confusion = confusion if confusion and confusion["rows"] == confusion["columns"] else None
     return {
         "kind": "run",
         "title": " ".join(str(summary.get(key)) for key in ("stage", "model", "dataset") if summary.get(key)),
@@ -48,7 +49,9 @@ def content(folder: Path) -> dict[str, Any]:
         "shown": shown,
         "confusion": confusion if confusion and len(confusion["rows"]) <= MATRIX else None,
         "confusions": _confusions(confusion) if confusion and len(confusion["rows"]) > MATRIX else [],
-        "by_class": _by_class(confusion),
+        "confusing": bool(confusion),
+        "by_class": _by_class(confusion) or _by_label(labels),
+        "measures": labels["columns"] if labels and not confusion else ["support", "precision", "recall", "f1"],
         "mistakes": _mistakes(folder / f"mistakes_{shown}.json"),
         "lineage": list(_lineage(folder, summary)),
         "transfer": _transfer(summary.get("transfer"), read_json(folder / "transfer.json")),
@@ -121,7 +124,7 @@ def _table(file: Path) -> dict[str, Any] | None:
     if not (isinstance(rows, list) and isinstance(columns, list) and isinstance(values, list)):
         return None
     whole = len(values) == len(rows) and all(isinstance(row, list) and len(row) == len(columns) for row in values)
-    return {"rows": rows, "columns": columns, "values": values} if whole and rows == columns else None
+    return {"rows": rows, "columns": columns, "values": values} if whole else None
 
 
 def _by_class(confusion: Mapping[str, Any] | None) -> list[list[Any]]:
@@ -136,6 +139,14 @@ def _by_class(confusion: Mapping[str, Any] | None) -> list[list[Any]]:
         f1 = 2 * hits / (predicted[k] + support) if predicted[k] + support else None
         rows.append([name, round(support), precision, recall, f1])
     return rows
+
+
+def _by_label(labels: Mapping[str, Any] | None) -> list[list[Any]]:
+    """Of label sets each label, how many examples have it, and what was measured of it, shares all of them."""
+    if not labels:
+        return []
+    pairs = zip(labels["rows"], labels["values"], strict=True)
+    return [[name, round(values[0] or 0), *values[1:]] for name, values in pairs if values]
 
 
 def _confusions(confusion: Mapping[str, Any]) -> list[list[Any]]:

@@ -28,7 +28,7 @@ SECTIONS = {
         ("metrics", "results", "Results"),
         ("charts", "curves", "Curves"),
         ("by_class", "classes", "Classes"),
-        ("by_class", "confusion", "Confusion"),
+        ("confusing", "confusion", "Confusion"),
         ("mistakes", "mistakes", "Mistakes"),
         ("lineage", "origin", "Origin"),
         ("kind", "settings", "Settings"),

@@ -22,6 +22,7 @@ from ptft.errors import CheckpointError, ConfigError, first_line
 from ptft.models.hub import timm_inputs
 from ptft.models.hub.timm_grids import grids, regridded
 from ptft.models.image.base import ImageBackbone, is_small
+from ptft.models.layers.grids import last_of_each_size
 
 BACKBONE = "TimmBackbone"
 """The class that public weights are for."""
@@ -77,6 +78,15 @@ class TimmBackbone(ImageBackbone):
         if not self.grid:
             return Features(features)
         return Features(features.flatten(1, 2) if self.last else features.flatten(2).transpose(1, 2))
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """What timm calls features: of each resolution, of a plain transformer of its last block."""
+        if not hasattr(self.net, "forward_intermediates"):
+            return []
+        last = 1 if len({info["reduction"] for info in self.net.feature_info}) == 1 else None
+        return last_of_each_size(
+            self.net.forward_intermediates(x, indices=last, norm=last is not None, intermediates_only=True), x
+        )
 
     def pool(self, features: Features) -> Tensor:
         """[B, D]: what timm hands to its classifier. Cells of an image of another size are pooled as one column."""

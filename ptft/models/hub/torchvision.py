@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,58 +18,21 @@ from ptft.checkpoint import hub
 from ptft.core import Features, Spec
 from ptft.data.image.reader import shape
 from ptft.errors import CheckpointError, ConfigError
+from ptft.models.hub.torchvision_families import FAMILIES, Family
 from ptft.models.image.base import ImageBackbone, is_small, too_small
+from ptft.models.layers.grids import last_of_each_size
 from ptft.models.layers.positions import resize_positions
 
 BACKBONE = "TorchvisionBackbone"
 """The class that public weights are for."""
 
 
-class Family(NamedTuple):
-    """Where a family's networks have their parts, in torchvision's own names.
-
-    first: the first convolution. trunk: what runs before the pooling, in order. head: what runs after it.
-    kernel, stride: of the first convolution under stem=small; early_pool: what that stem leaves out.
-    least: the smallest side in pixels that does not vanish on the way, under the small and the original stem.
-    drop_path, dropout: torchvision's names of these options, where the family has them.
-    relu: whether a ReLU stands between trunk and pooling. spatial: whether the head takes [B, D, 1, 1].
-    """
-
-    first: str
-    trunk: tuple[str, ...]
-    head: str
-    kernel: int = 3
-    stride: int = 1
-    early_pool: str = ""
-    least: tuple[int, int] = (1, 1)
-    drop_path: str = ""
-    dropout: str = ""
-    relu: bool = False
-    spatial: bool = False
-
-
-RESNET_TRUNK = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
-DEPTH = "stochastic_depth_prob"
-MOBILE = Family("features.0.0", ("features",), "classifier")
-FAMILIES: dict[str, Family] = {
-    r"(wide_)?res(net|next)\d": Family("conv1", RESNET_TRUNK, "fc", early_pool="maxpool"),
-    r"convnext_": MOBILE._replace(kernel=2, stride=2, least=(16, 32), drop_path=DEPTH, spatial=True),
-    r"efficientnet_": MOBILE._replace(drop_path=DEPTH, dropout="dropout"),
-    r"mobilenet_v[23]": MOBILE._replace(dropout="dropout"),
-    r"regnet_": Family("stem.0", ("stem", "trunk_output"), "fc"),
-    r"densenet\d": Family(
-        *("features.conv0", ("features",), "classifier"),
-        early_pool="features.pool0",
-        least=(8, 32),
-        dropout="drop_rate",
-        relu=True,
-    ),
-    r"vit_": Family("conv_proj", (), "heads", dropout="dropout"),
-}
 BLOCKS = {
     *("BasicBlock", "Bottleneck", "CNBlock", "MBConv", "FusedMBConv"),
     *("InvertedResidual", "ResBottleneckBlock", "_DenseLayer", "EncoderBlock"),
 }
+NESTED = ("features", "trunk_output")
+"""Parts of a trunk that are made of stages."""
 POSITIONS = "net.encoder.pos_embedding"
 
 
@@ -129,6 +92,21 @@ class TorchvisionBackbone(ImageBackbone):
             x = getattr(self.net, part)(x)
         x = F.relu(x) if self.family.relu else x
         return Features(x.flatten(2).transpose(1, 2))
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """What the trunk ends each resolution with; of a ViT the patches."""
+        if not self.family.trunk:
+            side = int(self.net.patch_size)
+            patches = self._encode(x)[:, 1:].transpose(1, 2)
+            return [patches.reshape(*patches.shape[:2], x.shape[-2] // side, x.shape[-1] // side)]
+        stages, image = list[Tensor](), x
+        for part in self.family.trunk:
+            module = getattr(self.net, part)
+            for step in module.children() if part in NESTED else (module,):
+                x = step(x)
+                stages.append(x)
+        stages[-1] = F.relu(x) if self.family.relu else x
+        return last_of_each_size(stages, image)
 
     def _encode(self, x: Tensor) -> Tensor:
         patches = self.net.conv_proj(x).flatten(2).transpose(1, 2)

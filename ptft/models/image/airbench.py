@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ptft.core import Features, Spec
 from ptft.errors import ConfigError
 from ptft.models.image.base import ImageBackbone, too_small
+from ptft.models.layers.grids import on_grid
 
 KERNEL = 2  # side of the whitened patches
 LEAST = 9  # the first convolution takes one pixel, three poolings divide by 8
@@ -84,6 +85,15 @@ class Airbench(ImageBackbone):
         for group in self.groups:
             x = group(x)
         return Features(x.flatten(2).transpose(1, 2))
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Of the three groups, of strides 2, 4 and 8."""
+        maps, image = [], x
+        x = F.gelu(self.whiten(x))
+        for i, group in enumerate(self.groups, 1):
+            x = group(x)
+            maps.append(on_grid(x, image, 2**i))
+        return maps
 
     def pool(self, features: Features) -> Tensor:
         """[B, D]: a ninth of the largest value over the image."""

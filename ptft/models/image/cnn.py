@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from ptft.core import Features, Spec
 from ptft.errors import ConfigError
 from ptft.models.image.base import ImageBackbone, too_small
+from ptft.models.layers.grids import on_grid
 
 LEAST = 6  # two valid 3x3 convolutions and one 2x2 pooling leave one cell
 
@@ -38,11 +39,18 @@ class CNN(ImageBackbone):
         self.dense = nn.Linear(height * breadth * second, width)
         self.width = width
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """[B, C, H, W] -> one token [B, 1, D]. Images are never padded, so there is no mask."""
+    def _convolve(self, x: Tensor) -> Tensor:
         x = F.relu(self.conv1(x))
         # ReLU is monotone, so after the pooling it gives exactly what it gives before it, on a quarter of the values.
-        x = F.relu(F.max_pool2d(self.conv2(x), 2))
+        return F.relu(F.max_pool2d(self.conv2(x), 2))
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """What stands before the flat features, of stride 2; the convolutions leave a cell out at each side."""
+        return [on_grid(self._convolve(x), x, 2, before=1)]
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
+        """[B, C, H, W] -> one token [B, 1, D]. Images are never padded, so there is no mask."""
+        x = self._convolve(x)
         x = F.relu(self.dense(x.permute(0, 2, 3, 1).flatten(1)))
         return Features(x.unsqueeze(1))
 

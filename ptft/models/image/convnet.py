@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ptft.core import Features, Spec
 from ptft.errors import ConfigError
 from ptft.models.image.base import ImageBackbone, too_small
+from ptft.models.layers.grids import on_grid
 
 
 class Convnet(ImageBackbone):
@@ -41,6 +42,14 @@ class Convnet(ImageBackbone):
         for stage in self.stages:
             x = stage(x)
         return Features(x.flatten(2).transpose(1, 2))
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Of every stage, of strides 1, 2, 4 and so on."""
+        maps, image = [], x
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            maps.append(on_grid(x, image, 2**i))
+        return maps
 
     def layers(self) -> list[list[nn.Module]]:
         return [[stage] for stage in self.stages]

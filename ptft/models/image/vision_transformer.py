@@ -90,6 +90,11 @@ class VisionTransformer(ImageBackbone, TokenBackbone):
         """Prepared images [B, C, H, W], and a mask over their patches if some are not to be seen -> Features."""
         return self.encode(self.embed(x), mask)
 
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The patches of the last block: one map, whose stride is the patch."""
+        patches = self(x).tokens[:, self.prefix :].transpose(1, 2)
+        return [patches.reshape(*patches.shape[:2], x.shape[-2] // self.patch, x.shape[-1] // self.patch)]
+
     def pool(self, features: Features) -> Tensor:
         """[B, D]: the class token, or the mean over real patches."""
         return features.tokens[:, 0] if self.prefix else super().pool(features)

@@ -10,28 +10,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptft.augment.mix import Mix
-from ptft.augment.views import changes
-from ptft.augment.views import views as random_views
-from ptft.core import EACH, Backbone, Batch, Columns, Objective, Spec, Step, Table
+from ptft.core import Backbone, Batch, Columns, Spec, Step, Table
 from ptft.errors import ConfigError
 from ptft.metrics.classification import macro_f1, matthews
+from ptft.objectives.supervised.pooled import LABELS, LOGITS, LinearHead, refuse_for
 from ptft.validators import AT_LEAST_0
 
 UNLABELLED = {"text": "causal_lm (or masked_lm)", "image": "simclr", "audio": "simclr_audio"}
 """Modality -> the objective to propose where there are no classes."""
-MOST_COLUMNS = 100
-"""Of more classes not every one has a column for its probability; rows of an evaluation name the likeliest instead."""
 LIKELIEST = 5
+"""So many classes a row of an evaluation names where they are too many for a column each."""
+EPSILON = 1e-8
 
 
-class Classify(Objective):
+class Classify(LinearHead):
     """One class per example, of any modality; views, mixup, cutmix and tta are for images only.
 
     label_smoothing: share of the target spread over all classes (Szegedy et al. 2016, section 7).
     class_weights: None, "balanced" (inverse frequency, mean 1 over the training labels) or one weight per class.
+    focal: gamma of the focal loss (Lin et al. 2017), the higher the less what is answered well counts; 0 is the plain
+        one, as evaluation has it anyway.
     mixup, cutmix: Beta parameters (Zhang et al. 2018; Yun et al. 2019); 0 switches them off.
-    views: options of the modality's random views, made in training only.
-    tta: None, or "flip": in evaluation and prediction the mean of the logits of an image and of its mirror image.
+    dropout, views, tta, calibrate: as `LinearHead` has them.
     labels: long [N] of the training split, which "balanced" is computed from.
     """
 
@@ -52,29 +52,16 @@ class Classify(Objective):
         dropout: float = 0.0,
         views: Mapping[str, Any] | None = None,
         tta: str | None = None,
+        focal: float = 0.0,
+        calibrate: bool = False,
         labels: Tensor | None = None,
     ) -> None:
-        super().__init__()
-        self.monitor = {"metric": "val/accuracy", "mode": "max"}
-        self.classes = list(spec.classes)
-        if spec.target == "number":
-            raise ConfigError("objective=classify: dataset.target=number leaves no classes; choose objective=regress")
-        if len(self.classes) < 2:
-            alone = "" if self.classes else f"; objective={UNLABELLED[spec.modality]} learns without any"
-            raise ConfigError(
-                f"objective=classify: the dataset has {len(self.classes)} classes; at least 2 are needed{alone}"
-            )
-        if num_classes not in (None, len(self.classes)):
-            raise ConfigError(f"objective.num_classes={num_classes}: the dataset has {len(self.classes)} classes")
-        if tta not in (None, "flip"):
-            raise ConfigError(f"objective.tta={tta}: choose null or flip")
+        _check_classes(spec, num_classes)
         if spec.modality != "image":
-            _refuse_for(spec.modality, mixup=mixup, cutmix=cutmix, tta=tta)
-        self.backbone = backbone
-        self.head = nn.Linear(backbone.width, len(self.classes))
-        self.dropout = nn.Dropout(dropout)
-        self.label_smoothing, self.tta = label_smoothing, tta
-        self.views, self.has_views = random_views(spec, views), changes(views)
+            refuse_for(spec.modality, mixup=mixup, cutmix=cutmix)
+        super().__init__(backbone, spec, dropout=dropout, views=views, tta=tta, calibrate=calibrate, sets=False)
+        self.monitor = {"metric": "val/accuracy", "mode": "max"}
+        self.label_smoothing, self.focal = label_smoothing, focal
         self.mix = Mix(mixup=mixup, cutmix=cutmix) if mixup or cutmix else None
         weights = _class_weights(class_weights, labels, len(self.classes))
         self.register_buffer("class_weights", weights, persistent=False)
@@ -85,17 +72,7 @@ class Classify(Objective):
     @property
     def deterministic(self) -> bool:
         random = self.dropout.p or self.mix or self.has_views
-        return not (random or self.label_smoothing or self.class_weights is not None)
-
-    def logits(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Prepared input, and a mask bool [B, T] of its real tokens where they differ in length -> float32 [B, K]."""
-        if self.tta and not self.training:
-            return (self._logits(x, mask) + self._logits(x.flip(-1), mask)) / 2
-        return self._logits(x, mask)
-
-    def _logits(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        features = self.backbone(x, mask)
-        return self.head(self.dropout(self.backbone.pool(features))).float()  # type: ignore[no-any-return]
+        return not (random or self.label_smoothing or self.focal or self.class_weights is not None)
 
     def forward(self, batch: Batch) -> Step:
         x, labels = self.backbone.inputs(batch), batch["label"]
@@ -107,14 +84,25 @@ class Classify(Objective):
         logits = self.logits(x, batch.get("mask"))
         total = self.cross_entropy(logits, target)
         count = torch.full((), len(labels), device=logits.device)  # filled there: a copy of a number would wait
-        outputs = {} if self.training else {"logits": logits.detach()}
-        return Step(total, count, self._sums(logits.detach(), labels), outputs=outputs)
+        outputs = {} if self.training else {LOGITS: logits.detach()}
+        lists = {**outputs, LABELS: labels} if outputs and self.calibrate else {}
+        return Step(total, count, self._sums(logits.detach(), labels), lists, outputs)
 
     def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
         """Summed cross-entropy of logits [B, K] with labels long [B] or shares [B, K]."""
         smoothing = self.label_smoothing if self.training else 0.0
         weight = self.class_weights if self.training else None
+        if self.focal and self.training:
+            return self._focal(logits, target)
         return F.cross_entropy(logits, target, weight=weight, reduction="sum", label_smoothing=smoothing)
+
+    def _focal(self, logits: Tensor, target: Tensor) -> Tensor:
+        """As `cross_entropy`, each term times (1 - p)^gamma (Lin et al. 2017, equation 4)."""
+        shares = target if target.ndim == 2 else F.one_hot(target, len(self.classes)).to(logits.dtype)
+        shares = (1 - self.label_smoothing) * shares + self.label_smoothing / len(self.classes)
+        shares = shares if self.class_weights is None else shares * self.class_weights
+        log_p = logits.log_softmax(1)
+        return -(shares * (1 - log_p.exp()).clamp(min=EPSILON).pow(self.focal) * log_p).sum()
 
     def _sums(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Correct answers; in evaluation also the confusion matrix [K, K] (true, predicted) and top-5 hits."""
@@ -128,9 +116,6 @@ class Classify(Objective):
                 sums["top5"] = (logits.topk(5).indices == labels.unsqueeze(1)).any(1).sum()
         return sums
 
-    def evaluation_size(self, examples: int) -> int:
-        return 2 * examples if self.tta else examples
-
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """accuracy; in evaluation macro_f1 (classes without an example left out) and mcc; top5 above ten classes."""
         count = sums["count"].double()
@@ -139,7 +124,7 @@ class Classify(Objective):
             scores["top5"] = float(sums["top5"] / count)
         if "confusion" in sums:
             scores["macro_f1"], scores["mcc"] = macro_f1(sums["confusion"]), matthews(sums["confusion"])
-        return scores
+        return {**scores, **self.calibration_of(sums)}
 
     def tables(self, sums: dict[str, Tensor]) -> dict[str, Table]:
         return {"confusion": Table(self.classes, self.classes, sums["confusion"].tolist())}
@@ -151,7 +136,8 @@ class Classify(Objective):
         if top is not None and top > len(self.classes):
             raise ConfigError(f"predict.top={top}: the checkpoint has {len(self.classes)} classes")
         logits = self.logits(self.backbone.inputs(batch), batch.get("mask"))
-        columns = self._likeliest(logits, top or 1, "class") | self._probabilities(logits)
+        given = self.probabilities(logits)
+        columns = self._likeliest(logits, given, top or 1, "class") | self.each(given)
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def rows(self, batch: Batch, outputs: dict[str, Any]) -> Columns:
@@ -159,39 +145,45 @@ class Classify(Objective):
         100 classes the five likeliest instead."""
         if not outputs:
             return {}
-        logits, labels = outputs["logits"], batch["label"]
-        each = self._probabilities(logits)
+        logits, labels = outputs[LOGITS], batch["label"]
+        given = self.probabilities(logits)
+        each = self.each(given)
         return {
             "true": [self.classes[label] for label in labels.tolist()],
-            **self._likeliest(logits, 1 if each else LIKELIEST, "predicted"),
+            **self._likeliest(logits, given, 1 if each else LIKELIEST, "predicted"),
             "loss": F.cross_entropy(logits, labels, reduction="none").tolist(),
             **each,
         }
 
-    def _likeliest(self, logits: Tensor, top: int, name: str) -> Columns:
-        """The names (under `name`) and probabilities of the likeliest classes of logits [B, K], the rest numbered."""
+    def _likeliest(self, logits: Tensor, given: Tensor, top: int, name: str) -> Columns:
+        """The names (under `name`) of the likeliest classes of logits [B, K], and their probabilities of those `given`
+        [B, K]; all but the first are numbered."""
         ranked = logits.argmax(1, keepdim=True) if top == 1 else logits.topk(top).indices
         columns: Columns = {}
-        pairs = zip(ranked.T.tolist(), logits.softmax(1).gather(1, ranked).T.tolist(), strict=True)
+        pairs = zip(ranked.T.tolist(), given.gather(1, ranked).T.tolist(), strict=True)
         for rank, (labels, probabilities) in enumerate(pairs, 1):
             ending = "" if rank == 1 else f"_{rank}"
             columns[f"{name}{ending}"] = [self.classes[label] for label in labels]
             columns[f"probability{ending}"] = probabilities
         return columns
 
-    def _probabilities(self, logits: Tensor) -> Columns:
-        """Logits [B, K] -> a column for the probability of each class; none where they are too many."""
-        if len(self.classes) > MOST_COLUMNS:
-            return {}
-        names = [f"{EACH}{name}" for name in self.classes]
-        return dict(zip(names, logits.softmax(1).T.tolist(), strict=True))
 
-
-def _refuse_for(modality: str, **options: Any) -> None:
-    """Raises ConfigError for options of images that were chosen for something else."""
-    for key, value in options.items():
-        if value:
-            raise ConfigError(f"objective.{key}={value}: is for images, the dataset is one of {modality}")
+def _check_classes(spec: Spec, num_classes: int | None) -> None:
+    """Raises ConfigError where examples have no class of their own, or other ones than are asked for."""
+    count = len(spec.classes)
+    if spec.target == "number":
+        raise ConfigError("objective=classify: dataset.target=number leaves no classes; choose objective=regress")
+    if spec.target == "boxes":
+        raise ConfigError("objective=classify: the dataset has boxes and no class an image; choose objective=detect")
+    if spec.target == "labels":
+        raise ConfigError(
+            "objective=classify: an example may have several labels here, or none; choose objective=multilabel"
+        )
+    if count < 2:
+        alone = "" if count else f"; objective={UNLABELLED[spec.modality]} learns without any"
+        raise ConfigError(f"objective=classify: the dataset has {count} classes; at least 2 are needed{alone}")
+    if num_classes not in (None, count):
+        raise ConfigError(f"objective.num_classes={num_classes}: the dataset has {count} classes")
 
 
 def _class_weights(typed: str | Sequence[float] | None, labels: Tensor | None, num_classes: int) -> Tensor | None:

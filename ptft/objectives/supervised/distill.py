@@ -57,6 +57,8 @@ class Distill(Classify):
         labels: Tensor | None = None,
         **options: Any,
     ) -> None:
+        if spec.target == "labels":
+            raise ConfigError("objective=distill: an example may have several labels here; it learns one class each")
         rebuilt = rebuild(teacher, "objective.teacher") if rebuild else None
         if rebuilt is not None:
             spec = _fitting(teacher, *rebuilt, spec)

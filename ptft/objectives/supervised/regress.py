@@ -30,8 +30,9 @@ class Regress(Objective):
     def __init__(self, backbone: Backbone, spec: Spec, *, dropout: float = 0.0, labels: Tensor | None = None) -> None:
         super().__init__()
         if spec.target != "number":
+            has = "several labels" if spec.target == "labels" else f"a {spec.target}"
             raise ConfigError(
-                f"objective=regress: needs a number per example, the dataset has a {spec.target}; dataset.target=number"
+                f"objective=regress: needs a number per example, the dataset has {has}; dataset.target=number"
             )
         self.monitor = {"metric": "val/pearson", "mode": "max"}
         self.backbone = backbone
@@ -44,8 +45,11 @@ class Regress(Objective):
 
     def standardised(self, batch: Batch) -> Tensor:
         """Raw batch -> float32 [B], in deviations from the mean."""
-        features = self.backbone(self.backbone.inputs(batch), batch.get("mask"))
-        return self.head(self.dropout(self.backbone.pool(features))).squeeze(1).float()  # type: ignore[no-any-return]
+        return self.logits(self.backbone.inputs(batch), batch.get("mask")).squeeze(1)
+
+    def logits(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Prepared input, and a mask bool [B, T] of its real tokens where they differ in length -> float32 [B, 1]."""
+        return self.head(self.dropout(self.backbone.pool(self.backbone(x, mask)))).float()  # type: ignore[no-any-return]
 
     def forward(self, batch: Batch) -> Step:
         target, predicted = batch["label"].float(), self.standardised(batch)

@@ -79,8 +79,11 @@ class Alone:
         """A training step's sums over all of them, its gradients likewise, in place."""
         return sums
 
-    def measured(self, sums: dict[str, Tensor], lists: Lists) -> tuple[dict[str, Tensor], Lists]:
-        """Sums and lists of an evaluation of all of them, lists in the order of the examples."""
+    def measured(self, sums: dict[str, Tensor], lists: Lists, places: list[int]) -> tuple[dict[str, Tensor], Lists]:
+        """Sums and lists of an evaluation of all of them, lists in the order of the examples.
+
+        places: of each entry of a list which batch it is of; a process without rows of a batch has none of it.
+        """
         return sums, lists
 
     def same_weights(self, module: nn.Module) -> None:

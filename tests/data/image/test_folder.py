@@ -299,3 +299,13 @@ def test_an_only_class_that_holds_folders_is_said_with_them(ptft, tmp_path):
     typed = ("stage=pretrain", "model=cnn", "dataset=image_folder", "dataset.root=photos", "train.steps=1")
     where = f"the only class is images: {tmp_path}/photos/train/images holds folders (a, b), and all below it is one"
     refused(ptft(*typed), 2, "the dataset has one class (images), and at least 2 are needed", where)
+
+
+def test_images_of_one_size_are_the_same_data_where_a_run_goes_on(tmp_path):
+    pool(tmp_path)
+    first = ImageFolder(root=tmp_path)
+    again = ImageFolder(root=tmp_path, like=first.spec)
+    assert again.spec == first.spec
+    assert again.fingerprint() == first.fingerprint()
+    put(tmp_path / "cat" / "larger.png", size=(40, 40))
+    assert ImageFolder(root=tmp_path, like=first.spec).spec.shape["fit"] == "crop"

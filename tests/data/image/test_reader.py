@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from ptft.core import Spec
+from ptft.data.image import depths
 from ptft.data.image import reader as image_reader
 from ptft.errors import ConfigError, DataError
 
@@ -209,7 +210,7 @@ def test_a_ramp_over_the_range_that_a_file_uses_is_a_ramp_from_black_to_white(tm
     pixels = image_reader.read(path, spec((32, 32), 1))[0, 0].double()
     assert (pixels - torch.linspace(0, 255, 32)).abs().max() <= 1
     assert abs(pixels.mean() - 127.5) < 0.6
-    said = image_reader.range_note([tmp_path / "none.tif", path, path])
+    said = depths.range_note([tmp_path / "none.tif", path, path])
     assert (said is None) == (name in ("16 bits", "integers of 16 bits", "floats up to 1"))
     assert said is None or said.startswith(f"{path} holds values up to {most:g}; such images are scaled")
     assert said is None or said.endswith("white (2 of 3 that were looked at)")

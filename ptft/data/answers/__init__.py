@@ -1,0 +1,1 @@
+"""Answers to new items as files that others read, and as pictures."""

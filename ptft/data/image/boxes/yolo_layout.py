@@ -1,0 +1,129 @@
+"""YOLO's layout: a text file an image with `class x y width height` a line, in shares of the image; names in a YAML."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from ptft.data.files import find, nfc, read_file, read_lines
+from ptft.data.image.boxes.marks import Mark, Picture, Split
+from ptft.data.image.reader import SUFFIXES, size_of
+from ptft.data.splits import SPLIT_NAMES
+from ptft.errors import DataError, absent
+
+LAYOUT = "ROOT/data.yaml with names, images in ROOT/images/train and ROOT/labels/train/NAME.txt of each"
+
+
+def config_of(root: Path) -> Path | None:
+    """The YAML of a dataset that names its classes: `root` itself, or the only one there that does."""
+    files = [root] if root.is_file() else sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
+    named = [file for file in files if file.suffix in (".yaml", ".yml") and "names" in _read(file)]
+    return named[0] if named else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(read_file(file))
+    except yaml.YAMLError as error:
+        raise DataError(f"{file}: not readable as YAML ({str(error).splitlines()[0]})") from error
+    return content if isinstance(content, dict) else {}
+
+
+def found(root: Path) -> dict[str, list[Path]]:
+    """Split -> its images; "" -> all of them where nothing divides them. Raises DataError where there are none."""
+    config = config_of(root)
+    base = root if root.is_dir() else root.parent
+    content = _read(config) if config else {}
+    splits = {}
+    for key, entry in content.items():
+        if key in SPLIT_NAMES and entry:
+            entries = entry if isinstance(entry, list) else [entry]
+            splits[SPLIT_NAMES[key]] = [path for each in entries for path in _images(_place(base, content, str(each)))]
+    if not splits:
+        splits = _folders(base)
+    if not any(splits.values()):
+        raise DataError(f"dataset.root={root}: {'holds no images' if root.exists() else absent(root)}; {LAYOUT}")
+    return {split: files for split, files in splits.items() if files}
+
+
+def _place(base: Path, content: dict[str, Any], entry: str) -> Path:
+    """Where an entry of the YAML is: below its `path`, or below the YAML, whatever folders lie before that."""
+    own = Path(os.path.expanduser(str(content.get("path") or "")))
+    below = entry.lstrip("./")
+    for candidate in (base / own / entry, base / entry, base / below):
+        if candidate.exists():
+            return candidate
+    raise DataError(f"{base}: {entry}: {absent(base / entry)}")
+
+
+def _images(place: Path) -> list[Path]:
+    """Those of a folder, or of a text file that lists them."""
+    if place.suffix == ".txt" and place.is_file():
+        return [place.parent / line.strip() for line in read_lines(place) if line.strip()]
+    return find(place, SUFFIXES)
+
+
+def _folders(base: Path) -> dict[str, list[Path]]:
+    """images/train, or train/images; or images alone."""
+    splits: dict[str, list[Path]] = {}
+    for name, split in SPLIT_NAMES.items():
+        for folder in (base / "images" / name, base / name / "images"):
+            if folder.is_dir():
+                splits[split] = find(folder, SUFFIXES)
+    alone = base / "images"
+    return splits or {"": find(alone if alone.is_dir() else base, SUFFIXES)}
+
+
+def parse(root: Path, images: Sequence[Path]) -> Split:
+    """What the files of some images say; an image without a file has no box. Raises DataError naming file and line."""
+    config = config_of(root)
+    named = _read(config)["names"] if config else {}
+    pairs = enumerate(named) if isinstance(named, list) else named.items()
+    names = {int(number): nfc(str(name)) for number, name in pairs}
+    pictures = [Picture(path, None, _marks(path)) for path in images]
+    used = {mark.category for picture in pictures for mark in picture.marks}
+    if not names:
+        names = {number: str(number) for number in sorted(used)}
+    return Split(pictures, names, str(config or root))
+
+
+def labels_of(image: Path) -> Path:
+    """The text file of an image: in `labels` where that is in `images`, else beside it."""
+    parts = list(image.parts)
+    places = [i for i, part in enumerate(parts[:-1]) if part == "images"]
+    if places:
+        parts[places[-1]] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def _marks(image: Path) -> list[Mark]:
+    file = labels_of(image)
+    lines = [(i, line) for i, line in enumerate(read_lines(file), 1) if line.strip()] if file.is_file() else []
+    if not lines:
+        return []
+    try:
+        height, width = size_of(image)
+    except DataError:
+        return []  # which is told of the image
+    return [_mark(line, f"{file.name}:{number}", file, width, height) for number, line in lines]
+
+
+def _mark(line: str, name: str, file: Path, width: int, height: int) -> Mark:
+    try:
+        category, *numbers = line.split()
+        values, number = [float(value) for value in numbers], int(category)
+    except ValueError as error:
+        raise DataError(f"{file}: {name} is {line.strip()!r:.60}; class x y width height are expected") from error
+    if len(values) == 4:
+        x, y, wide, high = values
+        box = [(x - wide / 2) * width, (y - high / 2) * height, (x + wide / 2) * width, (y + high / 2) * height]
+    elif len(values) >= 6 and len(values) % 2 == 0:  # the corners of an outline
+        across, down = values[0::2], values[1::2]
+        box = [min(across) * width, min(down) * height, max(across) * width, max(down) * height]
+    else:
+        raise DataError(f"{file}: {name} has {len(values)} numbers behind its class; x y width height are expected")
+    return Mark(box, number, False, None, f"line {name}")

@@ -1,0 +1,1 @@
+"""Several labels an example, or none: how they are written, and as vectors of 0 and 1."""

@@ -1,0 +1,1 @@
+"""Finding objects: their boxes and their classes."""

@@ -1,0 +1,1 @@
+"""Why a model answers what it does, and whether that explanation means anything."""

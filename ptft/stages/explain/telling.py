@@ -1,0 +1,79 @@
+"""All inputs of a run explained, one after the other: what `explanations.json` says of them, and their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ptft.builders.predictor import Predictor
+from ptft.builders.reading import ReadBatch, Remarks
+from ptft.core import Batch
+from ptft.data import readers
+from ptft.errors import DataError
+from ptft.runtime.prefetch import on_device
+from ptft.stages.explain import shown
+from ptft.stages.explain.asked import Asked, alone
+from ptft.stages.explain.neighbours import Bank, nearest
+from ptft.stages.explain.one import Settings, explain
+from ptft.stages.new_files import Unread
+
+
+class Telling:
+    """Explains what is read. told, lost: a row for each input that was explained, and that was not.
+
+    target: the class to explain; None: each input's own. banks: where neighbours are looked for, `count` in each.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        asked: Asked,
+        untrained: Sequence[Asked],
+        settings: Settings,
+        target: int | None,
+        banks: Sequence[Bank],
+        count: int,
+        folder: Path,
+    ) -> None:
+        self.predictor, self.asked, self.untrained, self.settings = predictor, asked, untrained, settings
+        self.target, self.banks, self.count, self.folder = target, banks, count, folder
+        self.told: list[dict[str, Any]] = []
+        self.lost: list[dict[str, str]] = []
+        self.unread, self.remarks = Unread(), Remarks()
+
+    def each(self, items: Sequence[Any]) -> Iterator[int]:
+        """How many of the items are done, after each."""
+        for read in self.predictor.batches(items):
+            for i, remark in read.remarks.items():
+                self.remarks.add(remark, read.items[i])
+            yield from self._batch(read)
+
+    def _batch(self, read: ReadBatch) -> Iterator[int]:
+        batch = next(on_device(iter([read.batch]), self.predictor.device)) if read.batch else {}
+        near = nearest(self.banks, self.predictor.embed(read.batch), self.count) if self.banks and batch else []
+        place = 0
+        for i, item in enumerate(read.items):
+            error = read.errors.get(i)
+            if error is None:
+                error = self._one(item, alone(batch, place), {"neighbours": near[place]} if near else {})
+                place += 1
+            if error is not None:
+                self.unread.add([str(error)])
+                self.lost.append({"item": str(item), "reason": str(error)})
+            yield len(self.told) + len(self.lost)
+
+    def _one(self, item: Any, batch: Batch, more: dict[str, Any]) -> DataError | None:
+        """Why an input can't be explained; None where it is."""
+        spec, number = self.predictor.spec, len(self.told)
+        found = explain(self.asked, self.untrained, batch, self.target, spec, self.settings, number)
+        if found is None:
+            return DataError(f"{item}: has fewer than two parts that could be told apart")
+        with torch.inference_mode():
+            answer = self.predictor.objective.predict(batch, **self.predictor.options)[0]
+        shown.draw(self.folder, f"{number:03d}", found, spec)
+        name = readers.finish(spec, [(item, answer)])[0].get("path", str(item))
+        self.told.append({"item": name, "answer": answer, **found.row, **more})
+        return None
