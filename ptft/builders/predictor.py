@@ -206,13 +206,13 @@ class Predictor:
             ckpt, objective = self.job.config.ckpt, self.job.config.names.objective
             raise ConfigError(f"ckpt={ckpt}: objective={objective} has no answer for new files; finetune it first")
 
-    def answers(self, items: Sequence[Any], begin: int = 0, **options: Any) -> Iterator[Answer]:
-        """An Answer to each item, in order, from the item `begin` on, which is a multiple of BATCH.
+    def answers(self, items: Sequence[Any], begin: int = 0, apart: int = BATCH, **options: Any) -> Iterator[Answer]:
+        """An Answer to each item, in order, from the item `begin` on; or to blocks of BATCH whose first are `apart`.
 
-        They are then what they are where the items before are answered as well.
+        Both are multiples of BATCH: they are then what they are where the items between are answered as well.
         """
         options = {**self.options, **options}
-        for read in self.batches(items, begin):
+        for read in self.batches(items, begin, apart):
             rows: Iterator[Row] = iter(())
             if read.batch:
                 with torch.inference_mode(), autocast(self.compute_format.precision, self.device)():
@@ -221,12 +221,12 @@ class Predictor:
                 error = read.errors.get(i)
                 yield Answer(item, None if error else next(rows), error, read.remarks.get(i))
 
-    def batches(self, items: Sequence[Any], begin: int = 0) -> Iterator[ReadBatch]:
-        """The items from `begin` on, read in threads: BATCH of them at the most, and of uneven ones (long [T], say) no
-        more than a training step had of the longest.
+    def batches(self, items: Sequence[Any], begin: int = 0, apart: int = BATCH) -> Iterator[ReadBatch]:
+        """The items from `begin` on, or of blocks as `answers` has them, read in threads: BATCH of them at the most,
+        and of uneven ones (long [T], say) no more than a training step had of the longest.
         """
         rows = step_examples(trained_with(self.job))
-        for start, part, results in reading.ahead(self.spec, items, begin, BATCH):
+        for start, part, results in reading.ahead(self.spec, items, begin, BATCH, apart):
             values = [result for result, _ in results]
             lengths = [len(value) if isinstance(value, Tensor) and value.ndim < EVEN else 0 for value in values]
             for first, end in itertools.pairwise([0, *ends_within(lengths, rows), len(part)]):

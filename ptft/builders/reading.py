@@ -36,9 +36,12 @@ Result = tuple[Tensor | DataError, str | None]
 
 
 def ahead(
-    spec: Spec, items: Sequence[Any], begin: int, count: int
+    spec: Spec, items: Sequence[Any], begin: int, count: int, apart: int
 ) -> Iterator[tuple[int, Sequence[Any], list[Result]]]:
-    """`count` items at a time from `begin` on, with the place of the first; the next are read while these are used."""
+    """`count` items at a time from `begin` on, with the place of the first; the next are read while these are used.
+
+    apart: how far the first of them is from the first of the next.
+    """
 
     def read(item: Any) -> Result:
         try:
@@ -49,7 +52,7 @@ def ahead(
 
     with ThreadPoolExecutor() as pool:
         waiting = deque[tuple[int, Sequence[Any], Iterator[Result]]]()
-        for start in range(begin, len(items), count):
+        for start in range(begin, len(items), apart):
             part = items[start : start + count]
             waiting.append((start, part, pool.map(read, part)))
             if len(waiting) > AHEAD:

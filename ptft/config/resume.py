@@ -48,7 +48,7 @@ FREE_ON_RESUME = (
 )
 """Keys (and what is below them) that may change when a run is continued."""
 
-FREE_ON_REPEAT = ("ckpt", "device", "dry_run", "overwrite", "quiet", "trusted")
+FREE_ON_REPEAT = ("ckpt", "device", "dry_run", "overwrite", "quiet", "train.processes", "trusted")
 """Keys that may be typed where a command is given once more, as it was, to go on."""
 
 BUDGET = ("epochs", "steps", "minutes")

@@ -164,6 +164,8 @@ def _of_file(task: dict[str, Any], number: int) -> dict[str, Any]:
 
     folder = RunFolder(Path(task["folder"])) if number == 0 else None  # which the process that started it holds
     console = Console(folder.path, **task["console"]) if folder else None
+    if folder:
+        folder.goes_on = task["goes_on"]
     try:
         with signals.interrupting():
             from ptft.distributed.group import Group

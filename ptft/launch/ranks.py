@@ -47,6 +47,7 @@ def _task(job: Job, report: Console, folder: RunFolder, count: int) -> dict[str,
     return {
         "job": rank.told(job),
         "folder": str(folder.path),
+        "goes_on": folder.goes_on,
         "console": report.options,
         "json": json_lines.labels(),
         "threads": max(1, cores // count),
@@ -84,6 +85,8 @@ def _outcome(place: Path, count: int, codes: dict[int, int]) -> dict[str, Any]:
     failed = [(each[rank.TIME], number) for number, each in outcomes.items() if each.get("status") == "failed"]
     if failed:
         number = min(failed)[1]
+        if outcomes[0].get("message") == outcomes[number]["message"]:  # what all of them were refused
+            number = 0
         return _said_by(number, count, _status(outcomes[number]))
     silent = [number for number, each in outcomes.items() if not each]
     for number in silent:

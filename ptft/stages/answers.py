@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,12 +25,12 @@ from ptft.core import Columns, Spec
 from ptft.data import readers
 from ptft.data.label_sets.cells import mark_of
 from ptft.data.readers import Row
-from ptft.errors import ConfigError, StorageError
+from ptft.errors import ConfigError, DataError, StorageError
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runs.part_file import PartFile
 from ptft.runs.table_file import Kinds, kinds_of
 from ptft.runtime import json_lines
-from ptft.stages import new_files
+from ptft.stages import in_turn, new_files
 
 Given = tuple[Row, dict[str, Any]]
 """A row of answers, and what is handed on beside it."""
@@ -106,6 +106,34 @@ def _state(name: str, known: dict[str, str]) -> str:
     return known[file]
 
 
+Bare = tuple[Row | None, str | None, str | None]
+"""An Answer as processes hand it on: the row, the error's text, the remark. All of them know the items."""
+
+
+def _asked(
+    predictor: Predictor, items: Sequence[Any], options: Mapping[str, Any]
+) -> Callable[[int, int], Iterator[list[Bare]]]:
+    """What `in_turn.blocks` asks for: the answers to this process's blocks."""
+
+    def of(begin: int, apart: int) -> Iterator[list[Bare]]:
+        answers = predictor.answers(items, begin, apart, **options)
+        bare = ((row, None if error is None else str(error), remark) for _, row, error, remark in answers)
+        while block := list(islice(bare, BATCH)):
+            yield block
+
+    return of
+
+
+def _answer(item: Any, row: Row | None, error: str | None, remark: str | None) -> Answer:
+    return Answer(item, row, None if error is None else DataError(error), remark)
+
+
+def help_out(predictor: Predictor, items: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """Answer this process's blocks for the first one, which keeps them."""
+    for _ in in_turn.blocks(None, len(items), _asked(predictor, items, options)):
+        pass
+
+
 class Answers:
     """The rows that there are, and what is to be said of all of them.
 
@@ -138,18 +166,18 @@ class Answers:
 
         A row that is made of several items is kept when the last of them is answered.
         """
-        begin = self.done - self.done % BATCH
+        known = self.done % BATCH
+        number = self.done - known
         answered: list[Answer] = []
-        for number, answer in enumerate(predictor.answers(items, begin, **options), begin + 1):
-            if number <= self.done:
-                continue
-            answered.append(answer)
-            if number % BATCH == 0 or number == len(items):
-                whole = len(answered) if number == len(items) else _whole(self.spec, answered)
-                if whole:
-                    self._keep(answered[:whole])
-                    answered = answered[whole:]
-                yield number
+        for block in in_turn.blocks(self.done, len(items), _asked(predictor, items, options)):
+            asked = items[number : number + len(block)]
+            answered += [_answer(item, *bare) for item, bare in zip(asked, block, strict=True)][known:]
+            number, known = number + len(block), 0
+            whole = len(answered) if number == len(items) else _whole(self.spec, answered)
+            if whole:
+                self._keep(answered[:whole])
+                answered = answered[whole:]
+            yield number
 
     def _keep(self, answered: Sequence[Answer]) -> None:
         remarks = Remarks()

@@ -23,7 +23,8 @@ from ptft.errors import ConfigError, DataError, counted
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder
 from ptft.runtime.device import device_name
-from ptft.stages import messages
+from ptft.runtime.together.alone import current
+from ptft.stages import in_turn, messages
 
 SHOWN = 10
 STDIN = "-"
@@ -40,6 +41,7 @@ def opened(
     check_spec(checkpoint)
     found = items(cfg, checkpoint.spec) if checkpoint.spec and checkpoint.has_task else []
     refuse_overwriting(cfg, checkpoint, found)
+    in_turn.same_work(checkpoint.sha256, found)
     return target, found, Predictor(job)
 
 
@@ -86,7 +88,11 @@ def items(cfg: Config, spec: Spec) -> Sequence[Any]:
 
 
 def _piped() -> list[tuple[str, str]]:
-    """The lines of stdin, each with its number."""
+    """The lines of stdin, each with its number; the first process reads them for all."""
+    return current().same(_read_stdin() if current().main else [])
+
+
+def _read_stdin() -> list[tuple[str, str]]:
     if sys.stdin is None:
         raise DataError(f"input={STDIN}: stdin is closed")
     try:

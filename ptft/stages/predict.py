@@ -23,6 +23,7 @@ from ptft.runs.folder import RunFolder, write_json
 from ptft.runs.table_file import cell, check_ending, rows_of, write_parts
 from ptft.runtime.device import versions
 from ptft.runtime.system import writing
+from ptft.runtime.together.alone import current
 from ptft.stages import answers, messages, new_files
 from ptft.stages.answers import Answers, Given
 
@@ -44,6 +45,9 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     form = forms.form(predictor.spec, str(cfg.predict.format))
     drawing = forms.drawing(predictor.spec) if cfg.draw else None
     _check_form(cfg, target)
+    if folder is None and not cfg.dry_run:
+        answers.help_out(predictor, items, options)
+        return {}
     if folder is None or target is None:
         if target:
             new_files.refuse_existing(cfg, target)
@@ -51,6 +55,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         return {}
     about = answers.about(job, target, items, predictor, options)
     if answers.complete(cfg, folder, about):
+        current().same(None)
         out.say(f"{target}: complete; overwrite=true begins again", result=True)
         return {}
     with answers.opened(cfg, target, folder, about, predictor.spec) as kept:

@@ -96,4 +96,4 @@ def test_what_several_processes_can_not_be_asked_for(ptft, tmp_path):
     refused(ptft(*RUN, "train.batch_size=1"), 2, "train.processes=2", "train.batch_size=1")
     refused(ptft(*RUN, "train.cuda_graph=true"), 2, "train.cuda_graph", "train.processes=2")
     refused(ptft(*RUN, "device=cuda:1"), 2, "device=cuda:1", "train.processes=2")
-    refused(ptft("stage=predict", "ckpt=x", "train.processes=2"), 2, "train.processes", "stage=predict")
+    refused(ptft("stage=embed", "ckpt=x", "train.processes=2"), 2, "train.processes", "stage=embed")

@@ -18,7 +18,7 @@ from PIL import Image
 from ptft.data.text import conll
 from ptft.runs.folder import read_json
 from tests.conftest import command, refused
-from tests.helpers.processes import Process
+from tests.helpers.processes import Process, together
 
 TAGS = ("stage=pretrain", "model=bert_tiny", "model.width=16", "model.depth=1", "model.heads=2", "device=cpu")
 PARTS = ("dataset=conll", "dataset.root=w", "dataset.tokenizer=bytes", "dataset.length=32", "objective=tag")
@@ -93,6 +93,42 @@ def test_a_killed_prediction_goes_on_to_the_same_file(ptft, pretrained, images):
         part.write_bytes(had[:size])
         assert ptft("stage=predict", *typed, "output=out.csv", f"hydra.run.dir=again{i}").code == 0
         assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes(), size
+
+
+def test_several_processes_answer_what_one_does(ptft, pretrained, images, words):
+    """An unreadable file, a last block that is not full, rows of several items."""
+    for name, typed in (("images", (f"ckpt={pretrained}", f"input={images}")), ("words", words)):
+        one = ptft("stage=predict", *typed, f"output={name}1.jsonl")
+        first, other = together(command("stage=predict", *typed, f"output={name}2.jsonl", f"hydra.run.dir={name}"))
+        assert (first.returncode, other.returncode, other.stdout + other.stderr) == (0, 0, ""), first.stderr
+        assert Path(f"{name}2.jsonl").read_bytes() == Path(f"{name}1.jsonl").read_bytes()
+        said = [
+            [line for line in out.splitlines() if "left out" in line or "predicted" in line]
+            for out in (one.out, first.stdout)
+        ]
+        assert said[0] == said[1]
+        assert not Path(f"{name}2.jsonl.part").exists()
+
+
+def test_what_several_processes_began_one_goes_on_with_and_several_again(ptft, pretrained, images):
+    typed = (f"ckpt={pretrained}", f"input={images}", "output=out.csv")
+    assert ptft("stage=predict", *typed[:2], "output=whole.csv").code == 0
+    said, code, part = cut((*typed, "train.processes=2", "hydra.run.dir=cut"), signal.SIGTERM, until=2)
+    assert code == 143, said
+    assert "are left; what was answered is kept, continue with: ptft resume=cut output=out.csv" in said
+    assert "Traceback" not in said
+    had = part.read_bytes()
+    done = ptft("resume=cut", "output=out.csv", "train.processes=1")
+    assert done.code == 0, done.text
+    assert "continued after " in done.out
+    assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
+    Path("out.csv").unlink()
+    part.write_bytes(b"".join(had.splitlines(keepends=True)[:2]))
+    for again in (("stage=predict", *typed, "hydra.run.dir=again"), ("resume=again", "output=out.csv")):
+        first, other = together(command(*again))
+        assert (first.returncode, other.returncode) == (0, 0), first.stderr
+    assert "out.csv: complete" in first.stdout
+    assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 
 def full(ptft, size, *typed):
