@@ -24,6 +24,8 @@ KINDS = ("unreadable", "duplicates", "near_duplicates", "label_errors", "outlier
 KEPT = {"test": 0, "val": 1, "train": 2}
 """Which of several copies stays: the one that is measured, since a published test split stays whole."""
 TARGETS = {"number": "numbers", "tags": "tags", "span": "answers", "transcript": "transcripts"}
+USUAL = 20
+"""Fewer different examples have no outliers."""
 FEW = 2 * probe.FOLDS
 """Fewer labelled examples are not probed."""
 
@@ -62,7 +64,19 @@ def find(subject: Subject, seen: Seen, kind: ModuleType, seed: int, name: str | 
     encoded = None if seen.encoded is None else _unit(seen.encoded[rows])
     described: Tensor = kind.described(seen, rows, seed, subject.texts) if encoded is None else encoded
     found.described = kind.FEATURES if encoded is None else f"{name}'s backbone ({described.shape[1]} features)"
-    if kind.strange is not None and encoded is None:
+    if len(rows) >= USUAL:
+        _outliers(subject, found, kind, rows, described, encoded is None, seed)
+    else:
+        found.omitted.append(f"outliers: {len(rows)} different examples do not say what is usual")
+    _labels(subject, found, rows, described, seed)
+    return found
+
+
+def _outliers(
+    subject: Subject, found: Findings, kind: ModuleType, rows: Tensor, described: Tensor, simple: bool, seed: int
+) -> None:
+    """What is far from all else; simple: whether no checkpoint's features are there."""
+    if kind.strange is not None and simple:
         scores: Tensor = kind.strange(rows, subject.texts)
         found.outliers_by = "how rare their characters are beside each other"
     else:
@@ -74,8 +88,6 @@ def find(subject: Subject, seen: Seen, kind: ModuleType, seed: int, name: str | 
     far = (scores > features.FAR).nonzero().flatten()
     order = far[scores[far].argsort(descending=True)]
     found.outliers = list(zip(rows[order].tolist(), scores[order].tolist(), strict=True))
-    _labels(subject, found, rows, described, seed)
-    return found
 
 
 def _unit(values: Tensor) -> Tensor:

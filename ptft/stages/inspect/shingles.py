@@ -16,7 +16,9 @@ from torch import Tensor
 Array = np.ndarray
 
 LENGTH = 5
-"""Bytes of a shingle."""
+"""Bytes of a shingle, and …"""
+LONG, LONG_LENGTH = 2000, 32
+"""… of a text of so many bytes or more, which has most short ones whatever it says."""
 HASHES, ROWS = 64, 4
 """Hash functions, and how many of them make a band: a pair that shares four fifths of its shingles agrees in one of the
 16 bands in 9,998 of 10,000 cases."""
@@ -50,36 +52,51 @@ def mixed(numbers: Array) -> Array:
     return done
 
 
-def _shingled(texts: Sequence[str]) -> tuple[Array, Array]:
-    """The shingles of texts one after another, uint64 [S], and where each begins, int64 [N + 1]; none has none."""
-    data = [f"{BEGIN}{plain(text)}".encode("utf-8", "surrogateescape").ljust(LENGTH) for text in texts]
+def _shingled(data: Sequence[bytes], length: int) -> tuple[Array, Array]:
+    """The shingles of texts one after another, uint64 [S], and where each begins, int64 [N + 1]; every text has one."""
     sizes = np.array([len(each) for each in data])
-    numbers = hashed(b"".join(data))
+    numbers = hashed(b"".join(data), length)
     ends = np.cumsum(sizes)
     kept = np.ones(len(numbers), dtype=bool)
-    for back in range(1, LENGTH):  # those that reach into the next text
+    for back in range(1, length):  # those that reach into the next text
         places = ends[:-1] - back
         kept[places[places >= 0]] = False
-    starts = np.concatenate([[0], np.cumsum(sizes - LENGTH + 1)])
+    starts = np.concatenate([[0], np.cumsum(sizes - length + 1)])
     return numbers[kept], starts
 
 
 def near(texts: Sequence[str], seed: int) -> tuple[Tensor, Tensor]:
-    """Pairs of near duplicates, long [M, 2] with the smaller first, and 1 less the share of shingles, float [M]."""
+    """Pairs of near duplicates, long [M, 2] with the smaller first, and 1 less the share of shingles, float [M].
+
+    A text below LONG and one above it are not compared.
+    """
+    data = [f"{BEGIN}{plain(text)}".encode("utf-8", "surrogateescape").ljust(LENGTH) for text in texts]
+    long = np.array([len(each) >= LONG for each in data], dtype=bool)
+    found = [
+        _near([data[row] for row in rows], rows, length, seed)
+        for rows, length in ((np.flatnonzero(~long), LENGTH), (np.flatnonzero(long), LONG_LENGTH))
+        if len(rows) > 1
+    ]
+    if not found:
+        return torch.empty(0, 2, dtype=torch.long), torch.empty(0)
+    pairs, distances = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return torch.from_numpy(pairs), torch.from_numpy(distances).float()
+
+
+def _near(data: Sequence[bytes], rows: Array, length: int, seed: int) -> tuple[Array, Array]:
+    """As `near`, of texts that are these rows of all."""
     signatures, sets = [], []
-    for part in _parts(texts):
-        numbers, starts = _shingled(part)
+    for part in _parts(data):
+        numbers, starts = _shingled(part, length)
         signatures.append(_minhash(numbers, starts, seed))
         sets += [np.unique(each) for each in np.split(numbers, starts[1:-1])]
-    if not sets:
-        return torch.empty(0, 2, dtype=torch.long), torch.empty(0)
     pairs = _candidates(np.concatenate(signatures))
     shared = _jaccard(sets, pairs)
     kept = shared >= ALIKE
-    return torch.from_numpy(pairs[kept]), torch.from_numpy(1 - shared[kept]).float()
+    return rows[pairs[kept]], 1 - shared[kept]
 
 
-def _parts(texts: Sequence[str]) -> list[Sequence[str]]:
+def _parts(texts: Sequence[bytes]) -> list[Sequence[bytes]]:
     """The texts in order, so many at a time that their shingles fit."""
     ends = np.cumsum([len(text) for text in texts]) // AT_ONCE
     cuts = np.flatnonzero(np.diff(ends)) + 1

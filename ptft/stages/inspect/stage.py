@@ -145,8 +145,9 @@ def _ending(
     )
     out.say(f"folder  {folder.path}", result=True)
     if rows:
-        words = [*dataset.words(job.config.plain()), f"dataset.ignore={relative(folder.path)}/ignore.csv"]
-        out.say(f"next    {shlex.join(['ptft', 'stage=pretrain', *words])}")
+        ignore_key = f"dataset.ignore={relative(folder.path)}/ignore.csv"
+        out.note(f"{ignore_key} leaves out what it names, in every stage; look into it first")
+        out.say(f"next    {shlex.join(['ptft', 'stage=inspect', *dataset.words(job.config.plain()), ignore_key])}")
 
 
 def _strict(subject: Subject, found: Findings) -> None:
