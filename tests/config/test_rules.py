@@ -56,7 +56,7 @@ PROBES = [
     *([], [0.9], [0.9, 0.99], [0.5, 0.2], [0, 2], [1, 2], [3, 3], ["a"], ["a", "a"], [1, 1, 1], ["a", 1]),
     *({}, {"a": "b"}, {"a": None}, {"a": 1}, {"until": 1, "train": "all"}),
 ]
-STRICTER = ("areas", "class names", "arms")
+STRICTER = ("areas", "class names", "arms", "zoom", "file or files")
 """Rules whose test refuses more than data can say."""
 
 

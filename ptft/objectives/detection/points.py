@@ -41,7 +41,8 @@ def points(levels: Sequence[Tensor], strides: Sequence[int]) -> Points:
         steps.append(torch.full((len(at[-1]),), float(stride), device=level.device))
         least = 0.0 if i == 0 else float(REACH[0] * stride)
         most = float("inf") if i == len(strides) - 1 else float(REACH[1] * stride)
-        reach.append(torch.tensor([least, most], device=level.device).expand(len(at[-1]), 2))
+        ends = [torch.full((len(at[-1]),), end, device=level.device) for end in (least, most)]
+        reach.append(torch.stack(ends, 1))
     return Points(torch.cat(at), torch.cat(steps), torch.cat(reach))
 
 

@@ -185,7 +185,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-LONGER = ("train.steps=25", "compare.per_class=[2]")
+LONGER = ("train.steps=100", "compare.per_class=[2]")
 
 
 def finished(folder: Path) -> int:
