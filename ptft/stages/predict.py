@@ -58,6 +58,10 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         current().same(None)
         out.say(f"{target}: complete; overwrite=true begins again", result=True)
         return {}
+    if drawing and not cfg.overwrite and folder_of(target).exists():
+        raise ConfigError(
+            f"{folder_of(target)}: is there already; overwrite=true draws into it, or choose another output"
+        )
     with answers.opened(cfg, target, folder, about, predictor.spec) as kept:
         begun = [f"continued after {kept.done:,} of them, which are answered"] if kept.done else []
         new_files.plan(job, out, folder, items, predictor, cfg.names.objective, begun)
@@ -122,9 +126,14 @@ def _as_typed(cfg: Config, rows: Sequence[Given]) -> list[Row]:
     return [{"text": text, **row} for text, row in zip(texts, shown, strict=True)]
 
 
+def folder_of(target: Path) -> Path:
+    """Where pictures of the answers in a table lie."""
+    return target.with_name(f"{target.stem}_drawn")
+
+
 def drawn(kept: Answers, target: Path, drawing: Drawing) -> Path:
     """A picture of each item with its answers, in a folder beside the table, which is returned. Raises StorageError."""
-    folder = target.with_name(f"{target.stem}_drawn")
+    folder = folder_of(target)
     with writing(folder, "choose another output"):
         folder.mkdir(exist_ok=True)
     number = 0

@@ -10,7 +10,7 @@ from typing import Any
 from ptft.builders import membership
 from ptft.config.config import Config
 from ptft.core import EACH, Batch, Columns, Examples, Objective, Source, Spec, Step
-from ptft.errors import StorageError
+from ptft.errors import StorageError, first_line
 from ptft.export.report import mistakes
 from ptft.export.report.previews import of_rows
 from ptft.loggers import pictures
@@ -110,7 +110,7 @@ def write(cfg: Config, gathered: Predictions | None, folder: Path, split: str, o
 
 
 def remember(cfg: Config, gathered: Predictions | None, folder: Path, split: str, spec: Spec, out: Console) -> None:
-    """`mistakes_SPLIT.json`: what pages show of the most wrong answers. No room for it ends no run."""
+    """`mistakes_SPLIT.json`: what pages show of the most wrong answers; it is not worth a run, whatever it meets."""
     columns = gathered.columns() if gathered and cfg.report else {}
     if not gathered or not columns:
         return
@@ -121,8 +121,8 @@ def remember(cfg: Config, gathered: Predictions | None, folder: Path, split: str
 
     try:
         mistakes.write(folder, split, columns, wrong, previews)
-    except StorageError as error:
-        out.say(f"{error}; the run goes on without it", "yellow")
+    except Exception as error:
+        out.say(f"mistakes_{split}.json: can't be made ({first_line(error)}); the run goes on without it", "yellow")
 
 
 def worst(gathered: Predictions | None) -> tuple[Columns, list[Any] | None] | None:

@@ -106,6 +106,10 @@ def test_it_is_measured_by_class_and_predicted_in_pixels_of_the_images(ptft, tra
     pictures = sorted((tmp_path / "rows" / "predictions_drawn").iterdir())
     assert [image_reader.size_of(picture) for picture in pictures] == [(100, 160)] * 3
 
+    (mine := tmp_path / "mine_drawn").mkdir()
+    refused(ptft(*ask, "draw=true", "output=mine.csv", "hydra.run.dir=other"), 2, f"{mine}: is there already")
+    assert not [*mine.iterdir()]
+
     assert ptft(*ask, "predict.format=coco", "hydra.run.dir=coco").code == 0
     results = json.loads((tmp_path / "coco" / "predictions.json").read_text())
     assert {result["image_id"] for result in results} == {7, 8, 9}

@@ -48,6 +48,7 @@ def content(folder: Path) -> dict[str, Any]:
         "evaluations": _evaluations(rows),
         "shown": shown,
         "confusion": confusion if confusion and len(confusion["rows"]) <= MATRIX else None,
+        "most_confusions": CONFUSIONS,
         "confusions": _confusions(confusion) if confusion and len(confusion["rows"]) > MATRIX else [],
         "confusing": bool(confusion),
         "by_class": _by_class(confusion) or _by_label(labels),
@@ -64,8 +65,9 @@ def content(folder: Path) -> dict[str, Any]:
     }
 
 
-def without_previews(mistakes: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return {**mistakes, "previews": [None] * len(mistakes["rows"])} if mistakes else None
+def without_previews(mistakes: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What takes the place of mistakes that can be seen or heard."""
+    return {"mistakes": {**mistakes, "previews": [None] * len(mistakes["rows"]), "bare": True}} if mistakes else {}
 
 
 def _sentences(summary: Mapping[str, Any], metrics: Mapping[str, Any], shown: str) -> Iterator[str]:
@@ -114,7 +116,8 @@ def _evaluations(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     every = -(-len(measured) // EPOCHS) or 1
     kept = [*measured[::-1][::every]][::-1]
     names = list(dict.fromkeys(name for row in kept for name in row if name != "split"))
-    return {"names": names, "rows": [[row.get(name) for name in names] for row in kept], "all": len(measured)}
+    shown = [[row.get(name) for name in names] for row in kept]
+    return {"names": names, "rows": shown, "all": len(measured), "every": every}
 
 
 def _table(file: Path) -> dict[str, Any] | None:
@@ -169,9 +172,8 @@ def _mistakes(file: Path) -> dict[str, Any] | None:
         return None
     kinds = ("data:image/png;base64,", "data:image/jpeg;base64,", "data:audio/wav;base64,")
     safe = [uri if isinstance(uri, str) and uri.startswith(kinds) else None for uri in previews]
-    return {key: found.get(key) for key in ("split", "mistakes", "columns", "rows", "worst", "cells")} | {
-        "previews": safe
-    }
+    kept = {key: found.get(key) for key in ("split", "mistakes", "columns", "rows", "worst", "cells")}
+    return {**kept, "previews": safe, "sounds": any((uri or "").startswith("data:audio") for uri in safe)}
 
 
 def _run_of(parent: Any) -> Path | None:

@@ -69,16 +69,16 @@ def _content(folder: Path) -> dict[str, Any]:
         return several.of_sweep(folder)
     if (folder / "compare.json").is_file():
         return several.of_comparison(folder)
-    if read_json(folder / "summary.json").get("metrics"):
+    if read_json(folder / "summary.json").get("metrics") is not None:
         return one_run.content(folder)
-    raise CheckpointError(f"{folder}: holds no finished training, evaluation, comparison or sweep to report")
+    raise CheckpointError(f"{folder}: holds no training, evaluation, comparison or sweep that has ended")
 
 
 def _fitting(content: Mapping[str, Any]) -> str:
     """The page; without its heavy parts where it is too large with them."""
     page = render(content)
     if len(page.encode()) > LARGEST:
-        page = render({**content, "mistakes": one_run.without_previews(content.get("mistakes"))})
+        page = render({**content, **one_run.without_previews(content.get("mistakes"))})
     return page
 
 

@@ -160,6 +160,7 @@ def _page(title: str, opening: str, runs: list[dict[str, Any]], commands: list[t
         "parallel": _parallel(ranked[:LINES], keys, name, mode),
         "charts": list(_curves(ranked[:CURVES], name)),
         "commands": commands,
+        "limits": {"values": VALUES, "axes": AXES, "lines": LINES, "curves": CURVES},
         "settings": {},
         "answer": "",
         "notes": [],

@@ -13,8 +13,7 @@ from ptft.augment.mix import Mix
 from ptft.core import Backbone, Batch, Columns, Spec, Step, Table
 from ptft.errors import ConfigError
 from ptft.metrics.classification import macro_f1, matthews
-from ptft.objectives.supervised.pooled import LABELS, LOGITS, LinearHead, refuse_for
-from ptft.validators import AT_LEAST_0
+from ptft.objectives.supervised.pooled import LABELS, LOGITS, LinearHead, refuse_for, weights_of
 
 UNLABELLED = {"text": "causal_lm (or masked_lm)", "image": "simclr", "audio": "simclr_audio"}
 """Modality -> the objective to propose where there are no classes."""
@@ -194,10 +193,4 @@ def _class_weights(typed: str | Sequence[float] | None, labels: Tensor | None, n
             return torch.ones(num_classes)
         counts = torch.bincount(labels.cpu(), minlength=num_classes).clamp(min=1).float()
         return len(labels) / (num_classes * counts)
-    numbers = not isinstance(typed, str) and isinstance(typed, Sequence) and all(map(AT_LEAST_0[1], typed))
-    if not numbers or len(typed) != num_classes:
-        raise ConfigError(
-            f"objective.class_weights={typed}: must be null, balanced, or {num_classes} numbers of at least 0, "
-            "one per class"
-        )
-    return torch.tensor([float(weight) for weight in typed])
+    return weights_of("class_weights", typed, num_classes, "class")

@@ -14,8 +14,7 @@ from ptft.data.label_sets.cells import shown
 from ptft.data.label_sets.vectors import counts, one_hot
 from ptft.errors import ConfigError, are, shortened
 from ptft.metrics import multilabel as measures
-from ptft.objectives.supervised.pooled import LABELS, LOGITS, LinearHead
-from ptft.validators import AT_LEAST_0
+from ptft.objectives.supervised.pooled import LABELS, LOGITS, LinearHead, weights_of
 
 EPSILON = 1e-8
 BY_LABEL = ["support", "ap", "precision", "recall", "f1", "threshold"]
@@ -187,10 +186,4 @@ def _positive_weights(typed: str | Sequence[float] | None, labels: Tensor | None
             return torch.ones(count)
         have = counts(labels.cpu(), count).double()
         return ((len(labels) - have) / have.clamp(min=1)).float()
-    numbers = not isinstance(typed, str) and isinstance(typed, Sequence) and all(map(AT_LEAST_0[1], typed))
-    if not numbers or len(typed) != count:
-        raise ConfigError(
-            f"objective.positive_weights={typed}: must be null, balanced, or {count} numbers of at least 0, "
-            "one per label"
-        )
-    return torch.tensor([float(weight) for weight in typed])
+    return weights_of("positive_weights", typed, count, "label")

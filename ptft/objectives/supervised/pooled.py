@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from ptft.augment.views import views as random_views
 from ptft.core import EACH, Backbone, Columns, Objective, Spec
 from ptft.errors import ConfigError
 from ptft.metrics import calibration
+from ptft.validators import AT_LEAST_0
 
 MOST_COLUMNS = 100
 """Of more classes not every one has a column for its probability; rows of an evaluation name the likeliest instead."""
@@ -99,6 +100,16 @@ class LinearHead(Objective):
             return {}
         names = [f"{EACH}{name}" for name in self.classes]
         return dict(zip(names, probabilities.T.tolist(), strict=True))
+
+
+def weights_of(key: str, typed: str | Sequence[float], count: int, each: str) -> Tensor:
+    """Numbers that were typed, float32 [K]; each: what one is for. Raises ConfigError for others or another count."""
+    numbers = not isinstance(typed, str) and isinstance(typed, Sequence) and all(map(AT_LEAST_0[1], typed))
+    if not numbers or len(typed) != count:
+        raise ConfigError(
+            f"objective.{key}={typed}: must be null, balanced, or {count} numbers of at least 0, one per {each}"
+        )
+    return torch.tensor([float(weight) for weight in typed])
 
 
 def refuse_for(modality: str, **options: Any) -> None:

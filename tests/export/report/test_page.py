@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ptft.errors import DataError
 from ptft.export.report import charts, page
+from ptft.stages import predictions
 from tests.conftest import FEW, GLYPHS, NET, SMALL, refused, rows
 from tests.helpers.browser import CHROMIUM, Browser
 
@@ -171,7 +173,7 @@ def test_runs_side_by_side(ptft, pretrained, tmp_path, browser):
     refused(ptft("report", str(pretrained), "measured", "--output=mine.html"), 2, "mine.html: is there already")
     assert (tmp_path / "mine.html").read_text() == "<p>mine</p>"
     refused(ptft("report"), 2, "ptft report RUN")
-    refused(ptft("report", str(tmp_path)), 4, "holds no finished training")
+    refused(ptft("report", str(tmp_path)), 4, "holds no training, evaluation")
 
 
 def test_it_is_made_again_as_the_run_made_it(ptft, pretrained, tmp_path):
@@ -209,6 +211,27 @@ def test_a_page_too_large_goes_without_pictures(pretrained, tmp_path, monkeypatc
     small = page.write(folder).read_text()
     assert "data:image/png" in whole
     assert "data:image/png" not in small
+    assert ("which are left out" in whole, "which are left out" in small) == (False, True)
+
+
+def test_a_run_that_was_interrupted_has_a_page_too(ptft, pretrained, tmp_path, browser):
+    folder = shutil.copytree(pretrained, tmp_path / "run")
+    found = {**json.loads((folder / "summary.json").read_text()), "status": "interrupted", "metrics": {}}
+    (folder / "summary.json").write_text(json.dumps(found))
+    assert ptft("report", str(folder)).code == 0
+    text = shown(browser, folder / "report.html")
+    assert "It was interrupted before its end." in text
+    assert "ptft resume=run" in text
+
+
+def test_examples_that_can_not_be_read_again_end_no_run(ptft, tmp_path, monkeypatch):
+    def gone(*_):
+        raise DataError("the file is gone")
+
+    monkeypatch.setattr(predictions, "of_rows", gone)
+    done = ptft("stage=pretrain", *FEW, *NET, "train.steps=1", "hydra.run.dir=run")
+    assert done.code == 0
+    assert "mistakes_test.json: can't be made (the file is gone)" in done.text
 
 
 def test_what_is_not_finite_is_left_out_of_curves():
