@@ -84,6 +84,10 @@ class Browser:
         parameters = event.get("params", {})
         if event.get("method") in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"):
             self.said.append(json.dumps(parameters))
+        if event.get("method") == "Page.javascriptDialogOpening":  # or the page waits for ever
+            self.said.append(json.dumps(parameters))
+            closing = {"id": 0, "method": "Page.handleJavaScriptDialog", "params": {"accept": True}}
+            self.commands.write(json.dumps(closing | {"sessionId": self.session}).encode() + b"\0")
         if event.get("method") == "Network.requestWillBeSent":
             self.asked_for.append(parameters["request"]["url"][:200])
 
