@@ -177,10 +177,11 @@ def _outcome(job: Job, report: Console, folder: RunFolder | None, base: dict[str
 def _stage(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Where the stage is spread over processes it is called in all of them, and the first one's answer counts."""
     train, spreads = job.config.get("train", {}), job.config.stage.get("spreads")
-    several = folder is not None and train.get("processes", 1) > 1
+    cut = train.get("parallel", "ddp") != "ddp"
+    several = folder is not None and (train.get("processes", 1) > 1 or cut)
     if several and spreads is None:
-        stage = job.config.names.stage
-        raise ConfigError(f"train.processes={train['processes']}: stage={stage} is done by one process; leave it at 1")
+        typed = f"train.parallel={train['parallel']}" if cut else f"train.processes={train['processes']}"
+        raise ConfigError(f"{typed}: stage={job.config.names.stage} is done by one process; leave it out")
     if folder and several and spreads:
         result = rank.lead(job, report, folder) if rank.is_one() else ranks.run(job, report, folder)
     else:

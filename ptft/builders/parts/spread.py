@@ -56,6 +56,9 @@ def _synchronise(task: Objective, device: torch.device) -> None:
 def changed(before: Mapping[str, Any], train: Mapping[str, Any]) -> str:
     """What to say of a run that goes on with another number of processes than it was saved by."""
     was, now = before.get("processes", 1), train["processes"]
+    ways = before.get("parallel", "ddp"), train["parallel"]
+    if was == now and ways[0] != ways[1]:
+        return f"it was saved by {ways[0]} and goes on by {ways[1]}: the same steps, whose sums are rounded otherwise"
     if was == now:
         return ""
     return (
