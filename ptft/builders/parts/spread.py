@@ -18,9 +18,11 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 def decisions(task: Objective, train: Mapping[str, Any], device: torch.device) -> list[str]:
     """Let batch norms take the statistics of whole batches where that was typed; what to say of a run of several."""
+    idle = ["train.save=parts is without effect, as train.parallel=ddp: each process has all there is"]
+    whole = idle if train["save"] == "parts" and train["parallel"] != "fsdp" else []
     if train["processes"] == 1:
-        return []
-    notes = [_draws(task, train)] if _draws(task, train) else []
+        return whole
+    notes = whole + [_draws(task, train)] if _draws(task, train) else []
     norms = sum(isinstance(module, NORMS) for module in task.modules())
     if norms and train["sync_batchnorm"]:
         _synchronise(task, device)

@@ -18,8 +18,6 @@ def contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield from _of_several(cfg, processes)
     if train.get("parallel") == "fsdp":
         yield from _of_parts(cfg)
-    elif train.get("save") == "parts":
-        yield "train.save=parts: each process has all there is; set it to whole, or train.parallel to fsdp"
 
 
 def _of_several(cfg: Mapping[str, Any], processes: int) -> Iterator[str]:
