@@ -223,7 +223,9 @@ def _understood(error: Exception, folder: RunFolder | None) -> PtftError | None:
         message = "a batch of one image has no batch statistics; raise train.batch_size or lower train.accumulate"
         ptft_error = ConfigError(message)
     if ptft_error is None and "mixed torch.Tensor and DTensor" in str(error):
-        message = "this model computes with weights beside its blocks' and its own forward pass; type train.parallel=ddp"
+        message = (
+            "this model computes with weights beside its blocks' and its own forward pass; type train.parallel=ddp"
+        )
         ptft_error = ConfigError(f"train.parallel=fsdp: {message}")
     if ptft_error is not None and ptft_error is not error:
         ptft_error.__cause__ = error

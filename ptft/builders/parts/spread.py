@@ -22,7 +22,7 @@ def decisions(task: Objective, train: Mapping[str, Any], device: torch.device) -
     whole = idle if train["save"] == "parts" and train["parallel"] != "fsdp" else []
     if train["processes"] == 1:
         return whole
-    notes = whole + [_draws(task, train)] if _draws(task, train) else []
+    notes = [*whole, *filter(None, [_draws(task, train)])]
     norms = sum(isinstance(module, NORMS) for module in task.modules())
     if norms and train["sync_batchnorm"]:
         _synchronise(task, device)
