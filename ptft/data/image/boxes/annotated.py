@@ -10,15 +10,16 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from torch import Tensor
 
 from ptft.core import Examples
-from ptft.data.examples import OnDemandExamples, SplitExamples
+from ptft.data.examples import OnDemandExamples, SplitExamples, too_many
 from ptft.data.image import letterbox
 from ptft.data.image.boxes.examples import BoxExamples
+from ptft.data.image.boxes.marks import Problems
 from ptft.data.image.boxes.tensors import Boxes
 from ptft.data.image.masks.examples import BACKGROUND, MaskExamples, Painter
 from ptft.data.image.reader import show
 from ptft.data.image.source import ImageSource
 from ptft.data.splits import Part
-from ptft.errors import ConfigError, DataError, shortened
+from ptft.errors import ConfigError, DataError, are, counted, shortened
 from ptft.metrics import detection
 
 BOXES, LABELS, MASKS = "boxes", "labels", "masks"
@@ -120,6 +121,19 @@ class AnnotatedSource(ImageSource):
         brought = f"images are brought to {show((high, wide))} whole, with a border where they are smaller"
         self.note(f"{brought}; dataset.size=… changes it")
         return high, wide
+
+    def tell(self, split: str, problems: Problems, what: str) -> None:
+        """Say what of a split can't be used and is left out. Raises DataError where that is too much, or not to be."""
+        count = len(problems.found)
+        if not count:
+            return
+        said = f"{split or 'the dataset'}: {count:,} of {counted(problems.total, what)} can't be used"
+        if self.on_error != "skip":
+            raise DataError(f"{said}: {problems.shown()}; dataset.on_error=skip leaves them out")
+        if why := too_many(count, problems.total):
+            raise DataError(f"{said}: {problems.shown()}: {why}")
+        self.unusable += problems.found
+        self.note(f"{said} and {are(count)} left out (see split.csv): {problems.shown()}")
 
     def load(self, split: str) -> SplitExamples:
         images, marks = self.annotated(split)

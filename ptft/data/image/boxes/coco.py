@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from ptft.data import files
-from ptft.data.examples import too_many
 from ptft.data.image.boxes import coco_layout, voc_layout, yolo_layout
 from ptft.data.image.boxes.annotated import MASKS, Annotated, AnnotatedSource
 from ptft.data.image.boxes.marks import Problems, Split, boxes_of, sized
@@ -25,7 +24,7 @@ from ptft.data.image.masks.fitting import IGNORED
 from ptft.data.image.masks.outlines import OutlinePainter, Outlines, outlines_of
 from ptft.data.image.source import pair
 from ptft.data.label_sets.cells import joined
-from ptft.errors import ConfigError, DataError, are, counted
+from ptft.errors import ConfigError, DataError
 
 LAYOUTS: dict[str, ModuleType] = {"coco": coco_layout, "yolo": yolo_layout, "voc": voc_layout}
 
@@ -88,26 +87,14 @@ class Coco(AnnotatedSource):
         unread, unusable = Problems(), Problems()
         numbers = {id: names.index(name) for id, name in parsed.categories.items() if name in names}
         pictures = sized(parsed.pictures, unread)
-        self._tell(split, unread, "images")
+        self.tell(split, unread, "images")
         marks = (
             outlines_of(pictures, numbers, unusable) if self.target == MASKS else boxes_of(pictures, numbers, unusable)
         )
-        self._tell(split, unusable, self.target if self.target == MASKS else "boxes")
+        self.tell(split, unusable, self.target if self.target == MASKS else "boxes")
         if not pictures:
             raise DataError(f"{parsed.file}: none of its images can be used; {unread.shown()}")
         self.made[split] = [picture.path for picture, _ in pictures], marks
-
-    def _tell(self, split: str, problems: Problems, what: str) -> None:
-        count = len(problems.found)
-        if not count:
-            return
-        said = f"{split or 'the dataset'}: {count:,} of {counted(problems.total, what)} can't be used"
-        if self.on_error != "skip":
-            raise DataError(f"{said}: {problems.shown()}; dataset.on_error=skip leaves them out")
-        if why := too_many(count, problems.total):
-            raise DataError(f"{said}: {problems.shown()}: {why}")
-        self.unusable += problems.found
-        self.note(f"{said} and {are(count)} left out (see split.csv): {problems.shown()}")
 
     def _divide(self, root: Path, seed: int, names: Sequence[str]) -> None:
         paths, marks = self.made.pop("")

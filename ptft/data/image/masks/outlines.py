@@ -6,10 +6,11 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ptft.core import Spec
@@ -19,6 +20,7 @@ from ptft.data.image.masks.examples import Painter
 from ptft.data.image.masks.fitting import IGNORED, Pixels, fitted
 from ptft.data.image.reader import show
 
+Values = TypeVar("Values", NDArray[np.bool_], NDArray[np.uint8])
 CORNERS = 3
 """A polygon has so many at least."""
 
@@ -112,14 +114,14 @@ def _outline(mark: Mark, picture: Picture, size: tuple[int, int], numbers: Mappi
     stored = picture.size if picture.size in (size, size[::-1]) and picture.size is not None else size
     runs = _runs(mark.outline, stored)
     if stored != size:
-        runs = run_lengths.runs_of(_turned(run_lengths.mask_of(runs, stored), orientation_of(picture.path)))
+        runs = run_lengths.runs_of(turned(run_lengths.mask_of(runs, stored), orientation_of(picture.path)))
     if not sum(runs[1::2]):
         raise ValueError("covers no pixel")
     return Outline(run_lengths.text_of(runs).encode(), numbers[mark.category], mark.crowd)
 
 
-def _turned(mask: run_lengths.Mask, orientation: int) -> run_lengths.Mask:
-    """A mask of a stored picture as that is seen, for orientations of EXIF that swap the sides."""
+def turned(mask: Values, orientation: int) -> Values:
+    """A mask [h, w] of a stored picture as that is seen, for orientations of EXIF that swap the sides."""
     if orientation in (5, 7):
         mask = mask if orientation == 5 else mask[::-1, ::-1]
         return np.ascontiguousarray(mask.T)
