@@ -38,15 +38,15 @@ def to_original(mask: Tensor, whole: tuple[int, int], spec: Spec) -> Pixels:
     high, wide = _inside(whole, spec)
     mask = mask[:high, :wide]
     if (high, wide) == whole:
-        return np.array(mask, dtype=np.uint8)
-    classes = np.unique(mask)
+        return np.array(mask.numpy(), dtype=np.uint8)
+    classes = np.unique(mask.numpy())
     most, found = torch.zeros(whole), torch.full(whole, int(classes[0]), dtype=torch.uint8)
     for k in classes.tolist():  # one at a time, so that memory does not grow with them
         own = (mask == k)[None, None].float()
         share = functional.interpolate(own, whole, mode="bilinear", align_corners=False)[0, 0]
         found[share > most] = k
         most = torch.maximum(most, share)
-    return np.array(found, dtype=np.uint8)
+    return np.array(found.numpy(), dtype=np.uint8)
 
 
 def _inside(whole: Sequence[int], spec: Spec) -> tuple[int, int]:
