@@ -100,6 +100,10 @@ class HuggingFace(Backbone):
         features: Features = self.reader(self.net, x, mask)
         return features
 
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Of images; none of texts and recordings."""
+        return self.reader.maps(self.net, x) if isinstance(self.reader, sight.Images) else []
+
     def pool(self, features: Features) -> Tensor:
         """[B, D]: the mean over real tokens, the first token, or the last real one."""
         tokens, mask = features

@@ -54,7 +54,7 @@ def maps_of(backbone: Backbone, spec: Spec, objective: str = "detect") -> Maps:
     if not maps:
         raise ConfigError(
             f"objective={objective}: model={type(backbone).__name__} names no feature maps; cnn, convnet, airbench, "
-            "vit, torchvision, timm and networks of your own that give [B, D, H, W] do"
+            "vit, torchvision, timm, huggingface and networks of your own that give [B, D, H, W] do"
         )
     return Maps([-(-size[0] // each.shape[2]) for each in maps], [each.shape[1] for each in maps])
 
