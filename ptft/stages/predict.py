@@ -132,7 +132,7 @@ def folder_of(target: Path, draw: bool | str) -> Path:
 def drawn(kept: Answers, target: Path, draw: bool | str, drawing: Drawing) -> Path:
     """A picture of each item with its answers, in a folder beside the table, which is returned. Raises StorageError.
 
-    Masks are called as their images are, others and those of a name that is there already have a number before it.
+    Answers alone are called as their items are, others and those of a name that is there already have a number before.
     """
     folder, numbered = folder_of(target, draw), draw != forms.PICTURES
     with writing(folder, "choose another output"):

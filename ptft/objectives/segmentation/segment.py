@@ -15,7 +15,7 @@ from ptft.core import Backbone, Batch, Columns, Objective, Spec, Step, Table
 from ptft.errors import ConfigError
 from ptft.metrics import segmentation as measures
 from ptft.objectives.detection.pyramid import GROUPS, maps_of, pyramid, strides_for
-from ptft.objectives.segmentation.head import PixelHead
+from ptft.objectives.segmentation.pixel_head import PixelHead
 
 FINEST = 4
 """The finest stride of images that have 16 cells a side or more at it."""
