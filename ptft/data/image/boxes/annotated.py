@@ -154,12 +154,23 @@ class AnnotatedSource(ImageSource):
         examples = self.loaded(part.split).at(part.rows)
         if isinstance(examples, MaskExamples):
             self._say_masks(part)
-            return examples.of_classes(self.classes or self.own_classes, self.spec.classes)
+            kept = self.classes or self.own_classes
+            known = self.like.classes if self.whole and self.like is not None else ()
+            self._say_others([name for name in self.own_classes if name not in kept], kept, known)
+            return examples.of_classes(kept, self.spec.classes, known)
         assert isinstance(examples, BoxExamples)
         chosen = examples.of_classes(self.classes or self.own_classes)
         named = chosen.like(chosen.boxes, self.spec)
         self._say(part, named.boxes)
         return named
+
+    def _say_others(self, others: Sequence[str], kept: Sequence[str], known: Sequence[str]) -> None:
+        """What becomes of pixels of classes that are not kept."""
+        ground = [name for name in others if name not in known] if BACKGROUND in kept else []
+        if ground:
+            self.note(f"pixels of {shortened(ground, 8)} count as {BACKGROUND} (dataset.classes)")
+        if ignored := [name for name in others if name not in ground]:
+            self.note(f"pixels of {shortened(ignored, 8)} count for nothing (dataset.classes)")
 
     def _say_masks(self, part: Part) -> None:
         count = part.labels.long().sum(0).tolist()

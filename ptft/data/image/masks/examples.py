@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -46,10 +46,12 @@ class Masked(Examples):
     classes: tuple[str, ...]
     place: Tensor | None
 
-    def of_classes(self, classes: Sequence[str], called: Sequence[str] | None = None) -> Masked:
+    def of_classes(
+        self, classes: Sequence[str], called: Sequence[str] | None = None, known: Collection[str] = ()
+    ) -> Masked:
         """With the numbers that `classes` have, which may be called otherwise; the rest is background, or of no class
-        where they have none."""
-        table = numbers(self.classes, classes)
+        where they have none, or where it is known to who is measured."""
+        table = numbers(self.classes, classes, known)
         known = table if self.place is None else table[self.place.cpu().long()]
         same = torch.equal(known, torch.arange(VALUES, dtype=torch.uint8))
         return self.like(None if same else known, tuple(classes if called is None else called))
@@ -62,13 +64,13 @@ class Masked(Examples):
         return masks if self.place is None else self.place[masks.long()]
 
 
-def numbers(own: Sequence[str], classes: Sequence[str]) -> Tensor:
-    """uint8 [256], from the numbers of `own` classes to those of others; 255 stays."""
+def numbers(own: Sequence[str], classes: Sequence[str], known: Collection[str] = ()) -> Tensor:
+    """uint8 [256], from the numbers of `own` classes to those of others; 255 stays. See `Masked.of_classes`."""
     other = classes.index(BACKGROUND) if BACKGROUND in classes else IGNORED
     place = {name: k for k, name in enumerate(classes)}
     table = torch.arange(VALUES, dtype=torch.uint8)
     for k, name in enumerate(own):
-        table[k] = place.get(name, other)
+        table[k] = place.get(name, IGNORED if name in known else other)
     return table
 
 

@@ -98,8 +98,16 @@ def test_a_later_annotation_is_on_top_and_crowds_count_for_nothing(tmp_path):
     assert int(batch["segments"][0].amax()) == 0  # of no annotation: all of it is background
     dogs = source(tmp_path, classes=["dog"])
     assert dogs.spec.classes == ("background", "dog")
+    assert dogs.split("train")
+    assert "pixels of cat count as background (dataset.classes)" in dogs.notes
     of_dogs = np.array([0, 0, 1] + [255] * 253)[expected]
     assert np.array_equal(dogs.split("train").take(torch.tensor([0]))["segments"][0].numpy(), of_dogs)
+    like = made.spec  # which knows cats: what it says of them is no mistake
+    measured = Coco(root=tmp_path, target="masks", classes=["dog"], like=like, whole=True, test="train", val=None)
+    assert measured.split("test")
+    assert "pixels of cat count for nothing (dataset.classes)" in measured.notes
+    without_cats = np.array([0, 255, 1] + [255] * 253)[expected]
+    assert np.array_equal(measured.split("test").take(torch.tensor([0]))["segments"][0].numpy(), without_cats)
     none = source(tmp_path, background=False).split("train").take(torch.tensor([0]))["segments"][0].numpy()
     assert np.array_equal(none, np.array([255, 0, 1] + [255] * 253)[expected])
 
