@@ -91,6 +91,17 @@ def test_masks_are_measured_by_class_and_predicted_in_pixels_of_the_images(ptft,
     drawn = sorted((tmp_path / "rows" / "predictions_drawn").iterdir())
     assert [size_of(picture) for picture in drawn] == [(50, 80)] * 3
 
+    listed = "".join(f"cam_{i}.jpg,{i}\n" for i in (7, 8))
+    (photos / "list.csv").write_text(f"path,camera\n{listed}")
+    done = ptft(*ask[:2], f"input={photos / 'list.csv'}", "hydra.run.dir=listed")
+    assert done.code == 0, done.text
+    with open("listed/predictions.csv", newline="") as file:
+        assert {(row["camera"], Path(row["path"]).stem) for row in csv.DictReader(file)} == {
+            ("7", "cam_7"),
+            ("8", "cam_8"),
+        }
+    (photos / "list.csv").unlink()
+
     assert ptft(*ask, "draw=masks", "predict.format=coco", "hydra.run.dir=coco").code == 0
     for name, parts in masks.items():
         values = read(tmp_path / "coco" / "predictions_masks" / f"{name}.png")
