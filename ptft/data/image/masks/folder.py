@@ -86,6 +86,8 @@ class MaskFolder(AnnotatedSource):
         if not found:
             what = f"holds no folder {images}" if self.root.exists() else absent(self.root)
             raise DataError(f"dataset.root={self.root}: {what}; {LAYOUT}")
+        if len({own_name(split) for split in found}) < len(found):
+            raise DataError(f"dataset.root={self.root}: two of its folders are one split ({shortened(list(found), 8)})")
         self.made = {own_name(split): self._pairs(split, *each) for split, each in found.items()}
         names = self._names(values)
         self._check_values(names, values)
