@@ -121,6 +121,8 @@ def test_masks_are_cached_with_their_images(tmp_path):
         found = kept.take(some)
         for name in ("input", "segments"):
             assert torch.equal(found[name], wanted[name])
+    every = Shapes(images=9, held_out=2, target="masks").split("train")
+    assert torch.equal(onto_disk(every).take(rows)["segments"], every.take(rows)["segments"])  # in a file of its own
     squares = into_memory(examples).of_classes(("square",)).take(rows)["segments"]
     assert torch.equal(squares, torch.where(wanted["segments"] == 1, 0, 255).to(torch.uint8))
 
