@@ -135,7 +135,10 @@ class Views(nn.Module):
         from_x = ((cos - sin * shear_y) * mirror * half_w, (sin + cos * shear_y) * mirror * half_h * w / h)
         from_y = ((cos * shear_x - sin) * half_w * h / w, (sin * shear_x + cos) * half_h)
         theta = torch.stack([from_x[0], from_y[0], x0, from_x[1], from_y[1], y0], 1).view(b, 2, 3)
-        grid = F.affine_grid(theta, [*x.shape[:2], *(self.size or (h, w))], align_corners=False).to(x.dtype)
+        shape = [*x.shape[:2], *(self.size or (h, w))]
+        if b == 0:  # of several processes one may have no images of a batch
+            return x.new_empty(shape)
+        grid = F.affine_grid(theta, shape, align_corners=False).to(x.dtype)
         return F.grid_sample(x, grid, padding_mode=self.padding, align_corners=False)
 
     def _crop(self, b: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:

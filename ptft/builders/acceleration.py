@@ -33,7 +33,7 @@ def graph(t: Training, cfg: Config, train: Examples) -> StepGraph | None:
         raise ConfigError(f"train.cuda_graph=true: a step of objective={name} can't be recorded; set it to false")
     if typed is True and t.device.type != "cuda":
         raise ConfigError(f"train.cuda_graph=true: needs device=cuda, not {t.device.type}; set it to false")
-    if typed is False or t.group.count > 1:
+    if typed is False or t.group.count > 1 or t.group.cut:
         return None
     options = (t.optimizer, t.parameters, cfg.train.batch_size, t.device)
     return StepGraph(partial(gradients, t), *options, where_faster=typed == "auto")

@@ -80,7 +80,9 @@ def read_inputs(job: Job, out: Console) -> Inputs:
     """The device, the weights to start from and the data, read as the checkpoint's inputs are."""
     cfg, checkpoint, like = job.config, job.checkpoint, expected(job)
     device = find_device(cfg.device)
-    if cfg.train.keep_memory and device.type == "cpu":
+    if cfg.train.parallel == "fsdp":
+        process.return_freed_memory()
+    elif cfg.train.keep_memory and device.type == "cpu":
         process.keep_freed_memory()
     seed_everything(cfg.seed)
     check_spec(checkpoint)

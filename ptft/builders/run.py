@@ -17,7 +17,7 @@ from torch import Tensor
 from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes, train_loader
 from ptft.builders.intervals import check_patience, intervals
-from ptft.builders.parts import monitor, spread
+from ptft.builders.parts import cut, monitor, spread
 from ptft.builders.restore import rebuilt
 from ptft.builders.sizes import limit
 from ptft.checkpoint.load import Checkpoint, held_by
@@ -143,10 +143,10 @@ def objective(cfg: Config, inputs: Inputs) -> Task:
     _check_objective(cfg, built)
     transfer = _hand_over(cfg, built, inputs.start, inputs.source) if inputs.start and not cfg.resume else None
     phases, notes = components.phases(built, cfg.finetune.plain())
-    built.to(inputs.device)
+    built.to(home := cut.home(cfg, inputs.device))
     notes += built.examine(inputs.splits)
     if inputs.start is None:
-        notes += components.calibrate(built, train, inputs.device)
+        notes += components.calibrate(built, train, home)
     if not cfg.resume:
         built.begin()
     return Task(built, phases, transfer, notes)
@@ -162,7 +162,7 @@ def executed(cfg: Config, inputs: Inputs, task: Task) -> Execution:
     train, device = inputs.splits["train"], inputs.device
     loader = train_loader(cfg, train, inputs.source.spec, device)
     chosen, timings = current().same(_compute_format(cfg, task.objective, loader))
-    place(task.objective, chosen)
+    place(task.objective, chosen, device)
     notes = sampler_notes(loader) + spread.decisions(task.objective, cfg.train, device)
     notes += acceleration.decisions(task.objective, cfg.train, device, chosen.precision)
     precision = autocast(chosen.precision, device)
@@ -180,8 +180,10 @@ def training(cfg: Config, inputs: Inputs, task: Task, execution: Execution) -> T
     """All that moves while the run trains, at its start."""
     options, device, l2sp = cfg.train, inputs.device, cfg.finetune.l2sp
     built, phases, precision = task.objective, task.phases, execution.compute_format.precision
+    if cut.wanted(cfg):
+        cut.divide(cfg, built, phases, device)
     with _built_from(cfg, inputs.start if cfg.resume else None):
-        optimizer = components.optimizer(cfg.optimizer, built, phases, l2sp is not None, cfg.trusted)
+        optimizer = components.optimizer(cut.optimizer(cfg), built, phases, l2sp is not None, cfg.trusted)
     backbone = {name: p for name, p in built.backbone.named_parameters() if p in phases.scales}
     val = inputs.splits.get("val")
     if options.compile:
@@ -195,7 +197,7 @@ def training(cfg: Config, inputs: Inputs, task: Task, execution: Execution) -> T
         budget=Budget(steps=0) if execution.probe else components.budget(options, len(execution.loader)),
         every=intervals(cfg, inputs, built, len(execution.loader)),
         monitor=monitor.named(options.monitor.plain()) if options.monitor else built.monitor,
-        autocast=autocast(precision, device),
+        autocast=autocast(precision, device, keep=not cut.wanted(cfg)),
         scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
         ema=Ema(built, options.ema) if options.ema else None,
         phases=phases,
@@ -275,6 +277,8 @@ def _notes(checkpoint: Checkpoint | None, inputs: Inputs, task: Task) -> list[st
 
 def _compute_format(cfg: Config, built: Objective, train: Loader) -> tuple[ComputeFormat, dict[ComputeFormat, float]]:
     """Precision and layout: measured where they are `auto` and the run is long enough to earn it back."""
+    if cfg.train.parallel == "fsdp":
+        return cut.compute_format(cfg, train.device), {}
     device, candidates = train.device, choices(cfg.precision, cfg.train.layout, train.device, built)
     chosen = candidates[0]
     timings: dict[ComputeFormat, float] = {}

@@ -33,6 +33,8 @@ FREE_ON_RESUME = (
     "train.every",
     "train.workers",
     "train.processes",
+    "train.parallel",
+    "train.save",
     "train.cuda_graph",
     "train.safetensors",
     "train.checkpoint_activations",

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from ptft.config import compose
 from ptft.config.mistakes import advice
 from ptft.config.rules import rules
+from ptft.config.settled import together
 from ptft.errors import ConfigError
 from ptft.validators import (
     ABOVE_0,
@@ -62,6 +63,8 @@ RULES: dict[str, Rule] = {
     "train.ema": optional(INSIDE),
     "train.average_last": optional(TWO_OR_MORE),
     "train.processes": COUNT,
+    "train.parallel": one_of("ddp", "fsdp"),
+    "train.save": one_of("whole", "parts"),
     "train.sync_batchnorm": FLAG,
     "train.workers": auto(WHOLE),
     "train.layout": one_of("auto", "channels_last", "contiguous"),
@@ -219,8 +222,7 @@ def _contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     batch_size, accumulate = train.get("batch_size"), train.get("accumulate")
     if COUNT[1](batch_size) and COUNT[1](accumulate) and accumulate > batch_size:
         yield f"train.accumulate={accumulate}: must be at most train.batch_size={batch_size}"
-    if COUNT[1](processes := train.get("processes", 1)) and processes > 1:
-        yield from _of_several(cfg, processes)
+    yield from together.contradictions(cfg)
     for other in ("compile", "cuda_graph"):
         if train.get("checkpoint_activations") is True and train.get(other) is True:
             yield f"train.checkpoint_activations and train.{other}: set one of them to false, they don't work together"
@@ -241,17 +243,6 @@ def _contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
         good = isinstance(monitor, Mapping) and "metric" in monitor and monitor.get("mode") in ("min", "max")
         if not good:
             yield f"train.monitor={monitor}: must be {{metric: val/NAME, mode: min or max}}"
-
-
-def _of_several(cfg: Mapping[str, Any], processes: int) -> Iterator[str]:
-    """What a run of several processes can't be asked for."""
-    train, device, batch_size = cfg["train"], str(cfg.get("device")), cfg["train"].get("batch_size")
-    if COUNT[1](batch_size) and batch_size < processes and not train.get("tokens"):
-        yield f"train.processes={processes}: must be at most train.batch_size={batch_size}, which is that of all"
-    if device.startswith("cuda:") or device == "mps":
-        yield f"device={device} and train.processes={processes}: each has a GPU of its own; type device=cuda or cpu"
-    if train.get("cuda_graph") is True:
-        yield f"train.cuda_graph=true and train.processes={processes}: gradients are exchanged between; set it to false"
 
 
 def finetune_contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:

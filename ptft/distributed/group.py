@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import datetime
 import os
+from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
@@ -37,6 +39,8 @@ class Group(Alone):
         self.local_rank = int(os.environ.get("LOCAL_RANK", self.rank))
         self.local_count = int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
         self.ready = False
+        self.sharding: ModuleType | None = None
+        self.device = torch.device("cpu")
         self.exchange: GradientSum | None = None
         self.names: dict[str, tuple[torch.Size, torch.dtype]] | None = None
 
@@ -53,16 +57,18 @@ class Group(Alone):
         return group
 
     def meet(self, module: nn.Module, *, in_parts: bool = False) -> None:
-        self.same_weights(module)
+        if not self.cut:
+            self.same_weights(module)
         draws.share(next(module.parameters()).device, own_seed(self.rank), in_parts=in_parts)
         self.ready = True
 
     def begin(self, module: nn.Module, parameters: list[nn.Parameter], *, overlap: bool) -> None:
         self.meet(module, in_parts=not overlap)
-        self.exchange, self.names = GradientSum(parameters, overlap=overlap), None
+        self.device, self.names = parameters[0].device, None
+        self.exchange = None if self.cut else GradientSum(parameters, overlap=overlap)
 
     def end(self) -> None:
-        self.exchange, self.ready = None, False
+        self.exchange, self.ready, self.sharding = None, False, None
         draws.forget()
 
     def same(self, value: T) -> T:
@@ -98,11 +104,11 @@ class Group(Alone):
             generator.set_state(state)
 
     def summed(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-        assert self.exchange, "`begin` comes first"
-        self.exchange.finish()
+        if self.exchange:
+            self.exchange.finish()
         if self.names is None:
             self.names = self._named(sums)
-        return _added(sums, self.names, self.exchange.device)
+        return _added(sums, self.names, self.device)
 
     def measured(self, sums: dict[str, Tensor], lists: Lists, places: list[int]) -> tuple[dict[str, Tensor], Lists]:
         names, device = self._named(sums), next(iter(sums.values())).device if sums else torch.device("cpu")
@@ -119,6 +125,44 @@ class Group(Alone):
     def same_weights(self, module: nn.Module) -> None:
         for tensor in (*module.parameters(), *module.buffers()):
             dist.broadcast(tensor.detach(), 0)
+
+    def norm(self, gradients: list[Tensor]) -> Tensor:
+        norm = super().norm(gradients)
+        if not self.cut or self.count == 1:
+            return norm
+        total = norm.to(self.device, torch.float64).square()
+        dist.all_reduce(total)
+        return total.sqrt().to(norm)
+
+    def divide(self, module: nn.Module, blocks: list[nn.Module], device: torch.device) -> None:
+        from ptft.distributed import sharding  # which takes a while to import
+
+        self.same_weights(module)
+        sharding.shard(module, blocks, device)
+        self.sharding = sharding
+
+    @property
+    def cut(self) -> bool:
+        return self.sharding is not None
+
+    def take_over(self, module: nn.Module, weights: Mapping[str, Tensor] | None) -> None:
+        if self.sharding:
+            self.sharding.take_over(module, weights)
+        else:
+            super().take_over(module, weights)
+            self.same_weights(module)
+
+    def whole(self, value: Tensor) -> Tensor:
+        whole: Tensor = self.sharding.whole(value) if self.sharding else value
+        return whole
+
+    def part(self, value: Tensor, like: Tensor) -> Tensor:
+        part: Tensor = self.sharding.part(value, like) if self.sharding else value
+        return part
+
+    def optimizer_part(self, state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        part: dict[str, Any] = self.sharding.optimizer_part(state, optimizer) if self.sharding else state
+        return part
 
     def same_buffers(self, module: nn.Module) -> None:
         for buffer in module.buffers():

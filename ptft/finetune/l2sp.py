@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ptft.runtime.together.alone import current, own
+
 
 class L2SP:
     """The penalty on the distance to the weights that a finetune started from (Li et al. 2018, equation 2).
@@ -25,10 +27,10 @@ class L2SP:
         learning = [name for name, parameter in self.parameters.items() if parameter.grad is not None]
         if not learning:
             return
-        away = torch._foreach_sub([self.parameters[n] for n in learning], [self.start[n] for n in learning])
+        away = torch._foreach_sub(own(self.parameters[n] for n in learning), own(self.start[n] for n in learning))
         torch._foreach_mul_(away, self.strength * count)
-        gradients = [gradient for n in learning if (gradient := self.parameters[n].grad) is not None]
-        torch._foreach_add_(gradients, away)
+        gradients = (gradient for n in learning if (gradient := self.parameters[n].grad) is not None)
+        torch._foreach_add_(own(gradients), away)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The weights at the start, for a continuation that doesn't need the file they came from."""
@@ -37,4 +39,4 @@ class L2SP:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         assert state.keys() == self.start.keys(), "the start belongs to another module"
         for name, value in state.items():
-            self.start[name].copy_(value)
+            self.start[name].copy_(current().part(value, self.start[name]))

@@ -73,6 +73,11 @@ class Phases:
         self.present: int | None = None
         self._apply(len(self.phases) - 1)
 
+    def follow(self, new: Mapping[nn.Parameter, nn.Parameter]) -> None:
+        """Other parameters took the place of these, each of its own."""
+        self.scales = {new[parameter]: factors for parameter, factors in self.scales.items()}
+        self.trainable = [new[parameter] for parameter in self.trainable]
+
     def at(self, step: float, steps: float) -> int:
         """The number of the phase that optimizer step `step` (from 0) of `steps` belongs to."""
         # A quotient is rounded as the typed share is, so that step 7 of 100 has reached 0.07.

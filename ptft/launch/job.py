@@ -177,10 +177,11 @@ def _outcome(job: Job, report: Console, folder: RunFolder | None, base: dict[str
 def _stage(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any]:
     """Where the stage is spread over processes it is called in all of them, and the first one's answer counts."""
     train, spreads = job.config.get("train", {}), job.config.stage.get("spreads")
-    several = folder is not None and train.get("processes", 1) > 1
+    cut = train.get("parallel", "ddp") != "ddp"
+    several = folder is not None and (train.get("processes", 1) > 1 or cut)
     if several and spreads is None:
-        stage = job.config.names.stage
-        raise ConfigError(f"train.processes={train['processes']}: stage={stage} is done by one process; leave it at 1")
+        typed = f"train.parallel={train['parallel']}" if cut else f"train.processes={train['processes']}"
+        raise ConfigError(f"{typed}: stage={job.config.names.stage} is done by one process; leave it out")
     if folder and several and spreads:
         result = rank.lead(job, report, folder) if rank.is_one() else ranks.run(job, report, folder)
     else:
@@ -221,6 +222,11 @@ def _understood(error: Exception, folder: RunFolder | None) -> PtftError | None:
     if ptft_error is None and "more than 1 value per channel when training" in str(error):
         message = "a batch of one image has no batch statistics; raise train.batch_size or lower train.accumulate"
         ptft_error = ConfigError(message)
+    if ptft_error is None and "mixed torch.Tensor and DTensor" in str(error):
+        message = (
+            "this model computes with weights beside its blocks' and its own forward pass; type train.parallel=ddp"
+        )
+        ptft_error = ConfigError(f"train.parallel=fsdp: {message}")
     if ptft_error is not None and ptft_error is not error:
         ptft_error.__cause__ = error
     return ptft_error

@@ -149,7 +149,7 @@ def main(place: str) -> NoReturn:
     if number:
         _hide_output(folder / f"{number}.log")
     (folder / f"{number}.pid").write_text(str(os.getpid()))
-    threading.Thread(target=_watch, args=(folder, os.getppid()), daemon=True).start()
+    threading.Thread(target=_watch, args=(folder, number, os.getppid()), daemon=True).start()
     task = json.loads((folder / JOB).read_text(encoding="utf-8"))
     os.environ.setdefault("OMP_NUM_THREADS", str(task["threads"]))
     objects = task["json"] is not None and number == 0
@@ -211,9 +211,14 @@ def _hide_output(log: Path) -> None:
     os.close(handle)
 
 
-def _watch(place: Path, parent: int) -> None:
-    """End this process where nobody waits for it any more, or another one failed and this one does not hear of it."""
+def _watch(place: Path, number: int, parent: int) -> None:
+    """End this process where nobody waits for it any more, or another one failed and this one does not hear of it.
+
+    Meanwhile the time of its file says that it lives, also to who counts (`ptft.launch.ranks`), whatever it waits for.
+    """
     while os.getppid() == parent:
+        with contextlib.suppress(OSError):
+            os.utime(place / f"{number}.pid")
         if any(_has_failed(place, int(file.stem)) for file in place.glob("*.pid")):
             time.sleep(GRACE)
             break

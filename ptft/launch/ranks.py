@@ -28,6 +28,37 @@ main(sys.argv[1])
 """A process's program. Python looks in the folder that the user stands in first: nothing there is to be imported."""
 LOOK = 0.1
 """Seconds between looks at whether all are gone."""
+STILL = 120.0
+"""Seconds without a sign of a process, whose thread gives five a second, after which it is ended."""
+STOOD_STILL = (
+    f"gave no sign for {STILL:.0f} seconds and was ended: it was stopped (SIGSTOP), or its machine swaps; against that "
+    "lower train.batch_size or train.processes"
+)
+
+
+class Still:
+    """Which processes stand still: their threads too, so that they answer nobody, whatever the others wait for.
+
+    since: of each, the time of its last sign, and how often it was the same when this process looked. Where this one
+    stands still as well (a machine that sleeps) nothing is counted.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.since: dict[int, tuple[float, int]] = {}
+        self.ended: list[int] = []
+
+    def look(self) -> None:
+        """End those that stood still for STILL seconds: the others fail then, and it is said why."""
+        for file in self.place.glob("*.pid"):
+            with contextlib.suppress(OSError):
+                number, sign = int(file.stem), file.stat().st_mtime
+                last, times = self.since.get(number, (sign, 0))
+                self.since[number] = (sign, times + 1 if sign == last else 0)
+                if self.since[number][1] > STILL / LOOK and not rank.outcome_of(self.place, number).exists():
+                    os.kill(int(file.read_text()), signal.SIGKILL)
+                    self.ended.append(number)
+                    self.since[number] = (sign, 0)
 
 
 def run(job: Job, report: Console, folder: RunFolder) -> dict[str, Any]:
@@ -35,9 +66,10 @@ def run(job: Job, report: Console, folder: RunFolder) -> dict[str, Any]:
     count, place = int(job.config.train.processes), Path(tempfile.mkdtemp(prefix="ptft-"))
     try:
         write_json(place / rank.JOB, _task(job, report, folder, count))
-        launched = _ended(count, place)
+        still = Still(place)
+        launched = _ended(count, place, still)
         folder.began = bool(read_json(rank.outcome_of(place, 0)).get(rank.BEGAN, folder.began))
-        return _outcome(place, count, launched)
+        return _gone(still.ended[0], count, STOOD_STILL) if still.ended else _outcome(place, count, launched)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -54,7 +86,7 @@ def _task(job: Job, report: Console, folder: RunFolder, count: int) -> dict[str,
     }
 
 
-def _ended(count: int, place: Path) -> dict[int, int]:
+def _ended(count: int, place: Path, still: Still) -> dict[int, int]:
     """Wait for all of them: exit codes of those that failed. The first signal is handed on, the next ends them."""
     from ptft.distributed.launcher import Launch
 
@@ -65,7 +97,7 @@ def _ended(count: int, place: Path) -> dict[int, int]:
         with signals.on_signal(hand_on), json_lines.handed_on():
             launch = Launch(count, ["-c", START, str(place), str(Path(__file__).resolve().parents[2])])
             while not launch.ended(LOOK):
-                pass
+                still.look()
     finally:
         _signal(place, signal.SIGKILL)
     if launch.error is not None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ptft.errors import ConfigError
+from ptft.runtime.together.alone import current, own
 
 
 class Average:
@@ -28,7 +29,7 @@ class Average:
 
     def move(self, module: nn.Module, share: float) -> None:
         """Moves the average by `share` of the way to the module's present weights."""
-        torch._foreach_lerp_(list(self.weights.values()), list(floats(module).values()), share)
+        torch._foreach_lerp_(own(self.weights.values()), own(floats(module).values()), share)
 
     def swapped(self, module: nn.Module) -> AbstractContextManager[None]:
         """Inside, the module holds the averages; after it, also after an exception, exactly what it held before."""
@@ -43,7 +44,7 @@ class Average:
         weights = state["weights"]
         assert weights.keys() == self.weights.keys(), "the averages belong to another module"
         for name, average in self.weights.items():
-            average.copy_(weights[name])
+            average.copy_(current().part(weights[name], average))
         for name in self.counts:
             setattr(self, name, state[name])
 
@@ -101,9 +102,9 @@ class EvaluationAverage(Average):
 @contextmanager
 def holding(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
     """Inside, the module's `floats` have the values of `weights`, of the same names; after it what they had before."""
-    live = list(floats(module).values())
+    live = own(floats(module).values())
     kept = [tensor.clone() for tensor in live]
-    torch._foreach_copy_(live, list(weights.values()))
+    torch._foreach_copy_(live, own(weights.values()))
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptft.core import Objective
+from ptft.runtime.together.alone import current, own
 
 
 def parameter_groups(
@@ -68,9 +69,9 @@ def clip_and_scale(parameters: Iterable[Tensor], count: Tensor, clip: float | No
     too: nothing here waits for the device. A norm that is not finite is returned as it is. A count of 0 (nothing to
     learn from) leaves gradients of 0. The clipping is that of Pascanu et al. 2013, algorithm 1.
     """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    gradients = own(parameter.grad for parameter in parameters if parameter.grad is not None)
     scale = count.masked_fill(count == 0, 1).float().reciprocal()
-    norm = torch.nn.utils.get_total_norm(gradients) * scale
+    norm = current().norm(gradients) * scale
     if clip is not None:
         scale = scale * (clip / (norm + 1e-6)).clamp(max=1)
     torch._foreach_mul_(gradients, scale)

@@ -62,14 +62,21 @@ def choices(precision: str, layout: str, device: torch.device, objective: Object
     return [ComputeFormat(p, form) for form in layouts for p in precisions]
 
 
-def place(objective: Objective, compute_format: ComputeFormat) -> Objective:
-    """The objective in that layout, in place; in bf16 its convolutions are tried on a CPU."""
-    if compute_format.precision == "bf16" and next(objective.parameters()).device.type == "cpu":
+def place(objective: Objective, compute_format: ComputeFormat, device: torch.device | None = None) -> Objective:
+    """The objective in that layout, in place; in bf16 its convolutions are tried on a CPU.
+
+    device: where it is going to compute, if not where it is.
+    """
+    where = device or next(objective.parameters()).device
+    if compute_format.precision == "bf16" and where.type == "cpu":
         convolutions.guard(objective)
     return objective.to(memory_format=FORMATS[compute_format.layout])
 
 
-def autocast(precision: str, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+def autocast(
+    precision: str, device: torch.device, *, keep: bool = True
+) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """keep: whether weights that were cast stay in memory until a forward pass ends, for who asks for them again."""
     if precision not in DTYPES:
         return contextlib.nullcontext
-    return lambda: torch.autocast(device.type, DTYPES[precision])
+    return lambda: torch.autocast(device.type, DTYPES[precision], cache_enabled=keep)

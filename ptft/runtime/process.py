@@ -56,6 +56,18 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(M_MMAP_THRESHOLD, LARGEST) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
+def return_freed_memory() -> bool:
+    """Have the C library give blocks of a megabyte and more back as they are freed; whether it can.
+
+    By itself glibc keeps ever larger ones, and weights that are gathered and given up again would stay, in pieces.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, 2**20))
+
+
 def leave(code: int) -> NoReturn:
     """End the process with `code`, its exit handlers run and its output flushed, without taking every object apart."""
     atexit._run_exitfuncs()

@@ -11,7 +11,7 @@ from ptft.config.config import model_name
 from ptft.config.resolve import Job
 from ptft.core import Spec, Table
 from ptft.loggers.jsonl import write_table
-from ptft.runs.folder import write_json
+from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import peak_memory
 from ptft.stages.provenance import provenance
 from ptft.train.flops import flops_per_example
@@ -20,7 +20,19 @@ Metrics = dict[str, dict[str, float]]
 """Split -> name -> value."""
 
 
-def summarise(r: Run, job: Job, folder: Path, status: str, metrics: Metrics) -> dict[str, Any]:
+def flops(r: Run, folder: RunFolder | None) -> int:
+    """Floating point operations of the whole run, once its processes compute for themselves again; 0 without a folder.
+
+    Where weights are cut all processes come by here.
+    """
+    cut = r.training.group.cut
+    r.training.group.end()
+    if folder is None and not cut:
+        return 0
+    return flops_per_example(r.objective, r.inputs.splits["train"], r.device) * r.training.progress.samples
+
+
+def summarise(r: Run, job: Job, folder: Path, status: str, metrics: Metrics, flops: int) -> dict[str, Any]:
     """Plain data; every key is there at an interruption too. Of tensors it has counts, `transfer.json` the names."""
     t, names, p = r.training, r.cfg.names, r.training.progress
     return {
@@ -43,7 +55,7 @@ def summarise(r: Run, job: Job, folder: Path, status: str, metrics: Metrics) -> 
         "peak_memory_bytes": peak_memory(r.device),
         "parameters": sum(q.numel() for q in t.objective.parameters()),
         "trainable_parameters": sum(q.numel() for q in t.parameters),
-        "flops": flops_per_example(r.objective, r.inputs.splits["train"], r.device) * p.samples,
+        "flops": flops,
         "metrics": metrics,
         "best": {**t.monitor, "value": p.best, "step": p.best_step},
         "checkpoints": {"best": "checkpoints/best.pt", "last": "checkpoints/last.pt"},

@@ -6,14 +6,16 @@ import contextlib
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ptft.builders import components, membership
 from ptft.builders.inputs import eval_loader
 from ptft.builders.parts import spread
 from ptft.builders.run import Run, build
-from ptft.checkpoint import exported
+from ptft.checkpoint import exported, sharded
 from ptft.checkpoint import file as checkpoint_file
 from ptft.checkpoint.load import held_by
 from ptft.checkpoint.transfer import check_finite
@@ -30,7 +32,7 @@ from ptft.runs.registry import part_of
 from ptft.runtime.device import versions
 from ptft.runtime.signals import CODES, on_signal
 from ptft.stages import messages, predictions
-from ptft.stages.summary import Metrics, summarise, write
+from ptft.stages.summary import Metrics, flops, summarise, write
 from ptft.train.loop import evaluate, fit, train_step
 from ptft.train.watch import FiniteCheck
 
@@ -124,8 +126,9 @@ def _restore(r: Run, out: Console, folder: RunFolder | None) -> None:
             f"{start.path}: the dataset changed since this was saved (its fingerprint differs); "
             "start a new run with ckpt="
         )
+    state = sharded.restored(start.training, start.path, r.training.parameters[0])
     with held_by(start.path):
-        r.training.load_state_dict(start.weights, start.training)
+        r.training.load_state_dict(start.weights, state)
     if said := spread.changed((start.config or {}).get("train", {}), r.cfg.train):
         out.say(said, "yellow")
     p = r.training.progress
@@ -165,17 +168,21 @@ def _train(
 def _save(r: Run, folder: RunFolder | None, writer: checkpoint_file.CheckpointWriter, *, better: bool) -> None:
     """best.pt where this is the best so far, then last.pt; both hold the result's weights, last.pt all the rest too.
 
-    Of several processes the first writes, and the others tell it where their generators stand.
+    Of several processes the first writes, and the others tell it where their generators stand, and what they have of
+    the weights where these are cut.
     """
     t = r.training
     generators = t.generators()
+    if folder is None and not t.group.cut:
+        return
+    weights, state = t.weights(), t.state_dict(generators, _apart(r, folder))
     if folder is None:
         return
     best, last = folder.checkpoints / "best.pt", folder.checkpoints / "last.pt"
     content = {
         "config": r.cfg.plain(),
         "spec": r.objective.describe(r.inputs.source.spec).to_dict(),
-        "weights": t.weights(),
+        "weights": weights,
         "progress": dataclasses.asdict(t.progress),
         "fingerprint": r.inputs.fingerprint,
         "parent": r.parent,
@@ -183,18 +190,28 @@ def _save(r: Run, folder: RunFolder | None, writer: checkpoint_file.CheckpointWr
         "trained_on": r.trained_on,
         "versions": versions(),
     }
-    whole = {**content, "training": t.state_dict(generators)}
-    jobs = [partial(checkpoint_file.write, best, content)] if better else []
+    whole = {**content, "training": state}
+    jobs: list[Callable[[], object]] = [partial(checkpoint_file.write, best, content)] if better else []
     jobs.append(partial(checkpoint_file.write, last, whole))
-    writer.submit(*jobs, *([partial(checkpoint_file.link, last, best)] if t.val is None else []))
+    jobs += [partial(checkpoint_file.link, last, best)] if t.val is None else []
+    writer.submit(*jobs, partial(sharded.clear, folder.checkpoints, sharded.folder_of(state)))
+
+
+def _apart(r: Run, folder: RunFolder | None) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What takes out of a state what each process writes by itself: nothing, but with `train.save=parts`."""
+    if not r.training.group.cut or r.cfg.train.save != "parts":
+        return dict
+    place = sharded.free(folder.checkpoints, r.training.progress.step) if folder else None
+    return partial(sharded.save, place=Path(r.training.group.same(str(place))))
 
 
 def _interrupted(r: Run, job: Job, folder: RunFolder | None) -> Interrupted:
     signal = r.training.stop
     assert signal
+    count = flops(r, folder)
     if folder is None:
         return Interrupted(signal, CODES[signal])
-    write(folder.path, summarise(r, job, folder.path, "interrupted", {}), r)
+    write(folder.path, summarise(r, job, folder.path, "interrupted", {}, count), r)
     command = messages.to_resume(job, folder.path)
     return Interrupted(
         f"{signal} at step {r.training.progress.step}; the state is saved, continue with: {command}", CODES[signal]
@@ -235,7 +252,7 @@ def _finish(
                 loggers.answers(split, *worst)
             for name, table in tables.items():
                 loggers.table(name, split, *table)
-    t.group.end()
+    count = flops(r, folder)
     if folder is None:
         return metrics
     if "test" in metrics:
@@ -246,7 +263,7 @@ def _finish(
             **metrics["test"],
         }
         loggers.log({**row, "seconds": round(t.progress.seconds, 3)})
-    summary = summarise(r, job, folder.path, "finished", metrics)
+    summary = summarise(r, job, folder.path, "finished", metrics, count)
     write(folder.path, summary, r)
     if r.cfg.train.safetensors:
         _write_safetensors(out, folder, content, digest, metrics)

@@ -134,13 +134,14 @@ def evaluate(
 
 
 def _parts(batch: Batch, accumulate: int, whole: bool) -> Iterator[Batch]:
-    """whole: whether a batch of no examples is computed as well, for the other processes compare theirs with all."""
+    """whole: whether a part of no examples is computed as well, for the other processes compute theirs with all."""
     if len(batch["input"]) == 0 and not whole:
         return
     if accumulate == 1:
         yield batch
         return
-    pieces = {name: tensor.tensor_split(min(accumulate, len(tensor))) for name, tensor in batch.items()}
+    count = accumulate if whole else min(accumulate, len(batch["input"]))
+    pieces = {name: tensor.tensor_split(count) for name, tensor in batch.items()}
     for values in zip(*pieces.values(), strict=True):
         yield dict(zip(pieces, values, strict=True))
 

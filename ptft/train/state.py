@@ -201,8 +201,8 @@ class Training:
     def weights(self) -> dict[str, Tensor]:
         """A copy of the result's weights on the CPU, named as of an objective that nothing was attached to."""
         with self.result():
-            weights = lora.plain_weights(self.objective)
-            return {name: value.detach().to("cpu", copy=True) for name, value in weights.items()}
+            weights: dict[str, Tensor] = _copied(lora.plain_weights(self.objective), self.group)
+            return weights
 
     def load_weights(self, weights: dict[str, Tensor] | None) -> None:
         """Put such weights into the objective, to measure them; it can't be trained any more then.
@@ -210,20 +210,21 @@ class Training:
         None: those that the first of several processes puts there.
         """
         lora.detach(self.objective)
-        if weights is not None:
-            self.objective.load_state_dict(weights)
-        self.group.same_weights(self.objective)
+        self.group.take_over(self.objective, weights)
 
     def generators(self) -> list[dict[str, Any]]:
         """Where the generators of each of several processes stand; all of them ask it at the same places."""
         return self.group.gathered(own_state(self.device)) if self.group.count > 1 else []
 
-    def state_dict(self, generators: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    def state_dict(
+        self, generators: Sequence[dict[str, Any]] = (), without: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    ) -> dict[str, Any]:
         """A copy of everything an exact continuation needs beside the result's weights; plain data on the CPU.
 
-        generators: what `generators` said.
+        generators: what `generators` said. without: takes out what is kept elsewhere.
         """
-        state: dict[str, Any] = _copied({**self._state(), **({"ranks": list(generators)} if generators else {})})
+        ranks = {"ranks": list(generators)} if generators else {}
+        state: dict[str, Any] = _copied(without({**self._state(), **ranks}), self.group)
         return state
 
     def _apart(self) -> bool:
@@ -247,8 +248,10 @@ class Training:
 
     def load_state_dict(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Continue from `state`; the random generators come last, as everything before may draw from them."""
-        self.objective.load_state_dict(state["raw_weights"] or weights)
-        self.optimizer.load_state_dict(state["optimizer"])
+        own = self.objective.state_dict()
+        loaded = (state["raw_weights"] or weights).items()
+        self.objective.load_state_dict({name: self.group.part(value, own[name]) for name, value in loaded})
+        self.optimizer.load_state_dict(self.group.optimizer_part(state["optimizer"], self.optimizer))
         if self.ema:
             self.ema.load_state_dict(state["ema"])
         if self.l2sp:
@@ -273,12 +276,16 @@ class Training:
             torch.manual_seed(torch.initial_seed() + self.progress.step)
 
 
-def _copied(value: Any) -> Any:
-    """Dicts, lists and tuples with the tensors in them copied to the CPU, all else as it is."""
+def _copied(value: Any, group: Alone) -> Any:
+    """Dicts, lists and tuples with the tensors in them copied to the CPU, all else as it is.
+
+    Where weights are cut all of several processes ask for it, and the first one gets them, one after the other.
+    """
     if isinstance(value, tuple) and all(isinstance(inner, int) for inner in value):
         return value  # the 625 numbers of Python's generator
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
+        whole = group.whole(value.detach())
+        return whole.to("cpu", copy=True) if group.main or not group.cut else None
     if isinstance(value, dict):
-        return {key: _copied(inner) for key, inner in value.items()}
-    return type(value)(_copied(inner) for inner in value) if isinstance(value, list | tuple) else value
+        return {key: _copied(inner, group) for key, inner in value.items()}
+    return type(value)(_copied(inner, group) for inner in value) if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""Rows 55, 56 and 58: processes of a run that fail, are killed or leave; all are gone within 10 seconds."""
+"""Rows 55, 56 and 58: processes of a run that fail, are killed, leave or stand still; all are gone within seconds."""
 
 import sys
 import time
@@ -79,3 +79,21 @@ def test_row_56_a_process_that_loses_its_launcher_ends(tmp_path):
     while ranks():
         assert time.monotonic() - began < 10
         time.sleep(0.05)
+
+
+STARTS = """
+import sys
+from ptft.launch import ranks
+from ptft.cli.main import main
+ranks.STILL = 1.5
+main(sys.argv[1:])
+"""
+
+
+def test_row_55_a_process_that_stands_still_is_ended_and_said(tmp_path):
+    (tmp_path / "failing.py").write_text(CODE.replace("END", "os.kill(os.getpid(), 19)"))
+    with Process([sys.executable, "-c", STARTS, *RUN, "objective._target_=failing.Failing"], **PIPES) as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 7, out + err
+    assert "ptft: process 1 of 2 gave no sign for" in err
+    assert not ranks()

@@ -23,10 +23,11 @@ from ptft.core import Batch
 from ptft.errors import NotFiniteError
 from ptft.runtime.prefetch import on_device
 from ptft.runtime.rng import seed_everything
+from ptft.runtime.together.alone import current
 from ptft.train.cuda_graph import live_in_tensors
 from ptft.train.loop import fit, train_step
 from ptft.train.watch import FiniteCheck
-from tests.gpu.setting import Setting, Skipped, batches, built, distance, in_process, moved, ptft, weights
+from tests.gpu.setting import Setting, Skipped, batches, built, distance, grouped, in_process, moved, ptft, weights
 
 CPU = torch.device("cpu")
 GLYPHS = ("stage=pretrain", "dataset.images=2000", "dataset.held_out=200", "precision=fp32")
@@ -232,6 +233,35 @@ def _finite(module: nn.Module) -> bool:
     return all(bool(value.isfinite().all()) for value in module.parameters())
 
 
+def cut(setting: Setting, name: str) -> str:
+    """FSDP in one process: all that it does to a model and its steps, and nothing to be exchanged."""
+    typed = (*MODELS[name], "precision=fp32", "train.tf32=false", "train.layout=contiguous", "optimizer.lr=1e-4")
+    small = () if setting.gpu else ("model.width=16", "model.depth=1", "model.heads=2")
+    moves, peaks = {}, {}
+    for side, way in {"whole": "ddp", "again": "ddp", "cut": "fsdp"}.items():
+        with grouped():
+            run = built(setting.device, *typed, *small, "train.cuda_graph=false", f"train.parallel={way}")
+            start = whole(run)
+            if setting.gpu:
+                torch.cuda.reset_peak_memory_stats()
+            trained(run, STEPS if setting.gpu else 5)
+            peaks[side] = torch.cuda.max_memory_allocated() if setting.gpu else 0
+            ends = whole(run)
+            moves[side] = [ends[key] - start[key] for key in ends if ends[key].is_floating_point()]
+            assert current().cut == (way == "fsdp")
+        del run
+        gc.collect()
+    apart, wobble = (distance(moves[side], moves["whole"]) for side in ("cut", "again"))
+    memory = f"; {peaks['cut'] / 2**20:,.0f} MiB at most, whole {peaks['whole'] / 2**20:,.0f}" if setting.gpu else ""
+    return compared(apart, max(wobble, 0.01), f"of what the steps moved, twice the same {wobble:.0e}{memory}")
+
+
+def whole(run: Run) -> dict[str, Tensor]:
+    """Its weights, also where they are cut, on the CPU."""
+    state = run.objective.state_dict()
+    return {name: current().whole(value).detach().to("cpu", copy=True) for name, value in state.items()}
+
+
 class Silent:
     """A logger that hears everything and says nothing."""
 
@@ -331,6 +361,7 @@ CHECKS = {
     "waits": Check("no step makes the CPU wait for the device", list(MODELS), waits),
     "prefetch": Check("batches arrive through pinned memory as they were sent", ["cpu to device"], prefetch),
     "not_finite": Check("an infinite gradient ends the run before anything is saved", ["cnn"], not_finite),
+    "cut": Check("FSDP in one process takes the steps of the whole", ["gpt_tiny", "vit_tiny, mae"], cut),
     "resume": Check(
         "a run cut and continued in another process is the run",
         ["cnn", "gpt_tiny", "cnn, CUDA graph", "gpt_tiny, auto"],

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,8 +20,10 @@ from ptft.builders.run import Run, build
 from ptft.cli.main import run
 from ptft.config.resolve import resolve
 from ptft.core import Batch
+from ptft.distributed.group import Group
 from ptft.loggers.console import Console
 from ptft.runtime.rng import seed_everything
+from ptft.runtime.together import alone
 from tests.helpers import processes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +57,26 @@ def built(device: torch.device, *typed: str) -> Run:
         job = resolve([*typed, f"device={device}", "train.keep_memory=false"])
         seed_everything(0)
         return build(job, Console(quiet=True))
+
+
+@contextlib.contextmanager
+def grouped() -> Iterator[None]:
+    """Inside, this process is a group of one, as a launcher starts it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    before = {name: os.environ.get(name) for name in place}
+    os.environ.update(place)
+    try:
+        group = Group.join()
+        yield
+        group.end()
+    finally:
+        torch.distributed.destroy_process_group()
+        alone.enter(alone.Alone())
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def moved(batch: Batch, device: torch.device) -> Batch:

@@ -23,7 +23,7 @@ def test_without_a_gpu_it_says_what_it_would_do(capsys, no_gpu, tmp_path):
 
 
 def test_what_needs_no_gpu_runs_on_a_cpu(capsys, tmp_path):
-    names = ["waits", "prefetch", "not_finite", "memory", "cifar10_fast", "speed"]
+    names = ["waits", "prefetch", "not_finite", "memory", "cut", "cifar10_fast", "speed"]
     assert gpu.main(["--device", "cpu", *names]) == 0
     found = json.loads((tmp_path / "gpu.json").read_text())["checks"]
     outcomes = {name: {case["outcome"] for case in found[name].values()} for name in names}
@@ -32,6 +32,7 @@ def test_what_needs_no_gpu_runs_on_a_cpu(capsys, tmp_path):
         "prefetch": {"passed"},
         "not_finite": {"passed"},
         "memory": {"skipped"},
+        "cut": {"passed"},
         "cifar10_fast": {"passed", "skipped"},
         "speed": {"passed"},
     }

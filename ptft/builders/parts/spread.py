@@ -18,9 +18,11 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 def decisions(task: Objective, train: Mapping[str, Any], device: torch.device) -> list[str]:
     """Let batch norms take the statistics of whole batches where that was typed; what to say of a run of several."""
+    idle = ["train.save=parts is without effect, as train.parallel=ddp: each process has all there is"]
+    whole = idle if train["save"] == "parts" and train["parallel"] != "fsdp" else []
     if train["processes"] == 1:
-        return []
-    notes = [_draws(task, train)] if _draws(task, train) else []
+        return whole
+    notes = [*whole, *filter(None, [_draws(task, train)])]
     norms = sum(isinstance(module, NORMS) for module in task.modules())
     if norms and train["sync_batchnorm"]:
         _synchronise(task, device)
@@ -56,6 +58,9 @@ def _synchronise(task: Objective, device: torch.device) -> None:
 def changed(before: Mapping[str, Any], train: Mapping[str, Any]) -> str:
     """What to say of a run that goes on with another number of processes than it was saved by."""
     was, now = before.get("processes", 1), train["processes"]
+    ways = before.get("parallel", "ddp"), train["parallel"]
+    if was == now and ways[0] != ways[1]:
+        return f"it was saved by {ways[0]} and goes on by {ways[1]}: the same steps, whose sums are rounded otherwise"
     if was == now:
         return ""
     return (

@@ -98,7 +98,8 @@ class DINO(Unlabelled):
             features.append(self.features(self.local_views(x.repeat(self.local_crops, 1, 1, 1))))
         log_probabilities = (self.head(torch.cat(features)) / self.temperature).log_softmax(1)
         targets, crops = self.targets(large), GLOBAL + self.local_crops
-        total = cross_entropy(targets.view(GLOBAL, len(x), -1), log_probabilities.view(crops, len(x), -1))
+        wanted = targets.view(GLOBAL, len(x), targets.shape[1])
+        total = cross_entropy(wanted, log_probabilities.view(crops, len(x), targets.shape[1]))
         return Step(total, count(x), {})
 
     @torch.no_grad()

@@ -139,4 +139,4 @@ def patchify(x: Tensor, patch: int) -> Tensor:
     """[B, C, H, W] -> the patches row by row, [B, T, P], each its channels, then rows, then columns."""
     b, c, h, w = x.shape
     cells = x.reshape(b, c, h // patch, patch, w // patch, patch)
-    return cells.permute(0, 2, 4, 1, 3, 5).reshape(b, -1, c * patch * patch)
+    return cells.permute(0, 2, 4, 1, 3, 5).reshape(b, (h // patch) * (w // patch), c * patch * patch)

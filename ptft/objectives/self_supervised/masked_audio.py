@@ -64,8 +64,8 @@ class MaskedAudio(Unlabelled):
         begins = torch.rand(real.shape, device=real.device) < self.begins
         first = torch.rand(len(real), 1, device=real.device) * real.sum(1, keepdim=True)
         begins.scatter_(1, first.long(), True)
-        pieces = F.max_pool1d(F.pad(begins.float(), (self.span - 1, 0)), self.span, stride=1).bool()
-        return pieces & real
+        pieces = F.max_pool1d(F.pad(begins.float(), (self.span - 1, 0)).unsqueeze(1), self.span, stride=1).bool()
+        return pieces.squeeze(1) & real
 
     def encoded(self, tokens: Tensor, real: Tensor, hidden: Tensor) -> Tensor:
         """The hidden ones of [B, T, D] replaced by a learned token, all encoded: [B, T, D]."""
@@ -135,7 +135,7 @@ class SpectrogramMAE(MaskedAudio):
         padded = F.pad(x, (0, 0, 0, hidden.shape[1] * size - x.shape[1]), value=torch.nan)
         shown = torch.where(hidden.repeat_interleave(size, 1)[:, : x.shape[1], None] & ~x.isnan(), 0, x)
         predicted = self.values(self.encoded(self.backbone.embed(shown), real, hidden)).float()
-        target = padded.reshape(*hidden.shape, -1)
+        target = padded.reshape(*hidden.shape, predicted.shape[2])
         real_values = ~target.isnan() & hidden.unsqueeze(2)
         error = (predicted - target.nan_to_num(0)).square() * real_values
         total = (error.sum(2) / real_values.sum(2).clamp(min=1)).sum()

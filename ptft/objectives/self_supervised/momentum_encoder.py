@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from ptft.runtime.together.alone import own
+
 
 class Teacher(nn.ModuleDict):
     """Copies of `students`, by their names. A child of the objective, so they are saved, averaged and moved with it.
@@ -33,11 +35,11 @@ class Teacher(nn.ModuleDict):
     @torch.no_grad()
     def follow(self, students: Mapping[str, nn.Module], step: int, steps: int) -> None:
         """Move after optimizer step `step` of `steps`: parameter = m * parameter + (1 - m) * the student's."""
-        own, theirs = list[Tensor](), list[Tensor]()
+        mine, theirs = list[Tensor](), list[Tensor]()
         for name, student in students.items():
-            own += self[name].parameters()
+            mine += self[name].parameters()
             theirs += student.parameters()
-        torch._foreach_lerp_(own, theirs, 1 - cosine_momentum(self.momentum, step, steps))
+        torch._foreach_lerp_(own(mine), own(theirs), 1 - cosine_momentum(self.momentum, step, steps))
 
 
 def cosine_momentum(base: float, step: int, steps: int) -> float:

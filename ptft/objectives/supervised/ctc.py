@@ -68,9 +68,7 @@ class CTC(Objective):
     def forward(self, batch: Batch) -> Step:
         scores, frames = self.log_probabilities(batch)
         target, count = batch["target"], batch["target_length"]
-        losses = F.ctc_loss(
-            scores.transpose(0, 1), target.clamp(min=0), frames, count, self.blank, reduction="none", zero_infinity=True
-        )
+        losses = self._losses(scores, target, frames, count)
         fits = frames >= needed(target, count)
         sums, outputs = {"too_short": (~fits).sum()}, {}
         if not self.training:
@@ -78,6 +76,14 @@ class CTC(Objective):
             sums.update({name: value.to(scores.device) for name, value in _totals(outputs).items()})
             outputs["loss"], outputs["symbols"] = losses.detach(), count * fits
         return Step(losses.sum(), (count * fits).sum(), sums, outputs=outputs)
+
+    def _losses(self, scores: Tensor, target: Tensor, frames: Tensor, count: Tensor) -> Tensor:
+        """Of each recording, [B]; torch's refuses to be asked of none, which a process may have of a batch."""
+        if not len(scores):
+            return scores.sum((1, 2))
+        return F.ctc_loss(
+            scores.transpose(0, 1), target.clamp(min=0), frames, count, self.blank, reduction="none", zero_infinity=True
+        )
 
     def examine(self, splits: Mapping[str, Examples]) -> list[str]:
         """How many recordings of each split are too short, by the lengths that they have before any view."""

@@ -5,9 +5,11 @@ Everything asks `current()` and never whether there are others, so one process i
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 T = TypeVar("T")
@@ -45,6 +47,11 @@ class Alone:
     def main(self) -> bool:
         """Whether it is the one that speaks and writes."""
         return self.rank == 0
+
+    @property
+    def cut(self) -> bool:
+        """Whether each has only its part of every weight (`divide`), and of what belongs to one."""
+        return False
 
     def meet(self, module: nn.Module, *, in_parts: bool = False) -> None:
         """From here on it computes with the others, with the first one's weights and buffers.
@@ -86,8 +93,33 @@ class Alone:
         """
         return sums, lists
 
-    def same_weights(self, module: nn.Module) -> None:
-        """Take over the first one's weights and buffers."""
+    def norm(self, gradients: list[Tensor]) -> Tensor:
+        """The norm of a whole gradient, of which these are all that this process has; a scalar on its device."""
+        return torch.nn.utils.get_total_norm(gradients)
+
+    def take_over(self, module: nn.Module, weights: Mapping[str, Tensor] | None) -> None:
+        """Put weights into a module in all of them; None: those that the first one has."""
+        if weights is not None:
+            module.load_state_dict(weights)
+
+    def divide(self, module: nn.Module, blocks: list[nn.Module], device: torch.device) -> None:
+        """Leave in each process, on `device`, its part of every weight; a block has all of its own while it computes.
+
+        The weights are the first one's. All parameters are other objects afterwards, by the same names.
+        """
+        raise NotImplementedError("one process that nobody started has nobody to divide weights with")
+
+    def whole(self, value: Tensor) -> Tensor:
+        """All of a tensor of which each process has a part; all of them ask for it."""
+        return value
+
+    def part(self, value: Tensor, like: Tensor) -> Tensor:
+        """Of a whole tensor, which all have, what this process has of `like`, in the same way."""
+        return value
+
+    def optimizer_part(self, state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """The same of an optimizer's stored state."""
+        return state
 
     def same_buffers(self, module: nn.Module) -> None:
         """Take over the first one's buffers (batch statistics), which are those that are saved."""
@@ -99,6 +131,13 @@ _current: list[Alone] = [Alone()]
 def current() -> Alone:
     """The processes of this run, as this one sees them."""
     return _current[-1]
+
+
+def own(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """What this process has of each, in the same memory: all of it, unless weights are cut."""
+    if not current().cut:
+        return list(tensors)
+    return [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in tensors]
 
 
 def enter(group: Alone) -> None:
