@@ -83,6 +83,7 @@ class TextShape(TypedDict, total=False):
     tokenizer: dict[str, Any]  # Tokenizer.to_dict()
     length: int  # tokens of an example at the most, special ones included
     keep: str  # "end": of longer running text the end counts
+    separate: bool  # of running text: whether documents were told apart
     reader: str  # the module that reads it: reader, sentences, huggingface, words or questions
     columns: list[str | int]  # of tables: the columns of the texts
     named: bool  # of new files: whether a user named the columns, which must be there then

@@ -36,6 +36,7 @@ class Transformer(TokenBackbone):
     """
 
     no_weight_decay: ClassVar[frozenset[str]] = frozenset({"embedding.weight", "positions"})
+    separates: bool = True
 
     def __init__(
         self,
@@ -94,22 +95,26 @@ class Transformer(TokenBackbone):
         places: Tensor | None = None,
         caches: list[KVCache] | None = None,
     ) -> Features:
-        """Embedded tokens [B, T, D] -> Features [B, T, D]; mask: bool [B, T], True = real.
+        """Embedded tokens [B, T, D] -> Features [B, T, D]; mask: bool [B, T], True = real, or long, their documents.
 
         caches: of an earlier part of the same texts, one a block; `mask` is then of all tokens so far.
         """
         if places is None:
             places = torch.arange(tokens.shape[1], device=tokens.device)
         rotation = None if self.rotary is None else self.rotary(places)
-        attention_mask = AttentionMask.of_text(mask, self.causal, caches is not None and len(caches[0]) > 0)
+        if mask is not None and mask.dtype != torch.bool:
+            attention_mask, mask = AttentionMask.of_documents(mask, self.causal), mask > 0
+        else:
+            attention_mask = AttentionMask.of_text(mask, self.causal, caches is not None and len(caches[0]) > 0)
         x = self.dropout(tokens)
         for number, block in enumerate(self.blocks):
             x = block(x, attention_mask, rotation, caches[number] if caches else None)
         return Features(self.norm(x), mask)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """Ids long [B, T] and their mask -> Features."""
-        return self.encode(self.embed(x), mask)
+        """Ids long [B, T] and their mask, or the documents that they are of (long [B, T]) -> Features."""
+        places = places_in(mask) if mask is not None and mask.dtype != torch.bool else None
+        return self.encode(self.embed(x, places), mask, places)
 
     def token_embedding(self) -> nn.Embedding:
         return self.embedding
@@ -162,6 +167,13 @@ class IncrementalDecoder:
         self.lengths, self.mask = self.lengths + 1, F.pad(self.mask, (0, 1), value=True)
         tokens = self.model.embed(ids.unsqueeze(1), places)
         return self.model.encode(tokens, self.mask, places, self.caches).tokens[:, -1]
+
+
+def places_in(document: Tensor) -> Tensor:
+    """The place of each token in its document, from 0: long [B, T] -> long [B, T]."""
+    places = torch.arange(document.shape[1], device=document.device).expand_as(document)
+    begins = F.pad(document[:, 1:] != document[:, :-1], (1, 0), value=True)
+    return places - places.where(begins, torch.zeros_like(places)).cummax(1).values
 
 
 def last_real(tokens: Tensor, mask: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptft.core import Backbone, TokenBackbone
+from ptft.core import Backbone, Batch, TokenBackbone
 from ptft.errors import ConfigError
 
 AT_ONCE = 2**24
@@ -28,6 +28,21 @@ def language_backbone(backbone: Backbone, objective: str, *, causal: bool) -> To
             f"model.causal={str(backbone.causal).lower()}"
         )
     return backbone
+
+
+def seen_of(batch: Batch, backbone: TokenBackbone) -> Tensor:
+    """What stands for the mask: which document a token is of, long [B, T], where several share a row, else the mask.
+
+    Raises ConfigError for a model that would mix them.
+    """
+    if "document" not in batch:
+        return batch["mask"]
+    if not backbone.separates:
+        raise ConfigError(
+            f"dataset.separate=true: {type(backbone).__name__} lets texts that share a row see each other; "
+            "model=gpt_tiny or bert_tiny, or dataset.separate=false"
+        )
+    return batch["document"]
 
 
 def _example(causal: bool) -> str:
