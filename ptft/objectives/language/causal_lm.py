@@ -64,9 +64,8 @@ class CausalLM(Objective):
     def predict(self, batch: Batch, *, length: int = 200, **options: Any) -> list[dict[str, str | float]]:
         """`prompt` and the `continuation` that is drawn as `length` and the other `SamplingParameters` say."""
         tokenizer = tokenizer_of(self.spec)
-        continuations = generate(
-            self, batch, SamplingParameters(length, **options), int(self.spec.shape["length"]), end=tokenizer.sep
-        )
+        window, end = int(self.spec.shape["length"]), int(self.spec.shape.get("end", tokenizer.sep))
+        continuations = generate(self, batch, SamplingParameters(length, **options), window, end)
         prompts = [ids[mask].tolist() for ids, mask in zip(batch["input"], batch["mask"], strict=True)]
         pairs = zip(prompts, continuations, strict=True)
         return [{"prompt": tokenizer.decode(a), "continuation": tokenizer.decode(b)} for a, b in pairs]
