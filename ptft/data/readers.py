@@ -106,6 +106,7 @@ class AudioShape(TypedDict, total=False):
     path: str  # the column of the files in lists, where it has another name
     units: str  # of transcripts: characters, words or bpe
     tokenizer: dict[str, Any]  # Tokenizer.to_dict(), of bpe
+    language: dict[str, Any]  # what builds the language model again that ranks what is heard
 
 
 class Modality(Protocol):

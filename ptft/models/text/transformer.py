@@ -37,6 +37,8 @@ class Transformer(TokenBackbone):
 
     no_weight_decay: ClassVar[frozenset[str]] = frozenset({"embedding.weight", "positions"})
     separates: bool = True
+    size: dict[str, float | str]
+    """The options that say how large it is and how it computes, by which it is built again."""
 
     def __init__(
         self,
@@ -55,6 +57,8 @@ class Transformer(TokenBackbone):
         super().__init__()
         _check(spec, width, depth, heads, activation, positions, pool)
         self.width, self.causal = width, causal
+        self.size = {"width": width, "depth": depth, "heads": heads, "mlp_ratio": mlp_ratio}
+        self.size |= {"activation": activation, "positions": positions}
         self.pooling = pool or ("last" if causal else "mean")
         self.vocabulary, self.length = int(spec.shape["tokenizer"]["size"]), int(spec.shape["length"])
         self.embedding = nn.Embedding(self.vocabulary, width)
