@@ -65,6 +65,8 @@ class ReplacedToken(Objective):
     ) -> None:
         super().__init__()
         self.backbone = language_backbone(backbone, "replaced_token", causal=False)
+        if not isinstance(backbone, TokenBackbone):
+            raise ConfigError(f"objective=replaced_token: {type(backbone).__name__} gives out no embedded tokens")
         if spec.shape.get("separate"):
             raise ConfigError("objective=replaced_token: its generator reads whole rows; dataset.separate=false")
         self.mask_id, self.mask_ratio, self.weight = mask_id(spec, "replaced_token"), mask_ratio, weight
