@@ -242,7 +242,8 @@ class CTC(Objective):
         rows: list[dict[str, str | float]] = [{"text": join(tokens, self.spec)} for tokens in decoded]
         if not times:
             return rows
-        seconds = batch["length"].double() / self.spec.shape["rate"] / frames
+        samples = batch.get("length", torch.full_like(frames, batch["input"].shape[1]))
+        seconds = samples.double() / self.spec.shape["rate"] / frames
         parts = zip(rows, decoded, scores, frames.tolist(), seconds.tolist(), strict=True)
         for row, tokens, heard, count, step in parts:
             row["words"] = json.dumps(words_of(heard[:count], tokens, self.spec, step), ensure_ascii=False)

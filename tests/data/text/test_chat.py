@@ -14,6 +14,7 @@ from ptft.data.text.packed.conversations import items, read
 from ptft.data.text.packed.messages import Conversation, Message
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import ConfigError, DataError
+from ptft.export.huggingface import preprocessing
 from ptft.models.text.transformer import Transformer
 from ptft.objectives.language.causal_lm import CausalLM
 from tests.conftest import refused
@@ -132,6 +133,20 @@ def test_a_public_tokenizers_own_template_is_used_as_transformers_does(root, pub
         Chat(root=root, tokenizer=str(public)).split("train")
     again = Chat(root=root, like=source.spec, on_error="skip", template="plain")
     assert again.spec.shape["template"] == "plain"
+
+
+def test_an_exported_tokenizer_writes_conversations_as_they_were_learned(root, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    source = Chat(root=root, tokenizer="bpe", vocabulary=280, length=200)
+    (tmp_path / "out").mkdir()
+    preprocessing._tokenizer(tmp_path / "out", source.spec, False, False)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    messages = [{"role": who, "content": said} for who, said in ASKED[0]]
+    own = source.split("train").take(torch.tensor([0]))["input"][0].tolist()
+    assert theirs.apply_chat_template(messages, return_dict=False) == own
+    (root / "asked.jsonl").write_text(row(ASKED[0][:2]))
+    prompt = read(items(str(root / "asked.jsonl"), source.spec)[0], source.spec).tolist()
+    assert theirs.apply_chat_template(messages[:2], add_generation_prompt=True, return_dict=False) == prompt
 
 
 TINY = ("model=gpt_tiny", "model.width=16", "model.depth=1", "model.heads=2", "objective=causal_lm")

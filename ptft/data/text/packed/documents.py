@@ -18,7 +18,7 @@ from ptft.data.text.examples import joined
 from ptft.data.text.packed.examples import PackedTexts
 from ptft.data.text.packed.packing import pieces
 from ptft.data.tokenizer import Tokenizer
-from ptft.errors import counted
+from ptft.errors import are, counted
 
 UNITS = ("file", "line", "paragraph", "row")
 """What one document may be."""
@@ -37,7 +37,7 @@ def separated(documents: Sequence[str], tokenizer: Tokenizer, room: int) -> Pack
     longer = int((document.bincount() > 1).sum())
     found.notes = (
         f"{counted(len(whole), 'documents')} apart in {counted(len(found), 'rows')} of {room} tokens, "
-        f"{found.filled:.0%} full" + (f"; {longer:,} are longer and cut into pieces" if longer else ""),
+        f"{found.filled:.0%} full" + (f"; {longer:,} {are(longer)} longer and cut into pieces" if longer else ""),
     )
     return found
 
