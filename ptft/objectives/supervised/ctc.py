@@ -53,7 +53,7 @@ class CTC(Objective):
 
     needs: ClassVar[frozenset[str]] = frozenset({"input", "target", "target_length"})
     lm_weights: Tensor
-    language: Tensor
+    lm: tuple[LanguageModel] | None
 
     def __init__(
         self,
@@ -83,27 +83,24 @@ class CTC(Objective):
 
     def _open(self, lm: str | None, rebuild: Rebuild | None, network: Network | None) -> None:
         """Get the language model: the one that is named, or in a trained objective the one that it was trained with."""
-        self.lm, self.about, self.read = None, self.spec.shape.get(LANGUAGE), None
-        if lm is None or (rebuild is None and self.about is None):
-            self.about = None
+        self.lm, self.about = None, None if lm is None else self.spec.shape.get(LANGUAGE)
+        if lm is None:
             return
+        weights = None
         if rebuild is not None:
-            self.about, self.read = opened(lm, *rebuild(lm, "objective.lm"))
-        assert self.about is not None
+            self.about, weights = opened(lm, *rebuild(lm, "objective.lm"))
+        if self.about is None:
+            raise ConfigError(f"objective.lm={lm}: the checkpoint holds no language model, and a training takes one")
         assert network is not None
         net, self.beam = made(self.about, network), max(self.beam, LM_BEAM)
         size = sum(parameter.numel() for parameter in net.parameters())
-        # In a row, and outside of the modules: what is a parameter of a child would be trained and averaged.
-        self.register_buffer("language", torch.zeros(size) if self.read is None else self.read.clone())
+        # In a row, and outside of the modules: what is a parameter of a child would be trained and averaged. Its name
+        # says which one it is, so that a checkpoint with another brings that to no training.
+        self.kept = f"language_{self.about['id']}"
+        self.register_buffer(self.kept, torch.zeros(size) if weights is None else weights)
         self.register_buffer("lm_weights", torch.tensor([0.5, 0.0]))
-        self.fitted = frozenset({"language", "lm_weights"})
+        self.fitted = frozenset({self.kept, "lm_weights"})
         self.lm = (LanguageModel(net, self.about, lambda symbols: join(symbols, self.spec)),)
-
-    def begin(self) -> None:
-        """The language model is the one that was named, whatever a checkpoint brought."""
-        if self.read is not None:
-            self.language.copy_(self.read)
-            self.lm_weights.copy_(torch.tensor([0.5, 0.0]))
 
     def describe(self, spec: Spec) -> Spec:
         return spec if self.about is None else replace(spec, shape={**spec.shape, LANGUAGE: self.about})
@@ -112,7 +109,7 @@ class CTC(Objective):
         """The language model goes to the same device."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.lm is not None:
-            self.lm[0].net.to(self.language.device)
+            self.lm[0].net.to(self.lm_weights.device)
         return self
 
     @property
@@ -232,7 +229,7 @@ class CTC(Objective):
         """What may have been said in each recording, the likeliest first, by sound and language model."""
         assert self.lm is not None
         model = self.lm[0]
-        nn.utils.vector_to_parameters(self.language, model.net.parameters())
+        nn.utils.vector_to_parameters(self.get_buffer(self.kept), model.net.parameters())
         return search(scores, frames, self.blank, self.beam, model, self.weights)
 
     def predict(self, batch: Batch, *, times: bool = False, **options: Any) -> list[dict[str, str | float]]:

@@ -5,6 +5,7 @@ Axes: B batch, T frames, V symbols; the blank is the last of V + 1 scores. A lan
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -180,8 +181,10 @@ def opened(path: str, built: Objective, spec: Spec) -> tuple[dict[str, Any], Ten
         raise ConfigError(f"objective.lm={path}: is a {type(net).__name__}; model=gpt_tiny and gpt_small work")
     begin = tokenizer.cls if spec.shape.get("separate") else tokenizer.sep
     node = {"_target_": f"{type(net).__module__}.{type(net).__qualname__}", "causal": True, **size}
-    about = {"model": node, "begin": begin, "end": tokenizer.sep, "length": int(spec.shape["length"])}
-    return about, nn.utils.parameters_to_vector(net.parameters()).detach().float().clone()
+    weights = nn.utils.parameters_to_vector(net.parameters()).detach().float().clone()
+    digest = hashlib.sha256(weights.cpu().numpy().tobytes()).hexdigest()[:12]
+    about = {"model": node, "begin": begin, "end": tokenizer.sep, "length": int(spec.shape["length"]), "id": digest}
+    return about, weights
 
 
 def made(about: dict[str, Any], network: Network) -> TokenBackbone:
