@@ -62,7 +62,7 @@ def test_the_search_ranks_every_text_by_sound_and_language(units):
     found = search(scores, torch.tensor([4, 3]), 3, 500, model, weights)
     for row, length, heard in zip(scores, (4, 3), found, strict=True):
         texts = {
-            text: weights.rank(math.log(share), likelihood(objective, join(text, spec)), len(text))
+            text: math.log(share) + 0.7 * likelihood(objective, join(text, spec)) + 0.4 * len(text)
             for text, share in every_text(row[:length]).items()
         }
         assert len(heard) == len(texts)

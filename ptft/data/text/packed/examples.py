@@ -40,6 +40,7 @@ class PackedTexts(Examples):
         number = torch.arange(len(row)) - (counts.cumsum(0) - counts)[row] + 1
         self.document = self._laid_out(number.repeat_interleave(own), own, 0)
         self.count, self.filled = len(rows), int(used.sum()) / max(1, len(rows) * room)
+        self.lengths = torch.full((self.count,), self.width)  # rows are even, for `train.tokens`
         self.kept = -1
         self.arranged: tuple[Tensor, Tensor | None] = (torch.empty(0), None)
 
