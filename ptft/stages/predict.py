@@ -98,7 +98,8 @@ def _options(cfg: Config, objective: Objective) -> dict[str, Any]:
     typed = {key: value for key in GIVEN if (value := cfg.predict[key]) is not None and value is not False}
     for key, value in typed.items():
         if key not in inspect.signature(type(objective).predict).parameters:
-            raise ConfigError(f"predict.{key}={value}: objective={cfg.names.objective} gives no {GIVEN[key]}")
+            shown = str(value).lower()
+            raise ConfigError(f"predict.{key}={shown}: objective={cfg.names.objective} gives no {GIVEN[key]}")
     return typed if typed or cfg.predict.format == forms.ROWS else {"score": 0.0}
 
 

@@ -133,6 +133,10 @@ def test_a_public_tokenizers_own_template_is_used_as_transformers_does(root, pub
         Chat(root=root, tokenizer=str(public)).split("train")
     again = Chat(root=root, like=source.spec, on_error="skip", template="plain")
     assert again.spec.shape["template"] == "plain"
+    with pytest.raises(
+        ConfigError, match=r"dataset\.template=nowhere: plain, or a file of Jinja, which does not exist"
+    ):
+        Chat(root=root, template="nowhere", tokenizer="bytes")
 
 
 def test_an_exported_tokenizer_writes_conversations_as_they_were_learned(root, tmp_path):

@@ -15,7 +15,7 @@ from ptft.data.files import read_file
 from ptft.data.records import RowError
 from ptft.data.text.packed.messages import Conversation, Message
 from ptft.data.tokenizer import Tokenizer
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, absent
 
 PLAIN = "plain"
 ASSISTANT = "assistant"
@@ -180,6 +180,8 @@ def found(name: str | None, tokenizer: str | None, like: Any) -> str | dict[str,
     beside = _beside(Path(tokenizer).expanduser()) if tokenizer else None
     if name is None:
         return like or beside or PLAIN
+    if not Path(name).expanduser().is_file():
+        raise ConfigError(f"dataset.template={name}: plain, or a file of Jinja, which {absent(name)}")
     names = beside or (like if isinstance(like, dict) else {})
     return {**names, "jinja": read_file(Path(name).expanduser())}
 
