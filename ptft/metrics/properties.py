@@ -12,6 +12,7 @@ SHARES = (
     "exact_match",
     "exact",
     "agreement",
+    "miou",
     "knn",
 )
 LOWER = (
