@@ -24,14 +24,14 @@ Batch = dict[str, Tensor]
 
 `label` is uint8 [B, K], 1 for each label that an example has, where `Spec.target` is "labels".
 `mask`: bool [B, T], True where `input` is real. `segments`: uint8 [B, H, W], the class of each pixel, 255 of none.
+`document`: long [B, T], of texts that share a row, which of the row's a token is of, from 1; 0 behind the last.
 `length`: long [B], of uneven recordings, how many samples are real; transcripts are `target` [B, U], `target_length`.
 `box`: float [B, M, 4], left, top, right, bottom in pixels of `input`, `box_label` long [B, M], -1 behind the last.
 """
 
 Columns = dict[str, list[Any]]
 """A table's columns by name, all of one length: texts, numbers, or None where there is nothing to say."""
-EACH = "p_"
-"""How a column is called that has the probability of one class, which a terminal leaves out."""
+EACH = "p_"  # how a column is called that has the probability of one class, which a terminal leaves out
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
@@ -223,14 +223,15 @@ class TokenBackbone(Backbone):
     """A backbone in two steps, `embed` and `encode`; between them tokens may be left out or replaced.
 
     Masked modelling asks for this, and language modelling, which needs `token_embedding` as well.
-    prefix: how many tokens `encode` puts before the given ones (class tokens).
+    prefix: how many tokens `encode` puts before the given ones. causal: whether a token sees none of those behind it.
     cell: what of an input a token stands for: (rows, columns) of an image, (frames, bands) of a spectrogram, () of ids.
-    causal: whether a token attends only to itself and those before it.
+    separates: whether `document` of a batch can stand for its mask: then no text sees another, and each begins at 0.
     """
 
     prefix: int = 0
     cell: tuple[int, ...] = ()
     causal: bool = False
+    separates: bool = False
 
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:
@@ -267,8 +268,7 @@ class IncrementalDecoder(Protocol):
 class Step:
     """What an objective says about a batch.
 
-    total: the *summed* loss, a scalar with gradient.
-    count: what it is summed over (images, tokens, frames), a scalar.
+    total: the *summed* loss, a scalar with gradient; count: what it is summed over (images, tokens, frames), a scalar.
     sums: named sums of any shape, without gradient; they are added over batches and finished by `metrics`.
     lists: named values, first axis that of the examples, in evaluation only: they are joined over batches and stand
         among the sums in `metrics`, for what no sum can say (a rank correlation). `Examples.score` gets them too.

@@ -11,7 +11,7 @@ from tests.helpers.options import CONF, OPTIONS
 SMALL = ["train.batch_size=4", "train.steps=2", "device=cpu"]
 
 KNOWN = {
-    "dataset": """audio_folder audio_manifest audio_strings cifar10 cifar100 coco conll digits fashion_mnist
+    "dataset": """audio_folder audio_manifest audio_strings chat cifar10 cifar100 coco conll digits fashion_mnist
         from_ckpt glyphs grammar huggingface image_folder imagenet mask_folder mnist shapes speech_commands squad
         table text tones torch_dataset""",
     "experiment": """cifar10_fast fsdd fsdd_finetune fsdd_pretrain fsdd_strings mnist_fast mnist_mae mnist_simclr

@@ -102,7 +102,8 @@ def objective(
     with within or nullcontext():
         backbone = networks.backbone(model, spec, trusted)
     labels = train.labels if train is not None else None
-    optional = {"labels": labels, "reference": reference if train is None else train, "rebuild": rebuild}
+    optional: dict[str, Any] = {"labels": labels, "reference": reference if train is None else train}
+    optional |= {"rebuild": rebuild, "network": partial(networks.backbone, trusted=trusted)}
     built = make("objective", task, Objective, trusted, backbone, spec, **optional)  # type: ignore[type-abstract]
     if train is not None and "label" in built.needs and labels is None:
         raise ConfigError(f"objective={type(built).__name__.lower()}: it needs labels, and the dataset has none")

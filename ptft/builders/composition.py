@@ -14,6 +14,7 @@ from ptft.data.label_sets.cells import shown
 from ptft.data.label_sets.vectors import counts
 from ptft.data.source import DividedSource
 from ptft.data.splits import Part
+from ptft.data.text.packed.examples import PackedTexts
 from ptft.errors import are, shortened
 
 COMPARED = 2000
@@ -43,7 +44,7 @@ def _absent(spec: Spec, splits: Mapping[str, Examples]) -> Iterator[str]:
 
 def _few(source: DividedSource, splits: Mapping[str, Examples]) -> Iterator[str]:
     for split, examples in splits.items():
-        count = len(examples)
+        count = len(examples.texts if isinstance(examples, PackedTexts) else examples)
         if source.drawn and split != "train" and 0 < count < FEW:
             worth = f"; one of them is {100 / count:.0f} points of accuracy" if source.spec.target == "class" else ""
             yield f"{split} has only {count} of the {source.noun}, too few to measure well{worth}"

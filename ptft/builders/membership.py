@@ -15,6 +15,7 @@ from ptft.checkpoint.load import Checkpoint
 from ptft.core import Examples, Source
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
+from ptft.data.text.packed.examples import PackedTexts
 from ptft.errors import DataError
 from ptft.runtime.system import write_text
 
@@ -83,12 +84,12 @@ def shown(source: Source, split: str, examples: Examples) -> dict[str, list[str]
 
 
 def _read(source: DividedSource, split: str, examples: Examples) -> list[int] | None:
-    """Which of the dataset's own examples these are; None where it is not known."""
+    """Which of the dataset's own examples these are, or the rows of texts hold; None where it is not known."""
     if (part := source.part(split)) is None:
         return None
     lost = set(examples.unreadable)
     rows = [row for i, row in enumerate(part.rows.tolist()) if i not in lost]
-    return rows if len(rows) == len(examples) else None
+    return rows if len(rows) == len(examples.texts if isinstance(examples, PackedTexts) else examples) else None
 
 
 def _why_not(source: DividedSource, own: str) -> str:

@@ -141,8 +141,8 @@ class Predictor:
         """The answer to one input, a dict of the columns that `stage=predict` writes; of several a list, in order.
         Where an input has several rows (boxes), its answer is a list of them.
 
-        options: keys of `generate`, `top` and `score`, where the objective answers with them. Raises DataError for an
-        input that can't be read, ConfigError for an objective that answers nothing.
+        options: keys of `generate`, `top`, `score` and `times`, where the objective answers with them. Raises DataError
+        for an input that can't be read, ConfigError for an objective that answers nothing.
         """
         self.require_answers()
         for name in options:
@@ -197,7 +197,7 @@ class Predictor:
     def choices(self) -> tuple[str, ...]:
         """Options that its answers heed."""
         named = inspect.signature(type(self.objective).predict).parameters
-        top = [name for name in ("top", "score") if name in named]
+        top = [name for name in ("top", "score", "times") if name in named]
         return (*top, *(self.options if self.options.keys() & named.keys() else ()))
 
     def require_answers(self) -> None:

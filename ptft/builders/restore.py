@@ -21,6 +21,9 @@ from ptft.data import readers
 from ptft.errors import CheckpointError, ConfigError
 from ptft.runtime.precision import ComputeFormat, ruled
 
+DESCRIBED = frozenset({"language"})
+"""What an objective, and no dataset, says of examples in the shape of a Spec (`Objective.describe`)."""
+
 
 def restored(
     cfg: Config, checkpoint: Checkpoint, read: Spec | None = None, reference: Examples | None = None
@@ -42,7 +45,10 @@ def untrained(
         raise ConfigError(f"ckpt={checkpoint.path}: holds a backbone and no task; finetune it first")
     assert checkpoint.spec
     check_spec(checkpoint)
-    spec = checkpoint.spec if read is None else replace(checkpoint.spec, shape=read.shape, **_normalised(cfg, read))
+    spec = checkpoint.spec
+    if read is not None:
+        told = {key: value for key, value in spec.shape.items() if key in DESCRIBED}
+        spec = replace(spec, shape={**read.shape, **told}, **_normalised(cfg, read))
     with limit(checkpoint), nullcontext() if cfg.trusted else held_by(checkpoint.path):
         return components.objective(cfg.model, cfg.objective, spec, None, cfg.trusted, reference)
 

@@ -253,7 +253,9 @@ def _hand_over(cfg: Config, built: Objective, checkpoint: Checkpoint, source: So
             f"finetune.head=keep: the checkpoint's classes are {_classes(old)}, the dataset's {_classes(new)}; "
             "use finetune.head=new"
         )
-    if old == new:
+    if keep:
+        why = "training finds what they are"
+    elif old == new:
         why = "finetune.head=new; finetune.head=keep takes the checkpoint's, as the class names are equal"
     else:
         why = (
@@ -261,7 +263,10 @@ def _hand_over(cfg: Config, built: Objective, checkpoint: Checkpoint, source: So
             if old
             else "the checkpoint names no classes"
         )
-    return load_pretrained(built, checkpoint.weights, head=keep, why=why, source=checkpoint.path, spec=checkpoint.spec)
+    path, spec, settled = checkpoint.path, checkpoint.spec, built.fitted
+    return load_pretrained(
+        built, checkpoint.weights, head=keep, why=why, source=path, spec=spec, settled=settled if keep else ()
+    )
 
 
 def _classes(names: list[str]) -> str:

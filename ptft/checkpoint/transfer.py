@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -56,21 +56,27 @@ def _total(sizes: dict[str, int]) -> str:
 
 
 def load_pretrained(
-    objective: Objective, weights: dict[str, Tensor], *, head: bool, why: str, source: str, spec: Spec | None = None
+    objective: Objective,
+    weights: dict[str, Tensor],
+    *,
+    head: bool,
+    why: str,
+    source: str,
+    spec: Spec | None = None,
+    settled: Collection[str] = (),
 ) -> Transfer:
     """Load the backbone (and with `head` the rest of the objective) from `weights`, in place.
 
     spec: what the weights' examples looked like, where it is known. Every tensor of the backbone must be there and fit,
-    else CheckpointError: a partly loaded backbone is no start.
+    else CheckpointError: a partly loaded backbone is no start. settled: tensors beside it that training finds by itself
+    (`Objective.fitted`), so that a head is whole without them.
     """
     match, backbone, resized = load_backbone(objective.backbone, weights, source=source, spec=spec)
     rest, own = match.rest, objective.backbone.state_dict()
     heads = {name: value for name, value in objective.state_dict().items() if not name.startswith(PREFIX)}
     taken = {name: rest[name] for name in heads if head and name in rest and rest[name].shape == heads[name].shape}
-    if head and len(taken) < len(heads):
-        raise CheckpointError(
-            f"{source}: its head does not fit ({', '.join(heads.keys() - taken.keys())}); use finetune.head=new"
-        )
+    if head and (missing := heads.keys() - taken.keys() - set(settled)):
+        raise CheckpointError(f"{source}: its head does not fit ({', '.join(missing)}); use finetune.head=new")
     check_finite(heads, taken, source)
     objective.load_state_dict({**objective.state_dict(), **taken})
     ignored = {

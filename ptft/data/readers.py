@@ -83,7 +83,11 @@ class TextShape(TypedDict, total=False):
     tokenizer: dict[str, Any]  # Tokenizer.to_dict()
     length: int  # tokens of an example at the most, special ones included
     keep: str  # "end": of longer running text the end counts
-    reader: str  # the module that reads it: reader, sentences, huggingface, words or questions
+    separate: bool  # of running text and conversations: whether they were told apart in a row
+    messages: str  # of conversations: the field that holds the messages, where it has another name
+    template: str | dict[str, Any]  # and how they are written: plain, or what packed/template.py makes of a public one
+    end: int  # and the id that ends an answer
+    reader: str  # the module that reads it: reader, sentences, huggingface, words, questions or packed.conversations
     columns: list[str | int]  # of tables: the columns of the texts
     named: bool  # of new files: whether a user named the columns, which must be there then
     header: bool | None  # of tables, where columns have numbers: whether the first line is a header
@@ -102,6 +106,7 @@ class AudioShape(TypedDict, total=False):
     path: str  # the column of the files in lists, where it has another name
     units: str  # of transcripts: characters, words or bpe
     tokenizer: dict[str, Any]  # Tokenizer.to_dict(), of bpe
+    language: dict[str, Any]  # what builds the language model again that ranks what is heard
 
 
 class Modality(Protocol):

@@ -15,7 +15,19 @@ SHARES = (
     "miou",
     "knn",
 )
-LOWER = ("loss", "ece", "perplexity", "bits_per_byte", "wer", "cer", "mae", "rmse", "mse", "too_short")
+LOWER = (
+    "loss",
+    "ece",
+    "perplexity",
+    "bits_per_byte",
+    "wer",
+    "wer_without_lm",
+    "cer",
+    "mae",
+    "rmse",
+    "mse",
+    "too_short",
+)
 
 
 def is_share(name: str) -> bool:
@@ -25,4 +37,4 @@ def is_share(name: str) -> bool:
 
 def less_is_better(name: str) -> bool:
     """Of a metric of which nobody says so otherwise."""
-    return name in LOWER or name.endswith("_loss")
+    return name in LOWER or name.endswith("_loss") or name.startswith("wer_")

@@ -27,7 +27,7 @@ from ptft.runtime.together.alone import current
 from ptft.stages import answers, messages, new_files
 from ptft.stages.answers import Answers, Given
 
-GIVEN = {"top": "classes", "score": "boxes"}
+GIVEN = {"top": "classes", "score": "boxes", "times": "times of words"}
 """Keys of `predict` that an objective may heed, and what it gives then."""
 
 
@@ -93,10 +93,11 @@ def _options(cfg: Config, objective: Objective) -> dict[str, Any]:
 
     Raises ConfigError for an objective that names none.
     """
-    typed = {key: cfg.predict[key] for key in GIVEN if cfg.predict[key] is not None}
+    typed = {key: value for key in GIVEN if (value := cfg.predict[key]) is not None and value is not False}
     for key, value in typed.items():
         if key not in inspect.signature(type(objective).predict).parameters:
-            raise ConfigError(f"predict.{key}={value}: objective={cfg.names.objective} gives no {GIVEN[key]}")
+            shown = str(value).lower()
+            raise ConfigError(f"predict.{key}={shown}: objective={cfg.names.objective} gives no {GIVEN[key]}")
     return typed if typed or cfg.predict.format == forms.ROWS else {"score": 0.0}
 
 

@@ -5,7 +5,7 @@ Axes: B batch, N blocks, L their length, n all ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -65,6 +65,10 @@ class Blocks(Examples):
     def nbytes(self) -> int:
         return self.values.numel() * self.values.element_size()
 
+    def digest(self) -> bytes:
+        """What tells these examples from others."""
+        return self.values.numpy().tobytes()
+
 
 def row_of(documents: Sequence[str], tokenizer: Tokenizer) -> Tensor:
     """All documents as int32 [n], the separator after each."""
@@ -105,3 +109,11 @@ def _slice(documents: Sequence[str], begin: int, end: int) -> list[str]:
         if part:
             parts.append(part)
     return parts
+
+
+def division_note(parts: Mapping[str, tuple[int, int]]) -> str:
+    """What to say of files that are divided whole; parts: split -> how many of them, and characters."""
+    total = sum(size for _, size in parts.values()) or 1
+    listed = ", ".join(f"{split} {count} ({size / total:.0%} of the text)" for split, (count, size) in parts.items())
+    count = sum(count for count, _ in parts.values())
+    return f"{count} files are divided whole, by their names: {listed}; dataset.divide_by=order takes the end of all"

@@ -12,20 +12,22 @@ import hashlib
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 
 from ptft.core import Source, Spec
 from ptft.data import records
 from ptft.data.cleaning.ignore import IgnoreList
-from ptft.data.files import read_file, relative
+from ptft.data.files import relative
 from ptft.data.splits import SPLIT_NAMES, SPLITS, find_splits, split_by_stem, whole_name
 from ptft.data.stratify import check_amounts, check_choices, check_shares, draws, held_out
 from ptft.data.text import reader as text_reader
-from ptft.data.text.blocks import Blocks, chunks, row_of, shared_out
+from ptft.data.text.blocks import Blocks, chunks, division_note, row_of, shared_out
+from ptft.data.text.packed.documents import UNITS, documents_in, separated
+from ptft.data.text.packed.examples import PackedTexts
 from ptft.errors import ConfigError, DataError, absent, counted
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class CorpusKeys(TypedDict, total=False):
     like: Spec | None
     whole: bool
     ignore: str | Path | None
+    separate: bool
 
 
 class CorpusSource(Source):
@@ -60,6 +63,7 @@ class CorpusSource(Source):
     like: the Spec of the checkpoint that a run starts from.
     whole: whether nothing is trained on, and the test text is all that there is.
     ignore: the file that names documents which are left out, by their contents; see `ptft.data.cleaning.ignore`.
+    separate: whether blocks hold whole documents that do not see each other (`text/packed/documents.py`).
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class CorpusSource(Source):
         like: Spec | None = None,
         whole: bool = False,
         ignore: str | Path | None = None,
+        separate: bool = False,
     ) -> None:
         self.ignore = None if ignore is None else IgnoreList(ignore)
         self.root = None if root is None else Path(os.path.expanduser(root))
@@ -91,8 +96,9 @@ class CorpusSource(Source):
         length = length or (int(like.shape["length"]) if like is not None else 256)
         if length < 2:
             raise ConfigError(f"dataset.length={length}: at least 2 tokens, one to read and one to predict")
-        self.spec = text_reader.text_spec(self.tokenizer, length, "none", keep="end")
-        self._made: dict[str, Blocks | None] = {}
+        apart: dict[str, Any] = {"separate": True} if separate else {}
+        self.spec = text_reader.text_spec(self.tokenizer, length, "none", keep="end", **apart)
+        self._made: dict[str, Blocks | PackedTexts | None] = {}
 
     def measured(self, train: str) -> str:
         """The split that is measured where nothing is trained on: all of the text where none is for that."""
@@ -102,7 +108,7 @@ class CorpusSource(Source):
     def documents(self, split: str) -> list[str]:
         """All texts of one of the corpus's own splits. Raises DataError where there are none."""
 
-    def split(self, name: str) -> Blocks | None:
+    def split(self, name: str) -> Blocks | PackedTexts | None:
         if name not in self._made:
             self._made[name] = self._blocks(name)
         return self._made[name]
@@ -111,16 +117,17 @@ class CorpusSource(Source):
         digest = hashlib.sha256(json.dumps([self.spec.shape, self.fraction], sort_keys=True).encode())
         for name in SPLITS:
             if (blocks := self.split(name)) is not None:
-                digest.update(name.encode() + blocks.values.numpy().tobytes())
+                digest.update(name.encode() + blocks.digest())
         return digest.hexdigest()[:16]
 
-    def _blocks(self, name: str) -> Blocks | None:
+    def _blocks(self, name: str) -> Blocks | PackedTexts | None:
         if self.names[name] is None:
             return None
-        texts = self.texts(name)
-        values = row_of(texts, self.tokenizer)
+        texts, least = self.texts(name), self.spec.shape["length"]
         self._parts.pop(name, None)
-        least = self.spec.shape["length"]
+        if self.spec.shape.get("separate") and any(map(str.strip, texts)):
+            return separated(texts, self.tokenizer, least)
+        values = row_of(texts, self.tokenizer)
         if len(values) < (least if name == "train" else 2):
             if not any(map(str.strip, texts)):
                 hint = {"val": "; dataset.val=0.1 takes a share of train", "test": "; dataset.test=null leaves it out"}
@@ -168,7 +175,8 @@ class Text(CorpusSource):
 
     A folder that holds `train`, `val` or `test` (folders, or files of that name with a suffix of text; dev, valid and
     validation are val) has these splits; else all of it is "train". What is called val or test is never trained on.
-    documents: what is one document: a "file", a "line", or a "paragraph" (between empty lines).
+    documents: what is one document: a "file", a "line", a "paragraph" (between empty lines), or a "row" of tables,
+        whose texts stand in `column`.
     divide_by: how val and test are taken from several files where they are shares: "name", whole files by their names,
         so that others that come or go do not move them; or "order", the end of all, as in runs whose configuration has
         not the key. Of a single file it is the end.
@@ -179,14 +187,16 @@ class Text(CorpusSource):
         *,
         root: str | Path | None = None,
         documents: str = "file",
+        column: str = "text",
         divide_by: str = "order",
         **keys: Unpack[CorpusKeys],
     ) -> None:
         if root is None:
             raise ConfigError("dataset.root: name a file or a folder of text")
-        if documents not in ("file", "line", "paragraph"):
-            raise ConfigError(f"dataset.documents={documents}: one of file, line, paragraph")
-        self.unit, self.divide_by = documents, divide_by
+        if documents not in UNITS:
+            raise ConfigError(f"dataset.documents={documents}: one of {', '.join(UNITS)}")
+        self.unit, self.column, self.divide_by = documents, column, divide_by
+        self.suffixes = records.SUFFIXES if documents == "row" else text_reader.SUFFIXES
         check_choices("raise", divide_by)
         super().__init__(root=root, **keys)
 
@@ -196,11 +206,11 @@ class Text(CorpusSource):
             if self.root is not None and not self.root.exists():
                 raise DataError(f"{self._where()}: {absent(self.root)}")
             raise DataError(
-                f"{self._where()}: no text for the split {split} there ({', '.join(sorted(text_reader.SUFFIXES))})"
+                f"{self._where()}: no text for the split {split} there ({', '.join(sorted(self.suffixes))})"
             )
         for file in files:
-            if file.suffix.lower() in records.SUFFIXES:
-                as_texts = "dataset=table dataset.label=null trains on the texts in it"
+            if self.unit != "row" and file.suffix.lower() in records.SUFFIXES:
+                as_texts = "dataset.documents=row trains on the texts in it"
                 self._note(f"{file.name} is read as it stands, with its commas, quotes and braces; {as_texts}")
         return self.documents_of(files)
 
@@ -221,7 +231,7 @@ class Text(CorpusSource):
         }
         texts = {split: self.documents_of(parts) for split, parts in chosen.items()}
         self._note(
-            _division_note({split: (len(chosen[split]), sum(map(len, texts[split]))) for split in reversed(chosen)})
+            division_note({split: (len(chosen[split]), sum(map(len, texts[split]))) for split in reversed(chosen)})
         )
         return [texts.get(split, []) for split in SPLITS]
 
@@ -235,23 +245,25 @@ class Text(CorpusSource):
         assert self.root is not None
         split = SPLIT_NAMES.get(split.lower(), split)
         if not self.root.is_dir():
-            return text_reader.text_files(self.root) if split == "train" else []
+            return text_reader.text_files(self.root, self.suffixes) if split == "train" else []
         typed = {SPLIT_NAMES.get(name.lower(), name) for name in self.names.values() if isinstance(name, str)}
         wanted = typed | {split}
 
         def split_of(file: Path) -> str | None:
-            named = split_by_stem(file) if file.suffix.lower() in text_reader.SUFFIXES else None
+            named = split_by_stem(file) if file.suffix.lower() in self.suffixes else None
             return named if named in wanted else None
 
         named = find_splits(self.root, split_of)
         for folder in sorted(path for path in self.root.iterdir() if path.is_dir()):
             if (own := SPLIT_NAMES.get(folder.name.lower(), folder.name)) in wanted:
-                named[own] = text_reader.text_files(folder)
+                named[own] = text_reader.text_files(folder, self.suffixes)
         if split != "train":
             return named.get(split, [])
         held_out = self._held_out(typed)
         others = {file for files in named.values() for file in files}.union(*held_out.values())
-        files = named.get(split) or [file for file in text_reader.text_files(self.root) if file not in others]
+        files = named.get(split) or [
+            file for file in text_reader.text_files(self.root, self.suffixes) if file not in others
+        ]
         if not files:  # what is called so is all that there is
             return [file for parts in held_out.values() for file in parts]
         for name, parts in held_out.items():
@@ -267,8 +279,8 @@ class Text(CorpusSource):
         for path in sorted(self.root.iterdir()):
             own = SPLIT_NAMES.get((path.name if path.is_dir() else path.with_name(whole_name(path)).stem).lower())
             if own in ("val", "test") and own not in typed and not path.name.startswith("."):
-                texts = path.is_dir() or path.suffix.lower() in text_reader.SUFFIXES
-                by_split.setdefault(own, []).extend(text_reader.text_files(path) if texts else [])
+                texts = path.is_dir() or path.suffix.lower() in self.suffixes
+                by_split.setdefault(own, []).extend(text_reader.text_files(path, self.suffixes) if texts else [])
         return {split: files for split, files in by_split.items() if files}
 
     def _note(self, sentence: str) -> None:
@@ -276,25 +288,13 @@ class Text(CorpusSource):
             self.notes = (*self.notes, sentence)
 
     def documents_of(self, files: list[Path]) -> list[str]:
-        return [part for file in files for part in self._divided(read_file(file))]
-
-    def _divided(self, content: str) -> list[str]:
-        if self.unit == "file":
-            return [content] if content else []
-        parts = content.split("\n") if self.unit == "line" else content.split("\n\n")
-        return [part.strip("\n") for part in parts if part.strip()]
-
-
-def _division_note(parts: Mapping[str, tuple[int, int]]) -> str:
-    """What to say of files that are divided whole; parts: split -> how many of them, and characters."""
-    total = sum(size for _, size in parts.values()) or 1
-    listed = ", ".join(f"{split} {count} ({size / total:.0%} of the text)" for split, (count, size) in parts.items())
-    count = sum(count for count, _ in parts.values())
-    return f"{count} files are divided whole, by their names: {listed}; dataset.divide_by=order takes the end of all"
+        notes: list[str] = []
+        found = [part for file in files for part in documents_in(file, self.unit, self.column, notes)]
+        self.notes = tuple(dict.fromkeys((*self.notes, *notes)))
+        return found
 
 
 def sample(root: Path) -> None:
-    """A small text in a file."""
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True)  # and a small text in a file there
     lines = (f"{i} bottles of water on the wall, {i} bottles of water." for i in range(99, 0, -1))
     (root / "bottles.txt").write_text("\n".join(lines), encoding="utf-8")

@@ -112,11 +112,16 @@ def text_files(path: Path | str, suffixes: frozenset[str] = SUFFIXES) -> list[Pa
 
 
 def read(item: TextItem, spec: Spec) -> Tensor:
-    """Its ids, long [T], of a longer text the part that `spec.shape` keeps. Raises DataError where it is empty."""
-    ids, length = tokenizer_of(spec).encode([item.text])[0], spec.shape["length"]
+    """Its ids, long [T], of a longer text the part that `spec.shape` keeps. Raises DataError where it is empty.
+
+    Of documents that were told apart it begins as they did.
+    """
+    tokenizer = tokenizer_of(spec)
+    ids, length = tokenizer.encode([item.text])[0], spec.shape["length"]
     if not ids:
         raise DataError(f"{item}: holds no text")
-    return torch.tensor(ids[-length:] if spec.shape.get("keep") == "end" else ids[:length], dtype=torch.long)
+    before = [tokenizer.cls] if spec.shape.get("separate") and tokenizer.cls >= 0 and len(ids) < length else []
+    return torch.tensor(before + (ids[-length:] if spec.shape.get("keep") == "end" else ids[:length]))
 
 
 def collate(items: Sequence[Tensor], spec: Spec) -> Batch:

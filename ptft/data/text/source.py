@@ -17,6 +17,7 @@ from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
 from ptft.data.stratify import numbers
 from ptft.data.text.examples import TextExamples
+from ptft.data.text.packed.examples import PackedTexts
 from ptft.data.text.reader import choose_tokenizer, text_spec
 from ptft.errors import ConfigError, DataError
 
@@ -112,6 +113,6 @@ class TextSource(DividedSource):
         digest = hashlib.sha256(json.dumps([spec, self.splits], sort_keys=True).encode())
         for name in SPLITS:
             if (examples := self.split(name)) is not None:
-                assert isinstance(examples, TextExamples)
+                assert isinstance(examples, TextExamples | PackedTexts)
                 digest.update(name.encode() + examples.digest())
         return digest.hexdigest()[:16]

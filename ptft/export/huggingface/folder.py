@@ -85,7 +85,8 @@ def _special(subject: Subject) -> dict[str, int | None]:
     """What a configuration says of special tokens."""
     tokenizer = subject.spec.shape["tokenizer"]
     roles = {"pad_token_id": "pad", "bos_token_id": "cls", "eos_token_id": "sep", "mask_token_id": "mask"}
-    return {name: tokenizer[role] if tokenizer[role] >= 0 else None for name, role in roles.items()}
+    ids = {name: tokenizer[role] if tokenizer[role] >= 0 else None for name, role in roles.items()}
+    return ids if "end" not in subject.spec.shape else {**ids, "eos_token_id": subject.spec.shape["end"]}
 
 
 @torch.no_grad()

@@ -98,19 +98,32 @@ def _tokenizer(folder: Path, spec: Spec, types: bool, masks: bool) -> tuple[str,
     if "cls_token" not in named or spec.shape.get("reader", "reader") == "reader":
         named["eos_token"] = named.get("sep_token", named.get("pad_token", ""))
     inputs = ["input_ids", *(["token_type_ids"] if types else []), "attention_mask"]
-    end = spec.shape.get("keep") == "end"
+    end, template = spec.shape.get("keep") == "end", chat_template(spec)
     tokenizer = library().PreTrainedTokenizerFast(
         tokenizer_file=str(file),
         model_max_length=int(spec.shape["length"]),
         model_input_names=inputs,
         padding_side="right",
         truncation_side="left" if end else "right",
-        split_special_tokens=not masks,
+        split_special_tokens=not masks and template is None,
         clean_up_tokenization_spaces=False,
         **{role: name for role, name in named.items() if name},
     )
+    if template is not None:
+        tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
     return ()
+
+
+def chat_template(spec: Spec) -> str | None:
+    """How conversations are written, in transformers' words; None of a model that was not trained on some."""
+    written = spec.shape.get("template")
+    if written is None or isinstance(written, dict):
+        return None if written is None else str(written["jinja"])
+    names = names_of(spec)
+    message = "{{ m['role'] + '\\n' + m['content'] + '" + str(names["sep"]) + "' }}"
+    begins = "{% if add_generation_prompt %}{{ 'assistant\\n' }}{% endif %}"
+    return (names["cls"] or "") + "{% for m in messages %}" + message + "{% endfor %}" + begins
 
 
 def _images(folder: Path, spec: Spec) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,11 @@ from torch import Tensor, nn
 from ptft.checkpoint.hub import check_reachable
 from ptft.core import Backbone, Batch, Features, Spec
 from ptft.data.text.reader import text_spec
-from ptft.data.tokenizer import Tokenizer
-from ptft.errors import CheckpointError, ConfigError, DataError, PtftError
+from ptft.errors import CheckpointError, ConfigError, PtftError
 from ptft.models.hub import huggingface_audio as sound
 from ptft.models.hub import huggingface_image as sight
 from ptft.models.hub.huggingface_kinds import check_kind, modality_of
-from ptft.models.hub.huggingface_text import Texts, longest
+from ptft.models.hub.huggingface_text import Texts, embedding_of, longest, tokenizer_of
 
 BACKBONE = "HuggingFace"
 """The class that public weights are for."""
@@ -112,6 +110,18 @@ class HuggingFace(Backbone):
         last = (mask.sum(1) - 1).clamp(min=0).view(-1, 1, 1)
         return tokens.take_along_dim(last, 1).squeeze(1)
 
+    @property
+    def causal(self) -> bool:
+        """Of texts: whether a token sees none of those behind it."""
+        return not _sees_both(self.net.config)
+
+    def token_embedding(self) -> nn.Embedding | None:
+        """As `huggingface_text.embedding_of`; None of what reads no ids."""
+        return embedding_of(self.net, self.width, self.causal) if isinstance(self.reader, Texts) else None
+
+    def decoder(self) -> None:
+        """It keeps nothing between tokens here."""
+
     def layers(self) -> list[list[nn.Module]]:
         """What stands before the blocks, each block, and what stands after them together with the last."""
         blocks = _blocks(self.net)
@@ -137,11 +147,11 @@ def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
     with _read(name, "ckpt=huggingface:"):
         model = package.AutoModel.from_pretrained(_place(name), config=config, **_options(name))
         net = _stripped(model)
-        tokenizer = _tokenizer(package, _place(name)) if modality == "text" else None
+        tokenizer, template = tokenizer_of(package, _place(name)) if modality == "text" else (None, {})
     weights = {f"net.{key}": value.detach().clone() for key, value in net.state_dict().items()}
     if tokenizer is None:
         return weights, sound.spec(config) if modality == "audio" else _image_spec(name, config, "ckpt=huggingface:")
-    return weights, text_spec(tokenizer, min(longest(net, config) or LONGEST, LONGEST), "none")
+    return weights, text_spec(tokenizer, min(longest(net, config) or LONGEST, LONGEST), "none", **template)
 
 
 def public_options(name: str) -> dict[str, Any]:
@@ -279,19 +289,6 @@ def _sees_both(config: Any) -> bool:
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES or bool(getattr(config, "is_encoder_decoder", False))
-
-
-def _tokenizer(package: Any, name: str) -> Tokenizer:
-    """The model's own, as ptft keeps one."""
-    tokenizer = package.AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save_pretrained(folder)
-        try:
-            return Tokenizer.load(folder)
-        except DataError as error:  # which names a folder that is gone
-            raise CheckpointError(
-                f"ckpt=huggingface:{name}: its tokenizer can't be used ({error.__cause__})"
-            ) from error
 
 
 def _blocks(net: nn.Module) -> list[nn.Module]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
 from typing import Any
 
 from torch import Tensor, nn
 
 from ptft.core import Batch, Features, Spec
-from ptft.errors import ConfigError
+from ptft.data.text.packed.template import of_settings
+from ptft.data.tokenizer import Tokenizer
+from ptft.errors import CheckpointError, ConfigError, DataError
 
 
 class Texts(nn.Module):
@@ -51,6 +54,42 @@ def longest(net: nn.Module, config: Any) -> int | None:
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     places = getattr(config, "max_position_embeddings", None)
     return places if isinstance(places, int) and places > 0 else None
+
+
+def embedding_of(net: Any, width: int, causal: bool) -> nn.Embedding:
+    """The embedding of ids, whose matrix is the output's too.
+
+    Raises ConfigError for a causal model whose output is made of its features in another way.
+    """
+    if causal and (reason := _unlike(net, width)):
+        raise ConfigError(f"model.name: this {net.config.model_type} writes by a head of its own ({reason})")
+    embedding: nn.Embedding = net.get_input_embeddings()
+    return embedding
+
+
+def _unlike(net: Any, width: int) -> str | None:
+    """Why logits are not the features times the embedding alone; None where they are, as in GPT-2 and small Llamas."""
+    config = net.config
+    scaled = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+    if not getattr(config, "tie_word_embeddings", False):
+        return "tie_word_embeddings=false"
+    if net.get_input_embeddings().embedding_dim != width:
+        return "its embedding has another width"
+    return next((name for name in scaled if getattr(config, name, None) not in (None, 1, 1.0)), None)
+
+
+def tokenizer_of(package: Any, name: str) -> tuple[Tokenizer, dict[str, Any]]:
+    """The model's own, as ptft keeps one, and what a Spec says of its template of conversations, if it has one."""
+    tokenizer = package.AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
+    template = of_settings(tokenizer.chat_template, {**tokenizer.special_tokens_map})
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        try:
+            return Tokenizer.load(folder), {} if template is None else {"template": template}
+        except DataError as error:  # which names a folder that is gone
+            raise CheckpointError(
+                f"ckpt=huggingface:{name}: its tokenizer can't be used ({error.__cause__})"
+            ) from error
 
 
 def _check(net: nn.Module, config: Any, name: str, size: int, length: int) -> None:

@@ -38,7 +38,7 @@ class KVCache:
 class AttentionMask:
     """Which tokens attend to which.
 
-    keys: bool [B, 1, 1, S], True where a token may be attended to; None: all may.
+    keys: bool [B, 1, 1, S] or [B, 1, T, S], True where a token may be attended to; None: all may.
     causal: a token attends only to itself and those before it.
     """
 
@@ -49,6 +49,12 @@ class AttentionMask:
     def of(cls, real: Tensor | None) -> AttentionMask:
         """Every token attends to the real ones, bool [B, S]; None: to all."""
         return cls(None if real is None else real[:, None, None, :])
+
+    @classmethod
+    def of_documents(cls, document: Tensor, causal: bool) -> AttentionMask:
+        """Tokens attend to those of their own document, long [B, T]; what is behind the last is a document, too."""
+        same = document.unsqueeze(2) == document.unsqueeze(1)
+        return cls((same.tril() if causal else same).unsqueeze(1))
 
     @classmethod
     def of_text(cls, real: Tensor | None, causal: bool, cached: bool) -> AttentionMask:

@@ -36,6 +36,9 @@ class Transformer(TokenBackbone):
     """
 
     no_weight_decay: ClassVar[frozenset[str]] = frozenset({"embedding.weight", "positions"})
+    separates: bool = True
+    size: dict[str, float | str]
+    """The options that say how large it is and how it computes, by which it is built again."""
 
     def __init__(
         self,
@@ -54,6 +57,8 @@ class Transformer(TokenBackbone):
         super().__init__()
         _check(spec, width, depth, heads, activation, positions, pool)
         self.width, self.causal = width, causal
+        self.size = {"width": width, "depth": depth, "heads": heads, "mlp_ratio": mlp_ratio}
+        self.size |= {"activation": activation, "positions": positions}
         self.pooling = pool or ("last" if causal else "mean")
         self.vocabulary, self.length = int(spec.shape["tokenizer"]["size"]), int(spec.shape["length"])
         self.embedding = nn.Embedding(self.vocabulary, width)
@@ -94,22 +99,26 @@ class Transformer(TokenBackbone):
         places: Tensor | None = None,
         caches: list[KVCache] | None = None,
     ) -> Features:
-        """Embedded tokens [B, T, D] -> Features [B, T, D]; mask: bool [B, T], True = real.
+        """Embedded tokens [B, T, D] -> Features [B, T, D]; mask: bool [B, T], True = real, or long, their documents.
 
         caches: of an earlier part of the same texts, one a block; `mask` is then of all tokens so far.
         """
         if places is None:
             places = torch.arange(tokens.shape[1], device=tokens.device)
         rotation = None if self.rotary is None else self.rotary(places)
-        attention_mask = AttentionMask.of_text(mask, self.causal, caches is not None and len(caches[0]) > 0)
+        if mask is not None and mask.dtype != torch.bool:
+            attention_mask, mask = AttentionMask.of_documents(mask, self.causal), mask > 0
+        else:
+            attention_mask = AttentionMask.of_text(mask, self.causal, caches is not None and len(caches[0]) > 0)
         x = self.dropout(tokens)
         for number, block in enumerate(self.blocks):
             x = block(x, attention_mask, rotation, caches[number] if caches else None)
         return Features(self.norm(x), mask)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
-        """Ids long [B, T] and their mask -> Features."""
-        return self.encode(self.embed(x), mask)
+        """Ids long [B, T] and their mask, or the documents that they are of (long [B, T]) -> Features."""
+        places = places_in(mask) if mask is not None and mask.dtype != torch.bool else None
+        return self.encode(self.embed(x, places), mask, places)
 
     def token_embedding(self) -> nn.Embedding:
         return self.embedding
@@ -162,6 +171,13 @@ class IncrementalDecoder:
         self.lengths, self.mask = self.lengths + 1, F.pad(self.mask, (0, 1), value=True)
         tokens = self.model.embed(ids.unsqueeze(1), places)
         return self.model.encode(tokens, self.mask, places, self.caches).tokens[:, -1]
+
+
+def places_in(document: Tensor) -> Tensor:
+    """The place of each token in its document, from 0: long [B, T] -> long [B, T]."""
+    places = torch.arange(document.shape[1], device=document.device).expand_as(document)
+    begins = F.pad(document[:, 1:] != document[:, :-1], (1, 0), value=True)
+    return places - places.where(begins, torch.zeros_like(places)).cummax(1).values
 
 
 def last_real(tokens: Tensor, mask: Tensor) -> Tensor:

@@ -8,17 +8,22 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ptft.core import Backbone, Batch, Objective, Spec, Step, TokenBackbone
 from ptft.data.text.reader import tokenizer_of
 from ptft.objectives.language.generation import SamplingParameters, generate
-from ptft.objectives.language.lm_head import embedding_of, language_backbone, score
+from ptft.objectives.language.lm_head import embedding_of, language_backbone, score, seen_of
 
 
 class CausalLM(Objective):
-    """The loss of every real token but the first, with the embedding as the output's matrix (Press & Wolf 2017)."""
+    """The loss of every real token but the first, with the embedding as the output's matrix (Press & Wolf 2017).
+
+    Of texts that share a row (`document`) the first of each counts no more than that of a row; where a batch says what
+    of it is an `answer` (bool [B, T]), only its tokens count.
+    """
 
     needs: ClassVar[frozenset[str]] = frozenset({"input", "mask"})
     capturable: ClassVar[bool] = True
@@ -32,8 +37,12 @@ class CausalLM(Objective):
         self.register_buffer("byte_lengths", tokenizer_of(spec).byte_lengths, persistent=False)
 
     def forward(self, batch: Batch) -> Step:
-        ids, mask = self.backbone.prepare(batch["input"]), batch["mask"]
-        hidden, real = self.backbone(ids[:, :-1], mask[:, :-1]).tokens, mask[:, 1:]
+        ids, seen = self.backbone.prepare(batch["input"]), seen_of(batch, self.backbone)
+        hidden, real = self.backbone(ids[:, :-1], seen[:, :-1]).tokens, batch["mask"][:, 1:]
+        if seen.dtype != torch.bool:
+            real = real & (seen[:, 1:] == seen[:, :-1])
+        if "answer" in batch:
+            real = real & batch["answer"][:, 1:]
         targets = ids[:, 1:].masked_fill(~real, -100)
         total, correct = score(hidden.flatten(0, 1), embedding_of(self.backbone).weight, None, targets.flatten())
         size = (self.byte_lengths[ids[:, 1:]] * real).sum()
@@ -55,9 +64,8 @@ class CausalLM(Objective):
     def predict(self, batch: Batch, *, length: int = 200, **options: Any) -> list[dict[str, str | float]]:
         """`prompt` and the `continuation` that is drawn as `length` and the other `SamplingParameters` say."""
         tokenizer = tokenizer_of(self.spec)
-        continuations = generate(
-            self, batch, SamplingParameters(length, **options), int(self.spec.shape["length"]), end=tokenizer.sep
-        )
+        window, end = int(self.spec.shape["length"]), int(self.spec.shape.get("end", tokenizer.sep))
+        continuations = generate(self, batch, SamplingParameters(length, **options), window, end)
         prompts = [ids[mask].tolist() for ids, mask in zip(batch["input"], batch["mask"], strict=True)]
         pairs = zip(prompts, continuations, strict=True)
         return [{"prompt": tokenizer.decode(a), "continuation": tokenizer.decode(b)} for a, b in pairs]

@@ -5,11 +5,13 @@ Axes: B batch, T tokens, n some tokens, D width, V vocabulary.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptft.core import Backbone, TokenBackbone
+from ptft.core import Backbone, Batch, TokenBackbone
 from ptft.errors import ConfigError
 
 AT_ONCE = 2**24
@@ -18,16 +20,32 @@ AT_ONCE = 2**24
 
 def language_backbone(backbone: Backbone, objective: str, *, causal: bool) -> TokenBackbone:
     """The same backbone. Raises ConfigError where it reads no text, or attends in the other direction."""
-    name = type(backbone).__name__
-    if not isinstance(backbone, TokenBackbone) or backbone.token_embedding() is None:
+    name, found = type(backbone).__name__, cast(TokenBackbone, backbone)
+    reads = getattr(backbone, "token_embedding", None)  # also public models, whose tokens can't be left out
+    if reads is None or reads() is None:
         raise ConfigError(f"objective={objective}: needs a model of text, such as {_example(causal)}; {name} is none")
-    if backbone.causal != causal:
+    if found.causal != causal:
         wanted = "sees only what stands before" if causal else "sees both sides"
         raise ConfigError(
             f"objective={objective}: needs a model that {wanted}, such as {_example(causal)}; this {name} has "
-            f"model.causal={str(backbone.causal).lower()}"
+            f"model.causal={str(found.causal).lower()}"
         )
-    return backbone
+    return found
+
+
+def seen_of(batch: Batch, backbone: TokenBackbone) -> Tensor:
+    """What stands for the mask: which document a token is of, long [B, T], where several share a row, else the mask.
+
+    Raises ConfigError for a model that would mix them.
+    """
+    if "document" not in batch:
+        return batch["mask"]
+    if not getattr(backbone, "separates", False):
+        raise ConfigError(
+            f"dataset.separate=true: {type(backbone).__name__} lets texts that share a row see each other; "
+            "model=gpt_tiny or bert_tiny, or dataset.separate=false"
+        )
+    return batch["document"]
 
 
 def _example(causal: bool) -> str:

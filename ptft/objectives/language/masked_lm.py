@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ptft.core import Backbone, Batch, Objective, Spec, Step, TokenBackbone
 from ptft.errors import ConfigError
-from ptft.objectives.language.lm_head import embedding_of, language_backbone, score
+from ptft.objectives.language.lm_head import embedding_of, language_backbone, score, seen_of
 from ptft.objectives.language.masking import TokenMasks
 
 HIDDEN, RANDOM = 0.8, 0.1
@@ -54,7 +54,8 @@ class MaskedLM(Objective):
     def forward(self, batch: Batch) -> Step:
         ids = batch["input"]
         chosen, chances = self.masks(batch)
-        hidden = self.backbone(self.backbone.prepare(self._corrupted(ids, chosen, chances)), batch["mask"]).tokens
+        seen = seen_of(batch, self.backbone)
+        hidden = self.backbone(self.backbone.prepare(self._corrupted(ids, chosen, chances)), seen).tokens
         places = chosen.flatten().nonzero().flatten()
         wanted = ids.flatten()[places]
         predicted = self.head(hidden.flatten(0, 1)[places])

@@ -49,7 +49,10 @@ class TokenMasks(nn.Module):
         chances = uniform(mix(cells ^ key).flatten(), 4).view(4, *ids.shape)
         choice = chances[0]
         if self.whole_words:
-            word = self.tokenizer.starts_word(ids).cumsum(1) - 1
+            begins = self.tokenizer.starts_word(ids)
+            if "document" in batch:
+                begins[:, 1:] |= batch["document"][:, 1:] != batch["document"][:, :-1]
+            word = begins.cumsum(1) - 1
             choice = choice.gather(1, word.clamp(min=0))
         return (choice < self.share) & real & self.is_ordinary[ids], chances[1:]
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptft.core import Backbone, Batch, Objective, Spec, Step, TokenBackbone
+from ptft.errors import ConfigError
 from ptft.models.layers.attention import AttentionMask, bias_free_block
 from ptft.models.layers.rotary import Rotary
 from ptft.objectives.language.lm_head import embedding_of, language_backbone, score
@@ -64,6 +65,10 @@ class ReplacedToken(Objective):
     ) -> None:
         super().__init__()
         self.backbone = language_backbone(backbone, "replaced_token", causal=False)
+        if not isinstance(backbone, TokenBackbone):
+            raise ConfigError(f"objective=replaced_token: {type(backbone).__name__} gives out no embedded tokens")
+        if spec.shape.get("separate"):
+            raise ConfigError("objective=replaced_token: its generator reads whole rows; dataset.separate=false")
         self.mask_id, self.mask_ratio, self.weight = mask_id(spec, "replaced_token"), mask_ratio, weight
         self.masks = TokenMasks(spec, mask_ratio)
         width = max(16, 16 * round(backbone.width * generator / 16))

@@ -5,8 +5,10 @@ Axes: B batch, T frames (tokens of the backbone), V symbols of the vocabulary, U
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,18 @@ from ptft.data.audio.transcripts import join
 from ptft.errors import ConfigError
 from ptft.metrics.edit_distance import edits
 from ptft.objectives.supervised.ctc_decoding import beam_search, greedy
+from ptft.objectives.supervised.ctc_language import Heard, LanguageModel, Network, Weights, made, opened, search
+from ptft.objectives.supervised.ctc_ranking import chosen, ranked, with_language
+from ptft.objectives.supervised.ctc_words import words_of
+from ptft.objectives.supervised.distill import Rebuild
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+LM_BEAM = 8
+"""Prefixes that are kept where a language model ranks them, at least."""
+LANGUAGE = "language"
+"""What of a Spec's shape says how the language model is built again."""
 
 
 class CTC(Objective):
@@ -29,11 +43,17 @@ class CTC(Objective):
     `too_short`; how many there are is said before the training.
 
     beam: 1 decodes the likeliest symbol of every frame, more keeps so many prefixes (`ctc_decoding.beam_search`).
+    lm: a checkpoint of a causal language model of bytes that ranks the prefixes as well (`ctc_language.search`), at
+        least LM_BEAM of them; it is kept in the checkpoints. How much it counts is fitted to the validation split.
+    rebuild: makes the objective of another checkpoint; None where a trained one is made again. network: makes a
+        backbone of a model's node.
     dropout: before the head. views: options of the modality's random views, made in training only.
     Raises ConfigError where the dataset has no transcripts.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"input", "target", "target_length"})
+    lm_weights: Tensor
+    lm: tuple[LanguageModel] | None
 
     def __init__(
         self,
@@ -41,8 +61,11 @@ class CTC(Objective):
         spec: Spec,
         *,
         beam: int = 1,
+        lm: str | None = None,
         dropout: float = 0.0,
         views: Mapping[str, Any] | None = None,
+        rebuild: Rebuild | None = None,
+        network: Network | None = None,
     ) -> None:
         super().__init__()
         if spec.target != "transcript":
@@ -56,6 +79,42 @@ class CTC(Objective):
         nn.init.zeros_(self.head.bias)
         self.dropout = nn.Dropout(dropout)
         self.views = random_views(spec, views)
+        self._open(lm, rebuild, network)
+
+    def _open(self, lm: str | None, rebuild: Rebuild | None, network: Network | None) -> None:
+        """Get the language model: the one that is named, or in a trained objective the one that it was trained with."""
+        self.lm, self.about = None, None if lm is None else self.spec.shape.get(LANGUAGE)
+        if lm is None:
+            return
+        weights = None
+        if rebuild is not None:
+            self.about, weights = opened(lm, *rebuild(lm, "objective.lm"))
+        if self.about is None:
+            raise ConfigError(f"objective.lm={lm}: the checkpoint holds no language model, and a training takes one")
+        assert network is not None
+        net, self.beam = made(self.about, network), max(self.beam, LM_BEAM)
+        size = sum(parameter.numel() for parameter in net.parameters())
+        # In a row, and outside of the modules: what is a parameter of a child would be trained and averaged. Its name
+        # says which one it is, so that a checkpoint with another brings that to no training.
+        self.kept = f"language_{self.about['id']}"
+        self.register_buffer(self.kept, torch.zeros(size) if weights is None else weights)
+        self.register_buffer("lm_weights", torch.tensor([0.5, 0.0]))
+        self.fitted = frozenset({self.kept, "lm_weights"})
+        self.lm = (LanguageModel(net, self.about, lambda symbols: join(symbols, self.spec)),)
+
+    def describe(self, spec: Spec) -> Spec:
+        return spec if self.about is None else replace(spec, shape={**spec.shape, LANGUAGE: self.about})
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """The language model goes to the same device."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.lm is not None:
+            self.lm[0].net.to(self.lm_weights.device)
+        return self
+
+    @property
+    def weights(self) -> Weights:
+        return Weights(*self.lm_weights.tolist())
 
     def log_probabilities(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """float32 [B, T, V + 1], the blank last, and how many frames are real, long [B]."""
@@ -70,12 +129,13 @@ class CTC(Objective):
         target, count = batch["target"], batch["target_length"]
         losses = self._losses(scores, target, frames, count)
         fits = frames >= needed(target, count)
-        sums, outputs = {"too_short": (~fits).sum()}, {}
+        sums, outputs, lists = {"too_short": (~fits).sum()}, {}, dict[str, Tensor]()
         if not self.training:
             outputs = self._compared(scores, frames, target, count)
+            lists = outputs.pop("lists", {})
             sums.update({name: value.to(scores.device) for name, value in _totals(outputs).items()})
             outputs["loss"], outputs["symbols"] = losses.detach(), count * fits
-        return Step(losses.sum(), (count * fits).sum(), sums, outputs=outputs)
+        return Step(losses.sum(), (count * fits).sum(), sums, lists, outputs)
 
     def _losses(self, scores: Tensor, target: Tensor, frames: Tensor, count: Tensor) -> Tensor:
         """Of each recording, [B]; torch's refuses to be asked of none, which a process may have of a batch."""
@@ -109,10 +169,19 @@ class CTC(Objective):
     def _compared(self, scores: Tensor, frames: Tensor, target: Tensor, count: Tensor) -> dict[str, Any]:
         """What was said and what is heard, B texts each, and how many words and characters lie between, long [B]."""
         pairs = zip(target.tolist(), count.tolist(), strict=True)
-        true, heard = [join(row[:length], self.spec) for row, length in pairs], self.texts(scores, frames)
+        true = [join(row[:length], self.spec) for row, length in pairs]
+        if self.lm is not None:
+            return ranked(true, self.heard(scores, frames), lambda symbols: join(symbols, self.spec), self.beam)
+        heard = self.texts(scores, frames)
         words = edits([text.split() for text in true], [text.split() for text in heard])
         characters = edits([[*text] for text in true], [[*text] for text in heard])
         return {"true": true, "predicted": heard, "word_edits": words, "character_edits": characters}
+
+    def settle(self, sums: dict[str, Tensor]) -> None:
+        """How much the language model counts: what has the fewest wrong words among the texts that were found."""
+        if self.lm is not None:
+            found = chosen(sums)
+            self.lm_weights.copy_(torch.tensor([found.alpha, found.beta]))
 
     def rows(self, batch: Batch, outputs: dict[str, Any]) -> Columns:
         """`true` and `predicted` transcripts, edits of words and of characters between them; `loss` of a symbol, None
@@ -131,25 +200,57 @@ class CTC(Objective):
         too_short = {"too_short": float(sums["too_short"])} if bool(sums["too_short"]) else {}
         if "words" not in sums:
             return too_short
+        without: dict[str, float] = {}
+        if "sound" in sums:
+            sums, without = with_language(sums, self.weights)
         return {
             "wer": float(sums["word_edits"] / sums["words"]),
             "cer": float(sums["character_edits"] / sums["characters"]),
             "exact": float(sums["whole"] / sums["recordings"]),
+            **without,
             **too_short,
         }
 
+    def warnings(self, metrics: dict[str, float]) -> list[str]:
+        if metrics.get("lm_alpha") != 0:
+            return []
+        return ["objective.lm: val is best without it (lm_alpha 0); was it trained on texts written as these are?"]
+
     def texts(self, scores: Tensor, frames: Tensor) -> list[str]:
         """What is heard: scores [B, T, V + 1], of which `frames` (long [B]) are real -> B texts."""
-        if self.beam == 1:
+        return [join(tokens, self.spec) for tokens in self.symbols(scores, frames)]
+
+    def symbols(self, scores: Tensor, frames: Tensor) -> list[list[int]]:
+        """As `texts`, the symbols that they are made of."""
+        if self.lm is not None:
+            decoded = [[*row[0].symbols] for row in self.heard(scores, frames)]
+        elif self.beam == 1:
             decoded = greedy(scores, frames, self.blank)
         else:
             rows = zip(scores.cpu(), frames.tolist(), strict=True)
             decoded = [beam_search(row[:length], self.blank, self.beam)[0] for row, length in rows]
-        return [join(tokens, self.spec) for tokens in decoded]
+        return decoded
 
-    def predict(self, batch: Batch, **options: Any) -> list[dict[str, str | float]]:
-        """`text`, what is heard."""
-        return [{"text": text} for text in self.texts(*self.log_probabilities(batch))]
+    def heard(self, scores: Tensor, frames: Tensor) -> list[list[Heard]]:
+        """What may have been said in each recording, the likeliest first, by sound and language model."""
+        assert self.lm is not None
+        model = self.lm[0]
+        nn.utils.vector_to_parameters(self.get_buffer(self.kept), model.net.parameters())
+        return search(scores, frames, self.blank, self.beam, model, self.weights)
+
+    def predict(self, batch: Batch, *, times: bool = False, **options: Any) -> list[dict[str, str | float]]:
+        """`text`, what is heard; with times `words` as well, JSON of when each is said (`ctc_words.words_of`)."""
+        scores, frames = self.log_probabilities(batch)
+        decoded = self.symbols(scores, frames)
+        rows: list[dict[str, str | float]] = [{"text": join(tokens, self.spec)} for tokens in decoded]
+        if not times:
+            return rows
+        samples = batch.get("length", torch.full_like(frames, batch["input"].shape[1]))
+        seconds = samples.double() / self.spec.shape["rate"] / frames
+        parts = zip(rows, decoded, scores, frames.tolist(), seconds.tolist(), strict=True)
+        for row, tokens, heard, count, step in parts:
+            row["words"] = json.dumps(words_of(heard[:count], tokens, self.spec, step), ensure_ascii=False)
+        return rows
 
 
 def _totals(compared: dict[str, Any]) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ Axes: B batch, T frames, V symbols; the blank is the last of V + 1 scores.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -43,29 +44,38 @@ def beam_search(scores: Tensor, blank: int, width: int) -> tuple[list[int], floa
     likely = scores.index_fill(1, torch.tensor(blank), -math.inf).topk(min(width + 1, blank)).indices.tolist()
     beams: Beams = {(): (0.0, NEVER)}
     for frame, likeliest in zip(scores.tolist(), likely, strict=True):
-        grown: Beams = {}
-        tried = sorted({*likeliest, *(prefix[-1] for prefix in beams if prefix)})
-        for prefix, (blanks, symbols) in beams.items():
-            either = _plus(blanks, symbols)
-            _add(grown, prefix, either + frame[blank], NEVER)
-            for symbol in tried:
-                score = frame[symbol]
-                if prefix and symbol == prefix[-1]:
-                    _add(grown, prefix, NEVER, symbols + score)
-                    _add(grown, (*prefix, symbol), NEVER, blanks + score)
-                else:
-                    _add(grown, (*prefix, symbol), NEVER, either + score)
-        beams = dict(sorted(grown.items(), key=lambda item: -_plus(*item[1]))[:width])
-    best = max(beams, key=lambda prefix: _plus(*beams[prefix]))
-    return list(best), _plus(*beams[best])
+        grown = grow(beams, frame, blank, set(likeliest))
+        beams = dict(sorted(grown.items(), key=lambda item: -plus(*item[1]))[:width])
+    best = max(beams, key=lambda prefix: plus(*beams[prefix]))
+    return list(best), plus(*beams[best])
+
+
+def grow(beams: Beams, frame: Sequence[float], blank: int, symbols: set[int]) -> Beams:
+    """The prefixes after one more frame of log-probabilities: the same ones, and with one of `symbols` behind them.
+
+    What is the last symbol of a prefix is tried as well, for it is reached in more than one way.
+    """
+    grown: Beams = {}
+    tried = sorted({*symbols, *(prefix[-1] for prefix in beams if prefix)})
+    for prefix, (blanks, said) in beams.items():
+        either = plus(blanks, said)
+        _add(grown, prefix, either + frame[blank], NEVER)
+        for symbol in tried:
+            score = frame[symbol]
+            if prefix and symbol == prefix[-1]:
+                _add(grown, prefix, NEVER, said + score)
+                _add(grown, (*prefix, symbol), NEVER, blanks + score)
+            else:
+                _add(grown, (*prefix, symbol), NEVER, either + score)
+    return grown
 
 
 def _add(beams: Beams, prefix: tuple[int, ...], blank: float, symbol: float) -> None:
     before = beams.get(prefix, (NEVER, NEVER))
-    beams[prefix] = _plus(before[0], blank), _plus(before[1], symbol)
+    beams[prefix] = plus(before[0], blank), plus(before[1], symbol)
 
 
-def _plus(a: float, b: float) -> float:
+def plus(a: float, b: float) -> float:
     """log(exp a + exp b)."""
     high, low = (a, b) if a > b else (b, a)
     return high if low == NEVER else high + math.log1p(math.exp(low - high))

@@ -4,11 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
 import transformers
 
+from ptft.data.text.packed import chat
+from ptft.data.tokenizer import Tokenizer
+from ptft.errors import ConfigError
 from ptft.models.hub.huggingface import HuggingFace, public_options, public_weights
 from ptft.models.hub.huggingface_text import second
+from ptft.objectives.language.causal_lm import CausalLM
+from ptft.objectives.language.masked_lm import MaskedLM
 from tests.conftest import refused, summary, transfer
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -123,3 +129,54 @@ def test_a_model_that_counts_positions_from_its_padding_takes_as_many_tokens_as_
         refused(ptft(*start, *common, "dataset.length=33"), 2, "dataset.length=33", "takes 32 tokens at most")
         done = ptft(*start, *common, "dataset.length=32")
         assert done.code == 0, done.text
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory) -> Path:
+    """What save_pretrained writes of a causal model whose output is its embedding, and of its tokenizer."""
+    root = tmp_path_factory.mktemp("hub") / "tiny-llama"
+    inner = Tokenizer.train("bpe", ["what is one and one", "it is two"] * 9, 270)
+    library = tokenizers.Tokenizer.from_str(inner.text)
+    library.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=library, eos_token="<|im_end|>", pad_token="[PAD]")
+    fast.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    fast.save_pretrained(root)
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=len(fast), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24,
+        max_position_embeddings=96, tie_word_embeddings=True,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).save_pretrained(root)
+    return root
+
+
+def test_a_public_causal_model_has_the_loss_that_transformers_finds(writer):
+    weights, spec = public_weights(str(writer))
+    model = HuggingFace(spec, **public_options(str(writer))).eval()
+    model.load_state_dict({name.removeprefix("backbone."): value for name, value in weights.items()})
+    ids = torch.randint(5, 250, (2, 12))
+    theirs = transformers.LlamaForCausalLM.from_pretrained(writer).eval()
+    step = CausalLM(model, spec)({"input": ids, "mask": torch.ones_like(ids, dtype=torch.bool)})
+    with torch.no_grad():
+        wanted = theirs(input_ids=ids, labels=ids).loss
+    torch.testing.assert_close(step.total.detach() / step.count, wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"objective=masked_lm: needs a model that sees both sides"):
+        MaskedLM(model, spec)
+    model.net.config.tie_word_embeddings = False
+    with pytest.raises(ConfigError, match=r"this llama writes by a head of its own \(tie_word_embeddings=false\)"):
+        CausalLM(model, spec)
+
+
+def test_a_public_model_learns_answers_in_its_own_template(writer, ptft, tmp_path):
+    chat.sample(tmp_path / "chats")
+    tuned = ["stage=finetune", f"ckpt=huggingface:{writer}", "dataset=chat", "dataset.root=chats"]
+    tuned += ["objective=causal_lm", "finetune.lora.rank=2", "train.steps=2", "train.batch_size=4"]
+    done = ptft(*tuned, "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    assert "the template is the public one" in done.out
+    done = ptft("stage=predict", "ckpt=run", "text=what is one and one", "generate.length=3", "hydra.run.dir=p")
+    assert done.code == 0, done.text
+    refused(ptft(*tuned, "dataset.separate=true"), 2, "dataset.separate=true: HuggingFace lets texts")

@@ -1,0 +1,1 @@
+"""Documents and conversations that are told apart, by themselves or several in a row of a batch."""
