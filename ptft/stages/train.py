@@ -30,7 +30,9 @@ from ptft.runs.registry import part_of
 from ptft.runtime.device import versions
 from ptft.runtime.signals import CODES, on_signal
 from ptft.stages import messages, predictions
+from ptft.stages.measure import intervals
 from ptft.stages.summary import Metrics, summarise, write
+from ptft.train.found import Found
 from ptft.train.loop import evaluate, fit, train_step
 from ptft.train.watch import FiniteCheck
 
@@ -218,16 +220,23 @@ def _finish(
     content, digest = _best(r, out, folder) if folder else ({}, "")
     t.load_weights(content.get("weights"))
     metrics: Metrics = {"train": train}
+    sure: dict[str, Any] = {}
     for split in ("val", "test"):
         if split in r.inputs.splits:
             examples = r.inputs.splits[split]
             gathered = predictions.gather(r.cfg, t.objective, r.inputs.source, split, examples)
             batches = eval_loader(r.cfg, examples, r.device, shared=True)
-            metrics[split], tables = evaluate(t.objective, batches, t.autocast, keep=gathered)
+            last, found = split == "test" or "test" not in r.inputs.splits, Found()
+            metrics[split], tables = evaluate(
+                t.objective, batches, t.autocast, keep=gathered, found=found if last else None
+            )
             predictions.join(gathered)
             if folder is None:
                 continue
-            last = split == "test" or "test" not in r.inputs.splits
+            if last:
+                sure = intervals.of_run(
+                    t.objective, r.inputs.source, split, examples, found, metrics[split], r.cfg.seed
+                )
             predictions.write(r.cfg, gathered, folder.path, split, out, shown=last)
             if last:
                 predictions.remember(r.cfg, gathered, folder.path, split, r.inputs.source.spec, out)
@@ -246,7 +255,7 @@ def _finish(
             **metrics["test"],
         }
         loggers.log({**row, "seconds": round(t.progress.seconds, 3)})
-    summary = summarise(r, job, folder.path, "finished", metrics)
+    summary = {**summarise(r, job, folder.path, "finished", metrics), **sure}
     write(folder.path, summary, r)
     if r.cfg.train.safetensors:
         _write_safetensors(out, folder, content, digest, metrics)

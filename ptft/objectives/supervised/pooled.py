@@ -70,8 +70,10 @@ class LinearHead(Objective):
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Logits float32 [B, K] -> what the objective says that they mean, calibrated where it was asked for."""
-        scaled = logits if self.calibration is None else logits / self.calibration
-        return calibration.probabilities(scaled, self.sets)
+        return calibration.probabilities(self.calibrated(logits), self.sets)
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        return logits if self.calibration is None else logits / self.calibration.to(logits.device)
 
     def answer(self, pooled: Tensor) -> Tensor:
         """What the backbone pools, [B, D] -> the probability of each class, float32 [B, K]."""
