@@ -6,7 +6,7 @@ from typing import Any
 
 from ptft.config.config import Config, model_name
 from ptft.config.resolve import Job
-from ptft.core import Source
+from ptft.core import Examples, Source
 from ptft.errors import DataError
 from ptft.launch import following
 from ptft.loggers.console import Console
@@ -15,26 +15,35 @@ from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, peak_memory
 from ptft.runtime.together.alone import current
 from ptft.stages import messages, predictions
-from ptft.stages.measure import intervals, shown
-from ptft.stages.measure.subject import Subject, subject
+from ptft.stages.measure import against, calibrated, intervals, shown
+from ptft.stages.measure.intervals import Units
+from ptft.stages.measure.subject import Measured, Subject, other, subject
 from ptft.stages.provenance import provenance
 from ptft.stages.summary import write_tables
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
-    """Metrics of the checkpoint on one split with their intervals, and the tables of its objective."""
+    """Metrics of the checkpoint on one split with their intervals, the tables of its objective, and what is asked for
+    besides: another checkpoint's, how calibrated it is."""
     cfg, checkpoint = job.config, job.checkpoint
     assert checkpoint
     predictions.check(cfg)
-    model = subject(job, cfg, checkpoint)
+    model = subject(job)
     split = _split(cfg, model.source)
     examples = model.read(split, out)
+    rival = None if cfg.against is None else other(job, cfg.against)
+    theirs = rival and rival.read(split, out)
+    if rival:
+        against.same_question(model, rival, cfg.against)
+        model.source.notes = tuple(dict.fromkeys([*model.source.notes, *rival.source.notes]))
     _header(model, out, folder, f"{len(examples):,} {split}")
     if cfg.dry_run:
         return {}
+    before = _calibrated(model, split, examples, out) if cfg.evaluate.calibrate else None
     gathered = predictions.gather(cfg, model.objective, model.source, split, examples)
     measured = model.measure(examples, gathered)
     predictions.join(gathered)
+    opposed = rival.measure(theirs) if rival and theirs else None
     current().end()
     if folder is None:
         return {}
@@ -46,6 +55,11 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     plan = _plan(cfg)
     units = intervals.units(model.source, split, examples)
     sure = plan and intervals.of(model.objective, examples, measured.found, units, measured.metrics, plan)
+    calibration = _calibration(model, split, measured, before, units, plan, folder)
+    if rival and theirs and opposed:
+        pair = units, intervals.units(rival.source, split, theirs)
+        paired = plan or Resampling(seed=cfg.seed)
+        difference = against.compared(model, (examples, theirs), (measured, opposed), rival, pair, paired)
     summary = {
         **{key: cfg.names[key] for key in ("stage", "dataset", "objective")},
         "model": model_name(cfg),
@@ -56,6 +70,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         "samples": len(examples),
         "metrics": {split: measured.metrics},
         **(intervals.summary(split, sure, plan) if sure and plan else {}),
+        **calibration,
+        **({"against": difference} if rival else {}),
         "peak_memory_bytes": peak_memory(model.device),
         "parent": checkpoint.parent,
         **provenance(job, folder.path),
@@ -63,8 +79,48 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     write_json(folder.path / "summary.json", summary)
     messages.report(cfg, out, folder.path)
     out.block("evaluate done", shown.results(split, measured.metrics, sure, plan), "green")
-    messages.ending(out, folder.path, following.command(cfg, checkpoint.path, checkpoint.spec))
+    for note in sure.notes if sure else []:
+        out.note(note)
+    if calibration:
+        shown.say_calibration(out, calibration["calibration"][split])
+    if rival:
+        against.say(out, split, measured.metrics, difference, paired)
+    best = folder.checkpoints / "best.pt" if before else checkpoint.path
+    messages.ending(out, folder.path, following.command(cfg, best, checkpoint.spec))
     return {"metrics": {split: measured.metrics}}
+
+
+def _calibrated(model: Subject, split: str, examples: Examples, out: Console) -> dict[str, Any] | None:
+    """Fit a temperature; how calibrated it was before."""
+    before = calibrated.of(model.objective, model.measure(examples).found, model.source.spec.classes)
+    calibrated.fit(model, split, out)
+    return before
+
+
+def _calibration(
+    model: Subject,
+    split: str,
+    measured: Measured,
+    before: dict[str, Any] | None,
+    units: Units,
+    plan: Resampling | None,
+    folder: RunFolder,
+) -> dict[str, Any]:
+    """What `summary.json` says of it; `calibration_SPLIT.json` and where it was fitted the checkpoint are written."""
+    assert model.checkpoint.spec
+    now = calibrated.of(model.objective, measured.found, model.checkpoint.spec.classes)
+    if now is None:
+        return {}
+    if plan:
+        now["intervals"] = calibrated.intervals(measured.found, units, plan)
+    if before:
+        now["before"] = before
+        calibrated.keep(model, folder.checkpoints / "best.pt")
+    calibrated.write(folder.path, split, now)
+    brief = {key: value for key, value in now.items() if key not in ("bins", "by_label", "before")}
+    was = {key: before[key] for key in ("ece", "brier", "nll", "temperature")} if before else None
+    kept = {"checkpoints": {"best": "checkpoints/best.pt"}} if before else {}
+    return {"calibration": {split: {**brief, **({"before": was} if was else {})}}, **kept}
 
 
 def _plan(cfg: Config) -> Resampling | None:

@@ -24,6 +24,9 @@ from ptft.train.found import Found
 SAME = 1e-3
 """By what share a metric of weights of 1 may differ from the one that was measured, in other sums."""
 
+FEW = 30
+"""Of fewer units percentiles of resamples lie too near to each other."""
+
 
 class Units(NamedTuple):
     """What is drawn. owner: of each example of a split which one it is in, long. total: how many. noun: their name."""
@@ -47,10 +50,10 @@ class Intervals(NamedTuple):
 
     @property
     def notes(self) -> list[str]:
-        """What to say of metrics that have none."""
-        if not self.without:
-            return []
-        return [f"no interval of {shortened(self.without, 8)}: examples have no shares in it, or all have the same"]
+        """What to say of metrics that have none, and of few units."""
+        few = f"{self.units} {self.noun} are few: intervals of them are too narrow" if self.units < FEW else ""
+        none = f"no interval of {shortened(self.without, 8)}: examples have no shares in it, or all have the same"
+        return [*([none] if self.without else []), *([few] if few and self.of else [])]
 
 
 def summary(split: str, intervals: Intervals, plan: Resampling) -> dict[str, Any]:
@@ -121,15 +124,15 @@ def of(
     objective: Objective, examples: Examples, found: Found, units: Units, metrics: Mapping[str, float], plan: Resampling
 ) -> Intervals:
     """Of what was found; metrics: what was measured."""
-    owner = units.owner[found.index] if len(found.index) else units.owner
-    there, owner = torch.unique(owner, return_inverse=True)
-    measure = measured_by(objective, examples, found)
-    values = bootstrap.resampled(drawn(measure, owner, len(there)), len(there), plan) if len(found.index) else {}
-    known = _trusted(measure, found, metrics) if len(found.index) else {}
-    made: dict[str, Interval] = {}
-    for name, value in known.items():
-        if (pair := _interval(name, value, values[name], len(there), plan.level)) is not None:
-            made[name] = pair
+    there, owner = torch.unique(units.owner[found.index], return_inverse=True)
+    known, made = dict[str, float](), dict[str, Interval]()
+    if found.each:
+        measure = measured_by(objective, examples, found)
+        values = bootstrap.resampled(drawn(measure, owner, len(there)), len(there), plan)
+        known = trusted(measure, found, metrics)
+        for name, value in known.items():
+            if (pair := _interval(name, value, values[name], len(there), plan.level)) is not None:
+                made[name] = pair
     return Intervals(made, [name for name in metrics if name not in made], len(there), units.noun)
 
 
@@ -139,7 +142,7 @@ def _interval(name: str, value: float, values: Tensor, units: int, level: float)
     return bootstrap.interval(values, level)
 
 
-def _trusted(measure: Measure, found: Found, metrics: Mapping[str, float]) -> dict[str, float]:
+def trusted(measure: Measure, found: Found, metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics that what was kept of each example gives again: others can't be resampled by it."""
     again = measure(torch.ones(1, len(found.index), dtype=torch.float64))
     return {

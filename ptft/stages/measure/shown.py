@@ -21,6 +21,11 @@ def value(name: str, number: float) -> str:
     return f"{100 * number:.2f} %" if is_share(name) else decimal(number)
 
 
+def signed(name: str, number: float) -> str:
+    """A difference: "+1.20 %" of a share, "-0.0103"."""
+    return f"{100 * number:+.2f} %" if is_share(name) else f"{'+' if number >= 0 else ''}{decimal(number)}"
+
+
 def between(name: str, pair: Interval | None) -> str:
     """ "95.54 to 98.61 %", a dash for none."""
     if pair is None:
@@ -41,7 +46,7 @@ def results(
         name: value(name, each) + (f" ({between(name, intervals.of[name])})" if name in intervals.of else "")
         for name, each in metrics.items()
     }
-    return {split: how, **lines, "": " ".join(intervals.notes)}
+    return {split: how, **lines}
 
 
 def surely(summary: Mapping[str, Any]) -> dict[str, str]:
@@ -53,6 +58,26 @@ def surely(summary: Mapping[str, Any]) -> dict[str, str]:
             how = summary["resampling"]
             return {f"{100 * how['level']:g} %": f"{split} {name} {between(name, pair)}, by resampling {how['of']}"}
     return {}
+
+
+def say_calibration(out: Console, found: Mapping[str, Any]) -> None:
+    """A row for each number; with what it was before, where a temperature was fitted."""
+    before = found.get("before")
+    rows = []
+    for name in ("ece", "brier", "nll"):
+        pair = (found.get("intervals") or {}).get(name)
+        rows.append(
+            [
+                name if name != "ece" else "ece of equal bins",
+                decimal(found[name]),
+                between(name, pair),
+                *([decimal(before[name])] if before else []),
+            ]
+        )
+    title = "calibration of probabilities"
+    if before:
+        title += f", with a temperature of {found['temperature']:.3g} that was fitted on val"
+    out.table(title, ["", "value", "interval", *(["before"] if before else [])], rows)
 
 
 def table(out: Console, title: str, table: Table) -> None:

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from ptft.builders import components, membership
 from ptft.builders.inputs import eval_loader, read_splits, same_channels
 from ptft.builders.restore import check_spec, restored, trained_in, trained_with
-from ptft.checkpoint.load import Checkpoint
+from ptft.checkpoint.load import Checkpoint, open_checkpoint
 from ptft.config.config import Config
+from ptft.config.renamed import renamed
 from ptft.config.resolve import Job
 from ptft.core import Batch, Examples, Objective, Source, Step, Table
 from ptft.data.labels import by_classes
-from ptft.errors import DataError, shortened
+from ptft.errors import CheckpointError, DataError, shortened
 from ptft.loggers.console import Console
 from ptft.runtime.device import find_device, tf32
 from ptft.runtime.precision import ComputeFormat, autocast, place
 from ptft.runtime.together.alone import current
 from ptft.train.found import Found
 from ptft.train.loop import evaluate
+
+AS_IN_CHECKPOINT = (
+    *("size", "channels", "fit", "crop_pct", "interpolation", "mean", "std"),
+    *("tokenizer", "length", "stride", "rate", "seconds"),
+)
+"""Keys of datasets that null leaves to the checkpoint: how its inputs are prepared."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +42,19 @@ class Measured:
 
 @dataclass(frozen=True)
 class Subject:
-    """cfg: the job's configuration, with the checkpoint's model and objective. whole: whether all that there is of
-    other data is measured."""
+    """whole: whether all that there is of other data is measured."""
 
     job: Job
-    cfg: Config
     checkpoint: Checkpoint
     objective: Objective
     source: Source
     device: torch.device
     format: ComputeFormat
     whole: bool
+
+    @property
+    def cfg(self) -> Config:
+        return self.job.config
 
     def read(self, split: str, out: Console) -> Examples:
         """The examples of a split, by the checkpoint's classes. Raises DataError where they were trained on."""
@@ -76,8 +85,10 @@ class Subject:
         return Measured(metrics, tables, found)
 
 
-def subject(job: Job, cfg: Config, checkpoint: Checkpoint) -> Subject:
-    """cfg: of the job, with the checkpoint's model and objective. Raises what reading and building raise."""
+def subject(job: Job) -> Subject:
+    """Of the job's checkpoint, whose model and objective its configuration has. Raises what reading and building do."""
+    cfg, checkpoint = job.config, job.checkpoint
+    assert checkpoint
     device = find_device(cfg.device)
     chosen = trained_in(cfg, checkpoint, device)
     tf32(cfg.train.tf32, device)
@@ -89,7 +100,7 @@ def subject(job: Job, cfg: Config, checkpoint: Checkpoint) -> Subject:
     reference = None if labelled else source.split("train")
     objective = place(restored(cfg, checkpoint, source.spec, reference).to(device), chosen)
     _check_classes(checkpoint, source)
-    return Subject(job, cfg, checkpoint, objective, source, device, chosen, whole)
+    return Subject(job, checkpoint, objective, source, device, chosen, whole)
 
 
 def _is_other_data(job: Job, checkpoint: Checkpoint) -> bool:
@@ -130,3 +141,19 @@ def _by_checkpoint(checkpoint: Checkpoint, source: Source, examples: Examples) -
             f"{len(absent)} of the checkpoint's {len(trained)} classes have no example here: {shortened(absent)}",
         )
     return by_classes(examples, own, trained)
+
+
+def other(job: Job, path: str) -> Subject:
+    """That of the checkpoint that `against` names, on the same data, read as that one reads them. Raises as `subject`,
+    and CheckpointError for weights without a task."""
+    checkpoint = open_checkpoint(path, "against")
+    if not checkpoint.has_task:
+        raise CheckpointError(f"against={path}: {checkpoint.path} holds weights and no task of ptft")
+    stored, typed = renamed(checkpoint.config), job.overrides.typed
+    dataset = {
+        key: None if key in AS_IN_CHECKPOINT and f"dataset.{key}" not in typed else value
+        for key, value in job.config.dataset.plain().items()
+    }
+    names = {**job.config.names.plain(), **{group: stored["names"].get(group) for group in ("model", "objective")}}
+    nodes = {"model": stored["model"], "objective": stored["objective"], "dataset": dataset, "names": names}
+    return subject(replace(job, config=Config({**job.config.plain(), **nodes}), checkpoint=checkpoint))
