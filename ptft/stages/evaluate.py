@@ -15,7 +15,7 @@ from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, peak_memory
 from ptft.runtime.together.alone import current
 from ptft.stages import messages, predictions
-from ptft.stages.measure import against, calibrated, intervals, shown
+from ptft.stages.measure import against, calibrated, intervals, shown, slices
 from ptft.stages.measure.intervals import Units
 from ptft.stages.measure.subject import Measured, Subject, other, subject
 from ptft.stages.provenance import provenance
@@ -36,6 +36,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     if rival:
         against.same_question(model, rival, cfg.against)
         model.source.notes = tuple(dict.fromkeys([*model.source.notes, *rival.source.notes]))
+    parts = None if cfg.evaluate.by is None else slices.slices(slices.values(model, split, examples))
     _header(model, out, folder, f"{len(examples):,} {split}")
     if cfg.dry_run:
         return {}
@@ -56,9 +57,10 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     units = intervals.units(model.source, split, examples)
     sure = plan and intervals.of(model.objective, examples, measured.found, units, measured.metrics, plan)
     calibration = _calibration(model, split, measured, before, units, plan, folder)
+    paired = plan or Resampling(seed=cfg.seed)
+    sliced = slices.of(model, examples, measured, units, parts, paired) if parts else None
     if rival and theirs and opposed:
         pair = units, intervals.units(rival.source, split, theirs)
-        paired = plan or Resampling(seed=cfg.seed)
         difference = against.compared(model, (examples, theirs), (measured, opposed), rival, pair, paired)
     summary = {
         **{key: cfg.names[key] for key in ("stage", "dataset", "objective")},
@@ -72,6 +74,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         **(intervals.summary(split, sure, plan) if sure and plan else {}),
         **calibration,
         **({"against": difference} if rival else {}),
+        **({"slices": {split: sliced}} if sliced else {}),
         "peak_memory_bytes": peak_memory(model.device),
         "parent": checkpoint.parent,
         **provenance(job, folder.path),
@@ -83,6 +86,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         out.note(note)
     if calibration:
         shown.say_calibration(out, calibration["calibration"][split])
+    if sliced:
+        slices.say(out, split, sliced, paired)
     if rival:
         against.say(out, split, measured.metrics, difference, paired)
     best = folder.checkpoints / "best.pt" if before else checkpoint.path

@@ -83,7 +83,9 @@ def keep(model: Subject, file: Path) -> None:
     assert checkpoint.config
     assert checkpoint.spec
     weights = {name: model.objective.get_buffer(name).detach().cpu().clone() for name in sorted(fitted)}
-    known = {key: checkpoint.meta[key] for key in ("progress", "fingerprint", "trained_on") if key in checkpoint.meta}
+    known: dict[str, Any] = {
+        key: checkpoint.meta[key] for key in ("progress", "fingerprint", "trained_on") if key in checkpoint.meta
+    }
     content: dict[str, Any] = {
         "config": {**checkpoint.config, "objective": {**checkpoint.config["objective"], "calibrate": True}},
         "spec": checkpoint.spec.to_dict(),

@@ -149,6 +149,12 @@ def other(job: Job, path: str) -> Subject:
     checkpoint = open_checkpoint(path, "against")
     if not checkpoint.has_task:
         raise CheckpointError(f"against={path}: {checkpoint.path} holds weights and no task of ptft")
+    assert job.checkpoint
+    assert job.checkpoint.spec
+    assert checkpoint.spec
+    if (kind := checkpoint.spec.modality) != job.checkpoint.spec.modality:
+        what = f"it reads {kind}, ckpt reads {job.checkpoint.spec.modality}"
+        raise DataError(f"against={path}: does not answer the same question: {what}")
     stored, typed = renamed(checkpoint.config), job.overrides.typed
     dataset = {
         key: None if key in AS_IN_CHECKPOINT and f"dataset.{key}" not in typed else value
