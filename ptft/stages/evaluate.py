@@ -15,7 +15,7 @@ from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, peak_memory
 from ptft.runtime.together.alone import current
 from ptft.stages import messages, predictions
-from ptft.stages.measure import against, calibrated, intervals, shown, slices
+from ptft.stages.measure import against, calibrated, intervals, robustness, shown, slices
 from ptft.stages.measure.intervals import Units
 from ptft.stages.measure.subject import Measured, Subject, other, subject
 from ptft.stages.provenance import provenance
@@ -36,6 +36,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     if rival:
         against.same_question(model, rival, cfg.against)
         model.source.notes = tuple(dict.fromkeys([*model.source.notes, *rival.source.notes]))
+    corruptions = robustness.asked(model)
     parts = None if cfg.evaluate.by is None else slices.slices(slices.values(model, split, examples))
     _header(model, out, folder, f"{len(examples):,} {split}")
     if cfg.dry_run:
@@ -44,6 +45,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     gathered = predictions.gather(cfg, model.objective, model.source, split, examples)
     measured = model.measure(examples, gathered)
     predictions.join(gathered)
+    corrupted = robustness.measure(model, examples, corruptions)
     opposed = rival.measure(theirs) if rival and theirs else None
     current().end()
     if folder is None:
@@ -59,6 +61,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     calibration = _calibration(model, split, measured, before, units, plan, folder)
     paired = plan or Resampling(seed=cfg.seed)
     sliced = slices.of(model, examples, measured, units, parts, paired) if parts else None
+    harmed = robustness.of(model, examples, corrupted, units, paired) if corrupted else None
     if rival and theirs and opposed:
         pair = units, intervals.units(rival.source, split, theirs)
         difference = against.compared(model, (examples, theirs), (measured, opposed), rival, pair, paired)
@@ -75,6 +78,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         **calibration,
         **({"against": difference} if rival else {}),
         **({"slices": {split: sliced}} if sliced else {}),
+        **({"corruptions": {split: harmed}} if harmed else {}),
         "peak_memory_bytes": peak_memory(model.device),
         "parent": checkpoint.parent,
         **provenance(job, folder.path),
@@ -88,6 +92,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         shown.say_calibration(out, calibration["calibration"][split])
     if sliced:
         slices.say(out, split, sliced, paired)
+    if harmed:
+        robustness.say(out, split, measured.metrics, harmed)
     if rival:
         against.say(out, split, measured.metrics, difference, paired)
     best = folder.checkpoints / "best.pt" if before else checkpoint.path
