@@ -46,7 +46,7 @@ def _calibration(found: Mapping[str, Any]) -> dict[str, Any] | None:
     if not found.get("bins"):
         return None
     before = found.get("before") or {}
-    lines = {"right": _curve(found), "before": _curve(before), "ideal": [(0.0, 0.0), (1.0, 1.0)]}
+    lines = {"as it should be": [(0.0, 0.0), (1.0, 1.0)], "as it is": _curve(found), "before": _curve(before)}
     names = {"ece": "expected calibration error", "brier": "Brier score", "nll": "negative log-likelihood"}
     intervals = found.get("intervals") or {}
     rows = [
@@ -55,7 +55,7 @@ def _calibration(found: Mapping[str, Any]) -> dict[str, Any] | None:
     ]
     by_label = [[name, metric(value)] for name, value in (found.get("by_label") or {}).items()]
     return {
-        "chart": charts.chart("share that is right", lines, "stated probabilitie"),
+        "chart": charts.chart("share that is right", lines, "stated share"),
         "rows": rows,
         "before": bool(before),
         "temperature": found.get("temperature"),
