@@ -22,8 +22,8 @@ SMALL = 64
 NOISE = (0.04, 0.06, 0.08, 0.09, 0.1), (0.08, 0.12, 0.18, 0.26, 0.38)
 """Standard deviation of Gaussian noise, of values from 0 to 1; of small images and of others, as what follows."""
 BLUR = (0.4, 0.6, 0.7, 0.8, 1.0), (1.0, 2.0, 3.0, 4.0, 6.0)
-"""Standard deviation of a Gaussian blur in pixels, where the shorter side has 32 and 224; in proportion elsewhere, of fewer
-than 32 pixels as of 32."""
+"""Standard deviation of a Gaussian blur in pixels, where the shorter side has 32 and 224; in proportion elsewhere, and
+below 32 as there."""
 SIDES = 32, 224
 QUALITY = (80, 65, 58, 50, 40), (25, 18, 15, 10, 7)
 """Of JPEG."""
