@@ -43,8 +43,8 @@ class Margins(NamedTuple):
         """
         total = self.true.sum(-1)
         above = self.hits.sum(-1) * total - (self.true * self.predicted).sum(-1)
-        spreads = (total**2 - each.square().sum(-1) for each in (self.true, self.predicted))
-        below = torch.stack([spread.clamp(min=0).sqrt() for spread in spreads]).prod(0)
+        true, predicted = (total**2 - each.square().sum(-1) for each in (self.true, self.predicted))
+        below = (true * predicted).clamp(min=0).sqrt()
         return torch.where(below > 0, above / below, torch.zeros_like(above))
 
 

@@ -41,7 +41,9 @@ def results(
     """A line for each metric with its interval; without intervals all in one."""
     if intervals is None or plan is None:
         return {split: ", ".join(number(name, each) for name, each in metrics.items())}
-    how = f"{intervals.units:,} {intervals.noun}, {100 * plan.level:g} % intervals of {plan.resamples:,} resamples"
+    how = f"{intervals.units:,} {intervals.noun}"
+    if intervals.of:
+        how += f", {100 * plan.level:g} % intervals of {plan.resamples:,} resamples"
     lines = {
         name: value(name, each) + (f" ({between(name, intervals.of[name])})" if name in intervals.of else "")
         for name, each in metrics.items()
