@@ -19,7 +19,7 @@ from ptft.metrics.statistics import CONFIDENCE
 LEAST_AMOUNTS = 3
 """With fewer a curve that bends can't be told from one that does not."""
 DRAWS = 8_000
-MISFIT = 0.04
+MISFIT = 0.08
 """How far, as a share of the error, a true curve is allowed to lie beside a power law."""
 NO_FLOOR = 0.25
 """How many of the curves fall without end; the others stop anywhere below the least error that was drawn."""
@@ -69,7 +69,7 @@ def spread(values: Tensor, weight: Tensor) -> Range:
 def curves(amounts: Sequence[float], errors: Sequence[Sequence[float]], seed: int = 0) -> Curves:
     """What may lie behind errors (from 0 on) that were measured with rising amounts, each with some seeds.
 
-    Every draw takes the mean of each amount anew, by Student's t of its seeds, and a floor below the least of them;
+    Every draw takes the error of each amount anew, by Student's t of its seeds, and a floor below the least of them;
     level and slope are fitted to it by least squares in logarithms, and it is the likelier the nearer it comes.
     Raises ValueError for fewer than `LEAST_AMOUNTS`.
     """
@@ -77,13 +77,13 @@ def curves(amounts: Sequence[float], errors: Sequence[Sequence[float]], seed: in
         raise ValueError(f"{len(amounts)} amounts: a curve takes at least {LEAST_AMOUNTS}")
     generator = torch.Generator().manual_seed(seed)
     mean = torch.tensor([sum(each) / len(each) for each in errors], dtype=torch.float64).clamp(min=TINY)
-    doubt = _doubt(errors)
-    drawn = (mean + doubt * _student(min(map(len, errors)) - 1, len(amounts), generator)).clamp(min=TINY)
+    apart = (_doubt(errors).square() + (MISFIT * mean).square()).sqrt()
+    student = _student(min(map(len, errors)) - 1, len(amounts), generator)
+    drawn = (mean + apart * student).clamp(min=TINY)
     part = torch.rand(DRAWS, generator=generator, dtype=torch.float64).sub(NO_FLOOR).clamp(min=0) / (1 - NO_FLOOR)
     floor = drawn.min(1).values * part
     above = (drawn - floor.unsqueeze(1)).clamp(min=TINY)
     x, y = torch.tensor(amounts, dtype=torch.float64).log().expand(DRAWS, -1), above.log()
-    apart = (doubt.square() + (MISFIT * mean).square()).sqrt()
     trust = (above / apart).square()
     total = trust.sum(1, keepdim=True)
     middle_x, middle_y = ((trust * axis).sum(1, keepdim=True) / total for axis in (x, y))

@@ -29,9 +29,9 @@ def foreseen(error, by=ACCURACY, arms=("scratch", "finetune"), started=None, amo
 
 
 def test_a_head_start_that_fades_is_said_to_fade():
-    found, said, _ = foreseen(lambda arm, n: 0.6 * n**-0.5 if arm == "scratch" else 0.2 * n**-0.14)
+    found, said, _ = foreseen(lambda arm, n: 0.6 * n**-0.5 if arm == "scratch" else 0.2 * n**-0.05)
     (far,) = [line for line in found.lines if line.arm == "finetune" and line.amount == 200]
-    assert far.gain.high < 0, "scratch errs in 4.2 % by then, finetune in 9.5 %"
+    assert far.gain.high < 0, "scratch errs in 4.2 % by then, finetune in 15 %"
     assert any("with 200 labels per class finetune costs beside scratch" in sentence for sentence in said)
 
 
@@ -51,7 +51,7 @@ def test_a_head_start_that_lasts_pays_and_is_worth_its_labels():
 
 def test_a_loss_falls_as_an_error_does():
     found, said, _ = foreseen(
-        lambda arm, n: (2.0 if arm == "scratch" else 1.0) * n**-0.3, Measure("loss", "min", "val")
+        lambda arm, n: (2.0 if arm == "scratch" else 0.4) * n**-0.3, Measure("loss", "min", "val")
     )
     assert found.lines[-1].gain.high < 0, "less of it is better"
     assert any("still pays" in sentence for sentence in said)
