@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import torch
 
-from ptft.metrics import bootstrap
-from ptft.metrics.bootstrap import Resampling
 from ptft.metrics.classification import Margins
+from ptft.metrics.resampling import bootstrap
+from ptft.metrics.resampling.bootstrap import Resampling
 
 SETS, EXAMPLES, UTTERANCES = 1000, 500, 200
 PRIOR = torch.tensor([0.4, 0.25, 0.2, 0.1, 0.05], dtype=torch.float64)

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from ptft.metrics import bootstrap
-from ptft.metrics.bootstrap import Resampling
 from ptft.metrics.calibration import equal_mass_error, reliability
 from ptft.metrics.classification import Margins, macro_f1, matthews
 from ptft.metrics.correlation import pearson, spearman, weighed_pearson, weighed_spearman
 from ptft.metrics.entities import chunk_counts, sentence_counts, tags_of
 from ptft.metrics.multilabel import average_precisions, counted, weighed_counts, weighed_precisions
+from ptft.metrics.resampling import bootstrap
+from ptft.metrics.resampling.bootstrap import Resampling
 from tests.benchmarks.coverage import covered
 
 N, CLASSES = 40, 4

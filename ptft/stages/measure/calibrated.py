@@ -14,9 +14,9 @@ from ptft.checkpoint import file as checkpoint_file
 from ptft.core import Objective
 from ptft.errors import ConfigError, DataError
 from ptft.loggers.console import Console
-from ptft.metrics import bootstrap
-from ptft.metrics.bootstrap import Resampling
 from ptft.metrics.calibration import equal_mass_error, reliability
+from ptft.metrics.resampling import bootstrap
+from ptft.metrics.resampling.bootstrap import Resampling
 from ptft.runs.folder import write_json
 from ptft.runtime.device import versions
 from ptft.stages.measure.intervals import Units

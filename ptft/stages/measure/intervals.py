@@ -16,9 +16,9 @@ from ptft.builders import membership
 from ptft.core import Examples, Objective, Source
 from ptft.data.source import DividedSource
 from ptft.errors import shortened
-from ptft.metrics import bootstrap
-from ptft.metrics.bootstrap import Interval, Measure, Resampling
 from ptft.metrics.properties import is_share
+from ptft.metrics.resampling import bootstrap
+from ptft.metrics.resampling.bootstrap import Interval, Measure, Resampling
 from ptft.train.found import Found
 
 SAME = 1e-3
