@@ -5,10 +5,9 @@ Axes: B batch, T tokens (patches, grid cells, words, frames), D width, C channel
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from unicodedata import normalize
@@ -58,7 +57,7 @@ class Spec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, dicts, strings and numbers only, fit for a checkpoint read with `weights_only=True`."""
-        return {k: list(value) if isinstance(value, tuple) else value for k, value in dataclasses.asdict(self).items()}
+        return {k: list(value) if isinstance(value, tuple) else value for k, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Spec:
@@ -268,11 +267,11 @@ class IncrementalDecoder(Protocol):
 class Step:
     """What an objective says about a batch.
 
-    total: the *summed* loss, a scalar with gradient; count: what it is summed over (images, tokens, frames), a scalar.
+    total, count: the *summed* loss with gradient, and what it is summed over (images, tokens, frames), both scalars.
     sums: named sums of any shape, without gradient; they are added over batches and finished by `metrics`.
     lists: named values, first axis that of the examples, in evaluation only: they are joined over batches and stand
         among the sums in `metrics`, for what no sum can say (a rank correlation). `Examples.score` gets them too.
-    outputs: what was computed of the examples, by name, in evaluation only; `Objective.rows` makes rows of it.
+    outputs, each: in evaluation what `Objective.rows` makes rows of, and what examples add to total, count and sums.
     """
 
     total: Tensor
@@ -280,6 +279,7 @@ class Step:
     sums: dict[str, Tensor]
     lists: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)
+    each: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Table(NamedTuple):

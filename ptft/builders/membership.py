@@ -74,6 +74,18 @@ def names(source: Source, split: str, examples: Examples) -> list[str]:
     return [f"{split} {i}" for i in range(len(examples))]
 
 
+def groups(source: Source, split: str, examples: Examples) -> list[str] | None:
+    """The group of each of the examples of a split, as they are read, or of each unit that they are parts of (`units`);
+    None where no groups are asked for."""
+    if not isinstance(source, DividedSource) or source.grouping is None or (part := source.part(split)) is None:
+        return None
+    own = source.grouped(part.split)
+    if (units := getattr(examples, "units", None)) is not None:
+        return [own[unit] for unit in units.tolist()]
+    rows = _read(source, split, examples)
+    return None if rows is None else [own[row] for row in rows]
+
+
 def shown(source: Source, split: str, examples: Examples) -> dict[str, list[str]]:
     """Columns that show what each of the examples of a split is, as they are read: texts, say."""
     if not isinstance(source, DividedSource) or (rows := _read(source, split, examples)) is None:

@@ -18,7 +18,7 @@ from hydra.errors import HydraException, OverrideParseException
 from ptft.errors import ConfigError, first_line, suggest
 
 PATH_KEYS = frozenset(
-    {"ckpt", "resume", "input", "text", "output", "dataset.root", "dataset.ignore", "objective.teacher"}
+    {"ckpt", "against", "resume", "input", "text", "output", "dataset.root", "dataset.ignore", "objective.teacher"}
     | {"hydra.run.dir", "hydra.sweep.dir"}
 )
 """Keys whose values are paths or people's texts: typed as they are, without Hydra's quoting."""
@@ -28,7 +28,7 @@ MARKS = frozenset({"dataset.label_separator"})
 AS_TYPED = PATH_KEYS | MARKS | {"dataset.pattern"}
 """Those whose values need no quotes for Hydra, patterns of names among them."""
 
-NAMED = frozenset({"dataset.text", "dataset.label", "dataset.group", "dataset.classes", "dataset.names"})
+NAMED = frozenset({"dataset.text", "dataset.label", "dataset.group", "dataset.classes", "dataset.names", "evaluate.by"})
 """Those whose values are names in people's own data, or lists of such: of columns, of classes."""
 PLAIN = re.compile(
     r"[\w./@+-]*|.*[\[\]{}].*|(choice|range|interval|glob|sort|shuffle|tag|int|float|str|bool)\(.*\)", re.ASCII

@@ -221,8 +221,8 @@ def _list_table(
         raise DataError(f"dataset.root: {error}") from error
     by_split: dict[str, list[_Row]] = {row.split: [] for row in rows}
     for row in kept:
-        if source.grouping is not None and not row.group:
-            raise source.grouping.missing(row.where)
+        if source.divided_by is not None and not row.group:
+            raise source.divided_by.missing(row.where)
         by_split[row.split].append(row)
     listings = {
         split: Listing(

@@ -95,7 +95,7 @@ class DividedSource(GroupedSource):
         check_amounts(limit, fraction, per_class)
         check_shares(val, test)
         check_choices(on_error, divide_by)
-        if group is not None and not whole:
+        if group is not None:
             self.group_by(group, divide_by)
         if self.embedded and root is not None:
             raise reads_no_files(type(self).__name__, root, self.modality)
@@ -202,7 +202,7 @@ class DividedSource(GroupedSource):
             hints = {"val": "; dataset.val=null trains without one", "test": "; dataset.test=null leaves it out"}
             message = f"{self._where()}: the {name} split ({part.split}) holds no {self.noun}"
             raise DataError(message + hints.get(name, "; see dataset.train"))
-        if self.grouping is not None:
+        if self.divided_by is not None:
             groups = self.grouped(part.split)
             self.say_groups(name, [groups[row] for row in part.rows.tolist()])
         return self.choose(part)
@@ -219,13 +219,13 @@ class DividedSource(GroupedSource):
         """The split to train on without the fractions that are val and test, and these; they share no example."""
         whole = self._all(self.train)
         shares = {name: own for name, own in (("val", self.val), ("test", self.test)) if isinstance(own, float)}
-        keys_of = self.known_by if self.grouping is None else self.grouped
+        keys_of = self.known_by if self.divided_by is None else self.grouped
         keys = keys_of(self.train) if shares and self.divide_by == "name" else None
         known_by = None if keys is None else [keys[i] for i in whole.rows.tolist()]
         rest, *held = without_shares(whole.labels, list(shares.values()), self.seed, known_by)
         parts = dict(zip(("train", *shares), (rest, *held), strict=True))
-        if known_by is not None and self.grouping is not None:
-            self.grouping.check_parts(known_by, parts)
+        if known_by is not None and self.divided_by is not None:
+            self.divided_by.check_parts(known_by, parts)
         self.drawn = self.drawn or bool(shares)
         return {name: whole.at(rows) for name, rows in parts.items()}
 

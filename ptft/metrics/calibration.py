@@ -6,6 +6,7 @@ Axes: N examples, K classes. Labels are long [N], or sets of them 0 or 1, [N, K]
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -54,3 +55,35 @@ def calibration_error(given: Tensor, labels: Tensor) -> float:
     gap = torch.zeros(BINS, dtype=torch.float64, device=given.device)
     gap.index_add_(0, place, right.double() - sure.double())
     return float(gap.abs().sum() / max(1, len(sure)))
+
+
+class Bin(NamedTuple):
+    """Answers that were said to be about equally likely: from which probability to which, how many they are, how likely
+    they were said to be, and which share of them is right."""
+
+    low: float
+    high: float
+    size: int
+    said: float
+    right: float
+
+
+def reliability(said: Tensor, right: Tensor, bins: int = BINS) -> list[Bin]:
+    """Bins that hold equally many answers, by rising probability (Nixon et al. 2019). Probabilities [n], bool [n]."""
+    order = said.argsort(stable=True)
+    parts = [part for part in order.tensor_split(min(bins, len(order))) if len(part)]
+    return [
+        Bin(
+            float(said[part[0]]),
+            float(said[part[-1]]),
+            len(part),
+            *(float(v[part].double().mean()) for v in (said, right)),
+        )
+        for part in parts
+    ]
+
+
+def equal_mass_error(curve: list[Bin]) -> float:
+    """The expected calibration error over the bins of `reliability`, 0 to 1."""
+    total = sum(each.size for each in curve)
+    return sum(each.size * abs(each.said - each.right) for each in curve) / max(1, total)

@@ -28,3 +28,24 @@ def average_ranks(x: Tensor) -> Tensor:
     last: Tensor = counts.cumsum(0).double()
     ranks: Tensor = (last - (counts - 1) / 2)[group]
     return ranks
+
+
+def weighed_pearson(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Float64 [R]: as `pearson` of [N] or [R, N] where pair n counts as often as `weight` (float64 [R, N]) says."""
+    total = weight.sum(-1, keepdim=True)
+    x, y = (each - (weight * each).sum(-1, keepdim=True) / total for each in (x.double(), y.double()))
+    below = ((weight * x.square()).sum(-1) * (weight * y.square()).sum(-1)).sqrt()
+    return torch.where(below > 0, (weight * x * y).sum(-1) / below, torch.zeros_like(below))
+
+
+def weighed_spearman(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Float64 [R]: as `weighed_pearson` of ranks among those that count."""
+    return weighed_pearson(_weighed_ranks(x, weight), _weighed_ranks(y, weight), weight)
+
+
+def _weighed_ranks(x: Tensor, weight: Tensor) -> Tensor:
+    """[N] -> float64 [R, N], as `average_ranks` of as many copies of each as `weight` says."""
+    values, group = torch.unique(x, return_inverse=True)
+    counts = torch.zeros(len(weight), len(values), dtype=torch.float64).index_add_(1, group, weight)
+    ranks: Tensor = (counts.cumsum(1) - (counts - 1) / 2)[:, group]
+    return ranks

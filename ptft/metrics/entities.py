@@ -1,6 +1,6 @@
 """Entity metrics: chunks of tags, their precision, recall and F1, of predictions that are given whole as tensors.
 
-Axes: N examples or words, K classes, C chunk types. Everything is counted in float64 or in whole numbers.
+Axes: N examples or words, K classes, C chunk types, S sentences. Everything is counted in float64 or in whole numbers.
 """
 
 from __future__ import annotations
@@ -40,6 +40,14 @@ def tags_of(classes: list[str] | tuple[str, ...], untyped: bool = False) -> Tags
 def chunk_counts(true: Tensor, predicted: Tensor, sentence: Tensor, tags: Tags) -> Tensor:
     """Long [C, 3]: per type the chunks in truth, in the predictions, and those that agree in both ends and type.
 
+    As `sentence_counts`, of all sentences together.
+    """
+    return sentence_counts(true, predicted, sentence, int(sentence.max()) + 1 if len(sentence) else 0, tags).sum(0)
+
+
+def sentence_counts(true: Tensor, predicted: Tensor, sentence: Tensor, sentences: int, tags: Tags) -> Tensor:
+    """Long [S, C, 3]: of each of S sentences, per type, the chunks in truth, in the predictions, and those that agree.
+
     true, predicted: long [N], tags of the words of some sentences one after the other; sentence: long [N], whose they
     are. Chunks are found as conlleval does (Tjong Kim Sang & Buchholz 2000): B- begins one, and so does I- after O or
     after another type; a chunk reaches to the next beginning, O or end of the sentence.
@@ -47,8 +55,10 @@ def chunk_counts(true: Tensor, predicted: Tensor, sentence: Tensor, tags: Tags) 
     a, b = _chunks(true, sentence, tags), _chunks(predicted, sentence, tags)
     same = a.starts & b.starts & (a.kind == b.kind) & (a.end == b.end)
     size = len(tags.names) + 1
-    counts = [kinds.bincount(minlength=size) for kinds in (a.kind[a.starts], b.kind[b.starts], a.kind[same])]
-    return torch.stack(counts, 1)[1:]
+    found = ((a.kind, a.starts), (b.kind, b.starts), (a.kind, same))
+    cells = [sentence[there] * size + kind[there] for kind, there in found]
+    counts = [each.bincount(minlength=sentences * size) for each in cells]
+    return torch.stack(counts, 1).view(sentences, size, 3)[:, 1:]
 
 
 class _Chunks(NamedTuple):

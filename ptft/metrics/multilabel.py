@@ -41,6 +41,12 @@ def counted(predicted: Tensor, labels: Tensor) -> Counts:
     return Counts(*(pair.sum(0).double() for pair in pairs))
 
 
+def weighed_counts(predicted: Tensor, labels: Tensor, weight: Tensor) -> Counts:
+    """As `counted` where example n counts as often as `weight` (float64 [R, N]) says: float64 [R, K] each."""
+    true = labels > 0
+    return Counts(*(weight @ pair.double() for pair in (predicted & true, predicted & ~true, ~predicted & true)))
+
+
 def micro_f1(counts: Counts) -> float:
     """Of all labels as one; NaN where there is nothing to find and nothing was answered."""
     return float(Counts(*(values.sum() for values in counts)).f1)
@@ -59,6 +65,20 @@ def average_precisions(scores: Tensor, labels: Tensor) -> Tensor:
     ranked = _Ranked.of(scores, labels)
     precision = ranked.hits / ranked.rank
     return (ranked.true * precision).sum(0) / ranked.true.sum(0)
+
+
+def weighed_precisions(scores: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """As `average_precisions` where example n counts as often as `weight` (float64 [R, N]) says: float64 [R, K]."""
+    columns = []
+    for score, label in zip(scores.T, labels.T, strict=True):
+        ranked = _Ranked.of(score.unsqueeze(1), label.unsqueeze(1))
+        there = ranked.true[:, 0].nonzero().flatten()
+        counted = weight[:, ranked.order[:, 0]]
+        own, end = counted[:, there], ranked.end[there, 0]
+        rank = counted.cumsum(1)[:, end]
+        upto = torch.searchsorted(there, end, right=True) - 1  # the last that has the label up to there
+        columns.append((own * own.cumsum(1)[:, upto] / rank.clamp(min=1)).sum(1) / own.sum(1))
+    return torch.stack(columns, 1)
 
 
 def best_thresholds(scores: Tensor, labels: Tensor) -> Tensor:
@@ -81,10 +101,11 @@ def _share(part: Tensor, whole: Tensor) -> Tensor:
 
 
 class _Ranked(NamedTuple):
-    """By falling scores, each [N, K]: scores, labels, and at the last of those that score the same its place, how many
-    stand up to there, and how many of these have the label."""
+    """By falling scores, each [N, K]: scores, whose they are, labels, and at the last of those that score the same its
+    place, how many stand up to there, and how many of these have the label."""
 
     scores: Tensor
+    order: Tensor
     true: Tensor
     end: Tensor
     rank: Tensor
@@ -98,4 +119,4 @@ class _Ranked(NamedTuple):
         is_last = torch.ones_like(ranked, dtype=torch.bool)
         is_last[:-1] = ranked[:-1] != ranked[1:]
         end = torch.where(is_last, place, len(scores)).flip(0).cummin(0).values.flip(0)
-        return cls(ranked, true, end, (end + 1).double(), true.cumsum(0).gather(0, end))
+        return cls(ranked, order, true, end, (end + 1).double(), true.cumsum(0).gather(0, end))

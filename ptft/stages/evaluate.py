@@ -4,129 +4,140 @@ from __future__ import annotations
 
 from typing import Any
 
-from ptft.builders import components, membership
-from ptft.builders.inputs import eval_loader, read_splits, same_channels
-from ptft.builders.restore import check_spec, restored, trained_in, trained_with
-from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import Config, model_name
 from ptft.config.resolve import Job
-from ptft.core import Examples, Source, Table
-from ptft.data.labels import by_classes
-from ptft.errors import DataError, shortened
+from ptft.core import Examples, Source
+from ptft.errors import DataError
 from ptft.launch import following
 from ptft.loggers.console import Console
+from ptft.metrics.resampling.bootstrap import Resampling
 from ptft.runs.folder import RunFolder, write_json
-from ptft.runtime.device import device_name, find_device, peak_memory, tf32
-from ptft.runtime.precision import autocast, place
+from ptft.runtime.device import device_name, peak_memory
 from ptft.runtime.together.alone import current
 from ptft.stages import messages, predictions
+from ptft.stages.measure import against, calibrated, intervals, robustness, shown, slices
+from ptft.stages.measure.intervals import Units
+from ptft.stages.measure.subject import Measured, Subject, other, subject
 from ptft.stages.provenance import provenance
 from ptft.stages.summary import write_tables
-from ptft.train.loop import evaluate
-
-MOST_CLASSES = 20
-"""Above so many classes the confusion matrix is shown as its largest confusions."""
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
-    """Metrics of the checkpoint on one split, and the tables of its objective."""
+    """Metrics of the checkpoint on one split with their intervals, the tables of its objective, and what is asked for
+    besides: another checkpoint's, how calibrated it is."""
     cfg, checkpoint = job.config, job.checkpoint
     assert checkpoint
     predictions.check(cfg)
-    device = find_device(cfg.device)
-    chosen = trained_in(cfg, checkpoint, device)
-    tf32(cfg.train.tf32, device)
-    check_spec(checkpoint)
-    labelled = "label" in components.needs(cfg.objective, cfg.trusted)
-    whole = _is_other_data(job) and not components.compares(cfg.objective, cfg.trusted)
-    source = components.source(cfg.dataset, checkpoint.spec, cfg.trusted, labelled=labelled, whole=whole)
-    same_channels(checkpoint, source)
-    reference = None if labelled else source.split("train")
-    objective = place(restored(cfg, checkpoint, source.spec, reference).to(device), chosen)
-    _check_classes(checkpoint, source)
-    split = _split(cfg, source)
-    if split != "train":
-        allowed = cfg.split_overlap == "allow"
-        overlap = membership.check(source, split, checkpoint, allowed=allowed)
-        source.notes = (*source.notes, *([overlap] if overlap else []))
-    read = read_splits(source, (split,), cfg, device, out)[split]
-    if _is_own_data(job) and not whole and (difference := membership.changed(source, split, read, checkpoint.run)):
-        source.notes = (*source.notes, difference)
-    examples = _by_checkpoint(checkpoint, source, read)
-    _header(cfg, out, folder, checkpoint, source, f"{len(examples):,} {split}", device_name(device, chosen))
+    model = subject(job)
+    split = _split(cfg, model.source)
+    examples = model.read(split, out)
+    rival = None if cfg.against is None else other(job, cfg.against)
+    theirs = rival and rival.read(split, out)
+    if rival:
+        against.same_question(model, rival, cfg.against)
+        model.source.notes = tuple(dict.fromkeys([*model.source.notes, *rival.source.notes]))
+    corruptions = robustness.asked(model)
+    parts = None if cfg.evaluate.by is None else slices.slices(slices.values(model, split, examples))
+    _header(model, out, folder, f"{len(examples):,} {split}")
     if cfg.dry_run:
         return {}
-    current().meet(objective)
-    batches = eval_loader(cfg, examples, device, trained_with(job), shared=True)
-    gathered = predictions.gather(cfg, objective, source, split, examples)
-    metrics, tables = evaluate(objective, batches, autocast(chosen.precision, device), keep=gathered)
+    before = _calibrated(model, split, examples, out) if cfg.evaluate.calibrate else None
+    gathered = predictions.gather(cfg, model.objective, model.source, split, examples)
+    measured = model.measure(examples, gathered)
     predictions.join(gathered)
+    corrupted = robustness.measure(model, examples, corruptions)
+    opposed = rival.measure(theirs) if rival and theirs else None
     current().end()
     if folder is None:
         return {}
-    write_tables(folder.path, split, tables)
-    for name, table in tables.items():
-        _show(out, f"{name}, {split}", table)
+    write_tables(folder.path, split, measured.tables)
+    for name, table in measured.tables.items():
+        shown.table(out, f"{name}, {split}", table)
     predictions.write(cfg, gathered, folder.path, split, out, shown=True)
-    predictions.remember(cfg, gathered, folder.path, split, source.spec, out)
+    predictions.remember(cfg, gathered, folder.path, split, model.source.spec, out)
+    plan = _plan(cfg)
+    units = intervals.units(model.source, split, examples)
+    sure = plan and intervals.of(model.objective, examples, measured.found, units, measured.metrics, plan)
+    calibration = _calibration(model, split, measured, before, units, plan, folder)
+    paired = plan or Resampling(seed=cfg.seed)
+    sliced = slices.of(model, examples, measured, units, parts, paired) if parts else None
+    harmed = robustness.of(model, examples, corrupted, units, paired) if corrupted else None
+    if rival and theirs and opposed:
+        pair = units, intervals.units(rival.source, split, theirs)
+        difference = against.compared(model, (examples, theirs), (measured, opposed), rival, pair, paired)
     summary = {
         **{key: cfg.names[key] for key in ("stage", "dataset", "objective")},
         "model": model_name(cfg),
         "status": "finished",
         "split": split,
-        "device": str(device),
-        "precision": chosen.precision,
+        "device": str(model.device),
+        "precision": model.format.precision,
         "samples": len(examples),
-        "metrics": {split: metrics},
-        "peak_memory_bytes": peak_memory(device),
+        "metrics": {split: measured.metrics},
+        **(intervals.summary(split, sure, plan) if sure and plan else {}),
+        **calibration,
+        **({"against": difference} if rival else {}),
+        **({"slices": {split: sliced}} if sliced else {}),
+        **({"corruptions": {split: harmed}} if harmed else {}),
+        "peak_memory_bytes": peak_memory(model.device),
         "parent": checkpoint.parent,
         **provenance(job, folder.path),
     }
     write_json(folder.path / "summary.json", summary)
     messages.report(cfg, out, folder.path)
-    out.block("evaluate done", messages.results({split: metrics}), "green")
-    messages.ending(out, folder.path, following.command(cfg, checkpoint.path, checkpoint.spec))
-    return {"metrics": {split: metrics}}
+    out.block("evaluate done", shown.results(split, measured.metrics, sure, plan), "green")
+    for note in sure.notes if sure else []:
+        out.note(note)
+    if calibration:
+        shown.say_calibration(out, calibration["calibration"][split])
+    if sliced:
+        slices.say(out, split, sliced, paired)
+    if harmed:
+        robustness.say(out, split, measured.metrics, harmed)
+    if rival:
+        against.say(out, split, measured.metrics, difference, paired)
+    best = folder.checkpoints / "best.pt" if before else checkpoint.path
+    messages.ending(out, folder.path, following.command(cfg, best, checkpoint.spec))
+    return {"metrics": {split: measured.metrics}}
 
 
-def _is_other_data(job: Job) -> bool:
-    """Whether a root is named that is not the one of training, and no split of it: then all there is is measured."""
-    root, typed, checkpoint = job.config.dataset.get("root"), job.overrides.typed, job.checkpoint
-    if root is None or job.config.split or not (typed.get("dataset.root") or typed.get("dataset")):
-        return False
-    return checkpoint is not None and membership.is_other_root(checkpoint, root)
+def _calibrated(model: Subject, split: str, examples: Examples, out: Console) -> dict[str, Any] | None:
+    """Fit a temperature; how calibrated it was before."""
+    before = calibrated.of(model.objective, model.measure(examples).found, model.source.spec.classes)
+    calibrated.fit(model, split, out)
+    return before
 
 
-def _is_own_data(job: Job) -> bool:
-    """Whether it is measured on the checkpoint's dataset as that was, wherever it lies now."""
-    return not any(key.startswith("dataset") and key != "dataset.root" for key in job.overrides.keys)
+def _calibration(
+    model: Subject,
+    split: str,
+    measured: Measured,
+    before: dict[str, Any] | None,
+    units: Units,
+    plan: Resampling | None,
+    folder: RunFolder,
+) -> dict[str, Any]:
+    """What `summary.json` says of it; `calibration_SPLIT.json` and where it was fitted the checkpoint are written."""
+    assert model.checkpoint.spec
+    now = calibrated.of(model.objective, measured.found, model.checkpoint.spec.classes)
+    if now is None:
+        return {}
+    if plan:
+        now["intervals"] = calibrated.intervals(measured.found, units, plan)
+    if before:
+        now["before"] = before
+        calibrated.keep(model, folder.checkpoints / "best.pt")
+    calibrated.write(folder.path, split, now)
+    brief = {key: value for key, value in now.items() if key not in ("bins", "by_label", "before")}
+    was = {key: before[key] for key in ("ece", "brier", "nll", "temperature")} if before else None
+    kept = {"checkpoints": {"best": "checkpoints/best.pt"}} if before else {}
+    return {"calibration": {split: {**brief, **({"before": was} if was else {})}}, **kept}
 
 
-def _check_classes(checkpoint: Checkpoint, source: Source) -> None:
-    """Raises DataError where the dataset asks for something else, or has a class that the checkpoint has not."""
-    assert checkpoint.spec
-    own, trained, target = source.spec.classes, checkpoint.spec.classes, checkpoint.spec.target
-    if source.spec.target != target and "none" not in (source.spec.target, target):
-        raise DataError(f"the target of the dataset is {source.spec.target}, that of the checkpoint is {target}")
-    if strange := [name for name in own if name not in trained]:
-        raise DataError(
-            f"the dataset has classes that the checkpoint has not: {shortened(strange)}; it has {shortened(trained)}; "
-            "choose dataset= or dataset.classes=, or finetune first"
-        )
-
-
-def _by_checkpoint(checkpoint: Checkpoint, source: Source, examples: Examples) -> Examples:
-    """The examples with the checkpoint's numbers of their classes; of classes without an example a note is made."""
-    assert checkpoint.spec
-    own, trained = source.spec.classes, checkpoint.spec.classes
-    if not own or own == trained:
-        return examples
-    if absent := [name for name in trained if name not in own]:
-        source.notes = (
-            *source.notes,
-            f"{len(absent)} of the checkpoint's {len(trained)} classes have no example here: {shortened(absent)}",
-        )
-    return by_classes(examples, own, trained)
+def _plan(cfg: Config) -> Resampling | None:
+    """How intervals are found; None where they are not wanted."""
+    options = cfg.evaluate
+    return None if options.intervals is None else Resampling(options.intervals, options.resamples, cfg.seed)
 
 
 def _split(cfg: Config, source: Source) -> str:
@@ -139,52 +150,15 @@ def _split(cfg: Config, source: Source) -> str:
     )
 
 
-def _header(
-    cfg: Config, out: Console, folder: RunFolder | None, checkpoint: Checkpoint, source: Source, sizes: str, device: str
-) -> None:
+def _header(model: Subject, out: Console, folder: RunFolder | None, sizes: str) -> None:
+    cfg, source, checkpoint = model.cfg, model.source, model.checkpoint
     rows = {
         "model": f"{model_name(cfg)}, {cfg.names.objective}",
         "data": f"{cfg.names.dataset}: {sizes}; {messages.examples_of(source.spec)}",
         "input": messages.input_of(source.spec),
-        "device": device,
+        "device": device_name(model.device, model.format),
         "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
     }
     notes = list(filter(None, [checkpoint.latest, *source.notes]))
     out.plan("ptft evaluate", rows, notes, **messages.plan_details(cfg, folder.path if folder else None))
-
-
-def _show(out: Console, title: str, table: Table) -> None:
-    if table.rows != table.columns:
-        _show_measures(out, title, table)
-        return
-    title = f"{title} (rows: true, columns: predicted)"
-    if len(table.rows) <= MOST_CLASSES:
-        rows = [
-            [name, *(str(round(value)) for value in values)]
-            for name, values in zip(table.rows, table.values, strict=True)
-        ]
-        out.table(title, ["", *table.columns], rows)
-        return
-    cells = [
-        (value, true, predicted)
-        for true, values in zip(table.rows, table.values, strict=True)
-        for predicted, value in zip(table.columns, values, strict=True)
-        if true != predicted and value
-    ]
-    worst = sorted(cells, reverse=True)[:10]
-    out.table(
-        "most frequent confusions",
-        ["true", "predicted", "count"],
-        [[true, predicted, str(round(value))] for value, true, predicted in worst],
-    )
-
-
-def _show_measures(out: Console, title: str, table: Table) -> None:
-    """What was measured of each class; of many those with the least of the second measure, the first being a number."""
-    rows = list(zip(table.rows, table.values, strict=True))
-    if len(rows) > MOST_CLASSES:
-        rows = sorted(rows, key=lambda row: row[1][1] if row[1][1] == row[1][1] else 2.0)[:MOST_CLASSES]
-        title = f"{title}, the {MOST_CLASSES} of {len(table.rows):,} with the least {table.columns[1]}"
-    shown = [[name, f"{values[0]:,.0f}", *("—" if v != v else f"{v:.4f}" for v in values[1:])] for name, values in rows]
-    out.table(title, ["", *table.columns], shown)

@@ -23,6 +23,7 @@ from ptft.launch import following
 from ptft.loggers.console import Console, duration, number
 from ptft.runtime.device import device_name
 from ptft.runtime.paths import relative
+from ptft.stages.measure import shown
 from ptft.train.every import TIMES
 
 CLASSES = 8
@@ -180,6 +181,7 @@ def closing(r: Run, out: Console, folder: Path, summary: dict[str, Any]) -> None
         f"{r.cfg.names.stage} done",
         {
             **results(summary["metrics"]),
+            **shown.surely(summary),
             "training": f"{done} in {duration(p.seconds)}, {speed}{best_at}{mean}",
         },
         "green",

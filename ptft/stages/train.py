@@ -32,7 +32,9 @@ from ptft.runs.registry import part_of
 from ptft.runtime.device import versions
 from ptft.runtime.signals import CODES, on_signal
 from ptft.stages import messages, predictions
+from ptft.stages.measure import intervals
 from ptft.stages.summary import Metrics, flops, summarise, write
+from ptft.train.found import Found
 from ptft.train.loop import evaluate, fit, train_step
 from ptft.train.watch import FiniteCheck
 
@@ -235,19 +237,22 @@ def _finish(
     content, digest = _best(r, out, folder) if folder else ({}, "")
     t.load_weights(content.get("weights"))
     metrics: Metrics = {"train": train}
+    sure: dict[str, Any] = {}
     for split in ("val", "test"):
         if split in r.inputs.splits:
             examples = r.inputs.splits[split]
             gathered = predictions.gather(r.cfg, t.objective, r.inputs.source, split, examples)
             batches = eval_loader(r.cfg, examples, r.device, shared=True)
-            metrics[split], tables = evaluate(t.objective, batches, t.autocast, keep=gathered)
+            found = Found() if split == "test" or "test" not in r.inputs.splits else None
+            metrics[split], tables = evaluate(t.objective, batches, t.autocast, keep=gathered, found=found)
             predictions.join(gathered)
             if folder is None:
                 continue
-            last = split == "test" or "test" not in r.inputs.splits
-            predictions.write(r.cfg, gathered, folder.path, split, out, shown=last)
-            if last:
-                predictions.remember(r.cfg, gathered, folder.path, split, r.inputs.source.spec, out)
+            predictions.write(r.cfg, gathered, folder.path, split, out, shown=found is not None)
+            if found is not None:
+                source = r.inputs.source
+                sure = intervals.of_run(t.objective, source, split, examples, found, metrics[split], r.cfg.seed)
+                predictions.remember(r.cfg, gathered, folder.path, split, source.spec, out)
             if loggers.others and (worst := predictions.worst(gathered)):
                 loggers.answers(split, *worst)
             for name, table in tables.items():
@@ -263,7 +268,7 @@ def _finish(
             **metrics["test"],
         }
         loggers.log({**row, "seconds": round(t.progress.seconds, 3)})
-    summary = summarise(r, job, folder.path, "finished", metrics, count)
+    summary = {**summarise(r, job, folder.path, "finished", metrics, count), **sure}
     write(folder.path, summary, r)
     if r.cfg.train.safetensors:
         _write_safetensors(out, folder, content, digest, metrics)

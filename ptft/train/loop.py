@@ -18,6 +18,7 @@ from ptft.core import Batch, Objective, Step, Table
 from ptft.loggers.logger import Logger
 from ptft.optim.averaging import fitted, put_back
 from ptft.optim.param_groups import clip_and_scale, set_lr
+from ptft.train.found import Found, lists_of, taken
 from ptft.train.state import Batches, Meter, Progress, Training
 from ptft.train.watch import FiniteCheck, Timer
 
@@ -103,12 +104,13 @@ def evaluate(
     stopped: Callable[[], bool] = lambda: False,
     keep: Callable[[Batch, Step], None] | None = None,
     settle: bool = False,
+    found: Found | None = None,
 ) -> tuple[dict[str, float], dict[str, Table]]:
     """Metrics and tables over a split, the whole of it unless `stopped` says to leave early.
 
     keep: called with each batch and what was found of it. settle: whether the objective fits thresholds and the like to
-    all of it, which is the validation split of a training then. Draws no random number, so training is the same with or
-    without it.
+    all of it, which is the validation split of a training then. found: gets what was found of each example. Draws no
+    random number, so training is the same with or without it.
     """
     was_training, meter, places = objective.training, Meter(), list[int]()
     objective.eval()
@@ -118,18 +120,23 @@ def evaluate(
                 step = objective(part)
             meter.add(step)
             places.append(place)
+            if found is not None:
+                meter.keep(lists_of(part, step))
             if keep:
                 keep(part, step)
         if stopped():
             break
     objective.train(was_training)
     meter.sums, meter.parts = loader.whole(meter.sums, meter.parts, places)
+    each = taken(meter.parts)
     lists = meter.lists
+    if found is not None:
+        found.fill(each, lists)
     if settle and not stopped():
         objective.settle({**meter.sums, **lists})
-    found = loader.score(lists) if lists else {}
-    scores = {name: value for name, value in found.items() if not isinstance(value, Table)}
-    more = {name: value for name, value in found.items() if isinstance(value, Table)}
+    scored = loader.score(lists) if lists else {}
+    scores = {name: value for name, value in scored.items() if not isinstance(value, Table)}
+    more = {name: value for name, value in scored.items() if isinstance(value, Table)}
     return {**meter.metrics(objective), **scores}, {**objective.tables({**meter.sums, **lists}), **more}
 
 

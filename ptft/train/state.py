@@ -83,7 +83,10 @@ class Meter:
 
     def add(self, step: Step) -> None:
         self.merge({"total": step.total.detach(), "count": step.count, **step.sums})
-        for name, values in step.lists.items():
+        self.keep(step.lists)
+
+    def keep(self, lists: dict[str, Tensor]) -> None:
+        for name, values in lists.items():
             self.parts.setdefault(name, []).append(values)
 
     @property

@@ -42,6 +42,8 @@ TOP = {
     "command",
     "cwd",
     "git_commit",
+    "intervals",
+    "resampling",
     "versions",
 }
 SMALLER = ["model.channels=[8,16]", "model.width=64"]

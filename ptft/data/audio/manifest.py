@@ -105,8 +105,8 @@ class AudioManifest(AudioSource):
         if self.units and lowercase:
             rows = [row._replace(text=row.text.lower()) for row in rows]
         for row in rows:
-            if self.grouping is not None and not row.group:
-                raise self.grouping.missing(row.where)
+            if self.divided_by is not None and not row.group:
+                raise self.divided_by.missing(row.where)
             self.rows[row.split].append(row)
         if "" in self.rows and split_seed is not None:
             groups, names = [row.group for row in rows], [row.text for row in rows]

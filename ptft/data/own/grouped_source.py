@@ -17,7 +17,7 @@ from ptft.data.label_sets import cells
 from ptft.data.label_sets.vectors import to_vectors
 from ptft.data.own.file_columns import PATH, ListColumns
 from ptft.data.own.filename_pattern import Pattern
-from ptft.data.own.grouping import Grouping, SharedGroups
+from ptft.data.own.grouping import Grouping, SharedGroups, Told
 from ptft.data.own.text_record import Column
 from ptft.data.splits import SPLITS, divide
 from ptft.errors import ConfigError, shortened
@@ -108,14 +108,21 @@ class GroupedSource(Source):
         return self.ignore.notes(self._ignored, self.used_splits() <= self._ignored.keys())
 
     def group_by(self, key: Column, divide_by: str) -> None:
-        """Heed `dataset.group`. Raises ConfigError where that can't be."""
+        """Heed `dataset.group`, unless all is measured. Raises ConfigError where that can't be."""
+        if self.whole and not isinstance(key, Told):
+            return
         if not self.has_groups:
             what = f"{type(self).__name__} knows no groups of its {self.noun}"
-            raise ConfigError(f"dataset.group={key}: {what}; {WITH_COLUMNS[self.modality]} does, or leave it null")
-        if divide_by != "name":
+            raise ConfigError(f"{Grouping(key).shown}: {what}; {WITH_COLUMNS[self.modality]} does, or leave it null")
+        if divide_by != "name" and not isinstance(key, Told):
             raise ConfigError(f"dataset.group={key}: groups are divided by their names; dataset.divide_by=name")
         self.grouping = Grouping(key)
         self._groups = SharedGroups(self.grouping)
+
+    @property
+    def divided_by(self) -> Grouping | None:
+        """What keeps examples together, and not only tells of them."""
+        return self.grouping if self.grouping is not None and self.grouping.divides else None
 
     def read_sets(self, label: Any, separator: str | None) -> Any:
         """Heed `dataset.label_separator`, and `dataset.label` where it is a list; the (first) column of the labels.
@@ -186,7 +193,7 @@ class GroupedSource(Source):
         self.drawn = True
         if isinstance(self.test, float):
             return {"train": list(items)}
-        grouping = self.grouping
+        grouping = self.divided_by
         keys = groups if grouping is not None else known_by() if self.divide_by == "name" else None
         parts = divide(items, seed, names, keys, sets=self.has_sets)
         if grouping is not None:

@@ -20,6 +20,10 @@ FILES = (
 )
 
 
+class Told(str):
+    """A column that is only told of, by `evaluate.by`, and keeps nothing together."""
+
+
 class Grouping:
     """`dataset.group`: a column, a part of the names of files, or "folder"; "folder:2" for the first two of several.
 
@@ -32,8 +36,13 @@ class Grouping:
         self.levels = None if match is None else int(match[1] or 0)
 
     @property
+    def divides(self) -> bool:
+        """Whether one split is to have all of a group."""
+        return not isinstance(self.key, Told)
+
+    @property
     def shown(self) -> str:
-        return f"dataset.group={self.key}"
+        return f"dataset.group={self.key}" if self.divides else f"evaluate.by={self.key}"
 
     @property
     def is_of_names(self) -> bool:

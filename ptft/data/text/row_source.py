@@ -93,8 +93,8 @@ class RowTexts(TextSource):
         if split not in self._rows:
             unusable = UnusableRows(self.on_error)
             rows = self._with_label(split, self.read(split, unusable), unusable)
-            if self.grouping is not None and (row := next((row for row in rows if not row.group), None)):
-                raise self.grouping.missing(row.where)
+            if self.divided_by is not None and (row := next((row for row in rows if not row.group), None)):
+                raise self.divided_by.missing(row.where)
             for sentence in unusable.notes(len(rows), f"{self._where()}: {split}"):
                 self.note(sentence)
             self.unusable += unusable.named()

@@ -66,6 +66,22 @@ class QuestionExamples(TextExamples):
         exact, shared = (sum(metric(*pair) for pair in answers) / len(answers) for metric in (exact_match, f1))
         return {"exact_match": exact, "f1": shared}
 
+    @property
+    def units(self) -> Tensor:
+        """Of which question each window is, long [N]."""
+        return self.more["question"].cpu()
+
+    def ratios(self, lists: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As `score`, of the windows that were measured: float64 [n, 2] by name, what each adds above and below the
+        line. A question's first one stands for it."""
+        best = self._best({name: values.tolist() for name, values in lists.items()})
+        first = {self.windows[index].number: row for row, index in reversed([*enumerate(lists["index"].tolist())])}
+        added = {name: torch.zeros(len(lists["index"]), 2, dtype=torch.float64) for name in ("exact_match", "f1")}
+        for number, (window, answer, _) in best.items():
+            for name, metric in (("exact_match", exact_match), ("f1", f1)):
+                added[name][first[number]] = torch.tensor([metric(answer, _right(window)), 1.0])
+        return added
+
     def table(self, columns: Columns) -> Columns:
         """A row for each question: `item` (its id), `question`, `true` (the first right answer, empty for none),
         `predicted`, `score`, `exact_match`, `f1`, and `loss`, the mean over its windows."""

@@ -148,15 +148,15 @@ class OwnSource(DividedSource):
         key = str(self.grouping.key)
         groups = _each(dataset, key, count)
         if groups is None:
-            raise ConfigError(f"dataset.group={key}: {self.name} has no attribute {key} with one value for each item")
-        if "" in groups:
+            raise ConfigError(f"{self.grouping.shown}: {self.name} has no attribute {key} with one value for each item")
+        if "" in groups and self.grouping.divides:
             raise DataError(f"{self.name}: item {groups.index('')} has no group, its {key} is empty")
         return groups
 
     def _divide(self, every: DatasetItems, seed: int) -> dict[str, DatasetItems]:
         self.drawn_whole = True
         parts = self.divide(self.name, range(len(every)), seed, lambda: every.keys, every.groups, every.labels)
-        if self.drawn and self.divide_by == "name" and self.grouping is None and every.by == "place":
+        if self.drawn and self.divide_by == "name" and self.divided_by is None and every.by == "place":
             self.note(f"items of {self.name} are known by their places; an attribute ids would name them")
         return {split: every.at(torch.tensor(rows, dtype=torch.long)) for split, rows in parts.items()}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ptft.config.settled import stored
 from ptft.errors import counted
-from ptft.export.report import charts
+from ptft.export.report import charts, sureness
 from ptft.export.report.numbers import metric
 from ptft.loggers.console import duration
 from ptft.loggers.jsonl import stored_rows
@@ -62,6 +62,7 @@ def content(folder: Path) -> dict[str, Any]:
         "cost": list(_cost(summary)),
         "commands": list(_commands(folder, summary)),
         "folder": str(folder),
+        **sureness.content(folder, summary, shown),
     }
 
 

@@ -103,7 +103,8 @@ class Detect(Objective):
             return Step(total.sum(), count.sum(), sums)
         found = self.found(heads)
         lists = {"index": batch["index"], "detections": found}
-        return Step(total.sum(), count.sum(), sums, lists, {"detections": found, "loss": total / count})
+        each = {"total": total, "count": count, **losses}
+        return Step(total.sum(), count.sum(), sums, lists, {"detections": found, "loss": total / count}, each)
 
     def _losses(self, heads: Heads, box: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Summed for each image, float [B] by name, and how many of its points have a box, long [B].

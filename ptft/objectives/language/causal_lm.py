@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ptft.core import Backbone, Batch, Objective, Spec, Step, TokenBackbone
 from ptft.data.text.reader import tokenizer_of
 from ptft.objectives.language.generation import SamplingParameters, generate
-from ptft.objectives.language.lm_head import embedding_of, language_backbone, score, seen_of
+from ptft.objectives.language.lm_head import embedding_of, language_backbone, score, scores, seen_of
 
 
 class CausalLM(Objective):
@@ -44,9 +44,15 @@ class CausalLM(Objective):
         if "answer" in batch:
             real = real & batch["answer"][:, 1:]
         targets = ids[:, 1:].masked_fill(~real, -100)
-        total, correct = score(hidden.flatten(0, 1), embedding_of(self.backbone).weight, None, targets.flatten())
-        size = (self.byte_lengths[ids[:, 1:]] * real).sum()
-        return Step(total, real.sum(), {"nats": total.detach(), "correct": correct, "bytes": size})
+        asked = hidden.flatten(0, 1), embedding_of(self.backbone).weight, None, targets.flatten()
+        size = (self.byte_lengths[ids[:, 1:]] * real).sum(1)
+        if self.training:
+            total, correct = score(*asked)
+            return Step(total, real.sum(), {"nats": total.detach(), "correct": correct, "bytes": size.sum()})
+        losses, right = (values.view_as(real).sum(1) for values in scores(*asked))
+        sums = {"nats": losses.detach(), "correct": right, "bytes": size}
+        each = {"total": losses, "count": real.sum(1), **sums}
+        return Step(losses.sum(), real.sum(), {name: value.sum() for name, value in sums.items()}, each=each)
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """perplexity per token, bits_per_byte of text (which compares tokenizers too), accuracy of the next token."""

@@ -65,10 +65,26 @@ def score(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) 
     Cross-entropy under the logits `hidden` [n, D] @ `weight` [V, D].T + `bias` [V]. Without gradients they are made a
     part at a time, as all of them can be large.
     """
-    size = max(1, len(hidden) if torch.is_grad_enabled() else AT_ONCE // len(weight))
-    total, correct = hidden.new_zeros((), dtype=torch.float32), targets.new_zeros(())
+    if not torch.is_grad_enabled():
+        losses, right = scores(hidden, weight, bias, targets)
+        return losses.sum(), right.sum()
+    logits = F.linear(hidden, weight, bias)
+    total = F.cross_entropy(logits.float(), targets, reduction="sum")
+    return total, (logits.detach().argmax(-1) == targets).sum()
+
+
+def scores(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """As `score`, of each target: losses float32 [n], 0 where it is left out, and whether it is the likeliest, bool."""
+    losses, right = [hidden.new_zeros(0, dtype=torch.float32)], [targets.new_zeros(0, dtype=torch.bool)]
+    size = max(1, AT_ONCE // len(weight))
     for part, wanted in zip(torch.split(hidden, size), torch.split(targets, size), strict=True):
         logits = F.linear(part, weight, bias)
-        total = total + F.cross_entropy(logits.float(), wanted, reduction="sum")
-        correct = correct + (logits.detach().argmax(-1) == wanted).sum()
-    return total, correct
+        losses.append(F.cross_entropy(logits.float(), wanted, reduction="none"))
+        right.append(logits.argmax(-1) == wanted)
+    return torch.cat(losses), torch.cat(right)
+
+
+def by_row(values: Tensor, row: Tensor, rows: int) -> Tensor:
+    """Values [n] of tokens that are in the rows (long [n]) of a batch -> their sums, [rows]."""
+    values = values if values.is_floating_point() else values.long()
+    return values.new_zeros(rows).index_add_(0, row, values)

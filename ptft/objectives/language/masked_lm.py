@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ptft.core import Backbone, Batch, Objective, Spec, Step, TokenBackbone
 from ptft.errors import ConfigError
-from ptft.objectives.language.lm_head import embedding_of, language_backbone, score, seen_of
+from ptft.objectives.language.lm_head import by_row, embedding_of, language_backbone, score, scores, seen_of
 from ptft.objectives.language.masking import TokenMasks
 
 HIDDEN, RANDOM = 0.8, 0.1
@@ -59,8 +59,15 @@ class MaskedLM(Objective):
         places = chosen.flatten().nonzero().flatten()
         wanted = ids.flatten()[places]
         predicted = self.head(hidden.flatten(0, 1)[places])
-        total, correct = score(predicted, embedding_of(self.backbone).weight, self.head.bias, wanted)
-        return Step(total, chosen.sum(), {"nats": total.detach(), "correct": correct})
+        asked = predicted, embedding_of(self.backbone).weight, self.head.bias, wanted
+        if self.training:
+            total, correct = score(*asked)
+            return Step(total, chosen.sum(), {"nats": total.detach(), "correct": correct})
+        row = places // ids.shape[1]
+        losses, right = (by_row(values, row, len(ids)) for values in scores(*asked))
+        sums = {"nats": losses.detach(), "correct": right}
+        each = {"total": losses, "count": chosen.sum(1), **sums}
+        return Step(losses.sum(), chosen.sum(), {name: value.sum() for name, value in sums.items()}, each=each)
 
     def _corrupted(self, ids: Tensor, chosen: Tensor, chances: Tensor) -> Tensor:
         kind, which = chances[:2]

@@ -15,7 +15,7 @@ from ptft.core import Backbone, Batch, Objective, Spec, Step, TokenBackbone
 from ptft.errors import ConfigError
 from ptft.models.layers.attention import AttentionMask, bias_free_block
 from ptft.models.layers.rotary import Rotary
-from ptft.objectives.language.lm_head import embedding_of, language_backbone, score
+from ptft.objectives.language.lm_head import by_row, embedding_of, language_backbone, score, scores
 from ptft.objectives.language.masked_lm import MaskedHead, mask_id
 from ptft.objectives.language.masking import TokenMasks
 
@@ -83,13 +83,23 @@ class ReplacedToken(Objective):
         places = chosen.flatten().nonzero().flatten()
         hidden = self._generated(ids.masked_fill(chosen, self.mask_id), real)[places]
         table, wanted = embedding_of(self.backbone).weight, ids.flatten()[places]
-        total, correct = score(hidden, table, self.generator.head.bias, wanted)
         corrupted = ids.flatten().index_copy(0, places, self._drawn(hidden, chances[0].flatten()[places]))
         logits = self.head(self.backbone(corrupted.view_as(ids), real).tokens).squeeze(-1).float()
         replaced = corrupted.view_as(ids) != ids
         each = F.binary_cross_entropy_with_logits(logits, replaced.float(), reduction="none") * real
-        loss = total / self.mask_ratio + self.weight * each.sum()
-        return Step(loss, real.sum(), self._sums(total, correct, chosen, each, (logits > 0) & real, replaced))
+        found = self._counts(chosen, each, (logits > 0) & real, replaced)
+        sums = {name: value.sum() for name, value in found.items()}
+        asked = hidden, table, self.generator.head.bias, wanted
+        if self.training:
+            total, correct = score(*asked)
+            loss = total / self.mask_ratio + self.weight * each.sum()
+            return Step(loss, real.sum(), {"generator": total.detach(), "generator_correct": correct, **sums})
+        row = places // ids.shape[1]
+        generated, right = (by_row(values, row, len(ids)) for values in scores(*asked))
+        found = {"generator": generated.detach(), "generator_correct": right, **found}
+        losses = generated / self.mask_ratio + self.weight * found["discriminator"]
+        sums = {name: value.sum() for name, value in found.items()}
+        return Step(losses.sum(), real.sum(), sums, each={"total": losses, "count": real.sum(1), **found})
 
     def _generated(self, hidden_ids: Tensor, real: Tensor) -> Tensor:
         """The generator's features before the vocabulary, [B T, width of the embedding]."""
@@ -107,17 +117,15 @@ class ReplacedToken(Objective):
         return place.squeeze(1).clamp(max=upto.shape[1] - 1)
 
     @staticmethod
-    def _sums(
-        total: Tensor, correct: Tensor, chosen: Tensor, each: Tensor, predicted: Tensor, replaced: Tensor
-    ) -> dict[str, Tensor]:
+    def _counts(chosen: Tensor, each: Tensor, said: Tensor, replaced: Tensor) -> dict[str, Tensor]:
+        """Of each text, [B]: tokens that were hidden, the discriminator's loss, and how many tokens were replaced, were
+        said to be, and both."""
         return {
-            "generator": total.detach(),
-            "generator_correct": correct,
-            "masked": chosen.sum(),
-            "discriminator": each.detach().sum(),
-            "replaced": replaced.sum(),
-            "said": predicted.sum(),
-            "found": (predicted & replaced).sum(),
+            "masked": chosen.sum(1),
+            "discriminator": each.detach().sum(1),
+            "replaced": replaced.sum(1),
+            "said": said.sum(1),
+            "found": (said & replaced).sum(1),
         }
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:

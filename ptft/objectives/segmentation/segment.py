@@ -88,7 +88,9 @@ class Segment(Objective):
         known = true.flatten(1).clamp(max=len(self.classes) - 1)
         counts = measures.confusion(predicted.flatten(1), known, valid, len(self.classes))
         outputs = {"confusion": counts, "loss": losses / count}
-        return Step(losses.sum(), count.sum(), {**sums, "confusion": counts.sum(0)}, outputs=outputs)
+        each = {"total": losses, "count": count, "entropy": entropy, "confusion": counts}
+        each["correct"] = (predicted == true).flatten(1).sum(1)
+        return Step(losses.sum(), count.sum(), {**sums, "confusion": counts.sum(0)}, outputs=outputs, each=each)
 
     def _dice_loss(self, logits: Tensor, true: Tensor) -> Tensor:
         """[B]: 1 - twice the overlap of probabilities and truth, by what both are; the mean over an image's classes."""

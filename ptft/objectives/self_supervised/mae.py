@@ -73,7 +73,11 @@ class MAE(Unlabelled):
         features = self.backbone.encode(chosen(self.backbone.embed(x), shown))
         predicted = self.decoder(features.tokens, shown, hidden)
         error = (predicted.float() - self.targets(x, hidden)).square().mean(2)
-        return Step(error.sum(), torch.full((), error.numel(), device=x.device), {})
+        count = torch.full((), error.numel(), device=x.device)
+        if self.training:
+            return Step(error.sum(), count, {})
+        each = {"total": error.sum(1), "count": torch.full_like(error[:, 0], error.shape[1])}
+        return Step(error.sum(), count, {}, each=each)
 
     def masks(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Which patches of [B, …] are shown and which hidden: long [B, S] and [B, N], S + N = T, in random order."""

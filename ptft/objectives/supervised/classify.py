@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ptft.augment.mix import Mix
 from ptft.core import Backbone, Batch, Columns, Spec, Step, Table
 from ptft.errors import ConfigError
-from ptft.metrics.classification import macro_f1, matthews
+from ptft.metrics.classification import Margins, macro_f1, matthews
+from ptft.metrics.resampling.bootstrap import ratios
 from ptft.objectives.supervised.pooled import LABELS, LOGITS, LinearHead, refuse_for, weights_of
 
 UNLABELLED = {"text": "causal_lm (or masked_lm)", "image": "simclr", "audio": "simclr_audio"}
@@ -85,7 +86,8 @@ class Classify(LinearHead):
         count = torch.full((), len(labels), device=logits.device)  # filled there: a copy of a number would wait
         outputs = {} if self.training else {LOGITS: logits.detach()}
         lists = {**outputs, LABELS: labels} if outputs and self.calibrate else {}
-        return Step(total, count, self._sums(logits.detach(), labels), lists, outputs)
+        each = {} if self.training else self._each(logits, labels)
+        return Step(total, count, self._sums(logits.detach(), labels), lists, outputs, each)
 
     def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
         """Summed cross-entropy of logits [B, K] with labels long [B] or shares [B, K]."""
@@ -114,6 +116,34 @@ class Classify(LinearHead):
             if num_classes > 10:
                 sums["top5"] = (logits.topk(5).indices == labels.unsqueeze(1)).any(1).sum()
         return sums
+
+    def _each(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Of each example what `weighed` and `stated` need, [B] each."""
+        given, predicted = self.probabilities(logits), logits.argmax(1)
+        each = {
+            "total": F.cross_entropy(logits, labels, reduction="none"),
+            "count": torch.ones_like(labels),
+            "correct": predicted == labels,
+            "label": labels,
+            "predicted": predicted,
+            "sure": given.amax(1),
+            "brier": given.square().sum(1) + 1 - 2 * given.gather(1, labels.unsqueeze(1)).squeeze(1),
+            "nll": F.cross_entropy(self.calibrated(logits), labels, reduction="none"),
+        }
+        if len(self.classes) > 10:
+            each["top5"] = (logits.topk(5).indices == labels.unsqueeze(1)).any(1)
+        return each
+
+    def weighed(self, found: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
+        """The metrics where example n counts as often as `weight` (float64 [R, N]) says, [R] each; see `bootstrap`."""
+        of = {"loss": "total", "accuracy": "correct", "top5": "top5"}
+        shares = ratios(found, weight, {name: (part, "count") for name, part in of.items() if part in found})
+        margins = Margins.of_pairs(found["label"], found["predicted"], weight, len(self.classes))
+        return {**shares, "macro_f1": margins.macro_f1(), "mcc": margins.matthews()}
+
+    def stated(self, found: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """How likely each answer was said to be, and whether it is right: float and bool [N]."""
+        return found["sure"], found["correct"] > 0
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """accuracy; in evaluation macro_f1 (classes without an example left out) and mcc; top5 above ten classes."""

@@ -129,13 +129,16 @@ class CTC(Objective):
         target, count = batch["target"], batch["target_length"]
         losses = self._losses(scores, target, frames, count)
         fits = frames >= needed(target, count)
-        sums, outputs, lists = {"too_short": (~fits).sum()}, {}, dict[str, Tensor]()
+        sums, outputs, each = {"too_short": (~fits).sum()}, dict[str, Any](), dict[str, Tensor]()
+        lists = dict[str, Tensor]()
         if not self.training:
             outputs = self._compared(scores, frames, target, count)
             lists = outputs.pop("lists", {})
-            sums.update({name: value.to(scores.device) for name, value in _totals(outputs).items()})
+            each = {name: value.to(scores.device) for name, value in _counts(outputs).items()}
+            sums.update({name: value.sum() for name, value in each.items()})
             outputs["loss"], outputs["symbols"] = losses.detach(), count * fits
-        return Step(losses.sum(), (count * fits).sum(), sums, lists, outputs)
+            each.update(total=losses, count=count * fits, too_short=torch.zeros_like(count))
+        return Step(losses.sum(), (count * fits).sum(), sums, lists, outputs, each)
 
     def _losses(self, scores: Tensor, target: Tensor, frames: Tensor, count: Tensor) -> Tensor:
         """Of each recording, [B]; torch's refuses to be asked of none, which a process may have of a batch."""
@@ -253,17 +256,22 @@ class CTC(Objective):
         return rows
 
 
-def _totals(compared: dict[str, Any]) -> dict[str, Tensor]:
-    """Edits of words and of characters, and how many there are of both."""
+def _counts(compared: dict[str, Any]) -> dict[str, Tensor]:
+    """Of each recording edits of words and of characters, and how many there are of both, [B] each."""
     true, characters = compared["true"], compared["character_edits"]
     return {
-        "word_edits": compared["word_edits"].sum(),
-        "words": torch.tensor(sum(len(text.split()) for text in true)),
-        "character_edits": characters.sum(),
-        "characters": torch.tensor(sum(map(len, true))),
-        "whole": (characters == 0).sum(),
-        "recordings": torch.tensor(len(true)),
+        "word_edits": compared["word_edits"],
+        "words": torch.tensor([len(text.split()) for text in true]),
+        "character_edits": characters,
+        "characters": torch.tensor([*map(len, true)]),
+        "whole": characters == 0,
+        "recordings": torch.ones_like(characters),
     }
+
+
+def _totals(compared: dict[str, Any]) -> dict[str, Tensor]:
+    """Of all recordings."""
+    return {name: value.sum() for name, value in _counts(compared).items()}
 
 
 def needed(target: Tensor, count: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from ptft.data.label_sets.cells import shown
 from ptft.data.label_sets.vectors import counts, one_hot
 from ptft.errors import ConfigError, are, shortened
 from ptft.metrics import multilabel as measures
+from ptft.metrics.resampling.bootstrap import ratios
 from ptft.objectives.supervised.pooled import LABELS, LOGITS, LinearHead, weights_of
 
 EPSILON = 1e-8
@@ -78,7 +79,29 @@ class Multilabel(LinearHead):
         if self.training:
             answers = measures.counted(self.probabilities(logits.detach()) >= self.cutoffs, labels)
             return Step(total, count, answers._asdict())
-        return Step(total, count, {}, found, found)
+        losses, given = self.losses(logits, labels), self.probabilities(logits)
+        each = {
+            "total": losses,
+            "count": torch.ones_like(losses),
+            "brier": (given - labels).square().mean(1),
+            "nll": self.losses(self.calibrated(logits), labels),
+        }
+        return Step(total, count, {}, found, found, each)
+
+    def weighed(self, found: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
+        """The metrics where example n counts as often as `weight` (float64 [R, N]) says, [R] each; see `bootstrap`."""
+        given, labels = self.probabilities(found[LOGITS]), found[LABELS]
+        answers = measures.weighed_counts(given >= self.cutoffs.cpu(), labels, weight)
+        return {
+            **ratios(found, weight, {"loss": ("total", "count")}),
+            "map": measures.weighed_precisions(found[LOGITS], labels, weight).nanmean(1),
+            "micro_f1": measures.Counts(*(values.sum(1) for values in answers)).f1,
+            "macro_f1": answers.f1.nanmean(1),
+        }
+
+    def stated(self, found: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """How likely each label was said to be, and whether it is there: float and bool [N, K]."""
+        return self.probabilities(found[LOGITS]), found[LABELS] > 0
 
     @property
     def cutoffs(self) -> Tensor:

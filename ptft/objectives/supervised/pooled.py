@@ -53,10 +53,20 @@ class LinearHead(Objective):
         self.backbone = backbone
         self.head = nn.Linear(backbone.width, len(self.classes))
         self.dropout = nn.Dropout(dropout)
-        self.tta, self.calibrate = tta, calibrate
+        self.tta = tta
         self.views, self.has_views = random_views(spec, views), changes(views)
-        self.register_buffer("calibration", torch.ones(()) if calibrate else None)
-        self.fitted = frozenset({"calibration"} if calibrate else ())
+        self.register_buffer("calibration", None)
+        if calibrate:
+            self.begin_calibration()
+
+    @property
+    def calibrate(self) -> bool:
+        return self.calibration is not None
+
+    def begin_calibration(self) -> None:
+        """Have a temperature, which the next `settle` fits."""
+        self.calibration = torch.ones((), device=self.head.weight.device)
+        self.fitted |= {"calibration"}
 
     def logits(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Prepared input, and a mask bool [B, T] of its real tokens where they differ in length -> float32 [B, K]."""
@@ -70,8 +80,10 @@ class LinearHead(Objective):
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Logits float32 [B, K] -> what the objective says that they mean, calibrated where it was asked for."""
-        scaled = logits if self.calibration is None else logits / self.calibration
-        return calibration.probabilities(scaled, self.sets)
+        return calibration.probabilities(self.calibrated(logits), self.sets)
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        return logits if self.calibration is None else logits / self.calibration.to(logits.device)
 
     def answer(self, pooled: Tensor) -> Tensor:
         """What the backbone pools, [B, D] -> the probability of each class, float32 [B, K]."""

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ptft.core import Backbone, Batch, Columns, Objective, Spec, Step
 from ptft.errors import ConfigError
-from ptft.metrics.correlation import pearson, spearman
+from ptft.metrics.correlation import pearson, spearman, weighed_pearson, weighed_spearman
+from ptft.metrics.resampling.bootstrap import ratios
 
 LEAST = 1e-8
 """The smallest standard deviation that targets are divided by."""
@@ -57,7 +58,22 @@ class Regress(Objective):
         count = torch.full((), len(target), device=error.device)
         sums = {"squared": (error.detach() * self.target_std).square().sum()}
         lists = {} if self.training else {"value": predicted.detach(), "target": target}
-        return Step(error.square().sum(), count, sums, lists, {**lists, "error": error.detach()} if lists else {})
+        if not lists:
+            return Step(error.square().sum(), count, sums)
+        each = {"total": error.square(), "count": torch.ones_like(error)}
+        each["squared"] = each["total"] * self.target_std.square()
+        return Step(error.square().sum(), count, sums, lists, {**lists, "error": error}, each)
+
+    def weighed(self, found: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
+        """The metrics where example n counts as often as `weight` (float64 [R, N]) says, [R] each; see `bootstrap`."""
+        means = ratios(found, weight, {"loss": ("total", "count"), "rmse": ("squared", "count")})
+        pair = found["value"], found["target"]
+        return {
+            "loss": means["loss"],
+            "rmse": means["rmse"].sqrt(),
+            "pearson": weighed_pearson(*pair, weight),
+            "spearman": weighed_spearman(*pair, weight),
+        }
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """rmse in the target's own unit; in evaluation pearson and spearman (ties get average ranks)."""

@@ -49,11 +49,16 @@ class Span(Objective):
     def forward(self, batch: Batch) -> Step:
         logits, span = self.logits(batch), batch["span"]
         total = F.cross_entropy(logits, span, reduction="sum") / 2
+        right = (logits.detach().argmax(1) == span).all(1)
         count = torch.full((), len(span), device=logits.device)
         guess = logits.detach()
-        sums = {"exact": (guess.argmax(1) == span).all(1).sum()}
-        lists = {} if self.training else {"index": batch["index"], **self._best(guess)}
-        return Step(total, count, sums, lists, {**lists, "logits": guess} if lists else {})
+        sums = {"exact": right.sum()}
+        if self.training:
+            return Step(total, count, sums)
+        lists = {"index": batch["index"], **self._best(guess)}
+        losses = F.cross_entropy(logits, span, reduction="none").sum(1) / 2
+        each = {"total": losses, "count": torch.ones_like(losses), "exact": right}
+        return Step(total, count, sums, lists, {**lists, "logits": guess}, each)
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """accuracy of windows whose both ends are right; the examples add exact_match and f1 of the questions."""

@@ -15,7 +15,7 @@ from ptft.core import Backbone, Batch, Columns, Objective, Spec, Step, Table
 from ptft.data.text.examples import NO_LABEL
 from ptft.errors import ConfigError
 from ptft.metrics.chunk_tags import IOB, from_iob
-from ptft.metrics.entities import chunk_counts, precision_recall_f1, tags_of
+from ptft.metrics.entities import precision_recall_f1, sentence_counts, tags_of
 
 
 class Tag(Objective):
@@ -46,11 +46,15 @@ class Tag(Objective):
         words = labels != NO_LABEL
         predicted = logits.detach().argmax(-1)
         sums = {"correct": ((predicted == labels) & words).sum()}
-        if not self.training and self.tags is not None:
+        if self.training:
+            return Step(total, words.sum(), sums)
+        losses = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=NO_LABEL, reduction="none").sum(1)
+        each = {"total": losses, "count": words.sum(1), "correct": ((predicted == labels) & words).sum(1)}
+        if self.tags is not None:
             sentence = torch.arange(len(labels), device=labels.device).unsqueeze(1).expand_as(labels)[words]
-            sums["chunks"] = chunk_counts(labels[words], predicted[words], sentence, self.tags)
-        outputs = {} if self.training else {"logits": logits.detach(), "predicted": predicted}
-        return Step(total, words.sum(), sums, outputs=outputs)
+            each["chunks"] = sentence_counts(labels[words], predicted[words], sentence, len(labels), self.tags)
+            sums["chunks"] = each["chunks"].sum(0)
+        return Step(total, words.sum(), sums, outputs={"logits": logits.detach(), "predicted": predicted}, each=each)
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """accuracy of words; in evaluation precision, recall and f1 of whole entities, over all types together."""

@@ -1,0 +1,1 @@
+"""How sure metrics are, by resampling what they were measured on."""
