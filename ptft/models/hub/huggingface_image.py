@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ptft.core import Batch, Features, Spec
 from ptft.data.image import reader as image_reader
+from ptft.data.image.normaliser import normaliser
 from ptft.errors import ConfigError
-from ptft.models.image.base import ImageBackbone
 
 KINDS = ("vit", "deit", "beit", "dinov2", "swin")
 """Kinds of model that see images, cut into patches."""
@@ -81,7 +81,7 @@ class Images(nn.Module):
                 f"dataset.size={list(size)}: model.name={name} cuts images into patches of {patch[0]}; "
                 "choose a multiple"
             )
-        scale, offset = ImageBackbone.normaliser(given)
+        scale, offset = normaliser(given)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("offset", offset, persistent=False)
         moves = "interpolate_pos_encoding" in inspect.signature(net.forward).parameters

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,6 +15,10 @@ from ptft.config.resolve import Job
 from ptft.config.settled import dataset
 from ptft.core import Source
 from ptft.data.cleaning import ignore
+from ptft.data.inspected import kinds
+from ptft.data.inspected.kinds import Kind
+from ptft.data.inspected.reading import Encode
+from ptft.data.inspected.subject import Subject, subject_of
 from ptft.errors import ConfigError, DataError, counted, unknown
 from ptft.loggers import pictures
 from ptft.loggers.console import Console
@@ -28,8 +30,6 @@ from ptft.runtime.system import write_text, writing
 from ptft.stages import messages as shared
 from ptft.stages.inspect import findings, messages, written
 from ptft.stages.inspect.findings import Findings
-from ptft.stages.inspect.reading import Encode
-from ptft.stages.inspect.subject import Subject, subject_of
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     _plan(job, subject, out, folder, str(device) if encode else "cpu")
     if folder is None:
         return {}
-    kind = importlib.import_module(f"ptft.stages.inspect.{source.spec.modality}")
+    kind = kinds.of(source.spec)
     seen = kind.read(subject, encode, out)
     name = model_name(cfg) if job.checkpoint else None
     found = findings.find(subject, seen, kind, cfg.seed, name)
@@ -81,7 +81,7 @@ def _plan(job: Job, subject: Subject, out: Console, folder: RunFolder | None, de
     )
 
 
-def _sheet(job: Job, subject: Subject, kind: ModuleType, folder: RunFolder) -> bool:
+def _sheet(job: Job, subject: Subject, kind: Kind, folder: RunFolder) -> bool:
     """sheet.png: training examples as a model is shown them, evenly spread over the split; whether there is one."""
     split = next(iter(subject.parts))
     examples, wanted = subject.parts[split], job.config.inspect.sheet
