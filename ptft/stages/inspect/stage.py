@@ -28,7 +28,7 @@ from ptft.runtime.paths import relative
 from ptft.runtime.rng import seed_everything
 from ptft.runtime.system import write_text, writing
 from ptft.stages import messages as shared
-from ptft.stages.inspect import findings, messages, written
+from ptft.stages.inspect import findings, messages, previewed, written
 from ptft.stages.inspect.findings import Findings
 
 
@@ -55,9 +55,12 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     write_text(folder.path / "ignore.csv", _ignore_list(subject, rows))
     content = {"dataset": cfg.names.dataset, "root": _root(source), **written.as_json(subject, seen, found)}
     write_json(folder.path / "inspect.json", {**content, "sheet": "sheet.png" if sheet else None})
+    if cfg.report:
+        previewed.write(folder.path, subject, content, out)
     messages.tell(subject, seen, found, out)
     summary = _summary(job, content)
     write_json(folder.path / "summary.json", summary)
+    shared.report(cfg, out, folder.path)
     _ending(job, subject, found, rows, out, folder, sheet)
     if cfg.inspect.strict:
         _strict(subject, found)
