@@ -145,12 +145,12 @@ def _sentences(found: Mapping[str, Any], noun: str) -> Iterator[str]:
     elif len(splits) > 1:
         yield f"No leakage: no example of {' or '.join(list(splits)[1:])} is, or nearly is, in another split."
     names = {
-        "unreadable": "files that can't be read",
+        "unreadable": "unreadable files",
         "label_errors": "likely wrong labels",
         "outliers": "outliers",
         "odd": "odd examples",
     }
-    said = [f"{counts[name]:,} {what}" for name, what in names.items() if counts.get(name)]
+    said = [counted(counts[name], what) for name, what in names.items() if counts.get(name)]
     yield f"Besides: {', '.join(said)}." if said else "Nothing else was found."
 
 

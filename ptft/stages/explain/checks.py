@@ -18,8 +18,8 @@ from torch import Tensor
 from ptft.metrics.correlation import spearman
 from ptft.stages.explain.asked import Asked, Question
 
-SHARES = 11
-"""Points of a deletion curve, from nothing deleted to everything."""
+SHARES, FEW = 11, 6
+"""Points of a deletion curve, from nothing deleted to everything, and of them so many by which orders are compared."""
 LEVEL = 0.05
 """How rarely chance may do as well."""
 ALIKE = 0.5
@@ -36,7 +36,8 @@ EPSILON = 1e-6
 class Deletion(NamedTuple):
     """Of each order: curves float32 [R, S], the belief in the class while its first units go first; areas [R], their
     means, the lower the sooner it falls. last [R, S]: while its last ones do. advantages [R]: by how much the log-odds
-    (of a number the number) are higher in these than in the others, on the average; the better the order the more."""
+    (of a number the number) are higher in these than in the others, on the average; the better the order the more; by
+    FEW of the points, so that curves of more and of fewer can be compared."""
 
     curves: Tensor
     areas: Tensor
@@ -62,13 +63,13 @@ def random_orders(count: int, size: int, generator: torch.Generator) -> Tensor:
     return torch.stack([torch.randperm(size, generator=generator) for _ in range(count)])
 
 
-def deletion(asked: Asked, question: Question, units: Tensor, orders: Tensor) -> Deletion:
+def deletion(asked: Asked, question: Question, units: Tensor, orders: Tensor, points: int = SHARES) -> Deletion:
     """What is left of the belief as more and more units give way to an empty input, in each of the orders, long [R, U]
-    (Petsiuk et al. 2018), and from their other end (Samek et al. 2017)."""
+    (Petsiuk et al. 2018), and from their other end (Samek et al. 2017). points: S, SHARES or FEW."""
     both = torch.cat([orders, orders.flip(1)])
     size = both.shape[1]
     ranks = torch.empty_like(both).scatter_(1, both, torch.arange(size, device=both.device).expand_as(both))
-    cuts = (torch.linspace(0, 1, SHARES) * size).round().long().to(both.device)[1:-1]
+    cuts = (torch.linspace(0, 1, points) * size).round().long().to(both.device)[1:-1]
     extra = [1] * (question.x.ndim - 1 - units.ndim)
 
     def variants(first: int, end: int) -> Tensor:
@@ -85,14 +86,15 @@ def deletion(asked: Asked, question: Question, units: Tensor, orders: Tensor) ->
     before, after = asked.beliefs(ends, 2, question.target).view(2, 1, 1).expand(2, len(both), 1)
     curves = torch.cat([before, inner, after], 1).cpu()
     first, last = curves.chunk(2)
-    scored = curves if asked.is_number else curves.logit(EPSILON)
+    few = curves[:, :: (points - 1) // (FEW - 1)]
+    scored = few if asked.is_number else few.logit(EPSILON)
     better, worse = _means(scored).chunk(2)
     return Deletion(first, _means(first), last, worse - better)
 
 
 def _means(curves: Tensor) -> Tensor:
     """[R, S] -> the mean of each, [R]."""
-    return torch.trapezoid(curves, dx=1 / (SHARES - 1), dim=1)
+    return torch.trapezoid(curves, dx=1 / (curves.shape[1] - 1), dim=1)
 
 
 def falls(found: Deletion, number: bool) -> tuple[list[float], list[float]]:

@@ -19,7 +19,7 @@ from ptft.stages.explain.asked import Asked, Found, Question
 from ptft.stages.explain.integrated import integrated_gradients
 
 METHODS = ("integrated_gradients", "grad_cam", "attention_rollout")
-COARSE = 16
+COARSE = 8
 """Steps of integrated gradients of models with random weights at most: these hardly bend on the way."""
 
 
@@ -87,7 +87,7 @@ def mark_by(model: Asked, begun: Begun, settings: Settings) -> None:
         marked = torch.zeros_like(own.values) if found is None else found.values.nan_to_num(0)
         values = checks.unit_values(marked, begun.units)
         order = checks.order_of(values, begun.generator).unsqueeze(0)
-        deleted = checks.deletion(model, begun.question, begun.units, order)
+        deleted = checks.deletion(model, begun.question, begun.units, order, checks.FEW)
         begun.marked.setdefault(name, []).append(values)
         begun.lost.setdefault(name, []).extend(checks.falls(deleted, model.is_number)[1] if found else [])
 
@@ -138,13 +138,17 @@ def _tested(asked: Asked, begun: Begun, values: list[Tensor], random: Tensor, lo
     [R]. lost: what models with random weights lose by their own at most, in log-odds.
     """
     orders = torch.stack([checks.order_of(each, begun.generator) for each in values])
-    deleted = checks.deletion(asked, begun.question, begun.units, orders)
-    falls = list(zip(*checks.falls(deleted, asked.is_number), strict=True))
-    by_chance = [checks.chance(advantage, random) for advantage in deleted.advantages.tolist()]
-    compared = [_compared(number, values, deleted.advantages) for number in range(len(values))]
+    deleted = checks.deletion(asked, begun.question, begun.units, orders[:1])
+    compared = checks.deletion(asked, begun.question, begun.units, orders[1:], checks.FEW) if len(values) > 1 else None
+    advantages = torch.cat([each.advantages for each in (deleted, compared) if each])
+    falls = [
+        fall for each in (deleted, compared) if each for fall in zip(*checks.falls(each, asked.is_number), strict=True)
+    ]
+    by_chance = [checks.chance(advantage, random) for advantage in advantages.tolist()]
+    beside = [_beside(number, values, advantages) for number in range(len(values))]
     why = [
         checks.reasons(p, untrained, *fall, lost, alike)
-        for p, fall, (untrained, alike) in zip(by_chance, falls, compared, strict=True)
+        for p, fall, (untrained, alike) in zip(by_chance, falls, beside, strict=True)
     ]
     return {
         "deletion": {
@@ -155,8 +159,8 @@ def _tested(asked: Asked, begun: Begun, values: list[Tensor], random: Tensor, lo
             "p": by_chance[0],
         },
         "randomised": {
-            "correlation": compared[0][1],
-            "p": compared[0][0],
+            "correlation": beside[0][1],
+            "p": beside[0][0],
             "means_something": sum(not each for each in why[1:]),
             "of": len(why) - 1,
         },
@@ -165,7 +169,7 @@ def _tested(asked: Asked, begun: Begun, values: list[Tensor], random: Tensor, lo
     }
 
 
-def _compared(number: int, values: list[Tensor], advantages: Tensor) -> tuple[float | None, float | None]:
+def _beside(number: int, values: list[Tensor], advantages: Tensor) -> tuple[float | None, float | None]:
     """One of the explanations beside those of random weights that are not it: how often these are as good, and their
     rank correlation; None where there are none."""
     others = [place for place in range(1, len(values)) if place != number]
