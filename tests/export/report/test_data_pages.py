@@ -53,7 +53,7 @@ def test_an_inspection_shows_leaks_first_and_side_by_side(shades, ptft, tmp_path
     whole = (tmp_path / "run/report.html").read_text()
     shown(browser, tmp_path / "run/report.html", 380, dark=True)
     (tmp_path / "run/report.html").unlink()
-    assert ptft("report", "run").code == 0
+    assert ptft("report", str(tmp_path / "run")).code == 0
     assert (tmp_path / "run/report.html").read_text() == whole
     monkeypatch.setattr(page, "LARGEST", len(whole) - 1)
     small = page.write(tmp_path / "run").read_text()
