@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import accuracy, inputs, inspection, language, loop, resnet, start, survey
+from tests.benchmarks import accuracy, explanation, inputs, inspection, language, loop, resnet, start, survey
 from tests.benchmarks.common import Options, machine
 
 READS_MNIST = {"survey", "accuracy", "recipe", "start"}
@@ -29,6 +29,7 @@ BENCHES = {
     "resnet": resnet.run,
     "start": start.run,
     "inspect": inspection.run,
+    "explain": explanation.run,
 }
 
 
