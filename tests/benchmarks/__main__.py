@@ -14,7 +14,18 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import accuracy, explanation, inputs, inspection, language, loop, resnet, start, survey
+from tests.benchmarks import (
+    accuracy,
+    detection,
+    explanation,
+    inputs,
+    inspection,
+    language,
+    loop,
+    resnet,
+    start,
+    survey,
+)
 from tests.benchmarks.common import Options, machine
 
 READS_MNIST = {"survey", "accuracy", "recipe", "start"}
@@ -27,6 +38,7 @@ BENCHES = {
     "inputs": inputs.run,
     "language": language.run,
     "resnet": resnet.run,
+    "boxes": detection.run,
     "start": start.run,
     "inspect": inspection.run,
     "explain": explanation.run,
