@@ -9,7 +9,7 @@ from typing import Any
 
 from ptft.config.settled import stored
 from ptft.errors import counted
-from ptft.export.report import charts, media
+from ptft.export.report import charts
 from ptft.export.report.numbers import metric
 from ptft.loggers.console import duration
 from ptft.loggers.jsonl import stored_rows
@@ -65,9 +65,8 @@ def content(folder: Path) -> dict[str, Any]:
     }
 
 
-def bare(content: Mapping[str, Any]) -> dict[str, Any]:
+def without_previews(mistakes: Mapping[str, Any] | None) -> dict[str, Any]:
     """What takes the place of mistakes that can be seen or heard."""
-    mistakes = content.get("mistakes")
     return {"mistakes": {**mistakes, "previews": [None] * len(mistakes["rows"]), "bare": True}} if mistakes else {}
 
 
@@ -171,7 +170,8 @@ def _mistakes(file: Path) -> dict[str, Any] | None:
     rows, previews = found.get("rows"), found.get("previews")
     if not (isinstance(rows, list) and isinstance(previews, list) and len(rows) == len(previews)):
         return None
-    safe = [media.safe(uri) for uri in previews]
+    kinds = ("data:image/png;base64,", "data:image/jpeg;base64,", "data:audio/wav;base64,")
+    safe = [uri if isinstance(uri, str) and uri.startswith(kinds) else None for uri in previews]
     kept = {key: found.get(key) for key in ("split", "mistakes", "columns", "rows", "worst", "cells")}
     return {**kept, "previews": safe, "sounds": any((uri or "").startswith("data:audio") for uri in safe)}
 

@@ -5,7 +5,7 @@ What a folder holds is taken from its files, so that `ptft report` makes the pag
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,11 @@ SECTIONS = {
     ],
 }
 """Of each kind of page its sections: what of the content they need, where they are, what they are called."""
-BARE = {"run": one_run.bare, "inspection": inspection.bare, "explanation": explanation.bare}
+BARE: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "run": lambda content: one_run.without_previews(content.get("mistakes")),
+    "inspection": inspection.bare,
+    "explanation": explanation.bare,
+}
 """Of kinds of pages with heavy parts what takes the place of these."""
 TEMPLATES = Path(__file__).parent / "template"
 
