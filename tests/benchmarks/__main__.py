@@ -14,7 +14,18 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import accuracy, detection, inputs, inspection, language, loop, resnet, start, survey
+from tests.benchmarks import (
+    accuracy,
+    detection,
+    explanation,
+    inputs,
+    inspection,
+    language,
+    loop,
+    resnet,
+    start,
+    survey,
+)
 from tests.benchmarks.common import Options, machine
 
 READS_MNIST = {"survey", "accuracy", "recipe", "start"}
@@ -30,6 +41,7 @@ BENCHES = {
     "boxes": detection.run,
     "start": start.run,
     "inspect": inspection.run,
+    "explain": explanation.run,
 }
 
 

@@ -96,3 +96,13 @@ class Browser:
         self.process.wait()
         self.commands.close()
         self.answers.close()
+
+
+def shown(browser: Browser, file: Path, width: int = 1400, dark: bool = False) -> str:
+    """The page's text; it is whole by itself, says nothing on the console, and does not scroll sideways."""
+    browser.open(file, width, dark=dark)
+    assert browser.said == []
+    assert [url for url in browser.asked_for if not url.startswith(("file:", "data:"))] == []
+    assert browser.ask("document.documentElement.scrollWidth") <= width
+    assert browser.ask("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    return browser.ask("document.body.innerText")

@@ -5,13 +5,13 @@ What a folder holds is taken from its files, so that `ptft report` makes the pag
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptft.errors import CheckpointError
-from ptft.export.report import one_run, several
+from ptft.export.report import explanation, inspection, one_run, several
 from ptft.runs.folder import read_json
 from ptft.runtime.system import write_text
 
@@ -47,13 +47,36 @@ SECTIONS = {
         ("settings", "settings", "Settings"),
         ("commands", "commands", "Commands"),
     ],
+    "inspection": [
+        ("kind", "leakage", "Leakage"),
+        ("unreadable", "broken", "Broken files"),
+        ("copied", "copies", "Copies"),
+        ("labelled", "labels", "Labels"),
+        ("strange", "outliers", "Outliers"),
+        ("balance", "balance", "Balance"),
+        ("histograms", "shapes", "Shapes"),
+        ("sheet", "sheet", "Views"),
+        ("commands", "commands", "Next"),
+    ],
+    "explanation": [
+        ("methods", "methods", "Methods"),
+        ("inputs", "inputs", "Inputs"),
+        ("unread", "unread", "Not explained"),
+        ("commands", "commands", "Commands"),
+    ],
 }
 """Of each kind of page its sections: what of the content they need, where they are, what they are called."""
+BARE: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "run": lambda content: one_run.without_previews(content.get("mistakes")),
+    "inspection": inspection.bare,
+    "explanation": explanation.bare,
+}
+"""Of kinds of pages with heavy parts what takes the place of these."""
 TEMPLATES = Path(__file__).parent / "template"
 
 
 def write(folder: Path) -> Path:
-    """Make `report.html` of a run, an evaluation, a comparison or a sweep in its folder, and return where it is.
+    """Make `report.html` of what lies in a run's folder, in that folder, and return where it is.
 
     Raises CheckpointError for another folder, StorageError.
     """
@@ -73,16 +96,22 @@ def _content(folder: Path) -> dict[str, Any]:
         return several.of_sweep(folder)
     if (folder / "compare.json").is_file():
         return several.of_comparison(folder)
+    if (folder / inspection.FILE).is_file():
+        return inspection.content(folder)
+    if (folder / explanation.FILE).is_file():
+        return explanation.content(folder)
     if read_json(folder / "summary.json").get("metrics") is not None:
         return one_run.content(folder)
-    raise CheckpointError(f"{folder}: holds no training, evaluation, comparison or sweep that has ended")
+    raise CheckpointError(
+        f"{folder}: holds no training, evaluation, comparison, sweep, inspection or explanation that has ended"
+    )
 
 
 def _fitting(content: Mapping[str, Any]) -> str:
     """The page; without its heavy parts where it is too large with them."""
     page = render(content)
-    if len(page.encode()) > LARGEST:
-        page = render({**content, **one_run.without_previews(content.get("mistakes"))})
+    if len(page.encode()) > LARGEST and content["kind"] in BARE:
+        page = render({**content, **BARE[content["kind"]](content)})
     return page
 
 

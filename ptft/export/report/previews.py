@@ -23,23 +23,24 @@ SOUNDS = 24
 BATCH = 64
 
 
-def of_rows(examples: Examples, spec: Spec, indices: Sequence[int]) -> list[str | None]:
-    """A data URI for each of these examples of a split; None where it is text, or can't be shown."""
+def of_rows(examples: Examples, spec: Spec, indices: Sequence[int], sounds: int = SOUNDS) -> list[str | None]:
+    """A data URI for each of these examples of a split; None where it is text, or can't be shown, or more than so many
+    are heard."""
     found: list[str | None] = []
     for start in range(0, len(indices), BATCH):
         raw = examples.take(torch.tensor(indices[start : start + BATCH], device=examples.device))
-        found.extend(_shown(raw["input"].cpu(), raw.get("length"), spec, len(found)))
+        found.extend(_shown(raw["input"].cpu(), raw.get("length"), spec, sounds - len(found)))
     return found
 
 
-def _shown(raw: Tensor, lengths: Tensor | None, spec: Spec, before: int) -> list[str | None]:
+def _shown(raw: Tensor, lengths: Tensor | None, spec: Spec, sounds: int) -> list[str | None]:
     if raw.dtype == torch.uint8 and raw.dim() == 4 and raw.shape[1] in (1, 3):
         return [picture(array) for array in raw.permute(0, 2, 3, 1).numpy()]
     rate = spec.shape.get("rate")
     if isinstance(rate, int) and raw.dtype == torch.int16 and raw.dim() == 2:
         ends = [raw.shape[1]] * len(raw) if lengths is None else lengths.tolist()
-        pairs = enumerate(zip(raw, ends, strict=True), before)
-        return [sound(samples[:end], rate) if k < SOUNDS else None for k, (samples, end) in pairs]
+        pairs = enumerate(zip(raw, ends, strict=True))
+        return [sound(samples[:end], rate) if k < sounds else None for k, (samples, end) in pairs]
     return [None] * len(raw)
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ptft.core import Backbone, Batch, Spec, length_mask
+from ptft.data.audio.log_mel import LogMel, normalized
 from ptft.data.audio.reader import FULL_SCALE
 from ptft.errors import ConfigError
-from ptft.models.layers.log_mel import LogMel
 
 
 class SpeechBackbone(Backbone):
@@ -70,18 +70,6 @@ class SpeechBackbone(Backbone):
 def real_frames(x: Tensor) -> Tensor:
     """Which frames of a prepared batch [B, F, M] are of the recording, bool [B, F]."""
     return ~x[:, :, 0].isnan()
-
-
-def normalized(x: Tensor, real: Tensor, axes: tuple[int, ...], least: float = 1e-5) -> Tensor:
-    """[B, F, M] less its mean over `axes` and divided by its deviation, of real frames (bool [B, F]); NaN elsewhere.
-
-    least: what is added to the variance.
-    """
-    weight = real.unsqueeze(2).to(x.dtype).expand_as(x)
-    count = weight.sum(axes, keepdim=True)
-    mean = (x * weight).sum(axes, keepdim=True) / count
-    variance = ((x - mean).square() * weight).sum(axes, keepdim=True) / count
-    return ((x - mean) / (variance + least).sqrt()).masked_fill(~real.unsqueeze(2), torch.nan)
 
 
 class Halve(nn.Module):

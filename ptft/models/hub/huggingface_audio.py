@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from ptft.core import Batch, Features, Spec, length_mask
 from ptft.data.audio import reader as audio_reader
+from ptft.data.audio.log_mel import normalized
 from ptft.errors import ConfigError
-from ptft.models.audio.base import normalized, real_frames
+from ptft.models.audio.base import real_frames
 
 WAVES = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
 """Kinds of model that hear samples through a stack of convolutions."""

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ptft.core import Batch, Features, Spec
 from ptft.data.image import reader as image_reader
+from ptft.data.image.normaliser import normaliser
 from ptft.errors import ConfigError
-from ptft.models.image.base import ImageBackbone
 from ptft.models.layers.grids import last_of_each_size
 
 KINDS = ("vit", "deit", "beit", "dinov2", "swin")
@@ -84,7 +84,7 @@ class Images(nn.Module):
                 f"dataset.size={list(size)}: model.name={name} cuts images into patches of {patch[0]}; "
                 "choose a multiple"
             )
-        scale, offset = ImageBackbone.normaliser(given)
+        scale, offset = normaliser(given)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("offset", offset, persistent=False)
         self.patch, self.pyramid = patch, config.model_type in PYRAMIDS

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ptft.core import Backbone, Spec
+from ptft.data.image.normaliser import normaliser
 from ptft.errors import ConfigError
 
 SMALL = 64
@@ -36,19 +37,9 @@ class ImageBackbone(Backbone):
         height, width = spec.shape["size"]
         self.size: tuple[int, int] = (int(height), int(width))
         self.channels = int(spec.shape["channels"])
-        scale, offset = self.normaliser(spec)
+        scale, offset = normaliser(spec)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("offset", offset, persistent=False)
-
-    @staticmethod
-    def normaliser(spec: Spec) -> tuple[Tensor, Tensor]:
-        """(raw / 255 - mean) / std as one multiply-add: raw * scale + offset, both [C, 1, 1] or [1, 1, 1].
-
-        A constant channel has no spread to divide by.
-        """
-        std = torch.tensor(spec.std or (1.0,)).clamp(min=1 / 255)
-        mean = torch.tensor(spec.mean or (0.0,))
-        return (1 / (255 * std)).view(-1, 1, 1), (-mean / std).view(-1, 1, 1)
 
     def first_convolutions(self) -> list[str]:
         """Names of the convolutions that take the image: the first one, unless a model says otherwise."""

@@ -54,12 +54,14 @@ def _along(end: Tensor, begin: Tensor, steps: int, question: Question, rows: int
 
 @torch.no_grad()
 def _edges(steps: int, rows: int, score: Score) -> tuple[Tensor, Tensor]:
-    """Where the parts of the way begin and end, [steps + 1] from 0 to 1, and the scores there."""
+    """Where the parts of the way begin and end, [steps + 1] from 0 to 1, and scores, the first and last of the ends."""
 
     def scores(shares: Tensor) -> Tensor:
         return torch.cat([score(part.float()).double().cpu() for part in torch.split(shares, rows)])
 
     edges = torch.linspace(0, 1, min(EVEN, steps) + 1, dtype=torch.float64)
+    if len(edges) > steps:
+        return edges.float(), scores(edges[[0, -1]])
     values = scores(edges)
     while len(edges) <= steps:
         count = min(max(1, steps // ROUNDS), steps + 1 - len(edges), len(edges) - 1)

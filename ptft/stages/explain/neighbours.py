@@ -7,6 +7,7 @@ B inputs, D width, K neighbours.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,13 @@ from ptft.builders.predictor import Predictor
 from ptft.builders.restore import trained_with
 from ptft.checkpoint.load import open_checkpoint
 from ptft.config.resolve import Job
-from ptft.core import Examples, Source
-from ptft.errors import CheckpointError, ConfigError, DataError, PtftError
+from ptft.core import Examples, Source, Spec
+from ptft.errors import CheckpointError, ConfigError, DataError, PtftError, first_line
+from ptft.export.report import explanation
+from ptft.export.report.previews import of_rows
 from ptft.loggers.console import Console
 from ptft.metrics.knn import normalised
-from ptft.runtime.system import written_whole
+from ptft.runtime.system import write_text, written_whole
 
 TEXT = 120
 """Characters of a text that is shown."""
@@ -34,12 +37,15 @@ TEXT = 120
 
 @dataclass(frozen=True)
 class Bank:
-    """The training examples of one dataset: features of length 1, float32 [N, D]; what to call each, and its label."""
+    """The training examples of one dataset: features of length 1, float32 [N, D]; what to call each, its label, and
+    how they are read again."""
 
     name: str
     features: Tensor
     items: Sequence[str]
     labels: Sequence[str | None]
+    examples: Examples
+    spec: Spec
 
 
 def banks(job: Job, predictor: Predictor, out: Console) -> list[Bank]:
@@ -84,7 +90,7 @@ def _bank(job: Job, predictor: Predictor, node: Mapping[str, Any], name: str, ou
         raise DataError(f"explain.neighbours: the dataset {name} has no training split")
     examples = read_splits(source, ("train",), cfg, predictor.device, out)["train"]
     features = _features(job, predictor, source, examples, out)
-    return Bank(name, features, _items(source, examples), _labels(source, examples))
+    return Bank(name, features, _items(source, examples), _labels(source, examples), examples, source.spec)
 
 
 def _items(source: Source, examples: Examples) -> list[str]:
@@ -144,3 +150,17 @@ def nearest(banks: Sequence[Bank], features: Tensor, count: int) -> list[dict[st
                 for value, i in zip(*near, strict=True)
             ]
     return found
+
+
+def show(folder: Path, banks: Sequence[Bank], told: Sequence[Mapping[str, Any]], out: Console) -> None:
+    """neighbours.json: what of them can be seen or heard on the page; it is not worth a run, whatever it meets."""
+    try:
+        found: dict[str, str] = {}
+        for bank in banks:
+            places = sorted({near["index"] for row in told for near in row["neighbours"][bank.name]})
+            uris = of_rows(bank.examples, bank.spec, places, len(places))
+            found |= {f"{bank.name} {i}": uri for i, uri in zip(places, uris, strict=True) if uri is not None}
+        if found:
+            write_text(folder / explanation.NEIGHBOURS, json.dumps(found))
+    except Exception as error:
+        out.say(f"{explanation.NEIGHBOURS}: can't be made ({first_line(error)}); the page goes without it", "yellow")

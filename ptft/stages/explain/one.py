@@ -6,7 +6,7 @@ Axes: U units of the input, R orders, K models with random weights.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,37 +19,45 @@ from ptft.stages.explain.asked import Asked, Found, Question
 from ptft.stages.explain.integrated import integrated_gradients
 
 METHODS = ("integrated_gradients", "grad_cam", "attention_rollout")
+COARSE = 8
+"""Steps of integrated gradients of models with random weights at most: these hardly bend on the way."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """names: which methods; steps, orders: of integrated gradients and of random deletion; seed: of what is random."""
+    """names: which methods; steps, orders: of integrated gradients and of random deletion; randomised: how many models
+    with random weights; seed: of what is random."""
 
     names: Sequence[str]
     steps: int
     orders: int
+    randomised: int
     seed: int
 
 
 @dataclass(frozen=True)
-class Explained:
-    """row: what `explanations.json` says; raw: as it was read; x: prepared; maps: of each method its values [*P]."""
+class Begun:
+    """An input whose answer is explained, before that is compared with what models with random weights mark.
 
-    row: dict[str, Any]
+    raw: as it was read; units: of its positions, long [*P]; maps: of each method its values [*P]; marked: those of
+    models with random weights, [U] each; lost: by how much, of each, the log-odds fall without it.
+    """
+
+    question: Question
     raw: Tensor
-    x: Tensor
-    maps: dict[str, Tensor]
+    units: Tensor
+    generator: torch.Generator
+    maps: dict[str, Found]
+    marked: dict[str, list[Tensor]] = field(default_factory=dict)
+    lost: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def x(self) -> Tensor:
+        """The input, prepared."""
+        return self.question.x
 
 
-def explain(
-    asked: Asked,
-    untrained: Sequence[Asked],
-    batch: Batch,
-    target: int | None,
-    spec: Spec,
-    settings: Settings,
-    number: int,
-) -> Explained | None:
+def begin(asked: Asked, batch: Batch, target: int | None, spec: Spec, settings: Settings, number: int) -> Begun | None:
     """A raw batch of one example, explained; None where it has fewer than two parts to tell apart.
 
     target: the class to explain; None: the one that is predicted. number: its place, which what is random follows from.
@@ -60,35 +68,49 @@ def explain(
         logits = asked.logits(x)
     raw = batch["input"][0]
     units = shown.units(raw, x, spec).to(x.device)
-    size = int(units.max()) + 1
-    if size < 2:
+    if int(units.max()) < 1:
         return None
     target = int(logits[0].argmax()) if target is None else target
     question = Question(x, shown.empty(x, units, spec), target, tuple(units.shape))
     generator = torch.Generator().manual_seed((settings.seed << 20) + number)
-    random = checks.deletion(
-        asked, question, units, checks.random_orders(settings.orders, size, generator).to(x.device)
-    )
-    before, after = (float(random.curves[0, place]) for place in (0, -1))
-    row: dict[str, Any] = {
-        "target": _name(spec, target),
-        "belief": before,
-        "belief_of_empty": after,
-        "units": shown.named(raw, units, spec),
-        "random": _described(random),
-        "explanations": [],
-    }
-    maps = {}
-    for name in settings.names:
-        found = apply(name, asked, question, settings.steps)
-        if found is None:
-            continue
-        maps[name] = found.values
+    tried = {name: apply(name, asked, question, settings.steps) for name in settings.names}
+    return Begun(question, raw, units, generator, {name: found for name, found in tried.items() if found is not None})
+
+
+def mark_by(model: Asked, begun: Begun, settings: Settings) -> None:
+    """What a model with random weights marks by each method, and how far its log-odds fall without that.
+
+    One that finds nothing to mark counts as one whose parts are all worth the same.
+    """
+    for name, own in begun.maps.items():
+        found = apply(name, model, begun.question, min(settings.steps, COARSE))
+        marked = torch.zeros_like(own.values) if found is None else found.values.nan_to_num(0)
+        values = checks.unit_values(marked, begun.units)
+        order = checks.order_of(values, begun.generator).unsqueeze(0)
+        deleted = checks.deletion(model, begun.question, begun.units, order, checks.FEW)
+        begun.marked.setdefault(name, []).append(values)
+        begun.lost.setdefault(name, []).extend(checks.falls(deleted, model.is_number)[1] if found else [])
+
+
+def finish(asked: Asked, begun: Begun, spec: Spec, settings: Settings) -> dict[str, Any]:
+    """What `explanations.json` says of an input: what was explained, and how each explanation stands its tests."""
+    question, units = begun.question, begun.units
+    orders = checks.random_orders(settings.orders, int(units.max()) + 1, begun.generator)
+    random = checks.deletion(asked, question, units, orders.to(question.x.device))
+    entries = []
+    for name, found in begun.maps.items():
         values = checks.unit_values(found.values, units)
-        compared, lost = _by_random_weights(name, untrained, question, units, settings.steps, generator)
-        said = _tested(asked, question, units, [values, *compared], random.areas, lost, generator)
-        row["explanations"].append({"method": name, "gap": found.gap, "values": values.tolist(), **said})
-    return Explained(row, raw, x, maps)
+        maps = [values, *begun.marked.get(name, [])]
+        said = _tested(asked, begun, maps, random.advantages, max(begun.lost.get(name, []), default=0.0))
+        entries.append({"method": name, "gap": found.gap, "values": values.tolist(), **said})
+    return {
+        "target": spec.classes[question.target] if spec.classes else None,
+        "belief": float(random.curves[0, 0]),
+        "belief_of_empty": float(random.curves[0, -1]),
+        "units": marks.of(spec).named(begun.raw, units, spec),
+        "random": _described(random),
+        "explanations": entries,
+    }
 
 
 def apply(name: str, asked: Asked, question: Question, steps: int) -> Found | None:
@@ -96,11 +118,6 @@ def apply(name: str, asked: Asked, question: Question, steps: int) -> Found | No
     if name == "integrated_gradients":
         return integrated_gradients(asked, question, steps)
     return methods.grad_cam(asked, question) if name == "grad_cam" else methods.attention_rollout(asked, question)
-
-
-def _name(spec: Spec, target: int) -> str | None:
-    """The class; None of a number."""
-    return spec.classes[target] if spec.classes else None
 
 
 def _described(random: checks.Deletion) -> dict[str, Any]:
@@ -114,30 +131,36 @@ def _described(random: checks.Deletion) -> dict[str, Any]:
     }
 
 
-def _tested(
-    asked: Asked,
-    question: Question,
-    units: Tensor,
-    values: list[Tensor],
-    random: Tensor,
-    lost: float,
-    generator: torch.Generator,
-) -> dict[str, Any]:
+def _tested(asked: Asked, begun: Begun, values: list[Tensor], random: Tensor, lost: float) -> dict[str, Any]:
     """Its deletion, how like random weights it is, and what is wrong with it; the same is asked of each of these.
 
-    values: the explanation's, then those of K models with random weights, [U] each. random: areas [R]. lost: what
-    models with random weights lose by their own at most, in log-odds.
+    values: the explanation's, then those of K models with random weights, [U] each. random: advantages of random orders
+    [R]. lost: what models with random weights lose by their own at most, in log-odds.
     """
-    orders = torch.stack([checks.order_of(each, generator) for each in values])
-    deleted = checks.deletion(asked, question, units, orders)
-    areas = deleted.areas.tolist()
-    falls = zip(*checks.falls(deleted, asked.is_number), strict=True)
-    why = [_reasons(number, values, areas, random, (*fall, lost)) for number, fall in enumerate(falls)]
+    orders = torch.stack([checks.order_of(each, begun.generator) for each in values])
+    deleted = checks.deletion(asked, begun.question, begun.units, orders[:1])
+    compared = checks.deletion(asked, begun.question, begun.units, orders[1:], checks.FEW) if len(values) > 1 else None
+    advantages = torch.cat([each.advantages for each in (deleted, compared) if each])
+    falls = [
+        fall for each in (deleted, compared) if each for fall in zip(*checks.falls(each, asked.is_number), strict=True)
+    ]
+    by_chance = [checks.chance(advantage, random) for advantage in advantages.tolist()]
+    beside = [_beside(number, values, advantages) for number in range(len(values))]
+    why = [
+        checks.reasons(p, untrained, *fall, lost, alike)
+        for p, fall, (untrained, alike) in zip(by_chance, falls, beside, strict=True)
+    ]
     return {
-        "deletion": {"curve": deleted.curves[0].tolist(), "area": areas[0], "p": checks.chance(areas[0], random)},
+        "deletion": {
+            "curve": deleted.curves[0].tolist(),
+            "last": deleted.last[0].tolist(),
+            "area": float(deleted.areas[0]),
+            "advantage": float(deleted.advantages[0]),
+            "p": by_chance[0],
+        },
         "randomised": {
-            "correlation": checks.likeness(values[0], values[1:]),
-            "area": min(areas[1:], default=None),
+            "correlation": beside[0][1],
+            "p": beside[0][0],
             "means_something": sum(not each for each in why[1:]),
             "of": len(why) - 1,
         },
@@ -146,26 +169,11 @@ def _tested(
     }
 
 
-def _by_random_weights(
-    name: str, untrained: Sequence[Asked], question: Question, units: Tensor, steps: int, generator: torch.Generator
-) -> tuple[list[Tensor], float]:
-    """What models with random weights mark, [U] each; and how far, at most, the log-odds of one fall without it."""
-    marked, lost = [], [0.0]
-    for model in untrained:
-        found = apply(name, model, question, steps)
-        if found is not None:
-            values = checks.unit_values(found.values.nan_to_num(0), units)
-            deleted = checks.deletion(model, question, units, checks.order_of(values, generator).unsqueeze(0))
-            marked.append(values)
-            lost += checks.falls(deleted, model.is_number)[1]
-    return marked, max(lost)
-
-
-def _reasons(
-    number: int, values: list[Tensor], areas: list[float], random: Tensor, falls: tuple[float, float, float]
-) -> list[str]:
-    """Why one of the explanations means nothing, beside all of random weights that are not it."""
+def _beside(number: int, values: list[Tensor], advantages: Tensor) -> tuple[float | None, float | None]:
+    """One of the explanations beside those of random weights that are not it: how often these are as good, and their
+    rank correlation; None where there are none."""
     others = [place for place in range(1, len(values)) if place != number]
-    best = min((areas[place] for place in others), default=None)
+    if not others:
+        return None, None
     alike = checks.likeness(values[number], [values[place] for place in others])
-    return checks.reasons(areas[number], checks.chance(areas[number], random), *falls, best, alike)
+    return checks.chance(float(advantages[number]), advantages[others]), alike

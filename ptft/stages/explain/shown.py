@@ -12,7 +12,7 @@ from ptft.data.marked import marks
 from ptft.loggers.console import Console
 from ptft.runtime.system import writing
 from ptft.runtime.terminal import decimal
-from ptft.stages.explain.one import Explained
+from ptft.stages.explain.one import Begun
 
 PICTURES = "explanations"
 """The folder of pictures and sounds, in that of the run."""
@@ -24,16 +24,16 @@ STRONG, SOME = 0.5, 0.15
 """From which share of the strongest word on a word is coloured fully, and at all."""
 
 
-def draw(folder: Path, name: str, found: Explained, spec: Spec) -> None:
+def draw(folder: Path, name: str, found: Begun, row: dict[str, Any], spec: Spec) -> None:
     """The input, and what each method marks in it; the files, relative to the folder, are added to its row."""
-    shows, row = marks.of(spec), found.row
+    shows = marks.of(spec)
     with writing(folder / PICTURES, REMEDY):
         (folder / PICTURES).mkdir(exist_ok=True)
         files = shows.draw(folder / PICTURES / name, found.raw, found.x, None, spec)
         row["files"] = _relative(files, folder)
         for entry in row["explanations"]:
             stem = folder / PICTURES / f"{name}-{entry['method']}"
-            files = shows.draw(stem, found.raw, found.x, found.maps[entry["method"]], spec)
+            files = shows.draw(stem, found.raw, found.x, found.maps[entry["method"]].values, spec)
             entry["files"] = _relative(files, folder)
             if "words" in row["units"]:
                 entry["text"] = " ".join(_plain(*pair) for pair in _pairs(row, entry))

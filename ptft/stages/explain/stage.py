@@ -11,14 +11,16 @@
         `area`, `area_deviation`), `files` (by kind, in the folder), `explanations`, perhaps `neighbours` (by
         dataset: `index`, `item`, `label`, `similarity`)
     explanations: of each `method`, `gap` (the share of integrated gradients that does not add up), `values` (a number a
-        unit, row by row), `deletion` (`curve`, `area`, `p`: how often a random order does as well), `randomised` (rank
-        `correlation` with random weights, the least `area` in their orders, how many `of` these would pass for meaning
-        something: `means_something`), `means_something`, `reasons` why not, `files`, of words `text`
+        unit, row by row), `deletion` (`curve` and its `area`, `last`: the curve where what is least marked goes first,
+        `advantage`: by how much its log-odds are higher, `p`: how often a random order does as well), `randomised`
+        (rank `correlation` with random weights, `p`: how often their orders do as well, how many `of` these would pass
+        for meaning something: `means_something`), `means_something`, `reasons` why not, `files`, of words `text`
     unread: `item` and `reason` of what could not be explained
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ptft.builders.inputs import step_examples
@@ -38,11 +40,11 @@ from ptft.stages.explain.asked import Asked
 from ptft.stages.explain.one import METHODS, Settings
 from ptft.stages.explain.telling import Telling
 
-FILE, VERSION = "explanations.json", 1
+FILE, VERSION = "explanations.json", 2
 ROWS = 64
 """Variants of an input that are computed at once, at most."""
 FEWEST = 19
-"""With fewer random orders nothing can be told from chance at 5 %."""
+"""With fewer random orders, or models with random weights, nothing can be told from chance at 5 %."""
 LARGE_GAP = 0.05
 
 
@@ -55,7 +57,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     predictor = Predictor(job)
     predictor.require_answers()
     settings, target = _settings(cfg), _target(cfg, predictor)
-    asked, others = _asked(job, predictor)
+    asked, untrained_by = _asked(job, predictor)
     count = min(len(items), cfg.explain.limit)
     notes = [f"the first {count:,} are explained (explain.limit)"] if len(items) > count else []
     if getattr(predictor.objective, "tta", None):
@@ -65,7 +67,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     if folder is None:
         return {}
     banks = neighbours.banks(job, predictor, out) if cfg.explain.neighbours else []
-    telling = Telling(predictor, asked, others, settings, target, banks, cfg.explain.neighbours, folder.path)
+    telling = Telling(predictor, asked, untrained_by, settings, target, banks, cfg.explain.neighbours, folder.path)
     with out.reading("explaining") as progress:
         for done in telling.each(items[:count]):
             progress(done, count)
@@ -84,7 +86,12 @@ def _settings(cfg: Config) -> Settings:
         raise ConfigError(
             f"explain.orders={cfg.explain.orders}: at least {FEWEST}, to tell anything from chance at 5 %"
         )
-    return Settings(names, cfg.explain.steps, cfg.explain.orders, cfg.seed)
+    if 0 < cfg.explain.randomised < FEWEST:
+        raise ConfigError(
+            f"explain.randomised={cfg.explain.randomised}: at least {FEWEST}, to tell anything from what models with "
+            "random weights mark at 5 %, or 0"
+        )
+    return Settings(names, cfg.explain.steps, cfg.explain.orders, cfg.explain.randomised, cfg.seed)
 
 
 def _target(cfg: Config, predictor: Predictor) -> int | None:
@@ -98,16 +105,17 @@ def _target(cfg: Config, predictor: Predictor) -> int | None:
     return predictor.classes.index(str(name))
 
 
-def _asked(job: Job, predictor: Predictor) -> tuple[Asked, list[Asked]]:
-    """The model, and the same with random weights, several times."""
+def _asked(job: Job, predictor: Predictor) -> tuple[Asked, Callable[[int], Asked]]:
+    """The model, and what makes the same with random weights, others for each number."""
     cfg = job.config
     rows = min(ROWS, step_examples(trained_with(job)))
     how = (rows, f"ckpt={cfg.ckpt}", predictor.spec.target == "number")
-    asked, others = Asked(predictor.objective, *how), []
-    for number in range(cfg.explain.randomised):
+
+    def with_random_weights(number: int) -> Asked:
         with forked(predictor.device, cfg.seed + number):
-            others.append(Asked(untrained(cfg, predictor.checkpoint).to(predictor.device), *how))
-    return asked, others
+            return Asked(untrained(cfg, predictor.checkpoint).to(predictor.device), *how)
+
+    return Asked(predictor.objective, *how), with_random_weights
 
 
 def _close(job: Job, out: Console, folder: RunFolder, predictor: Predictor, telling: Telling) -> None:
@@ -139,6 +147,9 @@ def _close(job: Job, out: Console, folder: RunFolder, predictor: Predictor, tell
         "versions": versions(),
     }
     write_json(folder.path / "summary.json", summary)
+    if cfg.report and telling.banks:
+        neighbours.show(folder.path, telling.banks, telling.told, out)
+    messages.report(cfg, out, folder.path)
     shown.tell(out, telling.told)
     shown.table(out, found)
     for line in _remarks(found, cfg):

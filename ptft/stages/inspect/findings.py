@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from ptft.stages.inspect import features, hashes, probe
-from ptft.stages.inspect.neighbours import groups_of, nearest
-from ptft.stages.inspect.reading import Seen
-from ptft.stages.inspect.subject import Subject
+from ptft.data.inspected import features, hashes
+from ptft.data.inspected.kinds import Kind
+from ptft.data.inspected.neighbours import groups_of, nearest
+from ptft.data.inspected.reading import Seen
+from ptft.data.inspected.subject import Subject
+from ptft.stages.inspect import probe
 
 NEIGHBOURS = 10
 """By which it is said how far an example is from others."""
@@ -52,7 +53,7 @@ class Findings:
     omitted: list[str] = field(default_factory=list)
 
 
-def find(subject: Subject, seen: Seen, kind: ModuleType, seed: int, name: str | None) -> Findings:
+def find(subject: Subject, seen: Seen, kind: Kind, seed: int, name: str | None) -> Findings:
     """Everything; kind: the module of the modality. name: of the checkpoint whose features are `seen.encoded`."""
     found = Findings(seen.unreadable, seen.odd, omitted=list(kind.LEFT_OUT))
     found.copies = list(_copies(subject, seen))
@@ -73,7 +74,7 @@ def find(subject: Subject, seen: Seen, kind: ModuleType, seed: int, name: str | 
 
 
 def _outliers(
-    subject: Subject, found: Findings, kind: ModuleType, rows: Tensor, described: Tensor, simple: bool, seed: int
+    subject: Subject, found: Findings, kind: Kind, rows: Tensor, described: Tensor, simple: bool, seed: int
 ) -> None:
     """What is far from all else; simple: whether no checkpoint's features are there."""
     if kind.strange is not None and simple:
@@ -110,7 +111,7 @@ def kept_first(subject: Subject, group: Sequence[int]) -> list[int]:
     return sorted(group, key=lambda row: (KEPT[subject.split_of(row)], row))
 
 
-def _near(subject: Subject, seen: Seen, kind: ModuleType, rows: Tensor, seed: int) -> list[tuple[int, int, float, str]]:
+def _near(subject: Subject, seen: Seen, kind: Kind, rows: Tensor, seed: int) -> list[tuple[int, int, float, str]]:
     pairs, distances = kind.near(seen, rows, seed, subject.texts)
     found = {
         (a, b): (distance, str(kind.HASH)) for (a, b), distance in zip(pairs.tolist(), distances.tolist(), strict=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ptft.data.inspected.reading import Seen
+from ptft.data.inspected.subject import Subject
 from ptft.errors import are, counted, shortened
 from ptft.loggers.console import Console
 from ptft.stages.inspect.findings import Findings, leakage, leaks
 from ptft.stages.inspect.probe import KNOWS
-from ptft.stages.inspect.reading import Seen
-from ptft.stages.inspect.subject import Subject
 from ptft.stages.inspect.written import balance
 
 SHOWN = 5

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,6 +15,10 @@ from ptft.config.resolve import Job
 from ptft.config.settled import dataset
 from ptft.core import Source
 from ptft.data.cleaning import ignore
+from ptft.data.inspected import kinds
+from ptft.data.inspected.kinds import Kind
+from ptft.data.inspected.reading import Encode
+from ptft.data.inspected.subject import Subject, subject_of
 from ptft.errors import ConfigError, DataError, counted, unknown
 from ptft.loggers import pictures
 from ptft.loggers.console import Console
@@ -26,10 +28,8 @@ from ptft.runtime.paths import relative
 from ptft.runtime.rng import seed_everything
 from ptft.runtime.system import write_text, writing
 from ptft.stages import messages as shared
-from ptft.stages.inspect import findings, messages, written
+from ptft.stages.inspect import findings, messages, previewed, written
 from ptft.stages.inspect.findings import Findings
-from ptft.stages.inspect.reading import Encode
-from ptft.stages.inspect.subject import Subject, subject_of
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     _plan(job, subject, out, folder, str(device) if encode else "cpu")
     if folder is None:
         return {}
-    kind = importlib.import_module(f"ptft.stages.inspect.{source.spec.modality}")
+    kind = kinds.of(source.spec)
     seen = kind.read(subject, encode, out)
     name = model_name(cfg) if job.checkpoint else None
     found = findings.find(subject, seen, kind, cfg.seed, name)
@@ -55,9 +55,12 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     write_text(folder.path / "ignore.csv", _ignore_list(subject, rows))
     content = {"dataset": cfg.names.dataset, "root": _root(source), **written.as_json(subject, seen, found)}
     write_json(folder.path / "inspect.json", {**content, "sheet": "sheet.png" if sheet else None})
+    if cfg.report:
+        previewed.write(folder.path, subject, content, out)
     messages.tell(subject, seen, found, out)
     summary = _summary(job, content)
     write_json(folder.path / "summary.json", summary)
+    shared.report(cfg, out, folder.path)
     _ending(job, subject, found, rows, out, folder, sheet)
     if cfg.inspect.strict:
         _strict(subject, found)
@@ -81,7 +84,7 @@ def _plan(job: Job, subject: Subject, out: Console, folder: RunFolder | None, de
     )
 
 
-def _sheet(job: Job, subject: Subject, kind: ModuleType, folder: RunFolder) -> bool:
+def _sheet(job: Job, subject: Subject, kind: Kind, folder: RunFolder) -> bool:
     """sheet.png: training examples as a model is shown them, evenly spread over the split; whether there is one."""
     split = next(iter(subject.parts))
     examples, wanted = subject.parts[split], job.config.inspect.sheet

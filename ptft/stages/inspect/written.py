@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptft.data.inspected.reading import Seen
+from ptft.data.inspected.subject import Subject
 from ptft.stages.inspect.findings import Findings, leakage, leaks
-from ptft.stages.inspect.reading import Seen
-from ptft.stages.inspect.subject import Subject
 
 FORMAT = 1
 """Of inspect.json: it rises where something in it gets another meaning."""

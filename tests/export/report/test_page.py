@@ -4,7 +4,6 @@ import json
 import random
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -12,18 +11,9 @@ from ptft.errors import DataError
 from ptft.export.report import charts, page
 from ptft.stages import predictions
 from tests.conftest import FEW, GLYPHS, NET, SMALL, refused, rows
-from tests.helpers.browser import CHROMIUM, Browser
+from tests.helpers.browser import shown
 
 HOSTILE = ("<script>alert(1)</script>", "a & \"b\" 'c' </script><img src=x onerror=alert(2)>")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium; Debian's package chromium has it")
-    opened = Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +30,6 @@ def words(tmp_path_factory):
     data = ("dataset=table", f"dataset.root={folder / 'rows.jsonl'}", "dataset.label=label", "dataset.text=text")
     run("stage=pretrain", "objective=classify", *data, *typed, "train.steps=4", f"hydra.run.dir={folder / 'run'}")
     return folder / "run"
-
-
-def text_of(browser: Browser) -> str:
-    return browser.ask("document.body.innerText")
-
-
-def shown(browser: Browser, file: Path, width: int = 1400, dark: bool = False) -> str:
-    """The page's text; it is whole by itself, says nothing on the console, and does not scroll sideways."""
-    browser.open(file, width, dark=dark)
-    assert browser.said == []
-    assert [url for url in browser.asked_for if not url.startswith(("file:", "data:"))] == []
-    assert browser.ask("document.documentElement.scrollWidth") <= width
-    assert browser.ask("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-    return text_of(browser)
 
 
 def test_a_run_is_told_from_its_sentences_to_its_commands(pretrained, browser):

@@ -8,10 +8,10 @@ import torch
 
 from ptft.core import Spec
 from ptft.data.audio import reader as audio_reader
+from ptft.data.audio.log_mel import LogMel
 from ptft.errors import ConfigError
 from ptft.models.audio.cnn import AudioCNN
 from ptft.models.audio.conformer import AudioTransformer, Conformer
-from ptft.models.layers.log_mel import LogMel
 
 SPEC = Spec("audio", audio_reader.shape(8000, None), "class", ("a", "b"))
 MODELS = {

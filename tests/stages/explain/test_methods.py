@@ -134,6 +134,10 @@ def test_deletion_falls_at_once_where_the_order_is_right():
     assert found.curves[0, 2:].tolist() == [0.5] * 9
     assert (found.curves[1, :-1] > 0.99).all()
     assert found.areas[0] < found.areas[1]
+    assert torch.equal(found.last, found.curves.flip(0))
+    assert (
+        float(found.advantages[0]) == -float(found.advantages[1]) == pytest.approx(8, abs=0.01)
+    )  # of 10: lost at once, or at the end
     masked = checks.deletion(model, question(x), torch.where(units == 0, -1, units - 1), orders[:1, :7])
     assert (masked.curves > 0.99).all()  # what is of no unit stays
 
@@ -147,10 +151,18 @@ def test_equal_values_are_ordered_at_random_and_sums_leave_out_what_is_of_none()
 
 
 def test_reasons_name_what_fails():
-    assert checks.reasons(0.2, 0.04, 0.5, 3.0, 1.0, 0.4, 0.1) == []
-    assert checks.reasons(0.2, 0.04, 0.5, 3.0, 0.0, None, None) == []
-    assert len(checks.reasons(0.2, 0.3, 0.01, 0.1, 0.0, 0.1, 0.9)) == 4
-    assert "as much by what it marks" in checks.reasons(0.2, 0.04, 0.5, 3.0, 2.0, 0.4, 0.1)[0]
+    assert checks.reasons(0.04, 0.04, 0.5, 3.0, 1.0, 0.1) == []
+    assert checks.reasons(0.04, None, 0.5, 3.0, 0.0, None) == []
+    assert len(checks.reasons(0.3, 0.3, 0.01, 0.1, 0.0, 0.9)) == 4
+    assert "as much by what it marks" in checks.reasons(0.04, 0.04, 0.5, 3.0, 2.0, 0.1)[0]
+
+
+def test_of_twenty_alike_one_is_better_than_all_others():
+    """So an explanation that is one of those of random weights passes once in twenty times."""
+    advantages = torch.randn(20, generator=torch.Generator().manual_seed(0))
+    passed = [checks.chance(float(advantages[k]), advantages[torch.arange(20) != k]) <= checks.LEVEL for k in range(20)]
+    assert sum(passed) == 1
+    assert passed[int(advantages.argmax())]
 
 
 def test_one_example_of_a_batch_has_no_padding():

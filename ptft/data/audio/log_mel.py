@@ -62,3 +62,15 @@ def mel_bands(rate: int, fft: int, mels: int) -> Tensor:
     if not bool((bands.sum(0) > 0).all()):
         raise ConfigError(f"model.mels={mels}: too many for {rate} samples a second, some bands would be empty")
     return bands
+
+
+def normalized(x: Tensor, real: Tensor, axes: tuple[int, ...], least: float = 1e-5) -> Tensor:
+    """[B, F, M] less its mean over `axes` and divided by its deviation, of real frames (bool [B, F]); NaN elsewhere.
+
+    least: what is added to the variance.
+    """
+    weight = real.unsqueeze(2).to(x.dtype).expand_as(x)
+    count = weight.sum(axes, keepdim=True)
+    mean = (x * weight).sum(axes, keepdim=True) / count
+    variance = ((x - mean).square() * weight).sum(axes, keepdim=True) / count
+    return ((x - mean) / (variance + least).sqrt()).masked_fill(~real.unsqueeze(2), torch.nan)

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptft.stages.inspect.neighbours import Neighbours
-from ptft.stages.inspect.shingles import hashed
+from ptft.data.inspected.neighbours import Neighbours
+from ptft.data.inspected.shingles import hashed
 
 WIDTH = 64
 """Components of pictures."""

@@ -12,7 +12,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ptft.stages.inspect.neighbours import Neighbours, nearest
+from ptft.data.inspected.neighbours import Neighbours, nearest
 
 KEPT = 16
 """Frequencies on each axis by which pictures are compared."""

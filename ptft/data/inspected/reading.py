@@ -15,10 +15,10 @@ from torch import Tensor
 from ptft.core import Batch, Examples
 from ptft.data.cache.policy import decode
 from ptft.data.examples import OnDemandExamples
+from ptft.data.inspected.subject import Subject
 from ptft.data.stratify import numbers
 from ptft.errors import DataError
 from ptft.loggers.console import Console
-from ptft.stages.inspect.subject import Subject
 
 AT_ONCE = 256
 """Examples in memory that are looked at as one batch."""

@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from ptft.augment.views import views
-from ptft.core import Batch, Examples
+from ptft.core import Batch, Examples, Spec
+from ptft.data.image.normaliser import normaliser
 from ptft.data.image.reader import TIMES, convert
+from ptft.data.inspected import features, hashes
+from ptft.data.inspected.reading import Encode, Seen, every
+from ptft.data.inspected.subject import Subject
 from ptft.loggers.console import Console
-from ptft.models.image.base import ImageBackbone
-from ptft.stages.inspect import features, hashes
-from ptft.stages.inspect.reading import Encode, Seen, every
-from ptft.stages.inspect.subject import Subject
 
 SIDE = 32
 """Pixels of the side of the grey pictures that are hashed, and …"""
@@ -107,9 +107,9 @@ strange = None
 """Outliers are far from their neighbours by the features."""
 
 
-def sheet(source_spec: Any, batch: Batch, options: Mapping[str, Any] | None) -> list[Image.Image]:
+def sheet(spec: Spec, batch: Batch, options: Mapping[str, Any] | None) -> list[Image.Image]:
     """Images as a model is shown them in training: random views, with the mean taken out and put back."""
-    scale, offset = ImageBackbone.normaliser(source_spec)
-    shown = views(source_spec, options).train()(batch["input"] * scale + offset)
+    scale, offset = normaliser(spec)
+    shown = views(spec, options).train()(batch["input"] * scale + offset)
     pixels = ((shown - offset) / scale).round().clamp(0, 255).to(torch.uint8)
     return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in convert(pixels, 3)]

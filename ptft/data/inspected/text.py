@@ -11,7 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ptft.core import Batch
+from ptft.core import Batch, Spec
+from ptft.data.inspected import features, shingles
+from ptft.data.inspected.reading import Encode, Seen
+from ptft.data.inspected.subject import Subject
 from ptft.data.stratify import numbers
 from ptft.data.text.blocks import chunks
 from ptft.data.text.corpus import CorpusSource
@@ -19,9 +22,6 @@ from ptft.data.text.examples import room
 from ptft.data.text.source import TextSource
 from ptft.data.tokenizer import Tokenizer
 from ptft.loggers.console import Console
-from ptft.stages.inspect import features, shingles
-from ptft.stages.inspect.reading import Encode, Seen
-from ptft.stages.inspect.subject import Subject
 
 AT_ONCE = 1000
 """Texts that are tokenised at a time."""
@@ -138,6 +138,6 @@ def strange(rows: Tensor, texts: list[str] | None) -> Tensor:
     return features.deviations((scores - scores.median()) * said)
 
 
-def sheet(spec: Any, batch: Batch, options: Mapping[str, Any] | None) -> list[Image.Image]:
+def sheet(spec: Spec, batch: Batch, options: Mapping[str, Any] | None) -> list[Image.Image]:
     """None: texts have no pictures."""
     return []

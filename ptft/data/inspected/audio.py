@@ -14,15 +14,14 @@ from PIL import Image
 from torch import Tensor
 
 from ptft.augment.views import views
-from ptft.core import Batch, Examples, length_mask
+from ptft.core import Batch, Examples, Spec, length_mask
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.examples import OnDemandRecordings
+from ptft.data.audio.log_mel import LogMel, normalized
+from ptft.data.inspected import features, hashes
+from ptft.data.inspected.reading import Encode, Seen, every
+from ptft.data.inspected.subject import Subject
 from ptft.loggers.console import Console
-from ptft.models.audio.base import normalized
-from ptft.models.layers.log_mel import LogMel
-from ptft.stages.inspect import features, hashes
-from ptft.stages.inspect.reading import Encode, Seen, every
-from ptft.stages.inspect.subject import Subject
 
 BANDS, PIECES = 32, 32
 """Bands and pieces of time of the picture of a recording."""
@@ -129,7 +128,7 @@ strange = None
 """Outliers are far from their neighbours by the features."""
 
 
-def sheet(spec: Any, batch: Batch, options: Mapping[str, Any] | None) -> list[Image.Image]:
+def sheet(spec: Spec, batch: Batch, options: Mapping[str, Any] | None) -> list[Image.Image]:
     """Log-mels as a model is shown them in training, low bands below: random views, dark where it is loud."""
     mels = LogMel(int(spec.shape["rate"]), SHADES)
     values = mels(batch["input"].float() / audio_reader.FULL_SCALE)
