@@ -21,7 +21,7 @@ KNOWN = {
         vit_b_16 vit_small vit_tiny""",
     "logger": "mlflow tensorboard trackio wandb",
     "objective": """byol causal_lm classify ctc detect dino distill from_ckpt mae masked_lm multilabel regress
-        replaced_token rotation simclr simclr_audio span spectrogram_mae tag wav2vec2""",
+        replaced_token rotation simclr simclr_audio span spectrogram_mae tag vicreg wav2vec2""",
     "optimizer": "adam adamw muon sgd",
     "schedule": "constant cosine linear onecycle step wsd",
     "stage": "compare embed evaluate explain export finetune inspect predict pretrain",

@@ -17,7 +17,7 @@ from torch import Tensor
 from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes, train_loader
 from ptft.builders.intervals import check_patience, intervals
-from ptft.builders.parts import monitor, spread
+from ptft.builders.parts import accumulation, monitor, spread
 from ptft.builders.restore import rebuilt
 from ptft.builders.sizes import limit
 from ptft.checkpoint.load import Checkpoint, held_by
@@ -141,10 +141,11 @@ def objective(cfg: Config, inputs: Inputs) -> Task:
     with _built_from(cfg, inputs.start):
         built = components.objective(cfg.model, cfg.objective, spec, train, cfg.trusted, rebuild=rebuild, within=within)
     _check_objective(cfg, built)
+    in_parts = accumulation.check(cfg, built)
     transfer = _hand_over(cfg, built, inputs.start, inputs.source) if inputs.start and not cfg.resume else None
     phases, notes = components.phases(built, cfg.finetune.plain())
     built.to(inputs.device)
-    notes += built.examine(inputs.splits)
+    notes += [*in_parts, *built.examine(inputs.splits)]
     if inputs.start is None:
         notes += components.calibrate(built, train, inputs.device)
     if not cfg.resume:
@@ -229,12 +230,7 @@ def _settled(task: Task, execution: Execution, every: Every, source: Source) -> 
 
 
 def _check_objective(cfg: Config, built: Objective) -> None:
-    """Raises ConfigError where parts of a batch are another task, or a copy of the backbone could not follow it."""
-    if cfg.train.accumulate > 1 and built.whole_batch:
-        raise ConfigError(
-            f"train.accumulate={cfg.train.accumulate}: objective={cfg.names.objective} compares the examples of a "
-            "batch with each other, so parts of it are another task; leave it at 1 and lower train.batch_size"
-        )
+    """Raises ConfigError where a copy of the backbone could not follow it."""
     if cfg.finetune.lora.rank and type(built).begin is not Objective.begin:
         raise ConfigError(
             f"finetune.lora.rank={cfg.finetune.lora.rank}: objective={cfg.names.objective} keeps a copy of the "
