@@ -18,7 +18,7 @@ from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes, train_loader
 from ptft.builders.intervals import check_patience, intervals
 from ptft.builders.parts import accumulation, monitor, spread
-from ptft.builders.restore import rebuilt
+from ptft.builders.restore import rebuilt, teacher
 from ptft.builders.sizes import limit
 from ptft.checkpoint.load import Checkpoint, held_by
 from ptft.checkpoint.transfer import Transfer, load_pretrained
@@ -137,9 +137,10 @@ def _trained_on(job: Job, inputs: Inputs) -> tuple[list[str], Tensor | None]:
 def objective(cfg: Config, inputs: Inputs) -> Task:
     """The objective on its device, with the checkpoint's backbone in it, and what of it learns when."""
     train, spec, within = inputs.splits["train"], inputs.source.spec, limit(inputs.start)
-    rebuild = partial(rebuilt, trusted=cfg.trusted)
+    open_others: dict[str, Any] = {"rebuild": rebuilt, "teach": teacher}
+    others = {name: partial(opens, trusted=cfg.trusted) for name, opens in open_others.items()}
     with _built_from(cfg, inputs.start):
-        built = components.objective(cfg.model, cfg.objective, spec, train, cfg.trusted, rebuild=rebuild, within=within)
+        built = components.objective(cfg.model, cfg.objective, spec, train, cfg.trusted, others=others, within=within)
     _check_objective(cfg, built)
     in_parts = accumulation.check(cfg, built)
     transfer = _hand_over(cfg, built, inputs.start, inputs.source) if inputs.start and not cfg.resume else None
@@ -222,6 +223,7 @@ def _settled(task: Task, execution: Execution, every: Every, source: Source) -> 
     by_steps = {"every": {"evaluate": every.evaluate}} if every.evaluate and not every.minutes else {}
     return {
         "model": dict(task.objective.backbone.settled),
+        "objective": dict(task.objective.settled),
         "dataset": dict(source.settled),
         "precision": chosen.precision,
         "train": {"layout": chosen.layout, **by_steps},

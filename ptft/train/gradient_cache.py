@@ -60,6 +60,6 @@ def backward(t: Training, objective: InHalves, batch: Batch) -> Step:
             step = objective.compare(embedded)
         (t.scaler.scale(step.total) if t.scaler else step.total).backward()  # type: ignore[no-untyped-call]
         assert embedded.grad is not None
-        for piece, start, gradient in zip(pieces, starts, embedded.grad.tensor_split(count), strict=False):
+        for piece, start, gradient in zip(pieces, starts[:-1], embedded.grad.tensor_split(count), strict=True):
             torch.autograd.backward([embed(piece, start)], [gradient])
     return step
