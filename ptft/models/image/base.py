@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ptft.core import Backbone, Spec
 from ptft.errors import ConfigError
+from ptft.models.layers.normaliser import normaliser
 
 SMALL = 64
 """Pixels of the longest side up to which `stem=auto` means a small stem."""
@@ -40,15 +41,7 @@ class ImageBackbone(Backbone):
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("offset", offset, persistent=False)
 
-    @staticmethod
-    def normaliser(spec: Spec) -> tuple[Tensor, Tensor]:
-        """(raw / 255 - mean) / std as one multiply-add: raw * scale + offset, both [C, 1, 1] or [1, 1, 1].
-
-        A constant channel has no spread to divide by.
-        """
-        std = torch.tensor(spec.std or (1.0,)).clamp(min=1 / 255)
-        mean = torch.tensor(spec.mean or (0.0,))
-        return (1 / (255 * std)).view(-1, 1, 1), (-mean / std).view(-1, 1, 1)
+    normaliser = staticmethod(normaliser)
 
     def first_convolutions(self) -> list[str]:
         """Names of the convolutions that take the image: the first one, unless a model says otherwise."""

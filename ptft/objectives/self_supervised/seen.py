@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ptft.core import Backbone, Spec
 from ptft.errors import ConfigError
-from ptft.models.image.base import ImageBackbone
+from ptft.models.layers.normaliser import normaliser
 
 PREFIX = 8
 """Tokens before the patches (class tokens, registers) are at most so many."""
@@ -80,7 +80,7 @@ class Images(nn.Module):
                 "dataset.channels changes it"
             )
         for name, spec in (("given", given), ("wanted", wanted)):
-            scale, offset = ImageBackbone.normaliser(spec)
+            scale, offset = normaliser(spec)
             self.register_buffer(f"{name}_scale", scale, persistent=False)
             self.register_buffer(f"{name}_offset", offset, persistent=False)
 
