@@ -22,7 +22,7 @@ NAMES = [name for name in WITHOUT_LABELS if options.modality(f"objective/{name}"
 
 
 def test_the_ones_known_at_this_version_are_there():
-    assert set(NAMES) >= {"simclr", "vicreg", "byol", "rotation", "mae", "dino"}
+    assert set(NAMES) >= {"simclr", "vicreg", "byol", "rotation", "mae", "dino", "dinov2"}
 
 
 @pytest.mark.parametrize("name", NAMES)
