@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import accuracy, inputs, inspection, language, loop, resnet, start, survey
+from tests.benchmarks import accuracy, detection, inputs, inspection, language, loop, resnet, start, survey
 from tests.benchmarks.common import Options, machine
 
 READS_MNIST = {"survey", "accuracy", "recipe", "start"}
@@ -27,6 +27,7 @@ BENCHES = {
     "inputs": inputs.run,
     "language": language.run,
     "resnet": resnet.run,
+    "boxes": detection.run,
     "start": start.run,
     "inspect": inspection.run,
 }

@@ -11,7 +11,7 @@ from ptft.launch import following
 from ptft.loggers.console import Console
 from ptft.runs.folder import write_json
 from ptft.stages import messages
-from ptft.stages.compare import plot, table
+from ptft.stages.compare import forecast, plot, table
 from ptft.stages.compare.design import Design
 from ptft.stages.compare.results import Measure, Row, compared, measure
 
@@ -31,12 +31,15 @@ def close(
     pretrained = [name for name, arm in description["arms"].items() if arm["pretrained"]]
     answer = table.answer(design, rows, by, pretrained) if by else "No answer: every run failed."
     notes = [*table.legend(design, rows, by), *uneven(design, records)] if by else []
+    ahead = forecast.forecast(design, rows, by, description["arms"]) if by and cfg.compare.forecast else None
+    said = forecast.sentences(design, ahead, by) if by and ahead else []
     result = {
         "status": "failed" if failed else "finished",
         "answer": answer,
         "measure": vars(by) if by else None,
         "rows": [row.to_dict() for row in rows],
-        "notes": notes,
+        "notes": notes + said,
+        **({"forecast": ahead.to_dict()} if ahead else {}),
         "runs": {
             "all": len(records),
             "reused": sum(each.get("reused", False) for each in records),
@@ -51,8 +54,10 @@ def close(
         )
         plot.save(plot.draw(design, rows, by, title), folder)
         out.table(f"\n{design.baseline} and what is compared with it", *table.table(design, rows, by), result=True)
+        if ahead and ahead.lines:
+            out.table("\nforecast", *forecast.table(design, ahead, by), result=True)
     messages.report(cfg, out, folder)
-    _say(out, folder, answer, notes, failed)
+    _say(out, folder, answer, notes + said, failed)
     if by:
         ckpt = best(design, rows, records, by)
         messages.ending(out, folder, following.predict(ckpt, cfg.trusted))

@@ -20,6 +20,7 @@ from ptft.errors import ConfigError, DataError, NotFiniteError, PtftError, count
 from ptft.loggers.console import Console
 from ptft.runtime.device import versions
 from ptft.stages.compare.design import AMOUNTS, Design, digest
+from ptft.stages.compare.forecast import pretraining
 from ptft.train.loop import evaluate, train_step
 from ptft.train.watch import FiniteCheck
 
@@ -51,6 +52,8 @@ class Arm:
     """Its learning rate, where that is its own to choose."""
     val: bool
     """Whether there is a validation split."""
+    pretraining: dict[str, Any] | None
+    """What its checkpoint was trained on, and for how long (`forecast.pretraining`)."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,9 @@ def arms(design: Design, data: Data, opened: Opened) -> dict[str, Arm]:
             kept = {**{key: value for key, value in cfg.plain().items() if key not in SAME}, "logger": {}}
             identity = digest([kept, weights, data.fingerprint, versions()])
             rate = None if _fitted(cfg) or "optimizer.lr" in job.overrides.typed else float(cfg.optimizer.lr)
-            described[name] = Arm(identity, cfg.ckpt, start.sha256 if start else None, not fresh, rate, data.val)
+            trained = pretraining(start.config, start.progress) if start else None
+            sha256 = start.sha256 if start else None
+            described[name] = Arm(identity, cfg.ckpt, sha256, not fresh, rate, data.val, trained)
     return described
 
 

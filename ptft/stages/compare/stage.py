@@ -14,7 +14,7 @@ from ptft.launch.pool import STOPPED
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runtime.device import versions
-from ptft.stages.compare import messages, preflight, results
+from ptft.stages.compare import forecast, messages, preflight, results
 from ptft.stages.compare.cells import finished, run_all
 from ptft.stages.compare.closing import close
 from ptft.stages.compare.design import Cell, Design, cells, planned, read_design
@@ -32,6 +32,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     began, cfg = time.perf_counter(), job.config
     opened: Opened = {}
     asked = read_design(cfg, job.overrides)
+    forecast.check(cfg, asked)
     data = preflight.read_data(asked, opened)
     asked, notes = preflight.possible(asked, data, "compare.per_class" in job.overrides.typed)
     design, trials = _pinned(asked, cfg, folder)

@@ -1,0 +1,200 @@
+"""A comparison's forecast: what more labels, or more steps of the pretraining, would bring, read off fitted curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ptft.config.config import Config
+from ptft.errors import ConfigError, counted
+from ptft.metrics.learning_curve import LEAST_AMOUNTS, Curves, Range, curves, spread
+from ptft.stages.compare.design import Design, digest
+from ptft.stages.compare.results import Measure, Row
+from ptft.stages.compare.table import amount_text, number, share, unit_of
+
+TIMES = (2, 5, 10)
+"""How many times the most that was tried a forecast looks ahead."""
+
+
+class Forecast(NamedTuple):
+    """A line of it. what: labels or pretraining; amount: of labels, or of steps; value, gain: as the metric is.
+
+    gain: of labels over the baseline with as many; of pretraining over the most steps that were tried.
+    """
+
+    what: str
+    arm: str
+    amount: float
+    value: Range
+    gain: Range | None
+
+    def to_dict(self) -> dict[str, Any]:
+        ranges = {"value": self.value, "gain": self.gain}
+        return {**self._asdict(), **{name: each and each._asdict() for name, each in ranges.items()}}
+
+
+class Forecasts(NamedTuple):
+    """Its lines; labels that the baseline would need for what each arm has with the most; why there is no more."""
+
+    lines: list[Forecast]
+    needed: dict[str, Range]
+    missing: str
+
+    def to_dict(self) -> dict[str, Any]:
+        needed = {arm: each._asdict() for arm, each in self.needed.items()}
+        return {"lines": [line.to_dict() for line in self.lines], "needed": needed, "missing": self.missing}
+
+
+def check(cfg: Config, design: Design) -> None:
+    """Raises ConfigError where too few amounts were asked for."""
+    if cfg.compare.forecast and len(design.amounts) < LEAST_AMOUNTS:
+        few = f"{counted(len(design.amounts), 'amounts')} of labels, and a curve takes at least {LEAST_AMOUNTS}"
+        raise ConfigError(f"compare.forecast: compare.{design.key} has {few}")
+
+
+def pretraining(config: Mapping[str, Any] | None, progress: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a checkpoint was pretrained on, apart from for how long: `of`, a digest; and its `steps` and `seconds`."""
+    train = (config or {}).get("train")
+    if not config or not isinstance(train, Mapping) or not progress.get("step"):
+        return None
+    budget = ("steps", "epochs", "minutes", "every")
+    same = {
+        **{key: config.get(key) for key in ("model", "dataset", "objective", "seed")},
+        "train": {key: value for key, value in train.items() if key not in budget},
+    }
+    return {"of": digest(same), "steps": progress["step"], "seconds": progress.get("seconds")}
+
+
+def forecast(design: Design, rows: Sequence[Row], by: Measure, arms: Mapping[str, Mapping[str, Any]]) -> Forecasts:
+    """Of rows that were compared. arms: what each started from (`pretraining`)."""
+    if not share(by) and by.mode == "max":
+        return Forecasts([], {}, f"{by.metric} has no end that it could come near")
+    fitted = {arm: found for index, arm in enumerate(design.arms) if (found := _labels(rows, by, arm, index))}
+    lines = [line for arm in fitted for line in _ahead(design, by, fitted, arm)]
+    needed = {}
+    if base := fitted.get(design.baseline):
+        for arm, own in fitted.items():
+            if arm != design.baseline:
+                needed[arm] = spread(base.amount(own.at(design.amounts[-1])), own.weight * base.weight)
+    short = [arm for arm in design.arms if arm not in fitted]
+    missing = f"too few amounts were measured of {' and '.join(short)}" if short else ""
+    return Forecasts(lines + _longer(design, rows, by, arms), needed, missing)
+
+
+def _errors(row: Row, by: Measure) -> list[float]:
+    """What is left to gain, of each seed."""
+    return [1 - value if by.mode == "max" else value for value in row.values.values()]
+
+
+def _labels(rows: Sequence[Row], by: Measure, arm: str, seed: int) -> Curves | None:
+    measured = [row for row in rows if row.arm == arm and row.values]
+    if len(measured) < LEAST_AMOUNTS:
+        return None
+    return curves([row.amount for row in measured], [_errors(row, by) for row in measured], seed)
+
+
+def _ahead(design: Design, by: Measure, fitted: Mapping[str, Curves], arm: str) -> list[Forecast]:
+    """The lines of an arm, with more and more labels."""
+    own, base, lines = fitted[arm], fitted.get(design.baseline), []
+    for times in TIMES:
+        amount = times * design.amounts[-1]
+        error = own.at(amount)
+        gain = None
+        if base is not None and arm != design.baseline:
+            gain = spread(_value(error, by) - _value(base.at(amount), by), own.weight * base.weight)
+        lines.append(Forecast("labels", arm, amount, own.range(_value(error, by)), gain))
+    return lines
+
+
+def _value(error: Tensor, by: Measure) -> Tensor:
+    return 1 - error if by.mode == "max" else error
+
+
+def _longer(design: Design, rows: Sequence[Row], by: Measure, arms: Mapping[str, Mapping[str, Any]]) -> list[Forecast]:
+    """Lines for arms that start from one pretraining after different numbers of steps, with the most labels."""
+    groups: dict[str, list[tuple[float, Row]]] = {}
+    for row in rows:
+        trained = arms.get(row.arm, {}).get("pretraining")
+        if trained and arms[row.arm].get("pretrained") and row.amount == design.amounts[-1] and row.values:
+            own = [text for text in design.arms[row.arm] if not text.startswith("ckpt=")]
+            groups.setdefault(digest([trained["of"], own]), []).append((trained["steps"], row))
+    lines = []
+    for group in groups.values():
+        ordered = sorted(group, key=lambda entry: entry[0])
+        if len({steps for steps, _ in ordered}) < LEAST_AMOUNTS:
+            continue
+        found = curves([steps for steps, _ in ordered], [_errors(row, by) for _, row in ordered])
+        last, row = ordered[-1]
+        for times in TIMES:
+            error = found.at(times * last)
+            gain = found.range(_value(error, by) - _value(found.at(last), by))
+            lines.append(Forecast("pretraining", row.arm, times * last, found.range(_value(error, by)), gain))
+    return lines
+
+
+def table(design: Design, found: Forecasts, by: Measure) -> tuple[list[str], list[list[str]]]:
+    """Header and cells for people."""
+    header = ["with", "arm", f"{by.split} {by.metric}{' %' if share(by) else ''}", "gain"]
+    return header, [[_with(design, line), line.arm, _span(line.value, by), _gain(line, by)] for line in found.lines]
+
+
+def _with(design: Design, line: Forecast) -> str:
+    if line.what == "pretraining":
+        return f"{line.amount:,.0f} steps of pretraining"
+    return f"{amount_text(design.key, line.amount)} {unit_of(design.key)}"
+
+
+def _span(value: Range, by: Measure) -> str:
+    return f"{number(value.middle, by)} ({number(value.low, by)} to {number(value.high, by)})"
+
+
+def _gain(line: Forecast, by: Measure) -> str:
+    if line.gain is None:
+        return ""
+    middle, low, high = (number(each, by, signed=True) for each in line.gain)
+    return f"{middle} ({low} to {high})"
+
+
+def sentences(design: Design, found: Forecasts, by: Measure) -> list[str]:
+    """What it says, and how it is to be read, a sentence each."""
+    said = [f"no forecast: {found.missing}"] if found.missing else []
+    most = amount_text(design.key, design.amounts[-1])
+    for arm, needed in found.needed.items():
+        said.append(
+            f"forecast: for what {arm} has with {most} {unit_of(design.key)}, {design.baseline} needs "
+            f"{_needed(design, needed)}"
+        )
+    said += [_pays(design, line, by) for line in found.lines if line.gain and line.amount == _farthest(found, line)]
+    if found.lines:
+        said.append(
+            "forecasts are power laws with a floor, fitted to all amounts; in brackets 95 %, which hold as far as such "
+            "a curve does"
+        )
+    return said
+
+
+def _farthest(found: Forecasts, line: Forecast) -> float:
+    return max(other.amount for other in found.lines if (other.what, other.arm) == (line.what, line.arm))
+
+
+def _needed(design: Design, needed: Range) -> str:
+    if math.isinf(needed.middle):
+        return "more than its curve ever reaches" + ("" if math.isinf(needed.low) else f" (at least {needed.low:.3g})")
+    middle, low, high = ("∞" if math.isinf(each) else f"{each * _scale(design):.3g}" for each in needed)
+    return f"{middle}{'' if design.key == 'per_class' else ' %'} ({low} to {high})"
+
+
+def _scale(design: Design) -> float:
+    return 1 if design.key == "per_class" else 100
+
+
+def _pays(design: Design, line: Forecast, by: Measure) -> str:
+    """Whether the farthest line of an arm is a gain beyond doubt."""
+    assert line.gain
+    low, high = sorted((by.sign * line.gain.low, by.sign * line.gain.high))
+    beside = f"beside {design.baseline}" if line.what == "labels" else "beside what it has now"
+    verdict = "still pays" if low > 0 else "costs" if high < 0 else "may bring nothing"
+    return f"forecast: with {_with(design, line)} {line.arm} {verdict} {beside}: {_gain(line, by)}"
