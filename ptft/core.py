@@ -23,7 +23,7 @@ Batch = dict[str, Tensor]
 """`input` always; `label`, `mask`, `length`, `index` where they exist. The first axis of every tensor is B.
 
 `label` is uint8 [B, K], 1 for each label that an example has, where `Spec.target` is "labels".
-`mask`: bool [B, T], True where `input` is real and not there to fill up the row; always there for uneven texts.
+`mask`: bool [B, T], True where `input` is real. `segments`: uint8 [B, H, W], the class of each pixel, 255 of none.
 `length`: long [B], of uneven recordings, how many samples are real; transcripts are `target` [B, U], `target_length`.
 `box`: float [B, M, 4], left, top, right, bottom in pixels of `input`, `box_label` long [B, M], -1 behind the last.
 """

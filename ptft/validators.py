@@ -276,6 +276,7 @@ RULES: dict[str, Rule] = {
     "file or files": FILES,
     "seeds": SEEDS,
     "counts": several(COUNT, "a list of different whole numbers of at least 1"),
+    "whole numbers": several(WHOLE, "a list of different whole numbers"),
     "fractions": several(ABOVE_0, "a list of different numbers above 0 and up to 1"),
     "rates": several(POSITIVE, "a list of different learning rates"),
 }

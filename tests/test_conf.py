@@ -12,7 +12,7 @@ SMALL = ["train.batch_size=4", "train.steps=2", "device=cpu"]
 
 KNOWN = {
     "dataset": """audio_folder audio_manifest audio_strings cifar10 cifar100 coco conll digits fashion_mnist
-        from_ckpt glyphs grammar huggingface image_folder imagenet mnist shapes speech_commands squad
+        from_ckpt glyphs grammar huggingface image_folder imagenet mask_folder mnist shapes speech_commands squad
         table text tones torch_dataset""",
     "experiment": """cifar10_fast fsdd fsdd_finetune fsdd_pretrain fsdd_strings mnist_fast mnist_mae mnist_simclr
         mnist_survey mnist_survey_finetune shakespeare wikiann_ner""",
@@ -21,8 +21,8 @@ KNOWN = {
         vit_b_16 vit_small vit_tiny""",
     "logger": "mlflow tensorboard trackio wandb",
     "objective": """best_rq byol causal_lm classify ctc detect dino dinov2 distill feature_distill from_ckpt mae
-        masked_lm multilabel regress replaced_token rotation simclr simclr_audio span spectrogram_mae
-        tag vicreg wav2vec2""",
+        masked_lm multilabel regress replaced_token rotation segment simclr simclr_audio span
+        spectrogram_mae tag vicreg wav2vec2""",
     "optimizer": "adam adamw muon sgd",
     "schedule": "constant cosine linear onecycle step wsd",
     "stage": "compare embed evaluate explain export finetune inspect predict pretrain",

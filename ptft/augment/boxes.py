@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,13 +28,12 @@ SPLIT = (0.3, 0.7)
 """Where the four images of a mosaic meet, in shares of each side."""
 
 
-def refuse_others(views: Mapping[str, Any] | None) -> None:
-    """Raises ConfigError for views of the dataset that are on and that boxes do not follow."""
+def refuse_others(views: Mapping[str, Any] | None, marks: str = "boxes") -> None:
+    """Raises ConfigError for views of the dataset that are on and that boxes, or masks, do not follow."""
     for key, value in (views or {}).items():
         if value and key not in FOLLOWED:
-            raise ConfigError(
-                f"dataset.views.{key}={value}: boxes do not follow it; objective.views.zoom crops and scales with them"
-            )
+            instead = "objective.views.zoom crops and scales with them"
+            raise ConfigError(f"dataset.views.{key}={value}: {marks} do not follow it; {instead}")
 
 
 class View(NamedTuple):
@@ -46,27 +45,22 @@ class View(NamedTuple):
     mirror: Tensor
 
 
-class BoxViews(nn.Module):
-    """Random views of prepared images, float [B, C, H, W], and of their boxes; in evaluation mode the identity.
+class Geometry(nn.Module):
+    """How images are seen that something in them follows: drawn at random.
 
     flip: mirrors half of the images. zoom: None, or [least, most], how much larger an image is seen, at a random place:
-    above 1 a part of it, below all of it on a larger ground. mosaic: the share of images that are made of parts of four
-    (Bochkovskiy et al. 2020, "YOLOv4"). color: as in `augment.image.Views`. What lies outside is the mean colour.
-    Boxes are cut to what is seen. Raises ConfigError naming `objective.views.KEY`.
+    above 1 a part of it, below all of it on a larger ground. color: as in `augment.image.Views`. What lies outside is
+    the mean colour. Raises ConfigError naming `objective.views.KEY`.
     """
 
+    known: ClassVar[tuple[str, ...]] = ("flip", "zoom", "color")
+
     def __init__(
-        self,
-        *,
-        flip: bool = False,
-        zoom: Sequence[float] | None = None,
-        mosaic: float = 0.0,
-        color: float = 0.0,
-        **unknown: Any,
+        self, flip: bool = False, zoom: Sequence[float] | None = None, color: float = 0.0, **unknown: Any
     ) -> None:
         super().__init__()
         for key in unknown:
-            raise ConfigError(f"objective.views.{key} does not exist; there are flip, zoom, mosaic, color")
+            raise ConfigError(f"objective.views.{key} does not exist; there are {', '.join(self.known)}")
         if flip not in (True, False):
             raise ConfigError(f"objective.views.flip={flip}: true or false")
         limits = [1, 1] if zoom is None else list(zoom)
@@ -74,24 +68,12 @@ class BoxViews(nn.Module):
             raise ConfigError(
                 f"objective.views.zoom={zoom}: two numbers from 0.1 to 10, the smaller one first; or null"
             )
-        if not (is_number(mosaic) and 0 <= mosaic <= 1):
-            raise ConfigError(f"objective.views.mosaic={mosaic}: a number from 0 to 1")
-        self.flip, self.limits, self.mosaic = flip, (float(limits[0]), float(limits[1])), float(mosaic)
-        self.draws_alone = bool(mosaic)  # the other parts may be in another process
+        self.flip, self.limits = flip, (float(limits[0]), float(limits[1]))
         self.colour = Views(color=color) if color else nn.Identity()
 
-    def forward(self, x: Tensor, box: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Images [B, C, H, W], box float [B, M, 4], label long [B, M] -> the same; four times as many with mosaics."""
-        if not self.training:
-            return x, box, label
-        if self.mosaic:
-            x, box, label = mosaics(x, box, label, self.mosaic)
-        mirror = self._mirror(x)
-        if self.limits[0] < self.limits[1] or self.limits[0] != 1:
-            x, box, label = seen(x, box, label, self._view(x, mirror))
-        elif self.flip:
-            x, box = mirrored(x, box, mirror < 0)
-        return self.colour(x), box, label
+    @property
+    def zooms(self) -> bool:
+        return self.limits != (1.0, 1.0)
 
     def _mirror(self, x: Tensor) -> Tensor:
         """-1 for half of the images, where they are flipped, else 1: [B]."""
@@ -106,6 +88,36 @@ class BoxViews(nn.Module):
         return View(zoom, chance[1] * room * x.shape[3], chance[2] * room * x.shape[2], mirror)
 
 
+class BoxViews(Geometry):
+    """Random views of prepared images, float [B, C, H, W], and of their boxes; in evaluation mode the identity.
+
+    mosaic: the share of images that are made of parts of four (Bochkovskiy et al. 2020, "YOLOv4"). Boxes are cut to
+    what is seen. geometry: options of `Geometry`. Raises ConfigError naming `objective.views.KEY`.
+    """
+
+    known = ("flip", "zoom", "mosaic", "color")
+
+    def __init__(self, *, mosaic: float = 0.0, **geometry: Any) -> None:
+        super().__init__(**geometry)
+        if not (is_number(mosaic) and 0 <= mosaic <= 1):
+            raise ConfigError(f"objective.views.mosaic={mosaic}: a number from 0 to 1")
+        self.mosaic = float(mosaic)
+        self.draws_alone = bool(mosaic)  # the other parts may be in another process
+
+    def forward(self, x: Tensor, box: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images [B, C, H, W], box float [B, M, 4], label long [B, M] -> the same; four times as many with mosaics."""
+        if not self.training:
+            return x, box, label
+        if self.mosaic:
+            x, box, label = mosaics(x, box, label, self.mosaic)
+        mirror = self._mirror(x)
+        if self.zooms:
+            x, box, label = seen(x, box, label, self._view(x, mirror))
+        elif self.flip:
+            x, box = mirrored(x, box, mirror < 0)
+        return self.colour(x), box, label
+
+
 def mirrored(x: Tensor, box: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
     """Left to right, the images of which `which` (bool [B]) is true, and their boxes."""
     left, top, right, bottom = box.unbind(-1)
@@ -116,7 +128,7 @@ def mirrored(x: Tensor, box: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
 def seen(x: Tensor, box: Tensor, label: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor]:
     """The images and boxes of a view of each: one bilinear interpolation, the mean colour where there is nothing."""
     height, width = x.shape[2:]
-    out = F.grid_sample(x, _grid(x, view), align_corners=False)
+    out = F.grid_sample(x, grid(x, view), align_corners=False)
     offset = torch.stack([view.x, view.y, view.x, view.y], -1).unsqueeze(1)
     moved = (box - offset) * view.zoom[:, None, None]
     left, top, right, bottom = moved.unbind(-1)
@@ -127,7 +139,7 @@ def seen(x: Tensor, box: Tensor, label: Tensor, view: View) -> tuple[Tensor, Ten
     return out, *cut(turned, label, turned.new_tensor([0, 0, width, height]))
 
 
-def _grid(x: Tensor, view: View) -> Tensor:
+def grid(x: Tensor, view: View) -> Tensor:
     """Where each place of a view comes from, in -1 to 1: [B, H, W, 2]."""
     height, width = x.shape[2:]
     scale, zero = 1 / view.zoom, torch.zeros_like(view.zoom)
@@ -188,6 +200,6 @@ def _part(x: Tensor, box: Tensor, label: Tensor, window: Tensor) -> tuple[Tensor
     start_x = chance[1] * (width - sides[:, 0] / zoom) - window[:, 0] / zoom
     start_y = chance[2] * (height - sides[:, 1] / zoom) - window[:, 1] / zoom
     view = View(zoom, start_x, start_y, torch.ones_like(zoom))
-    image = F.grid_sample(x, _grid(x, view), align_corners=False)
+    image = F.grid_sample(x, grid(x, view), align_corners=False)
     moved = (box - torch.stack([start_x, start_y, start_x, start_y], -1).unsqueeze(1)) * zoom[:, None, None]
     return image, *cut(moved, label, window.unsqueeze(1))

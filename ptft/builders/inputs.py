@@ -18,7 +18,7 @@ from ptft.config.settled.dataset import noted
 from ptft.core import Examples, Source, Spec
 from ptft.data.cache import policy
 from ptft.data.image.folder import MEAN
-from ptft.data.label_sets.balanced import BALANCED, Balanced
+from ptft.data.label_sets.balanced import BALANCED, Balanced, Repeated, balanced
 from ptft.data.labels import check_range
 from ptft.data.loader import Loader
 from ptft.data.source import DividedSource
@@ -197,7 +197,7 @@ def train_loader(cfg: Config, examples: Examples, spec: Spec, device: torch.devi
                 f"{BALANCED}: epochs differ in tokens then, so train.tokens={options['tokens']} can't hold; "
                 "set train.batch_size"
             )
-        examples = Balanced(examples, spec.classes)
+        examples = balanced(examples, spec.classes)
     return components.loader(
         examples,
         options.batch_size,
@@ -212,7 +212,7 @@ def train_loader(cfg: Config, examples: Examples, spec: Spec, device: torch.devi
 
 def sampler_notes(loader: Loader) -> list[str]:
     """What an epoch is, where it is not every example once."""
-    return list(loader.examples.notes) if isinstance(loader.examples, Balanced) else []
+    return list(loader.examples.notes) if isinstance(loader.examples, Balanced | Repeated) else []
 
 
 def eval_loader(

@@ -178,7 +178,11 @@ class OnDemandExamples(SplitExamples):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """(C, H, W) of every example once it is read, as uint8."""
+        """(C, H, W) of what `packed` gives of every example."""
+
+    def packed(self, batch: Batch) -> Tensor:
+        """uint8 [B, C, H, W], what of a batch that `take` returned is kept in memory, and handed to `held` then."""
+        return batch["input"]
 
     @property
     def nbytes(self) -> int:

@@ -12,8 +12,9 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ptft.core import Batch, Columns, Examples, Table
+from ptft.core import Batch, Examples
 from ptft.data.files import nfc
+from ptft.data.label_sets.handed_on import HandedOn
 from ptft.data.label_sets.vectors import reordered
 from ptft.errors import ConfigError, DataError, are, counted, shortened, unknown
 
@@ -237,16 +238,13 @@ def by_classes(examples: Examples, old_classes: Sequence[str], new_classes: Sequ
     return Renumbered(examples, old_classes, new_classes) if of_classes is None else of_classes(new_classes)
 
 
-class Renumbered(Examples):
+class Renumbered(HandedOn):
     """Examples whose labels count the names `old_classes`, under the numbers of the same `new_classes`."""
 
     def __init__(self, examples: Examples, old_classes: Sequence[str], new_classes: Sequence[str]) -> None:
-        self.examples, self.old_classes, self.new_classes = examples, tuple(old_classes), tuple(new_classes)
-        self.lengths, self.notes, self.unreadable = examples.lengths, examples.notes, examples.unreadable
+        super().__init__(examples)
+        self.old_classes, self.new_classes = tuple(old_classes), tuple(new_classes)
         self.labels = None if examples.labels is None else renumbered(examples.labels, old_classes, new_classes)
-
-    def __len__(self) -> int:
-        return len(self.examples)
 
     def take(self, indices: Tensor) -> Batch:
         batch = self.examples.take(indices)
@@ -256,23 +254,5 @@ class Renumbered(Examples):
             else batch
         )
 
-    def score(self, lists: dict[str, Tensor]) -> Mapping[str, float | Table]:
-        return self.examples.score(lists)
-
-    def table(self, columns: Columns) -> Columns:
-        return self.examples.table(columns)
-
     def to(self, device: torch.device) -> Renumbered:
         return Renumbered(self.examples.to(device), self.old_classes, self.new_classes)
-
-    @property
-    def device(self) -> torch.device:
-        return self.examples.device
-
-    @property
-    def nbytes(self) -> int:
-        return self.examples.nbytes
-
-    @property
-    def in_memory(self) -> bool:
-        return self.examples.in_memory

@@ -265,7 +265,7 @@ def passed(spec: Spec, item: Any) -> dict[str, Any]:
     Nothing where a row is made of several items.
     """
     fields: dict[str, Any] = getattr(item, "passed", {})
-    return {} if hasattr(of(spec), "finish") else fields
+    return {} if hasattr(of(spec), "finish") and not several(spec) else fields
 
 
 def part_of(spec: Spec, item: Any) -> Any:

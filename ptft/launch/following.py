@@ -50,7 +50,7 @@ def _finetune(cfg: Config, ckpt: str | Path, spec: Spec | None) -> str:
 def _are_own_images(cfg: Config, spec: Spec | None) -> bool:
     """Whether they are some that come with ptft, as those do that a finetune learns where nothing is typed."""
     dataset = target_of("dataset", cfg.dataset, cfg.trusted)
-    images = spec is None or (spec.modality == "image" and spec.target != "boxes")
+    images = spec is None or (spec.modality == "image" and spec.target not in ("boxes", "masks"))
     return bool(getattr(dataset, "embedded", False) and images)
 
 

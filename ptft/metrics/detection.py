@@ -53,11 +53,18 @@ def check() -> None:
     _package()
 
 
-def _package() -> Any:
+def masks(what: str) -> Any:
+    """The package's functions of masks, for what is called so. Raises ConfigError where it is not installed."""
+    _package(what)
+    return importlib.import_module("faster_coco_eval.core.mask")
+
+
+def _package(what: str = "AP of boxes") -> Any:
     try:
         return importlib.import_module("faster_coco_eval")
     except ImportError as error:
-        raise ConfigError("AP of boxes needs the package faster-coco-eval: pip install 'ptft[detection]'") from error
+        needs = f"{what} need{'s' if what.startswith('AP') else ''} the package faster-coco-eval"
+        raise ConfigError(f"{needs}: pip install 'ptft[detection]'") from error
 
 
 def average_precision(truth: Truth, found: Found, classes: Sequence[str]) -> dict[str, float | Table]:

@@ -12,6 +12,7 @@ SHARES = (
     "exact_match",
     "exact",
     "agreement",
+    "miou",
     "knn",
 )
 LOWER = ("loss", "ece", "perplexity", "bits_per_byte", "wer", "cer", "mae", "rmse", "mse", "too_short")

@@ -263,6 +263,8 @@ def _whole(spec: Spec, answered: Sequence[Answer]) -> int:
 
 def _rows(spec: Spec, answered: Sequence[Answer]) -> list[Given]:
     """A row each in order, and what is handed on of it; without an answer there is a path only."""
+    if readers.several(spec):
+        return [each for answer in answered for each in _rows_of(spec, answer)]
     rows: list[Given] = []
     for is_answered, group in groupby(answered, lambda answer: answer.row is not None):
         some = list(group)
@@ -273,3 +275,10 @@ def _rows(spec: Spec, answered: Sequence[Answer]) -> list[Given]:
         passed = [readers.passed(spec, answer.item) for answer in some]
         rows += zip(made, passed if len(passed) == len(made) else [{} for _ in made], strict=True)
     return rows
+
+
+def _rows_of(spec: Spec, answer: Answer) -> list[Given]:
+    """As `_rows`, of one that has as many as it takes: what is handed on stands beside each of them."""
+    bare = [{"path": str(answer.item)}]
+    made = bare if answer.row is None else readers.finish(spec, [(answer.item, answer.row)])
+    return [(row, readers.passed(spec, answer.item)) for row in made]

@@ -43,7 +43,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     _check_generates(job, predictor.objective)
     options = _options(cfg, predictor.objective)
     form = forms.form(predictor.spec, str(cfg.predict.format))
-    drawing = forms.drawing(predictor.spec) if cfg.draw else None
+    drawing = forms.drawing(predictor.spec, cfg.draw)
     _check_form(cfg, target)
     if folder is None and not cfg.dry_run:
         answers.help_out(predictor, items, options)
@@ -58,10 +58,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         current().same(None)
         out.say(f"{target}: complete; overwrite=true begins again", result=True)
         return {}
-    if drawing and not cfg.overwrite and folder_of(target).exists():
-        raise ConfigError(
-            f"{folder_of(target)}: is there already; overwrite=true draws into it, or choose another output"
-        )
+    if drawing and not cfg.overwrite and (there := folder_of(target, cfg.draw)).exists():
+        raise ConfigError(f"{there}: is there already; overwrite=true draws into it, or choose another output")
     with answers.opened(cfg, target, folder, about, predictor.spec) as kept:
         begun = [f"continued after {kept.done:,} of them, which are answered"] if kept.done else []
         new_files.plan(job, out, folder, items, predictor, cfg.names.objective, begun)
@@ -77,7 +75,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         called = new_files.called(out, kept.passed, kept.names)
         parts, kinds = kept.table(called), kept.kinds(called)
         write_parts(target, kinds, map(form, parts) if form else parts, "choose another output", called.values())
-        pictures = drawn(kept, target, drawing) if drawing else None
+        pictures = drawn(kept, target, cfg.draw, drawing) if drawing else None
         _close(cfg, out, folder, predictor.checkpoint, kept, target, pictures)
         kept.remove()
     return {}
@@ -126,22 +124,27 @@ def _as_typed(cfg: Config, rows: Sequence[Given]) -> list[Row]:
     return [{"text": text, **row} for text, row in zip(texts, shown, strict=True)]
 
 
-def folder_of(target: Path) -> Path:
+def folder_of(target: Path, draw: bool | str) -> Path:
     """Where pictures of the answers in a table lie."""
-    return target.with_name(f"{target.stem}_drawn")
+    return target.with_name(f"{target.stem}_{draw if draw == forms.PICTURES else 'drawn'}")
 
 
-def drawn(kept: Answers, target: Path, drawing: Drawing) -> Path:
-    """A picture of each item with its answers, in a folder beside the table, which is returned. Raises StorageError."""
-    folder = folder_of(target)
+def drawn(kept: Answers, target: Path, draw: bool | str, drawing: Drawing) -> Path:
+    """A picture of each item with its answers, in a folder beside the table, which is returned. Raises StorageError.
+
+    Answers alone are called as their items are, others and those of a name that is there already have a number before.
+    """
+    folder, numbered = folder_of(target, draw), draw != forms.PICTURES
     with writing(folder, "choose another output"):
         folder.mkdir(exist_ok=True)
-    number = 0
+    number, names = 0, set[str]()
     for columns in kept.table({}, told=False):
         for path, rows in groupby(rows_of(columns), lambda row: row["path"]):
             number += 1
             if (picture := drawing(str(path), list(rows))) is not None:
-                file = folder / f"{number:06d}-{Path(str(path)).stem}.png"
+                stem = Path(str(path)).stem
+                file = folder / (f"{number:06d}-{stem}.png" if numbered or stem in names else f"{stem}.png")
+                names.add(stem)
                 with writing(file, "choose another output"):
                     file.write_bytes(picture)
     return folder
@@ -172,7 +175,8 @@ def _close(
     write_json(folder.path / "summary.json", summary)
     title = "predictions" if kept.rows <= new_files.SHOWN else f"the first {new_files.SHOWN} predictions"
     rows = _as_typed(cfg, kept.first)
-    shown = [name for name in dict.fromkeys(chain.from_iterable(rows)) if not name.startswith(EACH)]
+    hidden = forms.unshown(kept.spec)
+    shown = [name for name in dict.fromkeys(chain.from_iterable(rows)) if not name.startswith((EACH, *hidden))]
     out.table(title, shown, [[cell(row.get(name), 4) for name in shown] for row in rows])
     done = {"items": f"{files:,} predicted, {unreadable:,} unreadable", "written": str(target)}
     if pictures:

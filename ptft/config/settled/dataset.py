@@ -18,7 +18,7 @@ from ptft.runtime.paths import relative
 if TYPE_CHECKING:
     from ptft.checkpoint.load import Checkpoint
 
-OBJECTIVES = {"number": "regress", "labels": "multilabel", "boxes": "detect"} | {
+OBJECTIVES = {"number": "regress", "labels": "multilabel", "boxes": "detect", "masks": "segment"} | {
     "span": "span",
     "tags": "tag",
     "transcript": "ctc",

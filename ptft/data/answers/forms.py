@@ -1,7 +1,7 @@
 """Forms of a table of answers, and pictures of them, where the module that reads a Spec's items has some.
 
 `forms` of the module: name -> what makes some rows into those of the form, of (columns, Spec). `draw(name, rows,
-spec)`: a PNG of an item, None of one that can't be read.
+spec)`: a PNG of an item, None of one that can't be read; `picture` likewise of the answer alone.
 """
 
 from __future__ import annotations
@@ -24,13 +24,30 @@ def form(spec: Spec, name: str) -> Callable[[Columns], Columns] | None:
         return None
     forms: dict[str, Callable[[Columns, Spec], Columns]] = getattr(readers.of(spec), "forms", {})
     if name not in forms:
-        raise ConfigError(f"predict.format={name}: is for boxes, the target of the checkpoint is {spec.target}")
+        raise ConfigError(
+            f"predict.format={name}: is for boxes and masks, the target of the checkpoint is {spec.target}"
+        )
     return lambda columns: forms[name](columns, spec)
 
 
-def drawing(spec: Spec) -> Drawing:
-    """What makes a picture of an item's name and rows. Raises ConfigError for a Spec that has none."""
-    draw: Callable[[str, Sequence[Row], Spec], bytes | None] | None = getattr(readers.of(spec), "draw", None)
+def unshown(spec: Spec) -> Sequence[str]:
+    """Columns of answers that a terminal leaves out, as the module's `unshown` says."""
+    names: Sequence[str] = getattr(readers.of(spec), "unshown", ())
+    return names
+
+
+PICTURES = "masks"
+"""Of `draw`: the answers alone, without the images."""
+
+
+def drawing(spec: Spec, typed: bool | str) -> Drawing | None:
+    """What makes a picture of an item's name and rows, as `draw` says. Raises ConfigError for a Spec that has none."""
+    if not typed:
+        return None
+    alone = typed == PICTURES
+    draw: Callable[[str, Sequence[Row], Spec], bytes | None] | None
+    draw = getattr(readers.of(spec), "picture" if alone else "draw", None)
     if draw is None:
-        raise ConfigError(f"draw=true: is for boxes, the target of the checkpoint is {spec.target}")
+        kinds, typed = ("masks", typed) if alone else ("boxes and masks", "true")
+        raise ConfigError(f"draw={typed}: is for {kinds}, the target of the checkpoint is {spec.target}")
     return lambda name, rows: draw(name, rows, spec)

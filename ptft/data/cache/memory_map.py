@@ -123,7 +123,7 @@ class Store:
             file = self.path.open("r+b", buffering=0)
         with file:
             for wanted, batch in decode(self.examples, todo):
-                index, pixels = batch["index"].numpy(), batch["input"].numpy()
+                index, pixels = batch["index"].numpy(), self.examples.packed(batch).numpy()
                 records[wanted.numpy()] = -1
                 records[index] = [1 + zlib.crc32(image) for image in pixels]
                 unsettled.append(wanted)  # as a tensor: sending it to a process moves what an array points at

@@ -119,7 +119,7 @@ def into_memory(
     total, done = len(examples), 0
     images, kept = torch.empty(total, *examples.shape, dtype=torch.uint8), torch.zeros(total, dtype=torch.bool)
     for wanted, batch in decode(examples, torch.arange(total)):
-        images.index_copy_(0, batch["index"], batch["input"])  # indexing would wake threads against the readers
+        images.index_copy_(0, batch["index"], examples.packed(batch))  # indexing would wake threads against the readers
         kept[batch["index"]] = True
         done += len(wanted)
         progress(done, total)

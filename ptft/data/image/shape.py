@@ -17,5 +17,5 @@ class ImageShape(TypedDict, total=False):
     crop_pct: float  # the share of each side in the middle that is kept, where it is not 1
     path: str  # the column of the files in lists, where it has another name
     interpolation: str  # nearest, bicubic or lanczos, where it is not bilinear
-    reader: str  # of boxes: boxes.rows
-    categories: list[int]  # of boxes: what the dataset's files call the classes
+    reader: str  # of boxes: boxes.rows, of masks: masks.rows
+    categories: list[int]  # of boxes and masks: what the dataset's files call the classes

@@ -97,8 +97,10 @@ class HuggingFace(Backbone):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """Prepared input, and of ids a mask bool [B, T] -> Features [B, T, D]."""
-        features: Features = self.reader(self.net, x, mask)
-        return features
+        return self.reader(self.net, x, mask)  # type: ignore[no-any-return]
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        return self.reader.maps(self.net, x) if isinstance(self.reader, sight.Images) else super().maps(x)
 
     def pool(self, features: Features) -> Tensor:
         """[B, D]: the mean over real tokens, the first token, or the last real one."""

@@ -16,9 +16,12 @@ from ptft.core import Batch, Features, Spec
 from ptft.data.image import reader as image_reader
 from ptft.errors import ConfigError
 from ptft.models.image.base import ImageBackbone
+from ptft.models.layers.grids import last_of_each_size
 
 KINDS = ("vit", "deit", "beit", "dinov2", "swin")
 """Kinds of model that see images, cut into patches."""
+PYRAMIDS = ("swin",)
+"""Those of them whose patches become fewer from stage to stage."""
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers, as processors write them."""
 
@@ -84,6 +87,7 @@ class Images(nn.Module):
         scale, offset = ImageBackbone.normaliser(given)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("offset", offset, persistent=False)
+        self.patch, self.pyramid = patch, config.model_type in PYRAMIDS
         moves = "interpolate_pos_encoding" in inspect.signature(net.forward).parameters
         self.options = {"interpolate_pos_encoding": True} if moves and tuple(size) != _pair(config.image_size) else {}
         self.has_class = getattr(net.embeddings, "cls_token", None) is not None
@@ -96,3 +100,15 @@ class Images(nn.Module):
     def forward(self, net: nn.Module, x: Tensor, mask: Tensor | None) -> Features:
         """Prepared images [B, C, H, W] -> Features [B, T, D]. Images are never padded, so there is no mask."""
         return Features(net(pixel_values=x, **self.options).last_hidden_state)
+
+    def maps(self, net: Any, x: Tensor) -> list[Tensor]:
+        """Of prepared images: what each stage ends with before it is halved; of a plain transformer its last patches,
+        which stand behind all other tokens."""
+        if self.pyramid:
+            tokens, size = net.embeddings(x, **self.options)
+            how = {"output_hidden_states": True, "output_hidden_states_before_downsampling": True}
+            stages = net.encoder(tokens, size, **how).reshaped_hidden_states
+            return last_of_each_size(list(stages), x)
+        high, wide = (side // patch for side, patch in zip(x.shape[-2:], self.patch, strict=True))
+        patches = self(net, x, None).tokens[:, -high * wide :].transpose(1, 2)
+        return [patches.reshape(*patches.shape[:2], high, wide)]

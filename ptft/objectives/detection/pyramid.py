@@ -40,7 +40,7 @@ class _Trunk(nn.Module):
         return self.backbone.maps(x)
 
 
-def maps_of(backbone: Backbone, spec: Spec) -> Maps:
+def maps_of(backbone: Backbone, spec: Spec, objective: str = "detect") -> Maps:
     """Found without computing them, on the meta device. Raises ConfigError for a backbone that has none."""
     size, channels = spec.shape["size"], int(spec.shape["channels"])
     trunk, training = _Trunk(backbone), backbone.training
@@ -53,21 +53,21 @@ def maps_of(backbone: Backbone, spec: Spec) -> Maps:
         trunk.train(training)
     if not maps:
         raise ConfigError(
-            f"objective=detect: model={type(backbone).__name__} names no feature maps; cnn, convnet, airbench, vit, "
-            "torchvision, timm and networks of your own that give [B, D, H, W] do"
+            f"objective={objective}: model={type(backbone).__name__} names no feature maps; cnn, convnet, airbench, "
+            "vit, torchvision, timm, huggingface and networks of your own that give [B, D, H, W] do"
         )
     return Maps([-(-size[0] // each.shape[2]) for each in maps], [each.shape[1] for each in maps])
 
 
-def strides_for(size: Sequence[int], finest: int | None, maps: Maps) -> list[int]:
+def strides_for(size: Sequence[int], finest: int | None, maps: Maps, usual: int = FINEST) -> list[int]:
     """The strides to look at: from the finest, each twice the one before, as long as there are cells enough.
 
-    finest: as typed; None: 8, or less for small images; of several maps none is finer than the finest one.
+    finest: as typed; None: the usual one, or less for small images; of several maps none is finer than the finest one.
     Raises ConfigError for what is no power of two.
     """
     if finest is not None and (finest < 1 or finest & (finest - 1)):
         raise ConfigError(f"objective.finest={finest}: a power of two: 4, 8 or 16, say")
-    side, stride = max(size), finest or FINEST
+    side, stride = max(size), finest or usual
     while finest is None and stride > 2 and side < CELLS * stride:
         stride //= 2
     if len(maps.strides) > 1:

@@ -174,6 +174,8 @@ def _check_classes(spec: Spec, num_classes: int | None) -> None:
         raise ConfigError("objective=classify: dataset.target=number leaves no classes; choose objective=regress")
     if spec.target == "boxes":
         raise ConfigError("objective=classify: the dataset has boxes and no class an image; choose objective=detect")
+    if spec.target == "masks":
+        raise ConfigError("objective=classify: the dataset has masks and no class an image; choose objective=segment")
     if spec.target == "labels":
         raise ConfigError(
             "objective=classify: an example may have several labels here, or none; choose objective=multilabel"

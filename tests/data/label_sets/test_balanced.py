@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ptft.data.examples import MemoryExamples
-from ptft.data.label_sets.balanced import Balanced
+from ptft.data.image.boxes.shapes import Shapes
+from ptft.data.label_sets.balanced import Balanced, Repeated, balanced
 from ptft.data.loader import Loader
 from ptft.errors import ConfigError
 
@@ -44,6 +45,28 @@ def test_labels_of_sets_come_equally_often_and_having_none_too():
     drawn = labels[Balanced(examples(labels), ["a", "b", "c"]).shuffled(0)]
     assert int(drawn[:, 2].sum()) >= 100
     assert int((drawn == 0).all(1).sum()) == 100
+
+
+def test_images_with_rare_boxes_come_more_often():
+    source = Shapes(images=60, held_out=4, seed=2)
+    train = source.split("train")
+    sets = train.marked()
+    rare = torch.tensor([0] * 59 + [1], dtype=torch.uint8)
+    sets[:, 0] = rare  # sqrt(F / f) of it is that of the most frequent one by 1 of 60
+    sampled = Repeated(train, sets, source.spec.classes)
+    shares = sets.double().mean(0)
+    factors = torch.where(sets > 0, (shares.max() / shares).sqrt(), 1).amax(1)
+    expected = 60 * factors / factors.sum()
+    orders = [sampled.shuffled(seed) for seed in range(40)]
+    times = torch.stack([order.bincount(minlength=60) for order in orders])
+    assert (times.sum(1) == 60).all()
+    assert ((times - expected).abs() < 1).all()
+    assert (times.double().mean(0) - expected).abs().mean() < 0.1
+    assert times[0, 59] >= 2
+    assert torch.equal(orders[3], sampled.shuffled(3))
+    assert torch.equal(sampled.take(orders[0][:5])["box"], train.take(orders[0][:5])["box"])
+    assert isinstance(balanced(train, source.spec.classes), Repeated)
+    assert "comes" in balanced(train, source.spec.classes).notes[0]
 
 
 @pytest.mark.parametrize("labels", [None, torch.rand(4)])

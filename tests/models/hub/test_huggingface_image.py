@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from ptft.data.image import reader
 from ptft.models.hub.huggingface import HuggingFace, public_options, public_weights
+from ptft.objectives.detection.pyramid import maps_of
 from tests.conftest import refused
 from tests.helpers.digits import SHORT
 
@@ -69,6 +70,15 @@ def test_an_image_gives_the_features_that_transformers_gives(tmp_path: Path, kin
     torch.testing.assert_close(found.tokens, wanted, rtol=1e-4, atol=1e-5)
     pooled = wanted.mean(1) if kind == "swin" else wanted[:, 0]
     torch.testing.assert_close(model.pool(found), pooled, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        maps = model.maps(theirs["pixel_values"])
+    strides = [32 // each.shape[2] for each in maps]
+    assert strides == ([4, 8] if kind == "swin" else [8])
+    if kind != "swin":
+        assert torch.equal(maps[0].flatten(2).transpose(1, 2), found.tokens[:, -16:])
+    else:  # the last stage's, before the norm at the end
+        torch.testing.assert_close(model.net.layernorm(maps[1].flatten(2).transpose(1, 2)), found.tokens)
+    assert maps_of(model, spec).strides == strides
     grouped = {id(p) for group in model.layers() for module in group for p in module.parameters()}
     assert len(model.layers()) > 2
     assert len(grouped) > 0.8 * len(list(model.parameters()))

@@ -14,21 +14,19 @@ import torch
 from PIL import Image
 
 from ptft.data import files
-from ptft.data.examples import too_many
 from ptft.data.image.boxes import coco_layout, voc_layout, yolo_layout
-from ptft.data.image.boxes.annotated import Annotated, AnnotatedSource
+from ptft.data.image.boxes.annotated import MASKS, Annotated, AnnotatedSource
 from ptft.data.image.boxes.marks import Problems, Split, boxes_of, sized
 from ptft.data.image.boxes.tensors import Boxes
 from ptft.data.image.folder import MEAN, STD, FileExamples
+from ptft.data.image.masks.examples import BACKGROUND, Painter
+from ptft.data.image.masks.fitting import IGNORED
+from ptft.data.image.masks.outlines import OutlinePainter, Outlines, outlines_of
 from ptft.data.image.source import pair
 from ptft.data.label_sets.cells import joined
-from ptft.errors import ConfigError, DataError, are, counted
+from ptft.errors import ConfigError, DataError
 
 LAYOUTS: dict[str, ModuleType] = {"coco": coco_layout, "yolo": yolo_layout, "voc": voc_layout}
-LONGEST = 512
-"""Pixels of the longer side of images where nothing else says one."""
-WHOLE = 32
-"""Sides are a multiple of so many pixels, which networks can halve five times."""
 
 
 class Coco(AnnotatedSource):
@@ -38,6 +36,7 @@ class Coco(AnnotatedSource):
     annotations: of coco, a file or {split: file}, below root; folders: of coco, where the images are, likewise.
     own_size: the size where neither `size` nor a checkpoint of boxes says one; None: the longer side is 512 pixels.
     model_size: finds (H, W) that a model is published for, which only labels are brought to.
+    background: of masks, whether pixels that no annotation covers are of a class `background`, or of none.
     labelled: whether boxes are needed; they are read in any case.
     Annotations and files are compared before anything is learned. Raises DataError naming annotation, file and why.
     """
@@ -49,6 +48,7 @@ class Coco(AnnotatedSource):
         annotations: str | Mapping[str, str] | None = None,
         folders: str | Mapping[str, str] | None = None,
         own_size: int | Sequence[int] | None = None,
+        background: bool = True,
         split_seed: int = 0,
         labelled: bool = True,
         **keys: Any,
@@ -56,17 +56,21 @@ class Coco(AnnotatedSource):
         super().__init__(**keys)
         if self.root is None:
             raise ConfigError(f"dataset.root is not set; {coco_layout.LAYOUT}")
-        self.made: dict[str, tuple[list[Path], Boxes]] = {}
+        self.made: dict[str, tuple[list[Path], Boxes | Outlines]] = {}
         splits = self._parsed(_layout(self.root, layout, annotations), annotations, folders)
         ids, names = _categories(splits, self.leading(splits) if "" not in splits else "")
+        if background and self.target == MASKS and BACKGROUND not in names:
+            ids, names = [0, *ids], [BACKGROUND, *names]
+        self.empty = BACKGROUND if background else None
         ids, names = self.in_order(ids, names)
         for split, parsed in splits.items():
             self._read(split, parsed, names)
         if "" in self.made:
             self._divide(self.root, split_seed, names)
         if self.size is None and (self.like is None or self.like.target != self.target):
-            self.size = self._own_size() if own_size is None else pair(own_size)
-        self.describe_boxes(ids, names, tuple(self.made), None, 3, MEAN, STD)
+            sizes = torch.cat([marks.size for _, marks in self.made.values()])
+            self.size = self.whole_size(sizes) if own_size is None else pair(own_size)
+        self.describe_marks(ids, names, tuple(self.made), None, 3, MEAN, STD)
 
     def _parsed(self, layout: str, annotations: Any, folders: Any) -> dict[str, Split]:
         assert self.root is not None
@@ -83,32 +87,22 @@ class Coco(AnnotatedSource):
         unread, unusable = Problems(), Problems()
         numbers = {id: names.index(name) for id, name in parsed.categories.items() if name in names}
         pictures = sized(parsed.pictures, unread)
-        self._tell(split, unread, "images")
-        boxes = boxes_of(pictures, numbers, unusable)
-        self._tell(split, unusable, "boxes")
+        self.tell(split, unread, "images")
+        marks = (
+            outlines_of(pictures, numbers, unusable) if self.target == MASKS else boxes_of(pictures, numbers, unusable)
+        )
+        self.tell(split, unusable, self.target if self.target == MASKS else "boxes")
         if not pictures:
             raise DataError(f"{parsed.file}: none of its images can be used; {unread.shown()}")
-        self.made[split] = [picture.path for picture, _ in pictures], boxes
-
-    def _tell(self, split: str, problems: Problems, what: str) -> None:
-        count = len(problems.found)
-        if not count:
-            return
-        said = f"{split or 'the dataset'}: {count:,} of {counted(problems.total, what)} can't be used"
-        if self.on_error != "skip":
-            raise DataError(f"{said}: {problems.shown()}; dataset.on_error=skip leaves them out")
-        if why := too_many(count, problems.total):
-            raise DataError(f"{said}: {problems.shown()}: {why}")
-        self.unusable += problems.found
-        self.note(f"{said} and {are(count)} left out (see split.csv): {problems.shown()}")
+        self.made[split] = [picture.path for picture, _ in pictures], marks
 
     def _divide(self, root: Path, seed: int, names: Sequence[str]) -> None:
-        paths, boxes = self.made.pop("")
-        sets = [joined(names[k] for k in row.nonzero().flatten().tolist()) for row in boxes.sets(len(names))]
+        paths, marks = self.made.pop("")
+        sets = [joined(names[k] for k in row.nonzero().flatten().tolist()) for row in marks.sets(len(names))]
         known = partial(self._relative, paths)
         parts = self.divide(root, range(len(paths)), seed, known, names=sets if any(sets) else None)
         for split, rows in parts.items():
-            self.made[split] = [paths[row] for row in rows], boxes.at(torch.tensor(rows, dtype=torch.long))
+            self.made[split] = [paths[row] for row in rows], marks.at(torch.tensor(rows, dtype=torch.long))
 
     def _relative(self, paths: Sequence[Path]) -> list[str]:
         return [files.relative(path, self._base) for path in paths]
@@ -118,20 +112,16 @@ class Coco(AnnotatedSource):
         assert self.root is not None
         return self.root if self.root.is_dir() else self.root.parent
 
-    def _own_size(self) -> tuple[int, int]:
-        """That of the largest image once no side is longer than LONGEST, in whole tiles."""
-        sizes = torch.cat([boxes.size for _, boxes in self.made.values()]).double()
-        scale = (LONGEST / sizes.amax(1)).clamp(max=1)
-        largest = (sizes * scale[:, None]).round().amax(0).tolist()
-        high, wide = (int(-(-side // WHOLE) * WHOLE) for side in largest)
-        brought = f"images are brought to {high}×{wide} whole, with a border where they are smaller"
-        self.note(f"{brought}; dataset.size=… changes it")
-        return high, wide
-
     def annotated(self, split: str) -> Annotated:
-        paths, boxes = self.made[split]
-        sets = boxes.sets(len(self.own_classes))
-        return Annotated(FileExamples(paths, sets, self.plain, self._base, self.on_error), boxes)
+        paths, marks = self.made[split]
+        sets = marks.sets(len(self.own_classes))
+        return Annotated(FileExamples(paths, sets, self.plain, self._base, self.on_error), marks)
+
+    def painter(self, split: str) -> Painter:
+        outlines = self.made[split][1]
+        assert isinstance(outlines, Outlines)
+        empty = IGNORED if self.empty is None else self.own_classes.index(self.empty)
+        return OutlinePainter(outlines, empty, self.plain)
 
     def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
         return {split: len(self.made[split][0]) for split in splits}
@@ -184,7 +174,9 @@ def sample(root: Path, count: int = 6) -> None:
             pixels[top : top + side, left : left + side] = 255
             Image.fromarray(pixels).save(root / split / f"{i}.png")
             images.append({"id": i, "file_name": f"{i}.png", "width": 64, "height": 48})
-            box = {"bbox": [left, top, side, side], "area": side**2, "iscrowd": 0}
+            right, bottom = left + side, top + side
+            outline = [[left, top, right, top, right, bottom, left, bottom]]
+            box = {"bbox": [left, top, side, side], "area": side**2, "iscrowd": 0, "segmentation": outline}
             annotations += [{"id": len(annotations) + 1, "image_id": i, "category_id": 1 + 2 * (i % 2), **box}] * (
                 i > 0
             )

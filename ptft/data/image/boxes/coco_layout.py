@@ -117,7 +117,8 @@ def _add(entry: Any, pictures: Mapping[Any, Picture], file: Path) -> None:
         box = [box[0], box[1], box[0] + box[2], box[1] + box[3]]
     area = float(area) if isinstance(area, int | float) else None
     name = f"annotation {entry.get('id')}"
-    picture.marks.append(Mark(box, _key(entry.get("category_id")), bool(entry.get("iscrowd")), area, name))
+    mark = Mark(box, _key(entry.get("category_id")), bool(entry.get("iscrowd")), area, name, entry.get("segmentation"))
+    picture.marks.append(mark)
 
 
 def _size(entry: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -48,6 +48,10 @@ class Boxed(Examples):
         index = batch["index"]
         return {"input": batch["input"], "index": index, **self.learned.batch(index.cpu(), self.ratio)}
 
+    def marked(self) -> Tensor:
+        """uint8 [N, K], which classes each image has a box of that is learned."""
+        return self.learned.sets(len(self.spec.classes))
+
     def score(self, lists: dict[str, Tensor]) -> Mapping[str, float | Table]:
         """AP and its like over the examples that were measured, in pixels of their images; see `metrics.detection`."""
         index = lists["index"].cpu()

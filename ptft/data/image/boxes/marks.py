@@ -31,13 +31,17 @@ TURNED: Mapping[int, Callable[[float, float, float, float], tuple[float, float]]
 
 @dataclass
 class Mark:
-    """One annotation: a box, the id of its category, whether it stands for a crowd, its area, and what it is called."""
+    """One annotation: a box, the id of its category, whether it stands for a crowd, its area, and what it is called.
+
+    outline: what it covers, polygons or runs of pixels as COCO's files have them; None where the layout has none.
+    """
 
     box: Any
     category: Any
     crowd: bool
     area: float | None
     name: str
+    outline: Any = None
 
 
 @dataclass
@@ -91,7 +95,7 @@ def sized(pictures: Iterable[Picture], problems: Problems) -> list[tuple[Picture
 
 def _upright(picture: Picture) -> tuple[int, int]:
     """(height, width) of a picture as it is seen. Raises DataError where the annotation speaks of another one."""
-    orientation = _orientation(picture.path)
+    orientation = orientation_of(picture.path)
     upright = size_of(picture.path)
     said = picture.size
     if said is None or orientation not in range(2, 9) or not picture.marks:
@@ -112,7 +116,8 @@ def _upright(picture: Picture) -> tuple[int, int]:
     )
 
 
-def _orientation(path: Path) -> int:
+def orientation_of(path: Path) -> int:
+    """How EXIF says that a picture is to be turned, 1 to 8; 1 where it does not."""
     try:
         with Image.open(path) as image:
             value = image.getexif().get(ORIENTATION, 1)

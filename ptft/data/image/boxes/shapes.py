@@ -1,4 +1,4 @@
-"""Drawn figures with their boxes: as many images as wanted, made in batches by seed and index.
+"""Drawn figures with their boxes and masks: as many images as wanted, made in batches by seed and index.
 
 Axes: N images, B batch, S places for a figure in an image, H height, W width.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from torch import Tensor
 from ptft.core import Batch
 from ptft.data.examples import OnDemandExamples
 from ptft.data.image import reader as image_reader
-from ptft.data.image.boxes.annotated import Annotated, AnnotatedSource
+from ptft.data.image.boxes.annotated import MASKS, Annotated, AnnotatedSource
 from ptft.data.image.boxes.tensors import Boxes
+from ptft.data.image.masks.examples import BACKGROUND, Painter
 from ptft.data.splitmix import key, mix, noise, uniform, within
 from ptft.data.splits import SPLITS
 
@@ -72,16 +73,28 @@ class Figures:
         """float [B, 3, H, W] from 0 to 1, the later places over the earlier ones."""
         height, width = size
         canvas = self.ground.T[:, :, None, None].expand(-1, -1, height, width).clone()
-        down, across = torch.arange(height) + 0.5, torch.arange(width) + 0.5
         for i in range(PLACES):
-            radius = (self.radius[i] * min(size))[:, None, None]
-            x = across - (self.x[i] * width)[:, None, None]
-            y = down[:, None] - (self.y[i] * height)[:, None, None]
-            inside = (0.5 - _distance(x, y, radius, self.kind[i][:, None, None])).clamp(0, 1) * self.there[i][
-                :, None, None
-            ]
-            canvas = canvas + inside.unsqueeze(1) * (self.colour[:, i].T[:, :, None, None] - canvas)
+            inside = self._inside(i, size).unsqueeze(1)
+            canvas = canvas + inside * (self.colour[:, i].T[:, :, None, None] - canvas)
         return canvas
+
+    def masks(self, size: tuple[int, int]) -> Tensor:
+        """uint8 [B, H, W], 0 for the ground and 1 + the kind of the figure that covers most of a pixel."""
+        out = torch.zeros(self.kind.shape[1], *size, dtype=torch.uint8)
+        for i in range(PLACES):
+            number = (self.kind[i] + 1).to(torch.uint8)[:, None, None]
+            out = torch.where(self._inside(i, size) >= 0.5, number, out)
+        return out
+
+    def _inside(self, place: int, size: tuple[int, int]) -> Tensor:
+        """float [B, H, W] from 0 to 1, how much of each pixel the figure at a place covers."""
+        height, width = size
+        down, across = torch.arange(height) + 0.5, torch.arange(width) + 0.5
+        radius = (self.radius[place] * min(size))[:, None, None]
+        x = across - (self.x[place] * width)[:, None, None]
+        y = down[:, None] - (self.y[place] * height)[:, None, None]
+        covered = (0.5 - _distance(x, y, radius, self.kind[place][:, None, None])).clamp(0, 1)
+        return covered * self.there[place][:, None, None]
 
 
 def _distance(x: Tensor, y: Tensor, radius: Tensor, kind: Tensor) -> Tensor:
@@ -104,17 +117,17 @@ class ShapeImages(OnDemandExamples):
     def __init__(self, count: int, seed: int, shape: dict[str, Any]) -> None:
         self.count, self.seed = count, seed
         self.size, self.channels = (int(shape["size"][0]), int(shape["size"][1])), int(shape["channels"])
-        self.boxes = Figures(self._keys(torch.arange(count))).boxes(self.size)
+        self.boxes = Figures(self.keys(torch.arange(count))).boxes(self.size)
         self.labels = self.boxes.sets(len(KINDS))
 
-    def _keys(self, indices: Tensor) -> Tensor:
+    def keys(self, indices: Tensor) -> Tensor:
         return mix(indices ^ self.seed)
 
     def __len__(self) -> int:
         return self.count
 
     def take(self, indices: Tensor) -> Batch:
-        keys = self._keys(indices)
+        keys = self.keys(indices)
         drawn = Figures(keys).draw(self.size)
         grain = noise(keys, self.size[0] * self.size[1]).view(-1, 1, *self.size) * _GRAIN
         pixels = ((drawn + grain).clamp(0, 1) * 255).round().to(torch.uint8)
@@ -133,11 +146,33 @@ class ShapeImages(OnDemandExamples):
         return hashlib.sha256(settings.encode()).digest()
 
 
+class FigurePainter(Painter):
+    """The masks of the images of a split."""
+
+    def __init__(self, images: ShapeImages) -> None:
+        self.images = images
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        return Figures(self.images.keys(rows)).masks(self.images.size)
+
+    def digest(self) -> bytes:
+        return self.images.digest()
+
+
+class FigureMarks(NamedTuple):
+    """Which of background and figures an image has; `found` uint8 [N, K]. Background is what they all have."""
+
+    found: Tensor
+
+    def sets(self, classes: int) -> Tensor:
+        return self.found
+
+
 class Shapes(AnnotatedSource):
     """Circles, crosses, squares and triangles of any colour on dark ground, 64 x 64 unless asked otherwise. Embedded.
 
     images: how many in train; val and test have `held_out` each, and no image in common.
-    target: boxes, or labels: which figures an image has.
+    target: boxes; masks, where the ground is the class `background`; or labels: which figures an image has.
     """
 
     skips: ClassVar[bool] = False
@@ -148,14 +183,22 @@ class Shapes(AnnotatedSource):
         self.images = {"train": images, "val": held_out, "test": held_out}
         self._drawn: dict[str, Annotated] = {}
         mean, std = (0.3, 0.3, 0.3), (0.25, 0.25, 0.25)
-        categories, names = self.in_order(range(1, len(KINDS) + 1), KINDS)
-        self.describe_boxes(categories, names, SPLITS, (SIDE, SIDE), 3, mean, std)
+        names = KINDS if self.target != MASKS else (BACKGROUND, *KINDS)
+        first = len(KINDS) - len(names) + 1  # the ground is 0
+        self.describe_marks(range(first, len(KINDS) + 1), names, SPLITS, (SIDE, SIDE), 3, mean, std)
 
     def annotated(self, split: str) -> Annotated:
         if split not in self._drawn:
             images = ShapeImages(self.images[split], key(self.seed, SPLITS.index(split)), self.spec.shape)
-            self._drawn[split] = Annotated(images, images.boxes)
+            found = torch.cat([torch.zeros(len(images), 1, dtype=torch.uint8), images.labels], 1)
+            marks = FigureMarks(found) if self.target == MASKS else images.boxes
+            self._drawn[split] = Annotated(images, marks)
         return self._drawn[split]
+
+    def painter(self, split: str) -> Painter:
+        images = self.annotated(split).images
+        assert isinstance(images, ShapeImages)
+        return FigurePainter(images)
 
     def known_by(self, split: str) -> None:
         return None

@@ -118,12 +118,14 @@ def _mark(line: str, name: str, file: Path, width: int, height: int) -> Mark:
         values, number = [float(value) for value in numbers], int(category)
     except ValueError as error:
         raise DataError(f"{file}: {name} is {line.strip()!r:.60}; class x y width height are expected") from error
+    outline = None
     if len(values) == 4:
         x, y, wide, high = values
         box = [(x - wide / 2) * width, (y - high / 2) * height, (x + wide / 2) * width, (y + high / 2) * height]
     elif len(values) >= 6 and len(values) % 2 == 0:  # the corners of an outline
         across, down = values[0::2], values[1::2]
         box = [min(across) * width, min(down) * height, max(across) * width, max(down) * height]
+        outline = [[value * (height if i % 2 else width) for i, value in enumerate(values)]]
     else:
         raise DataError(f"{file}: {name} has {len(values)} numbers behind its class; x y width height are expected")
-    return Mark(box, number, False, None, f"line {name}")
+    return Mark(box, number, False, None, f"line {name}", outline)

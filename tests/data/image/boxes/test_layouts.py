@@ -201,7 +201,7 @@ def test_without_a_size_the_longer_side_is_512(tmp_path):
     assert Coco(root=tmp_path, val=None).spec.shape["size"] == [384, 512]
 
 
-@pytest.mark.parametrize("key", [{"fit": "crop"}, {"crop_pct": 0.9}, {"target": "masks"}, {"layout": "kitti"}])
+@pytest.mark.parametrize("key", [{"fit": "crop"}, {"crop_pct": 0.9}, {"target": "outlines"}, {"layout": "kitti"}])
 def test_what_cuts_boxes_or_is_not_known_is_refused(root, key):
     with pytest.raises(ConfigError, match=f"dataset.{next(iter(key))}="):
         Coco(root=root, **key)

@@ -1,0 +1,42 @@
+"""Examples that are other ones in another guise: what a subclass does not say of them is said by these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ptft.core import Batch, Columns, Examples, Table
+
+
+class HandedOn(Examples):
+    """examples: what these are made of."""
+
+    def __init__(self, examples: Examples) -> None:
+        self.examples, self.labels, self.lengths = examples, examples.labels, examples.lengths
+        self.notes, self.unreadable = examples.notes, examples.unreadable
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def take(self, indices: Tensor) -> Batch:
+        return self.examples.take(indices)
+
+    def score(self, lists: dict[str, Tensor]) -> Mapping[str, float | Table]:
+        return self.examples.score(lists)
+
+    def table(self, columns: Columns) -> Columns:
+        return self.examples.table(columns)
+
+    @property
+    def device(self) -> torch.device:
+        return self.examples.device
+
+    @property
+    def nbytes(self) -> int:
+        return self.examples.nbytes
+
+    @property
+    def in_memory(self) -> bool:
+        return self.examples.in_memory

@@ -1,0 +1,1 @@
+"""Saying of every pixel which class it is of."""
