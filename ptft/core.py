@@ -290,19 +290,19 @@ class Table(NamedTuple):
     values: list[list[float]]
 
 
-LEAST_LOSS: Mapping[str, str] = MappingProxyType({"metric": "val/loss", "mode": "min"})
-"""The `monitor` of objectives that name no other metric."""
+LEAST_LOSS: Mapping[str, str] = MappingProxyType({"metric": "val/loss", "mode": "min"})  # where no other is named
 
 
 class Objective(nn.Module, ABC):
     """What is asked of a batch, around a backbone. The one module that is trained, averaged, compiled and saved.
 
     Owns heads, decoders, masks and random views. Built as `Objective(backbone, spec, **options)`.
-    monitor: the metric that decides `best.pt`, and whether more or less of it is better.
+    monitor: the metric that decides `best.pt`, and whether more or less of it is better. settled: as of a Backbone.
     """
 
     backbone: Backbone
     monitor: dict[str, str]
+    settled: Mapping[str, Any] = MappingProxyType({})
     needs: ClassVar[frozenset[str]] = frozenset({"input"})
     """Keys every batch must have."""
     capturable: ClassVar[bool] = False

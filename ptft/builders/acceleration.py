@@ -14,6 +14,7 @@ from ptft.errors import ConfigError
 from ptft.runtime.device import tf32
 from ptft.train.activation_checkpointing import checkpoint_activations
 from ptft.train.cuda_graph import StepGraph
+from ptft.train.gradient_cache import InHalves
 from ptft.train.loop import gradients
 from ptft.train.state import Training
 from ptft.validators import is_plan
@@ -47,9 +48,10 @@ def _records(t: Training, cfg: Config, train: Examples) -> bool:
     """
     objective, backbone = type(t.objective).__module__, type(t.objective.backbone).__module__
     built_in = objective.startswith("ptft.") and backbone.startswith(CAPTURABLE)
+    compared = t.accumulate > 1 and isinstance(t.objective, InHalves)
     excluded = cfg.train.compile or cfg.train.checkpoint_activations or is_plan(cfg.finetune.train) or t.scaler
     uneven = cfg.train.tokens or (train.lengths is not None and bool((train.lengths != train.lengths[0]).any()))
-    return t.device.type == "cuda" and built_in and t.objective.capturable and not (excluded or uneven)
+    return t.device.type == "cuda" and built_in and t.objective.capturable and not (excluded or uneven or compared)
 
 
 def decisions(task: Objective, train: Mapping[str, Any], device: torch.device, precision: str) -> list[str]:

@@ -90,20 +90,20 @@ def objective(
     train: Examples | None,
     trusted: tuple[str, ...] = (),
     reference: Examples | None = None,
-    rebuild: Callable[[str, str], tuple[Objective, Spec]] | None = None,
+    others: Mapping[str, Callable[..., Any]] | None = None,
     within: AbstractContextManager[object] | None = None,
 ) -> Objective:
     """A fresh backbone sized from `spec`, and the objective around it.
 
     train: what it is to be trained on, None where a trained one is made again; reference: training examples that only
-        measure; rebuild: makes the objective of another checkpoint, for those that learn from one; within: what the
-        backbone is made in.
+        measure; others: what opens other checkpoints, for those that learn from one: `rebuild`, its objective, and
+        `teach`, its backbone (`restore.py`); within: what the backbone is made in.
     """
     with within or nullcontext():
         backbone = networks.backbone(model, spec, trusted)
     labels = train.labels if train is not None else None
     optional: dict[str, Any] = {"labels": labels, "reference": reference if train is None else train}
-    optional |= {"rebuild": rebuild, "network": partial(networks.backbone, trusted=trusted)}
+    optional |= {"network": partial(networks.backbone, trusted=trusted), **(others or {})}
     built = make("objective", task, Objective, trusted, backbone, spec, **optional)  # type: ignore[type-abstract]
     if train is not None and "label" in built.needs and labels is None:
         raise ConfigError(f"objective={type(built).__name__.lower()}: it needs labels, and the dataset has none")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -15,14 +16,17 @@ from ptft.builders.sizes import limit
 from ptft.checkpoint.load import Checkpoint, held_by, open_checkpoint
 from ptft.checkpoint.transfer import load_backbone, load_pretrained
 from ptft.config.config import Config
+from ptft.config.renamed import renamed
 from ptft.config.resolve import Job
-from ptft.core import Batch, Examples, Objective, Spec
+from ptft.core import Backbone, Batch, Examples, Objective, Spec
 from ptft.data import readers
 from ptft.errors import CheckpointError, ConfigError
 from ptft.runtime.precision import ComputeFormat, ruled
 
 DESCRIBED = frozenset({"language"})
 """What an objective, and no dataset, says of examples in the shape of a Spec (`Objective.describe`)."""
+TEACHER = "objective.teacher"
+"""The key that names another model to learn from."""
 
 
 def restored(
@@ -80,6 +84,47 @@ def rebuilt(path: str, key: str, trusted: tuple[str, ...] = ()) -> tuple[Objecti
     with limit(checkpoint), nullcontext() if trusted else held_by(checkpoint.path):
         built = components.objective(model, task, checkpoint.spec, None, trusted)
     return _loaded(built, checkpoint), checkpoint.spec
+
+
+def teacher(
+    path: str, model: str | None, size: int | None, trusted: tuple[str, ...] = ()
+) -> tuple[Backbone, Spec, str | None]:
+    """The backbone of what `objective.teacher` names, a Spec of what it expects, and the digest of its file.
+
+    model: of plain weights, whose network they are: timm:NAME or torchvision:NAME. size: the side of the images that it
+        is built for, where they are not of its own size. Raises ConfigError and CheckpointError, naming the keys.
+    """
+    checkpoint = open_checkpoint(path, TEACHER)
+    node, spec = _network(checkpoint, path, model, trusted)
+    if spec is not None and spec.modality != "image":
+        raise ConfigError(f"{TEACHER}={path}: reads {spec.modality}, not images")
+    if spec is None or not (size or spec.shape.get("size")):
+        raise ConfigError(f"{TEACHER}={path}: does not say how large its images are; type {TEACHER}_size=…")
+    if size:
+        spec = replace(spec, shape={**spec.shape, "size": [size, size]})
+    with limit(checkpoint), nullcontext() if trusted else held_by(checkpoint.path):
+        backbone = networks.backbone(node, spec, trusted)
+    load_backbone(backbone, checkpoint.weights, source=checkpoint.path, spec=checkpoint.spec)
+    return backbone, spec, checkpoint.sha256
+
+
+def _network(
+    checkpoint: Checkpoint, path: str, model: str | None, trusted: tuple[str, ...]
+) -> tuple[Mapping[str, Any], Spec | None]:
+    """The node of the model that a checkpoint's weights are of, and what it expects of examples."""
+    if checkpoint.config is not None:
+        if model is not None:
+            raise ConfigError(f"{TEACHER}_model={model}: {TEACHER}={path} says which model it is of; set it to null")
+        return renamed(checkpoint.config)["model"], checkpoint.spec
+    kind, _, name = str(model).partition(":")
+    if kind not in ("timm", "torchvision") or not name:
+        raise ConfigError(
+            f"{TEACHER}_model={'null' if model is None else model}: plain weights ({TEACHER}={path}) don't say which "
+            "model they are of; type timm:NAME or torchvision:NAME"
+        )
+    module = import_module(f"ptft.models.hub.{kind}")
+    node = {"_target_": f"{module.__name__}.{module.BACKBONE}", **module.public_options(name)}
+    return node, components.published(node, checkpoint.weights, checkpoint.path, trusted)
 
 
 def _loaded(built: Objective, checkpoint: Checkpoint) -> Objective:

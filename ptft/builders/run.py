@@ -17,8 +17,8 @@ from torch import Tensor
 from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes, train_loader
 from ptft.builders.intervals import check_patience, intervals
-from ptft.builders.parts import cut, monitor, spread
-from ptft.builders.restore import rebuilt
+from ptft.builders.parts import accumulation, cut, monitor, spread
+from ptft.builders.restore import rebuilt, teacher
 from ptft.builders.sizes import limit
 from ptft.checkpoint.load import Checkpoint, held_by
 from ptft.checkpoint.transfer import Transfer, load_pretrained
@@ -137,14 +137,16 @@ def _trained_on(job: Job, inputs: Inputs) -> tuple[list[str], Tensor | None]:
 def objective(cfg: Config, inputs: Inputs) -> Task:
     """The objective on its device, with the checkpoint's backbone in it, and what of it learns when."""
     train, spec, within = inputs.splits["train"], inputs.source.spec, limit(inputs.start)
-    rebuild = partial(rebuilt, trusted=cfg.trusted)
+    open_others: dict[str, Any] = {"rebuild": rebuilt, "teach": teacher}
+    others = {name: partial(opens, trusted=cfg.trusted) for name, opens in open_others.items()}
     with _built_from(cfg, inputs.start):
-        built = components.objective(cfg.model, cfg.objective, spec, train, cfg.trusted, rebuild=rebuild, within=within)
+        built = components.objective(cfg.model, cfg.objective, spec, train, cfg.trusted, others=others, within=within)
     _check_objective(cfg, built)
+    in_parts = accumulation.check(cfg, built)
     transfer = _hand_over(cfg, built, inputs.start, inputs.source) if inputs.start and not cfg.resume else None
     phases, notes = components.phases(built, cfg.finetune.plain())
     built.to(home := cut.home(cfg, inputs.device))
-    notes += built.examine(inputs.splits)
+    notes += [*in_parts, *built.examine(inputs.splits)]
     if inputs.start is None:
         notes += components.calibrate(built, train, home)
     if not cfg.resume:
@@ -223,6 +225,7 @@ def _settled(task: Task, execution: Execution, every: Every, source: Source) -> 
     by_steps = {"every": {"evaluate": every.evaluate}} if every.evaluate and not every.minutes else {}
     return {
         "model": dict(task.objective.backbone.settled),
+        "objective": dict(task.objective.settled),
         "dataset": dict(source.settled),
         "precision": chosen.precision,
         "train": {"layout": chosen.layout, **by_steps},
@@ -231,12 +234,7 @@ def _settled(task: Task, execution: Execution, every: Every, source: Source) -> 
 
 
 def _check_objective(cfg: Config, built: Objective) -> None:
-    """Raises ConfigError where parts of a batch are another task, or a copy of the backbone could not follow it."""
-    if cfg.train.accumulate > 1 and built.whole_batch:
-        raise ConfigError(
-            f"train.accumulate={cfg.train.accumulate}: objective={cfg.names.objective} compares the examples of a "
-            "batch with each other, so parts of it are another task; leave it at 1 and lower train.batch_size"
-        )
+    """Raises ConfigError where a copy of the backbone could not follow it."""
     if cfg.finetune.lora.rank and type(built).begin is not Objective.begin:
         raise ConfigError(
             f"finetune.lora.rank={cfg.finetune.lora.rank}: objective={cfg.names.objective} keeps a copy of the "

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 FROM_CHECKPOINT = ("model", "dataset", "objective")
 """Groups that can be taken from a checkpoint."""
 
+LIBRARIES = ("torchvision:", "timm:", "huggingface:")
+"""What begins the names of public weights, which are no paths."""
+
 Opened = dict[tuple[str, str], "Checkpoint"]
 """Checkpoints by what names them and the key that does, so that several jobs read one once."""
 
@@ -259,7 +262,7 @@ def _absolute(config: dict[str, Any]) -> dict[str, Any]:
     """Paths of options as they are meant where the user stands, so that a later run may start from elsewhere."""
     for group, _, key in (path.partition(".") for path in PATH_KEYS):
         path = config.get(group, {}).get(key) if key and group in compose.GROUPS else None
-        if isinstance(path, str) and path:
+        if isinstance(path, str) and path and not path.startswith(LIBRARIES):
             config[group] = {**config[group], key: str(Path(os.path.expanduser(path)).absolute())}
     return config
 

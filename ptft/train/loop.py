@@ -18,6 +18,7 @@ from ptft.core import Batch, Objective, Step, Table
 from ptft.loggers.logger import Logger
 from ptft.optim.averaging import fitted, put_back
 from ptft.optim.param_groups import clip_and_scale, set_lr
+from ptft.train import gradient_cache
 from ptft.train.found import Found, lists_of, taken
 from ptft.train.state import Batches, Meter, Progress, Training
 from ptft.train.watch import FiniteCheck, Timer
@@ -83,11 +84,14 @@ def train_step(t: Training, batch: Batch, finite: FiniteCheck) -> None:
 def gradients(t: Training, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
     """Leaves the mean loss's clipped gradients on the parameters; the batch's sums, and the norm before clipping."""
     sums = Meter()
-    for part in _parts(batch, t.accumulate, t.objective.whole_batch):
-        with t.autocast():
-            step = t.objective(part)
-        (t.scaler.scale(step.total) if t.scaler else step.total).backward()
-        sums.add(step)
+    if t.accumulate > 1 and isinstance(t.objective, gradient_cache.InHalves):
+        sums.add(gradient_cache.backward(t, t.objective, batch))
+    else:
+        for part in _parts(batch, t.accumulate, t.objective.whole_batch):
+            with t.autocast():
+                step = t.objective(part)
+            (t.scaler.scale(step.total) if t.scaler else step.total).backward()
+            sums.add(step)
     total = t.group.summed(sums.sums)
     if t.scaler:
         t.scaler.unscale_(t.optimizer)

@@ -18,6 +18,12 @@ RUNS = {
     "views": (*IMAGES, "train.batch_size=32", "objective.views={shift: 2, rotate: 20, erase: 0.5}"),
     # Adam makes a step of what rounding leaves of a bias before a batch norm, whose gradient is 0.
     "simclr": (*IMAGES, "objective=simclr", "train.batch_size=32", "train.sync_batchnorm=true", "optimizer=sgd"),
+    # Views and all, one process, two, and both in parts draw and compare the same.
+    "vicreg": (
+        *("dataset.images=71", "dataset.held_out=33", "dataset.size=12", "objective=vicreg", "objective.norm=false"),
+        *("objective.out=16", "model=vit_tiny", "model.width=16", "model.depth=1", "model.heads=2"),
+        *("model.dropout=0", "train.batch_size=32", "optimizer=sgd"),
+    ),
     "gpt_tiny": (
         *("objective=causal_lm", "model=gpt_tiny", "model.width=16", "model.depth=1", "model.heads=2"),
         *("model.dropout=0", "train.batch_size=32", *TEXT),
@@ -55,6 +61,10 @@ def test_one_process_equals_two_and_one_in_parts(name, tmp_path):
     if table[0].exists():
         items = [[line.split(",")[:3] for line in file.read_text().splitlines()] for file in table]
         assert items[0] == items[1]
-    if name in ("cnn", "gpt_tiny", "ctc"):
+    if name == "vicreg":
+        ended = together(command(*typed, "train.accumulate=3", "hydra.run.dir=both"))
+        assert [each.returncode for each in ended] == [0, 0], ended
+        same(tmp_path / "one", tmp_path / "both")
+    if name in ("cnn", "vicreg", "gpt_tiny", "ctc"):
         assert run(command(*typed, "train.accumulate=4", "hydra.run.dir=parts")).returncode == 0
         same(tmp_path / "one", tmp_path / "parts")

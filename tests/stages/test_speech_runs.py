@@ -23,6 +23,7 @@ RUNS = {
     "ctc": (*ENCODER, *TONES, *VIEWS, "objective=ctc", "dataset.words=[1,2]", "train.accumulate=2"),
     "wav2vec2": (*ENCODER, *TONES, *VIEWS, "objective=wav2vec2"),
     "spectrogram_mae": (*ENCODER, *TONES, *VIEWS, "objective=spectrogram_mae", "train.tokens=12000"),
+    "best_rq": (*ENCODER, *TONES, *VIEWS, "objective=best_rq", "objective.codes=32"),
     "simclr_audio": (*NET, *TONES, "objective=simclr_audio"),
 }
 

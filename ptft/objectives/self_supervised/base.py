@@ -1,6 +1,6 @@
 """Base class of self-supervised objectives: random views, an evaluation that repeats, and the kNN probe.
 
-Axes: B batch, D width of features; … is whatever a prepared example has: C, H, W of images, F, M of recordings.
+Axes: B batch, V views, D width of features; … is whatever a prepared example has: C, H, W of images, F, M of sound.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ptft.core import Backbone, Batch, Examples, Objective, Spec, Step
 from ptft.errors import ConfigError
 from ptft.metrics.knn import Probe
 from ptft.runtime.rng import EVALUATION_SEED, forked
+from ptft.train.gradient_cache import InHalves
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -120,6 +121,25 @@ class Unlabelled(Objective):
         self.views.train()
         self.probe.forget()
         return self
+
+
+class Comparing(Unlabelled, InHalves):
+    """An objective without labels that compares projections of several views of the examples of a batch."""
+
+    @abstractmethod
+    def projections(self, x: Tensor) -> Tensor:
+        """A prepared batch [B, …] -> projections of views of each example, [B, V, D]."""
+
+    def embed(self, batch: Batch) -> Tensor:
+        return self.projections(self.backbone.inputs(batch))
+
+    def learn(self, x: Tensor) -> Step:
+        return self.compare(self.projections(x))
+
+
+def paired(views: Tensor) -> Tensor:
+    """Two views of a batch, one after the other, [2 B, D] -> [B, 2, D]."""
+    return torch.stack(views.chunk(2), dim=1)
 
 
 def count(x: Tensor) -> Tensor:

@@ -47,6 +47,8 @@ class DINO(Unlabelled):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"image"})
     whole_batch: ClassVar[bool] = True
+    heads: ClassVar[tuple[str, ...]] = ("head",)
+    head: Head
     center: Tensor
     teacher_temperature: Tensor
     teacher_sum: Tensor
@@ -76,7 +78,8 @@ class DINO(Unlabelled):
         super().__init__(backbone, spec, views={**(views or {}), "crop": global_crop}, **options)
         size = local_view_size(backbone, spec.shape["size"], local_size)
         self.local_views = Views(**{**(views or {}), "crop": local_crop, "size": size})
-        self.head = Head(backbone.width, hidden or 2 * backbone.width, bottleneck, prototypes, norm)
+        for name in self.heads:
+            self.add_module(name, Head(backbone.width, hidden or 2 * backbone.width, bottleneck, prototypes, norm))
         self.teacher = Teacher(self.students(), momentum)
         self.local_crops, self.temperature = local_crops, temperature
         self.temperatures, self.warmup, self.freeze_last = teacher_temperature, warmup, freeze_last
@@ -89,7 +92,7 @@ class DINO(Unlabelled):
 
     def students(self) -> dict[str, nn.Module]:
         """What the teacher follows."""
-        return {"backbone": self.backbone, "head": self.head}
+        return {"backbone": self.backbone, **{name: self.get_submodule(name) for name in self.heads}}
 
     def learn(self, x: Tensor) -> Step:
         large = self.views(x.repeat(GLOBAL, 1, 1, 1))
@@ -117,16 +120,21 @@ class DINO(Unlabelled):
     def advance(self, step: int, steps: int) -> None:
         """The teacher and the center follow, and the phases of the run move on."""
         self.teacher.follow(self.students(), step, steps)
-        total = gathered(self.teacher_sum.unsqueeze(0))[0].sum(0)  # of all processes
+        self.recentre()
+        self._phase(step / max(steps, 1))
+
+    def recentre(self) -> None:
+        """The center takes in the mean of the teacher's outputs since the last step, of all processes."""
+        total = gathered(self.teacher_sum.unsqueeze(0))[0].sum(0)
         self.center.lerp_(total[:-1] / total[-1], 1 - self.center_momentum)
         self.teacher_sum.zero_()
-        self._phase(step / max(steps, 1))
 
     def _phase(self, share: float) -> None:
         """Set what depends on how much of the run is over, from 0 to 1."""
         low, high = self.temperatures
         self.teacher_temperature.fill_(low + (high - low) * min(share / self.warmup, 1) if self.warmup else high)
-        self.head.learns.fill_(share >= self.freeze_last)
+        for name in self.heads:
+            self.get_submodule(name).get_buffer("learns").fill_(share >= self.freeze_last)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

@@ -118,6 +118,70 @@ class Wav2Vec2(MaskedAudio):
         return {"accuracy": float(sums["found"] / sums["count"]), **super().metrics(sums)}
 
 
+class BestRQ(MaskedAudio):
+    """Which code do the hidden pieces have? (Chiu et al. 2022.)
+
+    Codes are made by a projection and a codebook that are drawn at random and never learn: a token's frames are
+    projected, and its code is the entry whose direction is nearest. Hidden frames are noise for the encoder.
+
+    codes: entries of the codebook. code_width: of its entries. noise: standard deviation of what hidden frames become,
+        of normalised values. The rest as in `MaskedAudio`.
+    """
+
+    projection: Tensor
+    codebook: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        spec: Spec,
+        *,
+        codes: int = 512,
+        code_width: int = 16,
+        noise: float = 0.1,
+        **options: Any,
+    ) -> None:
+        super().__init__(backbone, spec, **options)
+        if codes < 2 or code_width < 1 or noise < 0:
+            raise ConfigError(
+                f"objective.codes={codes}, objective.code_width={code_width}, objective.noise={noise}: at least 2 "
+                "codes, a width above 0 and a deviation of at least 0"
+            )
+        self.noise = noise
+        projection = torch.empty(math.prod(self.backbone.cell), code_width)
+        self.register_buffer("projection", nn.init.xavier_uniform_(projection))
+        self.register_buffer("codebook", F.normalize(torch.randn(codes, code_width), dim=1))
+        self.answer = nn.Linear(backbone.width, codes)
+
+    def ask(self, x: Tensor, real: Tensor, hidden: Tensor) -> Step:
+        frames = hidden.repeat_interleave(self.backbone.cell[0], 1)[:, : x.shape[1], None] & ~x.isnan()
+        shown = torch.where(frames, self.noise * torch.randn_like(x), x)
+        logits = self.answer(self.encoded(self.backbone.embed(shown), real, hidden)).float()
+        codes = self.codes(x, hidden.shape[1])
+        loss = F.cross_entropy(logits.transpose(1, 2), codes, reduction="none") * hidden
+        found = (logits.argmax(2) == codes) & hidden
+        asked = torch.zeros(len(self.codebook), device=x.device).scatter_add(
+            0, codes.flatten(), hidden.flatten().float()
+        )
+        return Step(loss.sum(), hidden.sum(), {"found": found.sum(), "asked": asked})
+
+    @torch.no_grad()
+    def codes(self, x: Tensor, tokens: int) -> Tensor:
+        """Prepared [B, F, M] -> the code of each of so many tokens, long [B, T]."""
+        padded = F.pad(x.float(), (0, 0, 0, tokens * self.backbone.cell[0] - x.shape[1]), value=torch.nan)
+        values = padded.nan_to_num(0).reshape(len(x), tokens, -1)
+        with torch.autocast(x.device.type, enabled=False):
+            return (values @ self.projection @ self.codebook.T).argmax(2)
+
+    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """accuracy: share of hidden tokens whose code is found. code_perplexity: among how many equally frequent codes
+        would be as hard to choose, those of the hidden tokens; near 1 there is nothing to learn."""
+        shares = sums["asked"].double() / sums["asked"].sum().clamp(min=1)
+        perplexity = float(torch.special.entr(shares).sum().exp())
+        accuracy = float(sums["found"] / sums["count"])
+        return {"accuracy": accuracy, "code_perplexity": perplexity, **super().metrics(sums)}
+
+
 class SpectrogramMAE(MaskedAudio):
     """The spectrogram of the hidden pieces, from what is around them: the mean squared error of its values.
 

@@ -14,21 +14,20 @@ from torch import Tensor
 from ptft.core import Backbone, Spec, Step
 from ptft.distributed.gather import gathered
 from ptft.models.layers.mlp import mlp
-from ptft.objectives.self_supervised.base import Unlabelled, count
+from ptft.objectives.self_supervised.base import Comparing, count, paired
 
 
-class SimCLR(Unlabelled):
+class SimCLR(Comparing):
     """NT-Xent between the projections of two random views; every other view of the batch is a negative.
 
     The more images are compared, the higher the loss: `val/loss`, of an evaluation's larger batches, lies above
     training's, and both are comparable only with themselves.
 
     temperature: divides the cosines; lower means that the nearest negatives count more.
-    hidden, out: widths of the projector, None for the backbone's.
+    hidden, out: widths of the projector, None for the backbone's. norm: BatchNorm in it, as published.
     options: those of `Unlabelled`.
     """
 
-    whole_batch: ClassVar[bool] = True
     capturable: ClassVar[bool] = True
 
     def __init__(
@@ -39,16 +38,19 @@ class SimCLR(Unlabelled):
         temperature: float = 0.5,
         hidden: int | None = None,
         out: int = 128,
+        norm: bool = True,
         **options: Any,
     ) -> None:
         super().__init__(backbone, spec, **options)
         self.temperature = temperature
-        self.projector = mlp([backbone.width, hidden or backbone.width, out])
+        self.projector = mlp([backbone.width, hidden or backbone.width, out], norm=norm)
 
-    def learn(self, x: Tensor) -> Step:
-        projected = self.projector(self.features(torch.cat([self.views(x), self.views(x)])))
-        one, other = F.normalize(projected.float(), dim=1).chunk(2)
-        return Step(nt_xent(one, other, self.temperature), count(x), {})
+    def projections(self, x: Tensor) -> Tensor:
+        return paired(self.projector(self.features(torch.cat([self.views(x), self.views(x)]))))
+
+    def compare(self, embedded: Tensor) -> Step:
+        one, other = F.normalize(embedded.float(), dim=2).unbind(1)
+        return Step(nt_xent(one, other, self.temperature), count(embedded), {})
 
 
 def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:

@@ -28,9 +28,7 @@ _in_parts: list[bool] = [False]
 def share(device: torch.device, seed: int, *, in_parts: bool) -> None:
     """From here on rows are drawn for all processes, from where the global generators stand, which get `seed`."""
     _in_parts[0] = in_parts
-    _generators["cpu"] = torch.Generator().set_state(torch.get_rng_state())
-    if device.type == "cuda":
-        _generators["cuda"] = torch.Generator(device).set_state(torch.cuda.get_rng_state(device))
+    _generators.update(_as_global(device))
     torch.manual_seed(seed)
 
 
@@ -47,6 +45,62 @@ def forked(seed: int) -> Iterator[None]:
         _in_parts[0] = in_parts
         for kind, state in states.items():
             _generators[kind].set_state(state)
+
+
+Place = Callable[[int, int], None]
+"""Called before a part of a batch is computed, with the first of its rows and how many they are."""
+
+
+@contextlib.contextmanager
+def repeated(device: torch.device, size: int) -> Iterator[Place]:
+    """Inside, each part of a batch of `size` rows draws for them what the whole batch would, the same each time it is
+    computed; what else is drawn (dropout) is each part's own, and the same each time too.
+
+    After it the generators of rows are where the whole batch leaves them.
+    """
+    own = _generators or _as_global(device)
+    states, in_parts = {kind: generator.get_state() for kind, generator in own.items()}, _in_parts[0]
+    place = _place[0]
+    first, _, total = place or (0, size, size)
+    seed = int(torch.randint(2**62, (), generator=None if _generators else _copy(own["cpu"])))
+
+    def part(start: int, rows: int) -> None:
+        for kind, generator in own.items():
+            generator.set_state(states[kind])
+        torch.manual_seed(seed + start)
+        _place[0] = first + start, rows, total
+
+    alone = not _generators
+    _generators.update(own)
+    _in_parts[0] = False
+    try:
+        yield part
+    finally:
+        _in_parts[0], _place[0] = in_parts, place
+        if alone:
+            _generators.clear()
+            _to_global(own, states)
+
+
+def _copy(generator: torch.Generator) -> torch.Generator:
+    return torch.Generator(generator.device).set_state(generator.get_state())
+
+
+def _as_global(device: torch.device) -> dict[str, torch.Generator]:
+    """Generators where the global ones stand."""
+    own = {"cpu": torch.Generator().set_state(torch.get_rng_state())}
+    if device.type == "cuda":
+        own["cuda"] = torch.Generator(device).set_state(torch.cuda.get_rng_state(device))
+    return own
+
+
+def _to_global(own: dict[str, torch.Generator], before: dict[str, Tensor]) -> None:
+    """The global ones go on from there; where no row drew a number one is drawn, for the next seed must differ."""
+    if all(torch.equal(generator.get_state(), before[kind]) for kind, generator in own.items()):
+        torch.rand((), generator=own["cpu"])
+    torch.set_rng_state(own["cpu"].get_state())
+    if "cuda" in own:
+        torch.cuda.set_rng_state(own["cuda"].get_state(), own["cuda"].device)
 
 
 def forget() -> None:

@@ -1,6 +1,7 @@
 """Recordings with hidden pieces: which are hidden, what is asked, that padding and evaluation change nothing."""
 
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -10,12 +11,12 @@ from ptft.data.loader import Loader
 from ptft.errors import ConfigError
 from ptft.models.audio.cnn import AudioCNN
 from ptft.models.audio.conformer import AudioTransformer
-from ptft.objectives.self_supervised.masked_audio import SpectrogramMAE, Wav2Vec2
+from ptft.objectives.self_supervised.masked_audio import BestRQ, SpectrogramMAE, Wav2Vec2
 from ptft.objectives.self_supervised.simclr import SimCLR
 from ptft.optim.eager import without_dynamo
 from ptft.train.loop import evaluate
 
-KINDS = [Wav2Vec2, SpectrogramMAE]
+KINDS = [Wav2Vec2, SpectrogramMAE, partial(BestRQ, codes=32, noise=0.0)]
 
 
 def made(kind, **options):
@@ -111,6 +112,41 @@ def test_it_learns(kind, rate, steps):
     assert sum(losses[-10:]) < 0.85 * sum(losses[:10])
 
 
+def test_codes_are_the_nearest_entries_and_stay():
+    objective, source = made(partial(BestRQ, codes=7, code_width=3))
+    kept = {name: value.clone() for name, value in objective.named_buffers()}
+    x = objective.backbone.inputs(source.split("train").take(torch.arange(3)))
+    real = objective.backbone.token_mask(x)
+    codes = objective.codes(x, real.shape[1])
+    size = objective.backbone.cell[0]
+    for recording in range(3):
+        for token in (0, 5, int(real[recording].sum()) - 2):
+            values = x[recording, token * size : (token + 1) * size].flatten() @ objective.projection
+            likeness = torch.nn.functional.cosine_similarity(values, objective.codebook)
+            assert codes[recording, token] == likeness.argmax()
+    objective(source.split("train").take(torch.arange(4))).total.backward()
+    assert not [name for name, value in objective.named_buffers() if not torch.equal(value, kept[name])]
+    assert {"projection", "codebook"} <= objective.state_dict().keys()
+
+
+def test_codes_of_random_numbers_teach_what_random_features_do_not_hold():
+    source = Tones(count=120, held_out=60)
+    torch.manual_seed(0)
+    backbone = AudioTransformer(source.spec, width=16, depth=1, heads=2, channels=4, dropout=0.0, subsample=2)
+    objective = BestRQ(backbone, source.spec, codes=64, reference=source.split("train"))
+    val, train = Loader(source.split("val"), 32), Loader(source.split("train"), 24, shuffle=True)
+    before = evaluate(objective, val, nullcontext)[0]
+    optimizer = without_dynamo(torch.optim.Adam)(objective.train().parameters(), 5e-3)
+    for batch in (batch for epoch in range(8) for batch in train.epoch(epoch)):
+        step = objective(batch)
+        optimizer.zero_grad()
+        (step.total / step.count).backward()
+        optimizer.step()
+    after = evaluate(objective, val, nullcontext)[0]
+    assert after["knn"] > before["knn"] + 0.2
+    assert after["accuracy"] > 2 / after["code_perplexity"] > 2 * before["accuracy"]
+
+
 def test_simclr_hears_too():
     source = Tones(count=24, held_out=16)
     torch.manual_seed(0)
@@ -129,3 +165,5 @@ def test_options_that_can_not_be():
     for options in ({"mask_share": 1.0}, {"span": 0}, {"temperature": 0.0}):
         with pytest.raises(ConfigError, match=f"objective.{next(iter(options))}"):
             made(Wav2Vec2, **options)
+    with pytest.raises(ConfigError, match=r"objective\.codes=1"):
+        made(BestRQ, codes=1)

@@ -8,6 +8,7 @@ from ptft.config import instantiate
 from ptft.core import Objective
 from ptft.errors import ConfigError
 from ptft.objectives.self_supervised.base import Unlabelled
+from ptft.train.gradient_cache import InHalves
 from tests.conftest import refused, rows, summary
 from tests.helpers import options
 from tests.helpers.self_supervised import FEW, SMALL, built, in_two, metrics, small, state, train
@@ -21,7 +22,7 @@ NAMES = [name for name in WITHOUT_LABELS if options.modality(f"objective/{name}"
 
 
 def test_the_ones_known_at_this_version_are_there():
-    assert set(NAMES) >= {"simclr", "byol", "rotation", "mae", "dino"}
+    assert set(NAMES) >= {"simclr", "vicreg", "byol", "rotation", "mae", "dino", "dinov2"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -84,8 +85,8 @@ def test_evaluations_leave_the_training_as_it_is_and_repeat(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_loss_that_compares_the_examples_of_a_batch_refuses_parts_of_it(name):
-    if not CLASSES[name].whole_batch:
+def test_a_loss_that_compares_the_examples_of_a_batch_refuses_parts_of_it_or_knows_halves(name):
+    if not CLASSES[name].whole_batch or issubclass(CLASSES[name], InHalves):
         assert built(name, *FEWER, "train.accumulate=2").training.accumulate == 2
         return
     with pytest.raises(ConfigError, match=rf"train\.accumulate=2: objective={name}"):
