@@ -12,7 +12,7 @@ from ptft.data import readers
 from ptft.errors import counted, shortened
 from ptft.export.subject import Subject
 from ptft.loggers.console import duration, number
-from ptft.metrics.statistics import share_interval
+from ptft.metrics.uncertainty.statistics import share_interval
 from ptft.objectives.supervised.multilabel import Multilabel
 from ptft.objectives.supervised.pooled import LinearHead
 from ptft.runs.folder import read_json

@@ -10,7 +10,7 @@ from ptft.core import Examples, Source
 from ptft.errors import DataError
 from ptft.launch import following
 from ptft.loggers.console import Console
-from ptft.metrics.resampling.bootstrap import Resampling
+from ptft.metrics.uncertainty.bootstrap import Resampling
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, peak_memory
 from ptft.runtime.together.alone import current

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import torch
 
 from ptft.metrics.classification import Margins
-from ptft.metrics.resampling import bootstrap
-from ptft.metrics.resampling.bootstrap import Resampling
+from ptft.metrics.uncertainty import bootstrap
+from ptft.metrics.uncertainty.bootstrap import Resampling
 
 SETS, EXAMPLES, UTTERANCES = 1000, 500, 200
 PRIOR = torch.tensor([0.4, 0.25, 0.2, 0.1, 0.05], dtype=torch.float64)

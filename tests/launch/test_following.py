@@ -133,7 +133,7 @@ def test_a_dataset_of_another_kind_is_refused_with_the_one_to_type(ptft, tmp_pat
     remedies = set()
     for stage in ("finetune", "compare", "pretrain"):
         done = ptft(f"stage={stage}", "ckpt=run")
-        refused(done, 2, "trained on text", "as none was typed, is one of images", "or another of text (conll,")
+        refused(done, 2, "trained on text", "as none was typed, is one of images", "or another of text (chat,")
         remedies.add(re.search(r"; type (.*), or another", done.err)[1])
         refused(ptft(f"stage={stage}", "ckpt=run", "dataset.label=Note"), 2, "dataset.label", "; type dataset=table")
     (remedy,) = remedies

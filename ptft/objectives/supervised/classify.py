@@ -13,7 +13,7 @@ from ptft.augment.mix import Mix
 from ptft.core import Backbone, Batch, Columns, Spec, Step, Table
 from ptft.errors import ConfigError
 from ptft.metrics.classification import Margins, macro_f1, matthews
-from ptft.metrics.resampling.bootstrap import ratios
+from ptft.metrics.uncertainty.bootstrap import ratios
 from ptft.objectives.supervised.pooled import LABELS, LOGITS, LinearHead, refuse_for, weights_of
 
 UNLABELLED = {"text": "causal_lm (or masked_lm)", "image": "simclr", "audio": "simclr_audio"}

@@ -14,7 +14,7 @@ from ptft.data.label_sets.cells import shown
 from ptft.data.label_sets.vectors import counts, one_hot
 from ptft.errors import ConfigError, are, shortened
 from ptft.metrics import multilabel as measures
-from ptft.metrics.resampling.bootstrap import ratios
+from ptft.metrics.uncertainty.bootstrap import ratios
 from ptft.objectives.supervised.pooled import LABELS, LOGITS, LinearHead, weights_of
 
 EPSILON = 1e-8

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ptft.core import Backbone, Batch, Columns, Objective, Spec, Step
 from ptft.errors import ConfigError
 from ptft.metrics.correlation import pearson, spearman, weighed_pearson, weighed_spearman
-from ptft.metrics.resampling.bootstrap import ratios
+from ptft.metrics.uncertainty.bootstrap import ratios
 
 LEAST = 1e-8
 """The smallest standard deviation that targets are divided by."""

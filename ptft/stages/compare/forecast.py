@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ptft.config.config import Config
 from ptft.errors import ConfigError, counted
-from ptft.metrics.learning_curve import LEAST_AMOUNTS, Curves, Range, curves, spread
+from ptft.metrics.uncertainty.learning_curve import LEAST_AMOUNTS, Curves, Range, curves, spread
 from ptft.stages.compare.design import Design, digest
 from ptft.stages.compare.results import Measure, Row
 from ptft.stages.compare.table import amount_text, number, share, unit_of

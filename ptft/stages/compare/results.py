@@ -11,7 +11,7 @@ from typing import Any
 
 from ptft.loggers.jsonl import stored_rows
 from ptft.metrics.properties import is_share
-from ptft.metrics.statistics import Estimate, estimate, holm, label_efficiency, p_value
+from ptft.metrics.uncertainty.statistics import Estimate, estimate, holm, label_efficiency, p_value
 from ptft.runs.folder import read_json
 from ptft.stages.compare.design import Cell, Design
 

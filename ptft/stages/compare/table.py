@@ -10,7 +10,7 @@ from typing import Any
 
 from ptft.errors import counted
 from ptft.metrics.properties import is_share
-from ptft.metrics.statistics import Estimate
+from ptft.metrics.uncertainty.statistics import Estimate
 from ptft.runtime.system import write_text
 from ptft.runtime.terminal import decimal
 from ptft.stages.compare.design import AROUND, Design

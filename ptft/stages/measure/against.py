@@ -14,8 +14,8 @@ from ptft.core import Examples
 from ptft.errors import DataError, shortened
 from ptft.loggers.console import Console
 from ptft.metrics.properties import less_is_better
-from ptft.metrics.resampling import bootstrap
-from ptft.metrics.resampling.bootstrap import Resampling
+from ptft.metrics.uncertainty import bootstrap
+from ptft.metrics.uncertainty.bootstrap import Resampling
 from ptft.stages.measure import intervals, shown
 from ptft.stages.measure.intervals import Units
 from ptft.stages.measure.subject import Measured, Subject

@@ -15,8 +15,8 @@ from ptft.core import Objective
 from ptft.errors import ConfigError, DataError
 from ptft.loggers.console import Console
 from ptft.metrics.calibration import equal_mass_error, reliability
-from ptft.metrics.resampling import bootstrap
-from ptft.metrics.resampling.bootstrap import Resampling
+from ptft.metrics.uncertainty import bootstrap
+from ptft.metrics.uncertainty.bootstrap import Resampling
 from ptft.runs.folder import write_json
 from ptft.runtime.device import versions
 from ptft.stages.measure.intervals import Units

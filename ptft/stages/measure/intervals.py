@@ -17,8 +17,8 @@ from ptft.core import Examples, Objective, Source
 from ptft.data.source import DividedSource
 from ptft.errors import shortened
 from ptft.metrics.properties import is_share
-from ptft.metrics.resampling import bootstrap
-from ptft.metrics.resampling.bootstrap import Interval, Measure, Resampling
+from ptft.metrics.uncertainty import bootstrap
+from ptft.metrics.uncertainty.bootstrap import Interval, Measure, Resampling
 from ptft.train.found import Found
 
 SAME = 1e-3

@@ -8,7 +8,7 @@ from typing import Any
 from ptft.core import Examples
 from ptft.data.corrupted.examples import SEVERITIES, Corrupted, Corruption, chosen
 from ptft.loggers.console import Console
-from ptft.metrics.resampling.bootstrap import Resampling
+from ptft.metrics.uncertainty.bootstrap import Resampling
 from ptft.stages.measure import intervals, shown
 from ptft.stages.measure.intervals import Units
 from ptft.stages.measure.subject import Measured, Subject

@@ -8,7 +8,7 @@ from typing import Any
 from ptft.core import Table
 from ptft.loggers.console import Console, number
 from ptft.metrics.properties import is_share
-from ptft.metrics.resampling.bootstrap import Interval, Resampling
+from ptft.metrics.uncertainty.bootstrap import Interval, Resampling
 from ptft.runtime.terminal import decimal
 from ptft.stages.measure.intervals import Intervals
 

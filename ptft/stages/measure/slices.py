@@ -18,7 +18,7 @@ from ptft.data.own.grouping import Told
 from ptft.data.source import DividedSource
 from ptft.errors import ConfigError, DataError, counted
 from ptft.loggers.console import Console
-from ptft.metrics.resampling.bootstrap import Resampling
+from ptft.metrics.uncertainty.bootstrap import Resampling
 from ptft.stages.measure import intervals, shown
 from ptft.stages.measure.intervals import Units
 from ptft.stages.measure.subject import Measured, Subject

@@ -8,8 +8,8 @@ from ptft.metrics.classification import Margins, macro_f1, matthews
 from ptft.metrics.correlation import pearson, spearman, weighed_pearson, weighed_spearman
 from ptft.metrics.entities import chunk_counts, sentence_counts, tags_of
 from ptft.metrics.multilabel import average_precisions, counted, weighed_counts, weighed_precisions
-from ptft.metrics.resampling import bootstrap
-from ptft.metrics.resampling.bootstrap import Resampling
+from ptft.metrics.uncertainty import bootstrap
+from ptft.metrics.uncertainty.bootstrap import Resampling
 from tests.benchmarks.coverage import covered
 
 N, CLASSES = 40, 4

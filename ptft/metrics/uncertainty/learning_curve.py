@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ptft.metrics.statistics import CONFIDENCE
+from ptft.metrics.uncertainty.statistics import CONFIDENCE
 
 LEAST_AMOUNTS = 3
 """With fewer a curve that bends can't be told from one that does not."""

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from ptft.metrics.statistics import (
+from ptft.metrics.uncertainty.statistics import (
     estimate,
     holm,
     isotonic_regression,

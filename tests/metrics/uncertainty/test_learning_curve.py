@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from ptft.metrics.learning_curve import curves, spread
+from ptft.metrics.uncertainty.learning_curve import curves, spread
 
 
 def measured(law, amounts, noise, seed, count=5):

@@ -1,1 +1,0 @@
-"""How sure metrics are, by resampling what they were measured on."""
