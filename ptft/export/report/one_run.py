@@ -13,6 +13,7 @@ from ptft.export.report import charts, sureness
 from ptft.export.report.numbers import metric
 from ptft.loggers.console import duration
 from ptft.loggers.jsonl import stored_rows
+from ptft.metrics.properties import is_share
 from ptft.runs.folder import read_json
 from ptft.runtime.paths import relative
 
@@ -89,7 +90,8 @@ def _sentences(summary: Mapping[str, Any], metrics: Mapping[str, Any], shown: st
         yield "It was interrupted before its end."
     if measured := metrics.get(shown):
         best = str((summary.get("best") or {}).get("metric") or "").split("/")[-1]
-        name = best if best in measured else next(iter(measured))
+        usual = next(filter(is_share, measured), next(iter(measured)))
+        name = best if best in measured else usual
         many = examples.get(shown) or summary.get("samples")
         on = f"the {many:,} {shown} examples" if isinstance(many, int) else f"the {shown} split"
         yield f"On {on} its {name.replace('_', ' ')} is {metric(measured[name], name)}."

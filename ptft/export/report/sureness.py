@@ -8,6 +8,7 @@ from typing import Any
 
 from ptft.export.report import charts
 from ptft.export.report.numbers import metric
+from ptft.metrics.properties import is_share
 from ptft.runs.folder import read_json
 from ptft.runtime.paths import relative
 
@@ -27,6 +28,12 @@ def content(folder: Path, summary: Mapping[str, Any], shown: str) -> dict[str, A
 def between(name: str, pair: Any) -> str:
     """ "93.87 % to 98.05 %"; a dash for none."""
     return f"{metric(pair[0], name)} to {metric(pair[1], name)}" if pair else "–"
+
+
+def apart(name: str, *differences: float) -> str:
+    """ "-5.57 to -1.95 points" of a share; a dash for none."""
+    scale, unit = (100, " points") if is_share(name) else (1, "")
+    return " to ".join(f"{scale * each:+.4g}" for each in differences) + unit if differences else "–"
 
 
 def _intervals(summary: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -104,8 +111,8 @@ def _rival(found: Mapping[str, Any] | None, summary: Mapping[str, Any], shown: s
             name,
             metric(here.get(name), name),
             metric(there.get(name), name),
-            metric(row["difference"], name),
-            between(name, row["interval"]),
+            apart(name, row["difference"]),
+            apart(name, *(row["interval"] or ())),
             row["verdict"],
         ]
         for name, row in found["differences"].items()

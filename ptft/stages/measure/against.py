@@ -116,8 +116,8 @@ def say(out: Console, split: str, here: dict[str, float], against: dict[str, Any
     for name, row in against["differences"].items():
         pair = row["interval"]
         cells = [shown.value(name, here[name]), shown.value(name, against["metrics"][name])]
-        ends = [shown.signed(name, each) for each in pair] if pair else []
-        rows.append([name, *cells, shown.signed(name, row["difference"]), " to ".join(ends) or "—", row["verdict"]])
+        ends = shown.apart(name, *pair) if pair else "—"
+        rows.append([name, *cells, shown.apart(name, row["difference"]), ends, row["verdict"]])
     title = f"ckpt against {against['path']}, {split}; intervals of {plan.resamples:,} paired resamples"
     out.table(title, ["", "ckpt", "against", "difference", f"{100 * plan.level:g} %", "ckpt is"], rows, result=True)
     if missing := [name for name in here if name not in against["differences"]]:

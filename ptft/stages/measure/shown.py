@@ -21,9 +21,11 @@ def value(name: str, number: float) -> str:
     return f"{100 * number:.2f} %" if is_share(name) else decimal(number)
 
 
-def signed(name: str, number: float) -> str:
-    """A difference: "+1.20 %" of a share, "-0.0103"."""
-    return f"{100 * number:+.2f} %" if is_share(name) else f"{'+' if number >= 0 else ''}{decimal(number)}"
+def apart(name: str, *differences: float) -> str:
+    """Differences: "+1.20 to +2.31 points" of a share, "-0.0103"."""
+    if is_share(name):
+        return " to ".join(f"{100 * each:+.2f}" for each in differences) + " points"
+    return " to ".join(decimal(each, signed=True) for each in differences)
 
 
 def between(name: str, pair: Interval | None) -> str:
