@@ -148,18 +148,28 @@ def main(place: str) -> NoReturn:
     folder, number = Path(place), int(os.environ["RANK"])
     if number:
         _hide_output(folder / f"{number}.log")
-    (folder / f"{number}.pid").write_text(str(os.getpid()))
-    threading.Thread(target=_watch, args=(folder, number, os.getppid()), daemon=True).start()
-    task = json.loads((folder / JOB).read_text(encoding="utf-8"))
-    os.environ.setdefault("OMP_NUM_THREADS", str(task["threads"]))
-    objects = task["json"] is not None and number == 0
-    with guarded(), json_lines.only(objects), json_lines.labelled(task["json"] if objects else {}):
-        status = _of_file(task, number)
+    with guarded(), signals.interrupting():
+        try:
+            status = _of_file(folder, number)
+        except (KeyboardInterrupt, Exception) as error:
+            status = _failed(error, None)
     write_json(outcome_of(folder, number), {**status, TIME: time.time()})
     process.leave(0 if status["status"] == "interrupted" else status["exit_code"])
 
 
-def _of_file(task: dict[str, Any], number: int) -> dict[str, Any]:
+def _of_file(place: Path, number: int) -> dict[str, Any]:
+    """The status of the job in this process, which from here on can be found and told of signals."""
+    (place / f"{number}.pid").write_text(str(os.getpid()))
+    joined = threading.Event()
+    threading.Thread(target=_watch, args=(place, number, os.getppid(), joined), daemon=True).start()
+    task = json.loads((place / JOB).read_text(encoding="utf-8"))
+    os.environ.setdefault("OMP_NUM_THREADS", str(task["threads"]))
+    objects = task["json"] is not None and number == 0
+    with json_lines.only(objects), json_lines.labelled(task["json"] if objects else {}):
+        return _of_task(task, number, joined)
+
+
+def _of_task(task: dict[str, Any], number: int, joined: threading.Event) -> dict[str, Any]:
     from ptft.loggers.console import Console
 
     folder = RunFolder(Path(task["folder"])) if number == 0 else None  # which the process that started it holds
@@ -167,11 +177,11 @@ def _of_file(task: dict[str, Any], number: int) -> dict[str, Any]:
     if folder:
         folder.goes_on = task["goes_on"]
     try:
-        with signals.interrupting():
-            from ptft.distributed.group import Group
+        from ptft.distributed.group import Group
 
-            Group.join()
-            status = _done(task["job"], folder, console)
+        Group.join()
+        joined.set()
+        status = _done(task["job"], folder, console)
     except (KeyboardInterrupt, Exception) as error:
         status = _failed(error, folder)
     if console:
@@ -211,15 +221,18 @@ def _hide_output(log: Path) -> None:
     os.close(handle)
 
 
-def _watch(place: Path, number: int, parent: int) -> None:
+def _watch(place: Path, number: int, parent: int, joined: threading.Event) -> None:
     """End this process where nobody waits for it any more, or another one failed and this one does not hear of it.
 
+    One that has not joined hears of nothing, a signal included: it ends where another one did, however that was.
     Meanwhile the time of its file says that it lives, also to who counts (`ptft.launch.ranks`), whatever it waits for.
     """
     while os.getppid() == parent:
         with contextlib.suppress(OSError):
             os.utime(place / f"{number}.pid")
-        if any(_has_failed(place, int(file.stem)) for file in place.glob("*.pid")):
+        numbers = [int(file.stem) for file in place.glob("*.pid")]
+        ended = not joined.is_set() and any(outcome_of(place, each).exists() for each in numbers)
+        if ended or any(_has_failed(place, each) for each in numbers):
             time.sleep(GRACE)
             break
         time.sleep(0.2)

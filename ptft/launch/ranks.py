@@ -90,25 +90,28 @@ def _ended(count: int, place: Path, still: Still) -> dict[int, int]:
     """Wait for all of them: exit codes of those that failed. The first signal is handed on, the next ends them."""
     from ptft.distributed.launcher import Launch
 
-    def hand_on(name: str) -> None:
-        _signal(place, getattr(signal, name))
-
+    asked, told = list[str](), set[int]()
     try:
-        with signals.on_signal(hand_on), json_lines.handed_on():
+        with signals.on_signal(asked.append), json_lines.handed_on():
             launch = Launch(count, ["-c", START, str(place), str(Path(__file__).resolve().parents[2])])
             while not launch.ended(LOOK):
+                for name in asked:  # one that is not there yet is told when it is
+                    _signal(place, getattr(signal, name), told)
                 still.look()
     finally:
-        _signal(place, signal.SIGKILL)
+        _signal(place, signal.SIGKILL, set())
     if launch.error is not None:
         raise ResourceError(f"train.processes={count}: can't be started ({launch.error})") from launch.error
     return launch.codes
 
 
-def _signal(place: Path, number: int) -> None:
+def _signal(place: Path, number: int, told: set[int]) -> None:
+    """Send it to those that are there and were not told, and note them."""
     for file in place.glob("*.pid"):
         with contextlib.suppress(OSError, ValueError):
-            os.kill(int(file.read_text()), number)
+            if (pid := int(file.read_text())) not in told:
+                os.kill(pid, number)
+                told.add(pid)
 
 
 def _outcome(place: Path, count: int, codes: dict[int, int]) -> dict[str, Any]:
@@ -125,8 +128,8 @@ def _outcome(place: Path, count: int, codes: dict[int, int]) -> dict[str, Any]:
         if (code := codes.get(number, 0)) < 0:
             how = f"was killed ({signal.Signals(-code).name})"
             return _gone(number, count, f"{how}; with too little memory lower train.batch_size or train.processes")
-    if outcomes[0].get("status") == "interrupted":
-        return _status(outcomes[0])
+    if interrupted := [each for each in outcomes.values() if each.get("status") == "interrupted"]:
+        return _status(interrupted[0])
     for number in silent:
         return _gone(number, count, f"left before the end (exit code {codes.get(number, 0)})")
     return _status(next((each for each in outcomes.values() if each["status"] == rank.LOST), outcomes[0]))

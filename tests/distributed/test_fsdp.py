@@ -166,6 +166,8 @@ def test_what_can_not_be_cut(ptft, tmp_path):
     refused(ptft(*GPT, FSDP, "train.compile=true", "precision=fp16"), 2, "train.compile=True", "precision=fp16")
     refused(ptft(*GPT, FSDP, "train.cuda_graph=true"), 2, "train.cuda_graph=True")
     refused(ptft(*TARGET, "ckpt=null", FSDP, "finetune.train=head"), 2, "finetune.probe=auto", "type steps")
+    compared = ("objective=simclr", "objective.norm=false", "train.accumulate=3", FSDP, "dry_run=true")
+    refused(ptft(*VIT, *compared), 2, "train.parallel=fsdp, train.accumulate=3: objective=simclr", "=ddp")
     refused(ptft("stage=embed", "ckpt=x", FSDP), 2, "train.parallel", "stage=embed")
     run = built(torch.device("cpu"), *COMMON, "dataset.images=40", "dataset.held_out=9", "model=cnn")
     with pytest.raises(ConfigError, match=r"model=cnn has no blocks to be cut; type train\.parallel=ddp"):

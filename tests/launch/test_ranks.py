@@ -3,8 +3,10 @@
 import json
 import signal
 import subprocess
+import sys
 import time
 
+import pytest
 import torch
 
 from tests.conftest import GLYPHS, NET, command, refused, rows
@@ -24,13 +26,17 @@ def weights(folder):
 def ranks():
     """Processes of runs that are there."""
     return [
-        line for line in subprocess.run(["ps", "-eo", "args"], **PIPES).stdout.splitlines() if "launch.rank" in line
+        line for line in subprocess.run(["ps", "-wweo", "args"], **PIPES).stdout.splitlines() if "launch.rank" in line
     ]
 
 
 def begun(folder, lines, process):
     metrics = folder / "metrics.jsonl"
-    while not (metrics.exists() and metrics.read_text().count("\n") >= lines):
+    until(lambda: metrics.exists() and metrics.read_text().count("\n") >= lines, process)
+
+
+def until(there, process):
+    while not there():
         time.sleep(0.01)
         assert process.poll() is None, process.communicate()
 
@@ -68,6 +74,47 @@ def test_what_two_began_one_goes_on_with_and_what_one_began_two(tmp_path):
         assert f"goes on with {3 - processes}: the batches are the same" in resumed.stdout
         for name, value in weights(tmp_path / "one").items():
             torch.testing.assert_close(weights(tmp_path / folder)[name], value, rtol=1e-3, atol=1e-5)
+
+
+LATE = """
+import sys
+from ptft.launch import ranks
+from ptft.cli.main import main
+
+ranks.START = '''
+import os, time
+from pathlib import Path
+if os.environ["RANK"] in "LATE":
+    Path("here").touch()
+    while not Path("go").exists():
+        time.sleep(0.01)
+else:
+    from ptft.distributed.group import Group
+    join = Group.join
+    Group.join = lambda: Path("joins").touch() or join()
+''' + ranks.START
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(("late", "begun"), [("0", "joins"), ("01", "here")])
+def test_a_stop_before_all_processes_are_there(late, begun, tmp_path):
+    """One of them waits in torch for the other; none is there yet."""
+    code = LATE.replace("LATE", late)
+    with Process([sys.executable, "-c", code, *RUN, "train.steps=5000", "hydra.run.dir=run"], **PIPES) as process:
+        until((tmp_path / begun).exists, process)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)  # told ten times a second
+        (tmp_path / "go").touch()
+        try:
+            out, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == 130, out + err
+    assert out == ""
+    assert err.startswith("ptft: interrupted outside of training (SIGINT)")
+    assert err.count("\n") == 2, "and where the log is"
+    assert not ranks()
 
 
 ALONE = """

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import fcntl
+import os
 import random
 import resource
 import shutil
@@ -19,6 +20,7 @@ from ptft.data.text import conll
 from ptft.runs.folder import read_json
 from tests.conftest import command, refused
 from tests.helpers.processes import Process, together
+from tests.launch.test_ranks import ranks
 
 TAGS = ("stage=pretrain", "model=bert_tiny", "model.width=16", "model.depth=1", "model.heads=2", "device=cpu")
 PARTS = ("dataset=conll", "dataset.root=w", "dataset.tokenizer=bytes", "dataset.length=32", "objective=tag")
@@ -55,17 +57,33 @@ def words(ptft, tmp_path):
 
 
 def cut(typed, by, until=4):
-    """What a process said that got a signal when it had kept so many parts of its work."""
+    """What a process said that got a signal when it had kept so many parts of its work.
+
+    by: the signal, or what is done to the process and to those that it started.
+    """
     part = Path(f"{dict(word.split('=', 1) for word in typed)['output']}.part")
     running = Process(command("stage=predict", *typed), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    others = both(running) if callable(by) else []
     end = time.monotonic() + 60
     while time.monotonic() < end and running.poll() is None:
         with contextlib.suppress(OSError):
             if part.read_bytes().count(b"\n") > until:
-                running.send_signal(by)
+                by(running, others) if others else running.send_signal(by)
                 break
         time.sleep(0.002)
     return running.communicate(timeout=60)[1], running.returncode, part
+
+
+def both(process):
+    """The ids of the two that this one starts, in order, long before they answer anything."""
+    found = []
+    while len(found) < 2 and process.poll() is None:
+        time.sleep(0.1)
+        listed = subprocess.run(["ps", "-wweo", "pid,ppid,args"], capture_output=True, text=True).stdout.splitlines()
+        found = [
+            int(line.split()[0]) for line in listed if "launch.rank" in line and int(line.split()[1]) == process.pid
+        ]
+    return sorted(found)
 
 
 def test_a_killed_prediction_goes_on_to_the_same_file(ptft, pretrained, images):
@@ -113,8 +131,8 @@ def test_several_processes_answer_what_one_does(ptft, pretrained, images, words)
 def test_what_several_processes_began_one_goes_on_with_and_several_again(ptft, pretrained, images):
     typed = (f"ckpt={pretrained}", f"input={images}", "output=out.csv")
     assert ptft("stage=predict", *typed[:2], "output=whole.csv").code == 0
-    said, code, part = cut((*typed, "train.processes=2", "hydra.run.dir=cut"), signal.SIGTERM, until=2)
-    assert code == 143, said
+    said, code, part = cut((*typed, "train.processes=2", "hydra.run.dir=cut"), signal.SIGINT, until=2)
+    assert code == 130, said
     assert "are left; what was answered is kept, continue with: ptft resume=cut output=out.csv" in said
     assert "Traceback" not in said
     had = part.read_bytes()
@@ -128,6 +146,43 @@ def test_what_several_processes_began_one_goes_on_with_and_several_again(ptft, p
         first, other = together(command(*again))
         assert (first.returncode, other.returncode) == (0, 0), first.stderr
     assert "out.csv: complete" in first.stdout
+    assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
+
+
+def kill_one(process, ids):
+    os.kill(ids[1], signal.SIGKILL)
+
+
+def kill_who_started_them(process, ids):
+    """With its group; each of them has its own. They stand still meanwhile, or might be done before they know."""
+    for pid in ids:
+        os.kill(pid, signal.SIGSTOP)
+    process.kill()
+    time.sleep(0.3)  # they look five times a second
+    for pid in ids:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_several_processes_that_are_killed_leave_what_the_same_command_goes_on_with(ptft, pretrained, images):
+    typed = (f"ckpt={pretrained}", f"input={images}", "output=out.csv", "train.processes=2")
+    assert ptft("stage=predict", *typed[:2], "output=whole.csv").code == 0
+    said, code, part = cut(typed, kill_one, until=2)
+    assert code == 7
+    assert said.startswith("ptft: process 1 of 2 was killed (SIGKILL)")
+    before = part.read_bytes()
+    assert before.count(b"\n") > 2
+    _, code, _ = cut(typed, kill_who_started_them, until=before.count(b"\n"))
+    assert code == -signal.SIGKILL
+    began = time.monotonic()
+    while ranks():
+        assert time.monotonic() - began < 10
+        time.sleep(0.05)
+    had = part.read_bytes()
+    assert had.startswith(before)
+    assert len(had) > len(before)
+    first, other = together(command("stage=predict", *typed))
+    assert (first.returncode, other.returncode) == (0, 0), first.stderr
+    assert "continued after " in first.stdout
     assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 

@@ -19,6 +19,11 @@ def check(cfg: Config, built: Objective) -> list[str]:
             f"train.accumulate={parts}: objective={name} compares the examples of a batch with each other, so parts of "
             "it are another task; leave it at 1 and lower train.batch_size"
         )
+    if cfg.train.parallel == "fsdp":
+        raise ConfigError(
+            f"train.parallel=fsdp, train.accumulate={parts}: objective={name} embeds each part of a batch by itself, "
+            "outside of the forward pass that gathers weights; type train.parallel=ddp, or train.accumulate=1"
+        )
     for key in ("compile", "sync_batchnorm"):
         if cfg.train[key]:
             raise ConfigError(
