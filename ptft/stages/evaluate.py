@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ptft.config.config import Config, model_name
@@ -20,6 +21,9 @@ from ptft.stages.measure.intervals import Units
 from ptft.stages.measure.subject import Measured, Subject, other, subject
 from ptft.stages.provenance import provenance
 from ptft.stages.summary import write_tables
+
+Besides = dict[str, dict[str, Any]]
+"""What was asked for beside the metrics: `against`, `slices`, `corruptions`."""
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
@@ -60,11 +64,38 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     sure = plan and intervals.of(model.objective, examples, measured.found, units, measured.metrics, plan)
     calibration = _calibration(model, split, measured, before, units, plan, folder)
     paired = plan or Resampling(seed=cfg.seed)
-    sliced = slices.of(model, examples, measured, units, parts, paired) if parts else None
-    harmed = robustness.of(model, examples, corrupted, units, paired) if corrupted else None
+    besides: Besides = {}
     if rival and theirs and opposed:
         pair = units, intervals.units(rival.source, split, theirs)
-        difference = against.compared(model, (examples, theirs), (measured, opposed), rival, pair, paired)
+        besides["against"] = against.compared(model, (examples, theirs), (measured, opposed), rival, pair, paired)
+    if parts:
+        besides["slices"] = slices.of(model, examples, measured, units, parts, paired)
+    if corrupted:
+        besides["corruptions"] = robustness.of(model, examples, corrupted, units, paired)
+    certain = intervals.summary(split, sure, plan) if sure and plan else {}
+    _write(model, folder, split, measured, len(examples), {**certain, **calibration, **_by_split(split, besides)})
+    messages.report(cfg, out, folder.path)
+    out.block("evaluate done", shown.results(split, measured.metrics, sure, plan), "green")
+    for note in sure.notes if sure else []:
+        out.note(note)
+    if calibration:
+        shown.say_calibration(out, calibration["calibration"][split])
+    _say(out, split, measured.metrics, besides, paired)
+    best = folder.checkpoints / "best.pt" if before else checkpoint.path
+    messages.ending(out, folder.path, following.command(cfg, best, checkpoint.spec))
+    return {"metrics": {split: measured.metrics}}
+
+
+def _by_split(split: str, besides: Besides) -> dict[str, Any]:
+    """As `summary.json` has them: what another checkpoint is compared by is of one split anyway."""
+    return {name: found if name == "against" else {split: found} for name, found in besides.items()}
+
+
+def _write(
+    model: Subject, folder: RunFolder, split: str, measured: Measured, samples: int, more: Mapping[str, Any]
+) -> None:
+    """summary.json."""
+    cfg = model.cfg
     summary = {
         **{key: cfg.names[key] for key in ("stage", "dataset", "objective")},
         "model": model_name(cfg),
@@ -72,33 +103,23 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         "split": split,
         "device": str(model.device),
         "precision": model.format.precision,
-        "samples": len(examples),
+        "samples": samples,
         "metrics": {split: measured.metrics},
-        **(intervals.summary(split, sure, plan) if sure and plan else {}),
-        **calibration,
-        **({"against": difference} if rival else {}),
-        **({"slices": {split: sliced}} if sliced else {}),
-        **({"corruptions": {split: harmed}} if harmed else {}),
+        **more,
         "peak_memory_bytes": peak_memory(model.device),
-        "parent": checkpoint.parent,
-        **provenance(job, folder.path),
+        "parent": model.checkpoint.parent,
+        **provenance(model.job, folder.path),
     }
     write_json(folder.path / "summary.json", summary)
-    messages.report(cfg, out, folder.path)
-    out.block("evaluate done", shown.results(split, measured.metrics, sure, plan), "green")
-    for note in sure.notes if sure else []:
-        out.note(note)
-    if calibration:
-        shown.say_calibration(out, calibration["calibration"][split])
-    if sliced:
-        slices.say(out, split, sliced, paired)
-    if harmed:
-        robustness.say(out, split, measured.metrics, harmed)
-    if rival:
-        against.say(out, split, measured.metrics, difference, paired)
-    best = folder.checkpoints / "best.pt" if before else checkpoint.path
-    messages.ending(out, folder.path, following.command(cfg, best, checkpoint.spec))
-    return {"metrics": {split: measured.metrics}}
+
+
+def _say(out: Console, split: str, metrics: dict[str, float], besides: Besides, plan: Resampling) -> None:
+    if "slices" in besides:
+        slices.say(out, split, besides["slices"], plan)
+    if "corruptions" in besides:
+        robustness.say(out, split, metrics, besides["corruptions"])
+    if "against" in besides:
+        against.say(out, split, metrics, besides["against"], plan)
 
 
 def _calibrated(model: Subject, split: str, examples: Examples, out: Console) -> dict[str, Any] | None:

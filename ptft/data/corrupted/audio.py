@@ -26,17 +26,21 @@ def noise(batch: Batch, severity: int, spec: Spec, examples: Examples) -> Batch:
 
 
 def babble(batch: Batch, severity: int, spec: Spec, examples: Examples) -> Batch:
-    """Other recordings of the split, each again and again as long as this one."""
+    """Other recordings of the split, each again and again as long as this one; one that can't be read is silent."""
     index, count = batch["index"], batch["input"].shape[1]
     total = torch.zeros(len(index), count, device=index.device)
     for talker in range(1, TALKERS + 1):
         step = 1 + (mix(index + talker) % max(1, len(examples) - 1)).abs()  # never itself, where there are others
-        others = examples.take(((index + step) % len(examples)).to(examples.device))
-        if len(others["index"]) < len(index):
-            continue  # one of them can't be read
-        lengths = others["length"].to(index.device).clamp(min=1).unsqueeze(1)
+        wanted = (index + step) % len(examples)
+        others = examples.take(torch.unique(wanted).to(examples.device))
+        if not len(others["index"]):
+            continue
+        read = others["index"].to(index.device)  # in rising order
+        row = torch.searchsorted(read, wanted).clamp(max=len(read) - 1)
+        there = (read[row] == wanted).unsqueeze(1)
+        lengths = others["length"].to(index.device)[row].clamp(min=1).unsqueeze(1)
         place = torch.arange(count, device=index.device) % lengths
-        total += others["input"].to(index.device).float().gather(1, place)
+        total += there * others["input"].to(index.device)[row].float().gather(1, place)
     return _mixed(batch, total, severity)
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from ptft.core import Batch, Columns, Examples, Spec, Table
+from ptft.core import Batch, Examples, Spec
+from ptft.data.label_sets.handed_on import HandedOn
 from ptft.data.splitmix import mix, uniform
 from ptft.errors import ConfigError, unknown
 
@@ -42,38 +43,16 @@ def chosen(spec: Spec, names: tuple[str, ...]) -> dict[str, Corruption]:
     return {name: known[name] for name in names}
 
 
-class Corrupted(Examples):
+class Corrupted(HandedOn):
     """The same examples as another split, corrupted at a severity from 1 to 5."""
 
     def __init__(self, examples: Examples, corruption: Corruption, severity: int, spec: Spec) -> None:
-        self.examples, self.corruption, self.severity, self.spec = examples, corruption, severity, spec
-        self.labels, self.lengths = examples.labels, examples.lengths
-        self.notes, self.unreadable = examples.notes, examples.unreadable
-
-    def __len__(self) -> int:
-        return len(self.examples)
+        super().__init__(examples)
+        self.corruption, self.severity, self.spec = corruption, severity, spec
 
     def take(self, indices: Tensor) -> Batch:
         batch = self.examples.take(indices)
         return self.corruption(batch, self.severity, self.spec, self.examples) if len(batch["index"]) else batch
-
-    def score(self, lists: dict[str, Tensor]) -> Mapping[str, float | Table]:
-        return self.examples.score(lists)
-
-    def table(self, columns: Columns) -> Columns:
-        return self.examples.table(columns)
-
-    @property
-    def device(self) -> torch.device:
-        return self.examples.device
-
-    @property
-    def nbytes(self) -> int:
-        return self.examples.nbytes
-
-    @property
-    def in_memory(self) -> bool:
-        return self.examples.in_memory
 
 
 def normal(index: Tensor, count: int, key: int) -> Tensor:

@@ -196,5 +196,5 @@ def _pays(design: Design, line: Forecast, by: Measure) -> str:
     assert line.gain
     low, high = sorted((by.sign * line.gain.low, by.sign * line.gain.high))
     beside = f"beside {design.baseline}" if line.what == "labels" else "beside what it has now"
-    verdict = "still pays" if low > 0 else "costs" if high < 0 else "may bring nothing"
+    verdict = "still pays" if low > 0 else "is worse" if high < 0 else "may bring nothing"
     return f"forecast: with {_with(design, line)} {line.arm} {verdict} {beside}: {_gain(line, by)}"

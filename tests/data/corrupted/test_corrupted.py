@@ -10,6 +10,7 @@ from ptft.data.audio.examples import MemoryRecordings, Targets
 from ptft.data.corrupted import audio, image, text
 from ptft.data.corrupted.examples import Corrupted, chosen
 from ptft.data.examples import MemoryExamples
+from ptft.data.label_sets.handed_on import HandedOn
 from ptft.data.text.examples import TextExamples, encoded
 from ptft.data.text.reader import text_spec, tokenizer_of
 from ptft.data.tokenizer import Tokenizer
@@ -90,6 +91,23 @@ def test_sound_is_mixed_at_the_stated_ratio_and_silence_behind_it_stays(kind):
         signal, noise = (each[i, :length].double().square().mean() for each in (clean["input"], added))
         assert 10 * float((signal / noise).log10()) == pytest.approx(audio.SNR[2], abs=0.1)
         assert not mixed["input"][i, length:].any()
+
+
+class Unreadable(HandedOn):
+    """The same, of which recording 2 is left out wherever it is asked for."""
+
+    def take(self, indices):
+        return self.examples.take(indices[indices != 2])
+
+
+def test_a_talker_that_can_t_be_read_is_silent_and_takes_no_other_with_it():
+    whole, lacking = recordings(), Unreadable(recordings())
+    batch = whole.take(torch.arange(5))
+    heard, fewer = (audio.babble(batch, 5, SOUND, split)["input"] for split in (whole, lacking))
+    one = audio.babble(whole.take(torch.tensor([1])), 5, SOUND, lacking)["input"][0]
+    assert torch.equal(fewer[1, : len(one)], one), "whoever is beside it"
+    assert all((fewer[i] != batch["input"][i]).any() for i in range(5)), "the other talkers are heard"
+    assert not torch.equal(heard, fewer)
 
 
 def test_typos_are_as_many_as_stated_and_special_tokens_stay():
