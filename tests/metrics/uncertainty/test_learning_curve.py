@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from ptft.metrics.uncertainty.learning_curve import curves, spread
+from ptft.metrics.uncertainty.learning_curve import Curves, curves, spread
 
 
 def measured(law, amounts, noise, seed, count=5):
@@ -60,6 +60,13 @@ def test_an_error_that_does_not_fall_is_never_reached():
     flat = curves((1, 5, 20), [[0.5, 0.51, 0.49]] * 3)
     needed = flat.range(flat.amount(torch.full_like(flat.floor, 0.1)))
     assert math.isinf(needed.middle)
+
+
+def test_below_its_floor_no_amount_is_enough_and_one_that_rises_comes_nowhere():
+    one = torch.ones(1, dtype=torch.float64)
+    assert math.isinf(Curves(0.1 * one, one, one, one).amount(0.05 * one))
+    assert float(Curves(0.1 * one, one, one, one).amount(0.2 * one)) == pytest.approx(10)
+    assert math.isinf(Curves(0.1 * one, one, -one, one).amount(0.2 * one))
 
 
 def test_weights_decide_what_a_range_is():

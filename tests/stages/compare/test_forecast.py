@@ -49,6 +49,12 @@ def test_a_head_start_that_lasts_pays_and_is_worth_its_labels():
     assert all(len(row) == len(header) for row in cells)
 
 
+def test_a_gain_is_of_curves_that_both_fit_what_was_measured():
+    found, _, _ = foreseen(lambda arm, n: 0.2 + 0.5 / n if arm == "scratch" else 0.05 + 0.05 / n)
+    far = found.lines[-1].gain
+    assert far.middle > 0.1, "scratch ends above 20 %, which one that falls without end does not show"
+
+
 def test_a_loss_falls_as_an_error_does():
     found, said, _ = foreseen(
         lambda arm, n: (2.0 if arm == "scratch" else 0.4) * n**-0.3, Measure("loss", "min", "val")
