@@ -19,11 +19,17 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ptft.core import Examples, Objective
+from ptft.data.loader import Loader
+from ptft.finetune.phases import Phases
 from ptft.loggers.console import Console, ConsoleLogger
 from ptft.loggers.jsonl import JsonlLogger
 from ptft.loggers.logger import Loggers
+from ptft.optim.eager import without_dynamo
+from ptft.optim.param_groups import parameter_groups
+from ptft.optim.schedules import Cosine
 from ptft.train.loop import fit
-from ptft.train.state import Budget, Training
+from ptft.train.state import Budget, Every, Training
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,6 +40,23 @@ class Options(NamedTuple):
     rounds: int
     images: int
     seeds: int
+
+
+def training(task: Objective, examples: Examples, batch: int) -> Training:
+    """With AdamW and a cosine, without an end, an evaluation or a file of its own."""
+    return Training(
+        objective=task,
+        optimizer=without_dynamo(torch.optim.AdamW)(
+            parameter_groups(task, Phases(task).scales, lr=1e-3, weight_decay=0.05), fused=True
+        ),
+        schedule=Cosine(),
+        loader=Loader(examples, batch, shuffle=True),
+        val=None,
+        budget=Budget(steps=10**9),
+        every=Every(log=None, evaluate=10**9, save=10**9),
+        monitor=task.monitor,
+        clip=1.0,
+    )
 
 
 def fitted(t: Training, folder: Path, steps: int) -> float:

@@ -17,16 +17,12 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from ptft.data.image.boxes.shapes import Shapes
 from ptft.data.loader import Loader
-from ptft.finetune.phases import Phases
 from ptft.models.hub.torchvision import TorchvisionBackbone
 from ptft.objectives.detection.detect import Detect
-from ptft.optim.eager import without_dynamo
-from ptft.optim.param_groups import parameter_groups
-from ptft.optim.schedules import Cosine
 from ptft.runtime import process
 from ptft.runtime.precision import autocast
-from ptft.train.state import Budget, Every, Training
-from tests.benchmarks.common import Options, fitted, in_turn, rates
+from ptft.train.state import Training
+from tests.benchmarks.common import Options, fitted, in_turn, rates, training
 
 CPU, SIZE, BATCH, STEPS = torch.device("cpu"), 256, 8, 3
 WIDTH, DEPTH = 96, 2
@@ -74,20 +70,9 @@ def plain(loader: Loader, model: FCOS) -> float:
 
 
 def prepared(source: Shapes) -> Training:
-    task = Detect(TorchvisionBackbone(source.spec, "resnet18", stem="original"), source.spec, width=WIDTH, depth=DEPTH)
-    return Training(
-        objective=task,
-        optimizer=without_dynamo(torch.optim.AdamW)(
-            parameter_groups(task, Phases(task).scales, lr=1e-3, weight_decay=0.05), fused=True
-        ),
-        schedule=Cosine(),
-        loader=Loader(source.split("train"), BATCH, shuffle=True),  # type: ignore[arg-type]
-        val=None,
-        budget=Budget(steps=10**9),
-        every=Every(log=None, evaluate=10**9, save=10**9),
-        monitor=task.monitor,
-        clip=1.0,
-    )
+    backbone = TorchvisionBackbone(source.spec, "resnet18", stem="original")
+    task = Detect(backbone, source.spec, width=WIDTH, depth=DEPTH)
+    return training(task, source.split("train"), BATCH)  # type: ignore[arg-type]
 
 
 def ours(t: Training, precision: str, folder: Path) -> float:

@@ -8,18 +8,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from ptft.data.loader import Loader
 from ptft.data.text.grammar import Grammar
-from ptft.finetune.phases import Phases
 from ptft.models.text.transformer import Transformer
 from ptft.objectives.language.causal_lm import CausalLM
-from ptft.optim.eager import without_dynamo
-from ptft.optim.param_groups import parameter_groups
-from ptft.optim.schedules import Cosine
 from ptft.runtime import process
 from ptft.runtime.precision import autocast
-from ptft.train.state import Budget, Every, Training
-from tests.benchmarks.common import Options, fitted, in_turn, rates
+from ptft.train.state import Training
+from tests.benchmarks.common import Options, fitted, in_turn, rates, training
 
 CPU, BATCH, LENGTH, STEPS = torch.device("cpu"), 16, 256, 8
 
@@ -45,20 +40,7 @@ def plain(source: Grammar, model: Transformer, precision: str) -> float:
 
 
 def prepared(source: Grammar, model: Transformer) -> Training:
-    task = CausalLM(model, source.spec)
-    return Training(
-        objective=task,
-        optimizer=without_dynamo(torch.optim.AdamW)(
-            parameter_groups(task, Phases(task).scales, lr=1e-3, weight_decay=0.05), fused=True
-        ),
-        schedule=Cosine(),
-        loader=Loader(source.split("train"), BATCH, shuffle=True),  # type: ignore[arg-type]
-        val=None,
-        budget=Budget(steps=10**9),
-        every=Every(log=None, evaluate=10**9, save=10**9),
-        monitor=task.monitor,
-        clip=1.0,
-    )
+    return training(CausalLM(model, source.spec), source.split("train"), BATCH)  # type: ignore[arg-type]
 
 
 def ours(t: Training, precision: str, folder: Path) -> float:
