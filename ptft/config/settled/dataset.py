@@ -32,6 +32,8 @@ INPUTS = frozenset(
     | {"tokenizer", "vocabulary", "length"}
 )
 """… of how they are read, which the checkpoint says."""
+AS_IN_CHECKPOINT = INPUTS - {"vocabulary"} | {"stride"}
+"""Of these null leaves to the checkpoint how its inputs are prepared."""
 
 
 def misfit(base: DictConfig, typed: Mapping[str, Any], checkpoint: Checkpoint) -> list[str]:

@@ -94,14 +94,14 @@ def _sheet(job: Job, subject: Subject, kind: Kind, folder: RunFolder) -> bool:
     if hasattr(base := getattr(examples, "examples", examples), "on_error"):
         base.on_error = "skip"
     batch = examples.take(chosen)
-    images = kind.sheet(subject.source.spec, batch, job.config.dataset.get("views"))
-    if not images:
+    shown = kind.sheet(subject.source.spec, batch, job.config.dataset.get("views"))
+    if not shown:
         return False
     numbers = (batch["index"] + subject.starts[split]).tolist()
     captions = [f"{subject.label(row) or ''}\n{subject.names[row]}".strip() for row in numbers]
     path = folder.path / "sheet.png"
     with writing(path):
-        path.write_bytes(pictures.grid(images, captions))
+        path.write_bytes(pictures.grid(shown, captions))
     return True
 
 

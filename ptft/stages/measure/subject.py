@@ -14,6 +14,7 @@ from ptft.checkpoint.load import Checkpoint, open_checkpoint
 from ptft.config.config import Config
 from ptft.config.renamed import renamed
 from ptft.config.resolve import Job
+from ptft.config.settled.dataset import AS_IN_CHECKPOINT
 from ptft.core import Batch, Examples, Objective, Source, Step, Table
 from ptft.data.labels import by_classes
 from ptft.errors import CheckpointError, DataError, shortened
@@ -23,12 +24,6 @@ from ptft.runtime.precision import ComputeFormat, autocast, place
 from ptft.runtime.together.alone import current
 from ptft.train.found import Found
 from ptft.train.loop import evaluate
-
-AS_IN_CHECKPOINT = (
-    *("size", "channels", "fit", "crop_pct", "interpolation", "mean", "std"),
-    *("tokenizer", "length", "stride", "rate", "seconds"),
-)
-"""Keys of datasets that null leaves to the checkpoint: how its inputs are prepared."""
 
 
 @dataclass(frozen=True)
