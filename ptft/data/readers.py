@@ -248,7 +248,7 @@ def remark(spec: Spec, item: Any, value: Tensor) -> str | None:
     """What is to be said of an item that was read, by the module's `remark`."""
     if isinstance(item, Held) or not hasattr(module := of(spec), "remark"):
         return None
-    return cast("str | None", module.remark(item.item if isinstance(item, Listed) else item, value))
+    return cast("str | None", module.remark(item.item if isinstance(item, Listed) else item, value, spec))
 
 
 def typed(spec: Spec, lines: Callable[[], Iterable[tuple[str, str]]], key: str) -> Sequence[Any]:

@@ -153,3 +153,14 @@ def test_images_that_a_list_names_are_answered(ptft, pretrained, tmp_path):
     (tmp_path / "list.csv").write_text("label,path\nx,a.png\ny,b.png\n")
     found, _ = predicted(ptft, f"ckpt={pretrained}", "input=list.csv")
     assert [(row["path"], bool(row["class"])) for row in found] == [("a.png", True), ("b.png", False)]
+
+
+def test_of_texts_that_are_longer_than_the_model_reads_it_is_said_which_part_is_read(ptft, trained, tmp_path):
+    start = trained("dataset.length=32")
+    lines = ["short", "a" * 30, "b" * 31, "c" * 90]
+    (tmp_path / "lines.txt").write_text("\n".join(lines) + "\n")
+    found, done = predicted(ptft, start, "input=lines.txt")
+    assert len(found) == 4
+    assert "of 2 of 4 items only the first 32 tokens are read, e.g. lines.txt:3" in " ".join(done.out.split())
+    _, done = predicted(ptft, start, "text=short")
+    assert "tokens are read" not in done.out

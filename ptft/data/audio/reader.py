@@ -137,7 +137,7 @@ def read(path: Path | str | Clip, spec: Spec, span: Span | None = None) -> Tenso
     return fit(resampled(torch.from_numpy(mixed), rate, wanted), spec)
 
 
-def remark(item: Path | str | Clip, wave: Tensor) -> str | None:
+def remark(item: Path | str | Clip, wave: Tensor, spec: Spec | None = None) -> str | None:
     """What to say of a recording that was read as int16 [n]: it is silent because its channels cancel each other."""
     quiet = int(wave.abs().max()) if len(wave) else 0
     if not 0 <= quiet < QUIET:

@@ -124,6 +124,20 @@ def read(item: TextItem, spec: Spec) -> Tensor:
     return torch.tensor(before + (ids[-length:] if spec.shape.get("keep") == "end" else ids[:length]))
 
 
+def remark(item: TextItem, value: Tensor, spec: Spec) -> str | None:
+    """What is to be said of a text that was too long."""
+    return only_a_part(value, spec, lambda: len(tokenizer_of(spec).encode([item.text])[0]))
+
+
+def only_a_part(value: Tensor, spec: Spec, tokens: Callable[[], int], room: int | None = None) -> str | None:
+    """A sentence where what was read has as many ids as there may be, and the text has more `tokens` than `room`."""
+    length = int(spec.shape["length"])
+    if len(value) < length or tokens() <= (length if room is None else room):
+        return None
+    which = "last" if spec.shape.get("keep") == "end" else "first"
+    return f"only the {which} {length:,} tokens are read"
+
+
 def collate(items: Sequence[Tensor], spec: Spec) -> Batch:
     """Ids of uneven length -> `input` long [B, T] and `mask` bool [B, T]."""
     ids, mask = padded(items, spec.shape["tokenizer"]["pad"])

@@ -135,6 +135,13 @@ def read(item: Sentences, spec: Spec) -> Tensor:
     return sentences(text_reader.tokenizer_of(spec), [item.texts], spec.shape["length"]).values.long()
 
 
+def remark(item: Sentences, value: Tensor, spec: Spec) -> str | None:
+    """What is to be said of texts that were too long."""
+    tokenizer = text_reader.tokenizer_of(spec)
+    free = room(tokenizer, len(item.texts), int(spec.shape["length"]))
+    return text_reader.only_a_part(value, spec, lambda: sum(map(len, tokenizer.encode(list(item.texts)))), free)
+
+
 def collate(items: Sequence[Tensor], spec: Spec) -> Batch:
     return text_reader.collate(items, spec)
 

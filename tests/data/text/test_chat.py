@@ -181,6 +181,9 @@ def test_sft_with_lora_goes_on_where_it_was_cut_and_answers(ptft, tmp_path):
     assert rows[3]["question"] == "what is 3 and 3"
     done = ptft(*asked, "text=what is 3 and 3", "hydra.run.dir=q")
     assert done.code == 0, done.text
+    assert "tokens are read" not in done.out
+    done = ptft(*asked, f"text={'what is 3 and ' * 40}3", "hydra.run.dir=r")
+    assert "of 1 of 1 items only the last 64 tokens are read" in " ".join(done.out.split())
     masked = ("model=bert_tiny", "objective=masked_lm", "dataset=chat", "dataset.root=chats", "train.steps=1")
     assert ptft("stage=pretrain", *masked, "model.width=16", "model.depth=1", "hydra.run.dir=m").code == 0
     refused(ptft("stage=pretrain", *TINY, "dataset=chat", "dataset.root=none"), 3, "expected train.jsonl with val")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +77,19 @@ def read(item: Asked, spec: Spec) -> Tensor:
     """Its ids up to where the answer begins, long [T]; of a longer one the end. Raises DataError."""
     if not item.conversation.messages:
         raise DataError(f"{item}: asks nothing")
-    tokenizer = text_reader.tokenizer_of(spec)
-    ids = template.made(tokenizer, spec.shape["template"]).prompt(item.conversation)
-    return torch.tensor(ids[-int(spec.shape["length"]) :], dtype=torch.long)
+    return torch.tensor(_prompt(item, spec)[-int(spec.shape["length"]) :], dtype=torch.long)
 
 
-def remark(item: Asked, value: Tensor) -> str | None:
-    return "end with an answer, which is left out" if item.answered else None
+def _prompt(item: Asked, spec: Spec) -> list[int]:
+    return template.made(text_reader.tokenizer_of(spec), spec.shape["template"]).prompt(item.conversation)
+
+
+def remark(item: Asked, value: Tensor, spec: Spec) -> str | None:
+    """What is to be said of one that ends with an answer, or was too long."""
+    ends = "end with an answer, which is left out" if item.answered else None
+    end = replace(spec, shape={**spec.shape, "keep": "end"})
+    cut = text_reader.only_a_part(value, end, lambda: len(_prompt(item, spec)))
+    return ", and ".join(filter(None, [ends, cut])) or None
 
 
 def finish(answered: Sequence[tuple[Asked, Row]], spec: Spec) -> list[Row]:
