@@ -158,7 +158,11 @@ class ServiceLogger(Logger):
         for line in self.process.stdout:
             self.said.append(str(json.loads(line)["warn"]))
         if not self.ended:
-            self.said.append(f"its process ended; {self.log_file} says why")
+            self.said.append(self._gone)
+
+    @property
+    def _gone(self) -> str:
+        return f"its process ended; {self.log_file} says why"
 
     def _end(self, status: str, seconds: float) -> None:
         """Wait until everything is sent, so many seconds at most, then end the other process whatever it does."""
@@ -178,6 +182,8 @@ class ServiceLogger(Logger):
             with contextlib.suppress(OSError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+        elif self.process.returncode:  # after the run had ended, when `_listen` expects it to go
+            self.said.append(self._gone)
         for thread in self.threads:
             thread.join(CUT)
         if self.process.stdout and not self.threads[1].is_alive():

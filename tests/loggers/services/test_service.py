@@ -49,6 +49,13 @@ class Dying(Sink):
         os._exit(3)
 
 
+class DyingLate(Sink):
+    """Takes everything and dies of the end, when the run waits for it."""
+
+    def end(self, status):
+        os._exit(3)
+
+
 class Back(Sink):
     """Refuses to be opened once, and takes nothing of a pair before it was tried again."""
 
@@ -79,6 +86,10 @@ class ToldSilent(Told):
 
 class ToldDying(Told):
     sink = f"{HERE}:Dying"
+
+
+class ToldDyingLate(Told):
+    sink = f"{HERE}:DyingLate"
 
 
 class ToldBack(Told):
@@ -140,7 +151,12 @@ def test_one_that_comes_back_misses_nothing_and_is_said_once(told):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("ToldDying", "its process ended"), ("ToldPicky", "refused (no such project)")]
+    ("name", "said"),
+    [
+        ("ToldDying", "its process ended"),
+        ("ToldDyingLate", "its process ended"),
+        ("ToldPicky", "refused (no such project)"),
+    ],
 )
 def test_one_that_dies_or_refuses_is_said_once(told, name, said):
     done, _ = told(name)
