@@ -25,10 +25,11 @@ from tests.benchmarks import (
     resnet,
     start,
     survey,
+    unlabelled,
 )
 from tests.benchmarks.common import Options, machine
 
-READS_MNIST = {"survey", "accuracy", "recipe", "start"}
+READS_MNIST = {"survey", "accuracy", "recipe", "start", "lightly"}
 BENCHES = {
     "survey": survey.run,
     "accuracy": accuracy.gap,
@@ -39,6 +40,7 @@ BENCHES = {
     "language": language.run,
     "resnet": resnet.run,
     "boxes": detection.run,
+    "lightly": unlabelled.run,
     "start": start.run,
     "inspect": inspection.run,
     "explain": explanation.run,

@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from tests.benchmarks import unlabelled
+from tests.benchmarks.common import Options
 from tests.conftest import ROOT
 from tests.helpers import processes
 
@@ -24,3 +26,10 @@ def test_an_unknown_name_is_refused():
     done = processes.run(arguments, cwd=ROOT)
     assert done.returncode == 2
     assert "choose from survey" in done.stderr
+
+
+def test_what_lightly_is_compared_in_says_where_it_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightly", None)
+    said = unlabelled.run(Options(tmp_path, tmp_path, rounds=1, images=1, seeds=1))
+    assert said.count("\n") == 1
+    assert "pip install lightly" in said
