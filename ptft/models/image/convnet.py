@@ -28,9 +28,9 @@ class Convnet(ImageBackbone):
         super().__init__(spec)
         if not channels or min(channels) < 1:
             raise ConfigError(f"model.channels={list(channels)}: a count above 0 for each stage")
-        least = 2 ** (len(channels) - 1)
-        if min(self.size) < least:
-            raise too_small("convnet", self.size, least)
+        self.least = 2 ** (len(channels) - 1)
+        if not self.takes(self.size):
+            raise too_small("convnet", self.size, self.least)
         before = [self.channels, *channels[:-1]]
         self.stages = nn.ModuleList(
             _stage(wide, narrow, pooled=i > 0) for i, (wide, narrow) in enumerate(zip(before, channels, strict=True))
@@ -50,6 +50,9 @@ class Convnet(ImageBackbone):
             x = stage(x)
             maps.append(on_grid(x, image, 2**i))
         return maps
+
+    def takes(self, size: tuple[int, int]) -> bool:
+        return min(size) >= self.least
 
     def layers(self) -> list[list[nn.Module]]:
         return [[stage] for stage in self.stages]

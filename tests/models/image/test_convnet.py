@@ -6,6 +6,7 @@ import torch
 from ptft.core import Spec
 from ptft.errors import ConfigError
 from ptft.models.image.convnet import Convnet
+from ptft.objectives.self_supervised.dino import DINO
 
 
 def build(side):
@@ -33,3 +34,10 @@ def test_what_can_not_work_is_refused_by_its_key():
         build(7)
     with pytest.raises(ConfigError, match=r"model\.channels=\[8, 0\]"):
         Convnet(Spec("image", {"size": [28, 28], "channels": 1}), channels=[8, 0])
+
+
+def test_it_takes_smaller_images_than_it_was_built_for_so_dinos_small_crops_are_small():
+    backbone = build(28)
+    assert [backbone.takes(size) for size in ((28, 28), (14, 14), (8, 40), (7, 14))] == [True, True, True, False]
+    objective = DINO(backbone, Spec("image", {"size": [28, 28], "channels": 1, "fit": "none"}), prototypes=8)
+    assert objective.local_views.size == (14, 14)
