@@ -28,7 +28,7 @@ class Convnet(ImageBackbone):
         super().__init__(spec)
         if not channels or min(channels) < 1:
             raise ConfigError(f"model.channels={list(channels)}: a count above 0 for each stage")
-        self.least = 2 ** (len(channels) - 1)
+        self.least: int = 2 ** (len(channels) - 1)
         if not self.takes(self.size):
             raise too_small("convnet", self.size, self.least)
         before = [self.channels, *channels[:-1]]
