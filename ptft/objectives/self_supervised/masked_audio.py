@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from ptft.core import LEAST_LOSS, Backbone, Spec, Step, TokenBackbone
 from ptft.errors import ConfigError
 from ptft.objectives.self_supervised.base import Unlabelled
+from ptft.runtime.together.draws import rand, randint
+from ptft.runtime.together.splitmix import noise, normal
 
 
 class MaskedAudio(Unlabelled):
@@ -27,7 +29,6 @@ class MaskedAudio(Unlabelled):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"audio"})
-    draws_alone: ClassVar[bool] = True  # as many numbers as the longest recording of a process asks for
     backbone: TokenBackbone
 
     def __init__(
@@ -61,8 +62,9 @@ class MaskedAudio(Unlabelled):
 
     def hidden(self, real: Tensor) -> Tensor:
         """Which tokens are hidden: bool [B, T], none that is not real, at least one in every recording."""
-        begins = torch.rand(real.shape, device=real.device) < self.begins
-        first = torch.rand(len(real), 1, device=real.device) * real.sum(1, keepdim=True)
+        keys = randint(2**62, len(real), device=real.device)
+        begins = noise(keys, real.shape[1]) < 2 * self.begins - 1
+        first = rand(len(real), 1, device=real.device) * real.sum(1, keepdim=True)
         begins.scatter_(1, first.long(), True)
         pieces = F.max_pool1d(F.pad(begins.float(), (self.span - 1, 0)).unsqueeze(1), self.span, stride=1).bool()
         return pieces.squeeze(1) & real
@@ -155,7 +157,8 @@ class BestRQ(MaskedAudio):
 
     def ask(self, x: Tensor, real: Tensor, hidden: Tensor) -> Step:
         frames = hidden.repeat_interleave(self.backbone.cell[0], 1)[:, : x.shape[1], None] & ~x.isnan()
-        shown = torch.where(frames, self.noise * torch.randn_like(x), x)
+        random = normal(randint(2**62, len(x), device=x.device), x.shape[1] * x.shape[2]).view_as(x)
+        shown = torch.where(frames, self.noise * random, x)
         logits = self.answer(self.encoded(self.backbone.embed(shown), real, hidden)).float()
         codes = self.codes(x, hidden.shape[1])
         loss = F.cross_entropy(logits.transpose(1, 2), codes, reduction="none") * hidden

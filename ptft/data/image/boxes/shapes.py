@@ -18,8 +18,8 @@ from ptft.data.image import reader as image_reader
 from ptft.data.image.boxes.annotated import MASKS, Annotated, AnnotatedSource
 from ptft.data.image.boxes.tensors import Boxes
 from ptft.data.image.masks.examples import BACKGROUND, Painter
-from ptft.data.splitmix import key, mix, noise, uniform, within
 from ptft.data.splits import SPLITS
+from ptft.runtime.together.splitmix import key, mix, noise, uniform, within
 
 KINDS = ("circle", "cross", "square", "triangle")
 VERSION = 1
