@@ -20,8 +20,8 @@ KNOWN = {
         efficientnet_b0 from_ckpt gpt_small gpt_tiny huggingface mobilenet_v3_small resnet18 resnet50 timm torchvision
         vit_b_16 vit_small vit_tiny""",
     "logger": "mlflow tensorboard trackio wandb",
-    "objective": """best_rq byol causal_lm classify ctc detect dino dinov2 distill feature_distill from_ckpt mae
-        masked_lm multilabel regress replaced_token rotation segment simclr simclr_audio span
+    "objective": """best_rq byol causal_lm classify ctc detect dino dinov2 distill feature_distill from_ckpt hubert
+        mae masked_lm multilabel regress replaced_token rotation segment simclr simclr_audio span
         spectrogram_mae tag vicreg wav2vec2""",
     "optimizer": "adam adamw muon sgd",
     "schedule": "constant cosine linear onecycle step wsd",

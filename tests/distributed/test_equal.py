@@ -33,10 +33,10 @@ RUNS = {
         *("model.channels=4", "model.dropout=0", *SOUND),
     ),
     # Each process pads to its own longest recording, and hides and adds what one process would.
-    "best_rq": (
-        *("objective=best_rq", "model=audio_transformer", "model.width=12", "model.heads=2", "model.depth=1"),
+    "hubert": (
+        *("objective=hubert", "model=audio_transformer", "model.width=12", "model.heads=2", "model.depth=1"),
         *("model.channels=4", "model.dropout=0", "objective.views={shift: 2, noise: 0.1, time_masks: 1}"),
-        *("dataset=tones", "dataset.count=41", "dataset.held_out=9", "train.batch_size=8"),
+        *("objective.clusters=9", "dataset=tones", "dataset.count=41", "dataset.held_out=9", "train.batch_size=8"),
     ),
 }
 
