@@ -32,6 +32,12 @@ RUNS = {
         *("objective=ctc", "model=audio_transformer", "model.width=12", "model.heads=2", "model.depth=1"),
         *("model.channels=4", "model.dropout=0", *SOUND),
     ),
+    "siglip": (
+        *("objective=siglip", "dataset=scenes", "dataset.images=71", "dataset.held_out=33", "dataset.size=16"),
+        *("dataset.views.shift=2", "objective.text_width=16", "objective.text_depth=1", "objective.text_heads=2"),
+        *("model=vit_tiny", "model.width=16", "model.depth=1", "model.heads=2", "model.dropout=0"),
+        *("train.batch_size=32", "optimizer=sgd"),
+    ),
     # Each process pads to its own longest recording, and hides and adds what one process would.
     "hubert": (
         *("objective=hubert", "model=audio_transformer", "model.width=12", "model.heads=2", "model.depth=1"),
@@ -67,10 +73,10 @@ def test_one_process_equals_two_and_one_in_parts(name, tmp_path):
     if table[0].exists():
         items = [[line.split(",")[:3] for line in file.read_text().splitlines()] for file in table]
         assert items[0] == items[1]
-    if name == "vicreg":
+    if name in ("vicreg", "siglip"):
         ended = together(command(*typed, "train.accumulate=3", "hydra.run.dir=both"))
         assert [each.returncode for each in ended] == [0, 0], ended
         same(tmp_path / "one", tmp_path / "both")
-    if name in ("cnn", "vicreg", "gpt_tiny", "ctc"):
+    if name in ("cnn", "vicreg", "siglip", "gpt_tiny", "ctc"):
         assert run(command(*typed, "train.accumulate=4", "hydra.run.dir=parts")).returncode == 0
         same(tmp_path / "one", tmp_path / "parts")
