@@ -17,7 +17,7 @@ from torch import Tensor
 from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes, train_loader
 from ptft.builders.intervals import check_patience, intervals
-from ptft.builders.parts import accumulation, cut, monitor, recipe, spread
+from ptft.builders.parts import accumulation, cut, embeddings, monitor, recipe, spread
 from ptft.builders.restore import rebuilt, teacher
 from ptft.builders.sizes import limit
 from ptft.checkpoint.load import Checkpoint, held_by
@@ -146,7 +146,7 @@ def objective(cfg: Config, inputs: Inputs) -> Task:
     transfer = _hand_over(cfg, built, inputs.start, inputs.source) if inputs.start and not cfg.resume else None
     phases, notes = components.phases(built, cfg.finetune.plain())
     built.to(home := cut.home(cfg, inputs.device))
-    notes += [*in_parts, *built.examine(inputs.splits)]
+    notes += [*in_parts, *embeddings.started(cfg, built, spec, inputs.start), *built.examine(inputs.splits)]
     if inputs.start is None:
         notes += components.calibrate(built, train, home)
     if not cfg.resume:
