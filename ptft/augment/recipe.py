@@ -24,8 +24,9 @@ def large(look: Look) -> bool:
 CHOICES: dict[str, Callable[[Look], Any]] = {
     "flip": lambda look: not figure(look),
     "rotate": lambda look: 15 if figure(look) else 0,
-    "shear": lambda look: 10 if figure(look) else 0,
-    "crop": lambda look: 0.5 if figure(look) else 0.2 if large(look) else 0.3,
+    "shear": lambda look: 15 if figure(look) else 0,
+    "scale": lambda look: 0.2 if figure(look) else 0,
+    "crop": lambda look: 0.6 if figure(look) else 0.2 if large(look) else 0.3,
     "color": lambda look: 0.4,
     "grey": lambda look: 0.0 if look.grey else 0.2,
     "blur": lambda look: 0.5 if large(look) and not figure(look) else 0.0,

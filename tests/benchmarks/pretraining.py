@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.pretraining LINE DATA OUT [OBJECTIVE ...]
 
-LINE is one of LINES. DATA holds MNIST/raw, fsdd/recordings, sst2, ner, text and bccd, of which a line reads its own.
+LINE is one of LINES. DATA holds MNIST/raw, fsdd/recordings, sst2, ner, text and bccd, of which a line reads its own,
+and public weights: minilm (a folder of all-MiniLM-L6-v2) and lite0.pth (EfficientNet-Lite0's, as timm names them).
 OUT keeps the runs: what is finished there is not done again. Each pretraining is one run of seed 0; every arm then has
 its best of three rates where one matters, probes are fitted to convergence, and five seeds choose the labels.
 """
@@ -12,11 +13,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 MADE = ["report=false", "predictions=none"]
-PROBE = "finetune.train=head,finetune.probe=exact"
+PROBE = ["finetune.train=head", "finetune.probe=exact"]
+MINILM = "huggingface:{data}/minilm"
+WORDS = f"model.embeddings={MINILM}"
 IMAGES = ["model=cnn", "train.batch_size=256", "optimizer.lr=2e-3"]
 MNIST = ["dataset=mnist", "dataset.root={data}", "dataset.download=false"]
 SST2 = ["dataset=text", "dataset.root={data}/sst2", "dataset.documents=row", "dataset.column=0", "dataset.val=dev"]
@@ -34,13 +38,14 @@ SMALL_CELLS = [*CELLS, "dataset.target=labels", "dataset.size=[96,128]", "train.
 class Line(NamedTuple):
     """objectives: how each is pretrained, by its name. compared: what is typed for the comparison, and `amounts`.
 
-    probes: whether a fitted probe of each is an arm as well.
+    probes: whether a fitted probe of each is an arm as well. public: what is typed for an arm from public weights.
     """
 
     objectives: dict[str, list[str]]
     compared: list[str]
     amounts: str
     probes: bool = True
+    public: Sequence[str] = ()
 
 
 def images(data: list[str], steps: int) -> dict[str, list[str]]:
@@ -64,9 +69,12 @@ LINES = {
         {
             "sentences": ["objective=masked_lm", *SST2, *BERT, "train.steps=1500"],
             "plays": ["objective=masked_lm", *PLAYS, *BERT, "train.steps=1500"],
+            "embeddings": ["objective=masked_lm", *SST2, *BERT, WORDS, "train.steps=1"],
+            "embeddings_sentences": ["objective=masked_lm", *SST2, *BERT, WORDS, "train.steps=1500"],
         },
         [*RATED, "objective.dropout=0.1", "train.batch_size=32", "train.steps=200", "train.every.evaluate=50"],
         "compare.per_class=[200]",
+        public=[f"ckpt={MINILM}", *PROBE],
     ),
     "entities": Line(
         {"masked_lm": ["objective=masked_lm", *TAGGED, *WIDE, "optimizer.lr=2e-3", "train.steps=1500"]},
@@ -101,7 +109,8 @@ def compare(line: Line, runs: dict[str, Path], data: Path, out: Path) -> dict[st
     arms = []
     for run in runs.values():
         arms.append(f"compare.arms.{run.name}=[ckpt={run}]")
-        arms += [f"compare.arms.{run.name}_probe=[ckpt={run},{PROBE}]"] if line.probes else []
+        arms += [f"compare.arms.{run.name}_probe=[ckpt={run},{','.join(PROBE)}]"] if line.probes else []
+    arms += [f"compare.arms.public=[{','.join(line.public)}]"] if line.public else []
     names = [arm.partition("=")[0].removeprefix("compare.arms.") for arm in arms]
     words = ["stage=compare", f"ckpt={next(iter(runs.values()))}", *line.compared, line.amounts, "compare.seeds=5"]
     words += [f"compare.only=[{','.join(names)}]", *arms, "compare.keep=best", "report=false"]

@@ -48,8 +48,8 @@ def said(done) -> str:
 def test_characters_are_turned_a_little_and_seen_almost_whole_and_never_mirrored(ptft, objective):
     line = said(ptft(*DRY, f"objective={objective}", *GLYPHS))
     assert f"by 64 training images ({FIGURES}, 28x28 pixels)" in line
-    assert "rotate 15, shear 10" in line
-    assert "crop 0.5" in line
+    assert "rotate 15, scale 0.2, shear 15" in line
+    assert ("crop 0.6" in line) == (objective != "dino")
     assert "flip" not in line  # what glyphs are is known: they are never mirrored
     assert "objective" in line.rpartition(";")[2]
 
@@ -58,7 +58,7 @@ def test_photos_are_mirrored_recoloured_and_seen_in_part(ptft):
     line = said(ptft(*DRY, "objective=simclr", "dataset=image_folder", "dataset.size=32", folder(photo)))
     assert "coloured, on no plain ground, 32x32 pixels" in line
     assert all(word in line for word in ("flip,", "crop 0.3", "color 0.4", "grey 0.2"))
-    assert "no rotate, shear, blur" in line
+    assert "no rotate, scale, shear, blur" in line
 
 
 def test_large_photos_are_blurred_too(ptft):
@@ -75,7 +75,7 @@ def test_a_folder_of_drawings_is_not_mirrored_for_a_classifier_either(ptft, make
 def test_what_is_typed_wins(ptft):
     typed = ("objective.views.rotate=3", "objective.views.crop=0.9")
     line = said(ptft(*DRY, "objective=simclr", *GLYPHS, *typed))
-    assert "shear 10" in line
+    assert "shear 15" in line
     assert "rotate" not in line
     assert "crop" not in line
 
@@ -84,7 +84,7 @@ def test_a_checkpoint_holds_what_was_chosen_and_a_resume_says_nothing_new(ptft):
     typed = ("objective=simclr", *GLYPHS, "hydra.run.dir=run", "train.every.save=2", "train.batch_size=16")
     assert ptft("stage=pretrain", "model=convnet", "device=cpu", "train.steps=2", *typed).code == 0
     views = open_checkpoint("run", "ckpt").config["objective"]["views"]
-    assert (views["rotate"], views["shear"], views["crop"], views["grey"]) == (15, 10, 0.5, 0)
+    assert (views["rotate"], views["shear"], views["crop"], views["grey"]) == (15, 15, 0.6, 0)
     assert "auto" not in views.values()
     resumed = ptft("resume=run", "train.steps=3")
     assert resumed.code == 0, resumed.text
@@ -92,8 +92,8 @@ def test_a_checkpoint_holds_what_was_chosen_and_a_resume_says_nothing_new(ptft):
 
 
 def test_auto_where_nothing_decides_it_is_one_line(ptft):
-    done = ptft(*DRY, "objective=simclr", *GLYPHS, "objective.views.scale=auto")
-    assert (done.code, "objective.views.scale=auto" in done.err) == (2, True), done.text
+    done = ptft(*DRY, "objective=simclr", *GLYPHS, "objective.views.shift=auto")
+    assert (done.code, "objective.views.shift=auto" in done.err) == (2, True), done.text
     sound = ptft(*DRY[:1], "objective=simclr", "dataset=tones", "model=audio_cnn", "dry_run=true")
     assert sound.code == 2
     assert "auto: a look at images decides it, the dataset yields audio" in sound.err
