@@ -87,3 +87,10 @@ def test_what_is_no_list_of_pairs_is_refused(listed):
         made(listed, text="caption")
     with pytest.raises(ConfigError, match=r"dataset\.root=.* is a folder; captions stand in a CSV of path,text"):
         made(listed.parent)
+
+
+def test_an_inspection_names_what_can_not_be_read_and_goes_on(listed, ptft, tmp_path):
+    done = ptft("stage=inspect", "dataset=captions", f"dataset.root={listed}", "hydra.run.dir=looked")
+    assert done.code == 0, done.text
+    assert "3.png" in done.out
+    assert (tmp_path / "looked" / "sheet.png").exists()

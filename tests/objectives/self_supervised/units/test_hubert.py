@@ -76,6 +76,10 @@ def test_units_of_an_earlier_model_are_kept_so_a_run_goes_on_without_it(ptft, tm
     assert {name.split(".")[0] for name in kept} == {"stem", "project", "blocks", "norm"}
     assert all(torch.equal(value, earlier[f"backbone.{name}"]) for name, value in kept.items())
     assert ptft("stage=evaluate", "ckpt=part").code == 0
+    keep = ("objective=from_ckpt", "finetune.head=keep", "dataset=tones", "dataset.count=60", "dataset.held_out=20")
+    assert ptft("stage=finetune", "ckpt=part", *keep, *FEW, "train.steps=1", "hydra.run.dir=on").code == 0
+    then = weights(tmp_path / "on")
+    assert all(torch.equal(then[key], other[key]) for key in other if key.startswith(("clusters.", "heard.")))
 
 
 def test_what_can_not_be_is_refused_by_its_key(ptft):
