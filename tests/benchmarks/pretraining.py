@@ -23,6 +23,7 @@ MINILM = "huggingface:{data}/minilm"
 WORDS = f"model.embeddings={MINILM}"
 IMAGES = ["model=cnn", "train.batch_size=256", "optimizer.lr=2e-3"]
 MNIST = ["dataset=mnist", "dataset.root={data}", "dataset.download=false"]
+PATCHES = ["model=vit_tiny", "model.patch=7", "model.depth=6", "train.batch_size=128", "train.steps=800"]
 SST2 = ["dataset=text", "dataset.root={data}/sst2", "dataset.documents=row", "dataset.column=0", "dataset.val=dev"]
 PLAYS = ["dataset=text", "dataset.root={data}/text/tinyshakespeare.txt", "dataset.documents=paragraph"]
 BERT = ["model=bert_tiny", "model.width=128", "model.depth=2", "model.dropout=0.1", "dataset.separate=true"]
@@ -61,8 +62,17 @@ def spoken(*tested: str) -> Line:
 
 
 LINES = {
-    "digits": Line(images([], 800), ["dataset=digits"], "compare.per_class=[5,20]"),
+    "digits": Line(
+        {**images([], 800), "simclr_digits": ["objective=simclr", "dataset=digits", *IMAGES, "train.steps=800"]},
+        ["dataset=digits"],
+        "compare.per_class=[5,20]",
+    ),
     "mnist": Line(images(MNIST, 800), MNIST, "compare.per_class=[5,20]"),
+    "patches": Line(
+        {"mae": ["experiment=mnist_mae", *MNIST[1:]], "dinov2": ["objective=dinov2", *MNIST, *PATCHES]},
+        MNIST,
+        "compare.per_class=[5,20]",
+    ),
     "speech": spoken(),
     "speaker": spoken("dataset.test_rule=speaker:theo"),
     "sentiment": Line(
