@@ -24,7 +24,6 @@ RUNS = {
     "wav2vec2": (*ENCODER, *TONES, *VIEWS, "objective=wav2vec2"),
     "spectrogram_mae": (*ENCODER, *TONES, *VIEWS, "objective=spectrogram_mae", "train.tokens=12000"),
     "best_rq": (*ENCODER, *TONES, *VIEWS, "objective=best_rq", "objective.codes=32"),
-    "hubert": (*ENCODER, *TONES, *VIEWS, "objective=hubert", "objective.clusters=12"),
     "simclr_audio": (*NET, *TONES, "objective=simclr_audio"),
 }
 

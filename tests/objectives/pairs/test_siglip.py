@@ -1,5 +1,6 @@
 """SigLIP: its loss beside a loop over pairs, what it teaches, how it is measured, and that it goes on exactly."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -11,9 +12,12 @@ from tests.conftest import refused, summary, transfer
 from tests.helpers.self_supervised import FEW, in_two, metrics, state, train
 from tests.stages.test_resume import same
 
-MODEL = ("model=convnet", "model.channels=[8,16,32]", "objective.text_width=32", "objective.text_heads=2")
+MODEL = ("model=convnet", "model.channels=[8,16,32]")
+VIT = ("model=vit_tiny", "model.patch=8", "model.width=16", "model.depth=1", "model.heads=2", "model.dropout=0")
+TEXT = ("objective.text_width=32", "objective.text_depth=1", "objective.text_heads=2")
 SCENES = ("dataset=scenes", "dataset.size=32", "dataset.images=600", "dataset.held_out=100", "dataset.vocabulary=300")
-RUN = ("stage=pretrain", "objective=siglip", *SCENES, *MODEL, "objective.text_depth=1", *FEW)
+PAIRS = ("stage=pretrain", "objective=siglip", *SCENES, *TEXT, *FEW)
+RUN = (*PAIRS, *MODEL)
 
 
 def built(*typed):
@@ -85,3 +89,12 @@ def test_what_can_not_be_is_refused_by_its_key(ptft):
     refused(ptft(*RUN, "objective.text_heads=3"), 2, "objective.text_width=32", "objective.text_heads=3")
     pictures = ("stage=pretrain", "objective=siglip", "dataset=digits", "dataset.limit=20", *MODEL)
     refused(ptft(*pictures), 2, "objective=siglip: needs images with captions")
+
+
+def test_a_batch_in_parts_has_the_gradients_of_the_whole():
+    """Views and all, with a model that normalises each picture alone."""
+    typed = (*PAIRS, *VIT, "train.steps=2", "dataset.images=64", "dataset.held_out=16", "dataset.views.shift=2")
+    losses = [
+        train(build(resolve([*typed, f"train.accumulate={parts}"]), Console())).rows[-1]["loss"] for parts in (1, 3)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
