@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ptft.builders import datasets, networks
+from ptft.builders.parts import own_views
 from ptft.config.config import plain
 from ptft.config.instantiate import construct, find, make, option_names
 from ptft.config.rules import NOT_HANDED
@@ -92,18 +93,21 @@ def objective(
     reference: Examples | None = None,
     others: Mapping[str, Callable[..., Any]] | None = None,
     within: AbstractContextManager[object] | None = None,
+    views: str = "objective.views",
 ) -> Objective:
     """A fresh backbone sized from `spec`, and the objective around it.
 
     train: what it is to be trained on, None where a trained one is made again; reference: training examples that only
         measure; others: what opens other checkpoints, for those that learn from one: `rebuild`, its objective, and
-        `teach`, its backbone (`restore.py`); within: what the backbone is made in.
+        `teach`, its backbone (`restore.py`); within: what the backbone is made in;
+        views: the key that says what views are, for messages.
     """
     with within or nullcontext():
         backbone = networks.backbone(model, spec, trusted)
     labels = train.labels if train is not None else None
     optional: dict[str, Any] = {"labels": labels, "reference": reference if train is None else train}
     optional |= {"network": partial(networks.backbone, trusted=trusted), **(others or {})}
+    task = own_views.in_task(task, spec, trusted, views)
     built = make("objective", task, Objective, trusted, backbone, spec, **optional)  # type: ignore[type-abstract]
     if train is not None and "label" in built.needs and labels is None:
         raise ConfigError(f"objective={type(built).__name__.lower()}: it needs labels, and the dataset has none")

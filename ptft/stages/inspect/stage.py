@@ -9,6 +9,7 @@ import torch
 
 from ptft.builders import components
 from ptft.builders.inputs import expected
+from ptft.builders.parts import own_views
 from ptft.builders.restore import encoder
 from ptft.config.config import model_name
 from ptft.config.resolve import Job
@@ -94,7 +95,9 @@ def _sheet(job: Job, subject: Subject, kind: Kind, folder: RunFolder) -> bool:
     if hasattr(base := getattr(examples, "examples", examples), "on_error"):
         base.on_error = "skip"
     batch = examples.take(chosen)
-    shown = kind.sheet(subject.source.spec, batch, job.config.dataset.get("views"))
+    spec = subject.source.spec
+    views = own_views.built(job.config.dataset.get("views"), spec, job.config.trusted, "dataset.views")
+    shown = kind.sheet(spec, batch, views)
     if not shown:
         return False
     numbers = (batch["index"] + subject.starts[split]).tolist()
