@@ -38,7 +38,7 @@ def make_room(cfg: DictConfig, values: Sequence[Override]) -> None:
     for node in typed(values):
         group = node.partition(".")[0]
         parent = cfg._get_node(group)
-        if isinstance(parent, DictConfig) and parent._get_node("views") is not None:
+        if isinstance(parent, DictConfig) and "views" in parent.keys():  # noqa: SIM118 - which resolves nothing
             parent["views"] = {}
             OmegaConf.set_struct(parent["views"], False)
 
@@ -50,7 +50,8 @@ def as_in_files(cfg: DictConfig, files_of: Callable[[str, str], list[Path]]) -> 
     """
     for group in (node.partition(".")[0] for node in NODES):
         parent = cfg._get_node(group)
-        views = parent._get_node("views") if isinstance(parent, DictConfig) else None
+        named = isinstance(parent, DictConfig) and "views" in parent.keys()  # noqa: SIM118
+        views = parent._get_node("views") if named else None
         if isinstance(views, DictConfig) and not views._is_interpolation() and TARGET in views:
             OmegaConf.set_struct(views, False)
             for key in [*views.keys() - _said(group, cfg.hydra.runtime.choices, files_of)]:
