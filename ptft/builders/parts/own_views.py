@@ -40,13 +40,15 @@ def in_task(task: Mapping[str, Any], spec: Spec, trusted: tuple[str, ...], key: 
 def built(node: Any, spec: Spec, trusted: tuple[str, ...], key: str) -> Any:
     """What makes views where the node names a class, else the node.
 
-    `_each_` and `_unit_` are ptft's, the other keys the class's. Raises ConfigError naming the key for a class that is
+    `_each_` and `_unit_` are ptft's (`OwnViews` says what they mean), the other keys the class's. torchvision's
+    transforms draw once a call, so that each example gets a call of its own unless `_each_` says otherwise. Raises ConfigError naming the key for a class that is
     no module of a trusted package, or can't be built of them.
     """
     if not _names_class(node):
         return node
     options = {name: value for name, value in plain(node).items() if name not in (EACH, UNIT)}
-    each, unit = (_flag(node, name, key) for name in (EACH, UNIT))
+    of_torchvision = str(node[TARGET]).startswith("torchvision.")
+    each, unit = _flag(node, EACH, key, of_torchvision), _flag(node, UNIT, key, False)
     name = f"{key}.{TARGET}={node[TARGET]}"
     if unit and spec.modality != "image":
         raise ConfigError(f"{key}.{UNIT}=true: is for images, the dataset yields {spec.modality}")
@@ -69,8 +71,8 @@ def _names_class(node: Any) -> bool:
     return isinstance(node, Mapping) and TARGET in node
 
 
-def _flag(node: Mapping[str, Any], name: str, key: str) -> bool:
-    value = node.get(name, False)
+def _flag(node: Mapping[str, Any], name: str, key: str, usual: bool) -> bool:
+    value = node.get(name, usual)
     if not isinstance(value, bool):
         raise ConfigError(f"{key}.{name}={value}: true or false")
     return value
