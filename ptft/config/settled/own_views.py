@@ -38,9 +38,13 @@ def make_room(cfg: DictConfig, values: Sequence[Override]) -> None:
     for node in typed(values):
         group = node.partition(".")[0]
         parent = cfg._get_node(group)
-        if isinstance(parent, DictConfig) and "views" in parent.keys():  # noqa: SIM118 - which resolves nothing
+        if _has_views(parent):
             parent["views"] = {}
             OmegaConf.set_struct(parent["views"], False)
+
+
+def _has_views(node: Any) -> TypeGuard[DictConfig]:
+    return isinstance(node, DictConfig) and "views" in node.keys()  # noqa: SIM118 - which resolves nothing
 
 
 def as_in_files(cfg: DictConfig, files_of: Callable[[str, str], list[Path]]) -> None:
@@ -50,8 +54,7 @@ def as_in_files(cfg: DictConfig, files_of: Callable[[str, str], list[Path]]) -> 
     """
     for group in (node.partition(".")[0] for node in NODES):
         parent = cfg._get_node(group)
-        named = isinstance(parent, DictConfig) and "views" in parent.keys()  # noqa: SIM118
-        views = parent._get_node("views") if named else None
+        views = parent._get_node("views") if _has_views(parent) else None
         if isinstance(views, DictConfig) and not views._is_interpolation() and TARGET in views:
             OmegaConf.set_struct(views, False)
             for key in [*views.keys() - _said(group, cfg.hydra.runtime.choices, files_of)]:
