@@ -16,6 +16,7 @@ import torch
 
 from ptft.builders import datasets, networks
 from ptft.builders.parts import own_views
+from ptft.builders.parts.own_classes import names_class
 from ptft.config.config import plain
 from ptft.config.instantiate import construct, find, make, option_names
 from ptft.config.rules import NOT_HANDED
@@ -79,9 +80,14 @@ def source(
     labelled: whether labels are needed; without, a source may be one that has none. whole: whether all of it is only
         measured, so that there need not be a training split. model: what learns from it and may know its images' size.
     """
-    node = {key: value for key, value in node.items() if key not in NOT_HANDED}
+    node = {key: value for key, value in node.items() if key not in NOT_HANDED and not is_own_transform(key, value)}
     size = None if model is None else partial(published_size, model, trusted)
     return datasets.source(node, like, trusted, whole=whole, labelled=labelled, model_size=size)
+
+
+def is_own_transform(key: str, value: Any) -> bool:
+    """Whether it is what changes training images, or nothing; a class of the user's may have an option of that name."""
+    return key == "transform" and (value is None or names_class(value))
 
 
 def objective(

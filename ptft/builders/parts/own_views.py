@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,13 +9,15 @@ from torch import nn
 
 from ptft.augment.own import OwnViews
 from ptft.augment.views import KINDS
+from ptft.builders.parts.own_classes import TARGET, names_class, shown
+from ptft.builders.parts.own_classes import built as built_of
 from ptft.config.config import Config, plain
-from ptft.config.instantiate import construct, option_names, target_of
+from ptft.config.instantiate import option_names
 from ptft.core import Objective, Spec
 from ptft.data.image.normaliser import normaliser
-from ptft.errors import ConfigError, PtftError, first_line
+from ptft.errors import ConfigError
 
-TARGET, EACH, UNIT = "_target_", "_each_", "_unit_"
+EACH, UNIT = "_each_", "_unit_"
 OF_UNIT = frozenset(
     {"AugMix", "AutoAugment", "ColorJitter", "GaussianNoise", "RandAugment", "RandomAutocontrast", "TrivialAugmentWide"}
     | {"RandomAdjustSharpness", "RandomEqualize", "RandomInvert", "RandomPhotometricDistort"}
@@ -34,25 +35,26 @@ def key_of(cfg: Config) -> str:
 def in_task(task: Mapping[str, Any], spec: Spec, trusted: tuple[str, ...], key: str) -> Mapping[str, Any]:
     """The node of an objective, with what makes views in the place of a node that names a class."""
     views = task.get("views")
-    return {**plain(task), "views": built(views, spec, trusted, key)} if _names_class(views) else task
+    return {**plain(task), "views": built(views, spec, trusted, key)} if names_class(views) else task
 
 
 def built(node: Any, spec: Spec, trusted: tuple[str, ...], key: str) -> Any:
     """What makes views where the node names a class, else the node.
 
     `_each_` and `_unit_` are ptft's (`OwnViews` says what they mean), the other keys the class's. torchvision's
-    transforms draw once a call, so that each example gets a call of its own unless `_each_` says otherwise. Raises ConfigError naming the key for a class that is
-    no module of a trusted package, or can't be built of them.
+    transforms draw once a call, so that each example gets a call of its own unless `_each_` says otherwise. Raises
+    ConfigError naming the key for a class that is no module of a trusted package, or can't be built of them.
     """
-    if not _names_class(node):
+    if not names_class(node):
         return node
     options = {name: value for name, value in plain(node).items() if name not in (EACH, UNIT)}
     of_torchvision = str(node[TARGET]).startswith("torchvision.")
     each, unit = _flag(node, EACH, key, of_torchvision), _flag(node, UNIT, key, False)
-    name = f"{key}.{TARGET}={node[TARGET]}"
+    name = shown(node, key)
     if unit and spec.modality != "image":
         raise ConfigError(f"{key}.{UNIT}=true: is for images, the dataset yields {spec.modality}")
-    module = _module(options, trusted, key)
+    usual = {option for kind in KINDS.values() for option in option_names(kind)}
+    module = built_of(options, trusted, key, nn.Module, usual)
     if spec.modality == "image" and not unit and (found := _of_unit(module)):
         raise ConfigError(
             f"{name}: {found} takes values to be from 0 to 1, and images are normalised; type {key}.{UNIT}=true, which "
@@ -67,47 +69,11 @@ def capturable(task: Objective) -> bool:
     return task.capturable and not any(isinstance(module, OwnViews) for module in task.modules())
 
 
-def _names_class(node: Any) -> bool:
-    return isinstance(node, Mapping) and TARGET in node
-
-
 def _flag(node: Mapping[str, Any], name: str, key: str, usual: bool) -> bool:
     value = node.get(name, usual)
     if not isinstance(value, bool):
         raise ConfigError(f"{key}.{name}={value}: true or false")
     return value
-
-
-def _module(options: dict[str, Any], trusted: tuple[str, ...], key: str) -> nn.Module:
-    """A module and those that it is made of: nodes among its options, which name classes too."""
-    name = f"{key}.{TARGET}={options[TARGET]}"
-    cls = target_of(key, options, trusted)
-    if not (inspect.isclass(cls) and issubclass(cls, nn.Module) and _is_trusted(cls, trusted)):
-        raise ConfigError(f"{name}: refused, it is no torch.nn.Module of a package of yours (trusted=[package])")
-    names = option_names(cls)
-    for option in options.keys() - {TARGET, *names}:
-        if any(option in option_names(kind) for kind in KINDS.values()):
-            raise ConfigError(f"{key}.{option}: is a key of ptft's own views, and {options[TARGET]} has no such option")
-    within = {option: _made(value, trusted, f"{key}.{option}") for option, value in options.items()}
-    try:
-        return construct(key, within, cls)
-    except PtftError:
-        raise
-    except Exception as error:  # whatever a stranger's constructor may raise
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        raise ConfigError(f"{name}: can't be built ({reason}); {key}.KEY=… sets what it takes") from error
-
-
-def _made(value: Any, trusted: tuple[str, ...], key: str) -> Any:
-    if _names_class(value):
-        return _module(plain(value), trusted, key)
-    if isinstance(value, list | tuple):
-        return [_made(each, trusted, f"{key}[{number}]") for number, each in enumerate(value)]
-    return value
-
-
-def _is_trusted(cls: type, trusted: tuple[str, ...]) -> bool:
-    return any(cls.__module__ == package or cls.__module__.startswith(f"{package}.") for package in trusted)
 
 
 def _of_unit(module: nn.Module) -> str:

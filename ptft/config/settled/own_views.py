@@ -1,4 +1,4 @@
-"""Views of the user's own: a class, and its keys, in the place of those of ptft's views; and where that can't be."""
+"""Views and transforms of the user's own: a class, and its keys, in the place of ptft's; and where that can't be."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from omegaconf import DictConfig, OmegaConf
 from ptft.config import yaml_files
 from ptft.errors import ConfigError
 
-NODES = ("dataset.views", "objective.views")
+VIEWS = ("dataset.views", "objective.views")
+NODES = (*VIEWS, "dataset.transform")
 TARGET = "_target_"
 MOVES = "dataset_views"
 """The key of objectives whose targets move with the image: which views of the dataset they follow."""
 
 
 def typed(values: Sequence[Override]) -> tuple[str, ...]:
-    """The nodes of views for which a class is typed."""
+    """The nodes for which a class is typed."""
     said = {f"{o.key_or_group}.{TARGET}" if _names_class(o.value()) else o.key_or_group for o in values}
     return tuple(node for node in NODES if f"{node}.{TARGET}" in said)
 
@@ -36,15 +37,15 @@ def keys(values: Sequence[Override]) -> tuple[str, ...]:
 def make_room(cfg: DictConfig, values: Sequence[Override]) -> None:
     """Before what was typed is applied: where a class is typed nothing else is left of what these views were."""
     for node in typed(values):
-        group = node.partition(".")[0]
+        group, _, key = node.partition(".")
         parent = cfg._get_node(group)
-        if _has_views(parent):
-            parent["views"] = {}
-            OmegaConf.set_struct(parent["views"], False)
+        if _has(parent, key):
+            parent[key] = {}
+            OmegaConf.set_struct(parent[key], False)
 
 
-def _has_views(node: Any) -> TypeGuard[DictConfig]:
-    return isinstance(node, DictConfig) and "views" in node.keys()  # noqa: SIM118 - which resolves nothing
+def _has(node: Any, key: str) -> TypeGuard[DictConfig]:
+    return isinstance(node, DictConfig) and key in node.keys()  # noqa: SIM118 - which resolves nothing
 
 
 def as_in_files(cfg: DictConfig, files_of: Callable[[str, str], list[Path]]) -> None:
@@ -52,20 +53,20 @@ def as_in_files(cfg: DictConfig, files_of: Callable[[str, str], list[Path]]) -> 
 
     files_of: group and option -> its file and those that it is based on, the nearest first.
     """
-    for group in (node.partition(".")[0] for node in NODES):
+    for group, _, name in (node.partition(".") for node in NODES):
         parent = cfg._get_node(group)
-        views = parent._get_node("views") if _has_views(parent) else None
-        if isinstance(views, DictConfig) and not views._is_interpolation() and TARGET in views:
-            OmegaConf.set_struct(views, False)
-            for key in [*views.keys() - _said(group, cfg.hydra.runtime.choices, files_of)]:
-                views.pop(key)
+        own = parent._get_node(name) if _has(parent, name) else None
+        if isinstance(own, DictConfig) and not (own._is_interpolation() or own._is_none()) and TARGET in own:
+            OmegaConf.set_struct(own, False)
+            for key in [*own.keys() - _said(group, name, cfg.hydra.runtime.choices, files_of)]:
+                own.pop(key)
 
 
-def _said(group: str, chosen: Mapping[str, Any], files_of: Callable[[str, str], list[Path]]) -> set[str]:
-    """The keys of views in the YAML files that say more than the one which names the class, and in that one."""
+def _said(group: str, name: str, chosen: Mapping[str, Any], files_of: Callable[[str, str], list[Path]]) -> set[str]:
+    """The keys of a node in the YAML files that say more than the one which names the class, and in that one."""
     said: set[str] = set()
-    for name, path in (("experiment", (group, "views")), (group, ("views",))):
-        for file in files_of(name, str(chosen[name])) if chosen.get(name) else ():
+    for where, path in (("experiment", (group, name)), (group, (name,))):
+        for file in files_of(where, str(chosen[where])) if chosen.get(where) else ():
             node: Any = yaml_files.content(file)
             for key in path:
                 node = node.get(key) if isinstance(node, Mapping) else None
@@ -78,13 +79,12 @@ def _said(group: str, chosen: Mapping[str, Any], files_of: Callable[[str, str], 
 
 def without(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """A configuration in which such a class has no keys, of which ptft has no rules."""
-    nodes = {group: config.get(group) for group in ("dataset", "objective")}
-    bare = {
-        group: {**node, "views": {}}
-        for group, node in nodes.items()
-        if isinstance(node, Mapping) and _names_class(node.get("views"))
-    }
-    return {**config, **bare} if bare else config
+    bare = dict(config)
+    for group, _, name in (node.partition(".") for node in NODES):
+        node = bare.get(group)
+        if isinstance(node, Mapping) and _names_class(node.get(name)):
+            bare[group] = {**node, name: {} if name == "views" else None}
+    return bare
 
 
 def classes(node: Any, key: str) -> Iterator[tuple[str, str]]:
@@ -104,7 +104,7 @@ def check(config: Mapping[str, Any]) -> None:
     """Raises ConfigError where views of the user's own would not be used, or the targets would not move with them."""
     task, name = config.get("objective") or {}, config.get("names", {}).get("objective")
     of_dataset, of_task = (config.get("dataset") or {}).get("views"), task.get("views")
-    for key, views in zip(NODES, (of_dataset, of_task), strict=True):
+    for key, views in zip(VIEWS, (of_dataset, of_task), strict=True):
         if _names_class(views) and MOVES in task:
             raise ConfigError(
                 f"{key}.{TARGET}={views[TARGET]}: can't be used with objective={name}, whose boxes or masks must move "

@@ -27,7 +27,7 @@ def check(config: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
             f"{classes}: refused; only {', '.join((*PACKAGES, *trusted))} may be named, "
             f"others with trusted=[package]; type '{_typed(packages)}' if {whose}"
         )
-    if all(reads.counts(node, str(config["names"]["stage"])) for node in own_views.NODES):
+    if all(reads.counts(node, str(config["names"]["stage"])) for node in own_views.VIEWS):
         own_views.check(config)
 
 
@@ -47,14 +47,15 @@ def _targets(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             target = each.get("_target_") if isinstance(each, Mapping) else None
             if isinstance(target, str) and "." in target:
                 yield f"{key}._target_", target
-    yield from _views(config, stage)
+    yield from _own(config, stage)
 
 
-def _views(config: Mapping[str, Any], stage: str) -> Iterator[tuple[str, str]]:
-    """As `_targets`, of views; an objective whose views are the dataset's own names none besides."""
+def _own(config: Mapping[str, Any], stage: str) -> Iterator[tuple[str, str]]:
+    """As `_targets`, of views and transforms; an objective whose views are the dataset's own names none besides."""
     seen: list[Any] = []
     for key in own_views.NODES:
-        node = (config.get(key.partition(".")[0]) or {}).get("views")
+        group, _, name = key.partition(".")
+        node = (config.get(group) or {}).get(name)
         if reads.counts(key, stage) and node not in seen:
             yield from own_views.classes(node, key)
             seen.append(node)

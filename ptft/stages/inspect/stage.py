@@ -10,6 +10,7 @@ import torch
 from ptft.builders import components
 from ptft.builders.inputs import expected
 from ptft.builders.parts import own_views
+from ptft.builders.parts.own_transform import transformed
 from ptft.builders.restore import encoder
 from ptft.config.config import model_name
 from ptft.config.resolve import Job
@@ -94,9 +95,11 @@ def _sheet(job: Job, subject: Subject, kind: Kind, folder: RunFolder) -> bool:
     chosen = torch.linspace(0, len(examples) - 1, min(wanted, len(examples)), dtype=torch.float64).round().long()
     if hasattr(base := getattr(examples, "examples", examples), "on_error"):
         base.on_error = "skip"
+    cfg, spec = job.config, subject.source.spec
+    if split == "train":
+        examples = transformed(examples, cfg.dataset.get("transform"), spec, cfg.trusted)
     batch = examples.take(chosen)
-    spec = subject.source.spec
-    views = own_views.built(job.config.dataset.get("views"), spec, job.config.trusted, "dataset.views")
+    views = own_views.built(cfg.dataset.get("views"), spec, cfg.trusted, "dataset.views")
     shown = kind.sheet(spec, batch, views)
     if not shown:
         return False
