@@ -39,7 +39,8 @@ def built(node: Mapping[str, Any], trusted: tuple[str, ...], key: str, base: typ
         raise ConfigError(f"{name}: refused, it is no {what} of a package of yours (trusted=[package])")
     if not is_function:
         for option in [each for each in options if each in usual and each not in option_names(target)]:
-            raise ConfigError(f"{key}.{option}: is a key of ptft's own, and {options[TARGET]} has no such option")
+            own = f"ptft's own {key.rpartition('.')[2]}"
+            raise ConfigError(f"{key}.{option}: is a key of {own}, and {options[TARGET]} has no such option")
     within = {option: _made(value, trusted, f"{key}.{option}") for option, value in options.items()}
     try:
         if is_function:

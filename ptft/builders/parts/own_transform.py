@@ -18,7 +18,8 @@ MOVED = ("boxes", "masks")
 def transformed(examples: Examples, node: Any, spec: Spec, trusted: tuple[str, ...]) -> Examples:
     """The examples, each image of which what the node names changes, if it names anything; `_given_` says what it gets.
 
-    torchvision's transforms get tensors, which all of them take, others arrays. Raises ConfigError naming the key.
+    torchvision's transforms get tensors, which all of them take, others arrays, albumentations' by name. Raises
+    ConfigError naming the key.
     """
     if not names_class(node):
         return examples
@@ -36,4 +37,19 @@ def transformed(examples: Examples, node: Any, spec: Spec, trusted: tuple[str, .
     made = built(options, trusted, KEY, object)
     if not callable(made):
         raise ConfigError(f"{name}: can't be called with an image; it lacks __call__")
-    return Transformed(examples, made, kind, name)
+    by_name = type(made).__module__.startswith("albumentations.")
+    return Transformed(examples, _ByName(made) if by_name else made, kind, name)
+
+
+class _ByName:
+    """What takes `image=` and gives it back by that name, as transforms of albumentations do."""
+
+    def __init__(self, transform: Any) -> None:
+        self.transform = transform
+
+    def set_random_seed(self, seed: int) -> None:
+        if (own := getattr(self.transform, "set_random_seed", None)) is not None:
+            own(seed)
+
+    def __call__(self, image: Any) -> Any:
+        return self.transform(image=image)["image"]
