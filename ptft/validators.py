@@ -246,11 +246,7 @@ def _are_names(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(name, str | int | float) for name in value)
 
 
-OWN = Rule(
-    "null, or a class of yours (KEY._target_=my_data.Mine)",
-    lambda value: value is None,
-    {"choices": [], "nullable": True},
-)
+OWN = rule("null, or a class of yours (KEY._target_=my_data.Mine)", choices=[], nullable=True)
 
 RULES: dict[str, Rule] = {
     "above 0": POSITIVE,
