@@ -9,7 +9,7 @@ import torch
 
 from ptft.builders import components
 from ptft.builders.inputs import expected
-from ptft.builders.parts import own_views
+from ptft.builders.parts import own_views, recipe
 from ptft.builders.parts.own_transform import transformed
 from ptft.builders.restore import encoder
 from ptft.config.config import model_name
@@ -99,8 +99,8 @@ def _sheet(job: Job, subject: Subject, kind: Kind, folder: RunFolder) -> bool:
     if split == "train":
         examples = transformed(examples, cfg.dataset.get("transform"), spec, cfg.trusted)
     batch = examples.take(chosen)
-    views = own_views.built(cfg.dataset.get("views"), spec, cfg.trusted, "dataset.views")
-    shown = kind.sheet(spec, batch, views)
+    options = recipe.views(cfg.dataset.get("views"), batch["input"])
+    shown = kind.sheet(spec, batch, own_views.built(options, spec, cfg.trusted, "dataset.views"))
     if not shown:
         return False
     numbers = (batch["index"] + subject.starts[split]).tolist()
