@@ -21,7 +21,8 @@ class OwnViews(nn.Module):
     """A module that maps a prepared batch to one of the same shape: float32 [B, C, H, W], or [B, T, F] with NaN behind
     each recording, which are NaN again whatever it makes of them. In evaluation mode the identity.
 
-    It gets a copy, and its weights, if it has any, do not learn; its buffers are saved with the objective.
+    It gets a copy. Its weights, if it has any, do not learn; buffers are saved with the objective, so what it keeps
+    from call to call belongs there.
 
     name: what names it, for messages. each: call it for each example alone, [1, …], with numbers of its own, which are
     then the same in one process and in several. unit: (scale, offset), [C, 1, 1], with which values from 0 to 1 are

@@ -113,7 +113,7 @@ def objective(
     labels = train.labels if train is not None else None
     optional: dict[str, Any] = {"labels": labels, "reference": reference if train is None else train}
     optional |= {"network": partial(networks.backbone, trusted=trusted), **(others or {})}
-    task = own_views.in_task(task, spec, trusted, views)
+    task = own_views.in_task(task, backbone, spec, trusted, views)
     built = make("objective", task, Objective, trusted, backbone, spec, **optional)  # type: ignore[type-abstract]
     if train is not None and "label" in built.needs and labels is None:
         raise ConfigError(f"objective={type(built).__name__.lower()}: it needs labels, and the dataset has none")

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from ptft.augment.own import OwnViews
+from ptft.builders.parts import spread
+from ptft.builders.parts.own_views import capturable
 from ptft.checkpoint import file as checkpoint_file
 from ptft.config.resolve import resolve
 from tests.conftest import FEW, NET, refused, summary
@@ -141,6 +145,30 @@ def test_recordings_have_no_values_from_0_to_1(mine, ptft):
     data = ("dataset=tones", "dataset.count=8", "dataset.held_out=8", "model=audio_cnn", "stage=pretrain")
     views = (f"dataset.views._target_={mine}.Noise", "dataset.views._unit_=true")
     refused(ptft(*data, *views, f"trusted=[{mine}]"), 2, "dataset.views._unit_=true: is for images")
+
+
+def test_values_from_0_to_1_need_a_model_that_normalises_as_the_dataset_says(mine, ptft):
+    Path(f"{mine}.py").write_text(
+        f"{VIEWS}\n\nfrom ptft.models.image.cnn import CNN\n\n\nclass Other(CNN):\n"
+        "    def prepare(self, raw):\n        return super().prepare(raw) / 2\n"
+    )
+    views = (f"dataset.views._target_={mine}.Noise", "dataset.views._unit_=true", f"trusted=[{mine}]")
+    said = ("dataset.views._unit_=true: Other does not normalise", "leave it out")
+    refused(ptft("stage=pretrain", "dataset=glyphs", *FEW, f"model._target_={mine}.Other", *views), 2, *said)
+
+
+def test_what_several_processes_draw_otherwise_is_said_and_no_step_is_recorded():
+    train = {"save": "whole", "parallel": "ddp", "processes": 2, "accumulate": 1, "sync_batchnorm": False}
+
+    class Task(nn.Sequential):
+        capturable = True
+
+    for each in (False, True):
+        task = Task(OwnViews(nn.Identity(), "objective.views._target_=mine.Views", each=each))
+        notes = spread.decisions(task, train, torch.device("cpu"))
+        assert any(note.startswith("views of your own: each process draws its own") for note in notes) != each
+        assert not capturable(task)
+    assert capturable(Task())
 
 
 def test_transforms_of_torchvision_are_views(mine, ptft):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from ptft.augment.own import OwnViews
@@ -13,7 +14,7 @@ from ptft.builders.parts.own_classes import TARGET, names_class, shown
 from ptft.builders.parts.own_classes import built as built_of
 from ptft.config.config import Config, plain
 from ptft.config.instantiate import option_names
-from ptft.core import Objective, Spec
+from ptft.core import Backbone, Objective, Spec
 from ptft.data.image.normaliser import normaliser
 from ptft.errors import ConfigError
 
@@ -32,10 +33,22 @@ def key_of(cfg: Config) -> str:
     return "dataset.views" if views and views == cfg.objective.get("views") else "objective.views"
 
 
-def in_task(task: Mapping[str, Any], spec: Spec, trusted: tuple[str, ...], key: str) -> Mapping[str, Any]:
-    """The node of an objective, with what makes views in the place of a node that names a class."""
-    views = task.get("views")
-    return {**plain(task), "views": built(views, spec, trusted, key)} if names_class(views) else task
+def in_task(
+    task: Mapping[str, Any], backbone: Backbone, spec: Spec, trusted: tuple[str, ...], key: str
+) -> Mapping[str, Any]:
+    """The node of an objective, with what makes views in the place of a node that names a class.
+
+    backbone: whose prepared images they see. Raises ConfigError where it can't be told what these were.
+    """
+    if not names_class(views := task.get("views")):
+        return task
+    made: OwnViews = built(views, spec, trusted, key)
+    if made.unit:
+        white = torch.full((1, spec.shape["channels"], *spec.shape["size"]), 255, dtype=torch.uint8)
+        if not torch.allclose(backbone.prepare(white), (made.scale + made.offset).expand(white.shape), atol=1e-3):
+            how = f"{type(backbone).__name__} does not normalise images with the dataset's mean and std alone"
+            raise ConfigError(f"{key}.{UNIT}=true: {how}, so what their values were is not known; leave it out")
+    return {**plain(task), "views": made}
 
 
 def built(node: Any, spec: Spec, trusted: tuple[str, ...], key: str) -> Any:

@@ -21,7 +21,8 @@ MOVES = "dataset_views"
 
 def typed(values: Sequence[Override]) -> tuple[str, ...]:
     """The nodes for which a class is typed."""
-    said = {f"{o.key_or_group}.{TARGET}" if _names_class(o.value()) else o.key_or_group for o in values}
+    kept = [o for o in values if not o.is_delete()]
+    said = {f"{o.key_or_group}.{TARGET}" if _names_class(o.value()) else o.key_or_group for o in kept}
     return tuple(node for node in NODES if f"{node}.{TARGET}" in said)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -33,13 +34,15 @@ class Transformed(HandedOn):
     Raises ConfigError, which begins with `name`, for one that fails or gives anything else.
     """
 
-    def __init__(self, examples: Examples, function: Callable[[Any], Any], kind: str, name: str, seed: int = 0) -> None:
+    def __init__(self, examples: Examples, function: Callable[[Any], Any], kind: str, name: str) -> None:
         super().__init__(examples.to(torch.device("cpu")))
-        self.function, self.kind, self.name, self.seed = function, kind, name, seed
+        self.function, self.kind, self.name, self.seed = function, kind, name, 0
 
     def of_epoch(self, seed: int) -> Transformed:
         """The same as an epoch shows them that is decided by `seed`."""
-        return Transformed(self.examples, self.function, self.kind, self.name, seed)
+        epoch = copy(self)
+        epoch.seed = seed
+        return epoch
 
     def shuffled(self, seed: int) -> Tensor:
         return self.examples.shuffled(seed)
