@@ -246,6 +246,8 @@ def _are_names(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(name, str | int | float) for name in value)
 
 
+OWN = rule("null, or a class of yours (KEY._target_=my_data.Mine)", choices=[], nullable=True)
+
 RULES: dict[str, Rule] = {
     "above 0": POSITIVE,
     "at least 0": AT_LEAST_0,
@@ -259,6 +261,7 @@ RULES: dict[str, Rule] = {
     "flag": FLAG,
     "text": TEXT,
     "column": COLUMN,
+    "mapping": rule("a mapping", type="mapping"),
     "names": NAMES,
     "class names": CLASS_NAMES,
     "size": SIZE,
@@ -267,6 +270,7 @@ RULES: dict[str, Rule] = {
     "above 0 per channel": per_channel(POSITIVE, "a number above 0, or a list of one for each channel"),
     "split": SPLIT,
     "cache": CACHE,
+    "own": OWN,
     "betas": BETAS,
     "areas": AREAS,
     "temperatures": TEMPERATURES,

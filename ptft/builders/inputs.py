@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ptft.builders import components, composition
+from ptft.builders.parts.own_transform import transformed
 from ptft.builders.restore import check_spec
 from ptft.checkpoint.load import PUBLIC, Checkpoint
 from ptft.config.config import Config
@@ -18,6 +19,7 @@ from ptft.config.settled.dataset import noted
 from ptft.core import Examples, Source, Spec
 from ptft.data.cache import policy
 from ptft.data.image.folder import MEAN
+from ptft.data.image.transformed import Transformed
 from ptft.data.label_sets.balanced import BALANCED, Balanced, Repeated, balanced
 from ptft.data.labels import check_range
 from ptft.data.loader import Loader
@@ -200,6 +202,7 @@ def train_loader(cfg: Config, examples: Examples, spec: Spec, device: torch.devi
                 "set train.batch_size"
             )
         examples = balanced(examples, spec.classes)
+    examples = transformed(examples, cfg.dataset.get("transform"), spec, cfg.trusted)
     return components.loader(
         examples,
         options.batch_size,
@@ -214,7 +217,8 @@ def train_loader(cfg: Config, examples: Examples, spec: Spec, device: torch.devi
 
 def sampler_notes(loader: Loader) -> list[str]:
     """What an epoch is, where it is not every example once."""
-    return list(loader.examples.notes) if isinstance(loader.examples, Balanced | Repeated) else []
+    examples = loader.examples.examples if isinstance(loader.examples, Transformed) else loader.examples
+    return list(examples.notes) if isinstance(examples, Balanced | Repeated) else []
 
 
 def eval_loader(

@@ -17,7 +17,7 @@ from torch import Tensor
 from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes, train_loader
 from ptft.builders.intervals import check_patience, intervals
-from ptft.builders.parts import accumulation, cut, monitor, spread
+from ptft.builders.parts import accumulation, cut, embeddings, monitor, own_views, recipe, spread
 from ptft.builders.restore import rebuilt, teacher
 from ptft.builders.sizes import limit
 from ptft.checkpoint.load import Checkpoint, held_by
@@ -97,13 +97,13 @@ class Run:
 
 def build(job: Job, out: Console) -> Run:
     """Everything of the training run that the job asks for. Raises the typed errors of ptft."""
-    cfg = job.config
     inputs = read_inputs(job, out)
+    cfg, recipes = recipe.settled(job.config, inputs.source.spec.modality, inputs.splits["train"])
     overlap, trained_on = _trained_on(job, inputs)
     task = objective(cfg, inputs)
     execution = executed(cfg, inputs, task)
     trained = training(cfg, inputs, task, execution)
-    recorded = acceleration.recording(trained.graph)
+    computed = [*execution.notes, *acceleration.recording(trained.graph)]
     meta = inputs.start.meta if inputs.start and cfg.resume else {}
     settled = probe.unused(job.overrides.keys) if execution.probe else job.notes
     return Run(
@@ -114,7 +114,7 @@ def build(job: Job, out: Console) -> Run:
         transfer=meta.get("transfer") if cfg.resume else task.transfer.to_dict() if task.transfer else None,
         parent=meta.get("parent") if cfg.resume else inputs.start.parent if inputs.start else None,
         trained_on=trained_on,
-        notes=[*settled, *_notes(job.checkpoint, inputs, task), *overlap, *task.notes, *execution.notes, *recorded],
+        notes=[*settled, *_notes(job.checkpoint, inputs, task), *overlap, *recipes, *task.notes, *computed],
     )
 
 
@@ -139,14 +139,15 @@ def objective(cfg: Config, inputs: Inputs) -> Task:
     train, spec, within = inputs.splits["train"], inputs.source.spec, limit(inputs.start)
     open_others: dict[str, Any] = {"rebuild": rebuilt, "teach": teacher}
     others = {name: partial(opens, trusted=cfg.trusted) for name, opens in open_others.items()}
+    options: dict[str, Any] = {"others": others, "within": within, "views": own_views.key_of(cfg)}
     with _built_from(cfg, inputs.start):
-        built = components.objective(cfg.model, cfg.objective, spec, train, cfg.trusted, others=others, within=within)
+        built = components.objective(cfg.model, cfg.objective, spec, train, cfg.trusted, **options)
     _check_objective(cfg, built)
     in_parts = accumulation.check(cfg, built)
     transfer = _hand_over(cfg, built, inputs.start, inputs.source) if inputs.start and not cfg.resume else None
     phases, notes = components.phases(built, cfg.finetune.plain())
     built.to(home := cut.home(cfg, inputs.device))
-    notes += [*in_parts, *built.examine(inputs.splits)]
+    notes += [*in_parts, *embeddings.started(cfg, built, spec, inputs.start), *built.examine(inputs.splits)]
     if inputs.start is None:
         notes += components.calibrate(built, train, home)
     if not cfg.resume:

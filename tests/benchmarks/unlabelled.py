@@ -21,8 +21,12 @@ from tests.benchmarks.common import Options, in_turn, ptft, rates, script, table
 
 BATCH, LR = 128, 2e-3
 LABELS, DRAWS, PART = 20, 3, 1_000
-VIEWS = ("objective.views.shift=0", "objective.views.rotate=15", "objective.views.shear=10", "objective.views.color=0")
-METHODS = {"simclr": ("objective.views.crop=0.5",), "dino": ()}
+VIEWS = "shift=0 flip=false rotate=15 scale=0 shear=10 color=0 grey=0 blur=0 solarize=0".split()
+METHODS = {
+    "simclr": ("objective.views.crop=0.5",),
+    "dino": ("objective.global_crop=[0.4,1.0]", "objective.local_crop=[0.1,0.4]"),
+}
+"""What ptft would choose by what the images show is typed, so that both sides look at the same."""
 
 
 class Probe:
@@ -77,16 +81,15 @@ class Side:
 
 def sides(options: Options, method: str, probe: Probe, source: Torchvision) -> dict[str, Side]:
     steps = max(1, options.images // BATCH)
-    typed = ("stage=pretrain", "model=convnet", "dataset=mnist", f"dataset.root={options.root}", "dataset.val=null")
-    typed += (
+    typed = ["stage=pretrain", "model=convnet", "dataset=mnist", f"dataset.root={options.root}", "dataset.val=null"]
+    typed += [
         "dataset.test=null",
         f"objective={method}",
-        *VIEWS,
         *METHODS[method],
-        "optimizer=adamw",
-        f"optimizer.lr={LR}",
-    )
-    typed += ("schedule=cosine", f"train.steps={steps}", f"train.batch_size={BATCH}")
+        *(f"objective.views.{one}" for one in VIEWS),
+    ]
+    typed += ["optimizer=adamw", f"optimizer.lr={LR}", "schedule=cosine", f"train.steps={steps}"]
+    typed += [f"train.batch_size={BATCH}"]
 
     def lightly(seed: int) -> tuple[float, Backbone]:
         weights, backbone = options.work / "lightly.pt", Convnet(source.spec)

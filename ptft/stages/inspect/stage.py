@@ -9,6 +9,8 @@ import torch
 
 from ptft.builders import components
 from ptft.builders.inputs import expected
+from ptft.builders.parts import own_views, recipe
+from ptft.builders.parts.own_transform import transformed
 from ptft.builders.restore import encoder
 from ptft.config.config import model_name
 from ptft.config.resolve import Job
@@ -17,7 +19,7 @@ from ptft.core import Source
 from ptft.data.cleaning import ignore
 from ptft.data.inspected import kinds
 from ptft.data.inspected.kinds import Kind
-from ptft.data.inspected.reading import Encode
+from ptft.data.inspected.reading import Encode, on_error
 from ptft.data.inspected.subject import Subject, subject_of
 from ptft.errors import ConfigError, DataError, counted, unknown
 from ptft.loggers import pictures
@@ -91,10 +93,13 @@ def _sheet(job: Job, subject: Subject, kind: Kind, folder: RunFolder) -> bool:
     if not wanted or examples is None:
         return False
     chosen = torch.linspace(0, len(examples) - 1, min(wanted, len(examples)), dtype=torch.float64).round().long()
-    if hasattr(base := getattr(examples, "examples", examples), "on_error"):
-        base.on_error = "skip"
+    on_error(examples, "skip")
+    cfg, spec = job.config, subject.source.spec
+    if split == "train":
+        examples = transformed(examples, cfg.dataset.get("transform"), spec, cfg.trusted)
     batch = examples.take(chosen)
-    shown = kind.sheet(subject.source.spec, batch, job.config.dataset.get("views"))
+    options = recipe.views(cfg.dataset.get("views"), batch["input"])
+    shown = kind.sheet(spec, batch, own_views.built(options, spec, cfg.trusted, "dataset.views"))
     if not shown:
         return False
     numbers = (batch["index"] + subject.starts[split]).tolist()
