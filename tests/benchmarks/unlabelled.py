@@ -21,7 +21,7 @@ from tests.benchmarks.common import Options, in_turn, ptft, rates, script, table
 
 BATCH, LR = 128, 2e-3
 LABELS, DRAWS, PART = 20, 3, 1_000
-VIEWS = "shift=0 flip=false rotate=15 scale=0 shear=10 color=0 grey=0 blur=0 solarize=0".split()
+VIEWS = ("shift=0", "flip=false", "rotate=15", "scale=0", "shear=10", "color=0", "grey=0", "blur=0", "solarize=0")
 METHODS = {
     "simclr": ("objective.views.crop=0.5",),
     "dino": ("objective.global_crop=[0.4,1.0]", "objective.local_crop=[0.1,0.4]"),
@@ -82,14 +82,9 @@ class Side:
 def sides(options: Options, method: str, probe: Probe, source: Torchvision) -> dict[str, Side]:
     steps = max(1, options.images // BATCH)
     typed = ["stage=pretrain", "model=convnet", "dataset=mnist", f"dataset.root={options.root}", "dataset.val=null"]
-    typed += [
-        "dataset.test=null",
-        f"objective={method}",
-        *METHODS[method],
-        *(f"objective.views.{one}" for one in VIEWS),
-    ]
+    typed += ["dataset.test=null", f"objective={method}", *METHODS[method], f"train.batch_size={BATCH}"]
     typed += ["optimizer=adamw", f"optimizer.lr={LR}", "schedule=cosine", f"train.steps={steps}"]
-    typed += [f"train.batch_size={BATCH}"]
+    typed += [f"objective.views.{view}" for view in VIEWS]
 
     def lightly(seed: int) -> tuple[float, Backbone]:
         weights, backbone = options.work / "lightly.pt", Convnet(source.spec)
