@@ -130,7 +130,7 @@ def ptft(words: list[str], data: Path) -> None:
 
 def pretrained(name: str, words: list[str], data: Path, out: Path) -> Path:
     """The folder of a finished run, or of one that was finished before."""
-    folder = out / name.replace(", ", "-").replace(" ", "-")
+    folder = out / name
     if not (folder / "summary.json").is_file():
         ptft(["stage=pretrain", *words, f"hydra.run.dir={folder}", *MADE], data)
     return folder
