@@ -246,8 +246,6 @@ def _are_names(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(name, str | int | float) for name in value)
 
 
-OWN = rule("null, or a class of yours (KEY._target_=my_data.Mine)", choices=[], nullable=True)
-
 RULES: dict[str, Rule] = {
     "above 0": POSITIVE,
     "at least 0": AT_LEAST_0,
@@ -270,7 +268,7 @@ RULES: dict[str, Rule] = {
     "above 0 per channel": per_channel(POSITIVE, "a number above 0, or a list of one for each channel"),
     "split": SPLIT,
     "cache": CACHE,
-    "own": OWN,
+    "own": rule("null, or a class of yours (KEY._target_=my_data.Mine)", choices=[], nullable=True),
     "betas": BETAS,
     "areas": AREAS,
     "temperatures": TEMPERATURES,

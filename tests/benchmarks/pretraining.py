@@ -32,8 +32,12 @@ WIDE = ["model=bert_tiny", "model.width=128", "model.dropout=0.1"]
 TAGGED = ["dataset=conll", "dataset.root={data}/ner", "dataset.vocabulary=2000"]
 RATED = ["dataset=table", "dataset.layout=sst2", "dataset.root={data}/sst2"]
 SPOKEN = ["dataset.root={data}/fsdd/recordings"]
+UNHEARD = "dataset.test_rule=speaker:theo"
+FRAMES = ["model=audio_transformer", "model.width=96", "model.depth=3", "model.subsample=2"]
 CELLS = ["dataset=coco", "dataset.root={data}/bccd", "model=convnet"]
-SMALL_CELLS = [*CELLS, "dataset.target=labels", "dataset.size=[96,128]", "train.batch_size=32", "optimizer.lr=2e-3"]
+SMALL_CELLS = [*CELLS, "dataset.target=labels", "dataset.size=[192,256]", "train.batch_size=16", "optimizer.lr=2e-3"]
+TAUGHT = ["objective.teacher={data}/lite0.pth", "objective.teacher_model=timm:tf_efficientnet_lite0"]
+TAUGHT += ["objective.views={flip: true, crop: 0.5}", "optimizer.lr=2e-3"]
 
 
 class Line(NamedTuple):
@@ -56,25 +60,37 @@ def images(data: list[str], steps: int) -> dict[str, list[str]]:
 
 
 def spoken(*tested: str) -> Line:
+    """By a small convolutional network."""
     words = [*SPOKEN, *tested]
-    objectives = {"simclr_audio": ["experiment=fsdd_pretrain", *words]}
+    made_otherwise = ["objective.views.pitch=0.15", "objective.views.tone=0.4"]
+    objectives = {"simclr_audio": ["experiment=fsdd_pretrain", *words, *made_otherwise, "train.steps=300"]}
+    return Line(objectives, ["experiment=fsdd_finetune", *words], "compare.per_class=[5]")
+
+
+def heard(*tested: str) -> Line:
+    """By a transformer over frames."""
+    words, budget = [*SPOKEN, *tested], ["train.batch_size=64", "train.steps=600", "optimizer.lr=2e-3"]
+    made = ["experiment=fsdd_pretrain", *FRAMES, *words, *budget]
+    objectives = {name: [*made, f"objective={name}"] for name in ("hubert", "best_rq")}
     return Line(objectives, ["experiment=fsdd_finetune", *words], "compare.per_class=[5]")
 
 
 LINES = {
     "digits": Line(
-        {**images([], 800), "simclr_digits": ["objective=simclr", "dataset=digits", *IMAGES, "train.steps=800"]},
+        {**images([], 600), "simclr_digits": ["objective=simclr", "dataset=digits", *IMAGES, "train.steps=600"]},
         ["dataset=digits"],
         "compare.per_class=[5,20]",
     ),
-    "mnist": Line(images(MNIST, 800), MNIST, "compare.per_class=[5,20]"),
+    "mnist": Line(images(MNIST, 600), MNIST, "compare.per_class=[5,20]"),
     "patches": Line(
         {"mae": ["experiment=mnist_mae", *MNIST[1:]], "dinov2": ["objective=dinov2", *MNIST, *PATCHES]},
         MNIST,
         "compare.per_class=[5,20]",
     ),
     "speech": spoken(),
-    "speaker": spoken("dataset.test_rule=speaker:theo"),
+    "speaker": spoken(UNHEARD),
+    "frames": heard(),
+    "frames_speaker": heard(UNHEARD),
     "sentiment": Line(
         {
             "sentences": ["objective=masked_lm", *SST2, *BERT, "train.steps=1500"],
@@ -93,10 +109,15 @@ LINES = {
         probes=False,
     ),
     "boxes": Line(
-        {name: [f"objective={name}", *SMALL_CELLS, "train.steps=300"] for name in ("simclr", "byol")},
-        [*CELLS, "objective=detect", "dataset.limit=20", "train.batch_size=10", "train.steps=60"],
-        "compare.fractions=[1.0]",
+        {"feature_distill": ["objective=feature_distill", *CELLS, *TAUGHT, "train.batch_size=8", "train.steps=100"]},
+        [*CELLS, "objective=detect", "train.batch_size=10", "train.steps=60"],
+        "compare.fractions=[0.1]",
         probes=False,
+    ),
+    "labels": Line(
+        {"feature_distill": ["objective=feature_distill", *SMALL_CELLS, *TAUGHT, "train.steps=150"]},
+        [*SMALL_CELLS[:-2], "objective=multilabel", "train.batch_size=32", "train.steps=60"],
+        "compare.fractions=[0.2,1.0]",
     ),
 }
 
@@ -109,7 +130,7 @@ def ptft(words: list[str], data: Path) -> None:
 
 def pretrained(name: str, words: list[str], data: Path, out: Path) -> Path:
     """The folder of a finished run, or of one that was finished before."""
-    folder = out / name.replace(", ", "-").replace(" ", "-")
+    folder = out / name
     if not (folder / "summary.json").is_file():
         ptft(["stage=pretrain", *words, f"hydra.run.dir={folder}", *MADE], data)
     return folder
