@@ -18,15 +18,16 @@ from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes, train_loader
 from ptft.builders.intervals import check_patience, intervals
 from ptft.builders.parts import accumulation, cut, monitor, spread
+from ptft.builders.parts.handover import hand_over
 from ptft.builders.restore import rebuilt, teacher
 from ptft.builders.sizes import limit
 from ptft.checkpoint.load import Checkpoint, held_by
-from ptft.checkpoint.transfer import Transfer, load_pretrained
+from ptft.checkpoint.transfer import Transfer
 from ptft.config.config import Config
 from ptft.config.resolve import Job
 from ptft.core import Objective, Source
 from ptft.data.loader import Loader
-from ptft.errors import ConfigError, DataError, shortened
+from ptft.errors import ConfigError
 from ptft.finetune.head_init import start_head
 from ptft.finetune.l2sp import L2SP
 from ptft.finetune.phases import Phases
@@ -143,7 +144,7 @@ def objective(cfg: Config, inputs: Inputs) -> Task:
         built = components.objective(cfg.model, cfg.objective, spec, train, cfg.trusted, others=others, within=within)
     _check_objective(cfg, built)
     in_parts = accumulation.check(cfg, built)
-    transfer = _hand_over(cfg, built, inputs.start, inputs.source) if inputs.start and not cfg.resume else None
+    transfer = hand_over(cfg, built, inputs.start, inputs.source) if inputs.start and not cfg.resume else None
     phases, notes = components.phases(built, cfg.finetune.plain())
     built.to(home := cut.home(cfg, inputs.device))
     notes += [*in_parts, *built.examine(inputs.splits)]
@@ -240,35 +241,6 @@ def _check_objective(cfg: Config, built: Objective) -> None:
             f"finetune.lora.rank={cfg.finetune.lora.rank}: objective={cfg.names.objective} keeps a copy of the "
             "backbone that follows its weights, which do not move then; leave it at null"
         )
-
-
-def _hand_over(cfg: Config, built: Objective, checkpoint: Checkpoint, source: Source) -> Transfer:
-    keep = cfg.finetune.head == "keep"
-    old = list(checkpoint.spec.classes) if checkpoint.spec else []
-    new = list(source.spec.classes)
-    if keep and old != new:
-        raise DataError(
-            f"finetune.head=keep: the checkpoint's classes are {_classes(old)}, the dataset's {_classes(new)}; "
-            "use finetune.head=new"
-        )
-    if keep:
-        why = "training finds what they are"
-    elif old == new:
-        why = "finetune.head=new; finetune.head=keep takes the checkpoint's, as the class names are equal"
-    else:
-        why = (
-            f"{len(old)} classes there ({_classes(old)}), {len(new)} here ({_classes(new)})"
-            if old
-            else "the checkpoint names no classes"
-        )
-    path, spec, settled = checkpoint.path, checkpoint.spec, built.fitted
-    return load_pretrained(
-        built, checkpoint.weights, head=keep, why=why, source=path, spec=spec, settled=settled if keep else ()
-    )
-
-
-def _classes(names: list[str]) -> str:
-    return shortened(names, 5, last=True)
 
 
 def _notes(checkpoint: Checkpoint | None, inputs: Inputs, task: Task) -> list[str]:

@@ -79,7 +79,7 @@ RULES: dict[str, Rule] = {
     "train.every.evaluate": INTERVAL,
     "train.every.save": auto(COUNT),
     "finetune.train": TRAIN,
-    "finetune.head": one_of("new", "keep"),
+    "finetune.head": one_of("auto", "new", "keep"),
     "finetune.head_init": one_of("random", "zero", "probe"),
     "finetune.probe": one_of("auto", "exact", "steps"),
     "finetune.layer_decay": optional(ABOVE_0),
@@ -252,11 +252,11 @@ def finetune_contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     l2sp, start = finetune.get("l2sp") is not None, finetune.get("head_init", "random")
     changed = {"train": train not in (None, "all"), "lora.rank": lora, "l2sp": l2sp, "head_init": start != "random"}
     keys = [f"finetune.{key}" for key, set_ in changed.items() if set_]
-    if keys and not finetunes:
-        yield f"{', '.join(keys)}: for stage=finetune, not for stage={cfg.get('names', {}).get('stage')}"
+    if not finetunes and (other := [key for key in keys if key != "finetune.l2sp"]):
+        yield f"{', '.join(other)}: for stage=finetune, not for stage={cfg.get('names', {}).get('stage')}"
         return
     fresh = cfg.get("ckpt") is None or finetune.get("weights") == "fresh"
-    scratch = finetunes and fresh and not cfg.get("resume")
+    scratch = fresh and not cfg.get("resume")
     for key in [key for key in keys if key in ("finetune.lora.rank", "finetune.l2sp") and scratch]:
         yield f"{key} and ckpt=null: it needs the weights of a checkpoint; set one of them"
     parts = {phase["train"] for phase in train} if is_plan(train) else {str(train)}

@@ -90,7 +90,7 @@ HEAD, ALL = {"until": 0.2, "train": "head"}, {"until": 1.0, "train": "all"}
         ("finetune__lora__alpha", [16, 0.5], [0, None]),
         ("finetune__lora__targets", ["attention", r"blocks\.\d", ["qkv"]], ["", "(", None, [], [3], 2]),
         ("finetune__lora__dropout", [0, 0.1], [1, -0.1]),
-        ("finetune__head", ["new", "keep"], ["old", None]),
+        ("finetune__head", ["auto", "new", "keep"], ["old", None]),
         ("finetune__layer_decay", [None, 0.75, 1], [0, 1.1]),
         ("device", ["auto", "cpu", "cuda", "cuda:1", "mps"], ["gpu", "cuda:", "cuda:x", None, 0]),
         ("precision", ["auto", "fp32", "bf16", "fp16"], ["fp8", 16]),
