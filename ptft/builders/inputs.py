@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,6 +21,7 @@ from ptft.data.image.folder import MEAN
 from ptft.data.label_sets.balanced import BALANCED, Balanced, Repeated, balanced
 from ptft.data.labels import check_range
 from ptft.data.loader import Loader
+from ptft.data.replay.examples import Replayed
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
 from ptft.data.text.corpus import CorpusSource
@@ -31,6 +32,9 @@ from ptft.runtime.device import find_device
 from ptft.runtime.memory import free_memory
 from ptft.runtime.rng import seed_everything
 from ptft.runtime.together.alone import Share, current
+
+if TYPE_CHECKING:
+    from ptft.builders.parts.replay import Replay
 
 TO_CHANGE = "; dataset.mean, dataset.std and dataset.size change it"
 LARGEST = 256 * 3 * 224 * 224
@@ -47,6 +51,7 @@ class Inputs:
 
     start: the checkpoint whose weights it starts from or continues; None for fresh ones.
     origin: who says how examples are prepared, in a few words. note: what was supposed where nobody does, or "".
+    replay: examples of an earlier training that are among those to train on.
     """
 
     device: torch.device
@@ -55,12 +60,14 @@ class Inputs:
     splits: dict[str, Examples]
     origin: str = ""
     note: str = ""
+    replay: Replay | None = None
 
     @property
     def fingerprint(self) -> str:
         """The source's, and how many examples are left to train on where unreadable ones were left out beforehand.
 
-        Then the order is another than where they are skipped as they come (`dataset.cache=off`).
+        Then the order is another than where they are skipped as they come (`dataset.cache=off`). Behind it that of what
+        is replayed.
         """
         return self.source.fingerprint() + self._left
 
@@ -73,7 +80,8 @@ class Inputs:
     @property
     def _left(self) -> str:
         readable, train = len(self.splits["train"]), self.source.split("train")
-        return f"-{readable}" if train is not None and readable < len(train) else ""
+        left = f"-{readable}" if train is not None and readable < len(train) else ""
+        return left + (f"+{self.replay.fingerprint}" if self.replay else "")
 
 
 def read_inputs(job: Job, out: Console) -> Inputs:
@@ -190,21 +198,23 @@ def same_channels(checkpoint: Checkpoint, source: Source) -> None:
         )
 
 
-def train_loader(cfg: Config, examples: Examples, spec: Spec, device: torch.device) -> Loader:
+def train_loader(cfg: Config, inputs: Inputs) -> Loader:
     """Batches to train on, in another order each epoch; `dataset.sampler` says what an epoch is."""
-    options = cfg.train
+    options, examples = cfg.train, inputs.splits["train"]
     if cfg.dataset.get("sampler") == "balanced":
         if options.get("tokens") is not None:
             raise ConfigError(
                 f"{BALANCED}: epochs differ in tokens then, so train.tokens={options['tokens']} can't hold; "
                 "set train.batch_size"
             )
-        examples = balanced(examples, spec.classes)
+        examples = balanced(examples, inputs.source.spec.classes)
+    if inputs.replay:
+        examples = inputs.replay.among(examples, options.batch_size)
     return components.loader(
         examples,
         options.batch_size,
         cfg.seed,
-        device,
+        inputs.device,
         options.workers,
         shuffle=True,
         tokens=options.get("tokens"),
@@ -212,9 +222,11 @@ def train_loader(cfg: Config, examples: Examples, spec: Spec, device: torch.devi
     )
 
 
-def sampler_notes(loader: Loader) -> list[str]:
-    """What an epoch is, where it is not every example once."""
-    return list(loader.examples.notes) if isinstance(loader.examples, Balanced | Repeated) else []
+def sampler_notes(cfg: Config, inputs: Inputs, loader: Loader) -> list[str]:
+    """What an epoch is, where it is not every example once, and what of a batch is replayed."""
+    examples = loader.examples.new if isinstance(loader.examples, Replayed) else loader.examples
+    replayed = [inputs.replay.note(cfg.train.batch_size)] if inputs.replay else []
+    return [*replayed, *(examples.notes if isinstance(examples, Balanced | Repeated) else [])]
 
 
 def eval_loader(

@@ -37,6 +37,7 @@ FREE_ON_RESUME = (
     "train.save",
     "train.cuda_graph",
     "train.safetensors",
+    "train.replay",
     "train.checkpoint_activations",
     "device",
     "dataset.root",

@@ -58,6 +58,8 @@ RULES: dict[str, Rule] = {
     "train.budget.min_steps": WHOLE,
     "train.batch_size": COUNT,
     "train.tokens": optional(COUNT),
+    "train.replay": optional(TEXT),
+    "train.replay_share": INSIDE,
     "train.accumulate": COUNT,
     "train.clip": optional(POSITIVE),
     "train.ema": optional(INSIDE),
@@ -222,6 +224,8 @@ def _contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     batch_size, accumulate = train.get("batch_size"), train.get("accumulate")
     if COUNT[1](batch_size) and COUNT[1](accumulate) and accumulate > batch_size:
         yield f"train.accumulate={accumulate}: must be at most train.batch_size={batch_size}"
+    if train.get("replay") is not None and train.get("tokens") is not None:
+        yield f"train.replay and train.tokens={train['tokens']}: a batch has fixed counts of both; set train.batch_size"
     yield from together.contradictions(cfg)
     for other in ("compile", "cuda_graph"):
         if train.get("checkpoint_activations") is True and train.get(other) is True:
@@ -264,6 +268,8 @@ def finetune_contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield f"finetune.lora.rank and finetune.train={other[0]}: low-rank factors learn with all, and rest with head"
     if lora and l2sp:
         yield "finetune.lora.rank and finetune.l2sp: with low-rank factors the backbone does not move; set one of them"
+    if cfg.get("train", {}).get("replay") is not None and parts == {"head"}:
+        yield "train.replay and finetune.train=head: the backbone does not move; set one of them"
     if l2sp and parts == {"head"}:
         yield "finetune.l2sp and finetune.train=head: the backbone does not move; set one of them"
     if finetune.get("probe") == "exact" and not cfg.get("resume") and train != "head":

@@ -34,13 +34,18 @@ def noted(config: Mapping[str, Any], typed: Mapping[str, Any]) -> tuple[str, ...
 
 
 def _idle(config: Mapping[str, Any], typed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Keys of `finetune` that were typed, and why nothing comes of them."""
+    """Keys of `finetune` and `train` that were typed, and why nothing comes of them."""
     settings = {
-        key: value for key, value in typed.items() if key in FACTORS or value not in DEFAULTS.get(key, (value,))
+        key: value
+        for key, value in typed.items()
+        if key in (*FACTORS, "train.replay_share") or value not in DEFAULTS.get(key, (value,))
     }
     finetune = config["finetune"]
     for key in settings:
-        if key in FACTORS and finetune["lora"]["rank"] is None:
+        if key == "train.replay_share":
+            if config["train"]["replay"] is None:
+                yield key, "train.replay=null: nothing is replayed"
+        elif key in FACTORS and finetune["lora"]["rank"] is None:
             yield key, "finetune.lora.rank=null: no factors learn"
         elif key in ("finetune.head", "finetune.weights") and config.get("ckpt") is None:
             yield key, "ckpt=null: there is no checkpoint to take it from"

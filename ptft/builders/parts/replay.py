@@ -1,0 +1,165 @@
+"""Replay: a share of every batch comes from the dataset of an earlier run, as `train.replay` names it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ptft.builders import components
+from ptft.builders.inputs import Inputs, read_splits
+from ptft.builders.parts.handover import ANSWERS
+from ptft.builders.restore import DESCRIBED, check_spec
+from ptft.checkpoint.load import Checkpoint, open_checkpoint
+from ptft.config.config import Config
+from ptft.config.renamed import renamed
+from ptft.config.resolve import Job
+from ptft.core import Examples, Source, Spec
+from ptft.data.replay.examples import Replayed
+from ptft.errors import CheckpointError, ConfigError, DataError, counted, shortened
+from ptft.loggers.console import Console
+from ptft.runtime.paths import relative
+
+KEY = "train.replay"
+PARENT = "ckpt"
+"""What it may be instead of a path: the run that the checkpoint is of."""
+UNSHARED = ANSWERS | {"box_label", "target_length"}
+"""What of a batch only an objective reads that learns answers."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What is replayed: the training examples of the dataset that the checkpoint at `path` was trained on.
+
+    each: how many there are in every batch. padding: of `input`. name: of the dataset.
+    """
+
+    checkpoint: Checkpoint
+    source: Source
+    examples: Examples
+    name: str
+    each: int
+    padding: int
+    learns: bool
+
+    @property
+    def path(self) -> str:
+        return self.checkpoint.path
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the examples, and how many could be read beforehand."""
+        return f"{self.source.fingerprint()}-{len(self.examples)}"
+
+    def among(self, new: Examples, batch_size: int) -> Replayed:
+        """The new examples with these among them."""
+        without = () if self.learns else UNSHARED
+        return Replayed(new, self.examples, batch_size, self.each, padding=self.padding, without=without)
+
+    def note(self, batch_size: int) -> str:
+        """What to say of it."""
+        return (
+            f"replayed: {self.each} of the {batch_size} examples of every batch are of {self.name} "
+            f"({counted(len(self.examples), 'examples')}), as {relative(self.path)} learned from them; "
+            "train.replay_share changes how many"
+        )
+
+
+def read(job: Job, inputs: Inputs, out: Console) -> Replay | None:
+    """What `train.replay` asks for; None where nothing is replayed.
+
+    Raises ConfigError, DataError and CheckpointError, all of which name the key.
+    """
+    cfg, typed = job.config, job.config.train.get("replay")
+    if typed is None:
+        return None
+    each = _count(cfg)
+    checkpoint = _opened(job, str(typed))
+    said = f"{KEY}={typed}"
+    try:
+        check_spec(checkpoint)
+        source = _source(cfg, checkpoint)
+        learns = _same_kind(cfg, said, source.spec, inputs.source.spec)
+        splits = read_splits(source, ("train",), cfg, inputs.device, out)
+    except (ConfigError, DataError) as error:
+        raise error if said in str(error) else type(error)(f"{said}: its dataset can't be had: {error}") from error
+    if not splits.get("train"):
+        raise DataError(f"{said}: its dataset has no training examples")
+    name = str((checkpoint.config or {})["names"].get("dataset"))
+    padding = int(source.spec.shape.get("tokenizer", {}).get("pad", 0))
+    return Replay(checkpoint, source, splits["train"], name, each, padding, learns)
+
+
+def added(job: Job, inputs: Inputs, out: Console) -> Inputs:
+    """The inputs with what is replayed."""
+    return replace(inputs, replay=read(job, inputs, out))
+
+
+def _count(cfg: Config) -> int:
+    """How many examples of a batch are replayed. Raises ConfigError where that is none of them, or all."""
+    share, size = float(cfg.train.replay_share), int(cfg.train.batch_size)
+    each = round(share * size)
+    if not 0 < each < size:
+        what = "all" if each else "none"
+        raise ConfigError(f"train.replay_share={share}: of train.batch_size={size} that is {what}; change one of them")
+    return each
+
+
+def _opened(job: Job, typed: str) -> Checkpoint:
+    if typed == PARENT and not os.path.lexists(typed):
+        if job.checkpoint is None:
+            raise ConfigError(f"{KEY}={typed}: the run starts from no checkpoint; type ckpt=…, or the run to replay")
+        checkpoint = job.checkpoint
+    else:
+        checkpoint = open_checkpoint(typed, KEY)
+    if checkpoint.config is None or "dataset" not in checkpoint.config or checkpoint.spec is None:
+        raise CheckpointError(f"{KEY}={typed}: {checkpoint.path} does not say which data it was trained on; name a run")
+    return checkpoint
+
+
+def _source(cfg: Config, checkpoint: Checkpoint) -> Source:
+    """The dataset as the checkpoint's run had it, as `dataset=from_ckpt` finds it."""
+    stored: Mapping[str, Any] = renamed(checkpoint.config or {})["dataset"]
+    assert checkpoint.spec
+    known = {"tokenizer": None} if "tokenizer" in checkpoint.spec.shape and "tokenizer" in stored else {}
+    labelled = bool(components.needs(cfg.objective, cfg.trusted) & ANSWERS)
+    return components.source({**stored, **known}, checkpoint.spec, cfg.trusted, labelled=labelled)
+
+
+def _same_kind(cfg: Config, said: str, old: Spec, new: Spec) -> bool:
+    """Whether the objective learns answers. Raises ConfigError where batches can't hold examples of both."""
+    here = f"those of dataset={cfg.names.dataset}"
+    if old.modality != new.modality:
+        raise ConfigError(
+            f"{said}: its dataset yields {old.modality}, dataset={cfg.names.dataset} {new.modality}; name another run"
+        )
+    keys = sorted((old.shape.keys() | new.shape.keys()) - DESCRIBED)
+    differ = [key for key in keys if _plain(old.shape.get(key)) != _plain(new.shape.get(key))]
+    if differ:
+        which = shortened([_difference(key, old.shape.get(key), new.shape.get(key)) for key in differ], 4)
+        raise ConfigError(
+            f"{said}: its inputs are not prepared as {here} are: {which}; start from its checkpoint "
+            "(ckpt=), or type the keys of dataset that change it"
+        )
+    learns = bool(components.needs(cfg.objective, cfg.trusted) & ANSWERS) or components.has_linear_head(
+        cfg.objective, cfg.trusted
+    )
+    if learns and (old.target, old.classes) != (new.target, new.classes):
+        raise ConfigError(
+            f"{said}: objective={cfg.names.objective} learns answers, and its dataset's are others "
+            f"({_answers(old)} there, {_answers(new)} here); replay is for equal classes, or objectives without labels"
+        )
+    return learns
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple | list) else value
+
+
+def _difference(key: str, old: Any, new: Any) -> str:
+    return "another tokenizer" if key == "tokenizer" else f"{key} {_plain(old)} there, {_plain(new)} here"
+
+
+def _answers(spec: Spec) -> str:
+    return shortened(list(spec.classes), 3, last=True) if spec.classes else spec.target
