@@ -6,6 +6,7 @@ precision it computes, and all of them what is trained.
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -108,7 +109,7 @@ def build(job: Job, out: Console) -> Run:
     meta = inputs.start.meta if inputs.start and cfg.resume else {}
     settled = probe.unused(job.overrides.keys) if execution.probe else job.notes
     return Run(
-        cfg=cfg.merged(_settled(task, execution, trained.every, inputs)),
+        cfg=cfg.merged(_settled(cfg, task, execution, trained.every, inputs)),
         inputs=inputs,
         execution=execution,
         training=trained,
@@ -223,7 +224,7 @@ def training(cfg: Config, inputs: Inputs, task: Task, execution: Execution) -> T
     return t
 
 
-def _settled(task: Task, execution: Execution, every: Every, inputs: Inputs) -> dict[str, Any]:
+def _settled(cfg: Config, task: Task, execution: Execution, every: Every, inputs: Inputs) -> dict[str, Any]:
     """What was left open in the configuration and is known now, so that a checkpoint rebuilds the same."""
     chosen = execution.compute_format
     by_steps = {"every": {"evaluate": every.evaluate}} if every.evaluate and not every.minutes else {}
@@ -232,9 +233,15 @@ def _settled(task: Task, execution: Execution, every: Every, inputs: Inputs) -> 
         "objective": dict(task.objective.settled),
         "dataset": dict(inputs.source.settled),
         "precision": chosen.precision,
-        "train": {"layout": chosen.layout, **by_steps, **({"replay": inputs.replay.path} if inputs.replay else {})},
+        "train": {"layout": chosen.layout, **by_steps, **_places(cfg, inputs)},
         "finetune": {"probe": "exact" if execution.probe else "steps"},
     }
+
+
+def _places(cfg: Config, inputs: Inputs) -> dict[str, Any]:
+    """Where earlier runs are that it learns from or is measured by, from wherever it goes on."""
+    replayed = {"replay": inputs.replay.path} if inputs.replay else {}
+    return {**replayed, "panel": [os.path.abspath(run) if os.path.lexists(run) else run for run in cfg.train.panel]}
 
 
 def _check_objective(cfg: Config, built: Objective) -> None:

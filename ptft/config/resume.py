@@ -38,6 +38,7 @@ FREE_ON_RESUME = (
     "train.cuda_graph",
     "train.safetensors",
     "train.replay",
+    "train.panel",
     "train.checkpoint_activations",
     "device",
     "dataset.root",

@@ -60,6 +60,7 @@ RULES: dict[str, Rule] = {
     "train.tokens": optional(COUNT),
     "train.replay": optional(TEXT),
     "train.replay_share": INSIDE,
+    "train.panel": NAMES,
     "train.accumulate": COUNT,
     "train.clip": optional(POSITIVE),
     "train.ema": optional(INSIDE),
@@ -263,6 +264,8 @@ def finetune_contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     scratch = fresh and not cfg.get("resume")
     for key in [key for key in keys if key in ("finetune.lora.rank", "finetune.l2sp") and scratch]:
         yield f"{key} and ckpt=null: it needs the weights of a checkpoint; set one of them"
+    if cfg.get("train", {}).get("panel") and scratch:
+        yield "train.panel and ckpt=null: it asks what a training makes of a checkpoint's weights; set one of them"
     parts = {phase["train"] for phase in train} if is_plan(train) else {str(train)}
     if lora and (other := sorted(parts - {"all", "head"})):
         yield f"finetune.lora.rank and finetune.train={other[0]}: low-rank factors learn with all, and rest with head"

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ptft.builders import components
 from ptft.builders.inputs import Inputs, read_splits
+from ptft.builders.parts.alike import check_alike, source_of
 from ptft.builders.parts.handover import ANSWERS
-from ptft.builders.restore import DESCRIBED, check_spec
+from ptft.builders.restore import check_spec
 from ptft.checkpoint.load import Checkpoint, open_checkpoint
 from ptft.config.config import Config
-from ptft.config.renamed import renamed
 from ptft.config.resolve import Job
 from ptft.core import Examples, Source, Spec
 from ptft.data.replay.examples import Replayed
@@ -79,7 +77,8 @@ def read(job: Job, inputs: Inputs, out: Console) -> Replay | None:
     said = f"{KEY}={typed}"
     try:
         check_spec(checkpoint)
-        source = _source(cfg, checkpoint)
+        labelled = bool(components.needs(cfg.objective, cfg.trusted) & ANSWERS)
+        source = source_of(cfg, checkpoint, labelled=labelled)
         learns = _same_kind(cfg, said, source.spec, inputs.source.spec)
         splits = read_splits(source, ("train",), cfg, inputs.device, out)
     except (ConfigError, DataError) as error:
@@ -118,33 +117,10 @@ def _opened(job: Job, typed: str) -> Checkpoint:
     return checkpoint
 
 
-def _source(cfg: Config, checkpoint: Checkpoint) -> Source:
-    """The dataset as the checkpoint's run had it, as `dataset=from_ckpt` finds it."""
-    stored: Mapping[str, Any] = renamed(checkpoint.config or {})["dataset"]
-    assert checkpoint.spec
-    known = {"tokenizer": None} if "tokenizer" in checkpoint.spec.shape and "tokenizer" in stored else {}
-    labelled = bool(components.needs(cfg.objective, cfg.trusted) & ANSWERS)
-    return components.source({**stored, **known}, checkpoint.spec, cfg.trusted, labelled=labelled)
-
-
 def _same_kind(cfg: Config, said: str, old: Spec, new: Spec) -> bool:
     """Whether the objective learns answers. Raises ConfigError where batches can't hold examples of both."""
-    here = f"those of dataset={cfg.names.dataset}"
-    if old.modality != new.modality:
-        raise ConfigError(
-            f"{said}: its dataset yields {old.modality}, dataset={cfg.names.dataset} {new.modality}; name another run"
-        )
-    keys = sorted((old.shape.keys() | new.shape.keys()) - DESCRIBED)
-    differ = [key for key in keys if _plain(old.shape.get(key)) != _plain(new.shape.get(key))]
-    if differ:
-        which = shortened([_difference(key, old.shape.get(key), new.shape.get(key)) for key in differ], 4)
-        raise ConfigError(
-            f"{said}: its inputs are not prepared as {here} are: {which}; start from its checkpoint "
-            "(ckpt=), or type the keys of dataset that change it"
-        )
-    learns = bool(components.needs(cfg.objective, cfg.trusted) & ANSWERS) or components.has_linear_head(
-        cfg.objective, cfg.trusted
-    )
+    check_alike(cfg, said, old, new)
+    learns = _learns(cfg)
     if learns and (old.target, old.classes) != (new.target, new.classes):
         raise ConfigError(
             f"{said}: objective={cfg.names.objective} learns answers, and its dataset's are others "
@@ -153,12 +129,10 @@ def _same_kind(cfg: Config, said: str, old: Spec, new: Spec) -> bool:
     return learns
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple | list) else value
-
-
-def _difference(key: str, old: Any, new: Any) -> str:
-    return "another tokenizer" if key == "tokenizer" else f"{key} {_plain(old)} there, {_plain(new)} here"
+def _learns(cfg: Config) -> bool:
+    """Whether the objective learns answers."""
+    needs = components.needs(cfg.objective, cfg.trusted)
+    return bool(needs & ANSWERS) or components.has_linear_head(cfg.objective, cfg.trusted)
 
 
 def _answers(spec: Spec) -> str:
