@@ -6,7 +6,6 @@ precision it computes, and all of them what is trained.
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +17,7 @@ from torch import Tensor
 from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes, train_loader
 from ptft.builders.intervals import check_patience, intervals
-from ptft.builders.parts import accumulation, cut, monitor, replay, spread
+from ptft.builders.parts import accumulation, cut, monitor, panel, replay, spread
 from ptft.builders.parts.handover import hand_over
 from ptft.builders.restore import rebuilt, teacher
 from ptft.builders.sizes import limit
@@ -241,7 +240,7 @@ def _settled(cfg: Config, task: Task, execution: Execution, every: Every, inputs
 def _places(cfg: Config, inputs: Inputs) -> dict[str, Any]:
     """Where earlier runs are that it learns from or is measured by, from wherever it goes on."""
     replayed = {"replay": inputs.replay.path} if inputs.replay else {}
-    return {**replayed, "panel": [os.path.abspath(run) if os.path.lexists(run) else run for run in cfg.train.panel]}
+    return {**replayed, "panel": panel.runs(cfg) or None}
 
 
 def _check_objective(cfg: Config, built: Objective) -> None:

@@ -22,6 +22,7 @@ from ptft.validators import (
     INTERVAL,
     NAMES,
     NUMBER,
+    ONE_OR_MORE_NAMES,
     POSITIVE,
     TARGETS,
     TEXT,
@@ -60,7 +61,7 @@ RULES: dict[str, Rule] = {
     "train.tokens": optional(COUNT),
     "train.replay": optional(TEXT),
     "train.replay_share": INSIDE,
-    "train.panel": NAMES,
+    "train.panel": optional(ONE_OR_MORE_NAMES),
     "train.accumulate": COUNT,
     "train.clip": optional(POSITIVE),
     "train.ema": optional(INSIDE),
@@ -264,7 +265,7 @@ def finetune_contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     scratch = fresh and not cfg.get("resume")
     for key in [key for key in keys if key in ("finetune.lora.rank", "finetune.l2sp") and scratch]:
         yield f"{key} and ckpt=null: it needs the weights of a checkpoint; set one of them"
-    if cfg.get("train", {}).get("panel") and scratch:
+    if isinstance(panel := cfg.get("train", {}).get("panel"), str | list) and panel and scratch:
         yield "train.panel and ckpt=null: it asks what a training makes of a checkpoint's weights; set one of them"
     parts = {phase["train"] for phase in train} if is_plan(train) else {str(train)}
     if lora and (other := sorted(parts - {"all", "head"})):

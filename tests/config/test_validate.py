@@ -86,7 +86,7 @@ HEAD, ALL = {"until": 0.2, "train": "head"}, {"until": 1.0, "train": "all"}
         ),
         ("finetune__head_init", ["random", "zero", "probe"], ["ones", None]),
         ("train__replay", [None, "ckpt", "outputs/run"], ["", 3]),
-        ("train__panel", [[]], ["run", None, 3]),
+        ("train__panel", [None], [3, []]),
         ("train__replay_share", [0.1, 0.9], [0, 1, None, "x"]),
         ("finetune__l2sp", [None, 0.01], [0, -1, NAN, "x"]),
         ("finetune__lora__rank", [None, 8], [0, 1.5, "8"]),

@@ -51,7 +51,14 @@ class PanelTask:
 
 def opened(cfg: Config, inputs: Inputs, out: Console) -> list[PanelTask]:
     """The tasks of `train.panel`. Raises ConfigError, DataError and CheckpointError naming those that can't be used."""
-    return [_opened(cfg, inputs, str(run), out) for run in cfg.train.get("panel") or ()]
+    return [_opened(cfg, inputs, run, out) for run in runs(cfg)]
+
+
+def runs(cfg: Config) -> list[str]:
+    """What `train.panel` names, paths of what is there from the root on."""
+    typed = cfg.train.panel
+    named = [typed] if isinstance(typed, str) else [str(run) for run in typed or ()]
+    return [os.path.abspath(path) if os.path.lexists(path := os.path.expanduser(run)) else run for run in named]
 
 
 def _opened(cfg: Config, inputs: Inputs, run: str, out: Console) -> PanelTask:

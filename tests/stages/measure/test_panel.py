@@ -55,7 +55,7 @@ def test_what_is_forgotten_is_said_with_its_interval(ptft, pretrained):
 
 
 def test_weights_that_stay_serve_as_before(ptft, pretrained):
-    run = ("stage=pretrain", f"ckpt={pretrained}", *NEW, *STEPS, f"train.panel=[{pretrained}]", "hydra.run.dir=run")
+    run = ("stage=pretrain", f"ckpt={pretrained}", *NEW, *STEPS, f"train.panel={pretrained}", "hydra.run.dir=run")
     done = ptft(*run, "optimizer.lr=1e-12", "optimizer.weight_decay=0")
     (row,) = summary(Path("run"))["panel"]
     assert (row["difference"], row["interval"], row["verdict"]) == (0, None, "the same")
@@ -133,7 +133,7 @@ def test_texts_and_recordings_have_a_panel_too(kind, tmp_path):
         (("train.panel=[small.pt]",), 2, ("train.panel=small.pt", "size [20, 20] there, [28, 28] here")),
         (("train.panel=[text.pt]",), 2, ("train.panel=text.pt", "its dataset yields text, dataset=digits image")),
         (("train.panel=[noval.pt]",), 3, ("train.panel=noval.pt", "no validation split")),
-        (("train.panel=3",), 2, ("train.panel=3: must be a list of names",)),
+        (("train.panel=3",), 2, ("train.panel=3: must be a name or a list of names",)),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else str(value),
 )
