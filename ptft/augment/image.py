@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ptft.augment.filters import blurred, filtered, solarized
 from ptft.errors import ConfigError
 from ptft.runtime.together.draws import rand, randint
 from ptft.validators import is_number
 
 LIMITS: dict[str, tuple[float, float]] = {"shift": (0, 10_000), "rotate": (0, 180), "scale": (0, 0.9)}
-LIMITS |= {"shear": (0, 60), "color": (0, 1), "erase": (0, 1)}
+LIMITS |= {"shear": (0, 60), "color": (0, 1), "erase": (0, 1), "grey": (0, 1), "blur": (0, 1), "solarize": (0, 1)}
 # RandAugment's operations, and their levels at magnitude 10 (Cubuk et al. 2019, "AutoAugment", table 6;
 # Pillow smooths by 9/13 of the way to the mean of 3x3, so does sharpness here).
 OPS = ["identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y"]
@@ -37,6 +38,8 @@ class Views(nn.Module):
         (Szegedy et al. 2015, section 6), or [smallest, largest], null = off. All geometry is one bilinear
         interpolation. size: (H, W) of the views, null = the images' own; shifts count in pixels of the images.
     color: strength, 0 to 1, of changes of brightness (in standard deviations), contrast and saturation (factors).
+    grey, blur, solarize: probabilities that an image loses its colours, is smoothed, and is inverted where it is
+        brighter than the middle of its range (Chen et al. 2020, appendix A; Grill et al. 2020, appendix B).
     erase: probability that a box of 2 to 33 % of the image is filled with the mean colour (Zhong et al. 2020).
     randaugment: null or {ops: N, magnitude: M}, M from 0 to 10 (Cubuk et al. 2020): each sample gets N different ones
         of `OPS` with random signs. Geometry comes first, then colour, then sharpness, solarize and posterize, the last
@@ -59,6 +62,9 @@ class Views(nn.Module):
         crop: float | Sequence[float] | None = None,
         color: float = 0.0,
         erase: float = 0.0,
+        grey: float = 0.0,
+        blur: float = 0.0,
+        solarize: float = 0.0,
         randaugment: Mapping[str, float] | None = None,
         padding: str = "border",
         size: tuple[int, int] | None = None,
@@ -70,7 +76,8 @@ class Views(nn.Module):
                 f"objective.views.{key} does not exist; there are {', '.join(LIMITS)}, crop, flip, randaugment, padding"
             )
         self.crop = _areas(crop)
-        for key, number in zip(LIMITS, (shift, rotate, scale, shear, color, erase), strict=True):
+        numbers = (shift, rotate, scale, shear, color, erase, grey, blur, solarize)
+        for key, number in zip(LIMITS, numbers, strict=True):
             _check(f"objective.views.{key}", number, *LIMITS[key], whole=key == "shift")
         if not isinstance(flip, bool):
             raise ConfigError(f"objective.views.flip={flip}: true or false")
@@ -79,6 +86,7 @@ class Views(nn.Module):
         self.shift, self.flip, self.padding = shift, flip, padding
         self.rotate, self.shear = math.radians(rotate), math.radians(shear)
         self.scale, self.color, self.erase, self.size = scale, color, erase, size
+        self.grey, self.blur, self.solarize = grey, blur, solarize
         self.ops, levels = _policy(randaugment)
         self.register_buffer("levels", levels, persistent=False)
 
@@ -91,10 +99,14 @@ class Views(nn.Module):
             x = self._warp(x, picked)
         elif self.shift or self.flip:
             x = self._move(x)
-        if self.color or self.ops:
+        if self.color or self.grey or self.ops:
             x = self._recolour(x, picked)
         if self.ops:
-            x = _filter(x, picked)
+            x = filtered(x, picked)
+        if self.blur:
+            x = blurred(x, self.blur)
+        if self.solarize:
+            x = solarized(x, self.solarize)
         return self._erase(x) if self.erase else x
 
     def _pick(self, x: Tensor) -> dict[str, Tensor]:
@@ -156,6 +168,8 @@ class Views(nn.Module):
             if name in picked:
                 jitter[i] += picked[name].to(x.dtype)[:, None, None, None]
         brightness, contrast, saturation = jitter[0], (1 + jitter[1]).clamp(min=0), (1 + jitter[2]).clamp(min=0)
+        if self.grey:
+            saturation = saturation.masked_fill(rand(len(x), 1, 1, 1, device=x.device) < self.grey, 0)
         if x.shape[1] > 1:
             x = torch.lerp(x.mean(1, keepdim=True), x, saturation)
         mean = x.mean((1, 2, 3), keepdim=True)
@@ -188,17 +202,6 @@ def _fold(index: Tensor, side: int, padding: str) -> tuple[Tensor, Tensor]:
     inside = (index >= 0) & (index < side)
     mirrored = torch.minimum(index % (2 * side), (-1 - index) % (2 * side))
     return mirrored if padding == "reflection" else index.clamp(0, side - 1), inside
-
-
-def _filter(x: Tensor, picked: dict[str, Tensor]) -> Tensor:
-    """RandAugment's sharpness, solarize and posterize, each where it was picked."""
-    level = {name: picked[name].to(x.dtype)[:, None, None, None] for name in ("sharpness", "solarize", "posterize")}
-    x = x + level["sharpness"] * (x - F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False))
-    low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
-    x = torch.where(x > high - level["solarize"].abs() * (high - low), low + high - x, x)
-    # From 8 bits down to 4; a constant image has no steps at all.
-    step = ((high - low) * 2 ** (level["posterize"].abs() - 8)).clamp(min=1e-6)
-    return torch.where(level["posterize"] == 0, x, low + ((x - low) / step).floor() * step)
 
 
 def _policy(randaugment: Any) -> tuple[int, Tensor]:

@@ -17,7 +17,10 @@ from ptft.validators import is_number, is_whole
 
 LIMITS: dict[str, tuple[float, float]] = {"shift": (0, 10_000), "speed": (0, 0.5), "time_masks": (0, 100)}
 LIMITS |= {"time_width": (0, 1), "freq_masks": (0, 100), "freq_width": (0, 1), "noise": (0, 10)}
+LIMITS |= {"pitch": (0, 0.5), "tone": (0, 10)}
 WHOLE = ("shift", "time_masks", "freq_masks")
+CURVES = 4
+"""Half cosines over the bands that a recording's tone is changed by: the level, a slope, and two bends."""
 
 
 class SpectrogramViews(nn.Module):
@@ -27,6 +30,9 @@ class SpectrogramViews(nn.Module):
 
     shift: up to so many frames later or earlier. speed: up to so large a fraction faster or slower, around the middle;
         both by one linear interpolation in time. What then lies outside goes on with the first or last frame.
+    pitch: up to so large a fraction higher or lower, by one linear interpolation between bands, as in another vocal
+        tract (Jaitly & Hinton 2013). tone: standard deviation of each of the curves over the bands that are added to
+        all of a recording, as another microphone, room and distance would.
     time_masks: how many pieces of time are set to the mean, each up to `time_width` of the recording;
         freq_masks: how many bands of frequency, each up to `freq_width` of all (SpecAugment: Park et al. 2019).
     noise: standard deviation of what is added to every value, which is normalised.
@@ -43,12 +49,14 @@ class SpectrogramViews(nn.Module):
         freq_masks: int = 0,
         freq_width: float = 0.2,
         noise: float = 0.0,
+        pitch: float = 0.0,
+        tone: float = 0.0,
         **unknown: Any,
     ) -> None:
         super().__init__()
         for key in unknown:
             raise ConfigError(f"objective.views.{key} does not exist for audio; there are {', '.join(LIMITS)}")
-        values = (shift, speed, time_masks, time_width, freq_masks, freq_width, noise)
+        values = (shift, speed, time_masks, time_width, freq_masks, freq_width, noise, pitch, tone)
         for (key, (low, high)), value in zip(LIMITS.items(), values, strict=True):
             whole = key in WHOLE
             if not (is_whole if whole else is_number)(value) or not low <= value <= high:
@@ -57,6 +65,7 @@ class SpectrogramViews(nn.Module):
         self.draws_alone = noise > 0  # as many numbers as the longest recording of a process asks for
         self.time_masks, self.time_width = time_masks, time_width
         self.freq_masks, self.freq_width = freq_masks, freq_width
+        self.pitch, self.tone = pitch, tone
 
     def forward(self, x: Tensor) -> Tensor:
         """float [B, F, M] -> a new view of every recording; the batch itself is left as it is."""
@@ -65,6 +74,10 @@ class SpectrogramViews(nn.Module):
         lengths = (~x[:, :, 0].isnan()).sum(1)
         if self.shift or self.speed:
             x = self._move(x, lengths)
+        if self.pitch:
+            x = self._warp(x)
+        if self.tone:
+            x = x + self._tones(x)
         if self.noise:
             x = x + self.noise * torch.randn_like(x)
         if self.time_masks:
@@ -88,6 +101,23 @@ class SpectrogramViews(nn.Module):
         before, after = (x.gather(1, index.unsqueeze(2).expand_as(x)) for index in (early, later))
         between = torch.lerp(before, after, (source - early).unsqueeze(2).to(x.dtype))
         return between.masked_fill((places > last).unsqueeze(2), torch.nan)
+
+    def _warp(self, x: Tensor) -> Tensor:
+        """Every band from where it was at another pitch, between two bands; above the highest it goes on as there."""
+        bands = torch.arange(x.shape[2], device=x.device)
+        factor = 1 + self.pitch * (2 * rand(len(x), 1, device=x.device) - 1)
+        source = ((bands + 0.5) * factor - 0.5).clamp(0, x.shape[2] - 1)
+        low = source.floor().long()
+        high = (low + 1).clamp(max=x.shape[2] - 1)
+        below, above = (x.gather(2, index.unsqueeze(1).expand_as(x)) for index in (low, high))
+        return torch.lerp(below, above, (source - low).unsqueeze(1).to(x.dtype))
+
+    def _tones(self, x: Tensor) -> Tensor:
+        """What is added to each band, [B, 1, M]: a sum of half cosines; uniform weights of deviation `tone`."""
+        places = (torch.arange(x.shape[2], device=x.device) + 0.5) * torch.pi / x.shape[2]
+        curves = torch.cos(torch.arange(CURVES, device=x.device)[:, None] * places)
+        weights = self.tone * 3**0.5 * (2 * rand(len(x), CURVES, device=x.device) - 1)
+        return (weights @ curves).to(x.dtype).unsqueeze(1)
 
 
 def pieces(lengths: Tensor, size: int, count: int, width: float) -> Tensor:

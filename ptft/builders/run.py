@@ -17,7 +17,7 @@ from torch import Tensor
 from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes, train_loader
 from ptft.builders.intervals import check_patience, intervals
-from ptft.builders.parts import accumulation, cut, monitor, panel, replay, spread
+from ptft.builders.parts import accumulation, cut, embeddings, monitor, panel, recipe, replay, spread
 from ptft.builders.parts.handover import hand_over
 from ptft.builders.restore import rebuilt, teacher
 from ptft.builders.sizes import limit
@@ -98,13 +98,13 @@ class Run:
 
 def build(job: Job, out: Console) -> Run:
     """Everything of the training run that the job asks for. Raises the typed errors of ptft."""
-    cfg = job.config
     inputs = replay.added(job, read_inputs(job, out), out)
+    cfg, recipes = recipe.settled(job.config, inputs.source.spec.modality, inputs.splits["train"])
     overlap, trained_on = _trained_on(job, inputs)
     task = objective(cfg, inputs)
     execution = executed(cfg, inputs, task)
     trained = training(cfg, inputs, task, execution)
-    recorded = acceleration.recording(trained.graph)
+    computed = [*execution.notes, *acceleration.recording(trained.graph)]
     meta = inputs.start.meta if inputs.start and cfg.resume else {}
     settled = probe.unused(job.overrides.keys) if execution.probe else job.notes
     return Run(
@@ -115,7 +115,7 @@ def build(job: Job, out: Console) -> Run:
         transfer=meta.get("transfer") if cfg.resume else task.transfer.to_dict() if task.transfer else None,
         parent=meta.get("parent") if cfg.resume else inputs.start.parent if inputs.start else None,
         trained_on=trained_on,
-        notes=[*settled, *_notes(job.checkpoint, inputs, task), *overlap, *task.notes, *execution.notes, *recorded],
+        notes=[*settled, *_notes(job.checkpoint, inputs, task), *overlap, *recipes, *task.notes, *computed],
     )
 
 
@@ -150,7 +150,7 @@ def objective(cfg: Config, inputs: Inputs) -> Task:
     transfer = hand_over(cfg, built, inputs.start, inputs.source) if inputs.start and not cfg.resume else None
     phases, notes = components.phases(built, cfg.finetune.plain())
     built.to(home := cut.home(cfg, inputs.device))
-    notes += [*in_parts, *built.examine(inputs.splits)]
+    notes += [*in_parts, *embeddings.started(cfg, built, spec, inputs.start), *built.examine(inputs.splits)]
     if inputs.start is None:
         notes += components.calibrate(built, train, home)
     if not cfg.resume:

@@ -179,6 +179,11 @@ class Tokenizer:
         """
         return torch.tensor([len(token) for token in self._tokens], dtype=torch.long)
 
+    @property
+    def pieces(self) -> list[bytes]:
+        """The bytes of every id, none for special ones; a space in front says that a word begins."""
+        return self._tokens
+
     def _vocabulary(self) -> list[bytes]:
         """The bytes of every id; none for special ones."""
         if self._library is None:

@@ -29,6 +29,9 @@ ALL = {
     "crop": 0.5,
     "color": 0.4,
     "erase": 0.5,
+    "grey": 0.5,
+    "blur": 0.5,
+    "solarize": 0.5,
     "randaugment": {"ops": 2, "magnitude": 9},
 }
 
@@ -47,6 +50,8 @@ def test_without_options_training_sees_the_images_themselves() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("key", [*ALL, "all"])
 def test_every_view_keeps_the_shape_and_changes_the_images(key: str, channels: int) -> None:
+    if (key, channels) == ("grey", 1):
+        channels = 3  # what is grey stays as it is
     x = images(channels=channels)
     before = x.clone()
     out = Views(**(ALL if key == "all" else {key: ALL[key]})).train()(x)
@@ -67,7 +72,7 @@ def test_the_same_generator_state_gives_the_same_views(key: str) -> None:
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize("key", [key for key in ALL if key != "flip"])
+@pytest.mark.parametrize("key", [key for key in ALL if key not in ("flip", "grey", "solarize")])
 def test_every_sample_gets_a_view_of_its_own(key: str) -> None:
     same = images(1).expand(32, -1, -1, -1)
     out = Views(**{key: ALL[key]}).train()(same)
@@ -91,6 +96,40 @@ def test_flips_are_exact_mirror_images_of_about_half() -> None:
     unchanged = (out == x).flatten(1).all(1)
     assert torch.equal(mirrored, ~unchanged)
     assert 430 < int(mirrored.sum()) < 570
+
+
+def test_grey_views_are_the_mean_of_the_channels_of_about_so_many() -> None:
+    x = images(1000)
+    out = Views(grey=0.2).train()(x)
+    grey = torch.isclose(out, x.mean(1, keepdim=True).expand_as(x), atol=1e-6).flatten(1).all(1)
+    assert 150 < int(grey.sum()) < 250
+    torch.testing.assert_close(out[~grey], x[~grey])
+
+
+def test_solarized_views_invert_what_is_bright_of_about_so_many() -> None:
+    x = images(1000)
+    out = Views(solarize=0.3).train()(x)
+    low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+    inverted = (out == torch.where(x > (low + high) / 2, low + high - x, x)).flatten(1).all(1)
+    unchanged = (out == x).flatten(1).all(1)
+    assert torch.equal(inverted, ~unchanged)
+    assert 240 < int(inverted.sum()) < 360
+
+
+def test_a_blur_is_a_gaussian_of_its_own_width_and_keeps_the_sum() -> None:
+    x = torch.zeros(400, 2, 81, 61)
+    x[:, :, 40, 30] = 1.0
+    out = Views(blur=0.5).train()(x)
+    torch.testing.assert_close(out.sum((2, 3)), torch.ones(400, 2))
+    untouched = (out == x).flatten(1).all(1)
+    assert 150 < int(untouched.sum()) < 250
+    row = out[~untouched][:, :, 40, 27:34]
+    row = row[row[:, 0, 3] < 0.7]  # those that are wide enough to be measured
+    assert len(row) > 100
+    variance = -1 / (2 * (row[:, 0, 4] / row[:, 0, 3]).log())  # exp(-1 / 2 variance) is next to the middle
+    assert 0.2 < float(variance.sqrt().min()) < 0.6
+    assert 1.8 < float(variance.sqrt().max()) < 2.001
+    torch.testing.assert_close(row[:, 0, 5] / row[:, 0, 3], torch.exp(-4 / (2 * variance)), rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("padding", ["border", "reflection", "zeros"])

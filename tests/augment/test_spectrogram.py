@@ -18,7 +18,16 @@ def batch(lengths=(30, 12, 1)):
 
 @pytest.mark.parametrize(
     "options",
-    [{"shift": 3}, {"speed": 0.3}, {"time_masks": 2}, {"freq_masks": 2}, {"noise": 0.5}, {"shift": 2, "noise": 1.0}],
+    [
+        {"shift": 3},
+        {"speed": 0.3},
+        {"time_masks": 2},
+        {"freq_masks": 2},
+        {"noise": 0.5},
+        {"shift": 2, "noise": 1.0},
+        {"pitch": 0.2},
+        {"tone": 0.5},
+    ],
 )
 def test_a_view_is_another_and_as_long(options):
     torch.manual_seed(0)
@@ -56,6 +65,30 @@ def test_speed_stretches_around_the_middle():
     factors = view[:, 12] - view[:, 11]
     assert 0.75 <= factors.min() < 0.85
     assert 1.15 < factors.max() <= 1.25
+
+
+def test_pitch_stretches_from_the_lowest_band_and_keeps_the_highest():
+    torch.manual_seed(0)
+    ramp = torch.arange(40.0).expand(200, 3, 40)
+    view = SpectrogramViews(pitch=0.2)(ramp)[:, 0]
+    factors = (view[:, 30] - view[:, 10]) / 20
+    lower = factors < 1  # of the others the top is cut at the highest band
+    low = factors[lower]
+    assert 0.8 <= low.min() < 0.83
+    assert 60 < len(low) < 140
+    assert torch.allclose((view[lower, 10] + 0.5) / low, torch.tensor(10.5), atol=1e-3)
+    assert view.max() <= 39
+
+
+def test_tone_adds_one_smooth_curve_to_all_of_a_recording():
+    torch.manual_seed(0)
+    x = torch.zeros(2000, 2, 16)
+    view = SpectrogramViews(tone=0.5)(x)
+    assert torch.equal(view[:, 0], view[:, 1])
+    assert float(view[:, 0].mean(1).std()) == pytest.approx(0.5, rel=0.1)  # the level
+    again = torch.linalg.matrix_rank(view[:, 0], rtol=1e-4)
+    assert int(again) == 4
+    assert view[:, 0].diff(dim=1).abs().max() < 1.0
 
 
 def test_masks_are_as_many_and_as_wide_as_was_asked():

@@ -29,6 +29,7 @@ class Transformer(TokenBackbone):
     dropout: of embeddings and branches. drop_path: of the last block, growing linearly from 0 at the first.
     pool: "mean" over real tokens, "cls" (the first token) or "last" (the last real one); None is the mean, for causal
         models the last.
+    embeddings: what a run has filled the embedding from (`builders/parts/embeddings.py`); no checkpoint keeps it.
     embedding: the matrix [V, D] of the ids, which heads over the vocabulary share (Press & Wolf 2017).
 
     Padding stands after the real tokens, so a causal model needs no mask to leave it out. Raises ConfigError where the
@@ -53,10 +54,12 @@ class Transformer(TokenBackbone):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         pool: str | None = None,
+        embeddings: str | None = None,
     ) -> None:
         super().__init__()
         _check(spec, width, depth, heads, activation, positions, pool)
         self.width, self.causal = width, causal
+        self.settled = {} if embeddings is None else {"embeddings": None}
         self.size = {"width": width, "depth": depth, "heads": heads, "mlp_ratio": mlp_ratio}
         self.size |= {"activation": activation, "positions": positions}
         self.pooling = pool or ("last" if causal else "mean")

@@ -9,6 +9,7 @@ import torch
 
 from ptft.builders import components
 from ptft.builders.inputs import expected
+from ptft.builders.parts import recipe
 from ptft.builders.restore import encoder
 from ptft.config.config import model_name
 from ptft.config.resolve import Job
@@ -94,7 +95,7 @@ def _sheet(job: Job, subject: Subject, kind: Kind, folder: RunFolder) -> bool:
     if hasattr(base := getattr(examples, "examples", examples), "on_error"):
         base.on_error = "skip"
     batch = examples.take(chosen)
-    shown = kind.sheet(subject.source.spec, batch, job.config.dataset.get("views"))
+    shown = kind.sheet(subject.source.spec, batch, recipe.views(job.config.dataset.get("views"), batch["input"]))
     if not shown:
         return False
     numbers = (batch["index"] + subject.starts[split]).tolist()
