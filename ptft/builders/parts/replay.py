@@ -30,7 +30,8 @@ UNSHARED = ANSWERS | {"box_label", "target_length"}
 class Replay:
     """What is replayed: the training examples of the dataset that the checkpoint at `path` was trained on.
 
-    each: how many there are in every batch. padding: of `input`. name: of the dataset.
+    each: how many there are in every batch. padding: of `input`. name: of the dataset. learns: whether the objective
+        learns answers, which are then handed on.
     """
 
     checkpoint: Checkpoint
@@ -77,7 +78,7 @@ def read(job: Job, inputs: Inputs, out: Console) -> Replay | None:
     said = f"{KEY}={typed}"
     try:
         check_spec(checkpoint)
-        labelled = bool(components.needs(cfg.objective, cfg.trusted) & ANSWERS)
+        labelled = _needs_answers(cfg) or (_learns(cfg) and inputs.splits["train"].labels is not None)
         source = source_of(cfg, checkpoint, labelled=labelled)
         learns = _same_kind(cfg, said, source.spec, inputs.source.spec)
         splits = read_splits(source, ("train",), cfg, inputs.device, out)
@@ -131,8 +132,12 @@ def _same_kind(cfg: Config, said: str, old: Spec, new: Spec) -> bool:
 
 def _learns(cfg: Config) -> bool:
     """Whether the objective learns answers."""
-    needs = components.needs(cfg.objective, cfg.trusted)
-    return bool(needs & ANSWERS) or components.has_linear_head(cfg.objective, cfg.trusted)
+    return _needs_answers(cfg) or components.has_linear_head(cfg.objective, cfg.trusted)
+
+
+def _needs_answers(cfg: Config) -> bool:
+    """Whether it can't do without them."""
+    return bool(components.needs(cfg.objective, cfg.trusted) & ANSWERS)
 
 
 def _answers(spec: Spec) -> str:

@@ -39,7 +39,7 @@ def signs(folder):
 
 def test_what_is_forgotten_is_said_with_its_interval(ptft, pretrained):
     run = ("stage=pretrain", f"ckpt={pretrained}", *NEW, *STEPS, f"train.panel=[{pretrained}]")
-    done = ptft(*run, "optimizer.lr=0.3", "train.clip=null", "hydra.run.dir=run", "report=true")
+    done = ptft(*run, "optimizer.lr=10", "train.clip=null", "hydra.run.dir=run", "report=true")
     assert done.code == 0, done.text
     (row,) = summary(Path("run"))["panel"]
     assert (row["task"], row["path"], row["verdict"]) == ("glyphs", str(pretrained), "worse")
@@ -79,7 +79,7 @@ def test_before_is_what_a_probe_of_the_checkpoints_features_answers(pretrained):
 
 def test_a_run_that_goes_on_compares_with_its_start(ptft, pretrained):
     run = ("stage=pretrain", f"ckpt={pretrained}", *NEW, *STEPS, f"train.panel=[{pretrained}]", "hydra.run.dir=run")
-    assert ptft(*run, "optimizer.lr=0.3", "train.clip=null").code == 0
+    assert ptft(*run, "optimizer.lr=10", "train.clip=null").code == 0
     (first,) = summary(Path("run"))["panel"]
     done = ptft("resume=run", "train.steps=5")
     assert done.code == 0, done.text
