@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Batch = dict[str, Tensor]
 """`input` always; `label`, `mask`, `length`, `index` where they exist. The first axis of every tensor is B.
 
-`label` is uint8 [B, K], 1 for each label that an example has, where `Spec.target` is "labels".
+`label` is uint8 [B, K], 1 for each label that an example has, where `Spec.target` is "labels". `caption`: long [B, T].
 `mask`: bool [B, T], True where `input` is real. `segments`: uint8 [B, H, W], the class of each pixel, 255 of none.
 `document`: long [B, T], of texts that share a row, which of the row's a token is of, from 1; 0 behind the last.
 `length`: long [B], of uneven recordings, how many samples are real; transcripts are `target` [B, U], `target_length`.

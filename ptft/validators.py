@@ -259,6 +259,7 @@ RULES: dict[str, Rule] = {
     "flag": FLAG,
     "text": TEXT,
     "column": COLUMN,
+    "mapping": rule("a mapping", type="mapping"),
     "names": NAMES,
     "class names": CLASS_NAMES,
     "size": SIZE,

@@ -11,17 +11,17 @@ from tests.helpers.options import CONF, OPTIONS
 SMALL = ["train.batch_size=4", "train.steps=2", "device=cpu"]
 
 KNOWN = {
-    "dataset": """audio_folder audio_manifest audio_strings chat cifar10 cifar100 coco conll digits fashion_mnist
-        from_ckpt glyphs grammar huggingface image_folder imagenet mask_folder mnist shapes speech_commands squad
-        table text tones torch_dataset""",
+    "dataset": """audio_folder audio_manifest audio_strings captions chat cifar10 cifar100 coco conll digits
+        fashion_mnist from_ckpt glyphs grammar huggingface image_folder imagenet mask_folder mnist scenes shapes
+        speech_commands squad table text tones torch_dataset""",
     "experiment": """cifar10_fast fsdd fsdd_finetune fsdd_pretrain fsdd_strings mnist_fast mnist_mae mnist_simclr
         mnist_survey mnist_survey_finetune shakespeare wikiann_ner""",
     "model": """airbench audio_cnn audio_transformer bert_small bert_tiny cnn conformer_small convnet convnext_tiny
         efficientnet_b0 from_ckpt gpt_small gpt_tiny huggingface mobilenet_v3_small resnet18 resnet50 timm torchvision
         vit_b_16 vit_small vit_tiny""",
     "logger": "mlflow tensorboard trackio wandb",
-    "objective": """best_rq byol causal_lm classify ctc detect dino dinov2 distill feature_distill from_ckpt mae
-        masked_lm multilabel regress replaced_token rotation segment simclr simclr_audio span
+    "objective": """best_rq byol causal_lm classify ctc detect dino dinov2 distill feature_distill from_ckpt hubert
+        mae masked_lm multilabel regress replaced_token rotation segment siglip simclr simclr_audio span
         spectrogram_mae tag vicreg wav2vec2""",
     "optimizer": "adam adamw muon sgd",
     "schedule": "constant cosine linear onecycle step wsd",

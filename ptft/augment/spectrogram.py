@@ -1,7 +1,7 @@
 """Random views of spectrograms on their device; no loops over samples.
 
-Axes: B batch, F frames, M mel bands, P pieces. Randomness: `ptft.runtime.together.draws`, independent rows; of noise,
-which is as long as the longest recording, torch's global generator of the device.
+Axes: B batch, F frames, M mel bands, P pieces. Randomness: `ptft.runtime.together.draws`, independent rows; the noise
+of a recording follows from one number of its row, so that it is the same whatever it is padded to.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ptft.errors import ConfigError
-from ptft.runtime.together.draws import rand
+from ptft.runtime.together.draws import rand, randint
+from ptft.runtime.together.splitmix import normal
 from ptft.validators import is_number, is_whole
 
 LIMITS: dict[str, tuple[float, float]] = {"shift": (0, 10_000), "speed": (0, 0.5), "time_masks": (0, 100)}
@@ -62,7 +63,6 @@ class SpectrogramViews(nn.Module):
             if not (is_whole if whole else is_number)(value) or not low <= value <= high:
                 raise ConfigError(f"objective.views.{key}={value}: a {'whole ' * whole}number from {low} to {high}")
         self.shift, self.speed, self.noise = shift, speed, noise
-        self.draws_alone = noise > 0  # as many numbers as the longest recording of a process asks for
         self.time_masks, self.time_width = time_masks, time_width
         self.freq_masks, self.freq_width = freq_masks, freq_width
         self.pitch, self.tone = pitch, tone
@@ -79,7 +79,8 @@ class SpectrogramViews(nn.Module):
         if self.tone:
             x = x + self._tones(x)
         if self.noise:
-            x = x + self.noise * torch.randn_like(x)
+            keys = randint(2**62, len(x), device=x.device)
+            x = x + self.noise * normal(keys, x.shape[1] * x.shape[2]).view_as(x)
         if self.time_masks:
             hidden = pieces(lengths, x.shape[1], self.time_masks, self.time_width)
             x = torch.where(hidden.unsqueeze(2) & ~x.isnan(), 0, x)

@@ -19,7 +19,7 @@ from ptft.errors import ConfigError, first_line, suggest
 
 PATH_KEYS = frozenset(
     {"ckpt", "against", "resume", "input", "text", "output", "dataset.root", "dataset.ignore", "objective.teacher"}
-    | {"model.embeddings", "train.replay", "hydra.run.dir", "hydra.sweep.dir"}
+    | {"model.embeddings", "objective.units", "train.replay", "hydra.run.dir", "hydra.sweep.dir"}
 )
 """Keys whose values are paths or people's texts: typed as they are, without Hydra's quoting."""
 

@@ -120,9 +120,15 @@ def problems(cfg: Mapping[str, Any], defaults: Mapping[str, Any], missing: Colle
     if lines := [*_shape(cfg, _with_groups(compose.own(), defaults) if defaults else {}, compose.own())]:
         return lines
     rules_by_key = {key: rule for key, rule in (RULES | rules(cfg)).items() if key not in missing}
-    defaults_by_key = {key: value for key, value in _leaves(defaults, rules_by_key) if key not in missing}
+    alike = {name: node for name, node in defaults.items() if _target(node) == _target(cfg.get(name))}
+    defaults_by_key = {key: value for key, value in _leaves(alike, rules_by_key) if key not in missing}
     lines = [*_groups(cfg, rules_by_key), *_values(cfg, defaults_by_key, rules_by_key)]
     return [*lines, *_contradictions(cfg), *finetune_contradictions(cfg)]
+
+
+def _target(node: Any) -> Any:
+    """The class that a node is of: a checkpoint's may be another than the one that was chosen, with its own types."""
+    return node.get("_target_") if isinstance(node, Mapping) else None
 
 
 def rule_of(cfg: DictConfig, key: str) -> Rule:

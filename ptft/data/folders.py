@@ -213,7 +213,7 @@ def _list_table(
         source.listed(columns)
         rows = _rows(file, listed, media, labelled, unusable, source, columns)
         rows = [row._replace(split=splits.own_name(row.split, typed)) for row in rows]
-        kept = _with_label(rows, unusable, source) if labelled else rows
+        kept = _with_label(rows, unusable, source, columns.key) if labelled else rows
         for sentence in [*separator.notes(file), *unusable.notes(len(kept), str(file))]:
             source.note(sentence)
         source.unusable += unusable.named()
@@ -266,15 +266,15 @@ def _rows(
     return rows
 
 
-def _with_label(rows: list[_Row], unusable: UnusableRows, source: DividedSource) -> list[_Row]:
+def _with_label(rows: list[_Row], unusable: UnusableRows, source: DividedSource, what: str) -> list[_Row]:
     """Without those that have none; of a split that is not trained on where none has, it is said."""
     empty = unlabelled(((row.split, row.label) for row in rows), source.train)
     for split in empty:
-        source.leave_out(split, f"{split} has no labels")
+        source.leave_out(split, f"{split} has no {what}s")
     kept = []
     for row in rows:
         if (row.label or source.has_sets) and row.split not in empty:
             kept.append(row)
         elif row.split not in empty:
-            unusable(RowError(row.where, "has no label"))
+            unusable(RowError(row.where, f"has no {what}"))
     return kept

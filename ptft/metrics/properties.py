@@ -14,6 +14,8 @@ SHARES = (
     "agreement",
     "miou",
     "knn",
+    "image_to_text",
+    "text_to_image",
 )
 LOWER = (
     "loss",

@@ -43,7 +43,9 @@ def test_what_a_stage_does_not_read_is_refused_there(ptft, pretrained, stage, ty
 @pytest.mark.parametrize("stage", documented.options("stage"))
 def test_what_is_declared_exists(stage):
     cfg = compose([f"stage={stage}"])
-    trainings = [compose(["stage=pretrain", f"objective={name}"]) for name in ("classify", "multilabel", "ctc")]
+    trainings = [
+        compose(["stage=pretrain", f"objective={name}"]) for name in ("classify", "multilabel", "ctc", "hubert")
+    ]
     listed = {key.removeprefix("-") for key in reads.listed(stage)}
     assert listed <= {*flat_keys(cfg), *(key for training in trainings for key in flat_keys(training)), *GROUPS}
     assert all(stage in reads.stages_of(key) for key in reads.own_keys(stage))

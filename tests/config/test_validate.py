@@ -131,6 +131,14 @@ def test_a_key_without_a_rule_keeps_the_type_of_its_default(composed):
             check(changed(config, **{key: bad}), config)
 
 
+def test_of_another_class_as_a_checkpoint_may_be_types_are_its_own(composed):
+    chosen = changed(composed["pretrain"], model___target_="ptft.models.audio.cnn.AudioCNN", model__channels=[32, 64])
+    taken = changed(composed["pretrain"], model___target_="ptft.models.audio.conformer.Conformer", model__channels=32)
+    check(taken, chosen)
+    with pytest.raises(ConfigError, match=r"model\.channels=32: must be a list of whole numbers"):
+        check(changed(chosen, model__channels=32), chosen)
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [

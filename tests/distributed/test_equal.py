@@ -32,6 +32,18 @@ RUNS = {
         *("objective=ctc", "model=audio_transformer", "model.width=12", "model.heads=2", "model.depth=1"),
         *("model.channels=4", "model.dropout=0", *SOUND),
     ),
+    "siglip": (
+        *("objective=siglip", "dataset=scenes", "dataset.images=71", "dataset.held_out=33", "dataset.size=16"),
+        *("dataset.views.shift=2", "objective.text_width=16", "objective.text_depth=1", "objective.text_heads=2"),
+        *("model=vit_tiny", "model.width=16", "model.depth=1", "model.heads=2", "model.dropout=0"),
+        *("train.batch_size=32", "optimizer=sgd"),
+    ),
+    # Each process pads to its own longest recording, and hides and adds what one process would.
+    "hubert": (
+        *("objective=hubert", "model=audio_transformer", "model.width=12", "model.heads=2", "model.depth=1"),
+        *("model.channels=4", "model.dropout=0", "objective.views={shift: 2, noise: 0.1, time_masks: 1}"),
+        *("objective.clusters=9", "dataset=tones", "dataset.count=41", "dataset.held_out=9", "train.batch_size=8"),
+    ),
 }
 
 

@@ -42,4 +42,6 @@ def _plain(value: Any) -> Any:
 
 
 def _difference(key: str, old: Any, new: Any) -> str:
-    return "another tokenizer" if key == "tokenizer" else f"{key} {_plain(old)} there, {_plain(new)} here"
+    if isinstance(old, Mapping) or isinstance(new, Mapping):  # a tokenizer, with all its pieces
+        return f"another {key}" if old and new else f"{key} {'there' if old else 'here'} alone"
+    return f"{key} {_plain(old)} there, {_plain(new)} here"

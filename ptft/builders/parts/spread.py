@@ -40,7 +40,7 @@ def _draws(task: Objective, train: Mapping[str, Any]) -> str:
     if train["accumulate"] > 1:
         own = "what is drawn at random"
     elif any(getattr(each, "draws_alone", False) for each in task.modules()):
-        own = f"{own} and random masks or mixtures" if own else "random masks or mixtures"
+        own = f"{own} and random mixtures" if own else "random mixtures"
     return f"{own}: each process draws its own, so the numbers are others than in one process" if own else ""
 
 

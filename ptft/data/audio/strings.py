@@ -20,8 +20,8 @@ from ptft.data.audio.examples import PAD, MemoryRecordings, Targets
 from ptft.data.audio.folder import AudioFolder
 from ptft.data.labels import to_labels
 from ptft.data.ragged import flat_indices, starts_of
-from ptft.data.splitmix import key
 from ptft.errors import ConfigError
+from ptft.runtime.together.splitmix import key
 
 
 class StringRecordings(MemoryRecordings):

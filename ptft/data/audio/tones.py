@@ -18,9 +18,9 @@ from torch import Tensor
 from ptft.data.audio.examples import PAD, OnDemandRecordings, Targets
 from ptft.data.audio.reader import LOUDEST
 from ptft.data.audio.source import AudioSource, RecordingKeys
-from ptft.data.splitmix import key, mix, noise, uniform, within
 from ptft.data.splits import SPLITS
 from ptft.errors import ConfigError
+from ptft.runtime.together.splitmix import key, mix, noise, uniform, within
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

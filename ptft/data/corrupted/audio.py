@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Examples, Spec, length_mask
 from ptft.data.corrupted.examples import Corruption, normal
-from ptft.data.splitmix import mix
+from ptft.runtime.together.splitmix import mix
 
 SNR = (20.0, 15.0, 10.0, 5.0, 0.0)
 """Decibels of the signal above the noise."""

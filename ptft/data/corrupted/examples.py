@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ptft.core import Batch, Examples, Spec
 from ptft.data.label_sets.handed_on import HandedOn
-from ptft.data.splitmix import mix, uniform
 from ptft.errors import ConfigError, unknown
+from ptft.runtime.together.splitmix import mix, uniform
 
 SEVERITIES = (1, 2, 3, 4, 5)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import PIL
@@ -35,6 +35,7 @@ PHOTO = 224
 """Height and width of photos of several sizes where nothing else says one."""
 WHOLE = 8
 """Smaller images are brought to a multiple of so many pixels, which networks can halve."""
+IMAGES = Media("images", "image.jpg", image_reader.SUFFIXES)
 LOOKED_AT = 10_000
 """At most about so many files, evenly spread, are asked for their size beforehand; that takes a second or two."""
 
@@ -141,6 +142,9 @@ class ImageFolder(ImageSource):
     """
 
     has_groups = True
+    media: ClassVar[Media] = IMAGES
+    answer: ClassVar[str] = "label"
+    """The key that names the column of what is to be known of an image."""
 
     def __init__(
         self,
@@ -160,22 +164,22 @@ class ImageFolder(ImageSource):
         super().__init__(**keys)
         self.model_size = model_size
         if self.root is None:
-            raise ConfigError(f"dataset.root is not set; {IMAGES.layout}")
+            raise ConfigError(f"dataset.root is not set; {self.media.layout}")
         column = self.read_sets(label, label_separator)
         self.check_list(self.root)
         rules = {"test": test_rule, "val": val_rule}
-        parsed = None if pattern is None else Pattern(pattern, keys.get("group"), IMAGES.suffixes)
+        parsed = None if pattern is None else Pattern(pattern, keys.get("group"), self.media.suffixes)
         self.named_by(parsed)
-        named = list_by_name(self, self.root, IMAGES, parsed, rules, split_seed)
-        columns = {"path": path, "label": column}
-        listed = list_all(self, self.root, split_seed, IMAGES, labelled, columns) if named is None else named
+        named = list_by_name(self, self.root, self.media, parsed, rules, split_seed)
+        columns = {"path": path, self.answer: column}
+        listed = list_all(self, self.root, split_seed, self.media, labelled, columns) if named is None else named
         self.listings = listed
         self._describe(self.listings[self.leading(self.listings)], None if own_size is None else pair(own_size))
 
     def _describe(self, listing: Listing, size: tuple[int, int] | None) -> None:
         if not listing.paths:
             raise DataError(
-                f"dataset.root={self.root}: the train split ({self.train}) holds no images; {IMAGES.layout}"
+                f"dataset.root={self.root}: the train split ({self.train}) holds no images; {self.media.layout}"
             )
         if listing.blank:
             self.note(f"folders without an image are left out: {', '.join(listing.blank)}")
@@ -199,7 +203,7 @@ class ImageFolder(ImageSource):
         classes = self.names_in(listing.names) if self.has_sets else listing.classes
         self.describe(classes, tuple(self.listings), own, 3, mean, std, fit)
 
-    def load(self, split: str) -> FileExamples:
+    def load(self, split: str) -> OnDemandExamples:
         assert self.root is not None
         listing = self._comparable(split)
         if self.has_sets:
@@ -282,6 +286,3 @@ def sample(root: Path, count: int = 12) -> None:
             for i in range(count):
                 pixels = generator.integers(0, 256, (40 + i, 48, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{i}.jpg")
-
-
-IMAGES = Media("images", "image.jpg", image_reader.SUFFIXES)

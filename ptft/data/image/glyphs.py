@@ -22,9 +22,9 @@ from ptft.data.examples import OnDemandExamples
 from ptft.data.image import reader as image_reader
 from ptft.data.image.source import ImageSource, Keys
 from ptft.data.ragged import starts_of
-from ptft.data.splitmix import key, mix, noise, uniform, within
 from ptft.data.splits import SPLITS
 from ptft.errors import ConfigError
+from ptft.runtime.together.splitmix import key, mix, noise, uniform, within
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -100,19 +100,22 @@ def batches(examples: Examples) -> Iterator[Batch]:
     if not isinstance(examples, OnDemandExamples):
         yield from (examples.take(part) for part in torch.split(rows, AT_ONCE))
         return
-    base = examples.whole()[0]
-    if hasattr(base, "on_error"):
-        base.on_error = "skip"
+    on_error(examples, "skip")
     for _, batch in decode(examples, rows):
         if len(batch["index"]):
             yield batch
 
 
-def _reason(examples: Examples, row: int) -> str:
-    """Why an example can't be read, without the name of its file in front."""
+def on_error(examples: Examples, what: str) -> None:
+    """From here on unreadable examples, where there may be any, raise or are left out of what is taken ("skip")."""
     base = examples.whole()[0] if isinstance(examples, OnDemandExamples) else examples
     if hasattr(base, "on_error"):
-        base.on_error = "raise"
+        base.on_error = what
+
+
+def _reason(examples: Examples, row: int) -> str:
+    """Why an example can't be read, without the name of its file in front."""
+    on_error(examples, "raise")
     try:
         examples.take(torch.tensor([row]))
     except DataError as error:

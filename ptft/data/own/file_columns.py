@@ -72,7 +72,7 @@ def find(
         raise DataError(_what_to_type(file, values, left, path, keys, target))
     path, target = path or PATH, target or key
     if file.suffix.lower() not in JSON and path != PATH and _is_file(file.parent, path):
-        raise DataError(f"{file}:1: has no header, its first line lists {path}; write one above it, e.g. path,label")
+        raise DataError(f"{file}:1: has no header, its first line lists {path}; write one above it, e.g. path,{key}")
     chosen = {PATH: path, key: target}
     found = {name: column for name, column in chosen.items() if typed[name] == AUTO and column != name}
     shown = " ".join(columns.typed_as(name, column) for name, column in found.items())

@@ -15,14 +15,18 @@ if TYPE_CHECKING:
 
 
 class Media(NamedTuple):
-    """A kind of files: what they are called in messages, an example of a name, and their suffixes."""
+    """A kind of files: what they are called in messages, an example of a name, and their suffixes; listed: what a list
+    of them has, where they can stand in a list alone."""
 
     noun: str
     example: str
     suffixes: frozenset[str]
+    listed: str | None = None
 
     @property
     def layout(self) -> str:
+        if self.listed is not None:
+            return f"expected a CSV of {self.listed}"
         return (
             f"expected root/train/CLASS/{self.example} and root/val/CLASS/…, or root/CLASS/{self.example}, "
             "or a CSV of path,label"

@@ -13,7 +13,7 @@ from torch import Tensor
 from ptft.core import Batch, Examples
 from ptft.data.ragged import grouped
 from ptft.data.replay.joined import joined
-from ptft.data.splitmix import key
+from ptft.runtime.together.splitmix import key
 
 OLD = 2**40
 """Old example i has the number OLD + i: more than there are new ones, and than a text can begin elsewhere."""

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ptft.data.splitmix import key, uniform
 from ptft.data.splits import SPLITS
 from ptft.data.text.corpus import CorpusKeys, CorpusSource
 from ptft.errors import ConfigError, reads_no_files
+from ptft.runtime.together.splitmix import key, uniform
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

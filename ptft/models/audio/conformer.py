@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,7 @@ class SpeechEncoder(SpeechBackbone, TokenBackbone):
 
     block: makes one, called as a `TransformerBlock` without a cache.
     channels: of the convolutions. mels, normalize, subsample: as in `SpeechBackbone`.
+    size: all options but dropout, by which it is built again.
     Raises ConfigError for sizes that can't be.
     """
 
@@ -94,6 +96,8 @@ class SpeechEncoder(SpeechBackbone, TokenBackbone):
                 "above 0, and heads must divide width"
             )
         self.width, self.cell = width, (self.subsample, self.mels)
+        self.size: dict[str, Any] = {"width": width, "depth": depth, "heads": heads, "channels": channels}
+        self.size |= {"mels": self.mels, "normalize": normalize, "subsample": subsample}
         self.stem = nn.ModuleList(
             Halve(before, channels, step) for before, step in zip((1, channels), strides(subsample, 2), strict=True)
         )
@@ -114,12 +118,20 @@ class SpeechEncoder(SpeechBackbone, TokenBackbone):
 
     def encode(self, tokens: Tensor, mask: Tensor | None = None) -> Features:
         """Embedded tokens [B, T, D], some of them perhaps replaced, and which are real (bool [B, T]) -> Features."""
+        return Features(self.norm(self._through(tokens, mask, len(self.blocks))), mask)
+
+    def _through(self, tokens: Tensor, mask: Tensor | None, count: int) -> Tensor:
+        """Embedded tokens [B, T, D] -> as they leave the first `count` blocks."""
         tokens = self.dropout(tokens)
         attention_mask = AttentionMask.of(mask)
         rotation = self.rotary(torch.arange(tokens.shape[1], device=tokens.device))
-        for block in self.blocks:
+        for block in self.blocks[:count]:
             tokens = block(tokens, attention_mask, rotation)
-        return Features(self.norm(tokens), mask)
+        return tokens
+
+    def behind(self, x: Tensor, count: int) -> Tensor:
+        """Prepared [B, F, M] -> tokens as they leave the first `count` blocks, [B, T, D]."""
+        return self._through(self.embed(x), self.token_mask(x), count)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Features:
         """[B, F, M] -> Features [B, T, D]; the mask is that of the recordings' ends."""
@@ -152,6 +164,7 @@ class AudioTransformer(SpeechEncoder):
             return TransformerBlock(width, heads, network, bias=True, dropout=dropout, inner_norms=True)
 
         super().__init__(spec, block, width, depth, heads, channels, dropout, mels, normalize, subsample)
+        self.size |= {"mlp_ratio": mlp_ratio}
 
 
 class Conformer(SpeechEncoder):
@@ -178,3 +191,4 @@ class Conformer(SpeechEncoder):
             return ConformerBlock(width, heads, mlp_ratio, dropout, kernel)
 
         super().__init__(spec, block, width, depth, heads, channels, dropout, mels, normalize, subsample)
+        self.size |= {"mlp_ratio": mlp_ratio, "kernel": kernel}

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ptft.core import Batch, Spec
-from ptft.data.splitmix import mix, uniform
 from ptft.data.text.reader import tokenizer_of
+from ptft.runtime.together.splitmix import mix, uniform
 
 LONGEST = 2**20
 """More than a text has tokens."""

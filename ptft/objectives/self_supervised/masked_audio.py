@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from ptft.core import LEAST_LOSS, Backbone, Spec, Step, TokenBackbone
 from ptft.errors import ConfigError
 from ptft.objectives.self_supervised.base import Unlabelled
+from ptft.runtime.together.draws import rand, randint
+from ptft.runtime.together.splitmix import noise, normal
 
 
 class MaskedAudio(Unlabelled):
@@ -27,7 +29,6 @@ class MaskedAudio(Unlabelled):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"audio"})
-    draws_alone: ClassVar[bool] = True  # as many numbers as the longest recording of a process asks for
     backbone: TokenBackbone
 
     def __init__(
@@ -61,8 +62,9 @@ class MaskedAudio(Unlabelled):
 
     def hidden(self, real: Tensor) -> Tensor:
         """Which tokens are hidden: bool [B, T], none that is not real, at least one in every recording."""
-        begins = torch.rand(real.shape, device=real.device) < self.begins
-        first = torch.rand(len(real), 1, device=real.device) * real.sum(1, keepdim=True)
+        keys = randint(2**62, len(real), device=real.device)
+        begins = noise(keys, real.shape[1]) < 2 * self.begins - 1
+        first = rand(len(real), 1, device=real.device) * real.sum(1, keepdim=True)
         begins.scatter_(1, first.long(), True)
         pieces = F.max_pool1d(F.pad(begins.float(), (self.span - 1, 0)).unsqueeze(1), self.span, stride=1).bool()
         return pieces.squeeze(1) & real
@@ -118,7 +120,28 @@ class Wav2Vec2(MaskedAudio):
         return {"accuracy": float(sums["found"] / sums["count"]), **super().metrics(sums)}
 
 
-class BestRQ(MaskedAudio):
+class Coded(MaskedAudio):
+    """Which of K codes has a hidden token? What the codes are is for a subclass to say."""
+
+    def asked(self, logits: Tensor, codes: Tensor, hidden: Tensor) -> Step:
+        """Float32 scores [B, T, K], the right codes long [B, T], and which tokens are asked for, bool [B, T]."""
+        loss = F.cross_entropy(logits.transpose(1, 2), codes, reduction="none") * hidden
+        found = (logits.argmax(2) == codes) & hidden
+        asked = torch.zeros(logits.shape[2], device=logits.device).scatter_add(
+            0, codes.flatten(), hidden.flatten().float()
+        )
+        return Step(loss.sum(), hidden.sum(), {"found": found.sum(), "asked": asked})
+
+    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """accuracy: share of hidden tokens whose code is found. code_perplexity: among how many equally frequent codes
+        would be as hard to choose, those of the hidden tokens; near 1 there is nothing to learn."""
+        shares = sums["asked"].double() / sums["asked"].sum().clamp(min=1)
+        perplexity = float(torch.special.entr(shares).sum().exp())
+        accuracy = float(sums["found"] / sums["count"])
+        return {"accuracy": accuracy, "code_perplexity": perplexity, **super().metrics(sums)}
+
+
+class BestRQ(Coded):
     """Which code do the hidden pieces have? (Chiu et al. 2022.)
 
     Codes are made by a projection and a codebook that are drawn at random and never learn: a token's frames are
@@ -155,15 +178,10 @@ class BestRQ(MaskedAudio):
 
     def ask(self, x: Tensor, real: Tensor, hidden: Tensor) -> Step:
         frames = hidden.repeat_interleave(self.backbone.cell[0], 1)[:, : x.shape[1], None] & ~x.isnan()
-        shown = torch.where(frames, self.noise * torch.randn_like(x), x)
+        random = normal(randint(2**62, len(x), device=x.device), x.shape[1] * x.shape[2]).view_as(x)
+        shown = torch.where(frames, self.noise * random, x)
         logits = self.answer(self.encoded(self.backbone.embed(shown), real, hidden)).float()
-        codes = self.codes(x, hidden.shape[1])
-        loss = F.cross_entropy(logits.transpose(1, 2), codes, reduction="none") * hidden
-        found = (logits.argmax(2) == codes) & hidden
-        asked = torch.zeros(len(self.codebook), device=x.device).scatter_add(
-            0, codes.flatten(), hidden.flatten().float()
-        )
-        return Step(loss.sum(), hidden.sum(), {"found": found.sum(), "asked": asked})
+        return self.asked(logits, self.codes(x, hidden.shape[1]), hidden)
 
     @torch.no_grad()
     def codes(self, x: Tensor, tokens: int) -> Tensor:
@@ -172,14 +190,6 @@ class BestRQ(MaskedAudio):
         values = padded.nan_to_num(0).reshape(len(x), tokens, -1)
         with torch.autocast(x.device.type, enabled=False):
             return (values @ self.projection @ self.codebook.T).argmax(2)
-
-    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        """accuracy: share of hidden tokens whose code is found. code_perplexity: among how many equally frequent codes
-        would be as hard to choose, those of the hidden tokens; near 1 there is nothing to learn."""
-        shares = sums["asked"].double() / sums["asked"].sum().clamp(min=1)
-        perplexity = float(torch.special.entr(shares).sum().exp())
-        accuracy = float(sums["found"] / sums["count"])
-        return {"accuracy": accuracy, "code_perplexity": perplexity, **super().metrics(sums)}
 
 
 class SpectrogramMAE(MaskedAudio):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ptft.data.inspected.reading import on_error
 from ptft.data.inspected.subject import Subject
 from ptft.errors import first_line
 from ptft.export.report import inspection, media
@@ -33,8 +34,7 @@ def _uris(subject: Subject, keys: list[str]) -> dict[str, str]:
     for split, examples in subject.parts.items():
         if examples is None:
             continue
-        if hasattr(base := getattr(examples, "examples", examples), "on_error"):
-            base.on_error = "raise"  # rows that are left out would shift the others
+        on_error(examples, "raise")  # rows that are left out would shift the others
         indices = [int(index) for name, _, index in (key.rpartition(" ") for key in keys) if name == split]
         uris = of_rows(examples, subject.source.spec, indices, len(indices))
         found |= {f"{split} {index}": uri for index, uri in zip(indices, uris, strict=True) if uri is not None}

@@ -18,7 +18,7 @@ from ptft.core import Source
 from ptft.data.cleaning import ignore
 from ptft.data.inspected import kinds
 from ptft.data.inspected.kinds import Kind
-from ptft.data.inspected.reading import Encode
+from ptft.data.inspected.reading import Encode, on_error
 from ptft.data.inspected.subject import Subject, subject_of
 from ptft.errors import ConfigError, DataError, counted, unknown
 from ptft.loggers import pictures
@@ -92,8 +92,7 @@ def _sheet(job: Job, subject: Subject, kind: Kind, folder: RunFolder) -> bool:
     if not wanted or examples is None:
         return False
     chosen = torch.linspace(0, len(examples) - 1, min(wanted, len(examples)), dtype=torch.float64).round().long()
-    if hasattr(base := getattr(examples, "examples", examples), "on_error"):
-        base.on_error = "skip"
+    on_error(examples, "skip")
     batch = examples.take(chosen)
     shown = kind.sheet(subject.source.spec, batch, recipe.views(job.config.dataset.get("views"), batch["input"]))
     if not shown:

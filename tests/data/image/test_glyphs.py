@@ -5,8 +5,8 @@ import torch
 
 from ptft.data.cache.policy import into_memory
 from ptft.data.image.glyphs import FONTS, LETTERS, Glyphs, glyphs
-from ptft.data.splitmix import key, mix, noise, uniform
 from ptft.errors import ConfigError
+from ptft.runtime.together.splitmix import key, mix, noise, uniform
 
 
 def test_an_image_does_not_depend_on_its_batch():

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from ptft.data.loader import Loader
-from ptft.data.splitmix import uniform
 from ptft.data.text import corpus
 from ptft.data.text.corpus import Text
 from ptft.data.text.grammar import grammar, sentence, statistics
 from ptft.data.text.reader import choose_tokenizer, find, find_whole, read
 from ptft.errors import ConfigError, DataError
+from ptft.runtime.together.splitmix import uniform
 from tests.helpers.language import grammar as source
 
 

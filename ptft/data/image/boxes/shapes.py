@@ -18,8 +18,8 @@ from ptft.data.image import reader as image_reader
 from ptft.data.image.boxes.annotated import MASKS, Annotated, AnnotatedSource
 from ptft.data.image.boxes.tensors import Boxes
 from ptft.data.image.masks.examples import BACKGROUND, Painter
-from ptft.data.splitmix import key, mix, noise, uniform, within
 from ptft.data.splits import SPLITS
+from ptft.runtime.together.splitmix import key, mix, noise, uniform, within
 
 KINDS = ("circle", "cross", "square", "triangle")
 VERSION = 1
@@ -93,11 +93,11 @@ class Figures:
         radius = (self.radius[place] * min(size))[:, None, None]
         x = across - (self.x[place] * width)[:, None, None]
         y = down[:, None] - (self.y[place] * height)[:, None, None]
-        covered = (0.5 - _distance(x, y, radius, self.kind[place][:, None, None])).clamp(0, 1)
+        covered = (0.5 - distance(x, y, radius, self.kind[place][:, None, None])).clamp(0, 1)
         return covered * self.there[place][:, None, None]
 
 
-def _distance(x: Tensor, y: Tensor, radius: Tensor, kind: Tensor) -> Tensor:
+def distance(x: Tensor, y: Tensor, radius: Tensor, kind: Tensor) -> Tensor:
     """How far outside of a figure around (0, 0) a point is, negative inside; each fills the square of its radius."""
     wide, high = x.abs(), y.abs()
     circle = (x * x + y * y).sqrt() - radius

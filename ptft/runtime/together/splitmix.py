@@ -1,10 +1,13 @@
 """Randomness as a function of numbers, in batches: the same example is the same whatever is drawn beside it.
 
+What is drawn for a key begins alike however many numbers are asked for, so a row may be padded to any length.
+
 SplitMix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import torch
@@ -47,8 +50,16 @@ def uniform(keys: Tensor, count: int) -> Tensor:
 
 def noise(keys: Tensor, count: int) -> Tensor:
     """int64 [B] -> float32 [B, count] in [-1, 1): as `uniform`, of 16 bits each, for many numbers a key."""
-    draws = mix(keys.unsqueeze(1) + mix(torch.arange(-(-count // 4)) - 2**40))
+    draws = mix(keys.unsqueeze(1) + mix(torch.arange(-(-count // 4), device=keys.device) - 2**40))
     return draws.view(torch.int16)[:, :count].float() * 2.0**-15
+
+
+def normal(keys: Tensor, count: int) -> Tensor:
+    """int64 [B] -> float32 [B, count] of mean 0 and deviation 1, at most 5.8 from 0 (Box and Muller 1958)."""
+    draws = mix(keys.unsqueeze(1) + mix(torch.arange(-(-count // 2), device=keys.device) - 2**41))
+    distance = ((_shift(draws, 40) + 1).float() * 2.0**-24).log_().mul_(-2).sqrt_()
+    angle = (draws & (2**24 - 1)).float() * (2.0**-23 * math.pi)
+    return torch.stack((distance * angle.cos(), distance * angle.sin()), 2).flatten(1)[:, :count]
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:

@@ -1,0 +1,148 @@
+"""Examples with captions: images that are read, or in memory, and the tokens of what is said of each.
+
+Axes: N all of them, B batch, L tokens of a caption at the most, T of the longest in a batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptft.core import Batch, Examples, Spec
+from ptft.data.examples import MemoryExamples, OnDemandExamples
+from ptft.data.text.reader import choose_tokenizer, text_spec, tokenizer_of
+
+CAPTIONS = "captions"
+"""What of a Spec's shape says how captions become tokens: `tokenizer` and `length`, as a Spec of text has them."""
+
+
+@dataclass(frozen=True)
+class Captions:
+    """tokens: int32 [N, L], filled up with the pad token; lengths: long [N], how many of a row are real."""
+
+    tokens: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, texts: Sequence[str], spec: Spec) -> Captions:
+        """The beginnings of texts, by the tokenizer of a Spec of text; an empty one is one unknown token."""
+        tokenizer, most = tokenizer_of(spec), int(spec.shape["length"])
+        flat, lengths = tokenizer.encode_flat(texts)
+        nothing = flat.new_tensor([max(tokenizer.unk, 0)])
+        rows = [row[:most] if len(row) else nothing for row in torch.split(flat, lengths.tolist())]
+        counts = torch.tensor([len(row) for row in rows], dtype=torch.long)
+        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=max(tokenizer.pad, 0))
+        return cls(padded.to(torch.int32), counts)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def at(self, rows: Tensor) -> Captions:
+        return Captions(self.tokens[rows], self.lengths[rows])
+
+    def batch(self, rows: Tensor) -> Batch:
+        """`caption` long [B, T], `caption_length` long [B]."""
+        lengths = self.lengths[rows]
+        most = int(lengths.max()) if len(rows) else self.tokens.shape[1]
+        return {"caption": self.tokens[rows, :most].long(), "caption_length": lengths}
+
+    def bytes(self) -> bytes:
+        return self.tokens.numpy().tobytes() + self.lengths.numpy().tobytes()
+
+
+def captioned(
+    spec: Spec,
+    like: Spec | None,
+    texts: Callable[[], Sequence[str]],
+    tokenizer: str | None,
+    vocabulary: int,
+    length: int | None,
+    own: int,
+) -> Spec:
+    """A Spec of images, with how their captions become tokens: as typed, else as the checkpoint's, else bpe and at
+    most `own` of them. texts: those that a new tokenizer learns from. Raises ConfigError for another tokenizer than the
+    checkpoint's."""
+    known = None if like is None else like.shape.get(CAPTIONS)
+    theirs = None if known is None else Spec("text", dict(known), "none")
+    chosen = choose_tokenizer(tokenizer, vocabulary, texts, theirs, default="bpe")
+    most = length or (own if theirs is None else int(theirs.shape["length"]))
+    shape = text_spec(chosen, most, "none").shape
+    return replace(spec, shape={**spec.shape, CAPTIONS: shape})
+
+
+def spec_of_captions(spec: Spec) -> Spec | None:
+    """The Spec of text that captions of such images have; None where they have no captions."""
+    shape: dict[str, Any] | None = spec.shape.get(CAPTIONS)
+    return None if shape is None else Spec("text", shape, "none")
+
+
+class CaptionExamples(OnDemandExamples):
+    """Images that are read when they are taken, and the captions of all of them."""
+
+    def __init__(self, images: OnDemandExamples, captions: Captions) -> None:
+        assert len(images) == len(captions)
+        self.images, self.captions = images, captions
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: Tensor) -> Batch:
+        batch = self.images.take(indices)
+        return {"input": batch["input"], "index": batch["index"], **self.captions.batch(batch["index"])}
+
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> CaptionExamples:
+        return CaptionExamples(self.images.at(rows), self.captions.at(rows))
+
+    def held(self, pixels: MemoryExamples, kept: Tensor) -> Examples:
+        return CaptionsInMemory(pixels, self.captions.at(kept.nonzero().flatten()))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.images.shape
+
+    def name(self, index: int) -> str:
+        return self.images.name(index)
+
+    def whole(self) -> tuple[OnDemandExamples, Tensor]:
+        return self.images.whole()
+
+    def known_by(self) -> list[str] | None:
+        return self.images.known_by()
+
+    def identities(self) -> Tensor | None:
+        return self.images.identities()
+
+    def contents(self, rows: Tensor) -> Tensor | None:
+        return self.images.contents(rows)
+
+    def digest(self) -> bytes:
+        return hashlib.sha256(self.images.digest() + self.captions.bytes()).digest()
+
+
+class CaptionsInMemory(Examples):
+    """Images in memory. They stay on the CPU, whatever the device: a batch's longest caption would be waited for."""
+
+    def __init__(self, images: MemoryExamples, captions: Captions) -> None:
+        assert len(images) == len(captions)
+        self.images, self.captions = images, captions
+        self.notes, self.unreadable = images.notes, images.unreadable
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: Tensor) -> Batch:
+        batch = self.images.take(indices)
+        return {"input": batch["input"], "index": batch["index"], **self.captions.batch(batch["index"])}
+
+    @property
+    def nbytes(self) -> int:
+        return self.images.nbytes
+
+    @property
+    def in_memory(self) -> bool:
+        return True

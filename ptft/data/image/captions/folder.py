@@ -1,0 +1,96 @@
+"""A CSV of files and captions, one pair a row; a file may have several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ptft.data.image.captions.examples import CaptionExamples, Captions, captioned, spec_of_captions
+from ptft.data.image.folder import IMAGES, FileExamples, ImageFolder
+from ptft.data.image.source import NO_CLASS
+from ptft.data.own.listing import Listing, Media
+from ptft.errors import ConfigError
+
+T = TypeVar("T")
+LENGTH = 64
+"""Tokens of a caption at the most, where nobody says it."""
+
+
+class CaptionFolder(ImageFolder):
+    """Pairs of an image and a caption. Each row is an example; all rows of a file are in one split.
+
+    text: the column of the captions; "auto": of this name, else the only one that can be it.
+    tokenizer: of the captions: bytes, bpe, wordpiece or unigram, trained on the training split, or the path of one;
+        None is the checkpoint's, else bpe. vocabulary: its ids at the most, where it is trained here.
+    length: tokens of a caption at the most, of longer ones the beginning; None is the checkpoint's, else LENGTH.
+    keys: those of `ImageFolder`, but `root` must be a list.
+    """
+
+    media: ClassVar[Media] = IMAGES._replace(listed="path,text")
+    answer: ClassVar[str] = "text"
+
+    def __init__(
+        self,
+        *,
+        text: str = "text",
+        tokenizer: str | None = None,
+        vocabulary: int = 8000,
+        length: int | None = None,
+        labelled: bool = False,
+        **keys: Any,
+    ) -> None:
+        self.wanted, self.vocabulary, self.length = tokenizer, vocabulary, length
+        root = keys.get("root")
+        if root is not None and Path(root).expanduser().is_dir():
+            raise ConfigError(f"dataset.root={root}: is a folder; captions stand in a CSV of path,text")
+        super().__init__(label=text, labelled=True, **keys)
+        self.plain = self.spec
+        texts = self.listings[self.train].names
+        self.spec = captioned(self.spec, self.like, lambda: texts, tokenizer, vocabulary, length, LENGTH)
+
+    def describe(self, classes: Sequence[str], *description: Any) -> None:
+        super().describe((NO_CLASS,), *description)
+
+    def divide(
+        self,
+        where: object,
+        items: Sequence[T],
+        seed: int,
+        known_by: Callable[[], Sequence[str]],
+        groups: Sequence[str] = (),
+        names: Sequence[str] | None = None,
+    ) -> dict[str, list[T]]:
+        """As GroupedSource.divide, and captions are no classes."""
+        return super().divide(where, items, seed, known_by, groups)
+
+    def load(self, split: str) -> CaptionExamples:
+        assert self.root is not None
+        listing, captions = self.listings[split], spec_of_captions(self.spec)
+        assert captions is not None
+        labels = torch.zeros(len(listing.paths), dtype=torch.long)
+        images = FileExamples(listing.paths, labels, self.plain, self.root.parent, self.on_error, self.first)
+        return CaptionExamples(images, Captions.of(listing.names, captions))
+
+    def groups(self, split: str) -> Tensor:
+        return torch.zeros(len(self.listings[split].paths), dtype=torch.long)
+
+    def _comparable(self, split: str) -> Listing:
+        return self.listings[split]
+
+
+def sample(root: Path, count: int = 12) -> None:
+    """Write `count` random JPEG files of two brightnesses and a list of them with captions at `root`, a CSV."""
+    generator, rows = np.random.default_rng(0), ["path,text,split"]
+    root.parent.mkdir(parents=True, exist_ok=True)
+    for i in range(2 * count):
+        dark, split = i % 2, "val" if i % 3 == 2 else "train"
+        pixels = generator.integers(0, 128, (40, 48, 3), dtype=np.uint8) + np.uint8(0 if dark else 127)
+        Image.fromarray(pixels).save(root.parent / f"{i}.jpg")
+        rows.append(f"{i}.jpg,a {'dark' if dark else 'bright'} picture,{split}")
+    root.write_text("\n".join(rows) + "\n", encoding="utf-8")

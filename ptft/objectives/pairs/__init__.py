@@ -1,0 +1,1 @@
+"""Objectives of pairs: a picture and what is said of it."""

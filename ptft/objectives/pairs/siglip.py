@@ -1,0 +1,138 @@
+"""SigLIP: does this caption belong to this picture? (Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training".)
+
+Axes: B batch, W batch of all processes, n examples of an evaluation, D width of projections, T tokens of a caption.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ptft.augment.views import views as random_views
+from ptft.core import Backbone, Batch, Examples, Spec, Step, length_mask
+from ptft.data.image.captions.examples import spec_of_captions
+from ptft.data.text.reader import describe
+from ptft.distributed.gather import gathered
+from ptft.errors import ConfigError
+from ptft.runtime.together.splitmix import mix
+from ptft.train.gradient_cache import InHalves
+
+Network = Callable[[dict[str, Any], Spec], Backbone]
+"""(a node of a model, a Spec) -> its backbone, if it may be built."""
+TOWER = "ptft.models.text.transformer.Transformer"
+CANDIDATES = 5000
+"""Examples of an evaluation among which one is looked for, at the most."""
+AT_ONCE = 1000
+
+
+class SigLIP(InHalves):
+    """Each of the B x B pairs of a batch is a question of its own, answered by t * cosine + b; their losses are summed,
+    and divided by B (algorithm 1 of the paper).
+
+    The backbone, which later runs start from, reads pictures; a tower of the objective's own reads captions, and is
+    saved with it. Both learn from nothing unless the backbone's weights come from a checkpoint.
+
+    text_width, text_depth, text_heads: of the tower, a bidirectional transformer whose real tokens are averaged.
+    out: D. temperature, bias: t and b at the start. views: random views of the pictures, in training.
+    network: makes a backbone of a model's node.
+    Raises ConfigError where the pictures have no captions.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"input", "caption"})
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        spec: Spec,
+        *,
+        text_width: int = 128,
+        text_depth: int = 2,
+        text_heads: int = 4,
+        out: int = 128,
+        temperature: float = 10.0,
+        bias: float = -10.0,
+        views: Mapping[str, Any] | None = None,
+        network: Network | None = None,
+    ) -> None:
+        super().__init__()
+        captions = spec_of_captions(spec)
+        if captions is None:
+            raise ConfigError("objective=siglip: needs images with captions, as dataset=captions and scenes are")
+        if min(text_width, text_depth, text_heads, out) < 1 or text_width % text_heads:
+            raise ConfigError(
+                f"objective.text_width={text_width}, objective.text_depth={text_depth}, objective.text_heads="
+                f"{text_heads}, objective.out={out}: above 0, and heads must divide width"
+            )
+        if not temperature > 0:
+            raise ConfigError(f"objective.temperature={temperature}: must be above 0")
+        self.monitor = {"metric": "val/recall", "mode": "max"}
+        self.backbone, self.views = backbone, random_views(spec, views)
+        assert network is not None
+        size = {"width": text_width, "depth": text_depth, "heads": text_heads}
+        self.captions = captions
+        self.text = network({"_target_": TOWER, **size}, captions)
+        self.see, self.read = nn.Linear(backbone.width, out), nn.Linear(text_width, out)
+        self.log_temperature = nn.Parameter(torch.tensor([math.log(temperature)]))
+        self.bias = nn.Parameter(torch.tensor([bias]))
+
+    def forward(self, batch: Batch) -> Step:
+        embedded = self.embed(batch)
+        step = self.compare(embedded)
+        if self.training:
+            return step
+        image, text = F.normalize(embedded.float(), dim=2).unbind(1)
+        lists = {"image": image, "text": text, "said": hashed(batch["caption"], batch["caption_length"])}
+        return Step(step.total, step.count, step.sums, lists)
+
+    def embed(self, batch: Batch) -> Tensor:
+        x = self.backbone.inputs(batch)
+        image = self.see(self.backbone.pool(self.backbone(self.views(x) if self.training else x)))
+        mask = length_mask(batch["caption_length"], batch["caption"].shape[1])
+        text = self.read(self.text.pool(self.text(self.text.prepare(batch["caption"]), mask)))
+        return torch.stack([image, text], 1)
+
+    def compare(self, embedded: Tensor) -> Step:
+        """Projections [B, 2, D] of pictures and captions; with several processes captions of all are candidates."""
+        image, text = F.normalize(embedded.float(), dim=2).unbind(1)
+        everyone, start = gathered(text)
+        own = torch.arange(start, start + len(image), device=image.device)
+        with torch.autocast(image.device.type, enabled=False):
+            logits = image @ everyone.T * self.log_temperature.exp() + self.bias
+        belongs = F.one_hot(own, len(everyone)).bool()
+        total = -F.logsigmoid(torch.where(belongs, logits, -logits)).sum()
+        return Step(total, torch.full((), len(image), device=image.device), {"found": (logits.argmax(1) == own).sum()})
+
+    def examine(self, splits: Mapping[str, Examples]) -> list[str]:
+        """Among how many recall is measured, and how much of the captions is read."""
+        many = {name: min(len(splits[name]), CANDIDATES) for name in ("val", "test") if splits.get(name) is not None}
+        among = " and ".join(f"the {count:,} of {name}" for name, count in many.items())
+        measured = f"recall: a picture finds its caption, and a caption its picture, as the first among {among}"
+        return [f"captions: {describe(self.captions)}", *([measured] if many else [])]
+
+    def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """In training accuracy, the share of pictures whose caption is the likeliest of the batch. In evaluation how
+        many find their own at once among all that are measured, or the first CANDIDATES of them: `image_to_text` and
+        `text_to_image`, and `recall`, their mean. A caption that is word for word the right one counts as right."""
+        if "image" not in sums:
+            return {"accuracy": float(sums["found"] / sums["count"])}
+        image, text, said = (sums[name][:CANDIDATES] for name in ("image", "text", "said"))
+        there, back = recall(image, text, said), recall(text, image, said)
+        return {"recall": (there + back) / 2, "image_to_text": there, "text_to_image": back}
+
+
+def hashed(tokens: Tensor, lengths: Tensor) -> Tensor:
+    """Ids long [B, T] of `lengths` (long [B]) -> a number for each caption, long [B], whatever it is padded to."""
+    places = torch.arange(tokens.shape[1], device=tokens.device)
+    cells = mix(tokens + mix(places)).masked_fill(~length_mask(lengths, tokens.shape[1]), 0)
+    return cells.sum(1)
+
+
+def recall(asked: Tensor, candidates: Tensor, said: Tensor) -> float:
+    """[n, D] and [n, D] of length 1, and what is said in each pair (long [n]) -> how many find what is said, 0 to 1."""
+    nearest = [(part @ candidates.T).argmax(1) for part in torch.split(asked, AT_ONCE)]
+    return float((said[torch.cat(nearest)] == said).float().mean())
