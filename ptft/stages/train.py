@@ -30,10 +30,10 @@ from ptft.runs.folder import RunFolder
 from ptft.runs.registry import part_of
 from ptft.runtime.device import versions
 from ptft.runtime.signals import CODES, on_signal
-from ptft.stages import besides, messages, predictions
+from ptft.stages import messages, predictions
 from ptft.stages.measure import intervals
 from ptft.stages.measure import panel as panels
-from ptft.stages.summary import Metrics, flops, summarise, write
+from ptft.stages.summary import Metrics, draw_curves, flops, summarise, write, write_safetensors
 from ptft.train.found import Found
 from ptft.train.loop import evaluate, fit, train_step
 from ptft.train.watch import FiniteCheck
@@ -281,8 +281,8 @@ def _finish(
     summary = {**summarise(r, job, folder.path, "finished", metrics, count), **sure, **served}
     write(folder.path, summary, r)
     if r.cfg.train.safetensors:
-        besides.write_safetensors(out, folder, content, digest, metrics)
-    besides.draw_curves(r, out, folder)
+        write_safetensors(out, folder, content, digest, metrics)
+    draw_curves(r, out, folder)
     messages.report(r.cfg, out, folder.path)
     loggers.finished(summary)
     panels.say(out, served)
