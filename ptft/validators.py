@@ -268,6 +268,7 @@ RULES: dict[str, Rule] = {
     "above 0 per channel": per_channel(POSITIVE, "a number above 0, or a list of one for each channel"),
     "split": SPLIT,
     "cache": CACHE,
+    "own": rule("null, or a class of yours (KEY._target_=my_data.Mine)", choices=[], nullable=True),
     "betas": BETAS,
     "areas": AREAS,
     "temperatures": TEMPERATURES,

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ptft.builders.parts.own_views import capturable
 from ptft.config.config import Config
 from ptft.core import Examples, Objective
 from ptft.errors import ConfigError
@@ -30,7 +31,7 @@ def graph(t: Training, cfg: Config, train: Examples) -> StepGraph | None:
     typed, name = cfg.train.cuda_graph, cfg.names.objective
     if typed == "auto" and not _records(t, cfg, train):
         return None
-    if typed is True and not t.objective.capturable:
+    if typed is True and not capturable(t.objective):
         raise ConfigError(f"train.cuda_graph=true: a step of objective={name} can't be recorded; set it to false")
     if typed is True and t.device.type != "cuda":
         raise ConfigError(f"train.cuda_graph=true: needs device=cuda, not {t.device.type}; set it to false")
@@ -52,7 +53,7 @@ def _records(t: Training, cfg: Config, train: Examples) -> bool:
     excluded = cfg.train.compile or cfg.train.checkpoint_activations or is_plan(cfg.finetune.train) or t.scaler
     mixed = cfg.train.tokens or cfg.train.replay
     uneven = mixed or (train.lengths is not None and bool((train.lengths != train.lengths[0]).any()))
-    return t.device.type == "cuda" and built_in and t.objective.capturable and not (excluded or uneven or compared)
+    return t.device.type == "cuda" and built_in and capturable(t.objective) and not (excluded or uneven or compared)
 
 
 def decisions(task: Objective, train: Mapping[str, Any], device: torch.device, precision: str) -> list[str]:

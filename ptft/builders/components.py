@@ -15,6 +15,8 @@ from typing import Any
 import torch
 
 from ptft.builders import datasets, networks
+from ptft.builders.parts import own_views
+from ptft.builders.parts.own_classes import names_class
 from ptft.config.config import plain
 from ptft.config.instantiate import construct, find, make, option_names
 from ptft.config.rules import NOT_HANDED
@@ -78,9 +80,14 @@ def source(
     labelled: whether labels are needed; without, a source may be one that has none. whole: whether all of it is only
         measured, so that there need not be a training split. model: what learns from it and may know its images' size.
     """
-    node = {key: value for key, value in node.items() if key not in NOT_HANDED}
+    node = {key: value for key, value in node.items() if key not in NOT_HANDED and not is_own_transform(key, value)}
     size = None if model is None else partial(published_size, model, trusted)
     return datasets.source(node, like, trusted, whole=whole, labelled=labelled, model_size=size)
+
+
+def is_own_transform(key: str, value: Any) -> bool:
+    """Whether it is what changes training images, or nothing; a class of the user's may have an option of that name."""
+    return key == "transform" and (value is None or names_class(value))
 
 
 def objective(
@@ -92,18 +99,21 @@ def objective(
     reference: Examples | None = None,
     others: Mapping[str, Callable[..., Any]] | None = None,
     within: AbstractContextManager[object] | None = None,
+    views: str = "objective.views",
 ) -> Objective:
     """A fresh backbone sized from `spec`, and the objective around it.
 
     train: what it is to be trained on, None where a trained one is made again; reference: training examples that only
         measure; others: what opens other checkpoints, for those that learn from one: `rebuild`, its objective, and
-        `teach`, its backbone (`restore.py`); within: what the backbone is made in.
+        `teach`, its backbone (`restore.py`); within: what the backbone is made in;
+        views: the key that says what views are, for messages.
     """
     with within or nullcontext():
         backbone = networks.backbone(model, spec, trusted)
     labels = train.labels if train is not None else None
     optional: dict[str, Any] = {"labels": labels, "reference": reference if train is None else train}
     optional |= {"network": partial(networks.backbone, trusted=trusted), **(others or {})}
+    task = own_views.in_task(task, backbone, spec, trusted, views)
     built = make("objective", task, Objective, trusted, backbone, spec, **optional)  # type: ignore[type-abstract]
     if train is not None and "label" in built.needs and labels is None:
         raise ConfigError(f"objective={type(built).__name__.lower()}: it needs labels, and the dataset has none")

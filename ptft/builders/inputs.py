@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ptft.builders import components, composition
+from ptft.builders.parts.own_transform import transformed
 from ptft.builders.restore import check_spec
 from ptft.checkpoint.load import PUBLIC, Checkpoint
 from ptft.config.config import Config
@@ -18,6 +19,7 @@ from ptft.config.settled.dataset import noted
 from ptft.core import Examples, Source, Spec
 from ptft.data.cache import policy
 from ptft.data.image.folder import MEAN
+from ptft.data.image.transformed import Transformed
 from ptft.data.label_sets.balanced import BALANCED, Balanced, Repeated, balanced
 from ptft.data.labels import check_range
 from ptft.data.loader import Loader
@@ -200,16 +202,17 @@ def same_channels(checkpoint: Checkpoint, source: Source) -> None:
 
 def train_loader(cfg: Config, inputs: Inputs) -> Loader:
     """Batches to train on, in another order each epoch; `dataset.sampler` says what an epoch is."""
-    options, examples = cfg.train, inputs.splits["train"]
+    options, examples, spec = cfg.train, inputs.splits["train"], inputs.source.spec
     if cfg.dataset.get("sampler") == "balanced":
         if options.get("tokens") is not None:
             raise ConfigError(
                 f"{BALANCED}: epochs differ in tokens then, so train.tokens={options['tokens']} can't hold; "
                 "set train.batch_size"
             )
-        examples = balanced(examples, inputs.source.spec.classes)
+        examples = balanced(examples, spec.classes)
     if inputs.replay:
         examples = inputs.replay.among(examples, options.batch_size)
+    examples = transformed(examples, cfg.dataset.get("transform"), spec, cfg.trusted)
     return components.loader(
         examples,
         options.batch_size,
@@ -224,7 +227,8 @@ def train_loader(cfg: Config, inputs: Inputs) -> Loader:
 
 def sampler_notes(cfg: Config, inputs: Inputs, loader: Loader) -> list[str]:
     """What an epoch is, where it is not every example once, and what of a batch is replayed."""
-    examples = loader.examples.new if isinstance(loader.examples, Replayed) else loader.examples
+    examples = loader.examples.examples if isinstance(loader.examples, Transformed) else loader.examples
+    examples = examples.new if isinstance(examples, Replayed) else examples
     replayed = [inputs.replay.note(cfg.train.batch_size)] if inputs.replay else []
     return [*replayed, *(examples.notes if isinstance(examples, Balanced | Repeated) else [])]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes, train_loader
 from ptft.builders.intervals import check_patience, intervals
-from ptft.builders.parts import accumulation, cut, embeddings, monitor, panel, recipe, replay, spread
+from ptft.builders.parts import accumulation, cut, embeddings, monitor, own_views, panel, recipe, replay, spread
 from ptft.builders.parts.handover import hand_over
 from ptft.builders.restore import rebuilt, teacher
 from ptft.builders.sizes import limit
@@ -143,8 +143,9 @@ def objective(cfg: Config, inputs: Inputs) -> Task:
     train, spec, within = inputs.splits["train"], inputs.source.spec, limit(inputs.start)
     open_others: dict[str, Any] = {"rebuild": rebuilt, "teach": teacher}
     others = {name: partial(opens, trusted=cfg.trusted) for name, opens in open_others.items()}
+    options: dict[str, Any] = {"others": others, "within": within, "views": own_views.key_of(cfg)}
     with _built_from(cfg, inputs.start):
-        built = components.objective(cfg.model, cfg.objective, spec, train, cfg.trusted, others=others, within=within)
+        built = components.objective(cfg.model, cfg.objective, spec, train, cfg.trusted, **options)
     _check_objective(cfg, built)
     in_parts = accumulation.check(cfg, built)
     transfer = hand_over(cfg, built, inputs.start, inputs.source) if inputs.start and not cfg.resume else None

@@ -20,8 +20,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ptft.config import hydra_keys, mistakes, yaml_files
+from ptft.config import documented, hydra_keys, mistakes, yaml_files
 from ptft.config.overrides import TARGETS, Overrides, typed_class
+from ptft.config.settled import own_views
 from ptft.errors import ConfigError, first_line, suggest
 
 GROUPS = ("model", "dataset", "objective", "optimizer", "schedule", "stage", "experiment", "logger")
@@ -99,6 +100,8 @@ def by_hydra(overrides: Overrides) -> DictConfig:
     for group in TARGETS:
         if typed_class(values, group):
             OmegaConf.set_struct(cfg[group], False)
+    own_views.as_in_files(cfg, documented.files_of)
+    own_views.make_room(cfg, values)
     ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
     typed = [override for override in overrides.parsed if not override.is_hydra_override()]
     own, runtime, names = cfg.hydra.overrides, cfg.hydra.runtime, cfg.hydra.job.config.override_dirname
@@ -150,12 +153,13 @@ def apply(cfg: DictConfig, prefix: str, overrides: Overrides) -> list[str]:
 
     Returns a line for each that has no such key.
     """
-    problems = []
+    problems, own = [], own_views.keys(overrides.parsed)
+    own_views.make_room(cfg, overrides.parsed)
     for override in overrides.parsed:
         key = override.key_or_group
         if not key.startswith(f"{prefix}."):
             continue
-        if not override.is_add() and OmegaConf.select(cfg, key, default=KeyError) is KeyError:
+        if not (override.is_add() or key.startswith(own)) and OmegaConf.select(cfg, key, default=KeyError) is KeyError:
             problems.append(mistakes.unknown(key, flat_keys(cfg)))
         elif override.is_delete():
             parent, _, leaf = key.rpartition(".")

@@ -15,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException, OverrideParseException
 
+from ptft.config.settled import own_views
 from ptft.errors import ConfigError, first_line, suggest
 
 PATH_KEYS = frozenset(
@@ -228,8 +229,7 @@ class Overrides:
 
     def for_hydra(self) -> list[str]:
         """The texts as Hydra reads them by itself, to which the keys of a typed class are new."""
-        new = tuple(f"{group}." for group, target in TARGETS.items() if target in self.keys)
-        pairs = zip(self.texts, self.keys, strict=True)
+        new, pairs = unlisted(self.parsed)[1:], zip(self.texts, self.keys, strict=True)
         return [f"++{text}" if new and key.startswith(new) and text[0] not in "+~" else text for text, key in pairs]
 
     def jobs(self) -> list[Overrides]:
@@ -297,4 +297,4 @@ def typed_class(values: Iterable[Override], group: str) -> str | None:
 
 def unlisted(values: Sequence[Override]) -> tuple[str, ...]:
     """What keys begin with that only Hydra or such a class knows."""
-    return ("hydra", *(f"{group}." for group in TARGETS if typed_class(values, group)))
+    return ("hydra", *(f"{group}." for group in TARGETS if typed_class(values, group)), *own_views.keys(values))

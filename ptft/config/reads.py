@@ -87,10 +87,11 @@ def sort(typed: Overrides, base: DictConfig, later: set[str]) -> tuple[Overrides
     """
     keys, stage = {*compose.flat_keys(base), *compose.GROUPS}, str(base.names.stage)
     kept, problems, reading = [], [], _reading(stage, yaml_files.changed())
+    own = tuple(each for each in unlisted(typed.parsed) if each == "hydra" or each.rstrip(".") in keys)
     for override in typed.parsed:
         key, group = override.key_or_group, override.key_or_group.split(".")[0]
         added = override.is_add() or override.is_force_add()
-        exists = key in keys or (group in later and key != group) or key.startswith(unlisted(typed.parsed))
+        exists = key in keys or (group in later and key != group) or key.startswith(own)
         if not exists and not (added and _takes_more(key, base)):
             problems.append(_unknown(key, stage, keys))
         elif not _counts(key, reading):

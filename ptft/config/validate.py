@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from ptft.config import compose
 from ptft.config.mistakes import advice
 from ptft.config.rules import rules
-from ptft.config.settled import together
+from ptft.config.settled import own_views, together
 from ptft.errors import ConfigError
 from ptft.validators import (
     ABOVE_0,
@@ -117,6 +117,7 @@ def check(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
 
 def problems(cfg: Mapping[str, Any], defaults: Mapping[str, Any], missing: Collection[str] = ()) -> list[str]:
     """As `check`, a line for each. missing: keys without a value, of which nothing is said."""
+    cfg = own_views.without(cfg)
     if lines := [*_shape(cfg, _with_groups(compose.own(), defaults) if defaults else {}, compose.own())]:
         return lines
     rules_by_key = {key: rule for key, rule in (RULES | rules(cfg)).items() if key not in missing}

@@ -263,7 +263,7 @@ def check_skipped(examples: Examples, skipped: list[int]) -> None:
     """Raises DataError if so many of the examples are unreadable that something else must be wrong."""
     if why := too_many(len(skipped), len(examples)):
         name = getattr(examples, "name", None)
-        first = name(skipped[0]) if name else f"sample {skipped[0]}"
+        first = name(skipped[0]) if callable(name) else f"sample {skipped[0]}"
         which = f"{len(skipped)} of {counted(len(examples), 'files')} {are(len(skipped))} unreadable"
         raise DataError(f"{which}, {first} the first: {why}")
 

@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ptft.core import Batch, Examples, Table
 from ptft.data.examples import check_skipped
+from ptft.data.image.transformed import Transformed
 from ptft.data.ragged import cut, grouped, sizes
 from ptft.errors import DataError, PtftError, counted
 from ptft.runtime.prefetch import on_device
@@ -123,7 +124,7 @@ class Loader:
         return {name: value.to(self.device) for name, value in batch.items()}
 
     def _batches(self, epoch: int) -> list[Tensor]:
-        seed = (self.seed * 1_000_003 + epoch) % (2**63 - 1)
+        seed = self._seed(epoch)
         order = self.examples.shuffled(seed) if self.shuffle else torch.arange(len(self.examples))
         if self.lengths is not None:
             order = grouped(self.lengths, order)[0]
@@ -135,10 +136,15 @@ class Loader:
         mixed = torch.randperm(len(batches), generator=torch.Generator().manual_seed(seed + 1))
         return [batches[i] for i in mixed.tolist()]
 
+    def _seed(self, epoch: int) -> int:
+        return (self.seed * 1_000_003 + epoch) % (2**63 - 1)
+
     def _taken(self, indices: list[Tensor], epoch: int) -> Iterator[Batch]:
+        own = self.examples
+        examples = own.of_epoch(self._seed(epoch)) if isinstance(own, Transformed) else own
         if self.workers == 0 or not indices:
-            return map(self.examples.take, indices)
-        return from_workers(self.examples, indices, self.workers, self.device.type == "cuda")
+            return map(examples.take, indices)
+        return from_workers(examples, indices, self.workers, self.device.type == "cuda")
 
     def _count(self, wanted: Tensor, got: Tensor) -> None:
         self.skipped.update(wanted[~torch.isin(wanted, got.cpu())].tolist())

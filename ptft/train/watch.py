@@ -43,7 +43,7 @@ class FiniteCheck:
             self.check()
 
     def check(self) -> None:
-        """Raises NotFiniteError naming the first step that was not finite."""
+        """Raises NotFiniteError naming the first step that was not finite, or the module that says it was its fault."""
         if not self.unread:
             return
         bad, self.unread = ~torch.stack(self.unread).isfinite(), []
@@ -51,6 +51,9 @@ class FiniteCheck:
             self._fail(self.first + len(bad) - step)
 
     def _fail(self, step: int) -> None:
+        for module in self.t.objective.modules():
+            if said := getattr(module, "complaint", str)():
+                raise NotFiniteError(f"{said}; the last checkpoint is untouched")
         rate = self.t.optimizer.param_groups[-1]["lr"]
         raise NotFiniteError(
             f"the loss or its gradient is not finite at step {step + 1}, at a learning rate of {rate:g}; "

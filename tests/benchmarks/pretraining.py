@@ -63,11 +63,11 @@ def spoken(*tested: str) -> Line:
 
 LINES = {
     "digits": Line(
-        {**images([], 800), "simclr_digits": ["objective=simclr", "dataset=digits", *IMAGES, "train.steps=800"]},
+        {**images([], 600), "simclr_digits": ["objective=simclr", "dataset=digits", *IMAGES, "train.steps=600"]},
         ["dataset=digits"],
         "compare.per_class=[5,20]",
     ),
-    "mnist": Line(images(MNIST, 800), MNIST, "compare.per_class=[5,20]"),
+    "mnist": Line(images(MNIST, 600), MNIST, "compare.per_class=[5,20]"),
     "patches": Line(
         {"mae": ["experiment=mnist_mae", *MNIST[1:]], "dinov2": ["objective=dinov2", *MNIST, *PATCHES]},
         MNIST,

@@ -35,7 +35,9 @@ def settled(cfg: Config, modality: str, train: Examples) -> tuple[Config, list[s
 def views(options: Mapping[str, Any] | None, images: torch.Tensor) -> dict[str, Any]:
     """The options of random views with what `images`, [N, C, H, W], decide of them, for whoever only shows them."""
     given = dict(options or {})
-    return {**given, **_decided(given, look_at(images), "dataset.views.")} if _undecided(given) else given
+    if not _undecided(given, "dataset.views."):
+        return given
+    return {**given, **_decided(given, look_at(images), "dataset.views.")}
 
 
 def _undecided(node: Mapping[str, Any], prefix: str = "") -> list[str]:

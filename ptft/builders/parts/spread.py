@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ptft.augment.own import OwnViews
 from ptft.core import Objective
 from ptft.errors import counted
 from ptft.runtime.together.alone import current
@@ -35,12 +36,14 @@ def decisions(task: Objective, train: Mapping[str, Any], device: torch.device) -
 
 
 def _draws(task: Objective, train: Mapping[str, Any]) -> str:
-    """What is drawn otherwise than in one process: views are not."""
+    """What is drawn otherwise than in one process: ptft's own views are not."""
     own = "dropout" if any("Drop" in type(each).__name__ and _rate(each) for each in task.modules()) else ""
     if train["accumulate"] > 1:
         own = "what is drawn at random"
     elif any(getattr(each, "draws_alone", False) for each in task.modules()):
-        own = f"{own} and random mixtures" if own else "random mixtures"
+        alone = "views of your own" if any(isinstance(each, OwnViews) for each in task.modules()) else ""
+        alone = alone or "random mixtures"
+        own = f"{own} and {alone}" if own else alone
     return f"{own}: each process draws its own, so the numbers are others than in one process" if own else ""
 
 

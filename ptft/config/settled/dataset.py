@@ -25,7 +25,9 @@ OBJECTIVES = {"number": "regress", "labels": "multilabel", "boxes": "detect", "m
 }
 """`Spec.target` -> the objective that learns it, where that is not the usual one."""
 NOUNS = {"image": "images", "audio": "recordings", "text": "texts"}
-UNSAID = frozenset({"_target_", "seed", "views", "cache", "sampler", "limit", "fraction", "per_class", "download"})
+UNSAID = frozenset(
+    {"_target_", "seed", "views", "transform", "cache", "sampler", "limit", "fraction", "per_class", "download"}
+)
 """Keys that say nothing of which data they are, and …"""
 INPUTS = frozenset(
     {"size", "channels", "fit", "crop_pct", "interpolation", "mean", "std", "rate", "seconds"}

@@ -6,14 +6,12 @@ Axes: N recordings, B batch, n samples, F frames, M bands, T pieces of time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ptft.augment.views import views
+from ptft.augment.views import Options, views
 from ptft.core import Batch, Examples, Spec, length_mask
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.examples import OnDemandRecordings
@@ -128,7 +126,7 @@ strange = None
 """Outliers are far from their neighbours by the features."""
 
 
-def sheet(spec: Spec, batch: Batch, options: Mapping[str, Any] | None) -> list[Image.Image]:
+def sheet(spec: Spec, batch: Batch, options: Options) -> list[Image.Image]:
     """Log-mels as a model is shown them in training, low bands below: random views, dark where it is loud."""
     mels = LogMel(int(spec.shape["rate"]), SHADES)
     values = mels(batch["input"].float() / audio_reader.FULL_SCALE)

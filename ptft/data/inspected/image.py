@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from ptft.augment.views import views
+from ptft.augment.views import Options, views
 from ptft.core import Batch, Examples, Spec
 from ptft.data.image.normaliser import normaliser
 from ptft.data.image.reader import TIMES, convert
@@ -107,7 +105,7 @@ strange = None
 """Outliers are far from their neighbours by the features."""
 
 
-def sheet(spec: Spec, batch: Batch, options: Mapping[str, Any] | None) -> list[Image.Image]:
+def sheet(spec: Spec, batch: Batch, options: Options) -> list[Image.Image]:
     """Images as a model is shown them in training: random views, with the mean taken out and put back."""
     scale, offset = normaliser(spec)
     shown = views(spec, options).train()(batch["input"] * scale + offset)

@@ -6,8 +6,8 @@ Axes: N examples, n some of them, W features.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from typing import Protocol, cast
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 from PIL import Image
 from torch import Tensor
@@ -39,7 +39,7 @@ class Kind(Protocol):
     def described(self, seen: Seen, rows: Tensor, seed: int, texts: list[str] | None) -> Tensor:
         """Features of the rows, float32 [n, W]."""
 
-    def sheet(self, spec: Spec, batch: Batch, options: Mapping[str, object] | None) -> list[Image.Image]:
+    def sheet(self, spec: Spec, batch: Batch, options: Any) -> list[Image.Image]:
         """Examples as a model is shown them in training; none where they have no pictures."""
 
 

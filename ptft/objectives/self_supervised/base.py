@@ -6,14 +6,13 @@ Axes: B batch, V views, D width of features; … is whatever a prepared example 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ptft.augment.views import KINDS
+from ptft.augment.views import KINDS, Options
 from ptft.augment.views import views as random_views
 from ptft.core import Backbone, Batch, Examples, Objective, Spec, Step
 from ptft.errors import ConfigError
@@ -34,7 +33,8 @@ class Unlabelled(Objective):
     A subclass implements `learn`. What it draws there at random is the same in every evaluation, and training's
     generators are left alone, so `val/loss` can be compared and training goes on as without an evaluation.
 
-    views: options of the modality's random views; `self.views(x)` is a random view in evaluation as well.
+    views: options of the modality's random views, or the user's own; `self.views(x)` is a random view in evaluation
+        as well.
     reference: the training examples, whose features the probe's bank is made of.
     kinds: the modalities that it can learn from: where there are random views, unless it says otherwise.
     Raises ConfigError for data of another modality.
@@ -47,7 +47,7 @@ class Unlabelled(Objective):
         backbone: Backbone,
         spec: Spec,
         *,
-        views: Mapping[str, Any] | None = None,
+        views: Options = None,
         reference: Examples | None = None,
     ) -> None:
         super().__init__()

@@ -5,14 +5,15 @@ Axes: B batch, V views of an image, D width of features, E of the bottleneck, K 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptft.augment.image import Views
+from ptft.augment.views import Options
+from ptft.augment.views import views as random_views
 from ptft.core import Backbone, Spec, Step
 from ptft.distributed.gather import gathered
 from ptft.errors import ConfigError
@@ -42,7 +43,7 @@ class DINO(Unlabelled):
     warmup: share of the run in which the teacher's temperature rises. freeze_last: share of the run, from its start,
         in which the last layer does not learn. momentum: of the teacher at the first step; rises to 1 at the last.
     center_momentum: of the moving mean.
-    options: those of `Unlabelled`.
+    options: those of `Unlabelled`; of `views` crops come first.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"image"})
@@ -72,12 +73,13 @@ class DINO(Unlabelled):
         freeze_last: float = 0.05,
         momentum: float = 0.99,
         center_momentum: float = 0.9,
-        views: Mapping[str, Any] | None = None,
+        views: Options = None,
         **options: Any,
     ) -> None:
-        super().__init__(backbone, spec, views={**(views or {}), "crop": global_crop}, **options)
+        super().__init__(backbone, spec, **options)
+        self.views = random_views(spec, views, crop=global_crop)
         size = local_view_size(backbone, spec.shape["size"], local_size)
-        self.local_views = Views(**{**(views or {}), "crop": local_crop, "size": size})
+        self.local_views = random_views(spec, views, crop=local_crop, size=size)
         for name in self.heads:
             self.add_module(name, Head(backbone.width, hidden or 2 * backbone.width, bottleneck, prototypes, norm))
         self.teacher = Teacher(self.students(), momentum)

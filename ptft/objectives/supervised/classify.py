@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptft.augment.mix import Mix
+from ptft.augment.views import Options
 from ptft.core import Backbone, Batch, Columns, Spec, Step, Table
 from ptft.errors import ConfigError
 from ptft.metrics.classification import Margins, macro_f1, matthews
@@ -50,7 +51,7 @@ class Classify(LinearHead):
         mixup: float = 0.0,
         cutmix: float = 0.0,
         dropout: float = 0.0,
-        views: Mapping[str, Any] | None = None,
+        views: Options = None,
         tta: str | None = None,
         focal: float = 0.0,
         calibrate: bool = False,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ptft.augment.views import Options
 from ptft.augment.views import views as random_views
 from ptft.core import Backbone, Batch, Columns, Examples, Objective, Spec, Step
 from ptft.data.audio.examples import PAD, MemoryRecordings, OnDemandRecordings
@@ -63,7 +64,7 @@ class CTC(Objective):
         beam: int = 1,
         lm: str | None = None,
         dropout: float = 0.0,
-        views: Mapping[str, Any] | None = None,
+        views: Options = None,
         rebuild: Rebuild | None = None,
         network: Network | None = None,
     ) -> None:

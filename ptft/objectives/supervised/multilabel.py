@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ptft.augment.views import Options
 from ptft.core import Backbone, Batch, Columns, Examples, Spec, Step, Table
 from ptft.data.label_sets.cells import shown
 from ptft.data.label_sets.vectors import counts, one_hot
@@ -53,7 +54,7 @@ class Multilabel(LinearHead):
         margin: float = 0.0,
         threshold: float | None = None,
         dropout: float = 0.0,
-        views: Mapping[str, Any] | None = None,
+        views: Options = None,
         tta: str | None = None,
         calibrate: bool = False,
         labels: Tensor | None = None,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ptft.augment.views import changes
+from ptft.augment.views import Options, changes
 from ptft.augment.views import views as random_views
 from ptft.core import EACH, Backbone, Columns, Objective, Spec
 from ptft.errors import ConfigError
@@ -24,7 +24,8 @@ LOGITS, LABELS = "logits", "labels"
 class LinearHead(Objective):
     """A head over what the backbone pools, which gives each class a probability.
 
-    dropout: before the head. views: options of the modality's random views, made in training only.
+    dropout: before the head. views: options of the modality's random views, or the user's
+        own, made in training only.
     tta: None, or "flip": in evaluation and prediction the mean of the logits of an image and of its mirror image.
     calibrate: whether a temperature is fitted on the validation split (Guo et al. 2017), which logits are divided by
         before they become probabilities; it is part of the weights, and the loss does not heed it.
@@ -39,7 +40,7 @@ class LinearHead(Objective):
         spec: Spec,
         *,
         dropout: float,
-        views: Mapping[str, Any] | None,
+        views: Options,
         tta: str | None,
         calibrate: bool,
         sets: bool,

@@ -9,7 +9,8 @@ import torch
 
 from ptft.builders import components
 from ptft.builders.inputs import expected
-from ptft.builders.parts import recipe
+from ptft.builders.parts import own_views, recipe
+from ptft.builders.parts.own_transform import transformed
 from ptft.builders.restore import encoder
 from ptft.config.config import model_name
 from ptft.config.resolve import Job
@@ -93,8 +94,12 @@ def _sheet(job: Job, subject: Subject, kind: Kind, folder: RunFolder) -> bool:
         return False
     chosen = torch.linspace(0, len(examples) - 1, min(wanted, len(examples)), dtype=torch.float64).round().long()
     on_error(examples, "skip")
+    cfg, spec = job.config, subject.source.spec
+    if split == "train":
+        examples = transformed(examples, cfg.dataset.get("transform"), spec, cfg.trusted)
     batch = examples.take(chosen)
-    shown = kind.sheet(subject.source.spec, batch, recipe.views(job.config.dataset.get("views"), batch["input"]))
+    options = recipe.views(cfg.dataset.get("views"), batch["input"])
+    shown = kind.sheet(spec, batch, own_views.built(options, spec, cfg.trusted, "dataset.views"))
     if not shown:
         return False
     numbers = (batch["index"] + subject.starts[split]).tolist()

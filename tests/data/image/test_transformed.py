@@ -1,0 +1,119 @@
+"""A function of one's own on each image: what it gets and may give, and that epoch and index decide its numbers."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from torchvision.transforms import v2
+
+from ptft.data.examples import MemoryExamples
+from ptft.data.image.transformed import Transformed
+from ptft.data.loader import Loader
+from ptft.errors import ConfigError, DataError
+
+
+def examples(count=7, channels=3):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, channels, 4, 6), generator=generator).to(torch.uint8)
+    return MemoryExamples(images, torch.arange(count))
+
+
+def changed(function, kind="array", channels=3):
+    return Transformed(examples(channels=channels), function, kind, "dataset.transform._target_=mine.Rain")
+
+
+def noisy(image):
+    numbers = np.random.randint(50), random.randrange(50), int(torch.randint(50, ()))
+    return (image // 4 + sum(numbers)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("kind", "function"),
+    [
+        ("array", lambda image: image[:, ::-1]),
+        ("array", lambda image: Image.fromarray(image.squeeze()).transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
+        ("pil", ImageOps.mirror),
+        ("tensor", v2.RandomHorizontalFlip(1)),
+        ("tensor", lambda image: image.flip(2).permute(1, 2, 0).numpy()),
+    ],
+)
+def test_it_gets_an_image_as_it_asks_and_gives_any_kind_back(channels, kind, function):
+    held = examples(channels=channels)
+    batch = changed(function, kind, channels).take(torch.tensor([3, 1]))
+    assert torch.equal(batch["input"], held.base[[3, 1]].flip(3))
+    assert batch["label"].tolist() == batch["index"].tolist() == [3, 1]
+
+
+def test_what_it_does_to_an_image_in_place_stays_with_that_view():
+    def black(image):
+        image[:] = 0
+        return image
+
+    made = changed(black)
+    assert not made.take(torch.arange(7))["input"].any()
+    assert torch.equal(made.examples.base, examples().base)
+
+
+def test_numbers_follow_from_the_epoch_and_the_image_whoever_reads_it():
+    loader = Loader(changed(noisy), 3, seed=5, shuffle=True)
+
+    def epoch(number, workers=0):
+        loader.workers = workers
+        batches = list(loader.epoch(number))
+        order = torch.cat([batch["index"] for batch in batches]).argsort()
+        return torch.cat([batch["input"] for batch in batches])[order]
+
+    state, own, numpys = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    first, second = epoch(0), epoch(1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert random.getstate() == own
+    assert (np.random.get_state()[1] == numpys).all()
+    assert all((one != other).any() for one, other in zip(first, second, strict=True))
+    assert torch.equal(epoch(1, workers=2), second)
+    batches = list(loader.epoch(1))  # resumed in the middle of an epoch
+    assert all(torch.equal(batch["input"], second[batch["index"]]) for batch in loader.epoch(1, len(batches) - 1))
+    assert len(loader.first()["input"]) == 3
+
+
+def test_an_object_with_numbers_of_its_own_is_seeded():
+    class Own:
+        def set_random_seed(self, seed):
+            self.numbers = np.random.default_rng(seed)
+
+        def __call__(self, image):
+            return (image // 4 + self.numbers.integers(99)).astype(np.uint8)
+
+    made, again = changed(Own()), changed(Own())
+    taken = made.take(torch.arange(7))["input"]
+    assert torch.equal(again.take(torch.tensor([6]))["input"][0], taken[6])
+
+
+def broken(image):
+    raise ValueError("rain")
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (broken, r"fails on training image 2 \(ValueError: rain\)"),
+        (lambda image: image / 255, r"gives float64 \[4, 6, 3\] of training image 2, must give uint8 .* 4×6×3"),
+        (lambda image: image[:2], r"gives uint8 \[2, 6, 3\]"),
+        (lambda image: Image.fromarray(image).convert("L"), "gives an image 4×6×1"),
+        (lambda image: torch.zeros(3, 4, 6), "gives torch.float32"),
+        (lambda image: None, "gives NoneType"),
+    ],
+)
+def test_what_it_gives_that_is_no_such_image_is_said_in_one_line(function, said):
+    with pytest.raises(ConfigError, match=rf"^dataset\.transform\._target_=mine\.Rain: {said}"):
+        changed(function).take(torch.tensor([2]))
+
+
+def test_errors_of_ptft_stay_what_they_are():
+    def missing(image):
+        raise DataError("masks of rain: do not exist")
+
+    with pytest.raises(DataError, match="masks of rain"):
+        changed(missing).take(torch.tensor([2]))
