@@ -51,7 +51,8 @@ def _records(t: Training, cfg: Config, train: Examples) -> bool:
     built_in = objective.startswith("ptft.") and backbone.startswith(CAPTURABLE)
     compared = t.accumulate > 1 and isinstance(t.objective, InHalves)
     excluded = cfg.train.compile or cfg.train.checkpoint_activations or is_plan(cfg.finetune.train) or t.scaler
-    uneven = cfg.train.tokens or (train.lengths is not None and bool((train.lengths != train.lengths[0]).any()))
+    mixed = cfg.train.tokens or cfg.train.replay
+    uneven = mixed or (train.lengths is not None and bool((train.lengths != train.lengths[0]).any()))
     return t.device.type == "cuda" and built_in and capturable(t.objective) and not (excluded or uneven or compared)
 
 

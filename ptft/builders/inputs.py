@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +23,7 @@ from ptft.data.image.transformed import Transformed
 from ptft.data.label_sets.balanced import BALANCED, Balanced, Repeated, balanced
 from ptft.data.labels import check_range
 from ptft.data.loader import Loader
+from ptft.data.replay.examples import Replayed
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
 from ptft.data.text.corpus import CorpusSource
@@ -33,6 +34,9 @@ from ptft.runtime.device import find_device
 from ptft.runtime.memory import free_memory
 from ptft.runtime.rng import seed_everything
 from ptft.runtime.together.alone import Share, current
+
+if TYPE_CHECKING:
+    from ptft.builders.parts.replay import Replay
 
 TO_CHANGE = "; dataset.mean, dataset.std and dataset.size change it"
 LARGEST = 256 * 3 * 224 * 224
@@ -49,6 +53,7 @@ class Inputs:
 
     start: the checkpoint whose weights it starts from or continues; None for fresh ones.
     origin: who says how examples are prepared, in a few words. note: what was supposed where nobody does, or "".
+    replay: examples of an earlier training that are among those to train on.
     """
 
     device: torch.device
@@ -57,12 +62,14 @@ class Inputs:
     splits: dict[str, Examples]
     origin: str = ""
     note: str = ""
+    replay: Replay | None = None
 
     @property
     def fingerprint(self) -> str:
         """The source's, and how many examples are left to train on where unreadable ones were left out beforehand.
 
-        Then the order is another than where they are skipped as they come (`dataset.cache=off`).
+        Then the order is another than where they are skipped as they come (`dataset.cache=off`). Behind it that of what
+        is replayed.
         """
         return self.source.fingerprint() + self._left
 
@@ -75,7 +82,8 @@ class Inputs:
     @property
     def _left(self) -> str:
         readable, train = len(self.splits["train"]), self.source.split("train")
-        return f"-{readable}" if train is not None and readable < len(train) else ""
+        left = f"-{readable}" if train is not None and readable < len(train) else ""
+        return left + (f"+{self.replay.fingerprint}" if self.replay else "")
 
 
 def read_inputs(job: Job, out: Console) -> Inputs:
@@ -192,9 +200,9 @@ def same_channels(checkpoint: Checkpoint, source: Source) -> None:
         )
 
 
-def train_loader(cfg: Config, examples: Examples, spec: Spec, device: torch.device) -> Loader:
+def train_loader(cfg: Config, inputs: Inputs) -> Loader:
     """Batches to train on, in another order each epoch; `dataset.sampler` says what an epoch is."""
-    options = cfg.train
+    options, examples, spec = cfg.train, inputs.splits["train"], inputs.source.spec
     if cfg.dataset.get("sampler") == "balanced":
         if options.get("tokens") is not None:
             raise ConfigError(
@@ -202,12 +210,14 @@ def train_loader(cfg: Config, examples: Examples, spec: Spec, device: torch.devi
                 "set train.batch_size"
             )
         examples = balanced(examples, spec.classes)
+    if inputs.replay:
+        examples = inputs.replay.among(examples, options.batch_size)
     examples = transformed(examples, cfg.dataset.get("transform"), spec, cfg.trusted)
     return components.loader(
         examples,
         options.batch_size,
         cfg.seed,
-        device,
+        inputs.device,
         options.workers,
         shuffle=True,
         tokens=options.get("tokens"),
@@ -215,10 +225,12 @@ def train_loader(cfg: Config, examples: Examples, spec: Spec, device: torch.devi
     )
 
 
-def sampler_notes(loader: Loader) -> list[str]:
-    """What an epoch is, where it is not every example once."""
+def sampler_notes(cfg: Config, inputs: Inputs, loader: Loader) -> list[str]:
+    """What an epoch is, where it is not every example once, and what of a batch is replayed."""
     examples = loader.examples.examples if isinstance(loader.examples, Transformed) else loader.examples
-    return list(examples.notes) if isinstance(examples, Balanced | Repeated) else []
+    examples = examples.new if isinstance(examples, Replayed) else examples
+    replayed = [inputs.replay.note(cfg.train.batch_size)] if inputs.replay else []
+    return [*replayed, *(examples.notes if isinstance(examples, Balanced | Repeated) else [])]
 
 
 def eval_loader(

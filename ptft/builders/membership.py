@@ -58,7 +58,7 @@ def _rows(source: DividedSource, lost: Mapping[str, Collection[int]]) -> Iterato
             rows = part.rows.tolist() if part.split == own else []
             for row in rows:
                 place[row], why[row] = split, ""
-            for index in lost.get(split, ()) if rows else ():
+            for index in (index for index in lost.get(split, ()) if index < len(rows)):  # others are replayed
                 place[rows[index]], why[rows[index]] = "", "can't be read"
         more = [] if source.grouping is None else [source.grouped(own)]
         yield from zip(names, place, why, *more, strict=True)

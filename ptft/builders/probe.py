@@ -43,7 +43,7 @@ def exact(cfg: Config, objective: Objective, inputs: Inputs) -> tuple[bool, list
     train = cfg.train
     averages = train.ema is not None or train.average_last is not None or train.patience is not None
     transform = cfg.dataset.get("transform") is not None
-    as_it_is = finetune.head == "new" and finetune.head_init == "random" and not (averages or sampler or transform)
+    as_it_is = finetune.head != "keep" and finetune.head_init == "random" and not (averages or sampler or transform)
     return finetune.probe == "exact" or (objective.deterministic and as_it_is and numbers <= LARGEST), []
 
 

@@ -17,16 +17,17 @@ from torch import Tensor
 from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes, train_loader
 from ptft.builders.intervals import check_patience, intervals
-from ptft.builders.parts import accumulation, cut, embeddings, monitor, own_views, recipe, spread
+from ptft.builders.parts import accumulation, cut, embeddings, monitor, own_views, panel, recipe, replay, spread
+from ptft.builders.parts.handover import hand_over
 from ptft.builders.restore import rebuilt, teacher
 from ptft.builders.sizes import limit
 from ptft.checkpoint.load import Checkpoint, held_by
-from ptft.checkpoint.transfer import Transfer, load_pretrained
+from ptft.checkpoint.transfer import Transfer
 from ptft.config.config import Config
 from ptft.config.resolve import Job
-from ptft.core import Objective, Source
+from ptft.core import Objective
 from ptft.data.loader import Loader
-from ptft.errors import ConfigError, DataError, shortened
+from ptft.errors import ConfigError
 from ptft.finetune.head_init import start_head
 from ptft.finetune.l2sp import L2SP
 from ptft.finetune.phases import Phases
@@ -97,7 +98,7 @@ class Run:
 
 def build(job: Job, out: Console) -> Run:
     """Everything of the training run that the job asks for. Raises the typed errors of ptft."""
-    inputs = read_inputs(job, out)
+    inputs = replay.added(job, read_inputs(job, out), out)
     cfg, recipes = recipe.settled(job.config, inputs.source.spec.modality, inputs.splits["train"])
     overlap, trained_on = _trained_on(job, inputs)
     task = objective(cfg, inputs)
@@ -107,7 +108,7 @@ def build(job: Job, out: Console) -> Run:
     meta = inputs.start.meta if inputs.start and cfg.resume else {}
     settled = probe.unused(job.overrides.keys) if execution.probe else job.notes
     return Run(
-        cfg=cfg.merged(_settled(task, execution, trained.every, inputs.source)),
+        cfg=cfg.merged(_settled(cfg, task, execution, trained.every, inputs)),
         inputs=inputs,
         execution=execution,
         training=trained,
@@ -125,13 +126,16 @@ def _trained_on(job: Job, inputs: Inputs) -> tuple[list[str], Tensor | None]:
     """
     checkpoint, source, train = job.checkpoint, inputs.source, inputs.splits["train"]
     before = checkpoint.trained_on if checkpoint and job.config.finetune.weights != "fresh" else None
+    replayed = inputs.replay.checkpoint if inputs.replay else None
     if job.config.resume:
         return [], before
     allowed = {"val": True, "test": job.config.split_overlap == "allow"}
-    if checkpoint is None or before is None:
-        return [], membership.trained_on(source, train, None)
-    sentences = [membership.check(source, split, checkpoint, allowed=allowed[split]) for split in allowed]
-    return [sentence for sentence in sentences if sentence], membership.trained_on(source, train, before)
+    known = {each.path: each for each in (checkpoint if before is not None else None, replayed) if each}
+    sentences = [membership.check(source, s, each, allowed=allowed[s]) for each in known.values() for s in allowed]
+    after = membership.trained_on(source, train, before)
+    if inputs.replay:
+        after = membership.trained_on(inputs.replay.source, inputs.replay.examples, after)
+    return [sentence for sentence in sentences if sentence], after
 
 
 def objective(cfg: Config, inputs: Inputs) -> Task:
@@ -144,7 +148,7 @@ def objective(cfg: Config, inputs: Inputs) -> Task:
         built = components.objective(cfg.model, cfg.objective, spec, train, cfg.trusted, **options)
     _check_objective(cfg, built)
     in_parts = accumulation.check(cfg, built)
-    transfer = _hand_over(cfg, built, inputs.start, inputs.source) if inputs.start and not cfg.resume else None
+    transfer = hand_over(cfg, built, inputs.start, inputs.source) if inputs.start and not cfg.resume else None
     phases, notes = components.phases(built, cfg.finetune.plain())
     built.to(home := cut.home(cfg, inputs.device))
     notes += [*in_parts, *embeddings.started(cfg, built, spec, inputs.start), *built.examine(inputs.splits)]
@@ -163,10 +167,10 @@ def _built_from(cfg: Config, start: Checkpoint | None) -> AbstractContextManager
 def executed(cfg: Config, inputs: Inputs, task: Task) -> Execution:
     """Precision and layout, chosen and put in place, and a head that starts from what the backbone computes in them."""
     train, device = inputs.splits["train"], inputs.device
-    loader = train_loader(cfg, train, inputs.source.spec, device)
+    loader = train_loader(cfg, inputs)
     chosen, timings = current().same(_compute_format(cfg, task.objective, loader))
     place(task.objective, chosen, device)
-    notes = sampler_notes(loader) + spread.decisions(task.objective, cfg.train, device)
+    notes = sampler_notes(cfg, inputs, loader) + spread.decisions(task.objective, cfg.train, device)
     notes += acceleration.decisions(task.objective, cfg.train, device, chosen.precision)
     precision = autocast(chosen.precision, device)
     exact, probe_notes = probe.exact(cfg, task.objective, inputs)
@@ -220,18 +224,24 @@ def training(cfg: Config, inputs: Inputs, task: Task, execution: Execution) -> T
     return t
 
 
-def _settled(task: Task, execution: Execution, every: Every, source: Source) -> dict[str, Any]:
+def _settled(cfg: Config, task: Task, execution: Execution, every: Every, inputs: Inputs) -> dict[str, Any]:
     """What was left open in the configuration and is known now, so that a checkpoint rebuilds the same."""
     chosen = execution.compute_format
     by_steps = {"every": {"evaluate": every.evaluate}} if every.evaluate and not every.minutes else {}
     return {
         "model": dict(task.objective.backbone.settled),
         "objective": dict(task.objective.settled),
-        "dataset": dict(source.settled),
+        "dataset": dict(inputs.source.settled),
         "precision": chosen.precision,
-        "train": {"layout": chosen.layout, **by_steps},
+        "train": {"layout": chosen.layout, **by_steps, **_places(cfg, inputs)},
         "finetune": {"probe": "exact" if execution.probe else "steps"},
     }
+
+
+def _places(cfg: Config, inputs: Inputs) -> dict[str, Any]:
+    """Where earlier runs are that it learns from or is measured by, from wherever it goes on."""
+    replayed = {"replay": inputs.replay.path} if inputs.replay else {}
+    return {**replayed, "panel": panel.runs(cfg) or None}
 
 
 def _check_objective(cfg: Config, built: Objective) -> None:
@@ -241,35 +251,6 @@ def _check_objective(cfg: Config, built: Objective) -> None:
             f"finetune.lora.rank={cfg.finetune.lora.rank}: objective={cfg.names.objective} keeps a copy of the "
             "backbone that follows its weights, which do not move then; leave it at null"
         )
-
-
-def _hand_over(cfg: Config, built: Objective, checkpoint: Checkpoint, source: Source) -> Transfer:
-    keep = cfg.finetune.head == "keep"
-    old = list(checkpoint.spec.classes) if checkpoint.spec else []
-    new = list(source.spec.classes)
-    if keep and old != new:
-        raise DataError(
-            f"finetune.head=keep: the checkpoint's classes are {_classes(old)}, the dataset's {_classes(new)}; "
-            "use finetune.head=new"
-        )
-    if keep:
-        why = "training finds what they are"
-    elif old == new:
-        why = "finetune.head=new; finetune.head=keep takes the checkpoint's, as the class names are equal"
-    else:
-        why = (
-            f"{len(old)} classes there ({_classes(old)}), {len(new)} here ({_classes(new)})"
-            if old
-            else "the checkpoint names no classes"
-        )
-    path, spec, settled = checkpoint.path, checkpoint.spec, built.fitted
-    return load_pretrained(
-        built, checkpoint.weights, head=keep, why=why, source=path, spec=spec, settled=settled if keep else ()
-    )
-
-
-def _classes(names: list[str]) -> str:
-    return shortened(names, 5, last=True)
 
 
 def _notes(checkpoint: Checkpoint | None, inputs: Inputs, task: Task) -> list[str]:

@@ -42,8 +42,15 @@ class Transfer:
 
     def lines(self) -> list[str]:
         """What a reader needs: totals for what was loaded, every name for the rest."""
-        notes = [f"loaded    {_total(self.loaded)} of the backbone"]
-        for kind, sizes in (("resized", self.resized), ("new", self.reinitialised), ("ignored", self.ignored)):
+        backbone = {name: size for name, size in self.loaded.items() if name.startswith(PREFIX)}
+        around = {name: size for name, size in self.loaded.items() if name not in backbone}
+        notes = [f"loaded    {_total(backbone)} of the backbone"]
+        for kind, sizes in (
+            ("kept", around),
+            ("resized", self.resized),
+            ("new", self.reinitialised),
+            ("ignored", self.ignored),
+        ):
             if sizes:
                 reason = f": {self.why}" if kind == "new" and self.why else ""
                 notes.append(f"{kind:<9} {_total(sizes)} ({shortened(sizes)}){reason}")
@@ -91,6 +98,12 @@ def load_pretrained(
         why=why,
         note=match.note,
     )
+
+
+def unfit_head(objective: Objective, weights: Mapping[str, Tensor]) -> list[str]:
+    """What of the objective beside its backbone is not in `weights`, or of another shape there."""
+    own = {name: value for name, value in objective.state_dict().items() if not name.startswith(PREFIX)}
+    return [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
 
 
 def load_backbone(

@@ -20,7 +20,7 @@ from ptft.errors import ConfigError, first_line, suggest
 
 PATH_KEYS = frozenset(
     {"ckpt", "against", "resume", "input", "text", "output", "dataset.root", "dataset.ignore", "objective.teacher"}
-    | {"model.embeddings", "objective.units", "hydra.run.dir", "hydra.sweep.dir"}
+    | {"model.embeddings", "objective.units", "train.replay", "hydra.run.dir", "hydra.sweep.dir"}
 )
 """Keys whose values are paths or people's texts: typed as they are, without Hydra's quoting."""
 
@@ -29,8 +29,8 @@ MARKS = frozenset({"dataset.label_separator"})
 AS_TYPED = PATH_KEYS | MARKS | {"dataset.pattern"}
 """Those whose values need no quotes for Hydra, patterns of names among them."""
 
-NAMED = frozenset({"dataset.text", "dataset.label", "dataset.group", "dataset.classes", "dataset.names", "evaluate.by"})
-"""Those whose values are names in people's own data, or lists of such: of columns, of classes."""
+NAMED = {f"dataset.{key}" for key in ("text", "label", "group", "classes", "names")} | {"evaluate.by", "train.panel"}
+"""Those whose values are names in people's own data, or lists of such: of columns, of classes, of runs."""
 PLAIN = re.compile(
     r"[\w./@+-]*|.*[\[\]{}].*|(choice|range|interval|glob|sort|shuffle|tag|int|float|str|bool)\(.*\)", re.ASCII
 )

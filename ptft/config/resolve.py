@@ -155,6 +155,7 @@ def _filled(
         return _fresh(overrides, groups, base), None
     if "model" not in typed and "model" not in groups:
         groups.append("model")
+        OmegaConf.update(base, "model", {"_target_": "from_ckpt"}, merge=False)  # types are its own, not the default's
     return _from_checkpoint(str(ckpt), overrides, groups, base, opened, problems)
 
 
@@ -250,10 +251,8 @@ def _example(base: DictConfig) -> str:
         path = str(newest.relative_to(Path.cwd()) / "checkpoints" / "best.pt")
     except (CheckpointError, ValueError):
         path = "outputs/…/checkpoints/best.pt"
-    needed = (
-        "from_ckpt" in (base.names.dataset, base.names.objective)
-        or OmegaConf.select(base, "stage.reuses", default=None) is not None
-    )
+    reuses = OmegaConf.select(base, "stage.reuses", default=None) is not None
+    needed = reuses or "from_ckpt" in (base.names.dataset, base.names.objective)
     scratch = "" if needed else ", or ckpt=null to train from scratch"
     return f"stage={stage} starts from a checkpoint: type ckpt={path}, or ckpt=latest for the newest one{scratch}"
 

@@ -37,6 +37,8 @@ FREE_ON_RESUME = (
     "train.save",
     "train.cuda_graph",
     "train.safetensors",
+    "train.replay",
+    "train.panel",
     "train.checkpoint_activations",
     "device",
     "dataset.root",

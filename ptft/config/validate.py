@@ -22,6 +22,7 @@ from ptft.validators import (
     INTERVAL,
     NAMES,
     NUMBER,
+    ONE_OR_MORE_NAMES,
     POSITIVE,
     TARGETS,
     TEXT,
@@ -58,6 +59,9 @@ RULES: dict[str, Rule] = {
     "train.budget.min_steps": WHOLE,
     "train.batch_size": COUNT,
     "train.tokens": optional(COUNT),
+    "train.replay": optional(TEXT),
+    "train.replay_share": INSIDE,
+    "train.panel": optional(ONE_OR_MORE_NAMES),
     "train.accumulate": COUNT,
     "train.clip": optional(POSITIVE),
     "train.ema": optional(INSIDE),
@@ -79,7 +83,7 @@ RULES: dict[str, Rule] = {
     "train.every.evaluate": INTERVAL,
     "train.every.save": auto(COUNT),
     "finetune.train": TRAIN,
-    "finetune.head": one_of("new", "keep"),
+    "finetune.head": one_of("auto", "new", "keep"),
     "finetune.head_init": one_of("random", "zero", "probe"),
     "finetune.probe": one_of("auto", "exact", "steps"),
     "finetune.layer_decay": optional(ABOVE_0),
@@ -229,6 +233,8 @@ def _contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     batch_size, accumulate = train.get("batch_size"), train.get("accumulate")
     if COUNT[1](batch_size) and COUNT[1](accumulate) and accumulate > batch_size:
         yield f"train.accumulate={accumulate}: must be at most train.batch_size={batch_size}"
+    if train.get("replay") is not None and train.get("tokens") is not None:
+        yield f"train.replay and train.tokens={train['tokens']}: a batch has fixed counts of both; set train.batch_size"
     yield from together.contradictions(cfg)
     for other in ("compile", "cuda_graph"):
         if train.get("checkpoint_activations") is True and train.get(other) is True:
@@ -259,18 +265,22 @@ def finetune_contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     l2sp, start = finetune.get("l2sp") is not None, finetune.get("head_init", "random")
     changed = {"train": train not in (None, "all"), "lora.rank": lora, "l2sp": l2sp, "head_init": start != "random"}
     keys = [f"finetune.{key}" for key, set_ in changed.items() if set_]
-    if keys and not finetunes:
-        yield f"{', '.join(keys)}: for stage=finetune, not for stage={cfg.get('names', {}).get('stage')}"
+    if not finetunes and (other := [key for key in keys if key != "finetune.l2sp"]):
+        yield f"{', '.join(other)}: for stage=finetune, not for stage={cfg.get('names', {}).get('stage')}"
         return
     fresh = cfg.get("ckpt") is None or finetune.get("weights") == "fresh"
-    scratch = finetunes and fresh and not cfg.get("resume")
+    scratch = fresh and not cfg.get("resume")
     for key in [key for key in keys if key in ("finetune.lora.rank", "finetune.l2sp") and scratch]:
         yield f"{key} and ckpt=null: it needs the weights of a checkpoint; set one of them"
+    if isinstance(panel := cfg.get("train", {}).get("panel"), str | list) and panel and scratch:
+        yield "train.panel and ckpt=null: it asks what a training makes of a checkpoint's weights; set one of them"
     parts = {phase["train"] for phase in train} if is_plan(train) else {str(train)}
     if lora and (other := sorted(parts - {"all", "head"})):
         yield f"finetune.lora.rank and finetune.train={other[0]}: low-rank factors learn with all, and rest with head"
     if lora and l2sp:
         yield "finetune.lora.rank and finetune.l2sp: with low-rank factors the backbone does not move; set one of them"
+    if cfg.get("train", {}).get("replay") is not None and parts == {"head"}:
+        yield "train.replay and finetune.train=head: the backbone does not move; set one of them"
     if l2sp and parts == {"head"}:
         yield "finetune.l2sp and finetune.train=head: the backbone does not move; set one of them"
     if finetune.get("probe") == "exact" and not cfg.get("resume") and train != "head":

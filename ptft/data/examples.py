@@ -262,7 +262,8 @@ def too_many(count: int, total: int, most: int = MOST_SKIPPED) -> str | None:
 def check_skipped(examples: Examples, skipped: list[int]) -> None:
     """Raises DataError if so many of the examples are unreadable that something else must be wrong."""
     if why := too_many(len(skipped), len(examples)):
-        first = examples.name(skipped[0]) if isinstance(examples, OnDemandExamples) else f"sample {skipped[0]}"
+        name = getattr(examples, "name", None)
+        first = name(skipped[0]) if callable(name) else f"sample {skipped[0]}"
         which = f"{len(skipped)} of {counted(len(examples), 'files')} {are(len(skipped))} unreadable"
         raise DataError(f"{which}, {first} the first: {why}")
 

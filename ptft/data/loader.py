@@ -118,7 +118,7 @@ class Loader:
 
     def first(self, parts: int = 1) -> Batch:
         """The first part of the first batch, read here and not in a worker: to try things with."""
-        indices = self._batches(0)[0] if self.lengths is not None else torch.arange((*self.ends, len(self.examples))[0])
+        indices = self._batches(0)[0]
         batch = self.examples.take(wanted := indices[: -(-len(indices) // parts)])
         _check_some(wanted, batch["index"])
         return {name: value.to(self.device) for name, value in batch.items()}

@@ -59,6 +59,7 @@ WRITTEN = (
     "cells",
     "cell.json",
     "inspect.json",
+    "panel.json",
     "previews.json",
     "ignore.csv",
     "sheet.png",

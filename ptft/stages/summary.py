@@ -1,4 +1,4 @@
-"""The numbers of a run, as `summary.json` holds them."""
+"""The numbers of a run, as `summary.json` holds them, and what is left beside: weights for others, a picture."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ptft.builders.run import Run
+from ptft.checkpoint import exported
 from ptft.config.config import model_name
 from ptft.config.resolve import Job
 from ptft.core import Spec, Table
+from ptft.errors import StorageError, first_line
+from ptft.loggers import curves
+from ptft.loggers.console import Console
 from ptft.loggers.jsonl import write_table
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import peak_memory
@@ -91,3 +95,23 @@ def write_tables(folder: Path, split: str, tables: dict[str, Table]) -> None:
     """A file each, as `write_table` names it."""
     for name, table in tables.items():
         write_table(folder, name, split, *table)
+
+
+def write_safetensors(out: Console, folder: RunFolder, content: dict[str, Any], digest: str, metrics: Metrics) -> None:
+    """best.safetensors and best.json: the content of best.pt as others read it; no room for them ends no run."""
+    best = folder.checkpoints / "best.pt"
+    says = {**exported.described(content, digest, str(best), str(folder.path)), "metrics": metrics}
+    try:
+        exported.write(best.with_suffix(exported.SUFFIX), best.with_suffix(".json"), content, says, "free some space")
+    except StorageError as error:
+        for half in (best.with_suffix(exported.SUFFIX), best.with_suffix(".json")):
+            half.unlink(missing_ok=True)
+        out.say(f"{error}; the run goes on without it, and best.pt holds the same", "yellow")
+
+
+def draw_curves(r: Run, out: Console, folder: RunFolder) -> None:
+    """curves.png; a picture is not worth a run, whatever its drawing meets."""
+    try:
+        curves.write(folder.path, r.training.monitor["metric"])
+    except Exception as error:
+        out.say(f"curves.png: can't be drawn ({first_line(error)}); the run goes on without it", "yellow")

@@ -15,14 +15,13 @@ from ptft.builders import components, membership
 from ptft.builders.inputs import eval_loader
 from ptft.builders.parts import spread
 from ptft.builders.run import Run, build
-from ptft.checkpoint import exported, sharded
 from ptft.checkpoint import file as checkpoint_file
+from ptft.checkpoint import sharded
 from ptft.checkpoint.load import held_by
 from ptft.checkpoint.transfer import check_finite
 from ptft.config.resolve import Job
 from ptft.data.loader import Loader
-from ptft.errors import DataError, Interrupted, StorageError, counted, first_line
-from ptft.loggers import curves
+from ptft.errors import DataError, Interrupted, counted
 from ptft.loggers.braille import LiveCurves
 from ptft.loggers.console import Console, ConsoleLogger
 from ptft.loggers.jsonl import JsonlLogger, cut_metrics, stored_rows
@@ -33,7 +32,8 @@ from ptft.runtime.device import versions
 from ptft.runtime.signals import CODES, on_signal
 from ptft.stages import messages, predictions
 from ptft.stages.measure import intervals
-from ptft.stages.summary import Metrics, flops, summarise, write
+from ptft.stages.measure import panel as panels
+from ptft.stages.summary import Metrics, draw_curves, flops, summarise, write, write_safetensors
 from ptft.train.found import Found
 from ptft.train.loop import evaluate, fit, train_step
 from ptft.train.watch import FiniteCheck
@@ -48,10 +48,13 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     predictions.check(job.config)
     components.check_loggers(job.config.logger, job.config.trusted)
     built = build(job, out)
+    panel = panels.Panel(built, out)
     messages.header(built, out, folder.path if folder else None)
     if job.config.dry_run:
         return {"plan": messages.plan(built, out, _one_step(built))}
     writer = checkpoint_file.CheckpointWriter()
+    if folder:
+        panel.begin(folder.path)
     if job.config.resume:
         _restore(built, out, folder)
     else:
@@ -68,7 +71,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
                 folder.began = built.training.progress.step > 0 or built.training.stop is not None
         if built.training.stop:
             raise _interrupted(built, job, folder)
-        return {"metrics": _finish(built, job, out, loggers, folder, train)}
+        return {"metrics": _finish(built, job, out, loggers, folder, train, panel)}
 
 
 def _live(r: Run, out: Console, folder: RunFolder | None) -> LiveCurves | None:
@@ -230,7 +233,13 @@ def _best(r: Run, out: Console, folder: RunFolder) -> tuple[dict[str, Any], str]
 
 
 def _finish(
-    r: Run, job: Job, out: Console, loggers: Loggers, folder: RunFolder | None, train: dict[str, float]
+    r: Run,
+    job: Job,
+    out: Console,
+    loggers: Loggers,
+    folder: RunFolder | None,
+    train: dict[str, float],
+    panel: panels.Panel,
 ) -> Metrics:
     """Measure the best weights on the held-out splits, write the summary, say the result."""
     t = r.training
@@ -268,32 +277,14 @@ def _finish(
             **metrics["test"],
         }
         loggers.log({**row, "seconds": round(t.progress.seconds, 3)})
-    summary = {**summarise(r, job, folder.path, "finished", metrics, count), **sure}
+    served = panel.end()
+    summary = {**summarise(r, job, folder.path, "finished", metrics, count), **sure, **served}
     write(folder.path, summary, r)
     if r.cfg.train.safetensors:
-        _write_safetensors(out, folder, content, digest, metrics)
-    _draw_curves(r, out, folder)
+        write_safetensors(out, folder, content, digest, metrics)
+    draw_curves(r, out, folder)
     messages.report(r.cfg, out, folder.path)
     loggers.finished(summary)
+    panels.say(out, served)
     messages.closing(r, out, folder.path, summary)
     return metrics
-
-
-def _write_safetensors(out: Console, folder: RunFolder, content: dict[str, Any], digest: str, metrics: Metrics) -> None:
-    """best.safetensors and best.json: the content of best.pt as others read it; no room for them ends no run."""
-    best = folder.checkpoints / "best.pt"
-    says = {**exported.described(content, digest, str(best), str(folder.path)), "metrics": metrics}
-    try:
-        exported.write(best.with_suffix(exported.SUFFIX), best.with_suffix(".json"), content, says, "free some space")
-    except StorageError as error:
-        for half in (best.with_suffix(exported.SUFFIX), best.with_suffix(".json")):
-            half.unlink(missing_ok=True)
-        out.say(f"{error}; the run goes on without it, and best.pt holds the same", "yellow")
-
-
-def _draw_curves(r: Run, out: Console, folder: RunFolder) -> None:
-    """curves.png; a picture is not worth a run, whatever its drawing meets."""
-    try:
-        curves.write(folder.path, r.training.monitor["metric"])
-    except Exception as error:
-        out.say(f"curves.png: can't be drawn ({first_line(error)}); the run goes on without it", "yellow")

@@ -7,7 +7,7 @@ from typing import Any
 
 SUBSETS = ("dataset.limit", "dataset.fraction", "dataset.per_class")
 """Which choose a part of the training split."""
-DEFAULTS = {"finetune.head": "new", "finetune.weights": "ckpt", "finetune.probe": "auto"}
+DEFAULTS = {"finetune.head": ("auto", "new"), "finetune.weights": ("ckpt",), "finetune.probe": ("auto",)}
 """Values that ask for nothing."""
 FACTORS = ("finetune.lora.alpha", "finetune.lora.targets", "finetune.lora.dropout")
 
@@ -34,11 +34,18 @@ def noted(config: Mapping[str, Any], typed: Mapping[str, Any]) -> tuple[str, ...
 
 
 def _idle(config: Mapping[str, Any], typed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Keys of `finetune` that were typed, and why nothing comes of them."""
-    settings = {key: value for key, value in typed.items() if key in FACTORS or DEFAULTS.get(key, value) != value}
+    """Keys of `finetune` and `train` that were typed, and why nothing comes of them."""
+    settings = {
+        key: value
+        for key, value in typed.items()
+        if key in (*FACTORS, "train.replay_share") or value not in DEFAULTS.get(key, (value,))
+    }
     finetune = config["finetune"]
     for key in settings:
-        if key in FACTORS and finetune["lora"]["rank"] is None:
+        if key == "train.replay_share":
+            if config["train"]["replay"] is None:
+                yield key, "train.replay=null: nothing is replayed"
+        elif key in FACTORS and finetune["lora"]["rank"] is None:
             yield key, "finetune.lora.rank=null: no factors learn"
         elif key in ("finetune.head", "finetune.weights") and config.get("ckpt") is None:
             yield key, "ckpt=null: there is no checkpoint to take it from"

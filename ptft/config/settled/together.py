@@ -41,6 +41,7 @@ def _of_parts(cfg: Mapping[str, Any]) -> Iterator[str]:
         ("device", cfg.get("device"), str(cfg.get("device")).startswith(("cuda:", "mps")), "type cuda or cpu"),
         ("finetune.head_init", "probe", finetune.get("head_init") == "probe", "type random or zero"),
         ("finetune.probe", finetune.get("probe"), learns == "head" and finetune.get("probe") != "steps", "type steps"),
+        ("train.panel", train.get("panel"), train.get("panel") is not None, "leave it at null"),
         ("optimizer", name, optimizer.get("_target_") not in ELEMENTWISE, "type adamw, adam or sgd"),
     ]
     for key, value, wrong, remedy in impossible:

@@ -27,6 +27,7 @@ SECTIONS = {
     "run": [
         ("metrics", "results", "Results"),
         ("charts", "curves", "Curves"),
+        ("panel", "panel", "Earlier tasks"),
         ("by_class", "classes", "Classes"),
         ("confusing", "confusion", "Confusion"),
         ("rival", "against", "Against"),

@@ -1,4 +1,4 @@
-"""What the page of a run shows of how sure it is: intervals, calibration, slices, corruptions, another checkpoint."""
+"""What the page of a run shows of how sure it is: intervals, calibration, slices, corruptions, others it stands by."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def content(folder: Path, summary: Mapping[str, Any], shown: str) -> dict[str, A
         "slices": _slices((summary.get("slices") or {}).get(shown)),
         "corruptions": _corruptions((summary.get("corruptions") or {}).get(shown), summary, shown),
         "rival": _rival(summary.get("against"), summary, shown),
+        "panel": [_served(row) for row in summary.get("panel") or ()],
     }
 
 
@@ -118,6 +119,14 @@ def _rival(found: Mapping[str, Any] | None, summary: Mapping[str, Any], shown: s
         for name, row in found["differences"].items()
     ]
     return {"name": relative(Path(str(found["path"]))), "rows": rows, "right": found.get("right")}
+
+
+def _served(row: Mapping[str, Any]) -> list[str]:
+    """An earlier task before and after."""
+    name = row["metric"]
+    measured = [metric(row[when], name) for when in ("before", "after")]
+    changed = [apart(name, row["difference"]), apart(name, *(row["interval"] or ()))]
+    return [row["task"], relative(Path(str(row["path"]))), *measured, *changed, row["verdict"]]
 
 
 def _pair(summary: Mapping[str, Any], shown: str, name: str) -> Any:

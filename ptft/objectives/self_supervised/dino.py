@@ -118,6 +118,7 @@ class DINO(Unlabelled):
 
     def begin(self) -> None:
         self.teacher.begin(self.students())
+        self._phase(0.0)  # whatever the run ended with whose head this is
 
     def advance(self, step: int, steps: int) -> None:
         """The teacher and the center follow, and the phases of the run move on."""

@@ -71,7 +71,7 @@ def compared(
     for name in names:
         apart = known[0][name] - known[1][name]
         pair = bootstrap.interval(values[name], plan.level)
-        rows[name] = {"difference": apart, "interval": pair and [*pair], "verdict": _verdict(name, apart, pair)}
+        rows[name] = {"difference": apart, "interval": pair and [*pair], "verdict": verdict(name, apart, pair)}
     return {
         **other.checkpoint.parent,
         "metrics": measured[1].metrics,
@@ -80,8 +80,8 @@ def compared(
     }
 
 
-def _verdict(name: str, apart: float, pair: bootstrap.Interval | None) -> str:
-    """Of ckpt, as far as the interval of the difference tells."""
+def verdict(name: str, apart: float, pair: bootstrap.Interval | None) -> str:
+    """Of what a metric is `apart` by, as far as the interval of the difference tells."""
     if pair is None or pair[0] <= 0 <= pair[1]:
         return "the same" if apart == 0 and pair is None else "can't tell"
     return "better" if (pair[0] > 0) != less_is_better(name) else "worse"
