@@ -19,7 +19,6 @@ from ptft.config.settled.dataset import noted
 from ptft.core import Examples, Source, Spec
 from ptft.data.cache import policy
 from ptft.data.image.folder import MEAN
-from ptft.data.image.transformed import Transformed
 from ptft.data.label_sets.balanced import BALANCED, Balanced, Repeated, balanced
 from ptft.data.labels import check_range
 from ptft.data.loader import Loader
@@ -27,6 +26,7 @@ from ptft.data.replay.examples import Replayed
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
 from ptft.data.text.corpus import CorpusSource
+from ptft.data.user_dataset.transformed import Transformed
 from ptft.errors import ConfigError, DataError
 from ptft.loggers.console import Console
 from ptft.runtime import process

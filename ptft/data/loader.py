@@ -29,8 +29,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ptft.core import Batch, Examples, Table
 from ptft.data.examples import check_skipped
-from ptft.data.image.transformed import Transformed
 from ptft.data.ragged import cut, grouped, sizes
+from ptft.data.user_dataset.transformed import Transformed
 from ptft.errors import DataError, PtftError, counted
 from ptft.runtime.prefetch import on_device
 from ptft.runtime.signals import CODES

@@ -7,7 +7,7 @@ from typing import Any
 from ptft.builders.parts.own_classes import TARGET, built, names_class, shown
 from ptft.config.config import plain
 from ptft.core import Examples, Spec
-from ptft.data.image.transformed import KINDS, Transformed
+from ptft.data.user_dataset.transformed import KINDS, Transformed
 from ptft.errors import ConfigError
 
 KEY, GIVEN = "dataset.transform", "_given_"

@@ -9,8 +9,8 @@ from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
 from ptft.data.examples import MemoryExamples
-from ptft.data.image.transformed import Transformed
 from ptft.data.loader import Loader
+from ptft.data.user_dataset.transformed import Transformed
 from ptft.errors import ConfigError, DataError
 
 
