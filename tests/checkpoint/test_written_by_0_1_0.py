@@ -1,8 +1,10 @@
 """Checkpoints written by ptft 0.1.0 are still used as that version used them.
 
 `written_by_0_1_0/` holds runs that it made, finished ones and ones that SIGTERM ended, a `./conf` of `ptft cp`, inputs,
-and in `expected*` what that same version then measured, predicted and ended in when it resumed them. One thing has
-changed since: of evaluations whose metric is equal that with the least loss is the best (`speech`: step 20, not 16).
+and in `expected*` what that same version then measured, predicted and ended in when it resumed them. Two things have
+changed since: of evaluations whose metric is equal that with the least loss is the best (`speech`: step 20, not 16);
+and what is hidden of recordings is drawn by each one's own key, so that several processes hide what one does
+(`masked_audio`: goes on, with other masks).
 """
 
 import hashlib
@@ -115,6 +117,10 @@ def test_a_run_in_mid_training_is_continued_to_the_same_end(continued, name):
     content = torch.load(run / "checkpoints" / "last.pt", weights_only=True)
     found = {key: content["progress"][key] for key in ("step", "best_step")}
     assert found == {key: expected[key] for key in found}
+    if name == "masked_audio":
+        loss, then = (measured["val"]["loss"] for measured in (summary(run)["metrics"], expected["metrics"]))
+        assert loss == pytest.approx(then, rel=0.1)
+        return
     close(summary(run)["metrics"], expected["metrics"])
     weights = load_file(OLD / "expected" / f"{name}.safetensors")
     assert content["weights"].keys() == weights.keys()
