@@ -6,15 +6,19 @@ It computes in float32 on every machine, so that others can be compared with it.
 from pathlib import Path
 
 from ptft.builders import components
+from ptft.builders.parts import recipe
 from ptft.checkpoint import file as checkpoint_file
 from ptft.config.resolve import resolve
 
 
 def write(path: Path, *typed: str) -> Path:
     """best.pt of `stage=pretrain` with what is typed, before its first step."""
-    cfg = resolve(["stage=pretrain", "device=cpu", "precision=fp32", *typed]).config
-    source = components.source(cfg.dataset, None, labelled="label" in components.needs(cfg.objective), model=cfg.model)
-    built = components.objective(cfg.model, cfg.objective, source.spec, source.split("train"))
+    asked = resolve(["stage=pretrain", "device=cpu", "precision=fp32", *typed]).config
+    labelled = "label" in components.needs(asked.objective)
+    source = components.source(asked.dataset, None, labelled=labelled, model=asked.model)
+    train = source.split("train")
+    cfg, _ = recipe.settled(asked, source.spec.modality, train)
+    built = components.objective(cfg.model, cfg.objective, source.spec, train)
     config = cfg.plain()
     config["model"] = {**config["model"], **built.backbone.settled}
     content = {

@@ -20,6 +20,20 @@ from ptft.errors import ConfigError
 T = TypeVar("T")
 LENGTH = 64
 """Tokens of a caption at the most, where nobody says it."""
+LISTS = ("captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
+"""What a list of captions is called in a folder; the last two by Hugging Face's datasets."""
+
+
+def listed(root: str | Path | None) -> str | Path | None:
+    """The list that a folder holds, or the list itself. Raises ConfigError for a folder of none, or of several."""
+    folder = None if root is None else Path(root).expanduser()
+    if folder is None or not folder.is_dir():
+        return root
+    found = [name for name in LISTS if (folder / name).is_file()]
+    if len(found) != 1:
+        there = f"holds {' and '.join(found)}; name one" if found else f"a folder without {', '.join(LISTS)}"
+        raise ConfigError(f"dataset.root={root}: {there}; captions stand in a CSV of path,text")
+    return folder / found[0]
 
 
 class CaptionFolder(ImageFolder):
@@ -29,7 +43,7 @@ class CaptionFolder(ImageFolder):
     tokenizer: of the captions: bytes, bpe, wordpiece or unigram, trained on the training split, or the path of one;
         None is the checkpoint's, else bpe. vocabulary: its ids at the most, where it is trained here.
     length: tokens of a caption at the most, of longer ones the beginning; None is the checkpoint's, else LENGTH.
-    keys: those of `ImageFolder`, but `root` must be a list.
+    keys: those of `ImageFolder`, but `root` must be a list, or a folder that holds one of LISTS.
     """
 
     media: ClassVar[Media] = IMAGES._replace(listed="path,text")
@@ -46,9 +60,7 @@ class CaptionFolder(ImageFolder):
         **keys: Any,
     ) -> None:
         self.wanted, self.vocabulary, self.length = tokenizer, vocabulary, length
-        root = keys.get("root")
-        if root is not None and Path(root).expanduser().is_dir():
-            raise ConfigError(f"dataset.root={root}: is a folder; captions stand in a CSV of path,text")
+        keys["root"] = listed(keys.get("root"))
         super().__init__(label=text, labelled=True, **keys)
         self.plain = self.spec
         texts = self.listings[self.train].names
@@ -85,12 +97,12 @@ class CaptionFolder(ImageFolder):
 
 
 def sample(root: Path, count: int = 12) -> None:
-    """Write `count` random JPEG files of two brightnesses and a list of them with captions at `root`, a CSV."""
+    """Write `count` random JPEG files of each of two brightnesses, and a list of them with captions, in `root`."""
     generator, rows = np.random.default_rng(0), ["path,text,split"]
-    root.parent.mkdir(parents=True, exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
     for i in range(2 * count):
         dark, split = i % 2, "val" if i % 3 == 2 else "train"
         pixels = generator.integers(0, 128, (40, 48, 3), dtype=np.uint8) + np.uint8(0 if dark else 127)
-        Image.fromarray(pixels).save(root.parent / f"{i}.jpg")
+        Image.fromarray(pixels).save(root / f"{i}.jpg")
         rows.append(f"{i}.jpg,a {'dark' if dark else 'bright'} picture,{split}")
-    root.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (root / "captions.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")

@@ -85,7 +85,9 @@ def test_long_captions_are_cut_and_the_checkpoints_tokenizer_is_kept(listed):
 def test_what_is_no_list_of_pairs_is_refused(listed):
     with pytest.raises(DataError, match=r"dataset\.text: there is no 'caption'"):
         made(listed, text="caption")
-    with pytest.raises(ConfigError, match=r"dataset\.root=.* is a folder; captions stand in a CSV of path,text"):
+    with pytest.raises(
+        ConfigError, match=r"dataset\.root=.*: a folder without captions\.csv, .* stand in a CSV"
+    ):
         made(listed.parent)
 
 
@@ -94,3 +96,12 @@ def test_an_inspection_names_what_can_not_be_read_and_goes_on(listed, ptft, tmp_
     assert done.code == 0, done.text
     assert "3.png" in done.out
     assert (tmp_path / "looked" / "sheet.png").exists()
+
+
+@pytest.mark.parametrize("name", ["captions.csv", "metadata.csv"])
+def test_a_folder_holds_its_list_by_name(listed, name):
+    listed.rename(listed.with_name(name))
+    assert len(made(listed.parent).split("train")) > 40
+    listed.with_name("captions.jsonl").write_text("{}")
+    with pytest.raises(ConfigError, match=rf"{name} and captions\.jsonl|captions\.jsonl and {name}"):
+        made(listed.parent)
