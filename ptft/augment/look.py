@@ -29,7 +29,7 @@ class Look(NamedTuple):
     def __str__(self) -> str:
         height, width = self.size
         ground = "on a plain ground" if self.plain else "on no plain ground"
-        return f"{'grey' if self.grey else 'coloured'}, {ground}, {width}x{height} pixels"
+        return f"{'grey' if self.grey else 'coloured'}, {ground}, {width}\N{MULTIPLICATION SIGN}{height} pixels"
 
 
 def look_at(images: Tensor) -> Look:

@@ -47,7 +47,7 @@ def said(done) -> str:
 @pytest.mark.parametrize("objective", ["simclr", "byol", "vicreg", "dino"])
 def test_characters_are_turned_a_little_and_seen_almost_whole_and_never_mirrored(ptft, objective):
     line = said(ptft(*DRY, f"objective={objective}", *GLYPHS))
-    assert f"by 64 training images ({FIGURES}, 28x28 pixels)" in line
+    assert f"views by a look at 64 training images ({FIGURES}, 28×28 pixels)" in line
     assert "rotate 15, scale 0.2, shear 15" in line
     assert ("crop 0.6" in line) == (objective != "dino")
     assert "flip" not in line  # what glyphs are is known: they are never mirrored
@@ -56,7 +56,7 @@ def test_characters_are_turned_a_little_and_seen_almost_whole_and_never_mirrored
 
 def test_photos_are_mirrored_recoloured_and_seen_in_part(ptft):
     line = said(ptft(*DRY, "objective=simclr", "dataset=image_folder", "dataset.size=32", folder(photo)))
-    assert "coloured, on no plain ground, 32x32 pixels" in line
+    assert "coloured, on no plain ground, 32×32 pixels" in line
     assert all(word in line for word in ("flip,", "crop 0.3", "color 0.4", "grey 0.2"))
     assert "no rotate, scale, shear, blur" in line
 

@@ -79,7 +79,7 @@ def _sentence(look: Look, keys: list[str], decided: Mapping[str, Any]) -> str:
     without = ", ".join(name for name, value in values.items() if not value)
     words = f"{done}{'; ' if done and without else ''}{f'no {without}' if without else ''}"
     group = "objective.views" if keys[0].startswith("views.") else f"objective.{keys[0].rpartition('.')[0]}".rstrip(".")
-    return f"by {look.images} training images ({look}): {words}; {group}.KEY changes it"
+    return f"views by a look at {look.images} training images ({look}): {words}; {group}.KEY changes it"
 
 
 def _said(value: Any) -> str:

@@ -85,9 +85,7 @@ def test_long_captions_are_cut_and_the_checkpoints_tokenizer_is_kept(listed):
 def test_what_is_no_list_of_pairs_is_refused(listed):
     with pytest.raises(DataError, match=r"dataset\.text: there is no 'caption'"):
         made(listed, text="caption")
-    with pytest.raises(
-        ConfigError, match=r"dataset\.root=.*: a folder without captions\.csv, .* stand in a CSV"
-    ):
+    with pytest.raises(ConfigError, match=r"dataset\.root=.*: a folder without captions\.csv, .* stand in a CSV"):
         made(listed.parent)
 
 
