@@ -12,7 +12,15 @@ from ptft.data.replay.joined import joined
 from ptft.data.shared.loader import SharedLoader
 from ptft.data.text.examples import TextExamples
 from ptft.errors import DataError
+from ptft.runtime.together import draws
 from ptft.runtime.together.alone import Share
+
+
+@pytest.fixture(autouse=True)
+def _alone_again():
+    """A share of a batch says which rows are drawn for, and here no run ends that would take it back."""
+    yield
+    draws.forget()
 
 
 def images(count, value=0):
