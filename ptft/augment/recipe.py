@@ -27,7 +27,6 @@ CHOICES: dict[str, Callable[[Look], Any]] = {
     "shear": lambda look: 15 if figure(look) else 0,
     "scale": lambda look: 0.2 if figure(look) else 0,
     "crop": lambda look: 0.6 if figure(look) else 0.2 if large(look) else 0.3,
-    "color": lambda look: 0.4,
     "grey": lambda look: 0.0 if look.grey else 0.2,
     "blur": lambda look: 0.5 if large(look) and not figure(look) else 0.0,
     "solarize": lambda look: 0.1 if large(look) and not figure(look) else 0.0,

@@ -20,17 +20,17 @@ from ptft.errors import ConfigError, first_line, suggest
 
 PATH_KEYS = frozenset(
     {"ckpt", "against", "resume", "input", "text", "output", "dataset.root", "dataset.ignore", "objective.teacher"}
-    | {"model.embeddings", "objective.units", "train.replay", "hydra.run.dir", "hydra.sweep.dir"}
+    | {"objective.units", "train.replay", "hydra.run.dir", "hydra.sweep.dir"}
 )
 """Keys whose values are paths or people's texts: typed as they are, without Hydra's quoting."""
-
 MARKS = frozenset({"dataset.label_separator"})
 """Those whose value may be a comma itself, and of which no sweep has several."""
 AS_TYPED = PATH_KEYS | MARKS | {"dataset.pattern"}
 """Those whose values need no quotes for Hydra, patterns of names among them."""
 
-NAMED = {f"dataset.{key}" for key in ("text", "label", "group", "classes", "names")} | {"evaluate.by", "train.panel"}
-"""Those whose values are names in people's own data, or lists of such: of columns, of classes, of runs."""
+NAMED = {f"dataset.{key}" for key in ("text", "label", "group", "classes", "names")}
+NAMED |= {"evaluate.by", "train.panel", "model.embeddings"}
+"""Those whose values are names in people's own data, or lists of such: of columns, of classes, of runs, of models."""
 PLAIN = re.compile(
     r"[\w./@+-]*|.*[\[\]{}].*|(choice|range|interval|glob|sort|shuffle|tag|int|float|str|bool)\(.*\)", re.ASCII
 )

@@ -102,3 +102,18 @@ def test_a_resume_needs_the_other_model_no_more(ptft, known):
     shutil.rmtree("known")
     done = ptft("resume=new", "train.steps=3")
     assert done.code == 0, done.text
+
+
+def test_a_key_of_that_name_of_a_class_of_ones_own_is_its_own(ptft, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Module):\n"
+        "    def __init__(self, channels, embeddings=4):\n"
+        "        super().__init__()\n        self.body = nn.Conv2d(channels, embeddings, 3, 2)\n\n"
+        "    def forward(self, x):\n        return self.body(x)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    glyphs = ("dataset=glyphs", "dataset.images=12", "dataset.held_out=8", "train.steps=1", "device=cpu")
+    own = ("model._target_=mine.Net", "trusted=[mine]", "model.embeddings=5")
+    done = ptft("stage=pretrain", *own, *glyphs, "report=false", "hydra.run.dir=own")
+    assert done.code == 0, done.text
+    assert open_checkpoint("own", "ckpt").config["model"]["embeddings"] == 5

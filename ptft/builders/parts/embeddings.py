@@ -26,7 +26,7 @@ def started(cfg: Config, built: Objective, spec: Spec, start: Checkpoint | None)
     Raises ConfigError where a checkpoint brings its own, CheckpointError for what has no embeddings of texts.
     """
     path = cfg.model.get("embeddings")
-    if path is None or cfg.resume:
+    if path is None or cfg.resume or "embeddings" not in built.backbone.settled:  # another class's key of that name
         return []
     if start is not None:
         raise ConfigError(f"{KEY}={path}: ckpt={start.path} brings embeddings of its own; drop one of them")

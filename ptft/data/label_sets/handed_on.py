@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Batch, Columns, Examples, Table
+from ptft.data.examples import OnDemandExamples
 
 
 class HandedOn(Examples):
@@ -40,3 +41,31 @@ class HandedOn(Examples):
     @property
     def in_memory(self) -> bool:
         return self.examples.in_memory
+
+
+class ImagesHandedOn(OnDemandExamples):
+    """Images that are read when they are taken, beside which something else of each is at hand."""
+
+    images: OnDemandExamples
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.images.shape
+
+    def name(self, index: int) -> str:
+        return self.images.name(index)
+
+    def whole(self) -> tuple[OnDemandExamples, Tensor]:
+        return self.images.whole()
+
+    def known_by(self) -> list[str] | None:
+        return self.images.known_by()
+
+    def identities(self) -> Tensor | None:
+        return self.images.identities()
+
+    def contents(self, rows: Tensor) -> Tensor | None:
+        return self.images.contents(rows)

@@ -14,6 +14,7 @@ from ptft.core import Batch, Examples, Spec, Table
 from ptft.data.examples import MemoryExamples, OnDemandExamples
 from ptft.data.image import letterbox
 from ptft.data.image.boxes.tensors import Boxes
+from ptft.data.label_sets.handed_on import ImagesHandedOn
 from ptft.metrics.detection import Found, Truth, average_precision
 
 DETECTIONS = "detections"
@@ -79,7 +80,7 @@ def to_original(box: Tensor, ratio: Tensor, size: Tensor) -> Tensor:
     return (box / ratio.repeat(1, 2)).clamp(min=0).minimum(limit)
 
 
-class BoxExamples(Boxed, OnDemandExamples):
+class BoxExamples(Boxed, ImagesHandedOn):
     """Images that are read when they are taken."""
 
     images: OnDemandExamples
@@ -96,25 +97,6 @@ class BoxExamples(Boxed, OnDemandExamples):
 
     def held(self, pixels: MemoryExamples, kept: Tensor) -> Examples:
         return BoxesInMemory(pixels, self.boxes.at(kept.nonzero().flatten()), self.spec)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.images.shape
-
-    def name(self, index: int) -> str:
-        return self.images.name(index)
-
-    def whole(self) -> tuple[OnDemandExamples, Tensor]:
-        return self.images.whole()
-
-    def known_by(self) -> list[str] | None:
-        return self.images.known_by()
-
-    def identities(self) -> Tensor | None:
-        return self.images.identities()
-
-    def contents(self, rows: Tensor) -> Tensor | None:
-        return self.images.contents(rows)
 
     def digest(self) -> bytes:
         return hashlib.sha256(self.images.digest() + self.boxes.bytes()).digest()

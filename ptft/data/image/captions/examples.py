@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Examples, Spec
 from ptft.data.examples import MemoryExamples, OnDemandExamples
+from ptft.data.label_sets.handed_on import ImagesHandedOn
 from ptft.data.text.reader import choose_tokenizer, text_spec, tokenizer_of
 
 CAPTIONS = "captions"
@@ -81,15 +82,12 @@ def spec_of_captions(spec: Spec) -> Spec | None:
     return None if shape is None else Spec("text", shape, "none")
 
 
-class CaptionExamples(OnDemandExamples):
+class CaptionExamples(ImagesHandedOn):
     """Images that are read when they are taken, and the captions of all of them."""
 
     def __init__(self, images: OnDemandExamples, captions: Captions) -> None:
         assert len(images) == len(captions)
         self.images, self.captions = images, captions
-
-    def __len__(self) -> int:
-        return len(self.images)
 
     def take(self, indices: Tensor) -> Batch:
         batch = self.images.take(indices)
@@ -100,25 +98,6 @@ class CaptionExamples(OnDemandExamples):
 
     def held(self, pixels: MemoryExamples, kept: Tensor) -> Examples:
         return CaptionsInMemory(pixels, self.captions.at(kept.nonzero().flatten()))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.images.shape
-
-    def name(self, index: int) -> str:
-        return self.images.name(index)
-
-    def whole(self) -> tuple[OnDemandExamples, Tensor]:
-        return self.images.whole()
-
-    def known_by(self) -> list[str] | None:
-        return self.images.known_by()
-
-    def identities(self) -> Tensor | None:
-        return self.images.identities()
-
-    def contents(self, rows: Tensor) -> Tensor | None:
-        return self.images.contents(rows)
 
     def digest(self) -> bytes:
         return hashlib.sha256(self.images.digest() + self.captions.bytes()).digest()

@@ -15,6 +15,7 @@ from torch import Tensor
 from ptft.core import Batch, Examples
 from ptft.data.examples import MemoryExamples, OnDemandExamples
 from ptft.data.image.masks.fitting import IGNORED
+from ptft.data.label_sets.handed_on import ImagesHandedOn
 
 BACKGROUND = "background"
 """The class of pixels that belong to nothing else, where the data say that these are of one."""
@@ -74,7 +75,7 @@ def numbers(own: Sequence[str], classes: Sequence[str], known: Collection[str] =
     return table
 
 
-class MaskExamples(Masked, OnDemandExamples):
+class MaskExamples(Masked, ImagesHandedOn):
     """Images that are read when they are taken, and masks that are painted then; cached as one more channel."""
 
     def __init__(
@@ -82,9 +83,6 @@ class MaskExamples(Masked, OnDemandExamples):
     ) -> None:
         self.images, self.painter, self.classes, self.place = images, painter, tuple(classes), table
         self.rows = images.whole()[1]
-
-    def __len__(self) -> int:
-        return len(self.images)
 
     def take(self, indices: Tensor) -> Batch:
         """`input`, `index` and `segments`, uint8 [B, H, W]."""
@@ -109,20 +107,8 @@ class MaskExamples(Masked, OnDemandExamples):
         channels, *size = self.images.shape
         return channels + 1, *size
 
-    def name(self, index: int) -> str:
-        return self.images.name(index)
-
     def whole(self) -> tuple[OnDemandExamples, Tensor]:
         return MaskExamples(self.images.whole()[0], self.painter, self.classes, self.place), self.rows
-
-    def known_by(self) -> list[str] | None:
-        return self.images.known_by()
-
-    def identities(self) -> Tensor | None:
-        return self.images.identities()
-
-    def contents(self, rows: Tensor) -> Tensor | None:
-        return self.images.contents(rows)
 
     def digest(self) -> bytes:
         return self._digest(self.images.digest(), self.painter.digest())
