@@ -14,6 +14,7 @@ SHARES = (
     "agreement",
     "miou",
     "knn",
+    "explained",
     "image_to_text",
     "text_to_image",
 )

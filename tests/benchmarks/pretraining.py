@@ -34,10 +34,15 @@ RATED = ["dataset=table", "dataset.layout=sst2", "dataset.root={data}/sst2"]
 SPOKEN = ["dataset.root={data}/fsdd/recordings"]
 UNHEARD = "dataset.test_rule=speaker:theo"
 FRAMES = ["model=audio_transformer", "model.width=96", "model.depth=3", "model.subsample=2"]
-CELLS = ["dataset=coco", "dataset.root={data}/bccd", "model=convnet"]
-SMALL_CELLS = [*CELLS, "dataset.target=labels", "dataset.size=[192,256]", "train.batch_size=16", "optimizer.lr=2e-3"]
-TAUGHT = ["objective.teacher={data}/lite0.pth", "objective.teacher_model=timm:tf_efficientnet_lite0"]
-TAUGHT += ["objective.views={flip: true, crop: 0.5}", "optimizer.lr=2e-3"]
+CELLS = ["dataset=coco", "dataset.root={data}/bccd"]
+SMALL_CELLS = [*CELLS, "dataset.target=labels", "dataset.size=[192,256]"]
+TAUGHT = ["objective=feature_distill", "objective.teacher={data}/lite0.pth"]
+TAUGHT += ["objective.teacher_model=timm:tf_efficientnet_lite0", "objective.views={flip: true, crop: 0.5}"]
+TAUGHT += ["model=convnet", "model.channels=[16,32,64,128,256,256]", *SMALL_CELLS]
+TAUGHT += ["train.batch_size=16", "train.steps=1200", "optimizer.lr=2e-3"]
+BOXES = [*CELLS, "dataset.size=[240,320]", "objective=detect", "objective.views.zoom=[0.8,1.3]"]
+BOXES += ["train.batch_size=10", "train.steps=240", "train.every.evaluate=48"]
+LITE0 = ["ckpt={data}/lite0.pth", "model=timm", "model.name=tf_efficientnet_lite0"]
 
 
 class Line(NamedTuple):
@@ -81,7 +86,7 @@ LINES = {
         ["dataset=digits"],
         "compare.per_class=[5,20]",
     ),
-    "mnist": Line(images(MNIST, 600), MNIST, "compare.per_class=[5,20]"),
+    "mnist": Line(images(MNIST, 600), MNIST, "compare.per_class=[5,20]", public=[*LITE0, "dataset.size=64", *PROBE]),
     "patches": Line(
         {"mae": ["experiment=mnist_mae", *MNIST[1:]], "dinov2": ["objective=dinov2", *MNIST, *PATCHES]},
         MNIST,
@@ -109,15 +114,17 @@ LINES = {
         probes=False,
     ),
     "boxes": Line(
-        {"feature_distill": ["objective=feature_distill", *CELLS, *TAUGHT, "train.batch_size=8", "train.steps=100"]},
-        [*CELLS, "objective=detect", "train.batch_size=10", "train.steps=60"],
+        {"feature_distill": TAUGHT},
+        BOXES,
         "compare.fractions=[0.1]",
         probes=False,
+        public=LITE0,
     ),
     "labels": Line(
-        {"feature_distill": ["objective=feature_distill", *SMALL_CELLS, *TAUGHT, "train.steps=150"]},
-        [*SMALL_CELLS[:-2], "objective=multilabel", "train.batch_size=32", "train.steps=60"],
-        "compare.fractions=[0.2,1.0]",
+        {"feature_distill": TAUGHT},
+        [*SMALL_CELLS, "objective=multilabel", "train.batch_size=32", "train.steps=120", "train.every.evaluate=24"],
+        "compare.fractions=[1.0]",
+        probes=False,
     ),
 }
 

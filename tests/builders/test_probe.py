@@ -8,7 +8,8 @@ import pytest
 from ptft.checkpoint import file as checkpoint_file
 from tests.conftest import refused, status, summary
 
-DIGITS = ("stage=finetune", "dataset=digits", "finetune.train=head", "dataset.per_class=10")
+DIGITS = ("stage=finetune", "dataset=digits", "finetune.train=head", "dataset.per_class=10", "precision=fp32")
+"""In float32, for what is measured to be faster differs on a busy machine, and with it the last digits."""
 PLAIN = (*DIGITS, "objective.views=null")
 
 

@@ -100,6 +100,9 @@ class HuggingFace(Backbone):
     def maps(self, x: Tensor) -> list[Tensor]:
         return self.reader.maps(self.net, x) if isinstance(self.reader, sight.Images) else super().maps(x)
 
+    def takes(self, size: tuple[int, int]) -> bool:
+        return isinstance(self.reader, sight.Images) and self.reader.takes(size)
+
     def pool(self, features: Features) -> Tensor:
         """[B, D]: the mean over real tokens, the first token, or the last real one."""
         tokens, mask = features

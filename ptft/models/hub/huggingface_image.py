@@ -88,8 +88,8 @@ class Images(nn.Module):
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("offset", offset, persistent=False)
         self.patch, self.pyramid = patch, config.model_type in PYRAMIDS
-        moves = "interpolate_pos_encoding" in inspect.signature(net.forward).parameters
-        self.options = {"interpolate_pos_encoding": True} if moves and tuple(size) != _pair(config.image_size) else {}
+        self.own_size = _pair(config.image_size)
+        self.moves = "interpolate_pos_encoding" in inspect.signature(net.forward).parameters
         self.has_class = getattr(net.embeddings, "cls_token", None) is not None
 
     def inputs(self, batch: Batch) -> Tensor:
@@ -99,13 +99,20 @@ class Images(nn.Module):
 
     def forward(self, net: nn.Module, x: Tensor, mask: Tensor | None) -> Features:
         """Prepared images [B, C, H, W] -> Features [B, T, D]. Images are never padded, so there is no mask."""
-        return Features(net(pixel_values=x, **self.options).last_hidden_state)
+        return Features(net(pixel_values=x, **self._options(x)).last_hidden_state)
+
+    def takes(self, size: tuple[int, int]) -> bool:
+        return all(side >= patch and side % patch == 0 for side, patch in zip(size, self.patch, strict=True))
+
+    def _options(self, x: Tensor) -> dict[str, bool]:
+        """Positions are moved where the images are not of the model's own size."""
+        return {"interpolate_pos_encoding": True} if self.moves and tuple(x.shape[-2:]) != self.own_size else {}
 
     def maps(self, net: Any, x: Tensor) -> list[Tensor]:
         """Of prepared images: what each stage ends with before it is halved; of a plain transformer its last patches,
         which stand behind all other tokens."""
         if self.pyramid:
-            tokens, size = net.embeddings(x, **self.options)
+            tokens, size = net.embeddings(x, **self._options(x))
             how = {"output_hidden_states": True, "output_hidden_states_before_downsampling": True}
             stages = net.encoder(tokens, size, **how).reshaped_hidden_states
             return last_of_each_size(list(stages), x)

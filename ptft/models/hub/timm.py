@@ -20,7 +20,7 @@ from ptft.checkpoint import hub, state_dict
 from ptft.core import Features, Spec
 from ptft.errors import CheckpointError, ConfigError, first_line
 from ptft.models.hub import timm_inputs
-from ptft.models.hub.timm_grids import grids, regridded
+from ptft.models.hub.timm_grids import features_of, grids, regridded
 from ptft.models.image.base import ImageBackbone, is_small
 from ptft.models.layers.grids import last_of_each_size
 
@@ -59,7 +59,7 @@ class TimmBackbone(ImageBackbone):
         where = f"model.name={name}: timm can't make it for images of {self.size[0]}×{self.size[1]}×{self.channels}"
         try:
             self.net: Any = _network(name, self.size, self.channels, small, rates)
-            features = _dry(self.net.eval(), (1, self.channels, *self.size))
+            features = features_of(self.net.eval(), (1, self.channels, *self.size))
         except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError) as error:
             first = first_line(error, 150)
             raise ConfigError(f"{where} ({first}); change dataset.size or model.stem") from error
@@ -97,6 +97,14 @@ class TimmBackbone(ImageBackbone):
             x = (x if self.last else x.transpose(1, 2)).reshape(x.shape[0], *shape)
         pooled: Tensor = self.net.forward_head(x, pre_logits=True)
         return pooled.flatten(1)
+
+    def takes(self, size: tuple[int, int]) -> bool:
+        """Whatever timm can compute: most grids of cells have any number of them, most positions hold to theirs."""
+        try:
+            features_of(self.net, (2, self.channels, *size))
+        except (ValueError, AssertionError, RuntimeError):
+            return False
+        return True
 
     def layers(self) -> list[list[nn.Module]]:
         """timm's own groups (the few without: blocks in order), from stem to last block; norms join the one before.
@@ -220,25 +228,6 @@ def _small_stem(net: Any) -> None:
             module.stride = (max(1, module.stride[0] // 2), max(1, module.stride[1] // 2))
     if isinstance(getattr(net, "maxpool", None), nn.MaxPool2d):
         net.maxpool = nn.Identity()
-
-
-class _Trunk(nn.Module):
-    """A network up to its features."""
-
-    def __init__(self, net: Any) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Any:
-        return self.net.forward_features(x)
-
-
-def _dry(net: nn.Module, shape: tuple[int, ...]) -> Any:
-    """What the trunk makes of images of this shape, without computing it: tensors on the meta device."""
-    trunk = _Trunk(net)
-    tensors = {name: value.to("meta") for name, value in [*trunk.named_parameters(), *trunk.named_buffers()]}
-    with torch.no_grad():
-        return torch.func.functional_call(trunk, tensors, (torch.empty(shape, device="meta"),))
 
 
 def _numbered(net: Any) -> dict[str, int]:

@@ -1,13 +1,35 @@
-"""Positions on grids in networks of timm, and those of one grid on another. Axes: N, M positions, D width."""
+"""Grids in networks of timm: of their features, of positions, and those of one grid on another.
+
+Axes: N, M positions, D width.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ptft.models.layers.positions import resize_positions
+
+
+class _Trunk(nn.Module):
+    """A network up to its features."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net.forward_features(x)
+
+
+def features_of(net: nn.Module, shape: tuple[int, ...]) -> Any:
+    """What the trunk makes of images of this shape, without computing it: tensors on the meta device."""
+    trunk = _Trunk(net)
+    tensors = {name: value.to("meta") for name, value in [*trunk.named_parameters(), *trunk.named_buffers()]}
+    with torch.no_grad():
+        return torch.func.functional_call(trunk, tensors, (torch.empty(shape, device="meta"),))
 
 
 def grids(net: Any) -> dict[str, tuple[tuple[int, int], Tensor]]:

@@ -1,6 +1,6 @@
-"""What a backbone makes of images, pooled and as a grid, and images of one backbone as another takes them.
+"""What a backbone makes of images, pooled and as maps, and images of one backbone as another takes them.
 
-Axes: B batch, C channels, H, W of an image, h, w of a grid of features, T tokens, D width.
+Axes: B batch, C channels, H, W of an image, h, w of a map of features, T tokens, D width.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptft.core import Backbone, Spec
+from ptft.core import Backbone, Features, Spec
 from ptft.data.image.normaliser import normaliser
 from ptft.data.image.reader import GREY
 from ptft.errors import ConfigError
@@ -22,45 +22,44 @@ PREFIX = 8
 
 @dataclass(frozen=True)
 class Seen:
-    """How features of a backbone are read for images of one size.
+    """How features of a backbone are read for images of one size: pooled, and as maps, from one pass where that is all.
 
-    grid: (h, w) of the last grid, None where it has none. width: D of that. prefix: tokens before those of the grid;
-        None where the grid is not among the tokens, and `maps` gives it.
+    maps: (D, h, w) of each, the finest first; none where they are not asked for. prefix: tokens before those that are
+        the cells of the last map; None where its cells are no tokens.
     """
 
-    grid: tuple[int, int] | None
-    width: int
-    prefix: int | None
+    maps: tuple[tuple[int, int, int], ...] = ()
+    prefix: int | None = None
 
     @classmethod
     @torch.no_grad()
-    def of(cls, backbone: Backbone, spec: Spec, *, grid: bool) -> Seen:
-        """Tried with one black image of the Spec; grid: whether one is looked for."""
-        nothing = cls(None, backbone.width, None)
-        if not grid:
-            return nothing
-        training = backbone.training
-        x = torch.zeros(1, int(spec.shape["channels"]), *(int(side) for side in spec.shape["size"]))
+    def of(cls, backbone: Backbone, spec: Spec) -> Seen:
+        """Tried with one image of noise of the Spec's size."""
+        training, noise = backbone.training, torch.Generator().manual_seed(0)
+        x = torch.randn(1, int(spec.shape["channels"]), *(int(side) for side in spec.shape["size"]), generator=noise)
         backbone.eval()
         maps, tokens = backbone.maps(x), backbone(x).tokens
         backbone.train(training)
         if not maps:
-            return nothing
-        high, wide = maps[-1].shape[2:]
-        before = tokens.shape[1] - high * wide
-        if 0 <= before <= PREFIX:
-            return cls((high, wide), tokens.shape[2], before)
-        return cls((high, wide), maps[-1].shape[1], None)
+            return cls()
+        shapes = tuple((each.shape[1], each.shape[2], each.shape[3]) for each in maps)
+        cells = maps[-1].flatten(2).transpose(1, 2)
+        before = tokens.shape[1] - cells.shape[1]
+        if 0 <= before <= PREFIX and torch.equal(tokens[:, before:], cells):
+            return cls(shapes, before)
+        return cls(shapes)
 
-    def __call__(self, backbone: Backbone, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Prepared images [B, C, H, W] -> pooled features [B, D], and the grid [B, D, h, w]."""
-        features = backbone(x)
-        pooled = backbone.pool(features)
-        if self.grid is None:
-            return pooled, None
-        if self.prefix is None:
-            return pooled, backbone.maps(x)[-1]
-        return pooled, features.tokens[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid)
+    def __call__(self, backbone: Backbone, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Prepared images [B, C, H, W] -> pooled features [B, D], and the maps, each [B, D, h, w]."""
+        if not self.maps:
+            return backbone.pool(backbone(x)), []
+        if len(self.maps) == 1 and self.prefix is not None:
+            features = backbone(x)
+            cells = features.tokens[:, self.prefix :].transpose(1, 2)
+            return backbone.pool(features), [cells.unflatten(2, self.maps[0][1:])]
+        maps = backbone.maps(x)
+        features = Features(maps[-1].flatten(2).transpose(1, 2)) if self.prefix == 0 else backbone(x)
+        return backbone.pool(features), maps
 
 
 class Images(nn.Module):

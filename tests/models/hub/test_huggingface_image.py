@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from ptft.data.image import reader
 from ptft.models.hub.huggingface import HuggingFace, public_options, public_weights
 from ptft.objectives.detection.pyramid import maps_of
+from ptft.objectives.self_supervised.dino import local_view_size
 from tests.conftest import refused
 from tests.helpers.digits import SHORT
 
@@ -82,6 +83,23 @@ def test_an_image_gives_the_features_that_transformers_gives(tmp_path: Path, kin
     grouped = {id(p) for group in model.layers() for module in group for p in module.parameters()}
     assert len(model.layers()) > 2
     assert len(grouped) > 0.8 * len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("kind", ["vit", "deit", "beit", "dinov2", "swin"])
+def test_a_smaller_view_is_seen_as_transformers_sees_it(tmp_path: Path, kind: str) -> None:
+    folder = str(made(tmp_path / "model", kind, **ODD))
+    weights, spec = public_weights(folder)
+    model = HuggingFace(spec, **public_options(folder)).eval()
+    model.load_state_dict(weights)
+    assert model.takes((16, 16))
+    assert not model.takes((18, 16))
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    own = transformers.AutoModel.from_pretrained(folder).eval()
+    moved = {} if kind == "dinov2" else {"interpolate_pos_encoding": True}
+    with torch.no_grad():
+        torch.testing.assert_close(model(x).tokens, own(pixel_values=x, **moved).last_hidden_state)
+        assert model.maps(x)[-1].shape[2:] == ((2, 2))
+    assert local_view_size(model, (32, 32), None) == (16, 16)
 
 
 def test_a_finetune_and_one_from_it_keep_what_the_processor_says(ptft, tmp_path: Path) -> None:

@@ -52,6 +52,20 @@ def test_shapes_and_layers_of_every_kind(name: str) -> None:
     assert id(first) in groups[0] or id(first) not in held, "the stem is the first layer"
 
 
+@pytest.mark.parametrize("name", [*FAMILIES, "resnet18"])
+def test_a_smaller_view_is_taken_where_timm_can_compute_it(name: str) -> None:
+    side = timm.get_pretrained_cfg(name).input_size[-1]
+    with torch.device("meta"):
+        model = TimmBackbone(spec(side), name)
+        assert model.takes((side, side))
+        for smaller in (side // 2, 3 * side // 4):
+            if model.takes((smaller, smaller)):
+                assert model.pool(model(torch.empty(2, 3, smaller, smaller))).shape == (2, model.width)
+            else:
+                with pytest.raises((RuntimeError, AssertionError)):
+                    model.pool(model(torch.empty(2, 3, smaller, smaller)))
+
+
 @pytest.mark.parametrize("name", [*SMALLEST, "mobilenetv3_small_050"])
 def test_backbone_and_classifier_are_timms_network(name: str) -> None:
     torch.manual_seed(0)

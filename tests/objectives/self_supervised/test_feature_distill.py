@@ -10,6 +10,7 @@ from ptft.errors import CheckpointError, ConfigError
 from ptft.models.image.cnn import CNN
 from ptft.models.image.convnet import Convnet
 from ptft.models.image.vision_transformer import VisionTransformer
+from ptft.objectives.self_supervised.feature_distill import _pairs
 from ptft.objectives.self_supervised.seen import Images, Seen
 from tests.conftest import command, refused, rows
 from tests.helpers.processes import run as alone
@@ -40,32 +41,76 @@ def student(teacher, *typed):
     return built("feature_distill", f"objective.teacher={teacher}", "model.channels=[4,8]", *typed)
 
 
-def test_features_are_better_than_random_ones_by_what_these_never_are(teacher):
-    run = student(teacher, "train.steps=60", "train.every.evaluate=60", "optimizer.lr=1e-2", "dataset.limit=null")
+def test_a_student_learns_what_tells_the_teachers_images_apart(teacher):
+    run = student(teacher, "model.channels=[8,16,32]", "train.steps=60", "optimizer.lr=1e-2", "dataset.limit=null")
     before = metrics(run)
     train(run)
     after = metrics(run)
-    assert after["knn"] > before["knn"] + 0.1
-    assert after["loss"] < 0.85 * before["loss"]
+    assert before["explained"] < 0.05
+    assert after["explained"] > 0.5
+    assert after["loss"] == pytest.approx(2 * (1 - after["explained"]), rel=1e-4)
 
 
-def test_the_loss_is_that_of_a_loop_over_cells(teacher):
-    run = student(teacher, "objective.pooled=3", "objective.patches=2", "dataset.size=32")
-    objective, batch = run.objective.eval(), next(run.training.loader.epoch())
+def test_who_says_the_same_of_every_image_explains_nothing(teacher):
+    """Of what the teacher says most is the same for all images, which a bias would learn."""
+    run = student(teacher, "dataset.classes=['0']", "dataset.limit=100", "train.batch_size=100", "objective.views=null")
+    objective, batch = run.objective, next(run.training.loader.epoch())
     x = objective.backbone.inputs(batch)
-    objective.views = torch.nn.Identity()
-    net, features = objective.teacher[0], objective.backbone(x)
-    seen = net(objective.images(x))
-    target = F.layer_norm(net.pool(seen), [net.width])
-    expected = 3 * (objective.projector(objective.backbone.pool(features)) - target).square().mean(1).sum()
-    own, theirs = objective.backbone.maps(x)[-1], net.maps(objective.images(x))[-1]
-    assert (tuple(own.shape[2:]), tuple(theirs.shape[2:])) == ((16, 16), (4, 4))
-    for row in range(4):
-        for column in range(4):
-            cell = own[:, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].mean((2, 3))
-            wanted = F.layer_norm(theirs[:, :, row, column], [theirs.shape[1]])
-            expected += 2 * (objective.patch_projector(cell) - wanted).square().mean(1).sum() / 16
-    torch.testing.assert_close(objective.learn(x).total, expected)
+    plain = F.layer_norm(objective.teacher[0].pool(objective.teacher[0](objective.images(x))), [32])
+    assert plain.mean(0).square().mean() > 0.3
+    pooled, maps = objective.theirs(objective.teacher[0], objective.images(x))
+    said = [pooled, *(each.flatten(2).transpose(1, 2) for each in maps)]
+    for projector, wanted, target in zip(objective.projectors, objective.wanted, said, strict=True):
+        torch.nn.init.zeros_(projector[0].weight)
+        projector[0].bias.data = wanted(target).flatten(0, -2).mean(0)
+    assert objective.metrics(objective.learn(x).sums)["explained"] == pytest.approx(0, abs=0.05)
+
+
+def test_the_loss_is_that_of_a_loop_over_maps_and_cells(teacher):
+    run = student(teacher, "objective.pooled=3", "objective.patches=2", "objective.views=null", "dataset.size=32")
+    objective, batch = run.objective.eval(), next(run.training.loader.epoch())
+    net, images = objective.teacher[0], run.inputs.splits["train"]
+    chosen = torch.linspace(0, len(images) - 1, 128, dtype=torch.float64).round().long()
+    looked_at = objective.images(objective.backbone.inputs(images.take(chosen)))
+    own = objective.backbone.maps(objective.backbone.inputs(batch))
+    theirs = net.maps(objective.images(objective.backbone.inputs(batch)))
+    sides = [each.shape[2] for each in own], [each.shape[2] for each in theirs]
+    assert sides == ([32, 16], [16, 8, 4])
+
+    def error(projector, features, target, all_targets):
+        """Of one place, features and target [B, D]; all_targets: of every place of the images that were looked at."""
+        known = F.layer_norm(all_targets, all_targets.shape[1:])
+        spread = (known - known.mean(0)).square().mean().sqrt()
+        wanted = (F.layer_norm(target, target.shape[1:]) - known.mean(0)) / spread
+        return (projector(features) - wanted).square().mean(1).sum()
+
+    project, *project_maps = objective.projectors
+    pooled = objective.backbone.pool(objective.backbone(objective.backbone.inputs(batch)))
+    seen = net.pool(net(objective.images(objective.backbone.inputs(batch))))
+    expected = 3 * error(project, pooled, seen, net.pool(net(looked_at)))
+    for projector, target, every in zip(project_maps, theirs, net.maps(looked_at), strict=True):
+        side = target.shape[2]
+        cell = 16 // side  # the student's second map is asked for all of them
+        for row in range(side):
+            for column in range(side):
+                part = own[1][:, :, cell * row : cell * (row + 1), cell * column : cell * (column + 1)].mean((2, 3))
+                places = every.permute(0, 2, 3, 1).flatten(0, 2)
+                expected += 2 / 3 * error(projector, part, target[:, :, row, column], places) / side**2
+    torch.testing.assert_close(objective.learn(objective.backbone.inputs(batch)).total, expected)
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "pairs"),
+    [
+        ([(8, 32, 32), (16, 16, 16), (32, 8, 8)], [(4, 16, 16), (8, 8, 8), (16, 4, 4)], [(1, 0), (2, 1), (2, 2)]),
+        ([(8, 24, 32)], [(4, 28, 28), (8, 14, 14)], [(0, 0), (0, 1)]),
+        ([(8, 18, 24), (8, 9, 12)], [(4, 28, 28), (8, 14, 14)], [(0, 1)]),
+        ([(8, 4, 4)], [(4, 28, 28), (8, 14, 14)], [(0, 1)]),
+        ([], [], []),
+    ],
+)
+def test_a_map_is_asked_of_the_coarsest_that_has_nearly_as_many_cells(own, theirs, pairs):
+    assert _pairs(own, theirs) == pairs
 
 
 def test_the_teacher_stays_outside_and_as_it_is(teacher):
@@ -73,7 +118,7 @@ def test_the_teacher_stays_outside_and_as_it_is(teacher):
     before = {name: value.clone() for name, value in run.objective.teacher[0].state_dict().items()}
     train(run)
     kept = {name.split(".")[0] for part in (run.training.weights(), run.training.ema.weights) for name in part}
-    assert kept == {"backbone", "projector", "patch_projector"}
+    assert kept == {"backbone", "projectors", "wanted"}
     assert same(dict(run.objective.teacher[0].state_dict()), before)
     assert not run.objective.teacher[0].training
     assert len(run.cfg.objective["teacher_sha256"]) == 64
@@ -100,7 +145,7 @@ def test_plain_weights_of_a_library_see_what_they_were_made_for(tmp_path):
         student(tmp_path / "plain.pt")
     run = student(tmp_path / "plain.pt", "objective.teacher_model=timm:test_vit")
     objective, batch = run.objective, next(run.training.loader.epoch())
-    pooled, grid = objective.targets(objective.backbone.inputs(batch))
+    pooled, (grid,) = objective.theirs(objective.teacher[0], objective.images(objective.backbone.inputs(batch)))
     config = network.pretrained_cfg
     mean, std = (torch.tensor(config[key]).view(3, 1, 1) for key in ("mean", "std"))
     images = batch["input"].expand(-1, 3, -1, -1) / 255
@@ -118,20 +163,25 @@ def spec(channels=1, size=16, **options):
 
 
 @pytest.mark.parametrize(
-    ("made", "grid", "prefix"),
+    ("made", "maps", "prefix", "passes"),
     [
-        (lambda s: VisionTransformer(s, patch=4, width=8, depth=1, heads=2, pool="cls"), (4, 4), 1),
-        (lambda s: Convnet(s, channels=(4, 8)), (8, 8), 0),
-        (lambda s: CNN(s, channels=(2, 4), width=8), (8, 8), None),
+        (lambda s: VisionTransformer(s, patch=4, width=8, depth=1, heads=2, pool="cls"), ((8, 4, 4),), 1, 1),
+        (lambda s: Convnet(s, channels=(4, 8)), ((4, 16, 16), (8, 8, 8)), 0, 1),
+        (lambda s: CNN(s, channels=(2, 4), width=8), ((4, 8, 8),), None, 2),
     ],
 )
-def test_a_grid_is_read_from_tokens_or_maps(made, grid, prefix):
-    backbone, x = made(spec()).eval(), torch.randn(3, 1, 16, 16)
-    seen = Seen.of(backbone, spec(), grid=True)
-    assert (seen.grid, seen.prefix) == (grid, prefix)
-    pooled, cells = seen(backbone, x)
+def test_pooled_features_and_maps_come_of_one_pass_where_tokens_are_cells(made, maps, prefix, passes):
+    backbone, x, calls = made(spec()).eval(), torch.randn(3, 1, 16, 16), []
+    seen = Seen.of(backbone, spec())
+    assert (seen.maps, seen.prefix) == (maps, prefix)
+    first = next(module for module in backbone.modules() if isinstance(module, torch.nn.Conv2d))
+    first.register_forward_hook(lambda *called: calls.append(called))
+    pooled, found = seen(backbone, x)
+    assert len(calls) == passes
     torch.testing.assert_close(pooled, backbone.pool(backbone(x)))
-    torch.testing.assert_close(cells, backbone.maps(x)[-1])
+    for one, other in zip(found, backbone.maps(x), strict=True):
+        torch.testing.assert_close(one, other)
+    assert Seen()(backbone, x)[1] == []
 
 
 def test_images_come_in_the_other_models_channels_and_normalisation():
