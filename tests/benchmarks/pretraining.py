@@ -123,7 +123,7 @@ LINES = {
     "labels": Line(
         {"feature_distill": TAUGHT},
         [*SMALL_CELLS, "objective=multilabel", "train.batch_size=32", "train.steps=120", "train.every.evaluate=24"],
-        "compare.fractions=[1.0]",
+        "compare.fractions=[0.1,0.5,1.0]",
         probes=False,
     ),
 }
