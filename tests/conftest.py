@@ -8,6 +8,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -46,16 +47,29 @@ class Result:
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path, monkeypatch):
-    """Every test stands in a folder of its own, with its own caches, and leaves the process as it was."""
+    """Every test stands in a folder of its own, with its own caches, and leaves the process as it was.
+
+    What Python code it writes there is forgotten after it: another test's module may have the same name.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("PTFT_CACHE", str(tmp_path.with_name(f"{tmp_path.name}-cache")))
     monkeypatch.setenv("PTFT_DATA", str(tmp_path / "data"))
-    usual = dict(os.environ)
+    usual, path, modules = dict(os.environ), [*sys.path], set(sys.modules)
     yield
+    sys.path[:] = path  # ptft itself looks in the folder that one stands in
+    for name in sys.modules.keys() - modules:
+        if _below(tmp_path, sys.modules[name]):
+            del sys.modules[name]
     if os.environ != usual:  # by a library that was imported, say: processes would no longer be forked
         os.environ.clear()
         os.environ.update(usual)
+
+
+def _below(folder: Path, module: ModuleType) -> bool:
+    spec = module.__spec__
+    places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+    return any(place and Path(place).is_relative_to(folder) for place in places)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Networks of the user's own: any module that maps images to features trains, hands over, and is measured again."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -61,13 +60,10 @@ GLYPHS = ("dataset.images=200", "dataset.held_out=60")
 
 
 @pytest.fixture
-def nets(tmp_path, monkeypatch):
+def nets():
     """The name of a module in the working folder, and how it is trusted."""
-    name = f"nets_{abs(hash(tmp_path))}"
-    Path(f"{name}.py").write_text(NETS)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    yield name
-    sys.modules.pop(name, None)
+    Path("my_nets.py").write_text(NETS)
+    return "my_nets"
 
 
 @pytest.mark.parametrize("net", ["Vector", "Tokens", "Map", "Lazy"])

@@ -1,7 +1,6 @@
 """A transform of the user's own for each training image, through commands."""
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
@@ -51,13 +50,10 @@ RUN = ("stage=pretrain", "dataset=glyphs", *FEW, *NET, "precision=fp32", "train.
 
 
 @pytest.fixture
-def mine(tmp_path, monkeypatch):
+def mine():
     """The name of a module in the working folder, and how it is trusted."""
-    name = f"rain_{abs(hash(tmp_path))}"
-    Path(f"{name}.py").write_text(RAIN)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    yield name
-    sys.modules.pop(name, None)
+    Path("my_rain.py").write_text(RAIN)
+    return "my_rain"
 
 
 def weights(run):
@@ -116,9 +112,8 @@ def test_what_can_not_be_is_said_in_one_line(typed, said, mine, ptft):
     refused(ptft(*RUN, *arguments, f"trusted=[{mine}]", "train.workers=0"), 2, *said)
 
 
-def test_transforms_of_torchvision_get_tensors_and_those_of_albumentations_images_by_name(monkeypatch):
+def test_transforms_of_torchvision_get_tensors_and_those_of_albumentations_images_by_name():
     """Where the latter is not installed, a package that calls and seeds as it does stands for it."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
     if importlib.util.find_spec("albumentations") is None:
         Path("albumentations").mkdir()
         Path("albumentations/__init__.py").write_text("from albumentations.core import HorizontalFlip\n")
@@ -131,8 +126,6 @@ def test_transforms_of_torchvision_get_tensors_and_those_of_albumentations_image
         made = transformed(images, node, spec, (target.partition(".")[0],))
         assert torch.equal(made.take(torch.arange(2))["input"], images.base.flip(3))
     assert transformed(images, None, spec, ()) is images
-    for name in [name for name in sys.modules if name.partition(".")[0] == "albumentations"]:
-        del sys.modules[name]
 
 
 def test_only_images_whose_targets_stay_are_changed(mine, ptft):

@@ -1,6 +1,5 @@
 """Views of the user's own, through commands: they train, are stored and resumed, and must be trusted and used."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -48,13 +47,10 @@ V2 = "torchvision.transforms.v2"
 
 
 @pytest.fixture
-def mine(tmp_path, monkeypatch):
+def mine():
     """The name of a module in the working folder, and how it is trusted."""
-    name = f"views_{abs(hash(tmp_path))}"
-    Path(f"{name}.py").write_text(VIEWS)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    yield name
-    sys.modules.pop(name, None)
+    Path("my_views.py").write_text(VIEWS)
+    return "my_views"
 
 
 def weights(folder):

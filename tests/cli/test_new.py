@@ -36,17 +36,17 @@ def test_its_tests_pass(ptft):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_keys_are_shown_and_checked_as_ptfts_own_are(ptft, kind):
-    made = ptft("new", kind, "freshly_made")
+    made = ptft("new", kind, "mine")
     assert made.code == 0, made.text
     assert "My own" in ptft("ls", kind).out
     key, wrong = {"model": ("width", 0), "dataset": ("val", 7.5), "objective": ("margin", -1)}[kind]
-    assert key in ptft("help", f"{kind}/freshly_made").out
+    assert key in ptft("help", f"{kind}/mine").out
     refused(
-        ptft("stage=pretrain", f"{kind}=freshly_made", "trusted=[freshly_made]", f"{kind}.{key}={wrong}"),
+        ptft("stage=pretrain", f"{kind}=mine", "trusted=[mine]", f"{kind}.{key}={wrong}"),
         2,
         f"{kind}.{key}={wrong}",
     )
-    refused(ptft("stage=pretrain", f"{kind}=freshly_made", "dry_run=true"), 2, "trusted=[package]")
+    refused(ptft("stage=pretrain", f"{kind}=mine", "dry_run=true"), 2, "trusted=[package]")
 
 
 @pytest.mark.parametrize(

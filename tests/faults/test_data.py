@@ -2,7 +2,6 @@
 
 import shutil
 import socket
-import sys
 import time
 
 import pytest
@@ -297,14 +296,12 @@ class Mine(Source):
 
 
 @pytest.fixture
-def own_dataset(tmp_path, monkeypatch):
+def own_dataset(tmp_path):
     """What is typed for a dataset of the user's own package, in the folder they stand in."""
     (tmp_path / "mydata").mkdir()
     (tmp_path / "mydata" / "__init__.py").write_text(OWN)
     (tmp_path / "conf" / "dataset").mkdir(parents=True)
     (tmp_path / "conf" / "dataset" / "mine.yaml").write_text("_target_: mydata.Mine\nwrong: 0\nviews: null\n")
-    monkeypatch.setattr(sys, "path", [*sys.path])  # ptft itself looks in the folder the user stands in
-    monkeypatch.delitem(sys.modules, "mydata", raising=False)
     return "stage=pretrain", "dataset=mine", "trusted=[mydata]", *RUN
 
 

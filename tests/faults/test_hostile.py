@@ -1,7 +1,6 @@
 """Row 60 of the table of faults: a configuration names what to build, and must not run anything else."""
 
 import shutil
-import sys
 
 import pytest
 import torch
@@ -122,7 +121,7 @@ def test_row_60_what_hydra_itself_would_build(ptft, tmp_path, typed):
 
 
 @pytest.fixture
-def package(tmp_path, monkeypatch):
+def package(tmp_path):
     """A package in the folder the user stands in; when it is imported it leaves a marker."""
     source = f"""
 from pathlib import Path
@@ -138,8 +137,6 @@ leave = os._exit
 """
     (tmp_path / "mypkg").mkdir()
     (tmp_path / "mypkg" / "__init__.py").write_text(source)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delitem(sys.modules, "mypkg", raising=False)
     return tmp_path
 
 

@@ -105,7 +105,7 @@ class Net(nn.Module):
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """The names of two modules of the working folder, one with a dataset and one with a model."""
-    names = [f"{kind}_{tmp_path.name.replace('-', '_')}" for kind in ("cells", "nets")]
+    names = ["my_cells", "my_nets"]
     for name in names:
         (tmp_path / f"{name}.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
