@@ -2,7 +2,8 @@
 
 It is a CSV with a column `name`; `content`, where it is filled in, is a digest of what the example held when the list
 was made, so that a list that is older than its data leaves out nothing else (names of rows are lines of a file, which
-move). `reason` is repeated in `split.csv`. Any other column is the user's own.
+move). `reason` is repeated in `split.csv`. `split` is heeded for documents of running text alone. Any other column is
+the user's own.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ KEY = "dataset.ignore"
 
 
 class Entry(NamedTuple):
-    """What a row says of an example: its content in 16 hexadecimal digits or "", and why it is left out."""
+    """What a row says of an example: its content in 16 hexadecimal digits or "", why it is left out, and its split."""
 
     content: str
     reason: str
+    split: str
 
 
 def hexadecimal(number: int) -> str:
@@ -51,7 +53,8 @@ class IgnoreList:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(os.path.expanduser(path))
-        self.entries = _read(self.path)
+        self.rows = _read(self.path)
+        self.entries = dict(self.rows)
         self.left_out: dict[str, dict[int, str]] = {}
         self.changed: dict[str, str] = {}
         self._seen: set[str] = set()
@@ -74,13 +77,25 @@ class IgnoreList:
         return torch.tensor(sorted(ignored), dtype=torch.long)
 
     def without(self, split: str, documents: Sequence[str]) -> list[str]:
-        """Documents without those whose content the list has; nothing else says which is which."""
-        reasons = {entry.content: (name, entry.reason) for name, entry in self.entries.items() if entry.content}
-        ignored = self.left_out.setdefault(split, {})
+        """Documents without those whose content the list has; nothing else says which is which.
+
+        Of several with the same content as many as it has of this split, the last of them, so that of copies the one
+        stays that is not in it; all of them where it says no split.
+        """
+        listed: dict[str, list[tuple[str, Entry]]] = {}
+        for name, entry in self.rows:
+            if entry.content and entry.split in ("", split):
+                listed.setdefault(entry.content, []).append((name, entry))
+        held: dict[str, list[int]] = {}
         for row, document in enumerate(documents):
-            if (known := reasons.get(digest_of(document))) is not None:
-                self._seen.add(known[0])
-                ignored[row] = known[1]
+            if (content := digest_of(document)) in listed:
+                held.setdefault(content, []).append(row)
+        ignored = self.left_out.setdefault(split, {})
+        for content, rows in held.items():
+            known = listed[content]
+            self._seen.update(name for name, _ in known)
+            everywhere = any(not entry.split for _, entry in known)
+            ignored |= dict.fromkeys(rows if everywhere else rows[-len(known) :], known[0][1].reason)
         return [document for row, document in enumerate(documents) if row not in ignored]
 
     def notes(self, splits: Collection[str], complete: bool) -> list[str]:
@@ -100,7 +115,7 @@ class IgnoreList:
         return sentences
 
 
-def _read(path: Path) -> dict[str, Entry]:
+def _read(path: Path) -> list[tuple[str, Entry]]:
     if not path.is_file():
         raise DataError(f"{KEY}={path}: {absent(path) if not path.exists() else 'is a folder'}; name a CSV file")
     reader = csv.DictReader(io.StringIO(read_file(path)))
@@ -113,7 +128,10 @@ def _read(path: Path) -> dict[str, Entry]:
         rows = [row for row in reader if row["name"]]
     except csv.Error as error:
         raise DataError(f"{KEY}={path}:{reader.line_num}: is no CSV ({error})") from error
-    return {nfc(row["name"]): Entry((row.get("content") or "").strip(), row.get("reason") or "") for row in rows}
+    return [
+        (nfc(row["name"]), Entry((row.get("content") or "").strip(), row.get("reason") or "", row.get("split") or ""))
+        for row in rows
+    ]
 
 
 def write(rows: Sequence[tuple[str, ...]]) -> str:

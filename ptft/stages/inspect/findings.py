@@ -16,6 +16,7 @@ from ptft.data.inspected.kinds import Kind
 from ptft.data.inspected.neighbours import groups_of, nearest
 from ptft.data.inspected.reading import Seen
 from ptft.data.inspected.subject import Subject
+from ptft.errors import counted, shortened
 from ptft.stages.inspect import probe
 
 NEIGHBOURS = 10
@@ -57,6 +58,11 @@ def find(subject: Subject, seen: Seen, kind: Kind, seed: int, name: str | None) 
     """Everything; kind: the module of the modality. name: of the checkpoint whose features are `seen.encoded`."""
     found = Findings(seen.unreadable, seen.odd, omitted=list(kind.LEFT_OUT))
     found.copies = list(_copies(subject, seen))
+    if again := [subject.names[row] for group in found.copies for row in group if same_file(subject, group, row)]:
+        found.omitted.append(
+            f"leaving out {counted(len(again), 'lines')} of {shortened(list(dict.fromkeys(again)), 4)}, whose list has "
+            "another of the same file: dataset.ignore goes by names; take the lines out of that list"
+        )
     rows = seen.rows()
     if len(rows) < 2:
         found.omitted.append("near duplicates, outliers and labels: fewer than two different examples can be read")
@@ -103,12 +109,28 @@ def _copies(subject: Subject, seen: Seen) -> Iterator[list[int]]:
     _, counts = torch.unique_consecutive(seen.contents[order], return_counts=True)
     groups = [group.tolist() for group in torch.split(order, counts.tolist()) if len(group) > 1]
     for group in sorted(groups):
-        yield kept_first(subject, group)
+        if len(parted := _parted(subject, kept_first(subject, group))) > 1:
+            yield parted
+
+
+def _parted(subject: Subject, group: list[int]) -> list[int]:
+    """The same with each file once, where examples have no labels: a picture may have several captions."""
+    if subject.labels is not None:
+        return group
+    first: dict[tuple[str, str], int] = {}
+    for row in group:
+        first.setdefault((subject.split_of(row), subject.names[row]), row)
+    return list(first.values())
 
 
 def kept_first(subject: Subject, group: Sequence[int]) -> list[int]:
     """The same, the one that stays first: of the test split where one is, then of val; of equal ones the first."""
     return sorted(group, key=lambda row: (KEPT[subject.split_of(row)], row))
+
+
+def same_file(subject: Subject, group: Sequence[int], row: int) -> bool:
+    """Whether it is of the file of the copy that stays, which a list of files has more than once."""
+    return row != group[0] and subject.names[row] == subject.names[group[0]]
 
 
 def _near(subject: Subject, seen: Seen, kind: Kind, rows: Tensor, seed: int) -> list[tuple[int, int, float, str]]:
@@ -191,7 +213,10 @@ def leakage(subject: Subject, found: Findings) -> dict[str, int]:
 
 
 def ignored(subject: Subject, found: Findings, kinds: Sequence[str]) -> dict[int, str]:
-    """Which examples ignore.csv names, and why: of copies all but one, of what else is asked for all."""
+    """Which examples ignore.csv names, and why: of copies all but one, of what else is asked for all.
+
+    Names are all that it has of files, so that another line of the file that stays is not among them.
+    """
     why: dict[int, str] = {}
     if "unreadable" in kinds:
         why |= {row: f"can't be read: {reason}" for row, reason in found.unreadable.items()}
@@ -202,7 +227,7 @@ def ignored(subject: Subject, found: Findings, kinds: Sequence[str]) -> dict[int
     exact = len(found.copies) if "duplicates" in kinds else 0
     for number, group in enumerate(groups):
         what = "the same as" if number < exact else "nearly the same as"
-        for row in group[1:]:
+        for row in [row for row in group[1:] if not same_file(subject, group, row)]:
             why.setdefault(row, f"{what} {subject.names[group[0]]} ({subject.split_of(group[0])})")
     classes = subject.source.spec.classes
     if "label_errors" in kinds:

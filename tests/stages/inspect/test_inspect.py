@@ -6,6 +6,7 @@ import json
 import pytest
 from PIL import Image
 
+from ptft.data.image.captions import folder
 from tests.conftest import contents, refused, summary
 from tests.helpers import planted
 
@@ -16,6 +17,11 @@ def inspected(ptft, folder, *typed):
     done = ptft("stage=inspect", *typed, f"hydra.run.dir={folder}", "device=cpu")
     assert done.code == 0, done.text
     return json.loads((folder / "inspect.json").read_text()), done
+
+
+def ignored(run):
+    with (run / "ignore.csv").open() as file:
+        return {row["name"] for row in csv.DictReader(file)}
 
 
 def data(kind, root):
@@ -38,17 +44,16 @@ def test_what_was_planted_is_found(kind, size, ptft, tmp_path):
     assert done.out.index("leakage: ") < done.out.index("inspect done")
     held = sum(report["leakage"].values())
     assert held >= len(truth.copies) + len(truth.near)
-    with (tmp_path / "run/ignore.csv").open() as file:
-        ignored = {row["name"] for row in csv.DictReader(file)}
-    assert truth.broken <= ignored
-    dropped = [pair & ignored for pair in truth.copies | truth.near]
+    listed = ignored(tmp_path / "run")
+    assert truth.broken <= listed
+    dropped = [pair & listed for pair in truth.copies | truth.near]
     assert {len(names) for names in dropped} == {1}
     assert all(name.startswith("train") for names in dropped for name in names)  # what is measured stays whole
     assert (tmp_path / "run/sheet.png").exists() == (kind != "texts")
     again, _ = inspected(ptft, tmp_path / "again", *data(kind, tmp_path / "data"), "dataset.ignore=run/ignore.csv")
     assert again["leakage"] == {}
     assert not again["unreadable"]
-    assert sum(again["splits"].values()) == sum(report["splits"].values()) - len(ignored)
+    assert sum(again["splits"].values()) == sum(report["splits"].values()) - len(listed)
 
 
 @pytest.fixture
@@ -132,6 +137,7 @@ def test_texts_say_what_is_cut_and_what_was_misread(ptft, tmp_path):
 def test_running_text_and_tags_are_inspected_as_far_as_they_go(ptft, tmp_path):
     paragraphs = [f"paragraph {i} of a text that goes on about {i * 7}" for i in range(40)]
     paragraphs[39] = paragraphs[0]
+    paragraphs[20] = paragraphs[21] = paragraphs[10]
     (tmp_path / "text.txt").write_text("\n\n".join(paragraphs))
     typed = ("dataset=text", "dataset.root=text.txt", "dataset.documents=paragraph", "dataset.length=32")
     report, done = inspected(ptft, tmp_path / "run", *typed)
@@ -139,3 +145,38 @@ def test_running_text_and_tags_are_inspected_as_far_as_they_go(ptft, tmp_path):
     assert "not done: likely wrong labels: examples have none" in done.out
     clean, _ = inspected(ptft, tmp_path / "two", *typed, "dataset.ignore=run/ignore.csv")
     assert clean["leakage"] == {}
+    assert clean["counts"]["duplicates"] == 0
+    listed = ignored(tmp_path / "run")
+    assert {f"train document {i}" for i in (0, 20, 21)} <= listed
+    assert "train document 10" not in listed
+    assert clean["splits"] == {"train": report["splits"]["train"] - len(listed), "val": report["splits"]["val"]}
+
+
+def test_a_picture_with_several_captions_is_no_copy_of_itself(ptft, tmp_path):
+    folder.sample(tmp_path / "pictures", 6)
+    (tmp_path / "pictures/twin.jpg").write_bytes((tmp_path / "pictures/2.jpg").read_bytes())
+    with (tmp_path / "pictures/captions.csv").open("a") as file:
+        file.write("".join(f"{i}.jpg,another one of {i},{'val' if i % 3 == 2 else 'train'}\n" for i in range(12)))
+        file.write("twin.jpg,a twin,train\ntwin.jpg,the same once more,train\n")
+    typed = ("dataset=captions", "dataset.root=pictures")
+    report, _ = inspected(ptft, tmp_path / "run", *typed)
+    names = [[item["name"] for item in entry["items"]] for entry in report["duplicates"]]
+    assert names == [["2.jpg", "twin.jpg"]]
+    assert ignored(tmp_path / "run") == {"twin.jpg"}
+    clean, _ = inspected(ptft, tmp_path / "two", *typed, "dataset.ignore=run/ignore.csv")
+    assert clean["splits"] == {"train": report["splits"]["train"] - 2, "val": report["splits"]["val"]}
+    assert clean["counts"]["duplicates"] == 0
+
+
+def test_a_file_that_a_list_has_twice_stays(ptft, shades, tmp_path):
+    """Names are all that an ignore list has of it: what would leave one line out would leave both out."""
+    rows = [f"train/{name}/{i}.png,{name},train" for name in ("dark", "light") for i in range(3)]
+    rows += [f"test/{name}/{i}.png,{name},test" for name in ("dark", "light") for i in range(2)]
+    rows += ["train/dark/0.png,dark,train", "train/dark/1.png,light,train", "train/dark/2.png,dark,test"]
+    (tmp_path / "shades/list.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
+    typed = ("dataset=image_folder", "dataset.root=shades/list.csv", "dataset.val=null")
+    report, done = inspected(ptft, tmp_path / "run", *typed)
+    assert report["counts"]["duplicates"] == 3
+    assert report["leakage"] == {"test": 1}
+    assert not ignored(tmp_path / "run") & {f"train/dark/{i}.png" for i in range(3)}
+    assert "leaving out 3 lines of train/dark/0.png, train/dark/1.png, train/dark/2.png, whose list has" in done.out
