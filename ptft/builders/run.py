@@ -246,7 +246,8 @@ def _places(cfg: Config, inputs: Inputs) -> dict[str, Any]:
 
 def _check_objective(cfg: Config, built: Objective) -> None:
     """Raises ConfigError where a copy of the backbone could not follow it."""
-    if cfg.finetune.lora.rank and type(built).begin is not Objective.begin:
+    follows = type(built).begin is not Objective.begin and type(built).advance is not Objective.advance
+    if cfg.finetune.lora.rank and follows:
         raise ConfigError(
             f"finetune.lora.rank={cfg.finetune.lora.rank}: objective={cfg.names.objective} keeps a copy of the "
             "backbone that follows its weights, which do not move then; leave it at null"

@@ -164,3 +164,16 @@ def test_an_objective_that_keeps_a_copy_of_the_backbone_is_refused(objective, pt
     typed = ("finetune.lora.rank=2", "finetune.lora.targets=all", "train.steps=2", "device=cpu")
     done = ptft("stage=finetune", f"ckpt={pretrained}", f"objective={objective}", *typed)
     refused(done, 2, "finetune.lora.rank=2", f"objective={objective} keeps a copy of the backbone")
+
+
+def test_an_objective_whose_targets_stay_learns_by_factors(ptft, tmp_path):
+    """Hidden units are found once, at the beginning: nothing of them follows the backbone."""
+    typed = ("dataset=tones", "dataset.count=24", "dataset.held_out=8", "objective=hubert", "train.batch_size=8")
+    small = ("model=audio_transformer", "model.width=16", "model.depth=1", "model.subsample=2", "train.steps=2")
+    assert ptft("stage=pretrain", *typed, *small, "hydra.run.dir=run").code == 0
+    done = ptft("stage=finetune", "ckpt=run", *typed, "finetune.lora.rank=2", "train.steps=3", "hydra.run.dir=tuned")
+    assert done.code == 0, done.text
+    assert "LoRA of rank 2 on blocks.0.attention.qkv" in done.out
+    last = (checkpoint_file.read(tmp_path / run / "checkpoints/last.pt")[0]["weights"] for run in ("run", "tuned"))
+    before, after = (weights["clusters.mean"] for weights in last)
+    assert torch.equal(before, after)
