@@ -66,8 +66,8 @@ def _alone(tmp_path, monkeypatch):
         os.environ.update(usual)
 
 
-def _below(folder: Path, module: ModuleType) -> bool:
-    spec = module.__spec__
+def _below(folder: Path, module: ModuleType | None) -> bool:
+    spec = getattr(module, "__spec__", None)
     places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
     return any(place and Path(place).is_relative_to(folder) for place in places)
 

@@ -163,6 +163,7 @@ def test_a_process_ends_although_an_epoch_was_left_behind():
     """Workers ignore SIGTERM, and Python waits at its end for every process that it started."""
     code = (
         "from pathlib import Path\nfrom ptft.data.image import folder\nfrom ptft.data.loader import Loader\n"
+        "import warnings\nwarnings.simplefilter('ignore')\n"  # two workers are many for a machine of one core
         "folder.sample(Path('images'))\n"
         "train = folder.ImageFolder(root='images', size=8).split('train')\n"
         "batches = Loader(train, 2, workers=2).epoch()\nnext(batches)\nraise SystemExit(4)"

@@ -109,7 +109,8 @@ libc, private = ctypes.CDLL(None, use_errno=True), 0x44000  # MS_REC and MS_PRIV
 mounted = libc.unshare(0x20000) == 0 and libc.mount(b"none", b"/", None, private, None) == 0  # CLONE_NEWNS
 if not mounted or libc.mount(b"tmpfs", b"/dev/shm", b"tmpfs", 0, b"size=64k"):
     sys.exit(f"nothing can be mounted here: {os.strerror(ctypes.get_errno())}")
-import torch
+import torch, warnings
+warnings.simplefilter("ignore")  # two workers are many for a machine of one core
 from tests.faults.test_machine import Ones, batches
 from ptft.errors import DataError, ResourceError, StorageError
 try:
