@@ -112,6 +112,7 @@ LINES = {
         [*TAGGED[:2], "objective=tag", "objective.dropout=0.2", "train.batch_size=32", "train.steps=600"],
         "compare.fractions=[0.02]",
         probes=False,
+        public=[f"ckpt={MINILM}"],
     ),
     "boxes": Line(
         {"feature_distill": TAUGHT},
@@ -124,7 +125,7 @@ LINES = {
         {"feature_distill": TAUGHT},
         [*SMALL_CELLS, "objective=multilabel", "train.batch_size=32", "train.steps=120", "train.every.evaluate=24"],
         "compare.fractions=[0.1,0.5,1.0]",
-        probes=False,
+        public=[*LITE0, *PROBE],
     ),
 }
 
