@@ -59,7 +59,8 @@ class Group(Alone):
     def meet(self, module: nn.Module, *, in_parts: bool = False) -> None:
         if not self.cut:
             self.same_weights(module)
-        draws.share(next(module.parameters()).device, own_seed(self.rank), in_parts=in_parts)
+        if self.count > 1:  # else its draws are those of a run without a group, as is where they stand in a checkpoint
+            draws.share(next(module.parameters()).device, own_seed(self.rank), in_parts=in_parts)
         self.ready = True
 
     def begin(self, module: nn.Module, parameters: list[nn.Parameter], *, overlap: bool) -> None:

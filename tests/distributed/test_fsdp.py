@@ -161,6 +161,16 @@ def test_a_save_in_parts_that_was_cut_short_leaves_the_one_before_and_goes_on_in
     refused(ptft("resume=gone", *alone), 4, "last-6.parts, where")
 
 
+def test_one_process_that_has_all_parts_draws_what_one_without_a_group_does(tmp_path):
+    """Views and dropout, and after a stop from where they stood."""
+    typed = (*VIT, "model.dropout=0.1", "schedule=constant")
+    stopped = run(arguments(into("whole", *typed), into("one", *typed, FSDP, "train.steps=3")))
+    assert stopped.returncode == 0, stopped.stderr
+    resumed = run(arguments(["resume=one", "train.steps=6"]))
+    assert resumed.returncode == 0, resumed.stderr
+    same(tmp_path / "whole", tmp_path / "one")
+
+
 def test_what_can_not_be_cut(ptft, tmp_path):
     refused(ptft(*GPT, FSDP, "optimizer=muon"), 2, "train.parallel=fsdp: not with optimizer=muon", "type adamw")
     refused(ptft(*GPT, FSDP, "train.compile=true", "precision=fp16"), 2, "train.compile=True", "precision=fp16")
