@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ptft.checkpoint.file import file_digest
 from ptft.errors import CheckpointError, StorageError, first_line
+from ptft.runs.facts import IN_PARTS
 from ptft.runtime.together.alone import current
 
-ENDING = ".parts"
 FOLDER, FILES, PART = "folder", "files", "part"
 PARTS = "parts"
 """Of a state, where its parts are: the FOLDER's name, and the digest of each of its FILES."""
@@ -29,7 +29,7 @@ PARTS = "parts"
 def free(checkpoints: Path, step: int) -> Path:
     """A folder for the parts of a step that is not there yet."""
     names = chain([f"last-{step}"], (f"last-{step}-{number}" for number in count(2)))
-    return next(place for name in names if not (place := checkpoints / (name + ENDING)).exists())
+    return next(place for name in names if not (place := checkpoints / (name + IN_PARTS)).exists())
 
 
 def folder_of(state: Mapping[str, Any]) -> str | None:
@@ -83,7 +83,7 @@ def restored(state: dict[str, Any], checkpoint: str, like: Tensor) -> dict[str, 
 
 def clear(checkpoints: Path, keep: str | None) -> None:
     """Remove all parts but those that count; what can't be removed now is at the next time."""
-    for folder in checkpoints.glob(f"last-*{ENDING}"):
+    for folder in checkpoints.glob(f"last-*{IN_PARTS}"):
         if folder.name != keep:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ptft.cli.help import columns
 from ptft.cli.words import flags_of, folder_of, table
-from ptft.config import yaml_files
+from ptft.config import reads, yaml_files
 from ptft.config.settled import stored
-from ptft.errors import ConfigError, shortened
+from ptft.errors import ConfigError, counted, shortened
 from ptft.metrics.properties import is_share
 from ptft.runs import remove
 from ptft.runs.lineage import Relative, family
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 USAGE_SHOW = "ptft show RUN|CKPT|latest [--json]"
 DIGITS = 12
 """Of a digest, where it is only to be recognised."""
+SUMMED = ("model", "dataset", "objective")
+"""Groups whose option summary.json names where it played a part."""
 
 
 @yaml_files.unchanging()
@@ -65,7 +67,7 @@ def _facts(known: Known) -> dict[str, Any]:
         "status": known.state or None,
         "when": known.status.get("time"),
         "overrides": known.status.get("overrides"),
-        "chosen": stored.chosen(config),
+        "chosen": _chosen(known, config),
         "configuration": {key: {"value": ours, "default": usual} for key, (ours, usual) in settings.items()},
         "spec": dict(known.spec) or None,
         "data": {"fingerprint": known.fingerprint, "examples": known.examples},
@@ -79,6 +81,16 @@ def _facts(known: Known) -> dict[str, Any]:
         "bytes": remove.size(known.folder) if known.folder else None,
         "message": known.status.get("message"),
         "broken": known.broken or None,
+    }
+
+
+def _chosen(known: Known, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that played a part: of groups that the stage reads and its summary is not silent on."""
+    chosen, said = stored.chosen(config), known.summary
+    return {
+        group: name
+        for group, name in chosen.items()
+        if reads.counts(group, str(chosen.get("stage"))) and not (said and group in SUMMED and not said.get(group))
     }
 
 
@@ -147,6 +159,8 @@ def _classes(spec: Mapping[str, Any]) -> str:
 
 
 def _file(each: Mapping[str, Any]) -> str:
+    if "files" in each:
+        return f"{each['bytes'] / 2**20:,.1f} MiB in {counted(each['files'], 'files')}"
     inside = (
         f", step {each['step']}, {each['values']:,} values in {each['tensors']} tensors" if "values" in each else ""
     )

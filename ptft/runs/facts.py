@@ -15,6 +15,8 @@ from ptft.runs.lineage import stored_digest
 from ptft.runs.registry import state
 
 NAMES = ("best.pt", "last.pt")
+IN_PARTS = ".parts"
+"""How folders beside them end, in which a state lies in parts (`train.save=parts`)."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +102,15 @@ class Known:
         return state(self.folder, self.status) if self.folder else ""
 
     def checkpoints(self) -> list[dict[str, Any]]:
-        """Name, bytes, digest as it is stored, and of the one that is read its step and what of weights it holds."""
-        files = [self.folder / "checkpoints" / name for name in NAMES] if self.folder else []
-        files = [file for file in files if file.is_file()]
+        """Name, bytes, digest as it is stored, and of the one that is read its step and what of weights it holds.
+
+        After them the folders of states in parts, with how many files they have; what belongs to one is in last.pt.
+        """
+        own = self.folder / "checkpoints" if self.folder else None
+        files = [file for name in NAMES if (file := own / name).is_file()] if own else []
         if self.file and self.file not in files:
             files.append(self.file)
-        return [self._described(file) for file in files]
+        return [*map(self._described, files), *map(_in_parts, sorted(own.glob(f"*{IN_PARTS}")) if own else ())]
 
     def _described(self, file: Path) -> dict[str, Any]:
         found = {"path": str(file), "bytes": file.stat().st_size, "sha256": stored_digest(file)}
@@ -122,6 +127,11 @@ class Known:
 
     def _raw(self, key: str) -> Any:
         return self.archive.content.get(key) if self.archive else None
+
+
+def _in_parts(folder: Path) -> dict[str, Any]:
+    sizes = [file.stat().st_size for file in folder.iterdir()]
+    return {"path": str(folder), "bytes": sum(sizes), "files": len(sizes)}
 
 
 def of_folder(folder: Path, stored: Mapping[str, Any]) -> Known:

@@ -57,6 +57,27 @@ def test_a_checkpoint_is_shown_wherever_it_lies(ptft, finetuned, tmp_path):
     assert "step" in inside["checkpoints"][1]
 
 
+def test_what_a_stage_does_not_read_is_not_shown(ptft, pretrained):
+    """A configuration has an optimizer, and a model, also where neither played a part."""
+    few = ("dataset.images=60", "dataset.held_out=30", "report=false")
+    assert ptft("stage=evaluate", f"ckpt={pretrained}", "hydra.run.dir=measured").code == 0
+    assert ptft("stage=inspect", *few, "hydra.run.dir=inspected").code == 0
+    groups = {run: json.loads(ptft("show", run, "--json").out)["chosen"] for run in ("measured", "inspected")}
+    assert {"model", "dataset", "objective"} < groups["measured"].keys()
+    assert not {"optimizer", "schedule"} & groups["measured"].keys()
+    assert groups["inspected"] == {"dataset": "glyphs", "stage": "inspect"}
+
+
+def test_states_in_parts_are_shown_with_what_they_take(ptft, finetuned, tmp_path):
+    shutil.copytree(finetuned, "run")
+    (tmp_path / "run/checkpoints/last-2.parts").mkdir()
+    for name in ("__0_0.distcp", "__1_0.distcp", ".metadata"):
+        (tmp_path / "run/checkpoints/last-2.parts" / name).write_bytes(bytes(2**20))
+    *_, parts = json.loads(ptft("show", "run", "--json").out)["checkpoints"]
+    assert (Path(parts["path"]).name, parts["bytes"], parts["files"]) == ("last-2.parts", 3 * 2**20, 3)
+    assert "last-2.parts  3.0 MiB in 3 files" in ptft("show", "run").out
+
+
 def test_latest_is_the_newest_of_all(ptft, finetuned, tmp_path):
     for number, name in enumerate(("a", "b")):
         shutil.copytree(finetuned, tmp_path / "outputs" / name)
