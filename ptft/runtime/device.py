@@ -15,15 +15,16 @@ from ptft.runtime.precision import ComputeFormat
 from ptft.runtime.together.alone import current
 
 
-def device_name(device: torch.device, compute_format: ComputeFormat) -> str:
-    """The device with its name or threads, the precision and the layout."""
+def device_name(device: torch.device, compute_format: ComputeFormat, processes: int = 1) -> str:
+    """The device with its name or threads, the precision and the layout, and how many processes have one each."""
     if device.type == "cuda":
         name = f"{device} ({torch.cuda.get_device_name(device)})"
     elif device.type == "cpu":
         name = f"cpu with {counted(torch.get_num_threads(), 'threads')}"
     else:
         name = str(device)
-    return f"{name}, {compute_format}"
+    several = f"{processes} processes, each on " if processes > 1 else ""
+    return f"{several}{name}, {compute_format}"
 
 
 def find_device(name: str) -> torch.device:

@@ -177,7 +177,7 @@ def _header(model: Subject, out: Console, folder: RunFolder | None, sizes: str) 
         "model": f"{model_name(cfg)}, {cfg.names.objective}",
         "data": f"{cfg.names.dataset}: {sizes}; {messages.examples_of(source.spec)}",
         "input": messages.input_of(source.spec),
-        "device": device_name(model.device, model.format),
+        "device": device_name(model.device, model.format, cfg.train.processes),
         "start": checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
     }

@@ -51,7 +51,7 @@ def header(r: Run, out: Console, folder: Path | None) -> None:
             "objective": f"{cfg.names.objective}; {_learning(r)}",
             "budget": _budget(r),
             "evaluate": _evaluations(r),
-            "device": _processes(r) + device_name(r.device, r.execution.compute_format) + _measured(r),
+            "device": device_name(r.device, r.execution.compute_format, r.cfg.train.processes) + _measured(r),
             "start": r.inputs.start.path if r.inputs.start else "fresh weights",
             "folder": str(folder) if folder else "none, this is a dry run",
         },
@@ -155,12 +155,6 @@ def _flat(r: Run) -> str:
     return "" if r.inputs.start else networks.mostly_flat(r.objective.backbone, r.inputs.source.spec)
 
 
-def _processes(r: Run) -> str:
-    """ "2 processes, each on ", or nothing for one."""
-    train = r.cfg.train
-    return f"{train.processes} processes, each on " if train.processes > 1 else ""
-
-
 def _own_conf() -> str:
     folder = user_conf()
     return f"configs in {folder} win over ptft's own" if folder else ""
@@ -261,7 +255,7 @@ def _facts(r: Run) -> dict[str, str]:
         "data": _data(r),
         "budget": _budget(r),
         "evaluate": _evaluations(r).split(";")[0],
-        "device": device_name(r.device, r.execution.compute_format),
+        "device": device_name(r.device, r.execution.compute_format, r.cfg.train.processes),
         "start": r.inputs.start.path if r.inputs.start else "fresh weights",
     }
 

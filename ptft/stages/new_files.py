@@ -59,7 +59,7 @@ def plan(
     rows = {
         "model": f"{model_name(cfg)}, {what}",
         "input": f"{counted(len(items), 'items')}, read as {messages.input_of(spec) or messages.shape_of(spec)}",
-        "device": device_name(of.device, of.compute_format),
+        "device": device_name(of.device, of.compute_format, cfg.train.processes),
         "start": of.checkpoint.path,
         "folder": str(folder.path) if folder else "none, this is a dry run",
     }

@@ -145,6 +145,7 @@ def test_what_several_processes_began_one_goes_on_with_and_several_again(ptft, p
     for again in (("stage=predict", *typed, "hydra.run.dir=again"), ("resume=again", "output=out.csv")):
         first, other = together(command(*again))
         assert (first.returncode, other.returncode) == (0, 0), first.stderr
+        assert ("device     2 processes, each on cpu" in first.stdout) == ("stage=predict" in again)
     assert "out.csv: complete" in first.stdout
     assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
 
