@@ -180,11 +180,14 @@ def check(source: Source, split: str, checkpoint: Checkpoint, *, allowed: bool) 
         or not (source.drawn or is_other_root(checkpoint, source.root))
     ):
         return None
-    own = identities(source, split)
-    if own is None or not len(overlap := torch.isin(own, trained).nonzero().flatten()):
+    own, part = identities(source, split), source.part(split)
+    if own is None or part is None:
         return None
-    part = source.part(split)
-    assert part is not None
+    known = torch.isin(own, trained)
+    if (before := source.earlier_identities(part.split)) is not None:
+        known |= torch.isin(before[part.rows], trained)
+    if not len(overlap := known.nonzero().flatten()):
+        return None
     first = source.names(part.split)[int(part.rows[overlap[0]])]
     sentence = (
         f"{len(overlap)} of {len(own)} {split} {source.noun} were trained on by {checkpoint.path} or what it started "

@@ -78,6 +78,10 @@ class GroupedSource(Source):
         """Long [n], a number for all that each of some rows (long [n]) of a split holds; None: not known."""
         raise NotImplementedError(type(self).__name__)
 
+    def earlier_identities(self, split: str) -> Tensor | None:
+        """As `identities`, where checkpoints of an earlier version hold other numbers of what they were trained on."""
+        return None
+
     def ignored(self, split: str) -> Tensor:
         """Long [n], which examples of one of the dataset's own splits are left out because a list names them."""
         if self.ignore is None:

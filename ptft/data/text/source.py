@@ -97,10 +97,14 @@ class TextSource(DividedSource):
             return super().groups(split)
         return torch.zeros(len(self.loaded(split)), dtype=torch.long)
 
+    def compared(self, split: str) -> Sequence[str]:
+        """What of each example of one of the dataset's own splits tells copies from others: all that is read of it, and
+        no label, which may be corrected. It is also known by that, unless something names it."""
+        return self.known_by(split) or ()
+
     def identities(self, split: str) -> Tensor | None:
         if split not in self._identities:
-            texts = (key.encode("utf-8", "surrogateescape") for key in self.known_by(split) or ())
-            self._identities[split] = numbers(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
+            self._identities[split] = numbers_of(self.compared(split))
         return self._identities[split]
 
     @cached_property
@@ -116,3 +120,9 @@ class TextSource(DividedSource):
                 assert isinstance(examples, TextExamples | PackedTexts)
                 digest.update(name.encode() + examples.digest())
         return digest.hexdigest()[:16]
+
+
+def numbers_of(texts: Iterable[str]) -> Tensor:
+    """Long [N], one for each text."""
+    encoded = (text.encode("utf-8", "surrogateescape") for text in texts)
+    return numbers(hashlib.blake2b(text, digest_size=8).digest() for text in encoded)

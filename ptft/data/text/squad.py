@@ -15,7 +15,7 @@ from ptft.data.ragged import Ragged
 from ptft.data.splits import Part, split_by_word, split_files, unnamed_notes
 from ptft.data.text.examples import TextExamples, in_a_row
 from ptft.data.text.questions import SUFFIXES, Question, Window, best_answers, parse, windows
-from ptft.data.text.source import TextKeys, TextSource
+from ptft.data.text.source import TextKeys, TextSource, numbers_of
 from ptft.errors import ConfigError, DataError
 from ptft.metrics.squad import exact_match, f1
 
@@ -215,6 +215,13 @@ class Squad(TextSource):
 
     def known_by(self, split: str) -> list[str]:
         return [question.name for question in self.questions[split]]
+
+    def compared(self, split: str) -> list[str]:
+        """The text and the question, whatever its id, which home-made files count from 0."""
+        return [f"{question.context}\0{question.question}" for question in self.questions[split]]
+
+    def earlier_identities(self, split: str) -> Tensor:
+        return numbers_of(self.known_by(split))
 
     def choose(self, part: Part) -> Examples:
         examples = self.loaded(part.split)
