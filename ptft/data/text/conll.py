@@ -44,7 +44,7 @@ class Conll(TextSource):
     """
 
     skips: ClassVar[bool] = False
-    noun = "sentences"
+    noun, longer = "sentences", "are cut into pieces by"
 
     def __init__(
         self, *, token: int = 0, tag: int = -1, scheme: str = "iob", split_seed: int = 0, **keys: Unpack[TextKeys]

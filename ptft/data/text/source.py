@@ -47,6 +47,8 @@ class TextSource(DividedSource):
 
     modality, noun = "text", "texts"
     own_length: ClassVar[int] = 128
+    longer: ClassVar[str] = "are cut by"
+    """What becomes of texts that are longer, in messages: they … dataset.length."""
 
     def __init__(
         self,
@@ -97,18 +99,19 @@ class TextSource(DividedSource):
             return super().groups(split)
         return torch.zeros(len(self.loaded(split)), dtype=torch.long)
 
-    def compared(self, split: str) -> Sequence[str]:
+    def compared(self, split: str) -> Sequence[str] | None:
         """What of each example of one of the dataset's own splits tells copies from others: all that is read of it, and
-        no label, which may be corrected. It is also known by that, unless something names it."""
-        return self.known_by(split) or ()
+        no label, which may be corrected. It is also known by that, unless something names it. None: not known."""
+        return self.known_by(split)
 
     def identities(self, split: str) -> Tensor | None:
         if split not in self._identities:
-            self._identities[split] = numbers_of(self.compared(split))
+            texts = self.compared(split)
+            self._identities[split] = None if texts is None else numbers_of(texts)
         return self._identities[split]
 
     @cached_property
-    def _identities(self) -> dict[str, Tensor]:
+    def _identities(self) -> dict[str, Tensor | None]:
         return {}
 
     def fingerprint(self) -> str:

@@ -133,7 +133,7 @@ class Squad(TextSource):
 
     skips: ClassVar[bool] = False
     has_groups: ClassVar[bool] = True
-    noun, own_length = "questions", 384
+    noun, own_length, longer = "questions", 384, "are read in windows of"
 
     def __init__(self, *, stride: int = 128, split_seed: int = 0, **keys: Unpack[TextKeys]) -> None:
         super().__init__(**keys)
@@ -215,6 +215,11 @@ class Squad(TextSource):
 
     def known_by(self, split: str) -> list[str]:
         return [question.name for question in self.questions[split]]
+
+    def shown(self, split: str) -> dict[str, list[str]]:
+        """The question, and the text that it is about."""
+        questions = self.questions[split]
+        return {"question": [each.question for each in questions], "context": [each.context for each in questions]}
 
     def compared(self, split: str) -> list[str]:
         """The text and the question, whatever its id, which home-made files count from 0."""

@@ -187,6 +187,9 @@ class OwnTexts(OwnSource, TextSource):
     def _texts(self) -> list[str]:
         return list(self.items[self.train].kept)
 
+    def shown(self, split: str) -> dict[str, list[str]]:
+        return {"text": list(self.items[split].kept)}
+
     def load(self, split: str) -> TextExamples:
         ids = sentences(self.tokenizer, [(text,) for text in self.items[split].kept], self.length)
         return TextExamples(ids, self.tokenizer.pad, self.labels_of(split))
