@@ -16,6 +16,7 @@ from torch import Tensor
 from ptft.core import Examples, Source, Spec
 from ptft.data.cleaning.ignore import digest_of, hexadecimal
 from ptft.data.examples import OnDemandExamples
+from ptft.data.image.captions.folder import CaptionFolder
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
 from ptft.data.text import reader as text_reader
@@ -33,7 +34,7 @@ class Subject:
 
     parts: the examples of each split; documents of running text have none. names: as in `split.csv`. columns: where
     examples are texts, the texts of each that are read one after another (a pair; a question and what it is about).
-    labels: long [N] of one class each, None where there are none.
+    labels: long [N] of one class each, None where there are none. captions: of pictures that have them.
     """
 
     source: Source
@@ -43,6 +44,7 @@ class Subject:
     labels: Tensor | None = None
     columns: list[tuple[str, ...]] | None = None
     groups: list[str] = field(default_factory=list)
+    captions: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -129,7 +131,8 @@ def subject_of(source: Source) -> Subject:
 def _of_rows(source: DividedSource) -> Subject:
     parts: dict[str, Examples | None] = {}
     sizes: dict[str, int] = {}
-    names, groups, columns = list[str](), list[str](), list[tuple[str, ...]]()
+    names, groups, captions = list[str](), list[str](), list[str]()
+    columns = list[tuple[str, ...]]()
     for split in SPLITS:
         if (part := source.part(split)) is None or (examples := source.split(split)) is None:
             continue
@@ -139,20 +142,17 @@ def _of_rows(source: DividedSource) -> Subject:
         if source.grouping is not None:
             of_each = source.grouped(part.split)
             groups += [of_each[row] for row in rows]
+        if isinstance(source, CaptionFolder):
+            said = source.listings[part.split].names
+            captions += [said[row] for row in rows]
         if source.modality == "text":
             shown = list(zip(*source.shown(part.split).values(), strict=True))
             columns += [shown[row] for row in rows] if shown else _decoded(source.spec, examples)
         parts[split], sizes[split] = examples, len(rows)
     labels = _labels(source, [examples for examples in parts.values() if examples is not None])
-    return Subject(
-        source,
-        parts,
-        sizes,
-        names,
-        labels if labels is None or len(labels) == len(names) else None,
-        columns if len(columns) == len(names) else None,
-        groups,
-    )
+    labels = labels if labels is None or len(labels) == len(names) else None
+    read = columns if len(columns) == len(names) else None
+    return Subject(source, parts, sizes, names, labels, read, groups, captions or None)
 
 
 def _decoded(spec: Spec, examples: Examples) -> list[tuple[str, ...]]:
