@@ -65,6 +65,8 @@ class GroupedSource(Source):
     separator: str | None = None
     flags: Sequence[str] = ()
     ignore: IgnoreList | None = None
+    cuts: ClassVar[bool] = False
+    """Whether a vocabulary decides how many examples there are: what is too long becomes several, or none."""
 
     def names(self, split: str) -> Sequence[str]:
         """What to call each example of one of the dataset's own splits."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from ptft.data.cleaning.learned import comes_too_late
 from ptft.data.own.keys import Shared
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
@@ -20,6 +21,7 @@ from ptft.data.stratify import numbers
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.packed.examples import PackedTexts
 from ptft.data.text.reader import choose_tokenizer, text_spec
+from ptft.data.tokenizer import KINDS
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ class TextKeys(Shared, total=False):
 class TextSource(DividedSource):
     """A source of texts and what is asked of them. A subclass calls `describe`, and implements `load`.
 
-    tokenizer: bytes, bpe, wordpiece or unigram, trained on the training split, or the path of one; None is the
-        checkpoint's, else bpe.
+    tokenizer: bytes, bpe, wordpiece or unigram, learned from the examples that are trained on and no others
+        (`ptft.data.cleaning.learned`), or the path of one; None is the checkpoint's, else bpe.
     vocabulary: how many ids a tokenizer that is trained here has at the most.
     length: tokens of an example at the most, special ones included; None is the checkpoint's, else `own_length`.
     shared: the keys of every dataset.
@@ -73,14 +75,20 @@ class TextSource(DividedSource):
     ) -> None:
         """Say what the dataset is: from that and the keys follow the tokenizer and `self.spec`.
 
-        texts: those of the training split, which a new tokenizer learns from. shape: what else the Spec's shape holds.
+        texts: those that are trained on (`learned`), which a new tokenizer learns from. shape: what else the Spec's
+        shape holds.
         """
         self.own_classes, self.splits, self.target = tuple(classes), tuple(splits), target
         self.check()
-        if next(iter(texts()), None) is None:
+        if not (every := list(texts())):
             split = f"{self.train} split" if self.whole else f"train split ({self.train})"
             raise DataError(f"{self._where()}: the {split} holds no {self.noun}, or too few")
-        self.tokenizer = choose_tokenizer(self.wanted, self.vocabulary, texts, self.like, default="bpe")
+        if self.like is None and self.wanted in (None, *KINDS[1:]) and comes_too_late(self):
+            held_out = "what dataset.divide_by=order takes of it for val or test is known by its tokens alone"
+            self.note(
+                f"the tokenizer learns from all {self.noun} of {self.train}, as {held_out}; name keeps them apart"
+            )
+        self.tokenizer = choose_tokenizer(self.wanted, self.vocabulary, lambda: every, self.like, default="bpe")
         self.spec = text_spec(self.tokenizer, self.length, target, self.class_names(), **shape)
 
     @abstractmethod
@@ -103,7 +111,13 @@ class TextSource(DividedSource):
     def groups(self, split: str) -> Tensor:
         if self.target in ("class", "labels"):
             return super().groups(split)
-        return torch.zeros(len(self.loaded(split)), dtype=torch.long)
+        known = self.known_by(split)
+        return torch.zeros(len(self.loaded(split) if known is None else known), dtype=torch.long)
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether there is a tokenizer yet, which may cut an example into several, or leave it out."""
+        return "tokenizer" in vars(self)
 
     def compared(self, split: str) -> Sequence[str] | None:
         """What of each example of one of the dataset's own splits tells copies from others: all that is read of it, and
@@ -115,6 +129,10 @@ class TextSource(DividedSource):
             texts = self.compared(split)
             self._identities[split] = None if texts is None else numbers_of(texts)
         return self._identities[split]
+
+    def contents(self, split: str, rows: Tensor) -> Tensor | None:
+        known = self.identities(split)  # texts are known by all that they hold
+        return None if known is None else known[rows]
 
     @cached_property
     def _identities(self) -> dict[str, Tensor | None]:

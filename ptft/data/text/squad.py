@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Batch, Columns, Examples
+from ptft.data.cleaning.learned import learned
 from ptft.data.ragged import Ragged
 from ptft.data.splits import Part, apart, split_by_word, split_files, unnamed_notes
 from ptft.data.text.examples import TextExamples, in_a_row
@@ -237,7 +238,7 @@ class Squad(TextSource):
         return examples.of_questions(part.rows)
 
     def _training_texts(self) -> Iterator[str]:
-        questions = self.questions[self.train]
+        questions = learned(self, lambda own: own.questions[own.train])
         yield from dict.fromkeys(question.context for question in questions)
         yield from (question.question for question in questions)
 
