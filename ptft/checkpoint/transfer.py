@@ -46,8 +46,9 @@ class Transfer:
 
     def begin_anew(self, names: Iterable[str]) -> None:
         """These were loaded and have other values now, which follow from the backbone or the data."""
+        reasons = [self.why] if self.reinitialised and self.why else []
+        self.why = "; ".join([*reasons, "they begin anew, from the backbone or the data"])
         self.reinitialised |= {name: self.loaded.pop(name) for name in names}
-        self.why = self.why or "they begin anew, from the backbone or the data"
 
     def lines(self) -> list[str]:
         """What a reader needs: totals for what was loaded, every name for the rest."""
