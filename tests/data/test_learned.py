@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from ptft.checkpoint import file as checkpoint_file
+from ptft.data.audio import manifest
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.manifest import AudioManifest
 from ptft.data.cleaning import learned
@@ -22,6 +23,7 @@ from ptft.data.text.squad import Squad
 from ptft.data.text.table import TableTexts
 from ptft.data.user_dataset.examples import SplitDatasets
 from ptft.data.user_dataset.sources import OwnTexts
+from ptft.errors import DataError
 
 COUNT = 60
 WORD = re.compile("zq[a-z]{2}zq")
@@ -137,7 +139,7 @@ def test_a_division_that_only_tokens_decide_is_told(kind, tmp_path):
 
 
 @pytest.mark.parametrize("way", ["drawn", "share", "ignored"])
-def test_pieces_of_transcripts_are_of_what_is_trained_on_and_characters_of_all(way, tmp_path):
+def test_pieces_of_transcripts_are_of_what_is_trained_on_and_characters_of_all(way, tmp_path, monkeypatch):
     keys: dict = {"units": "bpe", "vocabulary": 400, "divide_by": "name"}
     keys |= {"drawn": {"split_seed": 0}, "share": {"val": 0.2}, "ignored": {"val": None}}[way]
     for i in range(COUNT):
@@ -165,6 +167,12 @@ def test_pieces_of_transcripts_are_of_what_is_trained_on_and_characters_of_all(w
     assert not [piece for piece in pieces if set("vxqj") & set(piece)]
     assert set("vexed quick jumps") <= set(source.spec.classes)
     assert len(source.split("train")) == len(trained)
+    with monkeypatch.context() as before:
+        before.setattr(manifest, "learned", lambda own, items: [row for rows in own.rows.values() for row in rows])
+        earlier = written(texts)[0].spec
+    assert earlier.classes != source.spec.classes
+    keys["like"] = earlier  # a run that goes on keeps the pieces that it has
+    assert written(texts)[0].spec == earlier
 
 
 TINY = ("model=bert_tiny", "model.width=16", "model.depth=1", "model.heads=2", "dataset=table", "dataset.root=data")
@@ -193,6 +201,12 @@ def test_runs_that_learned_from_more_go_on_with_the_tokenizer_they_hold(ptft, tm
         return spec["shape"]["tokenizer"]["json"]
 
     assert kept("run") == kept("tuned") != kept("new")
+
+
+def test_a_list_that_leaves_nothing_is_named(tmp_path):
+    (tmp_path / "ignore.csv").write_text("\n".join(["name", *(f"train.csv:{i + 2}" for i in range(COUNT))]))
+    with pytest.raises(DataError, match=r"holds no texts, or too few without those that dataset\.ignore names"):
+        table(tmp_path, **SMALL, val=None, test=None, ignore=tmp_path / "ignore.csv")
 
 
 def test_where_nothing_is_left_out_nothing_is_looked_for(tmp_path):

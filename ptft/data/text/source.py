@@ -82,7 +82,8 @@ class TextSource(DividedSource):
         self.check()
         if not (every := list(texts())):
             split = f"{self.train} split" if self.whole else f"train split ({self.train})"
-            raise DataError(f"{self._where()}: the {split} holds no {self.noun}, or too few")
+            left = "" if self.ignore is None else " without those that dataset.ignore names"
+            raise DataError(f"{self._where()}: the {split} holds no {self.noun}, or too few{left}")
         if self.like is None and self.wanted in (None, *KINDS[1:]) and comes_too_late(self):
             held_out = "what dataset.divide_by=order takes of it for val or test is known by its tokens alone"
             self.note(
