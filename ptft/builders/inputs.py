@@ -98,6 +98,8 @@ def read_inputs(job: Job, out: Console) -> Inputs:
     check_spec(checkpoint)
     labelled = "label" in components.needs(cfg.objective, cfg.trusted)
     source = components.source(cfg.dataset, like, cfg.trusted, labelled=labelled, model=cfg.model)
+    if isinstance(source, DividedSource) and not cfg.resume:
+        source.check_held_out()
     if labelled and source.spec.target == "class" and len(source.spec.classes) == 1:
         what = f"the dataset has one class ({source.spec.classes[0]}), and at least 2 are needed"
         raise ConfigError("; ".join([f"objective={cfg.names.objective}: {what}", *source.notes]))

@@ -124,6 +124,8 @@ class AudioStrings(AudioFolder):
         files = self._not_ignored(split, self.recordings(split, self.spoken))
         recordings = files.to_memory(lambda done, total: None)
         assert recordings.labels is not None
+        if not len(recordings):
+            raise DataError(f"{self._where()}: {split} holds no recordings to make strings of")
         names, lost = files.known_by(), set(recordings.unreadable)
         self.unusable += [(names[row], "can't be read") for row in recordings.unreadable]
         paths = [path for row, path in enumerate(files.paths) if row not in lost]
@@ -154,8 +156,6 @@ class AudioStrings(AudioFolder):
         self.unusable += [(names[row], why[row]) for row in ignored.tolist()]
         kept = torch.ones(len(files), dtype=torch.bool)
         kept[ignored] = False
-        if not kept.any():
-            raise DataError(f"{self._where()}: {split} has no recordings left (dataset.ignore={self.ignore.path})")
         return files.at(kept.nonzero().flatten()) if len(ignored) else files
 
     def _speakers(self, paths: Sequence[Path]) -> Tensor:
