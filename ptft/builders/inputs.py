@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ptft.builders import components, composition
+from ptft.builders.parts.own_classes import names_class
 from ptft.builders.parts.own_transform import transformed
 from ptft.builders.restore import check_spec
 from ptft.checkpoint.load import PUBLIC, Checkpoint
@@ -53,7 +54,8 @@ class Inputs:
 
     start: the checkpoint whose weights it starts from or continues; None for fresh ones.
     origin: who says how examples are prepared, in a few words. note: what was supposed where nobody does, or "".
-    replay: examples of an earlier training that are among those to train on.
+    replay: examples of an earlier training that are among those to train on. drawn_anew: whether a function changes
+    images that come several times in an epoch, each time otherwise; a run of before this was so is another one.
     """
 
     device: torch.device
@@ -63,6 +65,7 @@ class Inputs:
     origin: str = ""
     note: str = ""
     replay: Replay | None = None
+    drawn_anew: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -83,7 +86,7 @@ class Inputs:
     def _left(self) -> str:
         readable, train = len(self.splits["train"]), self.source.split("train")
         left = f"-{readable}" if train is not None and readable < len(train) else ""
-        return left + (f"+{self.replay.fingerprint}" if self.replay else "")
+        return left + (f"+{self.replay.fingerprint}" if self.replay else "") + "+draws" * self.drawn_anew
 
 
 def read_inputs(job: Job, out: Console) -> Inputs:
@@ -98,6 +101,8 @@ def read_inputs(job: Job, out: Console) -> Inputs:
     check_spec(checkpoint)
     labelled = "label" in components.needs(cfg.objective, cfg.trusted)
     source = components.source(cfg.dataset, like, cfg.trusted, labelled=labelled, model=cfg.model)
+    if isinstance(source, DividedSource) and not cfg.resume:
+        source.check_held_out()
     if labelled and source.spec.target == "class" and len(source.spec.classes) == 1:
         what = f"the dataset has one class ({source.spec.classes[0]}), and at least 2 are needed"
         raise ConfigError("; ".join([f"objective={cfg.names.objective}: {what}", *source.notes]))
@@ -107,7 +112,8 @@ def read_inputs(job: Job, out: Console) -> Inputs:
     fresh = cfg.finetune.weights == "fresh" and not cfg.resume  # model and inputs are the checkpoint's all the same
     start = None if fresh else checkpoint
     note = _supposed(job, like, source) or " ".join(noted(cfg, job.overrides.typed, checkpoint))
-    return Inputs(device, start, source, splits, _origin(job, like, source.spec), note)
+    anew = cfg.dataset.get("sampler") == "balanced" and names_class(cfg.dataset.get("transform"))
+    return Inputs(device, start, source, splits, _origin(job, like, source.spec), note, drawn_anew=anew)
 
 
 def expected(job: Job) -> Spec | None:

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 from ptft.core import Batch, Examples, Table
 from ptft.data.examples import check_skipped
 from ptft.data.ragged import cut, grouped, sizes
-from ptft.data.user_dataset.transformed import Transformed
+from ptft.data.user_dataset.transformed import DRAW, Transformed
 from ptft.errors import DataError, PtftError, counted
 from ptft.runtime.prefetch import on_device
 from ptft.runtime.signals import CODES
@@ -105,7 +105,7 @@ class Loader:
     def _these(self, indices: list[Tensor], epoch: int) -> Iterator[Batch]:
         for wanted, batch in zip(indices, self._taken(indices, epoch), strict=True):
             if len(batch["index"]) < len(wanted):
-                self._count(wanted, batch["index"])
+                self._count(wanted % DRAW, batch["index"])
             yield batch
 
     def score(self, lists: dict[str, Tensor]) -> Mapping[str, float | Table]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -15,7 +15,7 @@ from ptft.data.label_sets.cells import most_common
 from ptft.data.label_sets.vectors import to_vectors
 from ptft.data.labels import to_labels
 from ptft.data.stratify import train_val_test
-from ptft.errors import DataError, absent, are, shortened
+from ptft.errors import DataError, absent, are, counted, shortened
 
 SPLITS = ("train", "val", "test")
 T = TypeVar("T")
@@ -102,6 +102,19 @@ def unused_note(sizes: Mapping[str, int | None], noun: str, *, train: bool) -> s
     return f"{listed}; dataset.{key}={shlex.quote(name)} {does}"
 
 
+def first_of(files: Sequence[Path], root: Path) -> str:
+    """ "a/b.txt and 3 files more" of some files below `root`."""
+    more = f" and {counted(len(files) - 1, 'files')} more" if len(files) > 1 else ""
+    return f"{files[0].relative_to(root)}{more}"
+
+
+def beside_note(files: Sequence[Path], root: Path) -> str:
+    """What to say of files that lie beside those of the training split, and are of no split."""
+    size = sum(file.stat().st_size for file in files)
+    which = f"{first_of(files, root)} ({size:,} bytes) {are(len(files))} beside what is called train"
+    return f"{which} and not trained on; dataset.root of a folder where nothing is called train reads all"
+
+
 def unnamed_notes(root: Path, suffixes: frozenset[str], split_of: Callable[[Path], str | None]) -> list[str]:
     """What to say of files in a folder that have one of the suffixes and are of no split by their name."""
     files = _visible(root) if root.is_dir() else []
@@ -154,6 +167,23 @@ def find_splits(root: Path, split_of: Callable[[Path], str | None]) -> dict[str,
             if split is not None:
                 splits.setdefault(split, []).append(file)
     return {split: _parts(root, split, files) for split, files in splits.items()}
+
+
+def in_folders(root: Path, wanted: Collection[str], files_of: Callable[[Path], list[Path]]) -> dict[str, list[Path]]:
+    """Split -> the files of the folder that is called as it, however deep, of those `wanted` that have some.
+
+    Raises DataError for two folders of one split.
+    """
+    folders, found = dict[str, Path](), dict[str, list[Path]]()
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        split = SPLIT_NAMES.get(folder.name.lower(), folder.name)
+        if split not in wanted or not (files := files_of(folder)):
+            continue
+        if (other := folders.setdefault(split, folder)) != folder:
+            both = f"{other.name} and {folder.name} are both the {split} split"
+            raise DataError(f"dataset.root={root}: {both}; put their files into one of them")
+        found[split] = files
+    return found
 
 
 def whole_name(file: Path) -> str:

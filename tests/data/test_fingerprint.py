@@ -1,5 +1,7 @@
 """Fingerprints of data that are computed: the same on every machine, and those of earlier versions are still known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -60,3 +62,6 @@ def test_a_run_that_stored_an_earlier_fingerprint_knows_its_data():
     assert not inputs.is_known_by(Tones(count=17, held_out=8).fingerprint())
     assert not inputs.is_known_by(Tones(count=16, held_out=8, seed=1).earlier_fingerprint())
     assert not inputs.is_known_by(None)
+    anew = replace(inputs, drawn_anew=True)  # what a run of before it showed of its images was something else
+    assert anew.is_known_by(anew.fingerprint)
+    assert not anew.is_known_by(inputs.fingerprint)

@@ -9,6 +9,7 @@ from ptft.builders import components
 from ptft.builders.inputs import Inputs, read_splits
 from ptft.builders.parts.alike import check_alike, source_of
 from ptft.builders.parts.handover import ANSWERS
+from ptft.builders.parts.own_classes import names_class
 from ptft.builders.restore import check_spec
 from ptft.checkpoint.load import Checkpoint, open_checkpoint
 from ptft.config.config import Config
@@ -93,7 +94,12 @@ def read(job: Job, inputs: Inputs, out: Console) -> Replay | None:
 
 def added(job: Job, inputs: Inputs, out: Console) -> Inputs:
     """The inputs with what is replayed."""
-    return replace(inputs, replay=read(job, inputs, out))
+    replay, cfg = read(job, inputs, out), job.config
+    if replay is None:
+        return inputs
+    changed = names_class(cfg.dataset.get("transform"))
+    anew = changed and replay.among(inputs.splits["train"], cfg.train.batch_size).repeats
+    return replace(inputs, replay=replay, drawn_anew=inputs.drawn_anew or anew)
 
 
 def _count(cfg: Config) -> int:

@@ -18,9 +18,11 @@ from ptft.data.audio import folder as audio_folder
 from ptft.data.audio import transcripts
 from ptft.data.audio.examples import PAD, MemoryRecordings, Targets
 from ptft.data.audio.folder import AudioFolder
+from ptft.data.audio.source import FileRecordings
+from ptft.data.files import nfc
 from ptft.data.labels import to_labels
 from ptft.data.ragged import flat_indices, starts_of
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, DataError
 from ptft.runtime.together.splitmix import key
 
 
@@ -74,7 +76,8 @@ class AudioStrings(AudioFolder):
     words: how many words a string has, from and to. gap: seconds of silence before each word, at most.
     units: what a transcript is made of, "words", "characters" or "bpe": pieces of words, `vocabulary` of them at the
         most. The text of a word is its label.
-    Which recordings follow each other is a function of `seed`.
+    Which recordings follow each other is a function of `seed`. Recordings that can't be read, or that the list of
+    examples to leave out names, are in no string.
     """
 
     has_groups = False
@@ -118,23 +121,54 @@ class AudioStrings(AudioFolder):
         super().describe(tokens, splits, rate, units, tokenizer)
 
     def load(self, split: str) -> StringRecordings:
-        files = self.recordings(split, self.spoken)
+        files = self._not_ignored(split, self.recordings(split, self.spoken))
         recordings = files.to_memory(lambda done, total: None)
         assert recordings.labels is not None
+        if not len(recordings):
+            raise DataError(f"{self._where()}: {split} holds no recordings to make strings of")
+        names, lost = files.known_by(), set(recordings.unreadable)
+        self.unusable += [(names[row], "can't be read") for row in recordings.unreadable]
+        paths = [path for row, path in enumerate(files.paths) if row not in lost]
         generator = torch.Generator().manual_seed(key(self.seed, *split.encode()) % 2**63)
         count = self.strings if split == self.train else self.held_out
-        parts = _drawn(self._speakers(split, recordings), count, self.words, generator)
+        parts = _drawn(self._speakers(paths), count, self.words, generator)
         gaps = (torch.rand(parts.shape, generator=generator) * self.gap * self.spec.shape["rate"]).long()
         texts = [" ".join(self.spoken[recordings.labels[i]] for i in row if i != PAD) for row in parts.tolist()]
         targets = transcripts.encode(texts, [f"string {i} of {split}" for i in range(count)], self.spec)
         return StringRecordings(recordings, parts, gaps, targets, files.digest())
 
-    def _speakers(self, split: str, recordings: MemoryRecordings) -> Tensor:
-        """Long [R], numbers of who speaks, where the pattern says it; else all 0."""
-        if self.pattern is None or "speaker" not in self.pattern.fields or recordings.notes:
-            return torch.zeros(len(recordings), dtype=torch.long)
-        names = [self.pattern.read(path)["speaker"] for path in self.listings[split].paths]
+    def ignore_notes(self) -> list[str]:
+        """Of recordings and of strings that the list names."""
+        if self.ignore is None:
+            return []
+        told = [name for split in self._ignored for name in (split, _recordings_of(split))]
+        return self.ignore.notes(told, self.used_splits() <= self._ignored.keys())
+
+    def _not_ignored(self, split: str, files: FileRecordings) -> FileRecordings:
+        """The recordings that strings are made of; those that `dataset.ignore` names are in none."""
+        if self.ignore is None:
+            return files
+        names = files.known_by()
+        rows = self.ignore.rows_named(names)
+        contents = files.contents(torch.tensor(rows)) if rows else None
+        ignored = self.ignore.heed(_recordings_of(split), names, rows, contents)
+        why = self.ignore.left_out[_recordings_of(split)]
+        self.unusable += [(names[row], why[row]) for row in ignored.tolist()]
+        kept = torch.ones(len(files), dtype=torch.bool)
+        kept[ignored] = False
+        return files.at(kept.nonzero().flatten()) if len(ignored) else files
+
+    def _speakers(self, paths: Sequence[Path]) -> Tensor:
+        """Long [R], numbers of who speaks in each of these recordings, where the pattern says it; else all 0."""
+        if self.pattern is None or "speaker" not in self.pattern.fields:
+            return torch.zeros(len(paths), dtype=torch.long)
+        names = [nfc(self.pattern.read(path)["speaker"]) for path in paths]
         return to_labels(names, sorted(set(names)))
+
+
+def _recordings_of(split: str) -> str:
+    """What the list of examples to leave out calls those of a split whose strings are its examples."""
+    return f"the recordings of {split}"
 
 
 def _drawn(speakers: Tensor, count: int, words: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -27,7 +27,7 @@ def list_by_name(
 
     The rules say which are "test" and "val"; without any the folders of `root` do where they are called train, val or
     test, else the files are divided. Files of other names are left out, as `source.on_error` says. None without a
-    pattern that names the label. Raises DataError and ConfigError.
+    pattern that names the label. `source` is told what of the rules no file has. Raises DataError and ConfigError.
     """
     if pattern is None or not pattern.has_label:
         for name in (name for name, rule in rules.items() if rule is not None):
@@ -42,7 +42,8 @@ def list_by_name(
     foreign.tell(source, others, media.noun, root)
     read = _read(source, pattern, paths, str(root))
     if any(rules.values()):
-        return {split: _grouped(source, listing, root) for split, listing in _by_rules(pattern, read, rules).items()}
+        ruled = _by_rules(source, pattern, read, rules)
+        return {split: _grouped(source, listing, root) for split, listing in ruled.items()}
     above = {path.relative_to(root).parts[0] if root.is_dir() else "" for path in paths}
     if all(name.lower() in SPLIT_NAMES for name in above):
         named = folders_by_name((root / name for name in sorted(above)), (source.train, source.val, source.test))
@@ -73,16 +74,23 @@ def _read(source: DividedSource, pattern: Pattern, paths: list[Path], root: str)
 
 
 def _by_rules(
-    pattern: Pattern, read: list[tuple[Path, dict[str, str]]], rules: Mapping[str, str | None]
+    source: DividedSource,
+    pattern: Pattern,
+    read: list[tuple[Path, dict[str, str]]],
+    rules: Mapping[str, str | None],
 ) -> dict[str, Listing]:
+    """Where all that there is is measured, a split that holds no file is none: a rule may be of the data trained on."""
     parsed = {
         split: Rule(f"dataset.{split}_rule", text, pattern.fields) for split, text in rules.items() if text is not None
     }
+    for rule in parsed.values():
+        source.tell_without_effect(rule.unmatched(fields for _, fields in read))
 
     def split_of(path: Path, fields: dict[str, str]) -> str:
         return next((name for name, rule in parsed.items() if rule.holds(fields)), "train")
 
-    return _listed(read, ["train", *parsed], split_of)
+    listings = _listed(read, ["train", *parsed], split_of)
+    return {split: listing for split, listing in listings.items() if listing.paths or not source.whole}
 
 
 def _listed(

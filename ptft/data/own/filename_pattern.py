@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from ptft.data.files import nfc
 from ptft.data.records import RowError
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, are, shortened, suggest
 
 
 class Pattern:
@@ -20,7 +21,7 @@ class Pattern:
     """
 
     def __init__(self, text: str, group: str | int | None = None, suffixes: Collection[str] = ()) -> None:
-        self.text = text
+        self.text = text = nfc(text)
         if "/" in text:
             raise ConfigError(f"dataset.pattern={text}: is of names of files, without folders; null = folders say it")
         stem, dot, suffix = text.rpartition(".")
@@ -38,8 +39,8 @@ class Pattern:
         self.expression = re.compile("".join(a + b for a, b in zip(between, [*groups, ""], strict=True)))
 
     def read(self, path: Path) -> dict[str, str]:
-        """Field -> its text. Raises RowError for a file that has another form."""
-        match = self.expression.fullmatch(path.stem)
+        """Field -> its text, in the form NFC. Raises RowError for a file that has another form."""
+        match = self.expression.fullmatch(nfc(path.stem))
         if match is None:
             raise RowError(str(path), f"its name is not of the form dataset.pattern={self.text}")
         return match.groupdict()
@@ -75,15 +76,34 @@ class Rule:
     """
 
     def __init__(self, key: str, text: str, fields: list[str]) -> None:
-        self.field, _, values = text.partition(":")
+        self.typed = f"{key}={text}"
+        self.field, _, values = nfc(text).partition(":")
         if self.field not in fields or not values:
             listed = ", ".join(fields)
-            raise ConfigError(f"{key}={text}: FIELD:VALUE, e.g. index:0-4 or speaker:anna+tom; the fields are {listed}")
-        self.values = set(values.split("+"))
-        ranges = [re.fullmatch(r"(\d+)-(\d+)", value) for value in self.values]
-        self.ranges = [(int(match[1]), int(match[2])) for match in ranges if match]
+            raise ConfigError(f"{self.typed}: FIELD:VALUE, e.g. index:0-4 or speaker:anna+tom; the fields are {listed}")
+        self.values = dict.fromkeys(values.split("+"))
+        ranges = {value: re.fullmatch(r"(\d+)-(\d+)", value) for value in self.values}
+        self.ranges = {value: (int(match[1]), int(match[2])) for value, match in ranges.items() if match}
 
     def holds(self, fields: dict[str, str]) -> bool:
         value = fields[self.field]
-        inside = value.isdecimal() and any(low <= int(value) <= high for low, high in self.ranges)
+        inside = value.isdecimal() and any(low <= int(value) <= high for low, high in self.ranges.values())
         return inside or value in self.values
+
+    def unmatched(self, files: Iterable[dict[str, str]]) -> list[str]:
+        """A sentence for each value or range that none of the files, by their fields, has."""
+        present = {fields[self.field] for fields in files}
+        numbers = {int(value) for value in present if value.isdecimal()}
+        ranges = {value for value, (low, high) in self.ranges.items() if any(low <= each <= high for each in numbers)}
+        return [
+            f"{self.typed}: no file has {value} as its {self.field}{_nearest(value, present)}"
+            for value in self.values
+            if value not in present and value not in ranges
+        ]
+
+
+def _nearest(value: str, present: Collection[str]) -> str:
+    same = [each for each in sorted(present) if each.casefold() == value.casefold()]
+    if same:
+        return f"; did you mean {' or '.join(same)}?"
+    return suggest(value, present) or f"; there {are(len(present))} {shortened(sorted(present), 8, last=True)}"

@@ -39,7 +39,7 @@ class GroupedSource(Source):
     split of it; else whoever made the dataset did. list_path: the column of the files where a list names them.
     left_out: splits that are not used, and why. unusable: rows and files that are not used, and why.
     has_sets: whether an example has any number of labels. separator: what stands between them in a cell; flags: the
-    columns that hold 0 or 1 for one label each.
+    columns that hold 0 or 1 for one label each. without_effect: of what was typed to divide it, what no file has.
     """
 
     modality: ClassVar[str]
@@ -67,6 +67,7 @@ class GroupedSource(Source):
     ignore: IgnoreList | None = None
     cuts: ClassVar[bool] = False
     """Whether a vocabulary decides how many examples there are: what is too long becomes several, or none."""
+    without_effect: tuple[str, ...] = ()
 
     def names(self, split: str) -> Sequence[str]:
         """What to call each example of one of the dataset's own splits."""
@@ -247,6 +248,18 @@ class GroupedSource(Source):
         """Say that a split is not used; it is an error where it is asked for as val."""
         self.left_out[split] = why
         self.note(f"{why} and is not used; stage=predict answers it")
+
+    def tell_without_effect(self, sentences: Sequence[str]) -> None:
+        """Say what no file has of what is to be held out; a training that begins is refused by it."""
+        self.without_effect = (*self.without_effect, *sentences)
+        for sentence in sentences:
+            self.note(sentence)
+
+    def check_held_out(self) -> None:
+        """Raises ConfigError where something that is to be held out is not there: something else may be meant, which
+        would be trained on. One that was trained before, or other data that are measured, are as they are."""
+        if self.without_effect:
+            raise ConfigError("; ".join(self.without_effect))
 
     def note(self, sentence: str) -> None:
         if sentence not in self.notes:

@@ -73,7 +73,7 @@ class Replayed(Examples):
 
     def shuffled(self, seed: int) -> Tensor:
         """Batches one after the other, the last one perhaps smaller."""
-        count = self.whole * self.each + self.beside
+        count = self._olds
         own = self.old.shuffled(key(seed, OLD) % 2**62)
         new, old = self.new.shuffled(seed), own.repeat(-(-count // len(own)))[:count] + OLD
         new, old = _by_length(new, self.new), _by_length(old, self.old)
@@ -87,6 +87,16 @@ class Replayed(Examples):
         is_old = torch.cat([_spread(self.batch_size, self.each).repeat(self.whole), self._last()])
         order[~is_old], order[is_old] = news, olds
         return order
+
+    @property
+    def _olds(self) -> int:
+        """Old ones of an epoch."""
+        return self.whole * self.each + self.beside
+
+    @property
+    def repeats(self) -> bool:
+        """Whether old ones come several times in an epoch."""
+        return self._olds > len(self.old)
 
     def _last(self) -> Tensor:
         return _spread(self.rest + self.beside, self.beside)

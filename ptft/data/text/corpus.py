@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import torch
 
 from ptft.core import Source, Spec
-from ptft.data import records
+from ptft.data import records, splits
 from ptft.data.cleaning.ignore import IgnoreList
 from ptft.data.files import relative
 from ptft.data.splits import SPLIT_NAMES, SPLITS, find_splits, split_by_stem, whole_name
@@ -28,7 +28,7 @@ from ptft.data.text import reader as text_reader
 from ptft.data.text.blocks import Blocks, chunks, division_note, row_of, shared_out
 from ptft.data.text.packed.documents import UNITS, documents_in, separated
 from ptft.data.text.packed.examples import PackedTexts
-from ptft.errors import ConfigError, DataError, absent, counted
+from ptft.errors import ConfigError, DataError, absent
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -254,22 +254,20 @@ class Text(CorpusSource):
             return named if named in wanted else None
 
         named = find_splits(self.root, split_of)
-        for folder in sorted(path for path in self.root.iterdir() if path.is_dir()):
-            if (own := SPLIT_NAMES.get(folder.name.lower(), folder.name)) in wanted:
-                named[own] = text_reader.text_files(folder, self.suffixes)
+        named |= splits.in_folders(self.root, wanted, lambda folder: text_reader.text_files(folder, self.suffixes))
         if split != "train":
             return named.get(split, [])
         held_out = self._held_out(typed)
-        others = {file for files in named.values() for file in files}.union(*held_out.values())
-        files = named.get(split) or [
-            file for file in text_reader.text_files(self.root, self.suffixes) if file not in others
-        ]
+        taken = {file for files in named.values() for file in files}.union(*held_out.values())
+        others = [file for file in text_reader.text_files(self.root, self.suffixes) if file not in taken]
+        files = named.get(split) or others
         if not files:  # what is called so is all that there is
             return [file for parts in held_out.values() for file in parts]
+        if others and files is not others:
+            self._note(splits.beside_note(others, self.root))
         for name, parts in held_out.items():
-            first = parts[0].relative_to(self.root)
-            more = f" and {counted(len(parts) - 1, 'files')} more" if len(parts) > 1 else ""
-            self._note(f"{first}{more} is called {name} and not trained on; dataset.{name}={name} measures it")
+            said = f"{splits.first_of(parts, self.root)} is called {name} and not trained on"
+            self._note(f"{said}; dataset.{name}={name} measures it")
         return files
 
     def _held_out(self, typed: set[str]) -> dict[str, list[Path]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,6 +21,8 @@ from ptft.errors import ConfigError, DataError
 
 TARGETS = ("targets", "labels")
 """What torchvision's datasets call the labels of all their items."""
+LOOKED_AT = 16
+"""So many items, evenly spread, are read beforehand where a dataset says the labels of all."""
 
 
 class SplitDatasets(NamedTuple):
@@ -48,7 +51,7 @@ class DatasetItems:
 
     labels: names. keys: what each is known by; by: what that is, "name", "content" or "place". groups: where they are
     asked for. contents: long [N], a number for each item's content; None where it is not known or not always the same.
-    kept: what was kept of each, nothing where items were not read.
+    kept: what was kept of each, nothing where items were not read. told: the attribute that says the labels then.
     """
 
     dataset: Any
@@ -60,9 +63,14 @@ class DatasetItems:
     groups: Sequence[str] = ()
     contents: Tensor | None = None
     kept: Sequence[Any] = ()
+    told: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...] | None:
+        return _classes(self.dataset, self.name)
 
     def at(self, rows: Tensor) -> DatasetItems:
         chosen = rows.tolist()
@@ -77,7 +85,12 @@ class DatasetItems:
         )
 
     def item(self, index: int) -> DatasetItem:
-        return read(self.dataset, int(self.rows[index]), self.name)
+        """Raises DataError where the item has another label than an attribute says."""
+        item = read(self.dataset, int(self.rows[index]), self.name)
+        if self.told and (own := label_of(item.label, self.classes, item.where)) != self.labels[index]:
+            says = f"the attribute {self.told} says {self.labels[index]}"
+            raise DataError(f"{item.where} has the label {own}, {says}; mend {self.told}, or leave it out")
+        return item
 
     def where(self, index: int) -> str:
         return f"{self.name}: item {int(self.rows[index])}"
@@ -117,14 +130,15 @@ class OwnSource(DividedSource):
         count, classes = length(dataset, self.name), _classes(dataset, self.name)
         if not count:
             raise DataError(f"{self.name}: holds no items")
-        targets = None if always else _targets(dataset, count, self.name)
+        told, targets = ("", None) if always else _targets(dataset, count, self.name)
         ids = _each(dataset, "ids", count)
         rows = torch.arange(count)
         groups = [] if self.grouping is None else self._group_of_each(dataset, count)
         if targets is not None:
             labels = [label_of(label, classes, f"{self.name}: item {i}") for i, label in enumerate(targets)]
             keys = ids or [str(i) for i in range(count)]
-            return DatasetItems(dataset, self.name, rows, labels, keys, "name" if ids else "place", groups)
+            by = "name" if ids else "place"
+            return DatasetItems(dataset, self.name, rows, labels, keys, by, groups, told=told)
         labels, digests, kept = [], list[bytes](), []
         for i in range(count):
             item = read(dataset, i, self.name)
@@ -210,17 +224,21 @@ def _classes(dataset: Any, name: str) -> tuple[str, ...] | None:
     return named or None
 
 
-def _targets(dataset: Any, count: int, name: str) -> list[Any] | None:
-    """The labels that an attribute of the dataset has, if they are those of its items."""
+def spread(count: int) -> list[int]:
+    """Which of so many items are looked at: the first, the middle, the last and some evenly between them."""
+    return sorted({*range(0, count, -(-count // LOOKED_AT)), count // 2, count - 1})
+
+
+def _targets(dataset: Any, count: int, name: str) -> tuple[str, list[Any] | None]:
+    """An attribute of the dataset with labels, and these, if they are those of its items; "" and None otherwise."""
     for attribute in TARGETS:
         targets = getattr(dataset, attribute, None)
         if not isinstance(targets, list | tuple | Tensor | np.ndarray) or len(targets) != count:
             continue
         values = list(targets) if isinstance(targets, list | tuple) else targets.tolist()
-        looked_at = {0, count // 2, count - 1}
-        if all(_same(values[i], read(dataset, i, name).label) for i in looked_at):
-            return values
-    return None
+        if all(_same(values[i], read(dataset, i, name).label) for i in spread(count)):
+            return attribute, values
+    return "", None
 
 
 def _same(value: Any, label: Any) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,7 +27,7 @@ from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences
 from ptft.data.text.source import TextSource
 from ptft.data.user_dataset import items as own_items
-from ptft.data.user_dataset.examples import DatasetItems, ItemContent, OwnSource, SplitDatasets
+from ptft.data.user_dataset.examples import DatasetItems, ItemContent, OwnSource, SplitDatasets, spread
 from ptft.data.user_dataset.items import DatasetItem
 from ptft.errors import ConfigError, DataError
 
@@ -42,13 +42,16 @@ if TYPE_CHECKING:
 class OwnExamples(OnDemandExamples):
     """Images of a user's own dataset, brought to the Spec when they are taken.
 
-    size: (H, W) that all must have, as nothing says what to resize them to; None where they are resized.
+    size: (H, W) that all must have, as nothing says what to resize them to; None where they are resized. grey: whether
+        all must be grey, as nothing says that colours are not wanted.
     """
 
     uneven = True  # no file of them is kept: nothing says when the dataset gives other values
 
-    def __init__(self, items: DatasetItems, labels: Tensor | None, spec: Spec, size: tuple[int, int] | None) -> None:
-        self.items, self.labels, self.spec, self.size = items, labels, spec, size
+    def __init__(
+        self, items: DatasetItems, labels: Tensor | None, spec: Spec, size: tuple[int, int] | None, grey: bool
+    ) -> None:
+        self.items, self.labels, self.spec, self.size, self.grey = items, labels, spec, size, grey
 
     def __len__(self) -> int:
         return len(self.items)
@@ -63,6 +66,9 @@ class OwnExamples(OnDemandExamples):
         pixels = own_items.image(self.items.item(index))
         if self.size is not None:
             check_size(self.items.where(index), (pixels.shape[1], pixels.shape[2]), self.size)
+        if self.grey and len(pixels) > 1:
+            which = f"{self.items.where(index)} has colours, others that were looked at have none"
+            raise DataError(f"{which}; dataset.channels=3 keeps them, 1 does not")
         return image_reader.resize(pixels.unsqueeze(0), self.spec)[0]
 
     @property
@@ -70,7 +76,7 @@ class OwnExamples(OnDemandExamples):
         return int(self.spec.shape["channels"]), *self.spec.shape["size"]
 
     def at(self, rows: Tensor, labels: Tensor | None = None) -> OwnExamples:
-        return OwnExamples(self.items.at(rows), labels, self.spec, self.size)
+        return OwnExamples(self.items.at(rows), labels, self.spec, self.size, self.grey)
 
     def to_memory(self, progress: Callable[[int, int], None]) -> MemoryExamples:
         images, done = torch.empty(len(self), *self.shape, dtype=torch.uint8), 0
@@ -100,15 +106,23 @@ class OwnImages(OwnSource, ImageSource):
         self.only = None if resized else own
         colours = first[0]
         for items in self.items.values():
-            for i, (channels, height, width) in enumerate(items.kept):
+            for i, (channels, height, width) in _shapes(items):
                 if not resized:
                     check_size(items.where(i), (height, width), own)
                 colours = max(colours, channels)
+        self.grey = colours == 1 and self.channels is None and self.like is None
         mean, std = (MEAN, STD) if colours == 3 else ((0.5,), (0.5,))
         self.describe(classes, tuple(self.items), own, colours, mean, std)
 
     def load(self, split: str) -> OwnExamples:
-        return OwnExamples(self.items[split], self.labels_of(split), self.spec, self.only)
+        return OwnExamples(self.items[split], self.labels_of(split), self.spec, self.only, self.grey)
+
+
+def _shapes(items: DatasetItems) -> Iterable[tuple[int, tuple[int, ...]]]:
+    """The number of an item and the shape of its image: of all that were read, else of some."""
+    if items.kept:
+        return enumerate(items.kept)
+    return ((i, tuple(own_items.image(items.item(i)).shape)) for i in (spread(len(items)) if len(items) else ()))
 
 
 def check_size(where: str, size: tuple[int, int], expected: tuple[int, int]) -> None:

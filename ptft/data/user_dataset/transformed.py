@@ -21,6 +21,11 @@ from ptft.runtime.system import understood
 from ptft.runtime.together.splitmix import key, mix
 
 KINDS = ("array", "tensor", "pil")
+DRAW = 2**42
+"""The example i that comes for the d-th time in an epoch, counted from 0, has the number DRAW * d + i there: more than
+there are examples, also of an earlier training among them."""
+DRAWS = 2**20
+"""So many times an example may come, each with numbers of its own."""
 
 
 class Transformed(HandedOn):
@@ -29,8 +34,8 @@ class Transformed(HandedOn):
 
     It gets an image as `kind` says, an array uint8 [H, W, C], a tensor uint8 [C, H, W] or an image of PIL, and gives
     any of them back, of the same size. What it draws from torch's, numpy's and Python's global generators follows from
-    the epoch's seed and the image's index, whoever reads it; so does what an object draws that has
-    `set_random_seed(seed)`. Those generators are left alone.
+    the epoch's seed, the image's index and how often it came before in the epoch, whoever reads it; so does what an
+    object draws that has `set_random_seed(seed)`. Those generators are left alone.
     Raises ConfigError, which begins with `name`, for one that fails or gives anything else.
     """
 
@@ -45,15 +50,19 @@ class Transformed(HandedOn):
         return epoch
 
     def shuffled(self, seed: int) -> Tensor:
-        return self.examples.shuffled(seed)
+        """As `examples` do it, by the numbers of draws (see DRAW)."""
+        order = self.examples.shuffled(seed)
+        return order + _came_before(order) % DRAWS * DRAW
 
     @property
     def in_memory(self) -> bool:
         return False
 
     def take(self, indices: Tensor) -> Batch:
-        batch = self.examples.take(indices)
-        seeds = mix(batch["index"] ^ key(self.seed)) % 2**32
+        """indices: of examples, or numbers of draws; `index` of the batch is of examples."""
+        batch = self.examples.take(indices % DRAW)
+        first, before = mix(batch["index"] ^ key(self.seed)), _draws_of(batch["index"], indices)
+        seeds = torch.where(before > 0, mix(first + before), first) % 2**32
         each = zip(seeds.tolist(), batch["index"].tolist(), batch["input"], strict=True)
         with _as_before():
             images = [self._made(*one) for one in each]
@@ -84,6 +93,25 @@ class Transformed(HandedOn):
         random.seed(seed)
         if (own := getattr(self.function, "set_random_seed", None)) is not None:
             own(seed)
+
+
+def _came_before(order: Tensor) -> Tensor:
+    """Long [N], how often each of an order (long [N]) stands in it before."""
+    values, places = order.sort(stable=True)
+    number = torch.arange(len(order))
+    is_first = values.diff(prepend=values[:1] - 1) != 0
+    first = torch.where(is_first, number, 0).cummax(0).values  # of equal ones
+    return torch.empty_like(order).scatter_(0, places, number - first)
+
+
+def _draws_of(index: Tensor, numbers: Tensor) -> Tensor:
+    """Long [b], how often the examples that came, `index` (long [b]), came before; numbers (long [B]): of the draws
+    that were asked for, of which some examples may be unreadable."""
+    before = numbers // DRAW
+    if len(index) == len(numbers):
+        return before
+    asked = zip((numbers % DRAW).tolist(), before.tolist(), strict=True)
+    return torch.tensor([next(draw for row, draw in asked if row == one) for one in index.tolist()], dtype=torch.long)
 
 
 @contextlib.contextmanager

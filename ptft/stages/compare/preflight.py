@@ -151,6 +151,8 @@ def read_data(design: Design, opened: Opened) -> Data:
         whole = {**cfg.dataset.plain(), AMOUNTS[design.key].removeprefix("dataset."): None}
         labelled = "label" in components.needs(cfg.objective, cfg.trusted)
         source = components.source(whole, expected(job), cfg.trusted, labelled=labelled)
+        if isinstance(source, DividedSource):
+            source.check_held_out()
         train, names = source.split("train"), source.spec.classes
         smallest = None
         if train is not None and train.labels is not None and source.spec.target == "class" and names:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import soundfile
 import torch
 
 from ptft.core import Spec
@@ -153,6 +154,37 @@ def test_strings_hold_recordings_of_their_own_split_and_speaker(digits):
             assert changes([v >= 1000 for v in heard]) == changes((target[:size] == 1).tolist())
     with pytest.raises(ConfigError, match="val_rule"):
         AudioStrings(root=digits, pattern=PATTERN, test_rule="index:0-1", val=0.1)
+
+
+def speakers(examples):
+    """How many speakers each string of `digits` has."""
+    batch = examples.take(torch.arange(len(examples)))
+    return {len({v % 1000 >= 100 for v in row[row != 0].unique().tolist()}) for row in batch["input"]}
+
+
+def test_strings_of_the_recordings_that_can_be_read(digits):
+    (digits / "one_ann_7.wav").write_bytes(b"RIFFbroken")
+    rules = {"test_rule": "index:0-1", "val_rule": "index:2-3", "strings": 40, "gap": 0.01, "on_error": "skip"}
+    source = AudioStrings(root=digits, pattern=PATTERN, **rules)
+    assert speakers(source.split("train")) == {1}
+    assert source.unusable == [("one_ann_7.wav", "can't be read")]
+    (listed := digits / "ignore.csv").write_text("name,reason\none_ann_7.wav,cut off\ntwo_bob_9.wav,\n")
+    without = AudioStrings(root=digits, pattern=PATTERN, ignore=listed, **rules)
+    examples = without.split("train")
+    assert speakers(examples) == {1}
+    assert 1110 not in examples.take(torch.arange(40))["input"]
+    assert not examples.notes
+    assert without.unusable == [("one_ann_7.wav", "dataset.ignore: cut off"), ("two_bob_9.wav", "dataset.ignore")]
+    assert "2 of the recordings of train are left out (dataset.ignore=ignore.csv)" in without.ignore_notes()
+
+
+def test_a_remark_on_recordings_leaves_strings_to_a_speaker(digits):
+    left = 9000 * torch.sin(torch.arange(400) / 5).round().to(torch.int16)
+    soundfile.write(digits / "two_ann_7.wav", torch.stack([left, -left], 1).numpy(), 8000)
+    source = AudioStrings(root=digits, pattern=PATTERN, test_rule="index:0-1", val=None, strings=40)
+    examples = source.split("train")
+    assert "the channels cancel each other" in "".join(examples.notes)
+    assert {len({row // 8 % 2 for row in parts if row != PAD}) for parts in examples.parts.tolist()} == {1}
 
 
 def changes(kinds):

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from unicodedata import normalize
 
 import pytest
 
@@ -71,6 +72,40 @@ def test_images_have_rules_too(tmp_path):
     source = ImageFolder(root=tmp_path / "data", pattern="{label}_{who}_{index}", test_rule="who:y", val=None)
     assert [len(source.split(name)) for name in ("train", "test")] == [8, 8]
     assert source.spec.classes == ("a", "b")
+
+
+WHO = "dataset.pattern={label}_{who}_{index}"
+
+
+def test_what_a_rule_holds_out_is_there(tmp_path, ptft):
+    flat(tmp_path / "data", [f"{name}_{who}_{i}" for i in range(4) for name in "ab" for who in ("anna", "tom")], "png")
+    run = ("stage=pretrain", *RUN["png"], "objective=classify", "dataset.root=data", WHO, "train.steps=1")
+    near = "dataset.test_rule=who:anna+Tom: no file has Tom as its who; did you mean tom?"
+    refused(ptft(*run, "dataset.test_rule=who:anna+Tom"), 2, near)
+    beyond = "dataset.val_rule=index:2-3+7-9: no file has 7-9 as its index; there are 0, 1, 2, 3"
+    refused(ptft(*run, "dataset.val_rule=index:2-3+7-9"), 2, beyond)
+
+    done = ptft(*run, "dataset.test_rule=who:tom", "dataset.val_rule=index:2-3", "device=cpu", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    flat(tmp_path / "other", [f"{name}_{who}_{i}" for i in range(3) for name in "ab" for who in ("tom", "zoe")], "png")
+    measured = ptft("stage=evaluate", "ckpt=run", "dataset.root=other")
+    assert "image_folder: 6 test" in measured.out, measured.text
+    flat(tmp_path / "last", [f"{name}_{who}_{i}" for i in range(2) for name in "ab" for who in ("eva", "zoe")], "png")
+    measured = ptft("stage=evaluate", "ckpt=run", "dataset.root=last")
+    assert "no file has tom as its who" in measured.text
+    assert "there is no test and no val split, so all of train is measured" in measured.text
+
+
+def test_a_rule_names_what_another_machine_wrote(tmp_path):
+    decomposed = normalize("NFD", "josé")
+    flat(
+        tmp_path / "data", [f"{name}_{who}_{i}" for i in range(4) for name in "ab" for who in (decomposed, "x")], "png"
+    )
+    keys = {"pattern": "{label}_{who}_{index}", "val": None}
+    for written in ("josé", decomposed):
+        source = ImageFolder(root=tmp_path / "data", test_rule=f"who:{written}", **keys)
+        assert [len(source.split(name)) for name in ("train", "test")] == [8, 8]
+        assert not source.without_effect
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [(ImageFolder, "png"), (AudioFolder, "wav")])

@@ -163,6 +163,30 @@ def test_grammar_splits_are_drawn_by_themselves_and_the_same_everywhere():
         source(val="dev").split("val")
 
 
+@pytest.mark.parametrize("train", ["train.txt", "train/a.txt"])
+def test_what_lies_beside_train_is_said(tmp_path, train):
+    for name in (train, "more/b.txt", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name * 20)
+    said = "more/b.txt and 1 file more (380 bytes) are beside what is called train and not trained on"
+    found = Text(root=tmp_path, length=8)
+    found.split("train")
+    assert any(note.startswith(said) for note in found.notes)
+    apart = Text(root=tmp_path / "more", length=8)
+    apart.split("train")
+    assert not any("beside" in note for note in apart.notes)
+
+
+def test_two_folders_of_a_split_are_refused_however_deep_their_texts_lie(tmp_path):
+    for name in ("train/a.txt", "val/x/a.txt", "valid/x/b.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name * 20)
+    with pytest.raises(DataError, match="val and valid are both the val split; put"):
+        Text(root=tmp_path, length=8, val="val").split("val")
+    (tmp_path / "valid/x/b.txt").unlink()
+    assert len(Text(root=tmp_path, length=8, val="val").split("val").values)
+
+
 @pytest.mark.parametrize("train", ["corpus.txt", "training.txt", "train.txt", "train/a.txt"])
 @pytest.mark.parametrize("held", ["validation.txt", "dev-00000-of-00001.TXT", "val/a.md"])
 def test_what_is_called_validation_or_test_is_never_trained_on_and_that_is_said(tmp_path, train, held):

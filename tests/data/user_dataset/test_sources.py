@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ptft.data.user_dataset.examples import SplitDatasets
+from ptft.data.user_dataset.sources import OwnImages
 from tests.conftest import refused, summary
 
 DATA = """
@@ -139,6 +141,32 @@ class Beyond(Pictures):
         return self.pixels(i), 3 if i == 4 else 0
 
 
+class Told(Tensors):
+    def __init__(self):
+        super().__init__()
+        self.targets = [i % 3 for i in range(60)]
+
+
+class Mended(Told):
+    def __getitem__(self, i):
+        return self.pixels(i), (i + (i == 13)) % 3
+
+
+class OftenMended(Told):
+    def __getitem__(self, i):
+        return self.pixels(i), (i + (i % 7 == 5)) % 3
+
+
+class GreyFirst(Told):
+    def input(self, i):
+        return self.pixels(i)[: 1 if i == 0 else 3]
+
+
+class RarelyColoured(Told):
+    def input(self, i):
+        return self.pixels(i)[: 3 if i == 13 else 1]
+
+
 class Fractions(Tensors):
     def __getitem__(self, i):
         return self.pixels(i), 0.5
@@ -271,6 +299,8 @@ def test_what_is_random_or_has_no_val_is_told(own, ptft):
         ("Triples", 3, ("Triples: item 0 is a tuple of 3", "(input, label)")),
         ("Fails", 3, ("Fails: item 5 can't be read (KeyError: 'five')",)),
         ("Beyond", 3, ("Beyond: item 4 has the label 3", "3 (0 to 2)")),
+        ("Mended", 3, ("Mended: item 13 has the label 2, the attribute targets says 1; mend targets, or leave",)),
+        ("RarelyColoured", 3, ("RarelyColoured: item 13 has colours", "dataset.channels=3 keeps them")),
         ("Fractions", 3, ("Fractions: item 0 has the label 0.5", "a whole number or a name")),
         ("Normalised", 3, ("Normalised: item 0 has values from", "dataset.mean")),
         ("NoLength", 2, ("NoLength", "lacks __len__")),
@@ -282,6 +312,15 @@ def test_what_is_random_or_has_no_val_is_told(own, ptft):
 )
 def test_what_is_wrong_is_named_in_a_line(name, code, said, own, ptft):
     refused(ptft(*RUN, *CNN, *own(name)), code, *said)
+
+
+def test_labels_and_colours_are_those_of_the_items_where_an_attribute_says_labels(own, ptft):
+    done = ptft(*RUN, *CNN, *own("GreyFirst"), "dry_run=true")
+    assert "12\N{MULTIPLICATION SIGN}10\N{MULTIPLICATION SIGN}3" in done.out, done.text
+    assert ptft(*RUN, *CNN, *own("RarelyColoured"), "dataset.channels=1", "dry_run=true").code == 0
+    exec(DATA, made := {"__name__": "my_data"})
+    source = OwnImages(SplitDatasets("OftenMended", {"train": made["OftenMended"]()}), val=None)
+    assert source.split("train").labels.tolist() == [(i + (i % 7 == 5)) % 3 for i in range(60)]
 
 
 def test_different_sizes_are_resized_and_keys_of_other_inputs_refused(own, ptft):

@@ -9,9 +9,12 @@ from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
 from ptft.data.examples import MemoryExamples
+from ptft.data.label_sets.balanced import balanced
 from ptft.data.loader import Loader
-from ptft.data.user_dataset.transformed import Transformed
+from ptft.data.shared.loader import SharedLoader
+from ptft.data.user_dataset.transformed import DRAW, Transformed
 from ptft.errors import ConfigError, DataError
+from ptft.runtime.together.alone import Share
 
 
 def examples(count=7, channels=3):
@@ -76,6 +79,54 @@ def test_numbers_follow_from_the_epoch_and_the_image_whoever_reads_it():
     batches = list(loader.epoch(1))  # resumed in the middle of an epoch
     assert all(torch.equal(batch["input"], second[batch["index"]]) for batch in loader.epoch(1, len(batches) - 1))
     assert len(loader.first()["input"]) == 3
+
+
+def drawn(loader, start=0):
+    """What an epoch shows: `index` long [N] and `input` uint8 [N, C, H, W]."""
+    batches = list(loader.epoch(1, start))
+    return tuple(torch.cat([batch[name] for batch in batches]) for name in ("index", "input"))
+
+
+def rain(image):
+    return np.random.randint(0, 256, image.shape).astype(np.uint8)
+
+
+def test_an_image_that_comes_again_in_an_epoch_is_changed_anew_whoever_reads_it():
+    grey = MemoryExamples(torch.full((24, 3, 4, 6), 9, dtype=torch.uint8), torch.tensor([0] * 20 + [1] * 4))
+    made = Transformed(balanced(grey, ["a", "b"]), rain, "array", "mine.rain")
+    loader = Loader(made, 5, seed=5, shuffle=True)
+    index, images = drawn(loader)
+    assert index.bincount()[20:].tolist() == [3] * 4
+    assert len(images.unique(dim=0)) == len(images)
+    once = made.of_epoch(loader._seed(1)).take(torch.arange(24))["input"]
+    first = [index.tolist().index(row) for row in index.unique().tolist()]
+    assert torch.equal(images[first], once[index[first]])
+
+    loader.workers = 2
+    assert torch.equal(drawn(loader)[1], images)
+    assert torch.equal(drawn(loader, 3)[1], images[15:])
+    ranks = [SharedLoader(made, 5, Share(rank, 2), seed=5, shuffle=True) for rank in range(2)]
+    pairs = zip(*(rank.epoch(1) for rank in ranks), strict=True)
+    assert torch.equal(torch.cat([batch["input"] for pair in pairs for batch in pair]), images)
+
+
+def test_images_that_come_again_keep_their_numbers_where_others_can_not_be_read():
+    class Partly(MemoryExamples):
+        def take(self, indices):
+            return super().take(indices[indices != 2])
+
+    grey = torch.full((4, 3, 4, 6), 9, dtype=torch.uint8)
+    whole, partly = (
+        Transformed(kind(grey, torch.arange(4)), rain, "array", "mine.rain") for kind in (MemoryExamples, Partly)
+    )
+    numbers = torch.tensor([1, 2, 1 + DRAW, 2 + DRAW, 3, 1 + 2 * DRAW])
+    taken = partly.take(numbers)
+    assert taken["index"].tolist() == [1, 1, 3, 1]
+    assert torch.equal(taken["input"], whole.take(numbers)["input"][[0, 2, 4, 5]])
+    twice = Loader(partly, 4)
+    twice._batches = lambda epoch: [numbers]
+    assert len(next(twice.epoch())["index"]) == 4
+    assert twice.skipped == {2}
 
 
 def test_an_object_with_numbers_of_its_own_is_seeded():

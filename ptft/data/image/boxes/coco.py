@@ -80,10 +80,15 @@ class Coco(AnnotatedSource):
             found = coco_layout.found(self.root, annotations)
             return {split: coco_layout.parse(self.root, split, file, folders) for split, file in found.items()}
         module = LAYOUTS[layout]
-        return {split: module.parse(self.root, part) for split, part in module.found(self.root).items()}
+        parts = module.found(self.root)
+        for sentence in module.unused(self.root, parts):
+            self.note(sentence)
+        return {split: module.parse(self.root, part) for split, part in parts.items()}
 
     def _read(self, split: str, parsed: Split, names: Sequence[str]) -> None:
         """Keep what can be used of a split; say, or raise, what can't be."""
+        for sentence in parsed.notes:
+            self.note(sentence)
         unread, unusable = Problems(), Problems()
         numbers = {id: names.index(name) for id, name in parsed.categories.items() if name in names}
         pictures = sized(parsed.pictures, unread)

@@ -29,9 +29,14 @@ def found(root: Path, annotations: Any) -> dict[str, Path]:
         return {"": _below(root, annotations, "annotations")}
     if root.is_file():
         return {"": root}
-    beside = {path.parent.name: path for path in sorted(root.glob(f"*/{ROBOFLOW}"))}
-    if beside:
-        return {split_by_word(Path(name)) or name: path for name, path in beside.items()}
+    splits: dict[str, Path] = {}
+    for path in sorted(root.glob(f"*/{ROBOFLOW}")):
+        split = split_by_word(Path(path.parent.name)) or path.parent.name
+        if (other := splits.setdefault(split, path)) != path:
+            both = f"{other.parent.name} and {path.parent.name} are both the {split} split"
+            raise DataError(f"dataset.root={root}: {both}; dataset.annotations={{train: …, val: …}} names some")
+    if splits:
+        return splits
     return _by_name(root, sorted(root.glob("annotations/*.json")) or sorted(root.glob("*.json")))
 
 

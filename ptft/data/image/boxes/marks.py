@@ -60,6 +60,7 @@ class Split:
     pictures: list[Picture]
     categories: dict[Any, str]
     file: str
+    notes: Sequence[str] = ()
 
 
 @dataclass

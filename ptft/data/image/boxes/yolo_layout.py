@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from ptft.data.files import find, nfc, read_file, read_lines
+from ptft.data.files import find, nfc, read_file, read_lines, relative
 from ptft.data.image.boxes.marks import Mark, Picture, Split
 from ptft.data.image.reader import SUFFIXES, size_of
 from ptft.data.splits import SPLIT_NAMES
-from ptft.errors import DataError, absent
+from ptft.errors import DataError, absent, are, counted, shortened
 
 LAYOUT = "ROOT/data.yaml with names, images in ROOT/images/train and ROOT/labels/train/NAME.txt of each"
 
 
 def config_of(root: Path) -> Path | None:
-    """The YAML of a dataset that names its classes: `root` itself, or the only one there that does."""
+    """The YAML of a dataset that names its classes: `root` itself, or the first one there that does."""
+    return next(iter(_configs(root)), None)
+
+
+def _configs(root: Path) -> list[Path]:
     files = [root] if root.is_file() else sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
-    named = [file for file in files if file.suffix in (".yaml", ".yml") and "names" in _read(file)]
-    return named[0] if named else None
+    return [file for file in files if file.suffix in (".yaml", ".yml") and "names" in _read(file)]
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -38,9 +43,11 @@ def found(root: Path) -> dict[str, list[Path]]:
     config = config_of(root)
     base = root if root.is_dir() else root.parent
     content = _read(config) if config else {}
-    splits = {}
+    splits, keys = {}, dict[str, str]()
     for key, entry in content.items():
         if key in SPLIT_NAMES and entry:
+            if (other := keys.setdefault(SPLIT_NAMES[key], key)) != key and content[other] != entry:
+                raise DataError(f"{config}: {other} and {key} are both the {SPLIT_NAMES[key]} split; name one of them")
             entries = entry if isinstance(entry, list) else [entry]
             splits[SPLIT_NAMES[key]] = [path for each in entries for path in _images(_place(base, content, str(each)))]
     if not splits:
@@ -68,14 +75,55 @@ def _images(place: Path) -> list[Path]:
 
 
 def _folders(base: Path) -> dict[str, list[Path]]:
-    """images/train, or train/images; or images alone."""
-    splits: dict[str, list[Path]] = {}
-    for name, split in SPLIT_NAMES.items():
-        for folder in (base / "images" / name, base / name / "images"):
-            if folder.is_dir():
-                splits[split] = find(folder, SUFFIXES)
+    """images/train, or train/images; or images alone. Raises DataError for two folders of one split."""
+    named = [folder for folder in _subfolders(base / "images") if folder.name.lower() in SPLIT_NAMES]
+    named += [folder / "images" for folder in _subfolders(base) if folder.name.lower() in SPLIT_NAMES]
+    splits, folders = dict[str, list[Path]](), dict[str, str]()
+    for folder in named:
+        place = str(folder.relative_to(base))
+        split = SPLIT_NAMES[(folder.parent if folder.name == "images" else folder).name.lower()]
+        if not (images := find(folder, SUFFIXES)):
+            continue
+        if (other := folders.setdefault(split, place)) != place:
+            both = f"{other} and {place} are both the {split} split"
+            raise DataError(f"dataset.root={base}: {both}; put their files into one of them")
+        splits[split] = images
     alone = base / "images"
     return splits or {"": find(alone if alone.is_dir() else base, SUFFIXES)}
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def unused(root: Path, splits: Mapping[str, Sequence[Path]]) -> list[str]:
+    """What to say of images of no split, of labels of no image, and of files with classes that are not read."""
+    base = root if root.is_dir() else root.parent
+    real = cache(os.path.realpath)
+    used = {(real(path.parent), path.name) for paths in splits.values() for path in paths}
+    counts: Counter[str] = Counter()
+    for folder in (base / "images", *(each / "images" for each in _subfolders(base))):
+        left = [path for path in find(folder, SUFFIXES) if (real(path.parent), path.name) not in used]
+        counts.update(relative(path.parent, base) for path in left)
+    notes = []
+    if counts:
+        shown = shortened([f"{place} ({counted(count, 'images')})" for place, count in counts.items()])
+        says = "train:, val: and test: of a YAML with names say which folders are"
+        notes.append(f"{shown} {are(len(counts))} there and not used; {says}")
+    if orphans := _orphans(path for paths in splits.values() for path in paths):
+        what = f"{counted(len(orphans), 'files')} of labels {are(len(orphans))} of no image and not used"
+        notes.append(f"{what}: {shortened([relative(path, base) for path in orphans])}")
+    if others := [file.name for file in _configs(root)[1:]]:
+        notes.append(f"{config_of(root)} is read; {shortened(others)} {are(len(others))} not (dataset.root names one)")
+    return notes
+
+
+def _orphans(images: Iterable[Path]) -> list[Path]:
+    """Text files beside those of some images, in folders of labels, that are of none of them."""
+    known = {labels_of(image) for image in images}
+    folders = {path.parent for path in known if "labels" in path.parts[:-1]}
+    there = (path for folder in sorted(folders) for path in sorted(folder.glob("*.txt")))
+    return [path for path in there if path not in known and path.name != "classes.txt"]
 
 
 def parse(root: Path, images: Sequence[Path]) -> Split:

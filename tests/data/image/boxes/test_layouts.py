@@ -186,6 +186,52 @@ def test_other_layouts_say_the_same(tmp_path, layout):
     torch.testing.assert_close(batch["box"][0], torch.tensor([[8.0, 6, 24, 30], [40, 30, 80, 60]]))
 
 
+def test_an_xml_file_goes_with_the_picture_that_is_called_as_it_is(tmp_path):
+    voc(tmp_path)
+    stale = tmp_path / "Annotations" / "2.xml"
+    stale.write_text(stale.read_text().replace("2.png", "1.png"))
+    (tmp_path / "Annotations" / "5.xml").write_text("<annotation></annotation>")
+    source = Coco(root=tmp_path, size=[60, 80])
+    assert [path.name for path in source.made["val"][0]] == ["2.png", "3.png"]
+    called = "1 of 2 XML files name another picture than the one called as they are, which is taken: 2.xml 1.png"
+    assert {called, "1 XML file is in no list of a split (ImageSets/Main) and not used: 5.xml"} <= {*source.notes}
+    (tmp_path / "JPEGImages" / "3.png").rename(tmp_path / "JPEGImages" / "b.png")
+    (tmp_path / "Annotations" / "3.xml").write_text("<annotation><filename>2.png</filename></annotation>")
+    with pytest.raises(DataError, match=r"3\.xml: 2\.xml and 3\.xml are both of 2\.png, by their <filename>"):
+        Coco(root=tmp_path, size=[60, 80])
+    (tmp_path / "ImageSets" / "Main" / "valid.txt").write_text("3\n")
+    with pytest.raises(DataError, match=r"val\.txt and valid\.txt are both lists of the val split"):
+        Coco(root=tmp_path, size=[60, 80])
+
+
+def test_two_folders_of_a_split_are_refused_and_others_told(tmp_path):
+    yolo(tmp_path)
+    (tmp_path / "labels" / "val" / "7.txt").write_text("1 0.5 0.5 0.2 0.2\n")
+    picture(tmp_path / "images" / "extra" / "9.png")
+    picture(tmp_path / "more" / "images" / "9.png")
+    folders = "images/extra (1 image), more/images (1 image) are there and not used"
+    for text in ("train: images/train\nval: images/val\nnames: [cat, dog]\n", "names: [cat, dog]\n"):
+        (tmp_path / "data.yaml").write_text(text)
+        notes = " ".join(Coco(root=tmp_path, size=32).notes)
+        assert folders in notes
+        assert "1 file of labels is of no image and not used: labels/val/7.txt" in notes
+    picture(tmp_path / "images" / "valid" / "9.png")
+    with pytest.raises(DataError, match="images/val and images/valid are both the val split; put"):
+        Coco(root=tmp_path, size=32)
+    (tmp_path / "data.yaml").write_text("val: images/val\nvalid: images/valid\nnames: [cat, dog]\n")
+    with pytest.raises(DataError, match=r"data\.yaml: val and valid are both the val split"):
+        Coco(root=tmp_path, size=32)
+
+
+def test_two_exports_of_a_split_are_refused(tmp_path):
+    for folder in ("train", "valid", "val"):
+        picture(tmp_path / folder / "1.png")
+        content = {"images": [{"id": 1, "file_name": "1.png"}], "annotations": [], "categories": NAMES}
+        (tmp_path / folder / "_annotations.coco.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="val and valid are both the val split"):
+        Coco(root=tmp_path, size=32)
+
+
 def test_one_file_is_divided_and_its_parts_share_no_image(tmp_path):
     write(tmp_path, images=range(40), annotations=[annotation(i + 1, i, 2, [1, 1, 9, 9]) for i in range(40)])
     source = Coco(root=tmp_path, size=40)
