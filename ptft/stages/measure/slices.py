@@ -52,13 +52,16 @@ def values(model: Subject, split: str, examples: Examples) -> list[str] | list[f
 
 
 def _cells(model: Subject, split: str, examples: Examples, by: str) -> list[str]:
-    """Of a column: the dataset is read once more, as if it said which examples belong together."""
+    """Of a column: the dataset is read once more, as if it said which examples belong together.
+
+    What keeps them in one split (`dataset.group`) is not heeded there: its splits may be others, examples go by name.
+    """
     node = {**model.cfg.dataset.plain(), "group": Told(by)}
     labelled = "label" in components.needs(model.cfg.objective, model.cfg.trusted)
     like, trusted = model.checkpoint.spec, model.cfg.trusted
     try:
         told = components.source(node, like, trusted, labelled=labelled, whole=model.whole)
-        cells = membership.groups(told, split, examples)
+        cells = membership.told(model.source, told, split, examples)
     except (ConfigError, DataError) as error:  # readers of tables know the column by the dataset's key
         raise type(error)(str(error).replace("dataset.group", "evaluate.by")) from error
     if cells is None:

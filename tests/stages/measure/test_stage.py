@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ptft.checkpoint import file as checkpoint_file
+from ptft.data.audio import reader as audio_reader
 from tests.conftest import refused
 from tests.helpers import tables, untrained
 
@@ -142,6 +143,50 @@ def test_slices_find_the_writer_who_is_understood_least(ptft, texts):
     assert "worst: " in done.out
     done = ptft("stage=evaluate", f"ckpt={texts}", "evaluate.by=wirter")
     refused(done, 3, "evaluate.by", "text, label, writer, year")
+
+
+def sliced_as_its_answers_are(run, split, cell_of):
+    """Whether the slices of a run are those of its predictions, by what `cell_of` says of an item."""
+    right = {}
+    with (Path(run) / f"predictions_{split}.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            right.setdefault(cell_of(row["item"]), []).append(row["true"] == row["predicted"])
+    told = {row["slice"]: row["metrics"]["accuracy"] for row in summary(run)["slices"][split]["rows"]}
+    return told == pytest.approx({name: sum(each) / len(each) for name, each in right.items()})
+
+
+@pytest.mark.parametrize("by", ["topic", "doc"])
+def test_slices_are_of_the_split_that_groups_are_divided_into(ptft, by):
+    """300 rows of 100 documents: without `dataset.group` other rows are the test split."""
+    draw, rows = random.Random(0), []
+    for i in range(300):
+        text = f"a {draw.choice(WORDS['good'] + WORDS['bad'])} film {i % 290}"  # some texts stand there twice
+        rows.append([text, draw.choice(["good", "bad"]), f"d{i // 3}", f"t{draw.randrange(4)}"])
+    with open("docs.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["text", "label", "doc", "topic"], *rows])
+    typed = ("dataset=table", "dataset.root=docs.csv", "dataset.text=text", "dataset.label=label", "dataset.group=doc")
+    torch.manual_seed(0)
+    untrained.write(Path("docs.pt"), *tables.RUN[2:], *typed, "dataset.length=32", "objective=classify")
+    done = ptft("stage=evaluate", "ckpt=docs.pt", f"evaluate.by={by}", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    column = {"topic": 3, "doc": 2}[by]
+    assert sliced_as_its_answers_are("run", "test", lambda item: rows[int(item.rpartition(":")[2]) - 2][column])
+    assert summary("run")["resampling"]["of"] == "groups of doc"
+
+
+@pytest.mark.parametrize("by", ["speaker", "take"])
+def test_slices_of_files_that_are_divided_by_a_part_of_their_names(ptft, by):
+    for i in range(60):
+        wave = 3000 * torch.randn(800, generator=torch.Generator().manual_seed(i))
+        audio_reader.write(Path(f"spoken/{'ab'[i % 2]}_s{i // 3}_{i % 3}.wav"), wave.to(torch.int16), 8000)
+    typed = ("dataset=audio_folder", "dataset.root=spoken", "dataset.pattern='{label}_{speaker}_{take}'")
+    net = ("model=audio_cnn", "model.width=8", "model.channels=[4,4]", "objective=classify", "dataset.rate=8000")
+    torch.manual_seed(0)
+    untrained.write(Path("said.pt"), *typed, *net, "dataset.group=speaker", "dataset.seconds=0.1")
+    done = ptft("stage=evaluate", "ckpt=said.pt", f"evaluate.by={by}", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    place = {"speaker": 1, "take": 2}[by]
+    assert sliced_as_its_answers_are("run", "test", lambda item: Path(item).stem.split("_")[place])
 
 
 def test_groups_are_resampled_where_they_are_asked_for(ptft, texts):
