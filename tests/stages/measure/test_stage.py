@@ -91,6 +91,40 @@ def test_a_checkpoint_against_itself_is_the_same_and_against_an_untrained_one_be
     assert verdicts["accuracy"] == ("better" if low > 0 else "can't tell")
 
 
+def test_few_groups_have_no_verdict_that_they_can_t_bear(ptft):
+    """Two writers, 60 % and 90 % of whose texts are good, and one who answers good beside one who answers bad."""
+    rows = [["text", "label", "writer", "split"]]
+    for i in range(90):
+        label = "good" if i // 2 % 10 < (6, 9)[i % 2] else "bad"
+        rows.append([f"a film {i}", label, f"w{i % 2}", "test" if i < 60 else "val" if i < 70 else "train"])
+    with open("two.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    data = ("dataset=table", "dataset.root=two.csv", "dataset.text=text", "dataset.label=label", "dataset.length=24")
+    untrained.write(Path("fresh.pt"), *tables.RUN[2:], *data, "objective=classify")
+    content = checkpoint_file.read(Path("fresh.pt"))[0]
+    for name, answer in (("one.pt", [0.0, 4.0]), ("two.pt", [4.0, 0.0])):
+        head = {"head.weight": torch.zeros(2, 16), "head.bias": torch.tensor(answer)}
+        checkpoint_file.write(Path(name), {**content, "weights": {**content["weights"], **head}})
+    typed = ("stage=evaluate", "ckpt=one.pt", "against=two.pt")
+    found = {}
+    for group in ("writer", "null"):
+        done = ptft(*typed, f"dataset.group={group}", "evaluate.by=label", f"hydra.run.dir=by_{group}")
+        assert done.code == 0, done.text
+        found[group] = summary(f"by_{group}")["against"]
+        assert ("McNemar's test p = " in done.out) is (group == "null")
+        assert ("2 groups of writer are few" in done.out) is (group == "writer")
+        assert ("none is called the worst" in done.out) is (group == "writer")
+        assert (summary(f"by_{group}")["slices"]["test"]["worst"] is None) is (group == "writer")
+        assert ("McNemar" in Path(f"by_{group}", "report.html").read_text()) is (group == "null")
+    assert (found["writer"]["units"], found["writer"]["of"]) == (2, "groups of writer")
+    assert "p" in found["null"]["right"]
+    assert "p" not in found["writer"]["right"]
+    rows = {group: each["differences"]["accuracy"] for group, each in found.items()}
+    assert rows["writer"]["difference"] == rows["null"]["difference"] == 0.5, "0.2 of one writer, 0.8 of the other"
+    assert [rows[group]["verdict"] for group in ("writer", "null")] == ["can't tell", "better"]
+    assert rows["writer"]["interval"] == [-1, 1]
+
+
 def test_another_question_is_refused_by_name(ptft, pretrained, texts):
     done = ptft("stage=evaluate", f"ckpt={pretrained}", f"against={texts}")
     refused(done, 3, "does not answer the same question: it reads text, ckpt reads image")
