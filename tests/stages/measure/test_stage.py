@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from ptft.checkpoint import file as checkpoint_file
 from ptft.data.audio import reader as audio_reader
@@ -221,6 +222,20 @@ def test_slices_of_files_that_are_divided_by_a_part_of_their_names(ptft, by):
     assert done.code == 0, done.text
     place = {"speaker": 1, "take": 2}[by]
     assert sliced_as_its_answers_are("run", "test", lambda item: Path(item).stem.split("_")[place])
+
+
+def test_a_file_that_is_listed_twice_with_two_values_is_in_no_slice(ptft):
+    rows = [["path", "label", "patient", "site"]]
+    for i in range(30):
+        Path("seen").mkdir(exist_ok=True)
+        Image.new("L", (8, 8), 8 * i).save(f"seen/{i}.png")
+        rows += [[f"seen/{i}.png", "ab"[i % 2], f"p{i // 2}", site] for site in ("north", "south")]
+    with open("seen.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    typed = ("dataset=image_folder", "dataset.root=seen.csv", "dataset.group=patient", "objective=classify")
+    untrained.write(Path("seen.pt"), *typed, "model=cnn", "model.width=8", "model.channels=[4,4]")
+    done = ptft("stage=evaluate", "ckpt=seen.pt", "evaluate.by=site", "hydra.run.dir=run")
+    refused(done, 3, "evaluate.by=site: seen/", "has several: north, south")
 
 
 def test_groups_are_resampled_where_they_are_asked_for(ptft, texts):
