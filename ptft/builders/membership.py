@@ -17,7 +17,7 @@ from ptft.data import files
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
 from ptft.data.text.packed.examples import PackedTexts
-from ptft.errors import DataError
+from ptft.errors import DataError, shortened
 from ptft.runtime.system import write_text
 
 FILE = "split.csv"
@@ -80,11 +80,48 @@ def groups(source: Source, split: str, examples: Examples) -> list[str] | None:
     None where no groups are asked for."""
     if not isinstance(source, DividedSource) or source.grouping is None or (part := source.part(split)) is None:
         return None
-    own = source.grouped(part.split)
-    if (units := getattr(examples, "units", None)) is not None:
-        return [own[unit] for unit in units.tolist()]
-    rows = _read(source, split, examples)
+    own, rows = source.grouped(part.split), _units(source, split, examples)
     return None if rows is None else [own[row] for row in rows]
+
+
+def told(source: Source, other: Source, split: str, examples: Examples) -> list[str] | None:
+    """As `groups` of examples of `source`, by what `other` says of them: the same dataset, which may be divided in
+    another way, so that an example is found by its name. None where it is not known.
+
+    Raises DataError where the other has it not, or says two things of it.
+    """
+    if not isinstance(source, DividedSource) or not isinstance(other, DividedSource) or other.grouping is None:
+        return None
+    rows, part = _units(source, split, examples), source.part(split)
+    if rows is None or part is None:
+        return None
+    own = source.names(part.split)
+    if part.split in other.splits and list(other.names(part.split)) == list(own):
+        alike = other.grouped(part.split)
+        return [alike[row] for row in rows]
+    said_of = _by_name(other, {own[row] for row in rows})
+    for name in (own[row] for row in rows):
+        if len(said := said_of.get(name, ())) != 1:
+            what = "is there no more where it is read again" if not said else f"has several: {shortened(sorted(said))}"
+            raise DataError(f"{other.grouping.shown}: {name} {what}")
+    return [next(iter(said_of[own[row]])) for row in rows]
+
+
+def _by_name(source: DividedSource, wanted: set[str]) -> dict[str, set[str]]:
+    """The groups that the examples of these names have, in whichever of the dataset's own splits they are."""
+    found: dict[str, set[str]] = {}
+    for own in source.splits:
+        if not wanted.isdisjoint(there := source.names(own)):
+            for name, group in zip(there, source.grouped(own), strict=True):
+                if name in wanted:
+                    found.setdefault(name, set()).add(group)
+    return found
+
+
+def _units(source: DividedSource, split: str, examples: Examples) -> list[int] | None:
+    """As `_read`, of examples that are parts of units the unit of each."""
+    units = getattr(examples, "units", None)
+    return _read(source, split, examples) if units is None else units.tolist()
 
 
 def shown(source: Source, split: str, examples: Examples) -> dict[str, list[str]]:

@@ -25,7 +25,7 @@ from ptft.core import Columns, Spec
 from ptft.data import readers
 from ptft.data.label_sets.cells import mark_of
 from ptft.data.readers import Row
-from ptft.errors import ConfigError, DataError, StorageError
+from ptft.errors import ConfigError, DataError
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runs.part_file import PartFile
 from ptft.runs.table_file import Kinds, kinds_of
@@ -59,14 +59,25 @@ def about(
 
 
 def complete(cfg: Config, folder: RunFolder, about: dict[str, Any]) -> bool:
-    """Whether all of it is answered in this folder. Raises StorageError where that holds other answers."""
+    """Whether all of it is answered in this folder. Raises ConfigError where that holds other answers."""
     before = read_json(folder.path / DESCRIPTION) if folder.goes_on and not cfg.overwrite else {}
     if before and before != about:
-        raise StorageError(
-            f"{folder.path}: holds a run already, of other files, weights or keys; choose another hydra.run.dir"
-        )
+        differ = [name for name in about if before.get(name) != about[name]]
+        raise ConfigError(f"{folder.path}: {_changed(cfg, before, differ)}; overwrite=true begins again")
     finished = read_json(folder.path / "summary.json").get("status") == "finished"
     return bool(before) and finished and Path(about["output"]).exists()
+
+
+def _changed(cfg: Config, before: Mapping[str, Any], differ: Sequence[str]) -> str:
+    """What is other than when these answers were begun, `differ` of what they are `about`."""
+    if "input" in differ or "items" in differ:
+        given = "the text" if cfg.text is not None else f"input={cfg.input}"
+        return f"{given} has changed since its first answers were made"
+    if "weights" in differ:
+        return f"its first answers were made by other weights than ckpt={cfg.ckpt} has now"
+    if differ == ["ptft"]:
+        return f"its first answers were made by ptft {before.get('ptft')}"
+    return "its first answers were made with other keys"
 
 
 def opened(cfg: Config, target: Path, folder: RunFolder, about: dict[str, Any], spec: Spec) -> Answers:

@@ -40,7 +40,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     if rival:
         against.same_question(model, rival, cfg.against)
         model.source.notes = tuple(dict.fromkeys([*model.source.notes, *rival.source.notes]))
-    corruptions = robustness.asked(model)
+    corruptions = robustness.asked(model, examples)
     parts = None if cfg.evaluate.by is None else slices.slices(slices.values(model, split, examples))
     _header(model, out, folder, f"{len(examples):,} {split}")
     if cfg.dry_run:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ptft.checkpoint import file as checkpoint_file
 from ptft.data.text import conll
 from ptft.runs.folder import read_json
 from tests.conftest import command, refused
@@ -240,6 +241,22 @@ def test_a_stopped_prediction_says_how_it_goes_on_and_keeps_whole_rows(ptft, wor
         part.write_bytes(b"".join(had.splitlines(keepends=True)[:lines]))
         assert ptft("stage=predict", *words, "output=out.jsonl").code == 0
         assert Path("out.jsonl").read_bytes() == Path("whole.jsonl").read_bytes(), lines
+
+
+def test_a_prediction_that_is_resumed_names_what_has_changed_since(ptft, words):
+    _, _, part = cut((*words, "output=out.jsonl", "hydra.run.dir=run"), signal.SIGKILL, until=2)
+    lines, had, again = Path("in.txt").read_text(), part.read_bytes(), ("resume=run", "output=out.jsonl")
+    Path("in.txt").write_text(f"{lines}\none more")
+    changed = "input=in.txt has changed since its first answers were made; overwrite=true begins again"
+    refused(ptft(*again), 2, "run: ", changed)
+    assert part.read_bytes() == had
+    done = ptft(*again, "overwrite=true")
+    assert done.code == 0, done.text
+    assert Path("out.jsonl").read_bytes().count(b"\n") == 201
+    content = checkpoint_file.read(Path("tags/checkpoints/best.pt"))[0]
+    weights = {name: value / 2 if value.is_floating_point() else value for name, value in content["weights"].items()}
+    checkpoint_file.write(Path("other.pt"), {**content, "weights": weights})
+    refused(ptft(*again, "ckpt=other.pt"), 2, "by other weights than ckpt=", "other.pt has now; overwrite=true")
 
 
 def test_what_was_answered_of_something_else_is_neither_used_nor_lost(ptft, pretrained, images, tmp_path):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Examples, Spec
 from ptft.data.label_sets.handed_on import HandedOn
+from ptft.data.text.packed.examples import PackedTexts
 from ptft.errors import ConfigError, unknown
 from ptft.runtime.together.splitmix import mix, uniform
 
@@ -31,14 +32,20 @@ def kinds(spec: Spec) -> Mapping[str, Corruption]:
     return found
 
 
-def chosen(spec: Spec, names: tuple[str, ...]) -> dict[str, Corruption]:
-    """Those of these names. Raises ConfigError for one that there is not, and for targets that lie in a text."""
+def chosen(spec: Spec, names: tuple[str, ...], examples: Examples | None = None) -> dict[str, Corruption]:
+    """Those of these names, for the examples. Raises ConfigError for one that there is not, for targets that lie in a
+    text, and for texts that share a row."""
     known = kinds(spec)
     if strange := [name for name in names if name not in known]:
         raise ConfigError(unknown("evaluate.corrupt", strange[0], list(known)))
     if spec.modality == "text" and spec.target in ("tags", "span"):
         raise ConfigError(
             "evaluate.corrupt: the words of a text are what is asked for here, and would move; set it to null"
+        )
+    if isinstance(examples, PackedTexts):
+        raise ConfigError(
+            "evaluate.corrupt: texts share the rows here, and where each begins and what is learned of it would move; "
+            "set it to null"
         )
     return {name: known[name] for name in names}
 

@@ -8,6 +8,7 @@ import torch
 
 from ptft.core import Batch, Examples, Spec
 from ptft.data.corrupted.examples import Corruption
+from ptft.data.ragged import padded
 from ptft.data.text.reader import tokenizer_of
 from ptft.data.tokenizer import Tokenizer
 
@@ -17,17 +18,17 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def typos(batch: Batch, severity: int, spec: Spec, examples: Examples) -> Batch:
-    """Each part of a text between special tokens is written anew, and cut to as many tokens as there is room for."""
-    tokenizer, ids = tokenizer_of(spec), batch["input"].cpu()
-    mask = batch["mask"].cpu()
+    """Each part of a text between special tokens is written anew, and cut where it is more tokens than a model reads.
+
+    The batch is as wide as the longest of it is now.
+    """
+    tokenizer, ids, length = tokenizer_of(spec), batch["input"].cpu(), int(spec.shape["length"])
     special = (tokenizer.byte_lengths == 0).tolist()
     rows = [
-        _retyped(row[real].tolist(), special, tokenizer, random.Random(f"{index} {severity}"), severity, len(row))
-        for row, real, index in zip(ids, mask, batch["index"].tolist(), strict=True)
+        _retyped(row[real].tolist(), special, tokenizer, random.Random(f"{index} {severity}"), severity, length)
+        for row, real, index in zip(ids, batch["mask"].cpu(), batch["index"].tolist(), strict=True)
     ]
-    written, real = torch.full_like(ids, tokenizer.pad), torch.zeros_like(mask)
-    for i, row in enumerate(rows):
-        written[i, : len(row)], real[i, : len(row)] = torch.tensor(row), True
+    written, real = padded([torch.tensor(row, dtype=torch.long) for row in rows], tokenizer.pad)
     device = batch["input"].device
     return {**batch, "input": written.to(device), "mask": real.to(device)}
 
@@ -35,7 +36,7 @@ def typos(batch: Batch, severity: int, spec: Spec, examples: Examples) -> Batch:
 def _retyped(
     ids: list[int], special: list[bool], tokenizer: Tokenizer, draw: random.Random, severity: int, room: int
 ) -> list[int]:
-    """ids: of real tokens, at most `room`."""
+    """ids: of real tokens. room: how many there may be of them."""
     parts: list[list[int]] = [[]]
     for token in ids:
         if special[token]:

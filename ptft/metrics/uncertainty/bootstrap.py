@@ -16,10 +16,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ptft.metrics.uncertainty.statistics import t_quantile
+
 AT_ONCE = 2**21
 """Weights that are held at a time: 16 MiB."""
 LEAST = 0.5
 """The share of resamples in which a metric must be a number."""
+FEW = 30
+"""Of fewer units percentiles of resamples lie too near to each other: of 2 that agree none lies beyond 0."""
 
 Interval = tuple[float, float]
 Measure = Callable[[Tensor], Mapping[str, Tensor]]
@@ -62,6 +66,18 @@ def interval(values: Tensor, level: float) -> Interval | None:
     tail = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     low, high = torch.quantile(known, tail).tolist()
     return low, high
+
+
+def of_difference(apart: float, values: Tensor, units: int, level: float) -> Interval | None:
+    """As `interval`, of what is `apart` between two measurements of the same units, for a verdict that is wrong no more
+    often than `level` says: of few units it is Student's t with the standard error that resamples have (Efron &
+    Tibshirani 1993, chapter 12), which are of as many units as if these were all there are (Hesterberg 2015)."""
+    pair = interval(values, level)
+    if pair is None or units >= FEW:
+        return pair
+    error = float(values[values.isfinite()].std()) * math.sqrt(units / (units - 1))
+    half = t_quantile(units - 1, level) * error
+    return apart - half, apart + half
 
 
 def of_share(value: float, values: Tensor, units: int, level: float) -> Interval | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ptft.config.config import Config
-from ptft.errors import ConfigError, counted
+from ptft.errors import ConfigError, counted, shortened
 from ptft.metrics.uncertainty.learning_curve import LEAST_AMOUNTS, Curves, Range, curves, spread
 from ptft.stages.compare.design import Design, digest
 from ptft.stages.compare.results import Measure, Row
@@ -17,6 +17,8 @@ from ptft.stages.compare.table import amount_text, number, share, unit_of
 
 TIMES = (2, 5, 10)
 """How many times the most that was tried a forecast looks ahead."""
+NOTHING = 0.8
+"""A share, or a gain of shares, that is known no better than within so much is not known."""
 
 
 class Forecast(NamedTuple):
@@ -78,7 +80,7 @@ def forecast(design: Design, rows: Sequence[Row], by: Measure, arms: Mapping[str
     if base := fitted.get(design.baseline):
         for arm, own in fitted.items():
             if arm != design.baseline:
-                needed[arm] = spread(base.amount(own.at(design.amounts[-1])), own.weight * base.weight)
+                needed[arm] = spread(base.amount(_error(own, design.amounts[-1], by)), own.weight * base.weight)
     short = [arm for arm in design.arms if arm not in fitted]
     missing = f"too few amounts were measured of {' and '.join(short)}" if short else ""
     return Forecasts(lines + _longer(design, rows, by, arms), needed, missing)
@@ -101,12 +103,18 @@ def _ahead(design: Design, by: Measure, fitted: Mapping[str, Curves], arm: str) 
     own, base, lines = fitted[arm], fitted.get(design.baseline), []
     for times in TIMES:
         amount = times * design.amounts[-1]
-        error = own.at(amount)
+        error = _error(own, amount, by)
         gain = None
         if base is not None and arm != design.baseline:
-            gain = spread(_value(error, by) - _value(base.at(amount), by), own.weight * base.weight)
+            gain = spread(_value(error, by) - _value(_error(base, amount, by), by), own.weight * base.weight)
         lines.append(Forecast("labels", arm, amount, own.range(_value(error, by)), gain))
     return lines
+
+
+def _error(found: Curves, amount: float, by: Measure) -> Tensor:
+    """What each curve comes to, [R]; of a share no curve leads beyond all of it, however steep it is."""
+    error = found.at(amount)
+    return error.clamp(0, 1) if share(by) else error
 
 
 def _value(error: Tensor, by: Measure) -> Tensor:
@@ -129,8 +137,8 @@ def _longer(design: Design, rows: Sequence[Row], by: Measure, arms: Mapping[str,
         found = curves([steps for steps, _ in ordered], [_errors(row, by) for _, row in ordered])
         last, row = ordered[-1]
         for times in TIMES:
-            error = found.at(times * last)
-            gain = found.range(_value(error, by) - _value(found.at(last), by))
+            error = _error(found, times * last, by)
+            gain = found.range(_value(error, by) - _value(_error(found, last, by), by))
             lines.append(Forecast("pretraining", row.arm, times * last, found.range(_value(error, by)), gain))
     return lines
 
@@ -158,6 +166,11 @@ def _gain(line: Forecast, by: Measure) -> str:
     return f"{middle} ({low} to {high})"
 
 
+def _tells(found: Range, by: Measure) -> bool:
+    """Whether a share, or a gain, is known better than within all that it could be."""
+    return not share(by) or found.high - found.low < NOTHING
+
+
 def sentences(design: Design, found: Forecasts, by: Measure) -> list[str]:
     """What it says, and how it is to be read, a sentence each."""
     said = [f"no forecast: {found.missing}"] if found.missing else []
@@ -168,6 +181,12 @@ def sentences(design: Design, found: Forecasts, by: Measure) -> list[str]:
             f"{_needed(design, needed)}"
         )
     said += [_pays(design, line, by) for line in found.lines if line.gain and line.amount == _farthest(found, line)]
+    if blind := list(dict.fromkeys(_with(design, line) for line in found.lines if not _tells(line.value, by))):
+        said.append(
+            f"forecast: nothing is known of {by.split} {by.metric} with {shortened(blind)} where its interval is "
+            f"nearly all that it could be; more than {counted(len(design.amounts), 'amounts')} or "
+            f"{counted(len(design.seeds), 'seeds')} would tell more"
+        )
     if found.lines:
         said.append(
             "forecasts are power laws with a floor, fitted to all amounts; in brackets 95 %, which hold as far as such "
@@ -181,10 +200,19 @@ def _farthest(found: Forecasts, line: Forecast) -> float:
 
 
 def _needed(design: Design, needed: Range) -> str:
+    middle, low, high = (_counted(each * _scale(design)) for each in needed)
+    unit = "" if design.key == "per_class" else " %"
+    if math.isinf(needed.high) and needed.low < design.amounts[0]:
+        return f"a number that can't be told from these ({low}{unit} to {high})"
     if math.isinf(needed.middle):
-        return "more than its curve ever reaches" + ("" if math.isinf(needed.low) else f" (at least {needed.low:.3g})")
-    middle, low, high = ("∞" if math.isinf(each) else f"{each * _scale(design):.3g}" for each in needed)
-    return f"{middle}{'' if design.key == 'per_class' else ' %'} ({low} to {high})"
+        return "more than its curve ever reaches" + ("" if math.isinf(needed.low) else f" (at least {low}{unit})")
+    return f"{middle}{unit} ({low} to {high})"
+
+
+def _counted(amount: float) -> str:
+    if math.isinf(amount):
+        return "∞"
+    return f"{amount:,.0f}" if 1000 <= amount < 1e6 else f"{amount:.3g}"
 
 
 def _scale(design: Design) -> float:
@@ -196,5 +224,6 @@ def _pays(design: Design, line: Forecast, by: Measure) -> str:
     assert line.gain
     low, high = sorted((by.sign * line.gain.low, by.sign * line.gain.high))
     beside = f"beside {design.baseline}" if line.what == "labels" else "beside what it has now"
-    verdict = "still pays" if low > 0 else "is worse" if high < 0 else "may bring nothing"
+    nothing = "may bring nothing" if _tells(line.gain, by) else "may bring anything, so that nothing is known,"
+    verdict = "still pays" if low > 0 else "is worse" if high < 0 else nothing
     return f"forecast: with {_with(design, line)} {line.arm} {verdict} {beside}: {_gain(line, by)}"

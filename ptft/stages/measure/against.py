@@ -70,13 +70,15 @@ def compared(
     rows = {}
     for name in names:
         apart = known[0][name] - known[1][name]
-        pair = bootstrap.interval(values[name], plan.level)
+        pair = intervals.of_difference(name, apart, values[name], len(there[0]), plan.level)
         rows[name] = {"difference": apart, "interval": pair and [*pair], "verdict": verdict(name, apart, pair)}
     return {
         **other.checkpoint.parent,
         "metrics": measured[1].metrics,
         "differences": rows,
-        **_agreement(*measured),
+        "units": len(there[0]),
+        "of": units[0].noun,
+        **_agreement(*measured, tested=len(there[0]) == len(owners[0])),
     }
 
 
@@ -87,8 +89,11 @@ def verdict(name: str, apart: float, pair: bootstrap.Interval | None) -> str:
     return "better" if (pair[0] > 0) != less_is_better(name) else "worse"
 
 
-def _agreement(one: Measured, two: Measured) -> dict[str, Any]:
-    """How many examples both, one and none of the two have right, and the exact p-value of McNemar's test (1947)."""
+def _agreement(one: Measured, two: Measured, *, tested: bool) -> dict[str, Any]:
+    """How many examples both, one and none of the two have right, and the exact p-value of McNemar's test (1947).
+
+    tested: whether examples are drawn by themselves, as that test supposes; of groups of them there is none.
+    """
     right = [each.found.each.get("correct") for each in (one, two)]
     first, second = right
     if (
@@ -100,7 +105,8 @@ def _agreement(one: Measured, two: Measured) -> dict[str, Any]:
         return {}
     only = int((first & ~second).sum()), int((~first & second).sum())
     both, none = int((first & second).sum()), int((~first & ~second).sum())
-    return {"right": {"both": both, "only_ckpt": only[0], "only_against": only[1], "none": none, "p": _binomial(*only)}}
+    counts = {"both": both, "only_ckpt": only[0], "only_against": only[1], "none": none}
+    return {"right": {**counts, "p": _binomial(*only)} if tested else counts}
 
 
 def _binomial(one: int, two: int) -> float:
@@ -118,12 +124,17 @@ def say(out: Console, split: str, here: dict[str, float], against: dict[str, Any
         cells = [shown.value(name, here[name]), shown.value(name, against["metrics"][name])]
         ends = shown.apart(name, *pair) if pair else "—"
         rows.append([name, *cells, shown.apart(name, row["difference"]), ends, row["verdict"]])
-    title = f"ckpt against {against['path']}, {split}; intervals of {plan.resamples:,} paired resamples"
+    drawn = f"{against['units']:,} {against['of']}"
+    title = f"ckpt against {against['path']}, {split}; intervals of {plan.resamples:,} paired resamples of {drawn}"
     out.table(title, ["", "ckpt", "against", "difference", f"{100 * plan.level:g} %", "ckpt is"], rows, result=True)
     if missing := [name for name in here if name not in against["differences"]]:
         out.note(f"not compared: {shortened(missing, 8)}")
+    if against["units"] < bootstrap.FEW and any(row["interval"] for row in against["differences"].values()):
+        out.note(f"{drawn} are few: these intervals are Student's t, with the standard errors of resamples")
     if right := against.get("right"):
+        chance = right.get("p")
+        test = f"test p = {chance:.3g}" if chance is not None else "test is left out, as it ignores groups"
         out.note(
             f"right: {right['both']:,} both, {right['only_ckpt']:,} ckpt alone, {right['only_against']:,} against "
-            f"alone, {right['none']:,} none; McNemar's test p = {right['p']:.3g}"
+            f"alone, {right['none']:,} none; McNemar's {test}"
         )

@@ -24,9 +24,6 @@ from ptft.train.found import Found
 SAME = 1e-3
 """By what share a metric of weights of 1 may differ from the one that was measured, in other sums."""
 
-FEW = 30
-"""Of fewer units percentiles of resamples lie too near to each other."""
-
 
 class Units(NamedTuple):
     """What is drawn. owner: of each example of a split which one it is in, long. total: how many. noun: their name."""
@@ -51,7 +48,7 @@ class Intervals(NamedTuple):
     @property
     def notes(self) -> list[str]:
         """What to say of metrics that have none, and of few units."""
-        few = f"{self.units} {self.noun} are few: intervals of them are too narrow" if self.units < FEW else ""
+        few = f"{self.units} {self.noun} are few: intervals of them are too narrow" * (self.units < bootstrap.FEW)
         none = f"no interval of {shortened(self.without, 8)}: examples have no shares in it, or all have the same"
         return [*([none] if self.without else []), *([few] if few and self.of else [])]
 
@@ -150,3 +147,9 @@ def trusted(measure: Measure, found: Found, metrics: Mapping[str, float]) -> dic
         for name, value in metrics.items()
         if name in again and math.isclose(float(again[name]), value, rel_tol=SAME, abs_tol=1e-6)
     }
+
+
+def of_difference(name: str, apart: float, values: Tensor, units: int, level: float) -> Interval | None:
+    """Of what a metric is `apart` by between two measurements of the same units, shares no further than 1."""
+    pair = bootstrap.of_difference(apart, values, units, level)
+    return (max(min(apart, -1.0), pair[0]), min(max(apart, 1.0), pair[1])) if pair and is_share(name) else pair

@@ -73,9 +73,10 @@ class Panel:
             weight = counts[:, owner]
             return {"accuracy": (weight @ change) / weight.sum(1)}
 
-        values = bootstrap.resampled(difference, len(there), plan)["accuracy"] if len(change) == len(owner) else None
-        pair = None if values is None else bootstrap.interval(values, plan.level)
-        apart = float(change.mean())
+        apart, pair = float(change.mean()), None
+        if len(change) == len(owner):
+            values = bootstrap.resampled(difference, len(there), plan)["accuracy"]
+            pair = intervals.of_difference("accuracy", apart, values, len(there), plan.level)
         return {
             "task": task.name,
             "path": task.path,

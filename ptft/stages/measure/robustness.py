@@ -14,10 +14,10 @@ from ptft.stages.measure.intervals import Units
 from ptft.stages.measure.subject import Measured, Subject
 
 
-def asked(model: Subject) -> dict[str, Corruption]:
+def asked(model: Subject, examples: Examples) -> dict[str, Corruption]:
     """What `evaluate.corrupt` names. Raises ConfigError for what there is not."""
     names = model.cfg.evaluate.corrupt or ()
-    return chosen(model.source.spec, (names,) if isinstance(names, str) else tuple(names)) if names else {}
+    return chosen(model.source.spec, (names,) if isinstance(names, str) else tuple(names), examples) if names else {}
 
 
 def measure(

@@ -31,7 +31,7 @@ MOST = 100
 """Slices at most."""
 SHOWN = 20
 LEAST = 10
-"""Of fewer units a slice is not called the worst, as long as there are others."""
+"""Of fewer units a slice is not called the worst."""
 NOTHING = "(empty)"
 
 
@@ -52,13 +52,16 @@ def values(model: Subject, split: str, examples: Examples) -> list[str] | list[f
 
 
 def _cells(model: Subject, split: str, examples: Examples, by: str) -> list[str]:
-    """Of a column: the dataset is read once more, as if it said which examples belong together."""
+    """Of a column: the dataset is read once more, as if it said which examples belong together.
+
+    What keeps them in one split (`dataset.group`) is not heeded there: its splits may be others, examples go by name.
+    """
     node = {**model.cfg.dataset.plain(), "group": Told(by)}
     labelled = "label" in components.needs(model.cfg.objective, model.cfg.trusted)
     like, trusted = model.checkpoint.spec, model.cfg.trusted
     try:
         told = components.source(node, like, trusted, labelled=labelled, whole=model.whole)
-        cells = membership.groups(told, split, examples)
+        cells = membership.told(model.source, told, split, examples)
     except (ConfigError, DataError) as error:  # readers of tables know the column by the dataset's key
         raise type(error)(str(error).replace("dataset.group", "evaluate.by")) from error
     if cells is None:
@@ -134,7 +137,7 @@ def of(
         sure = intervals.of(model.objective, examples, found, units, metrics, plan)
         rows.append({"slice": name, "n": sure.units, "metrics": metrics, "intervals": sure.plain})
     metric, sign = _decisive(model, rows)
-    ranked = [row for row in rows if row["n"] >= LEAST] or rows
+    ranked = [row for row in rows if row["n"] >= LEAST]
     numbers = [(sign * row["metrics"][metric], row["slice"]) for row in ranked]
     numbers = [pair for pair in numbers if not math.isnan(pair[0])]
     worst = min(numbers, key=lambda pair: pair[0])[1] if len(numbers) > 1 else None
@@ -165,3 +168,5 @@ def say(out: Console, split: str, found: dict[str, Any], plan: Resampling) -> No
     out.table(title, [found["by"], "n", metric, f"{100 * plan.level:g} %"], rows[:SHOWN], result=True)
     if found["worst"] is not None:
         out.note(f"worst: {found['by']} {found['worst']}")
+    elif len(rows) > 1 > sum(row["n"] >= LEAST for row in found["rows"]) - 1:
+        out.note(f"none is called the worst: fewer than two of these slices have n of at least {LEAST}")

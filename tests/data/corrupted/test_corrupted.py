@@ -12,6 +12,7 @@ from ptft.data.corrupted.examples import Corrupted, chosen
 from ptft.data.examples import MemoryExamples
 from ptft.data.label_sets.handed_on import HandedOn
 from ptft.data.text.examples import TextExamples, encoded
+from ptft.data.text.packed.examples import PackedTexts
 from ptft.data.text.reader import text_spec, tokenizer_of
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import ConfigError
@@ -55,7 +56,8 @@ def test_an_example_becomes_the_same_whatever_is_beside_it_and_worse_with_severi
         assert whole["input"].dtype == examples.take(torch.tensor([0]))["input"].dtype
         width = one["input"].shape[-1] if spec.modality != "image" else None
         assert torch.equal(whole["input"][3][..., :width], one["input"][0])
-        apart.append(float((whole["input"].float() - clean).abs().mean()))
+        both = min(whole["input"].shape[-1], clean.shape[-1])
+        apart.append(float((whole["input"][..., :both].float() - clean[..., :both]).abs().mean()))
     assert 0 < apart[0] < apart[1]
 
 
@@ -128,7 +130,29 @@ def test_typos_are_as_many_as_stated_and_special_tokens_stay():
     assert len(again) <= len(row)
 
 
+def test_a_text_with_typos_is_whole_and_the_same_in_every_batch():
+    tokenizer = Tokenizer()
+    spec, words = text_spec(tokenizer, 120, "none"), "a film of great wit and much heart "
+    split = TextExamples(encoded(tokenizer, [(words * 9)[: 20 * i] for i in range(1, 7)]), tokenizer.pad)
+    typed = Corrupted(split, text.typos, 5, spec)
+    together = typed.take(torch.arange(6))
+    grown = 0
+    for i in range(6):
+        alone, one = typed.take(torch.tensor([i])), together["mask"][i]
+        assert torch.equal(alone["input"][0], together["input"][i][one])
+        assert bool(alone["mask"].all()), "a row alone is as wide as it is"
+        grown += int(one.sum()) > 20 * (i + 1)
+        said = tokenizer.decode(split.take(torch.tensor([i]))["input"][0].tolist())
+        wrong = text.misspelt(said, random.Random(f"{i} 5"), text.TYPOS[4])
+        assert tokenizer.decode(alone["input"][0].tolist()) == wrong[:120]
+    assert grown, "doubled letters are not cut off"
+    assert int(together["mask"].sum(1).max()) == together["input"].shape[1] <= 120
+
+
 def test_what_can_t_be_corrupted_is_refused():
+    packed = PackedTexts(texts()[0].ids, 200, Tokenizer().pad)
+    with pytest.raises(ConfigError, match="texts share the rows"):
+        chosen(texts()[1], ("typos",), packed)
     with pytest.raises(ConfigError, match="there is no 'blurr', nearest: blur"):
         chosen(IMAGES, ("blurr",))
     with pytest.raises(ConfigError, match="what is asked for"):

@@ -42,6 +42,30 @@ def test_an_interval_of_what_never_varies_is_none_but_of_a_share_that_is_0_or_1(
     assert bootstrap.interval(torch.where(some < 0.6, torch.nan, some), 0.9) is None
 
 
+@pytest.mark.parametrize("units", [2, 3, 8])
+def test_of_few_units_a_difference_that_is_none_is_rarely_called_one(units):
+    """Percentiles of resamples exclude 0 in 50 %, 26 % and 10 % of these."""
+    generator, plan, called = torch.Generator().manual_seed(units), Resampling(resamples=300), 0
+    counts = torch.cat([*bootstrap.draws(units, plan)])
+    for _ in range(400):
+        weight, value = torch.randint(4, 9, (units,), generator=generator), torch.randn(units, generator=generator)
+        weight, value = weight.double(), value.double()
+        apart, values = float(weight @ value / weight.sum()), counts @ (weight * value) / (counts @ weight)
+        pair = bootstrap.of_difference(apart, values, units, plan.level)
+        called += pair is not None and not pair[0] <= 0 <= pair[1]
+    assert called < 0.09 * 400
+
+
+def test_of_few_units_a_large_difference_is_called_one_and_of_many_its_percentiles_are_asked():
+    weight = torch.cat([*bootstrap.draws(8, Resampling())])
+    sure = 1 + 0.1 * torch.arange(8).double()
+    low, high = bootstrap.of_difference(float(sure.mean()), weight @ sure / 8, 8, 0.95)
+    half = 2.3646 * float(sure.std()) / 8**0.5  # Student's t of 7 degrees of freedom
+    assert (low, high) == (pytest.approx(1.35 - half, rel=0.02), pytest.approx(1.35 + half, rel=0.02))
+    values = torch.randn(500, generator=torch.Generator().manual_seed(0)).double()
+    assert bootstrap.of_difference(0.0, values, 30, 0.9) == bootstrap.interval(values, 0.9)
+
+
 def test_margins_of_weighted_examples_are_those_of_copies():
     true, predicted = drawn(N), drawn(N, high=3)
     margins = Margins.of_pairs(true, predicted, WEIGHT, CLASSES)

@@ -88,6 +88,34 @@ def test_a_metric_without_an_end_has_no_forecast():
     assert said == ["no forecast: reward has no end that it could come near"]
 
 
+SCATTERED = {
+    "scratch": ([0.26, 0.24, 0.11], [0.24, 0.12, 0.16], [0.25, 0.14, 0.18]),
+    "finetune": ([0.53, 0.23, 0.06], [0.58, 0.23, 0.14], [0.57, 0.16, 0.12]),
+}
+"""Accuracies of three amounts with three seeds each that say little."""
+
+
+def test_a_share_lies_within_0_and_1_and_what_says_nothing_is_called_so():
+    amounts, seeds = [1, 3, 5], [0, 1, 2]
+    design = Design({arm: [] for arm in SCATTERED}, "scratch", "per_class", amounts, seeds, [None])
+    records = [
+        {"arm": arm, "amount": amount, "seed": seed, "lr": None, "value": value, "val": value}
+        for arm, rows in SCATTERED.items()
+        for amount, values in zip(amounts, rows, strict=True)
+        for seed, value in zip(seeds, values, strict=True)
+    ]
+    found = forecast(design, compared(design, records, ACCURACY), ACCURACY, {})
+    assert all(0 <= end <= 1 for line in found.lines for end in line.value)
+    gains = [line.gain for line in found.lines if line.gain]
+    assert all(-1 <= end <= 1 for gain in gains for end in gain)
+    assert gains[-1].low < -0.3, "no bound makes it sure"
+    assert gains[-1].high > 0.5
+    said = " ".join(sentences(design, found, ACCURACY))
+    assert "with 50 labels per class finetune may bring anything, so that nothing is known, beside scratch" in said
+    assert "nothing is known of test accuracy with 50 labels per class" in said
+    assert "scratch needs a number that can't be told from these (" in said
+
+
 def test_the_stage_says_and_writes_it(ptft, pretrained):
     starts = {}
     for steps in (2, 4, 8):

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from ptft.checkpoint import file as checkpoint_file
+from ptft.data.audio import reader as audio_reader
 from tests.conftest import refused
 from tests.helpers import tables, untrained
 
@@ -90,6 +92,40 @@ def test_a_checkpoint_against_itself_is_the_same_and_against_an_untrained_one_be
     assert verdicts["accuracy"] == ("better" if low > 0 else "can't tell")
 
 
+def test_few_groups_have_no_verdict_that_they_can_t_bear(ptft):
+    """Two writers, 60 % and 90 % of whose texts are good, and one who answers good beside one who answers bad."""
+    rows = [["text", "label", "writer", "split"]]
+    for i in range(90):
+        label = "good" if i // 2 % 10 < (6, 9)[i % 2] else "bad"
+        rows.append([f"a film {i}", label, f"w{i % 2}", "test" if i < 60 else "val" if i < 70 else "train"])
+    with open("two.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    data = ("dataset=table", "dataset.root=two.csv", "dataset.text=text", "dataset.label=label", "dataset.length=24")
+    untrained.write(Path("fresh.pt"), *tables.RUN[2:], *data, "objective=classify")
+    content = checkpoint_file.read(Path("fresh.pt"))[0]
+    for name, answer in (("one.pt", [0.0, 4.0]), ("two.pt", [4.0, 0.0])):
+        head = {"head.weight": torch.zeros(2, 16), "head.bias": torch.tensor(answer)}
+        checkpoint_file.write(Path(name), {**content, "weights": {**content["weights"], **head}})
+    typed = ("stage=evaluate", "ckpt=one.pt", "against=two.pt")
+    found = {}
+    for group in ("writer", "null"):
+        done = ptft(*typed, f"dataset.group={group}", "evaluate.by=label", f"hydra.run.dir=by_{group}")
+        assert done.code == 0, done.text
+        found[group] = summary(f"by_{group}")["against"]
+        assert ("McNemar's test p = " in done.out) is (group == "null")
+        assert ("2 groups of writer are few" in done.out) is (group == "writer")
+        assert ("none is called the worst" in done.out) is (group == "writer")
+        assert (summary(f"by_{group}")["slices"]["test"]["worst"] is None) is (group == "writer")
+        assert ("McNemar" in Path(f"by_{group}", "report.html").read_text()) is (group == "null")
+    assert (found["writer"]["units"], found["writer"]["of"]) == (2, "groups of writer")
+    assert "p" in found["null"]["right"]
+    assert "p" not in found["writer"]["right"]
+    rows = {group: each["differences"]["accuracy"] for group, each in found.items()}
+    assert rows["writer"]["difference"] == rows["null"]["difference"] == 0.5, "0.2 of one writer, 0.8 of the other"
+    assert [rows[group]["verdict"] for group in ("writer", "null")] == ["can't tell", "better"]
+    assert rows["writer"]["interval"] == [-1, 1]
+
+
 def test_another_question_is_refused_by_name(ptft, pretrained, texts):
     done = ptft("stage=evaluate", f"ckpt={pretrained}", f"against={texts}")
     refused(done, 3, "does not answer the same question: it reads text, ckpt reads image")
@@ -142,6 +178,64 @@ def test_slices_find_the_writer_who_is_understood_least(ptft, texts):
     assert "worst: " in done.out
     done = ptft("stage=evaluate", f"ckpt={texts}", "evaluate.by=wirter")
     refused(done, 3, "evaluate.by", "text, label, writer, year")
+
+
+def sliced_as_its_answers_are(run, split, cell_of):
+    """Whether the slices of a run are those of its predictions, by what `cell_of` says of an item."""
+    right = {}
+    with (Path(run) / f"predictions_{split}.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            right.setdefault(cell_of(row["item"]), []).append(row["true"] == row["predicted"])
+    told = {row["slice"]: row["metrics"]["accuracy"] for row in summary(run)["slices"][split]["rows"]}
+    return told == pytest.approx({name: sum(each) / len(each) for name, each in right.items()})
+
+
+@pytest.mark.parametrize("by", ["topic", "doc"])
+def test_slices_are_of_the_split_that_groups_are_divided_into(ptft, by):
+    """300 rows of 100 documents: without `dataset.group` other rows are the test split."""
+    draw, rows = random.Random(0), []
+    for i in range(300):
+        text = f"a {draw.choice(WORDS['good'] + WORDS['bad'])} film {i % 290}"  # some texts stand there twice
+        rows.append([text, draw.choice(["good", "bad"]), f"d{i // 3}", f"t{draw.randrange(4)}"])
+    with open("docs.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["text", "label", "doc", "topic"], *rows])
+    typed = ("dataset=table", "dataset.root=docs.csv", "dataset.text=text", "dataset.label=label", "dataset.group=doc")
+    torch.manual_seed(0)
+    untrained.write(Path("docs.pt"), *tables.RUN[2:], *typed, "dataset.length=32", "objective=classify")
+    done = ptft("stage=evaluate", "ckpt=docs.pt", f"evaluate.by={by}", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    column = {"topic": 3, "doc": 2}[by]
+    assert sliced_as_its_answers_are("run", "test", lambda item: rows[int(item.rpartition(":")[2]) - 2][column])
+    assert summary("run")["resampling"]["of"] == "groups of doc"
+
+
+@pytest.mark.parametrize("by", ["speaker", "take"])
+def test_slices_of_files_that_are_divided_by_a_part_of_their_names(ptft, by):
+    for i in range(60):
+        wave = 3000 * torch.randn(800, generator=torch.Generator().manual_seed(i))
+        audio_reader.write(Path(f"spoken/{'ab'[i % 2]}_s{i // 3}_{i % 3}.wav"), wave.to(torch.int16), 8000)
+    typed = ("dataset=audio_folder", "dataset.root=spoken", "dataset.pattern='{label}_{speaker}_{take}'")
+    net = ("model=audio_cnn", "model.width=8", "model.channels=[4,4]", "objective=classify", "dataset.rate=8000")
+    torch.manual_seed(0)
+    untrained.write(Path("said.pt"), *typed, *net, "dataset.group=speaker", "dataset.seconds=0.1")
+    done = ptft("stage=evaluate", "ckpt=said.pt", f"evaluate.by={by}", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    place = {"speaker": 1, "take": 2}[by]
+    assert sliced_as_its_answers_are("run", "test", lambda item: Path(item).stem.split("_")[place])
+
+
+def test_a_file_that_is_listed_twice_with_two_values_is_in_no_slice(ptft):
+    rows = [["path", "label", "patient", "site"]]
+    for i in range(30):
+        Path("seen").mkdir(exist_ok=True)
+        Image.new("L", (8, 8), 8 * i).save(f"seen/{i}.png")
+        rows += [[f"seen/{i}.png", "ab"[i % 2], f"p{i // 2}", site] for site in ("north", "south")]
+    with open("seen.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    typed = ("dataset=image_folder", "dataset.root=seen.csv", "dataset.group=patient", "objective=classify")
+    untrained.write(Path("seen.pt"), *typed, "model=cnn", "model.width=8", "model.channels=[4,4]")
+    done = ptft("stage=evaluate", "ckpt=seen.pt", "evaluate.by=site", "hydra.run.dir=run")
+    refused(done, 3, "evaluate.by=site: seen/", "has several: north, south")
 
 
 def test_groups_are_resampled_where_they_are_asked_for(ptft, texts):
