@@ -95,7 +95,7 @@ class TableTexts(RowTexts):
         self._parts = {} if by_column is None else self._by_column(by_column)
         if "" in self.files and not self._parts:
             rows = self.rows("")
-            groups, names = [row.group for row in rows], self._named(rows)
+            groups, names = [row.group for row in rows], self._kinds(rows, target)
             self._rows |= self.divide(self.root, rows, split_seed, lambda: text_keys(rows), groups, names)
         for split in [split for split in self.files if split not in (self.train, "")]:
             if not self._parts and not has_label(self.files[split][0], self.columns):
@@ -105,6 +105,11 @@ class TableTexts(RowTexts):
             self.say_headers(self.files)
         drawn = [split for split in SPLITS if split in self._rows]
         self.describe_rows(self._parts or (drawn if "" in self.files else self.files), target)
+
+    def _kinds(self, rows: Sequence[TextRecord], target: str | None) -> list[str] | None:
+        """What a division keeps in proportion. None of numbers: each that occurs once would be a class, which must be
+        in train; a division by order, which knows no such rule, goes on as the runs that were divided so."""
+        return None if target == "number" and self.divide_by == "name" else self._named(rows)
 
     def _heed_header(self) -> None:
         """Leave out the header of a file that is measured, where columns have numbers and training had none."""
