@@ -135,6 +135,9 @@ def test_rows_without_a_label_are_named_or_left_out_and_counted(tmp_path):
     assert "1 line is left out, the first:" in found.notes[0]
     with pytest.raises(DataError, match=r"11 of its lines can't be used, .*too many"):
         source(table(root, train=[*ROWS, *[("no label", "")] * 11]), on_error="skip")
+    (tmp_path / "one.csv").write_text((root / "train.csv").read_text() + 'x,""\n' * 9)
+    with pytest.raises(DataError, match=r"one\.csv: 20 of its lines can't be used"):
+        source(tmp_path / "one.csv", on_error="skip")
     with pytest.raises(DataError, match=r"has no label, nor has any other row; dataset\.label=null trains without"):
         source(table(root, train=[("no label", "")] * 11))
     with pytest.raises(DataError, match=r"has no label, nor has any other row; stage=predict answers rows without"):
