@@ -29,7 +29,7 @@ def notes(source: Source, splits: Mapping[str, Examples]) -> list[str]:
     if isinstance(source, DividedSource):
         sentences += _few(source, splits)
         if "train" in splits:
-            sentences += _copies(source, list(splits))
+            sentences += [*membership.uncompared(source), *_copies(source, list(splits))]
     return sentences
 
 

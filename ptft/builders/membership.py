@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ptft.checkpoint.load import Checkpoint
 from ptft.core import Examples, Source
+from ptft.data import files
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
 from ptft.data.text.packed.examples import PackedTexts
@@ -116,7 +117,20 @@ def identities(source: Source, split: str) -> Tensor | None:
     if not isinstance(source, DividedSource) or (part := source.part(split)) is None:
         return None
     contents = source.identities(part.split)
+    if contents is None and len(part.rows) <= files.MOST:  # the split has too many, the part of it that is used not
+        return source.loaded(part.split).identities_of(part.rows)
     return None if contents is None else contents[part.rows]
+
+
+def uncompared(source: Source) -> Iterator[str]:
+    """That there are too many files to be compared: what copies there are nobody says, now or later."""
+    part = source.part("train") if isinstance(source, DividedSource) else None
+    if part is not None and len(part.rows) > files.MOST and identities(source, "train") is None:
+        assert isinstance(source, DividedSource)
+        yield (
+            f"{len(part.rows):,} {source.noun} of train are not compared with others, as they are over {files.MOST:,}: "
+            "whether val or test has copies of them is not known, nor will it be of what these weights are measured on"
+        )
 
 
 def trained_on(source: Source, train: Examples, before: Tensor | None) -> Tensor | None:
@@ -174,14 +188,12 @@ def check(source: Source, split: str, checkpoint: Checkpoint, *, allowed: bool) 
     Raises DataError where they are many and not `allowed`.
     """
     trained = checkpoint.trained_on
-    if (
-        trained is None
-        or not isinstance(source, DividedSource)
-        or not (source.drawn or is_other_root(checkpoint, source.root))
-    ):
+    if not isinstance(source, DividedSource) or not (source.drawn or is_other_root(checkpoint, source.root)):
         return None
     own = identities(source, split)
-    if own is None or not len(overlap := torch.isin(own, trained).nonzero().flatten()):
+    if trained is None or own is None:
+        return _unknown(source, split, checkpoint)
+    if not len(overlap := torch.isin(own, trained).nonzero().flatten()):
         return None
     part = source.part(split)
     assert part is not None
@@ -194,3 +206,15 @@ def check(source: Source, split: str, checkpoint: Checkpoint, *, allowed: bool) 
         own_test = "split=test measures the test split of that division alone, " * (source.whole and bool(source.test))
         raise DataError(f"{sentence}, e.g. {first}; {own_test}split_overlap=allow measures them all the same")
     return f"{sentence}, e.g. {first}"
+
+
+def _unknown(source: DividedSource, split: str, checkpoint: Checkpoint) -> str | None:
+    """That nobody knows which files a checkpoint was trained on, where others are measured."""
+    dataset = (checkpoint.config or {}).get("dataset")
+    theirs = isinstance(dataset, Mapping) and dataset.get("root")
+    if not theirs or source.root is None or not is_other_root(checkpoint, source.root):
+        return None
+    return (
+        f"whether {checkpoint.path} was trained on some of the {split} {source.noun} is not known, "
+        f"as it does not say what it was trained on (of over {files.MOST:,} files nobody does)"
+    )

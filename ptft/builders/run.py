@@ -155,8 +155,18 @@ def objective(cfg: Config, inputs: Inputs) -> Task:
     if inputs.start is None:
         notes += components.calibrate(built, train, home)
     if not cfg.resume:
-        built.begin()
+        _begin(built, transfer)
     return Task(built, phases, transfer, notes)
+
+
+def _begin(built: Objective, transfer: Transfer | None) -> None:
+    """Copies start, and what is found at the beginning; it is not what was loaded then."""
+    names = transfer.beside() if transfer else []
+    before = {name: value.clone() for name, value in built.state_dict().items() if name in names}
+    built.begin()
+    after = built.state_dict()
+    if transfer and (moved := [name for name, value in before.items() if not torch.equal(value, after[name])]):
+        transfer.begin_anew(moved)
 
 
 def _built_from(cfg: Config, start: Checkpoint | None) -> AbstractContextManager[None]:

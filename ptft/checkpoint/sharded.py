@@ -19,6 +19,7 @@ from torch import Tensor
 from ptft.checkpoint.file import file_digest
 from ptft.errors import CheckpointError, StorageError, first_line
 from ptft.runs.facts import IN_PARTS
+from ptft.runtime.system import FULL
 from ptft.runtime.together.alone import current
 
 FOLDER, FILES, PART = "folder", "files", "part"
@@ -50,8 +51,9 @@ def save(state: dict[str, Any], place: Path) -> dict[str, Any]:
         files.write(place, tensors)
         digests = {file.name: file_digest(file) for file in files.files_of(place, group.rank)}
     except OSError as error:
+        remedy = "; free some space" if error.errno in FULL else ""
         raise StorageError(
-            f"{place}: can't be written ({error.strerror}); the checkpoint before it is whole; free some space"
+            f"{place}: can't be written ({error.strerror}); the checkpoint before it is whole{remedy}"
         ) from error
     parts = {
         FOLDER: place.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -40,10 +40,20 @@ class Transfer:
         }
         return {kind: {"parameters": sum(sizes.values()), "tensors": sizes} for kind, sizes in kinds.items()}
 
+    def beside(self) -> list[str]:
+        """What was loaded that is not the backbone's."""
+        return [name for name in self.loaded if not name.startswith(PREFIX)]
+
+    def begin_anew(self, names: Iterable[str]) -> None:
+        """These were loaded and have other values now, which follow from the backbone or the data."""
+        reasons = [self.why] if self.reinitialised and self.why else []
+        self.why = "; ".join([*reasons, "they begin anew, from the backbone or the data"])
+        self.reinitialised |= {name: self.loaded.pop(name) for name in names}
+
     def lines(self) -> list[str]:
         """What a reader needs: totals for what was loaded, every name for the rest."""
         backbone = {name: size for name, size in self.loaded.items() if name.startswith(PREFIX)}
-        around = {name: size for name, size in self.loaded.items() if name not in backbone}
+        around = {name: self.loaded[name] for name in self.beside()}
         notes = [f"loaded    {_total(backbone)} of the backbone"]
         for kind, sizes in (
             ("kept", around),

@@ -42,8 +42,8 @@ PACKED = (
     (b"%PDF", "a PDF"),
 )
 """First bytes of files that people take for text, and what to say of them."""
-PIECE = 4096
-"""Bytes of each of the pieces by which a large file is known again."""
+PIECE, MOST = 4096, 20_000
+"""Bytes of each of the pieces by which a large file is known again, and of how many files those are read."""
 NULS = 1 / 8
 """From this share of zero bytes on a file is no UTF-8 text, though it can be decoded as such."""
 
@@ -117,7 +117,7 @@ def relative(path: Path | str, root: Path | str) -> str:
 def digests(paths: Sequence[Path], root: Path) -> tuple[bytes, bytes]:
     """Of names (relative to `root`) and sizes in bytes; of names, sizes and times of change.
 
-    In one pass, because a million files take seconds.
+    In one pass, because a million take seconds. Beside a file's own time is the system's: other files may have its own.
     """
     sizes, times, above = hashlib.sha256(), hashlib.sha256(), f"{root}{os.sep}"
     for path in map(str, paths):
@@ -129,16 +129,16 @@ def digests(paths: Sequence[Path], root: Path) -> tuple[bytes, bytes]:
             status = None
         text = f"{name}\0{status.st_size if status else -1}\0".encode("utf-8", "surrogateescape")
         sizes.update(text)
-        times.update(text + f"{status.st_mtime_ns if status else -1}\0".encode())
+        times.update(text + (f"{status.st_mtime_ns} {status.st_ctime_ns}\0" if status else "-1\0").encode())
     return sizes.digest(), times.digest()
 
 
-def identities(paths: Sequence[Path], most: int = 20_000) -> list[bytes] | None:
+def identities(paths: Sequence[Path]) -> list[bytes] | None:
     """8 bytes for each file, from its size and content, of a large one its beginning, middle and end.
 
-    None for more than `most` files, which would take long.
+    None for more than MOST files, which would take long.
     """
-    return [_identity(path) for path in paths] if len(paths) <= most else None
+    return [_identity(path) for path in paths] if len(paths) <= MOST else None
 
 
 def _identity(path: Path) -> bytes:

@@ -217,3 +217,9 @@ def divide(
     else:
         labels = to_labels(names, sorted(set(names)))
     return {split: [items[i] for i in rows.tolist()] for split, rows in train_val_test(labels, seed, keys).items()}
+
+
+def apart(names: Mapping[str, Sequence[str]], split: str) -> list[str]:
+    """The names of one split's examples, with the split in front of those that another split has too."""
+    others = {name for other, theirs in names.items() if other != split for name in theirs}
+    return [f"{split} {name}" if name in others else name for name in names[split]]

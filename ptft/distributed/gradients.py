@@ -72,7 +72,8 @@ class Bucket:
                 used = counts.tolist()
                 for (parameter, total), count in zip(pairs, used, strict=True):
                     if parameter.grad is None and count:
-                        parameter.grad = total.view_as(parameter).clone()
+                        # in the parameter's own layout: fused optimizers go through both as they lie in memory
+                        parameter.grad = torch.empty_like(parameter).copy_(total.view_as(parameter))
         self.begin()
 
 

@@ -46,7 +46,7 @@ class Average:
         for name, average in self.weights.items():
             average.copy_(current().part(weights[name], average))
         for name in self.counts:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, 0))
 
 
 class Ema(Average):
@@ -77,16 +77,15 @@ class EvaluationAverage(Average):
     Optima"; of checkpoints: Vaswani et al. 2017, section 6.1).
 
     A running mean, so it takes the memory of the weights once whatever `points` is. Which evaluations are the last ones
-    follows from the budget; where that is raised on a resume the mean starts anew.
+    follows from the budget; where a resume has another, the mean starts anew from the weights that are there.
     """
 
-    counts = ("count", "step")
+    counts = ("count", "step", "total")
 
     def __init__(self, module: nn.Module, points: int) -> None:
         super().__init__(module)
         self.points = points
-        self.count = 0
-        self.step = 0
+        self.count = self.step = self.total = 0
 
     def update(self, module: nn.Module, step: int, total: int, every: int) -> None:
         """Takes in an evaluated step of `total`, evaluated at multiples of `every` and at the end; each step once."""
@@ -94,9 +93,18 @@ class EvaluationAverage(Average):
             return
         left = 0 if step >= total else math.ceil(total / every) - step // every
         self.count = self.count + 1 if left < self.points else 0
-        self.step = step
+        self.step, self.total = step, total
         if self.count:
             self.move(module, 1 / self.count)
+
+    def goes_on(self, module: nn.Module, step: int, total: int, every: int) -> None:
+        """Begins anew where it was saved with another budget: with the weights at `step`, if they were evaluated there,
+        would be with this budget too, and are among the last."""
+        if self.total in (0, total):
+            return
+        evaluated, self.step, self.count = self.step == step, 0, 0
+        if evaluated and step % every == 0:
+            self.update(module, step, total, every)
 
 
 @contextmanager

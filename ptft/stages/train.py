@@ -180,7 +180,7 @@ def _save(r: Run, folder: RunFolder | None, writer: checkpoint_file.CheckpointWr
     generators = t.generators()
     if folder is None and not t.group.cut:
         return
-    weights, state = t.weights(), t.state_dict(generators, _apart(r, folder))
+    weights, state = t.weights(), t.state_dict(generators, _apart(r, folder, writer))
     if folder is None:
         return
     best, last = folder.checkpoints / "best.pt", folder.checkpoints / "last.pt"
@@ -202,10 +202,16 @@ def _save(r: Run, folder: RunFolder | None, writer: checkpoint_file.CheckpointWr
     writer.submit(*jobs, partial(sharded.clear, folder.checkpoints, sharded.folder_of(state)))
 
 
-def _apart(r: Run, folder: RunFolder | None) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What takes out of a state what each process writes by itself: nothing, but with `train.save=parts`."""
+def _apart(
+    r: Run, folder: RunFolder | None, writer: checkpoint_file.CheckpointWriter
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What takes out of a state what each process writes by itself: nothing, but with `train.save=parts`.
+
+    The save before it is done then, as it ends by removing all parts but its own.
+    """
     if not r.training.group.cut or r.cfg.train.save != "parts":
         return dict
+    writer.wait()
     place = sharded.free(folder.checkpoints, r.training.progress.step) if folder else None
     return partial(sharded.save, place=Path(r.training.group.same(str(place))))
 

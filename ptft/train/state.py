@@ -266,6 +266,8 @@ class Training:
         for name in ("window", "running"):
             getattr(self, name).sums = {key: value.to(self.device) for key, value in state[name].items()}
         self.progress = Progress(**state["progress"])
+        if self.average and self.total is not None and self.every.evaluate:
+            self.average.goes_on(self.objective, self.progress.step, self.total, self.every.evaluate)
         self.evaluated_at = float(state.get(CLOCK, self.progress.seconds))
         set_rng_state(state["rng"], self.device)
         if self.group.count > 1:

@@ -16,7 +16,7 @@ from ptft.models.image.cnn import CNN
 from ptft.models.image.vision_transformer import VisionTransformer
 from ptft.models.layers.positions import resize_positions
 from ptft.objectives.supervised.classify import Classify
-from tests.conftest import ROOT, summary
+from tests.conftest import ROOT, summary, transfer
 
 SMALL = ("dataset.limit=64", "train.steps=4", "train.every.evaluate=2", "device=cpu")
 VIT = ("model=vit_tiny", "model.width=16", "model.depth=2", "model.heads=2", "model.patch=4")
@@ -231,3 +231,30 @@ def test_frozen_parts_stay_equal_to_the_bit(ptft, tmp_path, monkeypatch, train, 
     sizes = {name: value.numel() for name, value in after.items() if "running" not in name and "num_" not in name}
     trained = [name for name in sizes if name.startswith(("head", *(f"backbone.{part}" for part in learns)))]
     assert summary(tmp_path / "run")["trainable_parameters"] == sum(sizes[name] for name in trained)
+
+
+def test_copies_of_the_backbone_that_start_from_it_are_not_said_to_be_loaded(ptft, tmp_path):
+    """BYOL's teacher begins as the student does, whatever teacher the checkpoint has."""
+    few = ("objective=byol", *SMALL[1:], "dataset.images=64", "dataset.held_out=20", "model.channels=[4,8]")
+    assert ptft("stage=pretrain", *few, "model.width=16", "hydra.run.dir=start").code == 0
+    typed = (
+        "stage=finetune",
+        "ckpt=start",
+        "objective=byol",
+        "objective.momentum=1.0",
+        "train.steps=1",
+        "dataset.limit=40",
+    )
+    done = ptft(*typed, "train.steps=1", "optimizer.lr=1e-12", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    said = transfer(tmp_path / "run")
+    before, after = stored(tmp_path / "start"), stored(tmp_path / "run", "last.pt")
+    loaded = [name for name in said["loaded"]["tensors"] if name.startswith("teacher.")]
+    kept = [name for name in loaded if before[name].is_floating_point() and "running" not in name]
+    assert all(torch.equal(before[name], after[name]) for name in kept)
+    assert {name for name in before if name.startswith("teacher.")} == {
+        *loaded,
+        *(name for name in said["reinitialised"]["tensors"] if name.startswith("teacher.")),
+    }
+    assert "teacher.backbone.conv1.weight" in said["reinitialised"]["tensors"]
+    assert "they begin anew, from the backbone or the data" in done.out

@@ -10,7 +10,9 @@ from ptft.data.audio.tones import Tones
 from ptft.data.cleaning.ignore import digest_of, hexadecimal
 from ptft.data.image.digits import Digits
 from ptft.data.image.folder import ImageFolder
+from ptft.data.text.conll import Conll
 from ptft.data.text.corpus import Text
+from ptft.data.text.squad import Squad
 from ptft.data.text.table import TableTexts
 from tests.conftest import refused
 
@@ -100,6 +102,39 @@ def test_documents_are_known_by_their_contents(tmp_path):
     assert len(after.texts("train")) == len(before.texts("train")) - 1 == 19
     assert before.fingerprint() != after.fingerprint()
     assert after.ignore_notes() == ["1 of train is left out (dataset.ignore=out.csv)"]
+
+
+def test_a_smaller_share_of_running_text_leaves_the_copy_that_stays(tmp_path):
+    """What is left out is left out of the whole, of which a share is taken then."""
+    lines = [f"line number {i} of some text" for i in range(40)]
+    lines[30] = lines[5]
+    (tmp_path / "text.txt").write_text("\n".join(lines))
+    path = tmp_path / "out.csv"
+    path.write_text(f"name,content,reason,split\ntrain document 30,{digest_of(lines[5])},twice,train\n")
+    keys = {"root": tmp_path / "text.txt", "documents": "line", "val": None, "length": 8, "ignore": path}
+    assert [Text(**keys, **share).texts("train").count(lines[5]) for share in ({}, {"fraction": 0.5})] == [1, 1]
+
+
+def test_names_that_splits_share_say_which_one_they_are_of(tmp_path):
+    def squad(split):
+        questions = [{"id": str(i), "question": f"who is {split} {i}?", "answers": []} for i in range(4)]
+        questions = [{**each, "answers": [{"text": "Ann", "answer_start": 0}]} for each in questions]
+        return {"data": [{"title": split, "paragraphs": [{"context": f"Ann is {split}.", "qas": questions}]}]}
+
+    for split in ("train", "dev"):
+        (tmp_path / "squad" / f"{split}.json").parent.mkdir(exist_ok=True)
+        (tmp_path / "squad" / f"{split}.json").write_text(json.dumps(squad(split)))
+        (tmp_path / "tags" / split).mkdir(parents=True)
+        (tmp_path / "tags" / split / f"{split}.conll").write_text(f"Ann B-PER\n\n{split} O\n")
+    asked = Squad(root=tmp_path / "squad", tokenizer="bytes", length=64)
+    assert [asked.names(split)[0] for split in ("train", "val")] == ["train 0", "val 0"]
+    tagged = Conll(root=tmp_path / "tags", tokenizer="bytes", length=16)
+    assert [tagged.names(split) for split in ("train", "val")] == [
+        [f"{split}/{split}.conll:{line}" for line in (1, 3)] for split in ("train", "dev")
+    ]
+    ignore = listed(tmp_path / "out.csv", ("train 1", "", ""))
+    less = Squad(root=tmp_path / "squad", tokenizer="bytes", length=64, ignore=ignore)
+    assert [len(less.part(split).rows) for split in ("train", "val")] == [3, 4]
 
 
 def test_a_file_that_is_no_such_list_is_refused(photos, ptft, tmp_path):

@@ -80,3 +80,13 @@ def test_one_process_equals_two_and_one_in_parts(name, tmp_path):
     if name in ("cnn", "vicreg", "gpt_tiny", "ctc"):
         assert run(command(*typed, "train.accumulate=4", "hydra.run.dir=parts")).returncode == 0
         same(tmp_path / "one", tmp_path / "parts")
+
+
+def test_a_process_without_rows_takes_the_same_step_in_any_layout(tmp_path):
+    """Its gradients lie in memory as its weights do, or a fused optimizer would give it others than the rest."""
+    sounds = ("dataset=tones", "dataset.count=60", "dataset.held_out=30", "train.tokens=9000", "train.steps=12")
+    typed = (*COMMON, *sounds, "model=audio_cnn", "model.dropout=0", "train.layout=channels_last")
+    assert run(command(*typed, "hydra.run.dir=one")).returncode == 0
+    ended = together(command(*typed, "hydra.run.dir=two"))
+    assert [each.returncode for each in ended] == [0, 0], ended
+    same(tmp_path / "one", tmp_path / "two")

@@ -57,6 +57,22 @@ main(sys.argv[1:])
 """
 
 
+SLOW = """
+import os, sys, time
+from ptft.checkpoint import file
+from ptft.cli.main import main
+
+write = file.write
+
+def slow(path, state):
+    time.sleep(0.3)
+    write(path, state)
+    if path.name == "last.pt" and state["progress"]["step"] == 3:
+        os._exit(1)
+
+file.write = slow
+main(sys.argv[1:])
+"""
 SEVERAL = """
 import json, sys
 from ptft.cli.main import _run
@@ -171,10 +187,22 @@ def test_one_process_that_has_all_parts_draws_what_one_without_a_group_does(tmp_
     same(tmp_path / "whole", tmp_path / "one")
 
 
+def test_a_save_leaves_the_parts_of_the_next_one(tmp_path):
+    """last.pt is written beside the training, and parts before it go when it is there: no others."""
+    typed = (*VIT, FSDP, "train.save=parts", "train.every.save=1")
+    assert together([sys.executable, "-c", SLOW, *into("run", *typed)])[0].returncode == 1
+    resumed = run(arguments(["resume=run"], into("whole", *typed)))
+    assert resumed.returncode == 0, resumed.stderr
+    same(tmp_path / "whole", tmp_path / "run")
+
+
 def test_what_can_not_be_cut(ptft, tmp_path):
     refused(ptft(*GPT, FSDP, "optimizer=muon"), 2, "train.parallel=fsdp: not with optimizer=muon", "type adamw")
     refused(ptft(*GPT, FSDP, "train.compile=true", "precision=fp16"), 2, "train.compile=True", "precision=fp16")
     refused(ptft(*GPT, FSDP, "train.cuda_graph=true"), 2, "train.cuda_graph=True")
+    last = ("train.layout=channels_last", "train.steps=1", "hydra.run.dir=begun")
+    assert ptft(*(word for word in VIT if "layout" not in word), *last).code == 0
+    refused(ptft("resume=begun", "train.steps=2", FSDP), 2, "channels_last", "this run goes on with ddp")
     refused(ptft(*TARGET, "ckpt=null", FSDP, "finetune.train=head"), 2, "finetune.probe=auto", "type steps")
     compared = ("objective=simclr", "objective.norm=false", "train.accumulate=3", FSDP, "dry_run=true")
     refused(ptft(*VIT, *compared), 2, "train.parallel=fsdp, train.accumulate=3: objective=simclr", "=ddp")

@@ -92,6 +92,19 @@ def test_a_longer_budget_starts_the_mean_anew():
     torch.testing.assert_close(weights(longer), weights(straight))
 
 
+def test_an_evaluation_that_is_among_the_last_of_a_longer_budget_is_one_of_them():
+    """After eight steps both evaluations were the last; of twelve the second one is, and the first is not."""
+    t, _ = averaging(2, val=None, budget=Budget(steps=8))
+    train(t)
+    assert t.average.count == 2
+    longer, later = averaging(2, val=None, budget=Budget(steps=12))
+    at_eight = weights(t)
+    longer.load_state_dict(t.weights(), t.state_dict())
+    train(longer)
+    assert longer.average.count == 2
+    torch.testing.assert_close(longer.average.weights, mean([at_eight, later[-1]]))
+
+
 NET = (
     "stage=pretrain",
     "model._target_=tests.helpers.self_killing.Net",

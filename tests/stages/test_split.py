@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from tests.conftest import refused, summary
 
@@ -78,6 +79,28 @@ def test_what_was_trained_on_is_not_measured_unless_it_is_allowed(ptft, tmp_path
     assert done.code == 0, done.text
     assert f"{trained} of 60 test {kind} were trained on" in done.out
     assert summary(tmp_path / "allowed")["samples"] == 60
+
+
+@pytest.mark.parametrize("kind", ["images", "recordings"])
+def test_too_many_files_to_be_compared_are_said_and_a_part_of_them_is_compared(ptft, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(files, "MOST", 20)
+    make, *options = KINDS[kind]
+    root, few = make(tmp_path / "data"), tmp_path / "few" / "a"
+    few.mkdir(parents=True)
+    for path in sorted((root / "a").iterdir())[:9]:
+        shutil.copy(path, few)
+    first = ("stage=pretrain", *options, f"dataset.root={root}", *RUN, "objective=classify", "dataset.val=null")
+    done = ptft(*first, "hydra.run.dir=many")
+    assert done.code == 0, done.text
+    assert f"{kind} of train are not compared with others, as they are over 20" in done.out
+    other = (f"dataset.root={few.parent}", "dataset.classes=[a]")
+    done = ptft("stage=evaluate", "ckpt=many", *other, "hydra.run.dir=measured")
+    assert done.code == 0, done.text
+    assert f"was trained on some of the test {kind} is not known" in done.out
+    done = ptft(*first, "dataset.limit=18", "hydra.run.dir=part")
+    assert done.code == 0, done.text
+    assert "compared" not in done.out
+    refused(ptft("stage=evaluate", "ckpt=part", *other), 3, f"of 9 test {kind} were trained on", "split_overlap=allow")
 
 
 def test_a_finetune_knows_what_its_whole_line_was_trained_on(ptft, tmp_path):

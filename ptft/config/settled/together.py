@@ -33,10 +33,11 @@ def _of_several(cfg: Mapping[str, Any], processes: int) -> Iterator[str]:
 def _of_parts(cfg: Mapping[str, Any]) -> Iterator[str]:
     train, finetune, optimizer = cfg["train"], cfg.get("finetune", {}), cfg.get("optimizer") or {}
     learns, name = finetune.get("train"), cfg.get("names", {}).get("optimizer")
+    begun = "this run goes on with ddp" if cfg.get("resume") else "type contiguous"
     impossible = [
         ("train.compile", train.get("compile"), train.get("compile") is True, "set it to false"),
         ("train.cuda_graph", train.get("cuda_graph"), train.get("cuda_graph") is True, "set it to false"),
-        ("train.layout", train.get("layout"), train.get("layout") == "channels_last", "type contiguous"),
+        ("train.layout", train.get("layout"), train.get("layout") == "channels_last", begun),
         ("precision", cfg.get("precision"), cfg.get("precision") == "fp16", "type bf16 or fp32"),
         ("device", cfg.get("device"), str(cfg.get("device")).startswith(("cuda:", "mps")), "type cuda or cpu"),
         ("finetune.head_init", "probe", finetune.get("head_init") == "probe", "type random or zero"),

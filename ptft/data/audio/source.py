@@ -105,12 +105,15 @@ class FileRecordings(OnDemandRecordings):
 
     @cached_property
     def _identities(self) -> Tensor | None:
-        contents = files.identities(self.paths)
+        return self.identities_of(torch.arange(len(self.paths)))
+
+    def identities_of(self, rows: Tensor) -> Tensor | None:
+        contents = files.identities([self.paths[row] for row in rows.tolist()])
         if contents is None:
             return None
         return numbers(
-            hashlib.blake2b(content + repr(span).encode(), digest_size=8).digest()
-            for content, span in zip(contents, self.spans, strict=True)
+            hashlib.blake2b(content + repr(self.spans[row]).encode(), digest_size=8).digest()
+            for content, row in zip(contents, rows.tolist(), strict=True)
         )
 
     def contents(self, rows: Tensor) -> Tensor:

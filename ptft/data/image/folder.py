@@ -96,8 +96,10 @@ class FileExamples(OnDemandExamples):
 
     @cached_property
     def _identities(self) -> Tensor | None:
-        contents = files.identities(self.paths)
-        return None if contents is None else numbers(contents)
+        return _numbered(self.paths)
+
+    def identities_of(self, rows: Tensor) -> Tensor | None:
+        return _numbered([self.paths[row] for row in rows.tolist()])
 
     def contents(self, rows: Tensor) -> Tensor:
         return contents((self.paths[i], None) for i in rows.tolist())
@@ -118,6 +120,11 @@ class FileExamples(OnDemandExamples):
     @cached_property
     def _digests(self) -> tuple[bytes, bytes]:
         return files.digests(self.paths, self.root)
+
+
+def _numbered(paths: Sequence[Path]) -> Tensor | None:
+    contents = files.identities(paths)
+    return None if contents is None else numbers(contents)
 
 
 class ImageFolder(ImageSource):

@@ -16,6 +16,7 @@ from torch import Tensor
 from ptft.core import Examples, Source
 from ptft.data.cleaning.ignore import digest_of, hexadecimal
 from ptft.data.examples import OnDemandExamples
+from ptft.data.image.captions.folder import CaptionFolder
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
 from ptft.data.text.corpus import CorpusSource
@@ -29,7 +30,8 @@ class Subject:
     """The examples of a dataset's splits, numbered from 0 to N - 1 in the order of the splits.
 
     parts: the examples of each split; documents of running text have none. names: as in `split.csv`. texts: where
-    examples are texts. labels: long [N] of one class each, None where there are none.
+    examples are texts. labels: long [N] of one class each, None where there are none. captions: of pictures that have
+    them.
     """
 
     source: Source
@@ -39,6 +41,7 @@ class Subject:
     labels: Tensor | None = None
     texts: list[str] | None = None
     groups: list[str] = field(default_factory=list)
+    captions: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -118,7 +121,7 @@ def subject_of(source: Source) -> Subject:
 def _of_rows(source: DividedSource) -> Subject:
     parts: dict[str, Examples | None] = {}
     sizes: dict[str, int] = {}
-    names, groups = list[str](), list[str]()
+    names, groups, captions = list[str](), list[str](), list[str]()
     texts: list[str] | None = []
     for split in SPLITS:
         if (part := source.part(split)) is None or (examples := source.split(split)) is None:
@@ -129,6 +132,9 @@ def _of_rows(source: DividedSource) -> Subject:
         if source.grouping is not None:
             of_each = source.grouped(part.split)
             groups += [of_each[row] for row in rows]
+        if isinstance(source, CaptionFolder):
+            said = source.listings[part.split].names
+            captions += [said[row] for row in rows]
         columns = list(source.shown(part.split).values()) if source.modality == "text" else []
         shown = list(map("\n".join, zip(*columns, strict=True))) if columns else source.known_by(part.split)
         if source.modality != "text" or shown is None or texts is None:
@@ -137,9 +143,8 @@ def _of_rows(source: DividedSource) -> Subject:
             texts += [shown[row] for row in rows]
         parts[split], sizes[split] = examples, len(rows)
     labels = _labels(source, [examples for examples in parts.values() if examples is not None])
-    return Subject(
-        source, parts, sizes, names, labels if labels is None or len(labels) == len(names) else None, texts, groups
-    )
+    labels = labels if labels is None or len(labels) == len(names) else None
+    return Subject(source, parts, sizes, names, labels, texts, groups, captions or None)
 
 
 def _of_documents(source: CorpusSource) -> Subject:

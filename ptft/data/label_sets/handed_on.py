@@ -67,5 +67,8 @@ class ImagesHandedOn(OnDemandExamples):
     def identities(self) -> Tensor | None:
         return self.images.identities()
 
+    def identities_of(self, rows: Tensor) -> Tensor | None:
+        return self.images.identities_of(rows)
+
     def contents(self, rows: Tensor) -> Tensor | None:
         return self.images.contents(rows)

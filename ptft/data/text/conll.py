@@ -105,7 +105,7 @@ class Conll(TextSource):
     def names(self, split: str) -> list[str]:
         self.loaded(split)
         pairs = zip(self.sentences[split], self.pieces[split], strict=True)
-        return [f"{sentence.file.name}:{sentence.lines[0]}" for sentence, pieces in pairs for _ in range(pieces)]
+        return [self.below(f"{sentence.file}:{sentence.lines[0]}") for sentence, pieces in pairs for _ in range(pieces)]
 
     def shown(self, split: str) -> dict[str, list[str]]:
         """The words of the sentence, also beside its pieces."""

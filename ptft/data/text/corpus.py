@@ -141,7 +141,8 @@ class CorpusSource(Source):
     def texts(self, name: str) -> list[str]:
         """The documents of "train", "val" or "test" that are used; of one that is cut its part counts as one."""
         texts = self._texts(name)
-        return texts if self.ignore is None else self.ignore.without(name, texts)
+        texts = texts if self.ignore is None else self.ignore.without(name, texts)
+        return shared_out(texts, [self.fraction])[0] if name == "train" and self.fraction is not None else texts
 
     def ignore_notes(self) -> list[str]:
         """As sources of examples say it."""
@@ -149,15 +150,14 @@ class CorpusSource(Source):
         return [] if self.ignore is None else self.ignore.notes(used, used <= self.ignore.left_out.keys())
 
     def _texts(self, name: str) -> list[str]:
-        """The documents of a split, or its share of the training documents."""
+        """The documents of a split, before any are left out of it."""
         own = self.names[name]
         if name != "train" and isinstance(own, str):
             return self.documents(own)
         if name not in self._parts:  # a text is read once, and forgotten where its ids are there
             shares = [share if isinstance(share := self.names[part], float | int) else 0.0 for part in ("val", "test")]
             self._parts = dict(zip(SPLITS, self.shared_out(*shares), strict=True))
-        part = self._parts[name]
-        return shared_out(part, [self.fraction])[0] if name == "train" and self.fraction is not None else part
+        return self._parts[name]
 
     def shared_out(self, val: float, test: float) -> list[list[str]]:
         """The training documents without these shares of them, and the shares, which may be 0: the end of the text."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -134,8 +133,7 @@ class RowTexts(TextSource):
         return super().split(name)
 
     def names(self, split: str) -> list[str]:
-        above = "" if self.root is None else f"{self.root if self.root.is_dir() else self.root.parent}{os.sep}"
-        return [row.where.removeprefix(above) for row in self.rows(split)]
+        return [self.below(row.where) for row in self.rows(split)]
 
     def shown(self, split: str) -> dict[str, list[str]]:
         """The text, and the second one of a pair."""

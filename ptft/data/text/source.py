@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -91,6 +92,11 @@ class TextSource(DividedSource):
                     f"dataset.{key}: is for datasets with a class per example, this one has a {self.target}"
                 )
         super().check()
+
+    def below(self, place: str) -> str:
+        """A file, or a place in one, as it is seen from the root."""
+        above = "" if self.root is None else f"{self.root if self.root.is_dir() else self.root.parent}{os.sep}"
+        return place.removeprefix(above)
 
     def groups(self, split: str) -> Tensor:
         if self.target in ("class", "labels"):

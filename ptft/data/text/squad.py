@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Columns, Examples
 from ptft.data.ragged import Ragged
-from ptft.data.splits import Part, split_by_word, split_files, unnamed_notes
+from ptft.data.splits import Part, apart, split_by_word, split_files, unnamed_notes
 from ptft.data.text.examples import TextExamples, in_a_row
 from ptft.data.text.questions import SUFFIXES, Question, Window, best_answers, parse, windows
 from ptft.data.text.source import TextKeys, TextSource
@@ -212,6 +212,9 @@ class Squad(TextSource):
 
     def grouped(self, split: str) -> list[str]:
         return [question.title for question in self.questions[split]]
+
+    def names(self, split: str) -> list[str]:
+        return apart({each: self.known_by(each) for each in self.questions}, split)
 
     def known_by(self, split: str) -> list[str]:
         return [question.name for question in self.questions[split]]

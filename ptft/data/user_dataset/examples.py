@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ptft.data.files import nfc
 from ptft.data.source import DividedSource
+from ptft.data.splits import apart
 from ptft.data.stratify import numbers
 from ptft.data.user_dataset.items import DatasetItem, label_of, read
 from ptft.errors import ConfigError, DataError
@@ -166,7 +167,9 @@ class OwnSource(DividedSource):
     def names(self, split: str) -> list[str]:
         items = self.items[split]
         prefix = "" if self.drawn_whole else f"{split} "
-        return list(items.keys) if items.by == "name" else [f"{prefix}item {row}" for row in items.rows.tolist()]
+        if items.by != "name":
+            return [f"{prefix}item {row}" for row in items.rows.tolist()]
+        return apart({each: known.keys for each, known in self.items.items()}, split)
 
     def grouped(self, split: str) -> Sequence[str]:
         return self.items[split].groups

@@ -86,6 +86,8 @@ class Unlabelled(Objective):
         self._compiled_call_impl = lambda *given: compiled(*given) if self.training else plain(*given)
 
     def _measured(self, x: Tensor, batch: Batch) -> Step:
+        """Each batch draws the same again: views and masks follow from an example's place in it, and so losses of
+        evaluations differ a little between sizes of batches."""
         with forked(x.device, EVALUATION_SEED):
             step = self.learn(x)
         return replace(step, sums={**step.sums, **self.probe.sums(self.encode, batch)})

@@ -114,13 +114,18 @@ def _copies(subject: Subject, seen: Seen) -> Iterator[list[int]]:
 
 
 def _parted(subject: Subject, group: list[int]) -> list[int]:
-    """The same with each file once, where examples have no labels: a picture may have several captions."""
-    if subject.labels is not None:
+    """The same without a picture's further captions, each of which is an example."""
+    captions = subject.captions
+    if captions is None:
         return group
-    first: dict[tuple[str, str], int] = {}
+    said: dict[tuple[str, str], set[str]] = {}
+    kept = list[int]()
     for row in group:
-        first.setdefault((subject.split_of(row), subject.names[row]), row)
-    return list(first.values())
+        known = said.setdefault((subject.split_of(row), subject.names[row]), set())
+        if not known or captions[row] in known:
+            kept.append(row)
+        known.add(captions[row])
+    return kept
 
 
 def kept_first(subject: Subject, group: Sequence[int]) -> list[int]:

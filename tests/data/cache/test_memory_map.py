@@ -255,6 +255,20 @@ def test_another_time_size_shape_or_name_is_another_file(tmp_path):
     assert path() == seen[-1]
 
 
+def test_other_images_of_the_same_names_sizes_and_times_are_not_those_in_the_cache(tmp_path):
+    """As archives unpack them that were packed with fixed times."""
+    for shade in (10, 200):
+        for split in ("train", "val"):
+            for name in ("a", "b"):
+                file = tmp_path / f"{shade}" / split / name / "0.bmp"
+                file.parent.mkdir(parents=True)
+                Image.new("RGB", (8, 8), (shade, 0, 0)).save(file)
+                os.utime(file, ns=(1, 1))
+    first, second = (ImageFolder(root=tmp_path / f"{shade}", size=8).split("train").whole()[0] for shade in (10, 200))
+    assert first.digest() == second.digest()
+    assert Store(first).path != Store(second).path
+
+
 @pytest.fixture
 def small_files():
     """No file of this process may grow beyond 100 kB, as on a full disk."""

@@ -168,6 +168,22 @@ def test_a_picture_with_several_captions_is_no_copy_of_itself(ptft, tmp_path):
     assert clean["counts"]["duplicates"] == 0
 
 
+def test_a_pair_that_is_there_twice_is_told_and_so_is_a_file_with_two_sets_of_labels(ptft, shades, tmp_path):
+    folder.sample(tmp_path / "pictures", 6)
+    with (tmp_path / "pictures/captions.csv").open("a") as file:
+        file.write("0.jpg,a bright picture,train\n")
+    report, done = inspected(ptft, tmp_path / "run", "dataset=captions", "dataset.root=pictures")
+    assert report["counts"]["duplicates"] == 1
+    assert not ignored(tmp_path / "run")
+    assert "leaving out 1 line of 0.jpg, whose list has" in done.out
+    rows = [f"{split}/dark/{i}.png,{labels},{split}" for split in ("train", "test") for i, labels in enumerate("abc")]
+    rows += ["train/dark/0.png,a;b,train"]
+    (tmp_path / "shades/list.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
+    typed = ("dataset=image_folder", "dataset.root=shades/list.csv", "dataset.val=null", "dataset.label_separator=;")
+    report, _ = inspected(ptft, tmp_path / "two", *typed)
+    assert report["counts"]["duplicates"] == 1
+
+
 def test_a_file_that_a_list_has_twice_stays(ptft, shades, tmp_path):
     """Names are all that an ignore list has of it: what would leave one line out would leave both out."""
     rows = [f"train/{name}/{i}.png,{name},train" for name in ("dark", "light") for i in range(3)]

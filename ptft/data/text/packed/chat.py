@@ -103,7 +103,7 @@ class Chat(TextSource):
 
     def names(self, split: str) -> list[str]:
         self._encoded(split)
-        return [Path(row.where).name for row in self.rows[split]]
+        return [self.below(row.where) for row in self.rows[split]]
 
     def shown(self, split: str) -> dict[str, list[str]]:
         self._encoded(split)
