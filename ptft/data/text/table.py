@@ -49,7 +49,7 @@ class TableTexts(RowTexts):
     """Rows of CSV, TSV or JSON files.
 
     root: a folder of train, val (dev, validation) and test files, or several of each (train-00000-of-00003.csv); or one
-        file, which is divided 80/10/10 by class.
+        file, which is divided 80/10/10 by class where the label is one.
     layout: columns and target of a published dataset, one of LAYOUTS, in place of those that follow; label=None leaves
         its labels out.
     text: the column of the text, by name or number, or two of them; "auto": the one that is called text, else the only
