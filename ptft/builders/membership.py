@@ -190,13 +190,14 @@ def check(source: Source, split: str, checkpoint: Checkpoint, *, allowed: bool) 
     trained = checkpoint.trained_on
     if not isinstance(source, DividedSource) or not (source.drawn or is_other_root(checkpoint, source.root)):
         return None
-    own = identities(source, split)
-    if trained is None or own is None:
+    own, part = identities(source, split), source.part(split)
+    if trained is None or own is None or part is None:
         return _unknown(source, split, checkpoint)
-    if not len(overlap := torch.isin(own, trained).nonzero().flatten()):
+    known = torch.isin(own, trained)
+    if (before := source.earlier_identities(part.split)) is not None:
+        known |= torch.isin(before[part.rows], trained)
+    if not len(overlap := known.nonzero().flatten()):
         return None
-    part = source.part(split)
-    assert part is not None
     first = source.names(part.split)[int(part.rows[overlap[0]])]
     sentence = (
         f"{len(overlap)} of {len(own)} {split} {source.noun} were trained on by {checkpoint.path} or what it started "

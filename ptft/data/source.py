@@ -231,7 +231,7 @@ class DividedSource(GroupedSource):
     def _reduced(self, part: Part) -> Part:
         seed = self.seed + 2**32  # another order than the one that chose val
         if self.per_class is not None:
-            check_enough(part.labels, self.spec.classes, self.per_class, self.noun)
+            check_enough(part.labels, self.class_names(), self.per_class, self.noun)
             return part.at(per_class(part.labels, self.per_class, seed))
         count = self.limit if self.fraction is None else max(1, round(self.fraction * len(part.rows)))
         return part if count is None else part.at(stratified_order(part.labels, seed)[:count].sort().values)

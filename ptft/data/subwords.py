@@ -187,14 +187,16 @@ def untrained(kind: str, size: int) -> tuple[Any, Any]:
     return tokenizer, trainer(initial_alphabet=alphabet, **options)
 
 
-def untrained_spoken(size: int) -> tuple[Any, Any]:
-    """A BPE tokenizer over characters, in which a space belongs to the word after it, and what trains it."""
+def untrained_spoken(size: int, characters: Iterable[str] = ()) -> tuple[Any, Any]:
+    """A BPE tokenizer over characters, in which a space belongs to the word after it, and what trains it; these
+    characters are among its pieces whatever it is trained on."""
     package = library()
     tokenizer = package.Tokenizer(package.models.BPE())
     tokenizer.normalizer = package.normalizers.Prepend(" ")
     tokenizer.pre_tokenizer = package.pre_tokenizers.Split(" ", "merged_with_next")
     tokenizer.decoder = package.decoders.Fuse()
-    return tokenizer, package.trainers.BpeTrainer(vocab_size=size, initial_alphabet=[" "], show_progress=False)
+    alphabet = sorted({" ", *characters})
+    return tokenizer, package.trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
 
 
 def bert(folder: Path) -> str:

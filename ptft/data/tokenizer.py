@@ -70,13 +70,13 @@ class Tokenizer:
         return cls(kind, tokenizer.to_str())
 
     @classmethod
-    def train_spoken(cls, texts: Iterable[str], size: int) -> Tokenizer:
+    def train_spoken(cls, texts: Iterable[str], size: int, characters: Iterable[str] = ()) -> Tokenizer:
         """Pieces of words, of characters rather than bytes and without special ids: each of its ids is a text.
 
-        Every word is cut with the space before it, and the first as if it had one. Characters that `texts` have not
-        are left out of what it encodes.
+        Every word is cut with the space before it, and the first as if it had one. Characters that neither `texts` have
+        nor `characters` are left out of what it encodes.
         """
-        tokenizer, trainer = subwords.untrained_spoken(size)
+        tokenizer, trainer = subwords.untrained_spoken(size, characters)
         tokenizer.train_from_iterator(subwords.bounded("spoken", texts), trainer)
         return cls("bpe", tokenizer.to_str())
 

@@ -17,6 +17,7 @@ from ptft.data.audio import transcripts
 from ptft.data.audio.clips import Clip, clip_of, known_by, time_notes
 from ptft.data.audio.examples import Targets
 from ptft.data.audio.source import AudioSource, FileRecordings, RecordingKeys
+from ptft.data.cleaning.learned import learned
 from ptft.data.files import nfc
 from ptft.data.labels import unlabelled
 from ptft.data.own import file_columns, foreign, separator
@@ -54,8 +55,8 @@ class AudioManifest(AudioSource):
         `SPLIT/SPEAKER/CHAPTER/*.flac` with `*.trans.txt` beside them (Panayotov et al. 2015, LibriSpeech).
     split_seed: divides what comes undivided; not the run's seed. None: all of that is "train", as in runs whose
         configuration has not the key.
-    units: what transcripts are made of, "characters", "words" or "bpe": pieces of words, found in the training split.
-    vocabulary: how many pieces there are at the most, where they are found here.
+    units: what transcripts are made of, "characters", "words" or "bpe": pieces of words, found in what is trained on
+        (`ptft.data.cleaning.learned`). vocabulary: how many there are at the most, where they are found here.
     lowercase: whether texts are. symbols: the characters or words; None is those of the training split (of a list that
         is divided here: of all), or of the checkpoint where they are enough.
     path, text, label: columns of a list, by name; "auto": those of these names, else the only ones that can be them.
@@ -116,9 +117,11 @@ class AudioManifest(AudioSource):
         texts = [row.text for row in (rows if self.units and self.drawn else self.rows[leading])]
         self.note_scaling([row.clip.path for row in self.rows[leading][:20]])
         classes, tokenizer = self.names_in(texts) if self.has_sets else tuple(sorted(set(texts))), None
+        rate = self.own_rate([row.clip.path for row in rows])
         if self.units:
-            classes, tokenizer = transcripts.vocabulary(texts, self.units, self.like, symbols, vocabulary)
-        self.describe(classes, tuple(self.rows), self.own_rate([row.clip.path for row in rows]), self.units, tokenizer)
+            found_in = partial(self._trained_on, rate)
+            classes, tokenizer = transcripts.vocabulary(texts, self.units, self.like, symbols, vocabulary, found_in)
+        self.describe(classes, tuple(self.rows), rate, self.units, tokenizer)
 
     def _list(self, root: Path, unusable: UnusableRows, typed: Mapping[str, str]) -> tuple[list[Utterance], str]:
         """(the rows, "text" or "label")."""
@@ -184,6 +187,11 @@ class AudioManifest(AudioSource):
                 unusable(RowError(row.where, f"has no {column}"))
         return [row for row in kept if row.text or self.has_sets]
 
+    def _trained_on(self, rate: int) -> list[str]:
+        """The transcripts that are trained on, found by what is known of the recordings before there are pieces."""
+        self.describe((), tuple(self.rows), rate, self.units)
+        return [row.text for row in learned(self, lambda own: own.rows[own.train])]
+
     def sizes(self, splits: Sequence[str]) -> Mapping[str, int | None]:
         return {split: len(self.rows[split]) for split in splits}
 
@@ -208,6 +216,8 @@ class AudioManifest(AudioSource):
 
     def _targets(self, rows: list[Utterance], split: str) -> Targets:
         values = [row.text for row in rows]
+        if self.units == "bpe" and "tokenizer" not in self.spec.shape:
+            return Targets(len(rows))  # there are no pieces yet
         if self.units:
             return transcripts.encode(values, [f"{row.where} ({row.clip.path.name})" for row in rows], self.spec)
         if self.has_sets:

@@ -7,7 +7,7 @@ cut; to put one together the classes are enough.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ptft.core import Spec
@@ -32,12 +32,18 @@ def symbols_of(text: str, units: str) -> list[str]:
 
 
 def vocabulary(
-    texts: Iterable[str], units: str, like: Spec | None = None, given: Sequence[str] | None = None, size: int = 300
+    texts: Iterable[str],
+    units: str,
+    like: Spec | None = None,
+    given: Sequence[str] | None = None,
+    size: int = 300,
+    learned: Callable[[], Iterable[str]] | None = None,
 ) -> tuple[tuple[str, ...], dict[str, Any] | None]:
     """The tokens: given, or those of the texts, or those of the checkpoint where they are enough; and for pieces the
     `Tokenizer.to_dict` that finds them, of which there are `size` at the most, all characters among them.
 
-    Raises ConfigError for given tokens that can't be, and for a size below the number of characters.
+    learned: gives the texts that longer pieces are found in, where these are not all. Raises ConfigError for given
+    tokens that can't be, and for a size below the number of characters.
     """
     if given is not None:
         return _typed_symbols(given, units, {symbol for text in texts for symbol in symbols_of(text, units)}), None
@@ -45,7 +51,7 @@ def vocabulary(
     own_symbols = sorted({symbol for text in texts for symbol in symbols_of(text, units)})
     if like is not None and like.shape.get("units") == units and set(own_symbols) <= set(like.classes):
         return like.classes, like.shape.get("tokenizer")
-    return (tuple(own_symbols), None) if units != "bpe" else _train_bpe(texts, size)
+    return (tuple(own_symbols), None) if units != "bpe" else _train_bpe(texts, learned, size)
 
 
 def encode(texts: Sequence[str], names: Sequence[str], spec: Spec) -> Targets:
@@ -85,7 +91,9 @@ def _typed_symbols(tokens: Sequence[str], units: str, own: Iterable[str]) -> tup
     return as_written("dataset.symbols", tokens, sorted(own))
 
 
-def _train_bpe(texts: Sequence[str], size: int) -> tuple[tuple[str, ...], dict[str, Any]]:
+def _train_bpe(
+    texts: Sequence[str], learned: Callable[[], Iterable[str]] | None, size: int
+) -> tuple[tuple[str, ...], dict[str, Any]]:
     """The texts of `size` pieces at the most, and the tokenizer. Every character is a piece, so any text has some."""
     characters = {" ", *"".join(map(_spaced, texts))}
     if size < len(characters):
@@ -93,5 +101,5 @@ def _train_bpe(texts: Sequence[str], size: int) -> tuple[tuple[str, ...], dict[s
             f"dataset.vocabulary={size}: the transcripts have {len(characters)} characters, which are pieces too; "
             f"at least {len(characters)}"
         )
-    tokenizer = Tokenizer.train_spoken(map(_spaced, texts), size)
+    tokenizer = Tokenizer.train_spoken(map(_spaced, texts if learned is None else learned()), size, characters)
     return tuple(tokenizer.decode([token]) for token in range(tokenizer.size)), tokenizer.to_dict()

@@ -32,8 +32,8 @@ class Seen:
     """What was found by reading; rows of what can't be read hold zeros and NaN.
 
     contents: long [N], equal where examples decode to the same. measures: float [N] by what is measured. odd: why an
-    example is unlike what it should be. tensors: what a modality compares examples by. encoded: features of the
-    checkpoint, float [N, D].
+    example is unlike what it should be. tensors: what a modality compares examples by; columns: of texts all of one
+    kind (the first of a pair, say), [N] each. encoded: features of the checkpoint, float [N, D].
     """
 
     contents: Tensor
@@ -42,6 +42,7 @@ class Seen:
     measures: dict[str, Tensor] = field(default_factory=dict)
     odd: dict[int, str] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    columns: list[Sequence[str]] = field(default_factory=list)
     encoded: Tensor | None = None
     notes: list[str] = field(default_factory=list)
 

@@ -65,33 +65,43 @@ def _shingled(data: Sequence[bytes], length: int) -> tuple[Array, Array]:
     return numbers[kept], starts
 
 
-def near(texts: Sequence[str], seed: int) -> tuple[Tensor, Tensor]:
+def near(seed: int, *columns: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Pairs of near duplicates, long [M, 2] with the smaller first, and 1 less the share of shingles, float [M].
 
-    A text below LONG and one above it are not compared.
+    columns: the text of each of N examples, or their texts of one kind after those of another; all of a pair are near,
+    and the share is that of the least near. A text below LONG and one above it are not compared.
     """
-    data = [f"{BEGIN}{plain(text)}".encode("utf-8", "surrogateescape").ljust(LENGTH) for text in texts]
-    long = np.array([len(each) >= LONG for each in data], dtype=bool)
-    found = [
-        _near([data[row] for row in rows], rows, length, seed)
-        for rows, length in ((np.flatnonzero(~long), LENGTH), (np.flatnonzero(long), LONG_LENGTH))
-        if len(rows) > 1
-    ]
+    data = [_bytes(column) for column in columns]
+    long = np.array([[len(each) >= LONG for each in column] for column in data], dtype=bool)
+    found = []
+    for kinds in itertools.product((False, True), repeat=len(columns)):
+        rows = np.flatnonzero((long == np.array(kinds)[:, None]).all(0))
+        if len(rows) > 1:
+            lengths = [LONG_LENGTH if each else LENGTH for each in kinds]
+            found.append(_near([[column[row] for row in rows] for column in data], rows, lengths, seed))
     if not found:
         return torch.empty(0, 2, dtype=torch.long), torch.empty(0)
     pairs, distances = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return torch.from_numpy(pairs), torch.from_numpy(distances).float()
 
 
-def _near(data: Sequence[bytes], rows: Array, length: int, seed: int) -> tuple[Array, Array]:
-    """As `near`, of texts that are these rows of all."""
+def _bytes(texts: Sequence[str]) -> list[bytes]:
+    return [f"{BEGIN}{plain(text)}".encode("utf-8", "surrogateescape").ljust(LENGTH) for text in texts]
+
+
+def _near(columns: Sequence[Sequence[bytes]], rows: Array, lengths: Sequence[int], seed: int) -> tuple[Array, Array]:
+    """As `near`, of texts that are these rows of all; lengths: of the shingles of each column."""
     signatures, sets = [], []
-    for part in _parts(data):
-        numbers, starts = _shingled(part, length)
-        signatures.append(_minhash(numbers, starts, seed))
-        sets += [np.unique(each) for each in np.split(numbers, starts[1:-1])]
-    pairs = _candidates(np.concatenate(signatures))
-    shared = _jaccard(sets, pairs)
+    for data, length in zip(columns, lengths, strict=True):
+        hashes, own = [], []
+        for part in _parts(data):
+            numbers, starts = _shingled(part, length)
+            hashes.append(_minhash(numbers, starts, seed))
+            own += [np.unique(each) for each in np.split(numbers, starts[1:-1])]
+        signatures.append(np.concatenate(hashes))
+        sets.append(own)
+    pairs = _candidates(signatures)
+    shared = np.min([_jaccard(own, pairs) for own in sets], axis=0)
     kept = shared >= ALIKE
     return rows[pairs[kept]], 1 - shared[kept]
 
@@ -110,13 +120,14 @@ def _minhash(numbers: Array, starts: Array, seed: int) -> Array:
     return np.stack([np.minimum.reduceat(mixed(numbers ^ salt), starts[:-1]) for salt in salts], 1)
 
 
-def _candidates(signatures: Array) -> Array:
-    """Pairs that agree in a band, int64 [M, 2]: of those that agree each with the first and with the one before it."""
+def _candidates(signatures: Sequence[Array]) -> Array:
+    """Pairs that agree in a band of each of the signatures (uint64 [N, H]), int64 [M, 2]: of those that agree each with
+    the first and with the one before it."""
     found = []
     for begin in range(0, HASHES, ROWS):
-        band = np.zeros(len(signatures), dtype=np.uint64)
-        for column in range(begin, begin + ROWS):
-            band = mixed(band ^ signatures[:, column])
+        band = np.zeros(len(signatures[0]), dtype=np.uint64)
+        for values in (own[:, column] for own in signatures for column in range(begin, begin + ROWS)):
+            band = mixed(band ^ values)
         order = np.argsort(band, kind="stable")
         same = band[order][1:] == band[order][:-1]
         place = np.arange(len(order))

@@ -13,25 +13,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptft.core import Examples, Source
+from ptft.core import Examples, Source, Spec
 from ptft.data.cleaning.ignore import digest_of, hexadecimal
 from ptft.data.examples import OnDemandExamples
 from ptft.data.image.captions.folder import CaptionFolder
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
+from ptft.data.text import reader as text_reader
 from ptft.data.text.corpus import CorpusSource
 
 BEGINNING = 300
 """Characters of a text that stand in inspect.json."""
+AT_ONCE = 256
+"""Examples whose tokens are read as one batch."""
 
 
 @dataclass
 class Subject:
     """The examples of a dataset's splits, numbered from 0 to N - 1 in the order of the splits.
 
-    parts: the examples of each split; documents of running text have none. names: as in `split.csv`. texts: where
-    examples are texts. labels: long [N] of one class each, None where there are none. captions: of pictures that have
-    them.
+    parts: the examples of each split; documents of running text have none. names: as in `split.csv`. columns: where
+    examples are texts, the texts of each that are read one after another (a pair; a question and what it is about).
+    labels: long [N] of one class each, None where there are none. captions: of pictures that have them.
     """
 
     source: Source
@@ -39,12 +42,17 @@ class Subject:
     sizes: dict[str, int]
     names: list[str]
     labels: Tensor | None = None
-    texts: list[str] | None = None
+    columns: list[tuple[str, ...]] | None = None
     groups: list[str] = field(default_factory=list)
     captions: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @cached_property
+    def texts(self) -> list[str] | None:
+        """All that is read of each, where examples are texts."""
+        return None if self.columns is None else list(map("\n".join, self.columns))
 
     @cached_property
     def starts(self) -> dict[str, int]:
@@ -115,14 +123,16 @@ def subject_of(source: Source) -> Subject:
     parts = {split: examples for split in SPLITS if (examples := source.split(split)) is not None}
     sizes = {split: len(examples) for split, examples in parts.items()}
     names = [f"{split} {i}" for split, count in sizes.items() for i in range(count)]
-    return Subject(source, dict(parts), sizes, names, _labels(source, list(parts.values())))
+    columns = [text for examples in parts.values() for text in _decoded(source.spec, examples)]
+    labels = _labels(source, list(parts.values()))
+    return Subject(source, dict(parts), sizes, names, labels, columns if len(columns) == len(names) else None)
 
 
 def _of_rows(source: DividedSource) -> Subject:
     parts: dict[str, Examples | None] = {}
     sizes: dict[str, int] = {}
     names, groups, captions = list[str](), list[str](), list[str]()
-    texts: list[str] | None = []
+    columns = list[tuple[str, ...]]()
     for split in SPLITS:
         if (part := source.part(split)) is None or (examples := source.split(split)) is None:
             continue
@@ -135,23 +145,35 @@ def _of_rows(source: DividedSource) -> Subject:
         if isinstance(source, CaptionFolder):
             said = source.listings[part.split].names
             captions += [said[row] for row in rows]
-        columns = list(source.shown(part.split).values()) if source.modality == "text" else []
-        shown = list(map("\n".join, zip(*columns, strict=True))) if columns else source.known_by(part.split)
-        if source.modality != "text" or shown is None or texts is None:
-            texts = None
-        else:
-            texts += [shown[row] for row in rows]
+        if source.modality == "text":
+            shown = list(zip(*source.shown(part.split).values(), strict=True))
+            columns += [shown[row] for row in rows] if shown else _decoded(source.spec, examples)
         parts[split], sizes[split] = examples, len(rows)
     labels = _labels(source, [examples for examples in parts.values() if examples is not None])
     labels = labels if labels is None or len(labels) == len(names) else None
-    return Subject(source, parts, sizes, names, labels, texts, groups, captions or None)
+    read = columns if len(columns) == len(names) else None
+    return Subject(source, parts, sizes, names, labels, read, groups, captions or None)
+
+
+def _decoded(spec: Spec, examples: Examples) -> list[tuple[str, ...]]:
+    """What is read of texts that nobody shows, from their tokens; of all else nothing."""
+    if spec.modality != "text":
+        return []
+    tokenizer, texts = text_reader.tokenizer_of(spec), list[tuple[str, ...]]()
+    for begin in range(0, len(examples), AT_ONCE):
+        batch = examples.take(torch.arange(begin, min(len(examples), begin + AT_ONCE)))
+        ids, lengths = batch["input"].tolist(), batch["mask"].sum(1).tolist()
+        texts += [(tokenizer.decode(row[:length]),) for row, length in zip(ids, lengths, strict=True)]
+    return texts
 
 
 def _of_documents(source: CorpusSource) -> Subject:
     texts = {split: source.texts(split) for split in SPLITS if source.names[split] is not None}
     sizes = {split: len(documents) for split, documents in texts.items()}
     names = [f"{split} document {i}" for split, count in sizes.items() for i in range(count)]
-    return Subject(source, dict.fromkeys(texts), sizes, names, texts=[text for each in texts.values() for text in each])
+    return Subject(
+        source, dict.fromkeys(texts), sizes, names, columns=[(text,) for each in texts.values() for text in each]
+    )
 
 
 def _labels(source: Source, parts: Sequence[Examples]) -> Tensor | None:

@@ -43,6 +43,8 @@ def read(subject: Subject, encode: Encode | None, out: Console) -> Seen:
     texts = subject.texts or []
     contents = numbers(blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest() for text in texts)
     seen = Seen(contents, torch.ones(len(texts), dtype=torch.bool))
+    first, *_ = subject.columns or [()]
+    seen.columns = [[each[place] for each in subject.columns or ()] for place in range(len(first))]
     seen.measures = {"characters": torch.tensor(list(map(len, texts)), dtype=torch.float32)}
     for row, text in enumerate(texts):
         if why := oddness(text):
@@ -83,11 +85,10 @@ def _tokens(subject: Subject, source: TextSource | CorpusSource, seen: Seen, out
     if unknown:
         seen.notes.append(f"{unknown:,} of {total:,} tokens ({unknown / total:.2%}) are unknown to the tokenizer")
     if isinstance(source, TextSource):
-        columns = max(1, len(source.spec.shape.get("columns", ())))
-        most = room(tokenizer, columns, source.length)
+        most = room(tokenizer, max(1, len(seen.columns)), source.length)
         long = int((tokens > most).sum())
         longest = int(tokens.max()) if len(tokens) else 0
-        cut = f"{long:,} of {len(texts):,} texts ({long / max(1, len(texts)):.1%}) are cut by dataset.length"
+        cut = f"{long:,} of {len(texts):,} texts ({long / max(1, len(texts)):.1%}) {source.longer} dataset.length"
         seen.notes.append(f"{cut}={source.length}; the longest has {longest:,} tokens")
         seen.measures["cut"] = (tokens > most).float()
 
@@ -115,9 +116,12 @@ def _encode(subject: Subject, seen: Seen, encode: Encode, out: Console) -> None:
 
 
 def near(seen: Seen, rows: Tensor, seed: int, texts: list[str] | None) -> tuple[Tensor, Tensor]:
-    """Pairs of near duplicates among the `rows`, as places among these, long [n, 2], and what they do not share."""
-    assert texts is not None
-    return shingles.near([texts[row] for row in rows.tolist()], seed)
+    """Pairs of near duplicates among the `rows`, as places among these, long [n, 2], and what they do not share.
+
+    Both texts of a pair are near: many questions are asked of one text, and are no copies of each other.
+    """
+    chosen = rows.tolist()
+    return shingles.near(seed, *([column[row] for row in chosen] for column in seen.columns))
 
 
 def described(seen: Seen, rows: Tensor, seed: int, texts: list[str] | None) -> Tensor:

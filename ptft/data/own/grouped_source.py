@@ -65,6 +65,8 @@ class GroupedSource(Source):
     separator: str | None = None
     flags: Sequence[str] = ()
     ignore: IgnoreList | None = None
+    cuts: ClassVar[bool] = False
+    """Whether a vocabulary decides how many examples there are: what is too long becomes several, or none."""
 
     def names(self, split: str) -> Sequence[str]:
         """What to call each example of one of the dataset's own splits."""
@@ -77,6 +79,10 @@ class GroupedSource(Source):
     def contents(self, split: str, rows: Tensor) -> Tensor | None:
         """Long [n], a number for all that each of some rows (long [n]) of a split holds; None: not known."""
         raise NotImplementedError(type(self).__name__)
+
+    def earlier_identities(self, split: str) -> Tensor | None:
+        """As `identities`, where checkpoints of an earlier version hold other numbers of what they were trained on."""
+        return None
 
     def ignored(self, split: str) -> Tensor:
         """Long [n], which examples of one of the dataset's own splits are left out because a list names them."""

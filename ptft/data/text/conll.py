@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ptft.data import records
+from ptft.data.cleaning.learned import learned
 from ptft.data.files import nfc
 from ptft.data.labels import to_labels
 from ptft.data.splits import split_by_word, split_files, unnamed_notes
@@ -44,7 +46,8 @@ class Conll(TextSource):
     """
 
     skips: ClassVar[bool] = False
-    noun = "sentences"
+    cuts: ClassVar[bool] = True
+    noun, longer = "sentences", "are cut into pieces by"
 
     def __init__(
         self, *, token: int = 0, tag: int = -1, scheme: str = "iob", split_seed: int = 0, **keys: Unpack[TextKeys]
@@ -103,27 +106,28 @@ class Conll(TextSource):
         return TextExamples(in_a_row(ids), self.tokenizer.pad, tags=in_a_row(labels))
 
     def names(self, split: str) -> list[str]:
-        self.loaded(split)
-        pairs = zip(self.sentences[split], self.pieces[split], strict=True)
+        pairs = zip(self.sentences[split], self._cut(split), strict=True)
         return [self.below(f"{sentence.file}:{sentence.lines[0]}") for sentence, pieces in pairs for _ in range(pieces)]
 
     def shown(self, split: str) -> dict[str, list[str]]:
         """The words of the sentence, also beside its pieces."""
-        self.loaded(split)
-        pairs = zip(self.sentences[split], self.pieces[split], strict=True)
+        pairs = zip(self.sentences[split], self._cut(split), strict=True)
         return {"text": [" ".join(sentence.words) for sentence, pieces in pairs for _ in range(pieces)]}
 
     def known_by(self, split: str) -> list[str]:
         """Of the pieces that sentences are cut into: that of their sentence, so that they stay together."""
+        pairs = zip(_keys(self.sentences[split]), self._cut(split), strict=True)
+        return [key for key, pieces in pairs for _ in range(pieces)]
+
+    def _cut(self, split: str) -> list[int]:
+        """Into how many pieces each sentence is cut: one, while there is no tokenizer."""
+        if not self.has_tokens:
+            return [1] * len(self.sentences[split])
         self.loaded(split)
-        return [
-            key
-            for key, pieces in zip(_keys(self.sentences[split]), self.pieces[split], strict=True)
-            for _ in range(pieces)
-        ]
+        return self.pieces[split]
 
     def _training_texts(self) -> list[str]:
-        return [" ".join(sentence.words) for sentence in self.sentences[self.train]]
+        return _keys(learned(self, lambda own: own.sentences[own.train]))
 
     def _read(self, files: dict[str, list[Path]], seed: int) -> dict[str, list[Tagged]]:
         sentences = {
@@ -184,7 +188,7 @@ class Conll(TextSource):
         return to_labels(sentence.tags, self.own_classes, where, what="tag", train=self.train).tolist()
 
 
-def _keys(sentences: list[Tagged]) -> list[str]:
+def _keys(sentences: Sequence[Tagged]) -> list[str]:
     return [" ".join(sentence.words) for sentence in sentences]
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Examples
+from ptft.data.cleaning.learned import learned
 from ptft.data.labels import MANY, NO_LABEL, fraction_among, number, one_spelling, plain
 from ptft.data.own import separator
 from ptft.data.own.text_record import Columns, TextRecord
@@ -166,8 +167,13 @@ class RowTexts(TextSource):
         labels = None if self.columns.label is None else self._labels(rows, split)
         return TextExamples(ids, self.tokenizer.pad, labels)
 
+    def groups(self, split: str) -> Tensor:
+        rows = self.rows(split)
+        classed = self.target in ("class", "labels")
+        return self._labels(rows, split) if classed else torch.zeros(len(rows), dtype=torch.long)
+
     def _training_texts(self) -> Iterator[str]:
-        return (text for row in self.rows(self.train) for text in row.texts)
+        return (text for row in learned(self, lambda own: own.rows(own.train)) for text in row.texts)
 
     def _with_label(self, split: str, rows: list[TextRecord], unusable: UnusableRows) -> list[TextRecord]:
         """Those that have one; all where none has, in a split that is not trained on."""

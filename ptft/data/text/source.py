@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from ptft.data.cleaning.learned import comes_too_late
 from ptft.data.own.keys import Shared
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
@@ -20,6 +21,7 @@ from ptft.data.stratify import numbers
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.packed.examples import PackedTexts
 from ptft.data.text.reader import choose_tokenizer, text_spec
+from ptft.data.tokenizer import KINDS
 from ptft.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ class TextKeys(Shared, total=False):
 class TextSource(DividedSource):
     """A source of texts and what is asked of them. A subclass calls `describe`, and implements `load`.
 
-    tokenizer: bytes, bpe, wordpiece or unigram, trained on the training split, or the path of one; None is the
-        checkpoint's, else bpe.
+    tokenizer: bytes, bpe, wordpiece or unigram, learned from the examples that are trained on and no others
+        (`ptft.data.cleaning.learned`), or the path of one; None is the checkpoint's, else bpe.
     vocabulary: how many ids a tokenizer that is trained here has at the most.
     length: tokens of an example at the most, special ones included; None is the checkpoint's, else `own_length`.
     shared: the keys of every dataset.
@@ -48,6 +50,8 @@ class TextSource(DividedSource):
 
     modality, noun = "text", "texts"
     own_length: ClassVar[int] = 128
+    longer: ClassVar[str] = "are cut by"
+    """What becomes of texts that are longer, in messages: they … dataset.length."""
 
     def __init__(
         self,
@@ -71,14 +75,21 @@ class TextSource(DividedSource):
     ) -> None:
         """Say what the dataset is: from that and the keys follow the tokenizer and `self.spec`.
 
-        texts: those of the training split, which a new tokenizer learns from. shape: what else the Spec's shape holds.
+        texts: those that are trained on (`learned`), which a new tokenizer learns from. shape: what else the Spec's
+        shape holds.
         """
         self.own_classes, self.splits, self.target = tuple(classes), tuple(splits), target
         self.check()
-        if next(iter(texts()), None) is None:
+        if not (every := list(texts())):
             split = f"{self.train} split" if self.whole else f"train split ({self.train})"
-            raise DataError(f"{self._where()}: the {split} holds no {self.noun}, or too few")
-        self.tokenizer = choose_tokenizer(self.wanted, self.vocabulary, texts, self.like, default="bpe")
+            left = "" if self.ignore is None else " without those that dataset.ignore names"
+            raise DataError(f"{self._where()}: the {split} holds no {self.noun}, or too few{left}")
+        if self.like is None and self.wanted in (None, *KINDS[1:]) and comes_too_late(self):
+            held_out = "what dataset.divide_by=order takes of it for val or test is known by its tokens alone"
+            self.note(
+                f"the tokenizer learns from all {self.noun} of {self.train}, as {held_out}; name keeps them apart"
+            )
+        self.tokenizer = choose_tokenizer(self.wanted, self.vocabulary, lambda: every, self.like, default="bpe")
         self.spec = text_spec(self.tokenizer, self.length, target, self.class_names(), **shape)
 
     @abstractmethod
@@ -101,16 +112,31 @@ class TextSource(DividedSource):
     def groups(self, split: str) -> Tensor:
         if self.target in ("class", "labels"):
             return super().groups(split)
-        return torch.zeros(len(self.loaded(split)), dtype=torch.long)
+        known = self.known_by(split)
+        return torch.zeros(len(self.loaded(split) if known is None else known), dtype=torch.long)
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether there is a tokenizer yet, which may cut an example into several, or leave it out."""
+        return "tokenizer" in vars(self)
+
+    def compared(self, split: str) -> Sequence[str] | None:
+        """What of each example of one of the dataset's own splits tells copies from others: all that is read of it, and
+        no label, which may be corrected. It is also known by that, unless something names it. None: not known."""
+        return self.known_by(split)
 
     def identities(self, split: str) -> Tensor | None:
         if split not in self._identities:
-            texts = (key.encode("utf-8", "surrogateescape") for key in self.known_by(split) or ())
-            self._identities[split] = numbers(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
+            texts = self.compared(split)
+            self._identities[split] = None if texts is None else numbers_of(texts)
         return self._identities[split]
 
+    def contents(self, split: str, rows: Tensor) -> Tensor | None:
+        known = self.identities(split)  # texts are known by all that they hold
+        return None if known is None else known[rows]
+
     @cached_property
-    def _identities(self) -> dict[str, Tensor]:
+    def _identities(self) -> dict[str, Tensor | None]:
         return {}
 
     def fingerprint(self) -> str:
@@ -122,3 +148,9 @@ class TextSource(DividedSource):
                 assert isinstance(examples, TextExamples | PackedTexts)
                 digest.update(name.encode() + examples.digest())
         return digest.hexdigest()[:16]
+
+
+def numbers_of(texts: Iterable[str]) -> Tensor:
+    """Long [N], one for each text."""
+    encoded = (text.encode("utf-8", "surrogateescape") for text in texts)
+    return numbers(hashlib.blake2b(text, digest_size=8).digest() for text in encoded)

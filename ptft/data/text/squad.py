@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from ptft.core import Batch, Columns, Examples
+from ptft.data.cleaning.learned import learned
 from ptft.data.ragged import Ragged
 from ptft.data.splits import Part, apart, split_by_word, split_files, unnamed_notes
 from ptft.data.text.examples import TextExamples, in_a_row
 from ptft.data.text.questions import SUFFIXES, Question, Window, best_answers, parse, windows
-from ptft.data.text.source import TextKeys, TextSource
+from ptft.data.text.source import TextKeys, TextSource, numbers_of
 from ptft.errors import ConfigError, DataError
 from ptft.metrics.squad import exact_match, f1
 
@@ -133,7 +134,7 @@ class Squad(TextSource):
 
     skips: ClassVar[bool] = False
     has_groups: ClassVar[bool] = True
-    noun, own_length = "questions", 384
+    noun, own_length, longer = "questions", 384, "are read in windows of"
 
     def __init__(self, *, stride: int = 128, split_seed: int = 0, **keys: Unpack[TextKeys]) -> None:
         super().__init__(**keys)
@@ -219,13 +220,25 @@ class Squad(TextSource):
     def known_by(self, split: str) -> list[str]:
         return [question.name for question in self.questions[split]]
 
+    def shown(self, split: str) -> dict[str, list[str]]:
+        """The question, and the text that it is about."""
+        questions = self.questions[split]
+        return {"question": [each.question for each in questions], "context": [each.context for each in questions]}
+
+    def compared(self, split: str) -> list[str]:
+        """The text and the question, whatever its id, which home-made files count from 0."""
+        return [f"{question.context}\0{question.question}" for question in self.questions[split]]
+
+    def earlier_identities(self, split: str) -> Tensor:
+        return numbers_of(self.known_by(split))
+
     def choose(self, part: Part) -> Examples:
         examples = self.loaded(part.split)
         assert isinstance(examples, QuestionExamples)
         return examples.of_questions(part.rows)
 
     def _training_texts(self) -> Iterator[str]:
-        questions = self.questions[self.train]
+        questions = learned(self, lambda own: own.questions[own.train])
         yield from dict.fromkeys(question.context for question in questions)
         yield from (question.question for question in questions)
 

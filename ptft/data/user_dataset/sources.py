@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +18,7 @@ from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.examples import OnDemandRecordings, Targets
 from ptft.data.audio.source import AudioSource
 from ptft.data.cache.policy import decode
+from ptft.data.cleaning.learned import learned
 from ptft.data.examples import MemoryExamples, OnDemandExamples
 from ptft.data.image import reader as image_reader
 from ptft.data.image.folder import MEAN, STD
@@ -184,8 +185,14 @@ class OwnTexts(OwnSource, TextSource):
         classes = self.take_in(datasets, _text_content, True)
         self.describe(classes, tuple(self.items), "class", self._texts, reader="sentences", columns=["text"])
 
-    def _texts(self) -> list[str]:
-        return list(self.items[self.train].kept)
+    def _texts(self) -> Sequence[str]:
+        return learned(self, lambda own: own.items[own.train].kept)
+
+    def groups(self, split: str) -> Tensor:
+        return self.labels_of(split)
+
+    def shown(self, split: str) -> dict[str, list[str]]:
+        return {"text": list(self.items[split].kept)}
 
     def load(self, split: str) -> TextExamples:
         ids = sentences(self.tokenizer, [(text,) for text in self.items[split].kept], self.length)

@@ -35,10 +35,10 @@ def test_a_hash_knows_a_picture_in_another_light():
 def test_shingles_know_a_text_with_another_end():
     texts = [f"{word} once walked along the river until the {word} came" for word in ("anna", "berta", "carl")]
     texts += ["", "a", "ANNA once walked along the river, until the anna came!", f"{'x' * 40} {'y' * 40}"]
-    pairs, distances = shingles.near(texts, 0)
+    pairs, distances = shingles.near(0, texts)
     assert pairs.tolist() == [[0, 5]]
     assert distances.tolist() == [0]
     long = " ".join(f"word{i} and then" for i in range(60))
-    pairs, distances = shingles.near([long, f"{long} some more of it", "else"], 0)
+    pairs, distances = shingles.near(0, [long, f"{long} some more of it", "else"])
     assert pairs.tolist() == [[0, 1]]
     assert 0 < float(distances[0]) < 0.2

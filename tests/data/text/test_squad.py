@@ -1,10 +1,13 @@
 """Files of questions: what counts as no answer, and that a file which is wrong inside is refused in one line."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from ptft.builders import membership
+from ptft.data.text.source import numbers_of
 from ptft.data.text.squad import Squad
 from ptft.errors import DataError
 from tests.conftest import refused
@@ -145,3 +148,42 @@ def test_a_flag_that_contradicts_the_answers_is_said(tmp_path, none):
     )
     spans = source.split("train").take(torch.arange(6))["span"]
     assert (spans.sum(1) > 0).tolist() == [False, False, False, True, False, False]
+
+
+def counted(root, splits) -> None:
+    """Files whose questions are numbered from 0 each, as nobody numbers texts: split -> where its ten fairs were."""
+    root.mkdir()
+    for split, (town, first) in splits.items():
+        paragraphs = []
+        for i in range(10):
+            answer = {"text": town, "answer_start": len("The fair of 1900 was in ")}
+            question = {"id": first + i, "question": f"Where was number {i}?", "answers": [answer]}
+            paragraphs.append({"context": f"The fair of {1900 + i} was in {town}.", "qas": [question]})
+        (root / f"{split}.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+
+
+def test_questions_are_copies_by_what_they_ask_of_which_text_and_not_by_their_ids(ptft, tmp_path):
+    counted(tmp_path / "towns", {"train": ("Leiden", 0), "dev": ("Delft", 0)})
+    counted(tmp_path / "same", {"train": ("Leiden", 0), "dev": ("Leiden", 70)})
+    counted(tmp_path / "new", {"test": ("Gouda", 0)})
+    tiny = ("model=bert_tiny", "model.width=16", "model.depth=1", "model.heads=2", "dataset.tokenizer=bytes")
+    task = ("stage=pretrain", *tiny, "dataset=squad", "objective=span", "device=cpu", "train.steps=1", "report=false")
+    done = ptft(*task, "dataset.root=same", "dry_run=true")
+    assert "10 of 10 val questions are in train too, e.g. 70 and 0" in done.out, done.text
+    done = ptft(*task, "dataset.root=towns", "hydra.run.dir=run", "train.every.evaluate=1", "dataset.length=120")
+    assert done.code == 0, done.text
+    assert "in train too" not in done.out
+    measure = ("stage=evaluate", "ckpt=run/checkpoints/best.pt", "dataset=squad", "device=cpu", "report=false")
+    done = ptft(*measure, "dataset.root=new")
+    assert done.code == 0, done.text
+    trained = "10 of 10 val questions were trained on"
+    refused(ptft(*measure, "dataset.root=same", "split=val"), 3, trained, "split_overlap=allow")
+
+
+def test_a_checkpoint_of_before_knows_questions_by_their_ids(tmp_path):
+    counted(tmp_path / "new", {"train": ("Leiden", 0), "test": ("Gouda", 5)})
+    source = Squad(root=tmp_path / "new", tokenizer="bytes", val=None)
+    before = SimpleNamespace(path="best.pt", config={}, trained_on=numbers_of(map(str, range(10))))
+    assert (membership.check(source, "test", before, allowed=True) or "").startswith("5 of 10 test questions")
+    with pytest.raises(DataError, match="5 of 10 test questions were trained on"):
+        membership.check(source, "test", before, allowed=False)

@@ -196,3 +196,46 @@ def test_a_file_that_a_list_has_twice_stays(ptft, shades, tmp_path):
     assert report["leakage"] == {"test": 1}
     assert not ignored(tmp_path / "run") & {f"train/dark/{i}.png" for i in range(3)}
     assert "leaving out 3 lines of train/dark/0.png, train/dark/1.png, train/dark/2.png, whose list has" in done.out
+
+
+def paragraph(name, text, questions):
+    asked = [{"id": f"{name}{i}", "question": each, "answers": []} for i, each in enumerate(questions)]
+    return {"context": text, "qas": [{**each, "is_impossible": True} for each in asked]}
+
+
+def test_questions_are_inspected_by_what_they_ask_and_of_which_text(ptft, tmp_path):
+    """Many questions are asked of one text and are no copies; ids say nothing of what is asked."""
+    texts = [" ".join(f"w{(i + 1) * (j + 3) ** 3 % 997}" for j in range(60)) for i in range(9)]
+    usual = ["Who came first of all?", "Where did they go in the end?", "Why was that a good year?"]
+    train = [paragraph(i, text, usual) for i, text in enumerate(texts[:6])]
+    dev = [paragraph(i, text, usual) for i, text in enumerate(texts[6:])]  # the same ids, of other texts
+    dev += [paragraph("x", texts[1], usual), paragraph("y", f"{texts[2]}!", [f"{each}!" for each in usual])]
+    (tmp_path / "q").mkdir()
+    for split, paragraphs in (("train", train), ("dev", dev)):
+        (tmp_path / "q" / f"{split}.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    typed = ("dataset=squad", "dataset.root=q", "dataset.tokenizer=bytes", "dataset.length=100")
+    report, done = inspected(ptft, tmp_path / "run", *typed)
+    assert (report["counts"]["duplicates"], report["counts"]["near_duplicates"]) == (3, 3)
+    assert report["leakage"] == {"val": 6}
+    assert "33 of 33 texts (100.0%) are read in windows of dataset.length=100" in done.out
+
+
+OWN = """
+class Sentences:
+    def __init__(self):
+        texts = [f"{i * 7919 % 9973} of the {i * 31 % 37} ships sailed {['south', 'north'][i % 2]}" for i in range(30)]
+        self.texts = texts + texts[:5] + [f"{text} ." for text in texts[10:15]]
+        self.ids = [f"t{i}" for i in range(40)]
+    def __len__(self):
+        return 40
+    def __getitem__(self, i):
+        return self.texts[i], ["a", "b"][i % 2]
+"""
+
+
+def test_texts_of_ones_own_dataset_are_compared_whatever_they_are_called(ptft, tmp_path):
+    (tmp_path / "my_texts.py").write_text(OWN)
+    typed = ("dataset._target_=my_texts.Sentences", "trusted=[my_texts]", "dataset.tokenizer=bytes")
+    report, done = inspected(ptft, tmp_path / "run", *typed)
+    assert (report["counts"]["duplicates"], report["counts"]["near_duplicates"]) == (5, 5)
+    assert f"the longest has {len('9927 of the 21 ships sailed south .')} tokens" in done.out

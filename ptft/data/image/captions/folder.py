@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ptft.data.cleaning.learned import learned
+from ptft.data.examples import OnDemandExamples
 from ptft.data.image.captions.examples import CaptionExamples, Captions, captioned, spec_of_captions
 from ptft.data.image.folder import IMAGES, FileExamples, ImageFolder
 from ptft.data.image.source import NO_CLASS
@@ -40,8 +42,8 @@ class CaptionFolder(ImageFolder):
     """Pairs of an image and a caption. Each row is an example; all rows of a file are in one split.
 
     text: the column of the captions; "auto": of this name, else the only one that can be it.
-    tokenizer: of the captions: bytes, bpe, wordpiece or unigram, trained on the training split, or the path of one;
-        None is the checkpoint's, else bpe. vocabulary: its ids at the most, where it is trained here.
+    tokenizer: of the captions: bytes, bpe, wordpiece or unigram, learned from those that are trained on and no others,
+        or the path of one; None is the checkpoint's, else bpe. vocabulary: its ids at the most, where it is learned.
     length: tokens of a caption at the most, of longer ones the beginning; None is the checkpoint's, else LENGTH.
     keys: those of `ImageFolder`, but `root` must be a list, or a folder that holds one of LISTS.
     """
@@ -63,8 +65,7 @@ class CaptionFolder(ImageFolder):
         keys["root"] = listed(keys.get("root"))
         super().__init__(label=text, labelled=True, **keys)
         self.plain = self.spec
-        texts = self.listings[self.train].names
-        self.spec = captioned(self.spec, self.like, lambda: texts, tokenizer, vocabulary, length, LENGTH)
+        self.spec = captioned(self.spec, self.like, self._training_texts, tokenizer, vocabulary, length, LENGTH)
 
     def describe(self, classes: Sequence[str], *description: Any) -> None:
         super().describe((NO_CLASS,), *description)
@@ -81,13 +82,16 @@ class CaptionFolder(ImageFolder):
         """As GroupedSource.divide, and captions are no classes."""
         return super().divide(where, items, seed, known_by, groups)
 
-    def load(self, split: str) -> CaptionExamples:
+    def load(self, split: str) -> OnDemandExamples:
+        """The images alone, while there is no tokenizer for their captions."""
         assert self.root is not None
         listing, captions = self.listings[split], spec_of_captions(self.spec)
-        assert captions is not None
         labels = torch.zeros(len(listing.paths), dtype=torch.long)
         images = FileExamples(listing.paths, labels, self.plain, self.root.parent, self.on_error, self.first)
-        return CaptionExamples(images, Captions.of(listing.names, captions))
+        return images if captions is None else CaptionExamples(images, Captions.of(listing.names, captions))
+
+    def _training_texts(self) -> Sequence[str]:
+        return learned(self, lambda own: own.listings[own.train].names)
 
     def groups(self, split: str) -> Tensor:
         return torch.zeros(len(self.listings[split].paths), dtype=torch.long)

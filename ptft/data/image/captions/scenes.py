@@ -6,6 +6,7 @@ Axes: N images, B batch, H height, W width, S the two figures.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ptft.core import Batch
+from ptft.data.cleaning.learned import learned
 from ptft.data.examples import OnDemandExamples
 from ptft.data.image import reader as image_reader
 from ptft.data.image.boxes.shapes import KINDS, distance
@@ -144,16 +146,18 @@ class Scenes(ImageSource):
         self.images = {"train": images, "val": held_out, "test": held_out}
         mean, std = (0.3, 0.3, 0.3), (0.25, 0.25, 0.25)
         self.describe((NO_CLASS,), SPLITS, (SIDE, SIDE), 3, mean, std)
-        drawn = self.drawing("train")
-        self.spec = captioned(self.spec, self.like, lambda: said(drawn), tokenizer, vocabulary, length, LENGTH)
+        self.spec = captioned(self.spec, self.like, self._training_texts, tokenizer, vocabulary, length, LENGTH)
 
     def drawing(self, split: str) -> SceneImages:
         return SceneImages(self.images[split], key(self.seed, SPLITS.index(split)), self.spec.shape)
 
-    def load(self, split: str) -> CaptionExamples:
+    def load(self, split: str) -> OnDemandExamples:
+        """The images alone, while there is no tokenizer for their captions."""
         images, captions = self.drawing(split), spec_of_captions(self.spec)
-        assert captions is not None
-        return CaptionExamples(images, Captions.of(said(images), captions))
+        return images if captions is None else CaptionExamples(images, Captions.of(said(images), captions))
+
+    def _training_texts(self) -> Sequence[str]:
+        return learned(self, lambda own: said(own.drawing(own.train)))
 
     def groups(self, split: str) -> Tensor:
         return torch.zeros(self.images[split], dtype=torch.long)

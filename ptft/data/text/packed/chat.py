@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor
 
 from ptft.core import Batch, Examples
+from ptft.data.cleaning.learned import learned
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.ragged import Ragged
 from ptft.data.records import JSON, RowError
@@ -50,6 +51,7 @@ class Chat(TextSource):
     """
 
     noun = "conversations"
+    cuts: ClassVar[bool] = True
     own_length: ClassVar[int] = 512
 
     def __init__(
@@ -102,20 +104,25 @@ class Chat(TextSource):
         return rows
 
     def names(self, split: str) -> list[str]:
-        self._encoded(split)
+        self._keep_usable(split)
         return [self.below(row.where) for row in self.rows[split]]
 
     def shown(self, split: str) -> dict[str, list[str]]:
-        self._encoded(split)
+        self._keep_usable(split)
         return {"text": _keys(self.rows[split], "\n")}
 
     def known_by(self, split: str) -> list[str]:
         """What is said in it."""
-        self._encoded(split)
+        self._keep_usable(split)
         return _keys(self.rows[split])
 
     def sizes(self, splits: Sequence[str]) -> dict[str, int | None]:
         return {split: len(self.rows[split]) for split in splits}
+
+    def _keep_usable(self, split: str) -> None:
+        """Leave out what can't be learned from, once there is a tokenizer that says what that is."""
+        if self.has_tokens:
+            self._encoded(split)
 
     def _encoded(self, split: str) -> list[template_.Tokens]:
         """The tokens of each conversation; from here on the split has those alone that can be learned from."""
@@ -155,7 +162,8 @@ class Chat(TextSource):
         self.unusable += unusable.named()
 
     def _training_texts(self) -> list[str]:
-        return [message.content for row in self.rows[self.train] for message in row.messages]
+        rows = learned(self, lambda own: own.rows[own.train])
+        return [message.content for row in rows for message in row.messages]
 
 
 def _keys(rows: Sequence[Conversation], between: str = "\0") -> list[str]:
