@@ -25,6 +25,10 @@ class OptionError(ConfigError):
     """A value that an option can't take, whoever gave it: a command, or the configuration in a checkpoint."""
 
 
+class NoTrainingSplit(ConfigError):
+    """A dataset without the split to train on, which what is only measured does not need."""
+
+
 class DataError(PtftError):
     """A dataset that is missing, empty, broken or unlike what the model needs."""
 

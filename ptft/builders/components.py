@@ -23,7 +23,7 @@ from ptft.config.rules import NOT_HANDED
 from ptft.core import Examples, Objective, Source, Spec
 from ptft.data.cache import policy
 from ptft.data.loader import Loader
-from ptft.errors import ConfigError, PtftError, first_line, shortened
+from ptft.errors import ConfigError, NoTrainingSplit, PtftError, first_line, shortened
 from ptft.finetune import lora
 from ptft.finetune.phases import Phases, planned
 from ptft.loggers.logger import Logger
@@ -83,6 +83,27 @@ def source(
     node = {key: value for key, value in node.items() if key not in NOT_HANDED and not is_own_transform(key, value)}
     size = None if model is None else partial(published_size, model, trusted)
     return datasets.source(node, like, trusted, whole=whole, labelled=labelled, model_size=size)
+
+
+def source_to_measure(
+    node: Mapping[str, Any],
+    like: Spec | None,
+    trusted: tuple[str, ...] = (),
+    *,
+    split: str | None,
+    whole: bool | None,
+    labelled: bool = True,
+) -> tuple[Source, bool]:
+    """As `source`, of a dataset of which a `split` is measured, and whether all that there is is.
+
+    split: None is whichever there is. whole: None is only where there is no split to train on.
+    """
+    if whole is None and split != "train":
+        try:
+            return source(node, like, trusted, labelled=labelled), False
+        except NoTrainingSplit:
+            whole, node = True, {**node, "test": None} if split == "val" else node
+    return source(node, like, trusted, labelled=labelled, whole=bool(whole)), bool(whole)
 
 
 def is_own_transform(key: str, value: Any) -> bool:

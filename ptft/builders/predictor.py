@@ -9,7 +9,7 @@ import inspect
 import itertools
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from ptft.config import instantiate
 from ptft.config.config import model_name
 from ptft.config.overrides import quote
 from ptft.config.resolve import Job, resolve
+from ptft.config.settled import stored
 from ptft.core import Batch, Objective
 from ptft.data import readers
 from ptft.data.ragged import ends_within
@@ -121,6 +122,7 @@ class Predictor:
             "parameters": sum(parameter.numel() for parameter in self.objective.parameters()),
             "step": checkpoint.progress.get("step"),
             "metrics": summary.get("metrics") or checkpoint.meta.get("metrics") or {},
+            "measured_on": _measured_on(summary, folder) or checkpoint.meta.get("measured_on"),
             "parent": checkpoint.meta.get("parent"),
             "path": checkpoint.path,
             "sha256": checkpoint.sha256,
@@ -239,6 +241,13 @@ class Predictor:
             batch["index"] = torch.arange(first, first + len(readable))
         errors = {i: value for i, (value, _) in enumerate(results) if isinstance(value, DataError)}
         return ReadBatch(items, batch, errors, {i: remark for i, (_, remark) in enumerate(results) if remark})
+
+
+def _measured_on(summary: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
+    """The dataset of an evaluation, whose metrics a checkpoint has that it calibrated; of a training it is its own."""
+    if summary.get("stage") != "evaluate":
+        return None
+    return {"dataset": summary.get("dataset"), "root": (stored.read(folder).get("dataset") or {}).get("root")}
 
 
 def _parts(answered: list[tuple[Any, Row]], counts: Sequence[int]) -> Iterator[list[tuple[Any, Row]]]:

@@ -30,7 +30,7 @@ from ptft.data.stratify import (
     stratified_order,
     without_shares,
 )
-from ptft.errors import ConfigError, DataError, are, counted, reads_no_files, shortened, unknown
+from ptft.errors import ConfigError, DataError, NoTrainingSplit, are, counted, reads_no_files, shortened, unknown
 
 
 class DividedSource(GroupedSource):
@@ -165,22 +165,21 @@ class DividedSource(GroupedSource):
 
     def leading(self, splits: Iterable[str]) -> str:
         """Which of `splits` says what the dataset is: the one to train on, or with `whole` the one that is measured.
-
-        Raises ConfigError where there is none.
-        """
+        Raises ConfigError where there is none."""
         names = tuple(splits)
         if not self.whole:
             if self.train in names:
                 return self.train
-            raise ConfigError(unknown("dataset.train", self.train, names))
+            raise NoTrainingSplit(unknown("dataset.train", self.train, names))
         chosen = next((name for name in (self.test, self.val, self.train) if name in names), None)
         if chosen is None and len(names) != 1:
-            raise ConfigError(unknown("dataset.test", str(self.test), names))
+            key = next((key for key in ("test", "val") if isinstance(getattr(self, key), str)), "train")
+            raise ConfigError(unknown(f"dataset.{key}", getattr(self, key), names))
         split = names[0] if chosen is None else str(chosen)
         if split not in (self.test, self.val):
             self.note(f"there is no test and no val split, so all of {split} is measured")
         self.train = split
-        self.val, self.test = (split, None) if split == self.val else (None, split)
+        self.val, self.test = (split, None) if split == self.val else (self.val if self.val in names else None, split)
         return split
 
     def check(self) -> None:
@@ -273,7 +272,8 @@ class DividedSource(GroupedSource):
             if value in self.left_out:
                 raise DataError(f"dataset.{key}={value}: {self.left_out[value]}{hint}")
             if isinstance(value, str) and value not in self.splits:
-                raise ConfigError(unknown(f"dataset.{key}", value, self.splits) + hint)
+                kind = NoTrainingSplit if key == "train" else ConfigError
+                raise kind(unknown(f"dataset.{key}", value, self.splits) + hint)
 
     def _choose_val(self) -> None:
         """What takes the place of the val split that the dataset has not, which is said."""

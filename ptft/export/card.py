@@ -10,9 +10,9 @@ from typing import Any
 import ptft
 from ptft.data import readers
 from ptft.errors import counted, shortened
+from ptft.export import measured
 from ptft.export.subject import Subject
-from ptft.loggers.console import duration, number
-from ptft.metrics.uncertainty.statistics import share_interval
+from ptft.loggers.console import duration
 from ptft.objectives.supervised.multilabel import Multilabel
 from ptft.objectives.supervised.pooled import LinearHead
 from ptft.runs.folder import read_json
@@ -45,7 +45,7 @@ def write(folder: Path, subject: Subject, usage: str, facts: Mapping[str, Any]) 
         f"# {_title(subject)}\n\n{_what(subject)}",
         f"## How it is loaded\n\nIn this folder:\n\n```python\n{usage}\n```",
         _section("What it was trained on", _data(subject)),
-        _section("How good it is", _metrics(subject)),
+        _section("How good it is", measured.lines(subject)),
         _section("Where it comes from", _lineage(subject)),
         _section("What it cost", _cost(subject)),
         _section("Limits", [*_limits(subject), *_checked(facts)]),
@@ -68,18 +68,18 @@ def _task(subject: Subject) -> str:
 
 def _front(subject: Subject) -> Iterator[str]:
     """The lines of the front matter; texts as JSON writes them, which YAML reads too."""
-    dataset, metrics = subject.predictor.card["dataset"], _held_out(subject)
+    metrics = measured.held_out(subject)
     yield f"library_name: {LIBRARIES[subject.format]}"
     yield f"pipeline_tag: {_task(subject)}"
     yield f"tags: [ptft, {subject.spec.modality}, {json.dumps(subject.model)}]"
     if not metrics:
         return
-    split, values = metrics
+    (split, values), (dataset, kind) = metrics, measured.data_of(subject)
     yield "model-index:"
     yield f"- name: {json.dumps(_title(subject))}"
     yield "  results:"
     yield f"  - task: {{type: {_task(subject)}}}"
-    yield f"    dataset: {{name: {json.dumps(str(dataset))}, type: {json.dumps(str(dataset))}, split: {split}}}"
+    yield f"    dataset: {{name: {json.dumps(dataset)}, type: {json.dumps(kind)}, split: {split}}}"
     yield "    metrics:"
     for name, value in values.items():
         yield f"    - {{type: {json.dumps(name)}, value: {json.dumps(value)}}}"
@@ -105,36 +105,10 @@ def _data(subject: Subject) -> Iterator[str]:
     card = subject.predictor.card
     config = (subject.checkpoint.config or {}).get("dataset", {})
     yield f"dataset: `{card['dataset']}`" + (f" from `{config['root']}`" if config.get("root") else "")
-    for split, count in (subject.summary.get("data", {}).get("examples") or {}).items():
+    for split, count in ((measured.training(subject).get("data") or {}).get("examples") or {}).items():
         yield f"{split}: {counted(count, 'examples')}"
     if card["fingerprint"]:
         yield f"fingerprint: `{card['fingerprint']}`"
-
-
-def _held_out(subject: Subject) -> tuple[str, dict[str, float]] | None:
-    """The metrics of the split that was not trained on, the test split's where there is one."""
-    metrics: dict[str, dict[str, float]] = subject.predictor.card["metrics"]
-    for split in ("test", "val"):
-        if values := {name: value for name, value in metrics.get(split, {}).items() if value is not None}:
-            return split, values
-    return None
-
-
-def _metrics(subject: Subject) -> Iterator[str]:
-    """A line for every split that was held out; of accuracies with the interval that so many examples leave."""
-    examples = subject.summary.get("data", {}).get("examples") or {}
-    for split, values in subject.predictor.card["metrics"].items():
-        if split != "train":
-            count = examples.get(split)
-            shown = [_shown(name, value, count) for name, value in values.items() if value is not None]
-            yield f"{split}: {', '.join(shown)}"
-
-
-def _shown(name: str, value: float, count: int | None) -> str:
-    if name != "accuracy" or not count:
-        return number(name, value)
-    low, high = share_interval(value, count)
-    return f"{number(name, value)} (95 % interval over {count:,}: {100 * low:.2f} % to {100 * high:.2f} %)"
 
 
 def _lineage(subject: Subject) -> Iterator[str]:
@@ -153,7 +127,7 @@ def _named(checkpoint: Mapping[str, Any]) -> str:
 
 
 def _cost(subject: Subject) -> Iterator[str]:
-    recorded = {**subject.checkpoint.progress, **subject.summary}
+    recorded = {**subject.checkpoint.progress, **measured.training(subject)}
     counts = {"steps": recorded.get("steps", recorded.get("step")), "examples": recorded.get("samples")}
     seconds = recorded.get("seconds")
     parts = [counted(int(count), noun) for noun, count in counts.items() if count]
@@ -184,7 +158,8 @@ def _limits(subject: Subject) -> Iterator[str]:
 def _answered(subject: Subject, objective: LinearHead) -> Iterator[str]:
     """What its probabilities mean, and from which on a label is answered."""
     by = objective.calibration
-    how = "not calibrated" if by is None else f"calibrated on the validation split (temperature {float(by):.3g})"
+    on = "validation split" + " of the data it was measured on" * bool(subject.predictor.card["measured_on"])
+    how = "not calibrated" if by is None else f"calibrated on the {on} (temperature {float(by):.3g})"
     calibrated = f"its probabilities are {how}"
     if not objective.sets:
         yield f"it answers with one of its classes whatever it is shown, and {calibrated}"
@@ -192,7 +167,7 @@ def _answered(subject: Subject, objective: LinearHead) -> Iterator[str]:
     yield f"each label has a probability of its own, and {calibrated}"
     if isinstance(objective, Multilabel):
         pairs = zip(objective.classes, objective.cutoffs.tolist(), strict=True)
-        chosen = " (chosen on the validation split)" if objective.threshold is None else ""
+        chosen = f" (chosen on the {on})" if objective.threshold is None else ""
         listed = ", ".join(f"{name} {value:.4g}" for name, value in pairs)
         yield f"a label is there from this probability on{chosen}: {listed}"
 

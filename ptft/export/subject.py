@@ -86,8 +86,9 @@ class Subject:
         content = {"config": checkpoint.config, "spec": self.spec.to_dict(), **checkpoint.meta}
         of = checkpoint.meta.get("checkpoint") or {}  # of an export again
         path, run = of.get("path", checkpoint.path), of.get("run", checkpoint.run)
-        says = exported.described(content, checkpoint.sha256, path, run)
-        return {**says, "kind": self.format, "answers": self.answers, "metrics": self.predictor.card["metrics"]}
+        says, card = exported.described(content, checkpoint.sha256, path, run), self.predictor.card
+        measured = {"metrics": card["metrics"], **({"measured_on": card["measured_on"]} if card["measured_on"] else {})}
+        return {**says, "kind": self.format, "answers": self.answers, **measured}
 
     def brief(self) -> dict[str, Any]:
         """The same of an export that ptft does not open again: without the configuration, and the tokenizer's text."""

@@ -25,7 +25,7 @@ def measure(job: Job, predictor: Predictor, out: Console) -> Measure:
             f"quantize={cfg.quantize}: is for classifiers, whose accuracy says what it costs; "
             f"objective={cfg.names.objective} is none"
         )
-    source = components.source(cfg.dataset, predictor.spec, cfg.trusted)
+    source, _ = components.source_to_measure(cfg.dataset, predictor.spec, cfg.trusted, split="val", whole=None)
     if source.split("val") is None:
         raise DataError(f"quantize={cfg.quantize}: the dataset {cfg.names.dataset} has no val split to measure with")
     examples = read_splits(source, ("val",), cfg, predictor.device, out)["val"]

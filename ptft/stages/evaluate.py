@@ -8,6 +8,7 @@ from typing import Any
 from ptft.config.config import Config, model_name
 from ptft.config.resolve import Job
 from ptft.core import Examples, Source
+from ptft.data.source import DividedSource
 from ptft.errors import DataError
 from ptft.launch import following
 from ptft.loggers.console import Console
@@ -166,8 +167,11 @@ def _split(cfg: Config, source: Source) -> str:
     for split in names:
         if source.split(split) is not None:
             return str(split)
+    said = source.left_out if isinstance(source, DividedSource) else {}
+    why = [said[split] for split in names if split in said]
     raise DataError(
-        f"the dataset {cfg.names.dataset} has no {' and no '.join(names)} split; type split=train, val or test"
+        f"the dataset {cfg.names.dataset} has no {' and no '.join(names)} split{f' ({why[0]})' if why else ''}; "
+        "type split=train, val or test"
     )
 
 

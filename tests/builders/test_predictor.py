@@ -80,6 +80,23 @@ def test_values_are_read_as_files_of_the_same_content(images, photos):
         assert [answer["class"] for answer in answers] == [from_file["class"]] * 2
 
 
+@pytest.fixture
+def every_warning():
+    """torch says a thing once; and warnings are errors here."""
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(False)
+
+
+@pytest.mark.usefixtures("every_warning")
+def test_what_is_only_to_be_read_is_answered_without_a_warning(images, photos):
+    array = np.array(Image.open(photos[1]))
+    only_read = np.frombuffer(array.tobytes(), np.uint8).reshape(array.shape)
+    assert not only_read.flags.writeable
+    assert images(only_read) == images(array)
+    assert images([only_read, only_read]) == images([array, array])
+
+
 def test_a_photo_that_lies_on_its_side_is_turned_as_its_file_is(images, photos):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees

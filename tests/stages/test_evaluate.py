@@ -126,6 +126,33 @@ def test_what_is_named_is_measured_all_of_it_by_the_checkpoints_classes(ptft, ki
     kept = "dataset.classes=[b,a]"
     assert measured("more", kept) == ("test", [6, 0, 0])
     assert measured("own") == ("val", [6, 6, 6])
+    for split, count in (("val", 4), ("test", 6)):
+        write(Path("held") / split, "b", "c", count=count)
+    assert measured("held", "split=test", "evaluate.calibrate=true") == ("test", [0, 6, 6])
+    assert measured("held", "split=val") == ("val", [0, 4, 4])
+    done = ptft("stage=evaluate", "ckpt=run", "dataset.root=held", "split=train")
+    refused(done, 2, "dataset.train: there is no 'train'")
+    done = ptft("stage=evaluate", "ckpt=run", "dataset.root=held", "split=test", "dataset.train=mine")
+    refused(done, 2, "dataset.train: there is no 'mine'")
+    refused(ptft("stage=finetune", "ckpt=run", "dataset.root=held", *common), 2, "dataset.train: there is no 'train'")
+
+
+def test_a_table_without_labels_says_what_is_missing_and_what_answers_it(ptft):
+    kept, answers = KINDS["table"][1], "stage=predict answers texts without labels"
+    for split in ("train", "val"):
+        texts(Path("own") / split, "a", "b")
+    typed = ("dataset=table", "dataset.root=own", *kept, "train.steps=1", "hydra.run.dir=run")
+    assert ptft("stage=pretrain", *typed).code == 0
+    Path("one.csv").write_text("text,writer\nan a,x\na b,y\n")
+    Path("split.csv").write_text("text,split\nan a,val\na b,test\n")
+    Path("one.jsonl").write_text('{"text": "an a", "writer": "x"}\n')
+    for file, there in (("one.csv", "text, writer"), ("split.csv", "text, split"), ("one.jsonl", "text, writer")):
+        done = ptft("stage=evaluate", "ckpt=run", f"dataset.root={file}", "dataset.test=null")
+        refused(done, 3, f"{file}: column: there is no 'label' (choices: {there}); dataset.label names", answers)
+    texts(Path("two") / "val", "a", "b")
+    Path("two/test.csv").write_text("text\nan a\na b\n")
+    assert ptft("stage=evaluate", "ckpt=run", "dataset.root=two", "hydra.run.dir=val").code == 0
+    refused(ptft("stage=evaluate", "ckpt=run", "dataset.root=two", "split=test"), 3, "(test.csv has no labels)")
 
 
 @pytest.mark.parametrize("kind", ["conll", "squad", "text"])

@@ -85,6 +85,14 @@ def has_label(file: Path, columns: Columns) -> bool:
         return True
 
 
+def column_names(file: Path) -> list[str]:
+    """What the first row of a file calls its columns, or has in them where they have no names."""
+    if file.suffix.lower() in JSON:
+        fields = next(objects_of(file), (0, None))[1]
+        return [nfc(key) for key in fields] if isinstance(fields, dict) else []
+    return list(names_of(first_cells(file)))
+
+
 def _texts_of_objects(file: Path, columns: Columns, unlabelled: bool) -> Iterator[TextRecord | RowError]:
     named = all(str(name).isascii() for name in (*columns.all, columns.group))
     needed = columns.text if unlabelled else columns.all

@@ -95,7 +95,7 @@ class RowTexts(TextSource):
             rows = self._with_label(split, self.read(split, unusable), unusable)
             if self.divided_by is not None and (row := next((row for row in rows if not row.group), None)):
                 raise self.divided_by.missing(row.where)
-            for sentence in unusable.notes(len(rows), f"{self._where()}: {split}"):
+            for sentence in unusable.notes(len(rows), self._where() + f": {split}" * bool(split)):
                 self.note(sentence)
             self.unusable += unusable.named()
             self._rows[split] = rows

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ptft.data.own import columns
 from ptft.data.own.text_record import Column, Columns, TextRecord
-from ptft.data.own.text_rows import has_label, is_header
+from ptft.data.own.text_rows import column_names, has_label, is_header
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import SUFFIXES, RowError, first_cells
 from ptft.data.splits import SPLITS, own_name, split_by_stem, split_files
 from ptft.data.text.row_source import RowTexts, text_keys
 from ptft.data.text.source import TextKeys
-from ptft.errors import ConfigError, unknown
+from ptft.errors import ConfigError, DataError, unknown
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -49,7 +49,7 @@ class TableTexts(RowTexts):
     """Rows of CSV, TSV or JSON files.
 
     root: a folder of train, val (dev, validation) and test files, or several of each (train-00000-of-00003.csv); or one
-        file, which is divided 80/10/10 by class.
+        file, which is divided 80/10/10 by class where the label is one.
     layout: columns and target of a published dataset, one of LAYOUTS, in place of those that follow; label=None leaves
         its labels out.
     text: the column of the text, by name or number, or two of them; "auto": the one that is called text, else the only
@@ -95,16 +95,33 @@ class TableTexts(RowTexts):
         self._parts = {} if by_column is None else self._by_column(by_column)
         if "" in self.files and not self._parts:
             rows = self.rows("")
-            groups, names = [row.group for row in rows], self._named(rows)
+            groups, names = [row.group for row in rows], self._kinds(rows, target)
             self._rows |= self.divide(self.root, rows, split_seed, lambda: text_keys(rows), groups, names)
-        for split in [split for split in self.files if split not in (self.train, "")]:
-            if not self._parts and not has_label(self.files[split][0], self.columns):
-                self.leave_out(split, f"{self.files.pop(split)[0].name} has no labels")
+        self._without_labels()
         if layout is None:
             self._heed_header()
             self.say_headers(self.files)
         drawn = [split for split in SPLITS if split in self._rows]
         self.describe_rows(self._parts or (drawn if "" in self.files else self.files), target)
+
+    def _kinds(self, rows: Sequence[TextRecord], target: str | None) -> list[str] | None:
+        """What a division keeps in proportion. None of numbers: each that occurs once would be a class, which must be
+        in train; a division by order, which knows no such rule, goes on as the runs that were divided so."""
+        return None if target == "number" and self.divide_by == "name" else self._named(rows)
+
+    def _without_labels(self) -> None:
+        """Leave out the files that have no column for them, of splits that are not trained on. Raises DataError where
+        nothing is left to measure."""
+        others = {split: own[0] for split, own in self.files.items() if split not in (self.train, "")}
+        lacking = {split: file for split, file in others.items() if not has_label(file, self.columns)}
+        if self.whole and lacking and len(lacking) == len(self.files):
+            file = next(iter(lacking.values()))
+            there = unknown("column", str(self.columns.label), column_names(file))
+            instead = "dataset.label names the one to measure by, and stage=predict answers texts without labels"
+            raise DataError(f"{file}: {there}; {instead}")
+        for split, file in lacking.items():
+            self.leave_out(split, f"{file.name} has no labels")
+        self.files = {split: own for split, own in self.files.items() if split not in lacking}
 
     def _heed_header(self) -> None:
         """Leave out the header of a file that is measured, where columns have numbers and training had none."""

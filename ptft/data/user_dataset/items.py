@@ -155,7 +155,12 @@ def text(item: DatasetItem) -> str:
 def _tensor(value: Tensor | np.ndarray) -> Tensor:
     if isinstance(value, Tensor):
         return value.detach().cpu()
-    return torch.from_numpy(np.ascontiguousarray(value.astype(np.int64) if value.dtype == np.uint16 else value))
+    return of_array(value.astype(np.int64) if value.dtype == np.uint16 else value)
+
+
+def of_array(value: np.ndarray) -> Tensor:
+    """A tensor of the array, which it shares where it may: what is only to be read, as of bytes, is copied."""
+    return torch.from_numpy(np.require(value, requirements=["C", "W"]))
 
 
 def _shown(value: Any) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ptft.core import Batch, Examples
 from ptft.data.label_sets.handed_on import HandedOn
+from ptft.data.user_dataset.items import of_array
 from ptft.errors import ConfigError, PtftError, first_line
 from ptft.runtime.system import understood
 from ptft.runtime.together.splitmix import key, mix
@@ -140,7 +141,7 @@ def _as_tensor(made: Any) -> Tensor | None:
         made = np.array(made)
     if isinstance(made, np.ndarray) and made.dtype == np.uint8 and made.ndim in (2, 3):
         whole = made[:, :, None] if made.ndim == 2 else made
-        return torch.from_numpy(np.ascontiguousarray(whole.transpose(2, 0, 1)))
+        return of_array(whole.transpose(2, 0, 1))
     fits = isinstance(made, Tensor) and made.dtype == torch.uint8 and made.device.type == "cpu"
     return made.as_subclass(Tensor).contiguous() if fits else None
 

@@ -89,13 +89,21 @@ def subject(job: Job) -> Subject:
     tf32(cfg.train.tf32, device)
     check_spec(checkpoint)
     labelled = "label" in components.needs(cfg.objective, cfg.trusted)
-    whole = _is_other_data(job, checkpoint) and not components.compares(cfg.objective, cfg.trusted)
-    source = components.source(cfg.dataset, checkpoint.spec, cfg.trusted, labelled=labelled, whole=whole)
+    source, whole = components.source_to_measure(
+        cfg.dataset, checkpoint.spec, cfg.trusted, split=cfg.split, whole=_whole(job, checkpoint), labelled=labelled
+    )
     same_channels(checkpoint, source)
     reference = None if labelled else source.split("train")
     objective = place(restored(cfg, checkpoint, source.spec, reference).to(device), chosen)
     _check_classes(checkpoint, source)
     return Subject(job, checkpoint, objective, source, device, chosen, whole)
+
+
+def _whole(job: Job, checkpoint: Checkpoint) -> bool | None:
+    """Whether all that there is is measured; None: where it has no training split, which nobody asks for."""
+    if components.compares(job.config.objective, job.config.trusted):
+        return False
+    return True if _is_other_data(job, checkpoint) else False if "dataset.train" in job.overrides.typed else None
 
 
 def _is_other_data(job: Job, checkpoint: Checkpoint) -> bool:

@@ -77,6 +77,29 @@ def test_an_empty_split_says_what_to_do(tmp_path, split, said, empty):
         assert source(root, **{split: None}).split(split) is None
 
 
+@pytest.mark.parametrize("once", [1, 5], ids=["all differ", "some are the same"])
+def test_a_number_is_no_class_where_a_table_is_divided(tmp_path, once):
+    """A rare class is kept in train; of numbers each is rare, which left val and test next to nothing."""
+    numbers = [(f"day {i}", str(i // once)) for i in range(300)]
+    root = table(tmp_path, train=numbers) / "train.csv"
+
+    def places(**keys):
+        found = source(root, divide_by="name", **keys)
+        return {split: found.names(found.part(split).split) for split in ("train", "val", "test")}
+
+    drawn = places(target="number")
+    assert drawn == places(label=None)
+    assert len(drawn["val"]) + len(drawn["test"]) == pytest.approx(60, abs=15)
+    assert places(target="number", text="text", label="label", group="text") == drawn
+
+
+def test_a_published_layout_of_numbers_is_divided_as_such(tmp_path):
+    rows = [(f"day {i}", "a night", f"{i / 100}") for i in range(200)]
+    root = table(tmp_path, "sentence1,sentence2,score", train=rows) / "train.csv"
+    found = source(root, divide_by="name", layout="stsb")
+    assert len(found.split("val")) + len(found.split("test")) == pytest.approx(40, abs=12)
+
+
 def test_one_row_is_too_few_to_divide(tmp_path):
     root = table(tmp_path, train=ROWS[:1])
     with pytest.raises(DataError, match="holds no texts, or too few"):
@@ -112,6 +135,9 @@ def test_rows_without_a_label_are_named_or_left_out_and_counted(tmp_path):
     assert "1 line is left out, the first:" in found.notes[0]
     with pytest.raises(DataError, match=r"11 of its lines can't be used, .*too many"):
         source(table(root, train=[*ROWS, *[("no label", "")] * 11]), on_error="skip")
+    (tmp_path / "one.csv").write_text((root / "train.csv").read_text() + 'x,""\n' * 9)
+    with pytest.raises(DataError, match=r"one\.csv: 20 of its lines can't be used"):
+        source(tmp_path / "one.csv", on_error="skip")
     with pytest.raises(DataError, match=r"has no label, nor has any other row; dataset\.label=null trains without"):
         source(table(root, train=[("no label", "")] * 11))
     with pytest.raises(DataError, match=r"has no label, nor has any other row; stage=predict answers rows without"):

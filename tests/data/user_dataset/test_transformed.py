@@ -142,6 +142,18 @@ def test_an_object_with_numbers_of_its_own_is_seeded():
     assert torch.equal(again.take(torch.tensor([6]))["input"][0], taken[6])
 
 
+def test_what_is_only_to_be_read_is_taken():
+    def fixed(image):
+        return np.frombuffer(image.tobytes(), np.uint8).reshape(image.shape[:2])
+
+    torch.set_warn_always(True)  # else it says it once in a process
+    try:
+        taken = changed(fixed, channels=1).take(torch.arange(3))["input"]
+    finally:
+        torch.set_warn_always(False)
+    assert torch.equal(taken, examples(channels=1).take(torch.arange(3))["input"])
+
+
 def broken(image):
     raise ValueError("rain")
 
