@@ -60,7 +60,7 @@ def execute(
     bar = brief and not job.config.quiet
     report = Console(folder.path if folder else None, quiet=quiet or brief, bar=bar, brief=alone)
     base = {"stage": job.config.names.stage, "overrides": list(job.overrides.texts)}
-    before = read_json(folder.path / "status.json") if folder and job.config.resume else {}
+    before = folder.before if folder else {}
     began = time.perf_counter()
     with signals.held():
         with json_lines.labelled(None if quiet else {}):

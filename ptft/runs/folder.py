@@ -87,6 +87,8 @@ class RunFolder:
         self._made: list[Path] = []
         self.goes_on = False
         """Whether it held what it is claimed for before."""
+        self.before: dict[str, Any] = {}
+        """The status of the run that goes on, as it was found."""
         self.began = False
         """Whether its run took a step, or says that it can go on."""
 
@@ -107,7 +109,9 @@ class RunFolder:
         lock = folder.path / ".lock"
         new = not os.path.lexists(lock)
         folder._hold()
-        folder.goes_on = goes_on is not None and read_json(folder.path / "status.json").get("stage") == goes_on
+        before = read_json(folder.path / "status.json")
+        folder.goes_on = goes_on is not None and before.get("stage") == goes_on
+        folder.before = before if folder.goes_on else {}
         if not folder.goes_on and (taken := folder._taken()):
             folder.release()
             if new:
@@ -132,6 +136,7 @@ class RunFolder:
         """Hold the folder of a run that is to be continued."""
         folder = cls(path)
         folder._hold()
+        folder.before = read_json(folder.path / "status.json")
         return folder
 
     def _taken(self) -> list[str]:

@@ -151,6 +151,16 @@ def test_what_several_processes_began_one_goes_on_with_and_several_again(ptft, p
     assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 
+def test_a_continuation_that_is_refused_leaves_the_status_of_what_is_done(ptft, pretrained, images):
+    typed = (f"ckpt={pretrained}", f"input={images}", "output=out.csv", "hydra.run.dir=run")
+    assert ptft("stage=predict", *typed).code == 0
+    assert read_json(Path("run/status.json"))["status"] == "finished"
+    next(Path(images).iterdir()).unlink()
+    refused(ptft("resume=run", "output=out.csv"), 2, "has changed since")
+    after = read_json(Path("run/status.json"))
+    assert (after["status"], after.get("message")) == ("finished", None)
+
+
 def kill_one(process, ids):
     os.kill(ids[1], signal.SIGKILL)
 
