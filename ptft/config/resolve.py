@@ -284,7 +284,7 @@ def _continued(overrides: Overrides, opened: Opened) -> Job:
     if "logger" in typed:
         cfg.logger = compose.compose(overrides.where(lambda key: key == "logger")).logger
         cfg.names.logger = list(cfg.logger)
-    same_run(cfg, typed)
+    same_run(cfg, overrides)
     if any(typed.get(f"train.{key}") is not None for key in BUDGET):
         cfg.train.update(dict.fromkeys(BUDGET))
     _forget_tokenizer(cfg, checkpoint)

@@ -179,10 +179,12 @@ def stored_run(config: dict[str, Any], path: str) -> DictConfig:
     return compose.with_stage_defaults(compose.data(merged))
 
 
-def same_run(cfg: DictConfig, typed: dict[str, Any]) -> None:
+def same_run(cfg: DictConfig, overrides: Overrides) -> None:
     """Raises one ConfigError for all that was typed and does not exist or would make it another run, a line each."""
-    differences, unknown = [], []
-    for key, value in typed.items():
+    deleted = [o.key_or_group for o in overrides.parsed if o.is_delete() and o.key_or_group not in compose.GROUPS]
+    differences = [f"~{key}: takes away a key of the run; type {key}=null" for key in deleted]
+    unknown = []
+    for key, value in overrides.typed.items():
         old = cfg.names.get(key) if key in compose.GROUPS else OmegaConf.select(cfg, key, default=KeyError)
         if old is KeyError and key not in FREE_ON_RESUME:
             unknown.append(mistakes.unknown(key, compose.flat_keys(cfg)))

@@ -45,7 +45,7 @@ RULES: dict[str, Rule] = {
     "resume": optional(TEXT),
     "device": DEVICE,
     "precision": one_of("auto", "fp32", "bf16", "fp16"),
-    "seed": WHOLE,
+    "seed": rule("a whole number from 0 to 2^64 - 1", type="integer", min=0, max=2**64 - 1),
     "dry_run": FLAG,
     "predictions": one_of("csv", "parquet", "none"),
     "report": FLAG,

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 REFUSED = (ConfigError.exit_code, DataError.exit_code, CheckpointError.exit_code)
 """Exit codes of what fails before any training."""
+MENDED = (StorageError.exit_code, ResourceError.exit_code)
+"""Exit codes of what the machine lacked: once it has it, a run goes on from its last save."""
 INTERRUPTED = "interrupted outside of training; what was saved before is whole"
 DESCRIPTION = "cell.json"
 """The file in a run's folder that says which of many runs it is."""
@@ -143,7 +145,9 @@ def take_up(path: Path, typed: Overrides, *, same_run: bool) -> tuple[RunFolder,
 
     typed: what was typed for it, of which only `trusted` counts again. same_run: whether the run there is this one.
     """
-    cut = same_run and read_json(path / "status.json").get("status") in ("running", "interrupted")
+    status = read_json(path / "status.json")
+    stopped = status.get("status") == "failed" and status.get("exit_code") in MENDED
+    cut = same_run and (stopped or status.get("status") in ("running", "interrupted"))
     if cut and (path / "checkpoints" / "last.pt").exists():
         trusted = typed.where(lambda key: key == "trusted").texts
         return RunFolder.reopen(path), resolve([quote(f"resume={path}"), *trusted])

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ptft.checkpoint import file as checkpoint_file
 from ptft.config.overrides import Overrides
+from ptft.errors import StorageError
 from tests.conftest import FEW, command, contents, refused, status
 from tests.helpers.processes import Process
 
@@ -113,6 +114,24 @@ def test_a_sweep_goes_on_where_its_paths_mean_the_same(ptft, tmp_path, monkeypat
     (other / "photos").mkdir(parents=True)
     monkeypatch.chdir(other)
     refused(ptft(f"resume={tmp_path / 'all'}"), 5, f"started in {tmp_path}, where dataset.root=photos lies")
+
+
+def test_row_52_a_job_that_a_full_disk_ended_goes_on_from_its_last_save(ptft, tmp_path, monkeypatch):
+    write, last = checkpoint_file.write, tmp_path / "all" / "1" / "checkpoints" / "last.pt"
+
+    def full(path, state):
+        if path == last and state["progress"]["step"] == 6:
+            raise StorageError(f"{path}: can't be written (No space left on device)")
+        write(path, state)
+
+    sweep = (*TINY, "train.steps=4,8", "train.every.save=2", "train.every.evaluate=100", "hydra.sweep.dir=all")
+    with monkeypatch.context() as filled:
+        filled.setattr(checkpoint_file, "write", full)
+        assert ptft("-m", *sweep).code == 1
+    assert progress(last)["step"] == 4
+    done = ptft("resume=all")
+    assert done.code == 0, done.text
+    assert "continues at step 4:" in (tmp_path / "all" / "1" / "run.log").read_text()
 
 
 def test_row_52_a_job_that_failed_runs_again(ptft, tmp_path):

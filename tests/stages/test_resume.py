@@ -362,3 +362,10 @@ def test_the_command_that_continues_says_again_what_only_a_command_line_may(tmp_
     job = resolve(["stage=pretrain", "trusted=[my_net]", "train.steps=3"])
     assert to_resume(job, tmp_path / "run") == "ptft resume=run 'trusted=[my_net]'"
     assert to_resume(resolve(["stage=pretrain"]), tmp_path / "run") == "ptft resume=run"
+
+
+@pytest.mark.parametrize("taken", ["train.ema", "train.clip", "dataset.limit", "logger.tensorboard"])
+def test_what_is_taken_away_would_make_it_another_run(ptft, pretrained, taken):
+    before = contents(pretrained)
+    refused(ptft(f"resume={pretrained}", "train.steps=30", f"~{taken}"), 2, f"~{taken}: takes away", f"{taken}=null")
+    assert contents(pretrained) == before

@@ -84,10 +84,10 @@ def generate(
     texts: list[list[int]] = [ids[mask].tolist() for ids, mask in zip(batch["input"], batch["mask"], strict=True)]
     lengths, uniforms = [len(text) for text in texts], _uniform_numbers(batch, sampling)
     finished = torch.zeros(len(texts), dtype=torch.bool, device=uniforms.device)
-    room, ids = 0, batch["input"][:, -1]
+    starts, room, ids = [0] * len(texts), 0, batch["input"][:, -1]
     for position in range(sampling.length):
         if room == 0:
-            seen, room = _last_part(texts, window)
+            seen, room = _last_parts(texts, starts, window)
             hidden = decoder.prefill(*(part.to(uniforms.device) for part in seen))
         else:
             hidden = decoder.step(ids)
@@ -108,8 +108,13 @@ def _uniform_numbers(batch: Batch, sampling: SamplingParameters) -> Tensor:
     return torch.stack([torch.rand(sampling.length, generator=generator) for generator in generators]).to(ids.device)
 
 
-def _last_part(texts: list[list[int]], window: int) -> tuple[tuple[Tensor, Tensor], int]:
-    """What the model reads of the texts, padded, with its mask, and how many tokens have room after it."""
-    fits = max(map(len, texts)) < window
-    seen = [torch.tensor(text if fits else text[-max(1, window // 2) :]) for text in texts]
+def _last_parts(texts: list[list[int]], starts: list[int], window: int) -> tuple[tuple[Tensor, Tensor], int]:
+    """What the model reads of the texts, padded, with its mask, and how many tokens have room after it.
+
+    starts: where it begins to read each; of those that fill the window it moves, so that none depends on the others.
+    """
+    for row, text in enumerate(texts):
+        if len(text) - starts[row] >= window:
+            starts[row] = len(text) - max(1, window // 2)
+    seen = [torch.tensor(text[start:]) for text, start in zip(texts, starts, strict=True)]
     return padded(seen), window - max(map(len, seen))

@@ -5,7 +5,7 @@ Axes: B batch, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -13,13 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ptft.core import LEAST_LOSS, Backbone, Batch, Objective, Spec, Step, Table
+from ptft.core import LEAST_LOSS, Backbone, Batch, Examples, Objective, Spec, Step, Table
 from ptft.errors import ConfigError, DataError
 from ptft.objectives.supervised.classify import Classify
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+LOOKED_AT = 4
+"""Examples on which it is seen what student and teacher make of them."""
 Rebuild = Callable[[str, str], tuple[Objective, Spec]]
 """(path of a checkpoint, the key that names it) -> its objective with all weights, and its Spec."""
 
@@ -63,7 +65,7 @@ class Distill(Classify):
         if rebuilt is not None:
             spec = _fitting(teacher, *rebuilt, spec)
         super().__init__(backbone, spec, labels=labels, **options)
-        self.temperature, self.alpha = temperature, alpha
+        self.path, self.temperature, self.alpha = teacher, temperature, alpha
         # In a tuple, for a child would be trained, averaged and saved.
         self.teacher = (cast(Classify, rebuilt[0]).requires_grad_(False).eval(),) if rebuilt else ()
         scale, shift = _between(spec, rebuilt[1] if rebuilt else spec)
@@ -89,7 +91,8 @@ class Distill(Classify):
         x = self.backbone.inputs(batch)
         if self.training:
             x = self.views(x)
-        logits, teacher_logits = self.logits(x), self.teacher_logits(x)
+        mask = batch.get("mask")
+        logits, teacher_logits = self.logits(x, mask), self.teacher_logits(x, mask)
         total = self._soft(logits, teacher_logits)
         if labels is None:
             sums = {"agreed": (logits.argmax(1) == teacher_logits.argmax(1)).sum()}
@@ -99,13 +102,30 @@ class Distill(Classify):
         return Step(total, torch.full((), len(x), device=x.device), sums)
 
     @torch.no_grad()
-    def teacher_logits(self, x: Tensor) -> Tensor:
-        """The teacher's logits, float32 [B, K], for images as the student's backbone prepares them."""
+    def teacher_logits(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The teacher's logits, float32 [B, K], for examples as the student's backbone prepares them; mask: bool
+        [B, T], which tokens of texts are real."""
         if not self.teacher:
             raise ConfigError("objective=distill: without labels only a training has what to measure with, its teacher")
-        if self.scale is not None and self.shift is not None:
-            x = torch.addcmul(self.shift, x, self.scale)
-        return self.teacher[0].logits(x)
+        return self.teacher[0].logits(self._for_teacher(x), mask)
+
+    def _for_teacher(self, x: Tensor) -> Tensor:
+        return x if self.scale is None or self.shift is None else torch.addcmul(self.shift, x, self.scale)
+
+    @torch.no_grad()
+    def examine(self, splits: Mapping[str, Examples]) -> list[str]:
+        """Raises ConfigError where the teacher would read something else than it was trained on."""
+        train, device = splits["train"], self.head.weight.device
+        rows = torch.arange(min(LOOKED_AT, len(train)), device=train.device)
+        batch = {name: value.to(device) for name, value in train.take(rows).items()} if self.teacher else {}
+        if batch and len(batch["index"]):
+            ours, theirs = self._for_teacher(self.backbone.inputs(batch)), self.teacher[0].backbone.inputs(batch)
+            if ours.shape != theirs.shape or not torch.allclose(ours, theirs, atol=1e-3, equal_nan=True):
+                raise ConfigError(
+                    f"objective.teacher={self.path}: its model makes something else of the same examples than model= "
+                    "does; give the student the teacher's keys (model.mels, model.normalize …)"
+                )
+        return super().examine(splits)
 
     def _soft(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """T^2 KL(teacher || student), summed over the batch (section 2.1)."""
@@ -132,6 +152,9 @@ def _fitting(path: str, teacher: Objective, theirs: Spec, spec: Spec) -> Spec:
             f"objective.teacher={path}: takes {expected[0]} of {expected[1]} and {expected[2]} channels, the dataset "
             f"yields {given[0]} of {given[1]} and {given[2]}; dataset.size and dataset.channels change it"
         )
+    for key, remedy in (("rate", "dataset.rate changes it"), ("tokenizer", "let both have the same, by its path")):
+        if theirs.shape.get(key) != spec.shape.get(key):
+            raise ConfigError(f"objective.teacher={path}: has another {key} than the dataset (dataset.{key}); {remedy}")
     if spec.classes and list(spec.classes) != list(theirs.classes):
         raise DataError(
             f"objective.teacher={path}: has the classes {', '.join(theirs.classes[:5])} …, the dataset "

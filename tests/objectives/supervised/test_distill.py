@@ -1,5 +1,6 @@
 """Distillation: its loss against the formula, a teacher that stays outside, and teachers that do not fit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,13 @@ from PIL import Image
 
 from ptft.builders.restore import rebuilt
 from ptft.checkpoint import file as checkpoint_file
+from ptft.data.ragged import padded
+from ptft.data.text.reader import text_spec
+from ptft.data.tokenizer import Tokenizer
 from ptft.errors import CheckpointError, ConfigError
+from ptft.models.text.transformer import Transformer
+from ptft.objectives.supervised.classify import Classify
+from ptft.objectives.supervised.distill import Distill
 from tests.conftest import ROOT, refused, summary
 from tests.helpers.self_supervised import FEW, SMALL, built, in_two, state, train
 from tests.stages.test_resume import same
@@ -155,3 +162,38 @@ def test_weights_without_a_task_teach_nothing(tmp_path):
     torch.save({"weight": torch.zeros(2)}, tmp_path / "plain.pt")
     with pytest.raises(CheckpointError, match=r"objective\.teacher=.*plain\.pt"):
         rebuilt(str(tmp_path / "plain.pt"), "objective.teacher")
+
+
+def test_texts_are_taught_without_what_they_are_padded_with():
+    spec = replace(text_spec(Tokenizer(), 64, "class"), classes=("a", "b", "c"))
+    torch.manual_seed(0)
+    nets = [Transformer(spec, width=16, depth=1, heads=2, dropout=0.0) for _ in range(2)]
+    for parameter in (each for net in nets for each in net.parameters()):
+        torch.nn.init.normal_(parameter, std=0.3)
+    knows = Classify(nets[0], spec)
+    learns = Distill(nets[1], spec, teacher="x", rebuild=lambda path, key: (knows, spec)).train()
+    ids, mask = padded([torch.arange(3, 3 + count) for count in (3, 20, 60)])
+    batch = {"input": ids, "mask": mask, "label": torch.tensor([0, 1, 2])}
+    alone = [
+        {"input": ids[i : i + 1, : mask[i].sum()], "mask": mask[i : i + 1, : mask[i].sum()], "label": torch.tensor([i])}
+        for i in range(3)
+    ]
+    with torch.no_grad():
+        assert float(learns(batch).total) == pytest.approx(sum(float(learns(each).total) for each in alone), rel=1e-5)
+
+
+def test_a_teacher_that_would_read_something_else_is_refused(ptft, tmp_path):
+    rows = [f"text number {i},{'ab'[i % 2]}" for i in range(60)]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]))
+    texts = ("dataset=table", "dataset.root=texts.csv", "dataset.length=16", "model=bert_tiny", "model.width=8")
+    texts = (*texts, "model.depth=1", "model.heads=1", "train.steps=1")
+    assert ptft("stage=pretrain", *texts, "dataset.tokenizer=bytes", "hydra.run.dir=reads").code == 0
+    asked = ("stage=pretrain", *texts, "objective=distill", "objective.teacher=reads")
+    refused(ptft(*asked, "dataset.tokenizer=wordpiece"), 2, "objective.teacher=", "dataset.tokenizer")
+    assert ptft(*asked, "dataset.tokenizer=bytes", "hydra.run.dir=student").code == 0
+    tones = ("dataset=tones", "dataset.count=24", "dataset.held_out=8", "model=audio_cnn", "model.channels=[2,4]")
+    tones = (*tones, "model.width=8", "train.steps=1")
+    assert ptft("stage=pretrain", *tones, "model.mels=20", "hydra.run.dir=hears").code == 0
+    asked = ("stage=pretrain", *tones, "objective=distill", "objective.teacher=hears")
+    refused(ptft(*asked, "model.mels=24"), 2, "objective.teacher=", "model.mels")
+    refused(ptft(*asked, "model.mels=20", "dataset.rate=4000"), 2, "objective.teacher=", "dataset.rate")
