@@ -16,7 +16,7 @@ from ptft.config.config import Config
 from ptft.config.overrides import PATH_KEYS, Overrides
 from ptft.config.renamed import renamed
 from ptft.config.resume import BUDGET, same_run, stored_run
-from ptft.config.settled import dataset, idle, rate, trusted
+from ptft.config.settled import dataset, idle, rate, strange, trusted
 from ptft.config.validate import check
 from ptft.errors import CheckpointError, ConfigError
 from ptft.runs import registry
@@ -110,7 +110,8 @@ def _checked(cfg: DictConfig, base: DictConfig, problems: list[str], typed: Mapp
     """The configuration as plain values. Raises one ConfigError with `problems` and all else that is wrong with it."""
     missing = _without_values(cfg)
     config = _absolute(compose.plain(cfg))
-    if wrong := [*problems, *missing.values(), *validate.problems(config, _defaults(base), missing)]:
+    strange_keys = strange.keys(config, typed)
+    if wrong := [*problems, *strange_keys, *missing.values(), *validate.problems(config, _defaults(base), missing)]:
         raise ConfigError("\n".join(dict.fromkeys(wrong)))
     if without_effect := idle.refused(config, typed):
         raise ConfigError("\n".join(without_effect))

@@ -194,3 +194,23 @@ def test_what_other_programs_call_so_is_answered_with_ptfts_own(ptft, typed, rem
 def test_the_keys_that_are_proposed_exist():
     known = {*documented.keys(), *GROUPS, "ckpt", "hydra.run.dir"}
     assert {here.split("=")[0] for here in mistakes.KEYS} <= known | {"quiet"}
+
+
+def experiment(tmp_path, text):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(text)
+    return ["stage=pretrain", "experiment=mine"]
+
+
+def test_a_key_that_is_none_in_a_file_of_ones_own_is_refused_as_a_typed_one_is(ptft, tmp_path):
+    wrong = "# @package _global_\nseeed: 3\ntrain: {stepz: 9, every: {evalute: 1}}\nfinetune: {lora: {rnk: 4}}\n"
+    said = ["mean seed?", "mean train.steps?", "mean train.every.evaluate?", "mean finetune.lora.rank?"]
+    refused(ptft(*experiment(tmp_path, wrong), "dry_run=true"), 2, *said)
+    refused(
+        ptft(*experiment(tmp_path, "train: {steps: 9}\n")), 2, "experiment: its keys (train)", "# @package _global_"
+    )
+
+
+def test_a_name_of_ones_own_that_others_refer_to_is_free(tmp_path):
+    text = "# @package _global_\nsize: 12\ntrain: {steps: '${size}', monitor: {metric: val/loss, mode: min}}\n"
+    assert resolve(experiment(tmp_path, text)).config.train.steps == 12
