@@ -253,6 +253,6 @@ def _unknown(source: DividedSource, split: str, checkpoint: Checkpoint) -> str |
     if not theirs or source.root is None or not is_other_root(checkpoint, source.root):
         return None
     return (
-        f"whether {checkpoint.path} was trained on some of the {split} {source.noun} is not known, "
-        f"as it does not say what it was trained on (of over {files.MOST:,} files nobody does)"
+        f"whether {checkpoint.path} was trained on some of the {split} {source.noun} is not known: it does not say on "
+        f"what it was trained, or there are more than the {files.MOST:,} files that are compared"
     )

@@ -214,3 +214,10 @@ def test_a_key_that_is_none_in_a_file_of_ones_own_is_refused_as_a_typed_one_is(p
 def test_a_name_of_ones_own_that_others_refer_to_is_free(tmp_path):
     text = "# @package _global_\nsize: 12\ntrain: {steps: '${size}', monitor: {metric: val/loss, mode: min}}\n"
     assert resolve(experiment(tmp_path, text)).config.train.steps == 12
+
+
+def test_a_stage_of_ones_own_may_read_keys_of_its_own(tmp_path):
+    (tmp_path / "conf" / "stage").mkdir(parents=True)
+    own = "# @package _global_\ndefaults: [pretrain, _self_]\ntrain:\n  mine: 3\n"
+    (tmp_path / "conf" / "stage" / "mystage.yaml").write_text(own)
+    assert resolve(["stage=mystage"]).config.train.mine == 3

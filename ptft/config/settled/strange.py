@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from ptft.config import compose, documented, mistakes, reads
+from ptft.config import compose, documented, mistakes, yaml_files
 
 NODES = ("train", "finetune")
 """Nodes of ptft's own, whose keys are all listed; those of the others are options of classes, which are asked."""
@@ -18,10 +18,11 @@ ALIKE = 0.8
 def keys(config: Mapping[str, Any], typed: Collection[str]) -> Iterator[str]:
     """A line for each. typed: keys that stand in the command, which are looked at there.
 
-    A stage that lists nothing, as one of the user's may, reads what it likes; and a name of the user's own at the top
-    may be what others refer to, so only one that is nearly another is refused.
+    A stage of the user's own reads what it likes; and a name of theirs at the top may be what others refer to, so only
+    one that is nearly another is refused.
     """
-    if reads.listed(str(config.get("names", {}).get("stage"))) is None:
+    stage = documented.file_of("stage", str(config.get("names", {}).get("stage")))
+    if not stage.is_relative_to(yaml_files.conf_dir()):
         return
     own = compose.own()
     for node in NODES:
