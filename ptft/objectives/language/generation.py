@@ -77,25 +77,23 @@ def generate(
 ) -> list[list[int]]:
     """Continuations of a batch's texts (`input`, `mask`), each up to the token `end` or of `sampling.length` tokens.
 
-    window: how many tokens the model may see. Where a text and what is written next are more, it reads the later ones,
-    half of the window at the least. It begins to read anew at the same steps of all texts, so that none depends on the
-    others that are written with it.
+    window: how many tokens the model may see. When a text fills them, it goes on from the later half of its own; all
+    are read anew then, which of many texts of different lengths costs time, and changes none of the others.
     """
     cached = model.backbone.decoder() if sampling.cache else None
     decoder: IncrementalDecoder = cached or NoCache(model.backbone)
     texts: list[list[int]] = [ids[mask].tolist() for ids, mask in zip(batch["input"], batch["mask"], strict=True)]
     lengths, uniforms = [len(text) for text in texts], _uniform_numbers(batch, sampling)
     finished = torch.zeros(len(texts), dtype=torch.bool, device=uniforms.device)
-    starts, half, ids = [0] * len(texts), max(1, window // 2), batch["input"][:, -1]
+    starts, room, ids = [0] * len(texts), 0, batch["input"][:, -1]
     for position in range(sampling.length):
-        if position % half == 0:
-            next_ones = min(half, sampling.length - position)
-            seen = _last_parts(texts, starts, window + 1 - next_ones)  # the last one is not read
+        if room == 0:
+            seen, room = _last_parts(texts, starts, window)
             hidden = decoder.prefill(*(part.to(uniforms.device) for part in seen))
         else:
             hidden = decoder.step(ids)
         ids = sampling(model.next_logits(hidden), uniforms[:, position])
-        finished = finished | (ids == end)
+        finished, room = finished | (ids == end), room - 1
         for text, token, ended in zip(texts, ids.tolist(), finished.tolist(), strict=True):
             text += [] if ended else [token]
         if bool(finished.all()):
@@ -111,8 +109,13 @@ def _uniform_numbers(batch: Batch, sampling: SamplingParameters) -> Tensor:
     return torch.stack([torch.rand(sampling.length, generator=generator) for generator in generators]).to(ids.device)
 
 
-def _last_parts(texts: list[list[int]], starts: list[int], most: int) -> tuple[Tensor, Tensor]:
-    """What the model reads of the texts, `most` tokens of each, padded, and its mask; starts: where it begins to read
-    each, which moves on."""
-    starts[:] = [max(start, len(text) - most) for text, start in zip(texts, starts, strict=True)]
-    return padded([torch.tensor(text[start:]) for text, start in zip(texts, starts, strict=True)])
+def _last_parts(texts: list[list[int]], starts: list[int], window: int) -> tuple[tuple[Tensor, Tensor], int]:
+    """What the model reads of the texts, padded, with its mask, and how many tokens have room after it.
+
+    starts: where it begins to read each; of those that fill the window it moves, so that none depends on the others.
+    """
+    for row, text in enumerate(texts):
+        if len(text) - starts[row] >= window:
+            starts[row] = len(text) - max(1, window // 2)
+    seen = [torch.tensor(text[start:]) for text, start in zip(texts, starts, strict=True)]
+    return padded(seen), window - max(map(len, seen))
