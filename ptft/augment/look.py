@@ -37,7 +37,8 @@ def look_at(images: Tensor) -> Look:
     x = images / 255 if images.dtype == torch.uint8 else images
     spread = (x.amax(1) - x.amin(1)).mean((1, 2))
     border = torch.cat([x[:, :, 0], x[:, :, -1], x[:, :, 1:-1, 0], x[:, :, 1:-1, -1]], 2)
-    ground = border.median(2, keepdim=True).values
+    middle = (border.shape[2] - 1) // 2
+    ground = border.sort(2).values[:, :, middle : middle + 1]  # the median, which CUDA has no repeatable kernel for
     plain = ((border - ground).abs() < SAME).all(1).float().mean()
     height, width = x.shape[-2:]
     return Look(

@@ -42,7 +42,7 @@ def graph(t: Training, cfg: Config, train: Examples) -> StepGraph | None:
 
 
 def _records(t: Training, cfg: Config, train: Examples) -> bool:
-    """Whether a step may be recorded without being asked: on CUDA, for batches of one shape.
+    """Whether a step may be recorded without being asked, which measures it: on CUDA, for batches of one shape.
 
     What a step does outside of the device is done once, while it is recorded. So nobody else's code is: a model of the
     user's own may count its steps.
@@ -50,7 +50,8 @@ def _records(t: Training, cfg: Config, train: Examples) -> bool:
     objective, backbone = type(t.objective).__module__, type(t.objective.backbone).__module__
     built_in = objective.startswith("ptft.") and backbone.startswith(CAPTURABLE)
     compared = t.accumulate > 1 and isinstance(t.objective, InHalves)
-    excluded = cfg.train.compile or cfg.train.checkpoint_activations or is_plan(cfg.finetune.train) or t.scaler
+    asked = cfg.train.deterministic or cfg.train.compile or cfg.train.checkpoint_activations
+    excluded = asked or is_plan(cfg.finetune.train) or t.scaler
     mixed = cfg.train.tokens or cfg.train.replay
     uneven = mixed or (train.lengths is not None and bool((train.lengths != train.lengths[0]).any()))
     return t.device.type == "cuda" and built_in and capturable(t.objective) and not (excluded or uneven or compared)

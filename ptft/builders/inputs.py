@@ -31,7 +31,7 @@ from ptft.data.user_dataset.transformed import Transformed
 from ptft.errors import ConfigError, DataError
 from ptft.loggers.console import Console
 from ptft.runtime import process
-from ptft.runtime.device import find_device
+from ptft.runtime.device import deterministic, find_device
 from ptft.runtime.memory import free_memory
 from ptft.runtime.rng import seed_everything
 from ptft.runtime.together.alone import Share, current
@@ -93,6 +93,7 @@ def read_inputs(job: Job, out: Console) -> Inputs:
     """The device, the weights to start from and the data, read as the checkpoint's inputs are."""
     cfg, checkpoint, like = job.config, job.checkpoint, expected(job)
     device = find_device(cfg.device)
+    deterministic(cfg.train.deterministic, device)
     if cfg.train.parallel == "fsdp":
         process.return_freed_memory()
     elif cfg.train.keep_memory and device.type == "cpu":

@@ -272,14 +272,16 @@ def _notes(checkpoint: Checkpoint | None, inputs: Inputs, task: Task) -> list[st
 
 
 def _compute_format(cfg: Config, built: Objective, train: Loader) -> tuple[ComputeFormat, dict[ComputeFormat, float]]:
-    """Precision and layout: measured where they are `auto` and the run is long enough to earn it back."""
+    """Precision and layout: measured where they are `auto`, the run is long enough to earn it back and a choice that is
+    another one next time does no harm."""
     if cfg.train.parallel == "fsdp":
         return cut.compute_format(cfg, train.device), {}
     device, candidates = train.device, choices(cfg.precision, cfg.train.layout, train.device, built)
     chosen = candidates[0]
     timings: dict[ComputeFormat, float] = {}
     total = components.budget(cfg.train, len(train)).total(len(train))
-    if len(candidates) > 1 and (total is None or total >= WORTH_MEASURING):
+    long = total is None or total >= WORTH_MEASURING
+    if len(candidates) > 1 and long and not cfg.train.deterministic:
         model = cfg.merged({"model": dict(built.backbone.settled)}).model
         setup = {"model": model.plain(), "objective": cfg.objective.plain(), "finetune": cfg.finetune.plain()}
         chosen, timings = fastest(built, train.first(cfg.train.accumulate), candidates, device, setup)

@@ -31,6 +31,7 @@ KEYS = {
     "train.patience": "patience early_stopping early_stopping_patience earlystopping early_stop",
     "train.monitor": "monitor metric_for_best_model",
     "train.compile": "compile torch_compile",
+    "train.deterministic": "deterministic full_determinism cudnn_deterministic use_deterministic_algorithms",
     "train.every.evaluate": "eval_steps eval_every val_check_interval check_val_every_n_epoch evaluation_strategy",
     "train.every.save": "save_steps save_every checkpoint_every",
     "train.every.log": "logging_steps log_every log_every_n_steps log_interval",

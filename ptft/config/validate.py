@@ -76,6 +76,7 @@ RULES: dict[str, Rule] = {
     "train.safetensors": FLAG,
     "train.compile": FLAG,
     "train.tf32": FLAG,
+    "train.deterministic": FLAG,
     "train.cuda_graph": auto(FLAG),
     "train.checkpoint_activations": FLAG,
     "train.patience": optional(COUNT),

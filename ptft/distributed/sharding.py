@@ -14,6 +14,11 @@ from torch import distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.export import register_dataclass
+
+from ptft.core import Step
+
+register_dataclass(Step)  # torch 2.11 looks for what backward starts from in tuples, lists and dicts alone
 
 
 def shard(module: nn.Module, blocks: list[nn.Module], device: torch.device) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import sys
@@ -54,6 +55,18 @@ def tf32(enabled: bool, device: torch.device) -> bool:
         torch.set_float32_matmul_precision("high" if enabled else "highest")
         torch.backends.cudnn.conv.fp32_precision = "tf32" if enabled else "ieee"  # type: ignore[attr-defined]
     return enabled and device.type == "cuda"
+
+
+def deterministic(enabled: bool, device: torch.device) -> None:
+    """Whether only kernels of a GPU that give the same bits each time are used from now on, before the first of them.
+
+    A kernel that has no such twin raises RuntimeError then, which `ptft.runtime.system` turns into a ConfigError.
+    """
+    if device.type == "cuda":
+        if enabled:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS documents to repeat itself
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        torch.use_deterministic_algorithms(enabled)
 
 
 def peak_memory(device: torch.device) -> int:

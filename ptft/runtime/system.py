@@ -27,6 +27,8 @@ TOO_MANY_FILES = (
     "too many open files; raise the limit (ulimit -n), or lower train.workers and compare.processes "
     "(train.workers=0 needs the fewest)"
 )
+NO_TWIN = re.compile(r"^(.+?) does not have a deterministic implementation")
+"""What torch says of a kernel that `train.deterministic=true` excludes."""
 UNSENT = 75
 """Exit code of a reading process that can't send what it read, for lack of handles."""
 READERS: dict[str, tuple[type[PtftError], str]] = {
@@ -93,6 +95,8 @@ def understood(error: BaseException, own_folders: tuple[Path, ...] = ()) -> Ptft
         return error
     if machine_error := _of_machine(error):
         return machine_error
+    if isinstance(error, RuntimeError) and (named := NO_TWIN.match(str(error))):
+        return ConfigError(f"train.deterministic=true: torch has no {named[1]} that repeats itself; set it to false")
     if not isinstance(error, OSError) or error.errno is None:
         return None
     if error.filename is None and error.errno not in (*FULL, errno.EROFS, errno.EIO, errno.ENOENT, errno.ESTALE):

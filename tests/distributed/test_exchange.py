@@ -22,10 +22,15 @@ def gathered(value):
         print(json.dumps(values))
 """
 
+LEAVE = """
+from ptft.runtime.process import leave
+leave(0)  # as ptft ends: torch's threads may still listen while Python takes its objects apart
+"""
+
 
 def in_both(code):
     """What each of two processes gave to `gathered`, of every time that it was called."""
-    ended = together([sys.executable, "-c", HEAD + code])
+    ended = together([sys.executable, "-c", HEAD + code + LEAVE])
     assert [each.returncode for each in ended] == [0, 0], [each.stderr for each in ended]
     return [json.loads(line) for line in ended[0].stdout.splitlines()]
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from tests.benchmarks.common import machine
-from tests.gpu import predict, recipe, speed
+from tests.gpu import predict, recipe, speed, tasks
 from tests.gpu.checks import CHECKS, Check
 from tests.gpu.report import table
 from tests.gpu.setting import Setting, Skipped
@@ -28,6 +28,8 @@ from tests.gpu.setting import Setting, Skipped
 ALL = {
     **CHECKS,
     "predict": Check("a loaded model answers as on the CPU", list(predict.MODELS), predict.answers),
+    "tasks": Check("every objective: cut and continued, measured on both", tasks.TASKS, tasks.trained),
+    "read": Check("stages that start from a checkpoint", list(tasks.READS), tasks.read),
     "cifar10_fast": Check("eight epochs of experiment=cifar10_fast", ["false", "true"], recipe.cifar10_fast),
     "speed": Check("fit beside a loop by hand over the same network, in turn", list(speed.CASES), speed.measure),
 }

@@ -1,6 +1,7 @@
 """`make gpu` where there is no GPU: what it says, and that its checks, its file and its table work on a CPU."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -44,6 +45,16 @@ def test_what_needs_no_gpu_runs_on_a_cpu(capsys, tmp_path):
 def test_losses_and_gradients_beside_float64():
     said = gpu.ALL["agreement"].of(setting.Setting(torch.device("cpu"), None), "audio_cnn")
     assert said.startswith("CPU loss ")
+
+
+def test_a_task_is_trained_cut_and_measured_on_both():
+    said = gpu.ALL["tasks"].of(setting.Setting(torch.device("cpu"), Path("work").absolute()), "regress")
+    assert said.startswith("cut and continued bit-equal, twice the same 0e+00; loss ")
+
+
+def test_every_objective_is_one_of_the_tasks():
+    named = {path.stem for path in (setting.ROOT / "conf/objective").glob("[a-z]*.yaml")} - {"from_ckpt"}
+    assert named <= set(gpu.ALL["tasks"].cases)
 
 
 def test_what_is_wrong_is_said_and_ends_with_1(capsys, tmp_path):

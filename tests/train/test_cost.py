@@ -1,6 +1,7 @@
 """What a training step asks of the machine, counted and not timed: operations, copies, looks at values."""
 
 import ast
+import os
 
 import pytest
 import torch
@@ -16,8 +17,9 @@ from ptft.objectives.supervised.classify import Classify
 from ptft.optim.muon import Muon
 from ptft.optim.param_groups import parameter_groups
 from ptft.optim.schedules import Cosine
-from ptft.runtime.device import tf32
+from ptft.runtime.device import deterministic, tf32
 from ptft.runtime.precision import place, ruled
+from ptft.runtime.system import understood
 from ptft.train.loop import train_step
 from ptft.train.state import Budget, Every, Training
 from ptft.train.watch import FiniteCheck
@@ -65,7 +67,7 @@ def operations(step):
     """How often each operation runs in a step that is not the first."""
     for _ in range(2):
         step()
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as seen:
         step()
     return {event.key: event.count for event in seen.key_averages() if event.key.startswith("aten::")}
 
@@ -166,3 +168,23 @@ def test_tf32_is_a_matter_of_cuda_and_of_choice():
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.conv.fp32_precision) == ("high", "tf32")
     assert not tf32(False, torch.device("cuda"))
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.conv.fp32_precision) == ("highest", "ieee")
+
+
+def test_kernels_that_repeat_themselves_are_a_matter_of_cuda_and_of_choice(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before = torch.utils.deterministic.fill_uninitialized_memory
+    try:
+        deterministic(True, CPU)
+        assert not torch.are_deterministic_algorithms_enabled()
+        deterministic(True, torch.device("cuda"))
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        with pytest.raises(RuntimeError, match="deterministic") as torch_says:
+            torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))
+        said = str(understood(torch_says.value))
+        assert said.startswith("train.deterministic=true: torch has no put_")
+        assert said.endswith("set it to false")
+        deterministic(False, torch.device("cuda"))
+        torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.utils.deterministic.fill_uninitialized_memory = before

@@ -59,8 +59,9 @@ def of_texts(texts: Sequence[str], seed: int) -> Tensor:
     values = torch.from_numpy(weight / total[rows]).float()
     shape = (len(texts), len(used))
     places = torch.from_numpy(np.stack([rows, columns]))
-    matrix = torch.sparse_coo_tensor(places, values, shape, check_invariants=False).coalesce()
-    turned = torch.sparse_coo_tensor(places.flip(0), values, shape[::-1], check_invariants=False).coalesce()
+    with torch.sparse.check_sparse_tensor_invariants(False):  # type: ignore[no-untyped-call]  # torch 2.11 warns without
+        matrix = torch.sparse_coo_tensor(places, values, shape).coalesce()
+        turned = torch.sparse_coo_tensor(places.flip(0), values, shape[::-1]).coalesce()
     width = min(TEXT_WIDTH, *shape)
     generator = torch.Generator().manual_seed(seed % 2**63)
     basis = torch.randn(shape[1], width, generator=generator)

@@ -227,8 +227,16 @@ class FeatureDistill(Unlabelled):
         read = [pooled] * bool(self.pooled)
         for pair in self.pairs:
             grid = min(self.student.maps[pair[OWN]][1:], self.theirs.maps[pair[THEIRS]][1:], key=math.prod)
-            read.append(F.adaptive_avg_pool2d(maps[pair[side]], grid).flatten(2).transpose(1, 2))
+            read.append(_averaged(maps[pair[side]], grid).flatten(2).transpose(1, 2))
         return read
+
+
+def _averaged(cells: Tensor, grid: tuple[int, int]) -> Tensor:
+    """As `adaptive_avg_pool2d`, whose gradients on CUDA are not the same each time, where no smaller step will do."""
+    (height, width), (h, w) = cells.shape[2:], grid
+    if height % h or width % w:
+        return F.adaptive_avg_pool2d(cells, grid)
+    return F.avg_pool2d(cells, (height // h, width // w))
 
 
 def _pairs(own: Sequence[tuple[int, int, int]], theirs: Sequence[tuple[int, int, int]]) -> list[tuple[int, int]]:

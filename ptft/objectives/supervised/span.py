@@ -48,7 +48,7 @@ class Span(Objective):
 
     def forward(self, batch: Batch) -> Step:
         logits, span = self.logits(batch), batch["span"]
-        total = F.cross_entropy(logits, span, reduction="sum") / 2
+        total = F.cross_entropy(logits.transpose(1, 2).flatten(0, 1), span.flatten(), reduction="sum") / 2
         right = (logits.detach().argmax(1) == span).all(1)
         count = torch.full((), len(span), device=logits.device)
         guess = logits.detach()

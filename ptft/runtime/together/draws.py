@@ -61,7 +61,7 @@ def repeated(device: torch.device, size: int) -> Iterator[Place]:
     own = _generators or _as_global(device)
     states, in_parts = {kind: generator.get_state() for kind, generator in own.items()}, _in_parts[0]
     place = _place[0]
-    first, _, total = place or (0, size, size)
+    first, _, total = (place if _generators else None) or (0, size, size)  # alone, all rows are this process's
     seed = int(torch.randint(2**62, (), generator=None if _generators else _copy(own["cpu"])))
 
     def part(start: int, rows: int) -> None:
