@@ -44,7 +44,7 @@ def find_device(name: str) -> torch.device:
     if cuda_missing or (device.type == "mps" and not torch.backends.mps.is_available()):
         raise ConfigError(f"device={name}: this machine has none that torch can use; device=auto takes what there is")
     if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)  # else what names no device takes memory of the first one, and asks what it can do
+        torch.cuda.set_device(device)  # else what names none takes memory of the first card, and asks that one
     return device
 
 

@@ -11,13 +11,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ptft.core import Spec
 from ptft.data.examples import MemoryExamples
 from ptft.data.loader import Loader
+from ptft.errors import ConfigError
 from ptft.finetune.phases import Phases
 from ptft.models.image.cnn import CNN
 from ptft.objectives.supervised.classify import Classify
 from ptft.optim.muon import Muon
 from ptft.optim.param_groups import parameter_groups
 from ptft.optim.schedules import Cosine
-from ptft.errors import ConfigError
 from ptft.runtime.device import deterministic, find_device, tf32
 from ptft.runtime.precision import place, ruled
 from ptft.runtime.system import understood
