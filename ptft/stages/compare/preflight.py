@@ -126,7 +126,7 @@ def arms(design: Design, data: Data, opened: Opened) -> dict[str, Arm]:
             kept = {**{key: value for key, value in cfg.plain().items() if key not in SAME}, "logger": {}}
             identity = digest([kept, weights, data.fingerprint, versions()])
             rate = None if _fitted(cfg) or "optimizer.lr" in job.overrides.typed else float(cfg.optimizer.lr)
-            trained = pretraining(start.config, start.progress) if start else None
+            trained = pretraining(start) if start else None
             sha256 = start.sha256 if start else None
             described[name] = Arm(identity, cfg.ckpt, sha256, not fresh, rate, data.val, trained)
     return described
