@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
-from ptft.builders import components
+from ptft.builders import components, intervals
 from ptft.builders.inputs import expected
 from ptft.builders.run import build
 from ptft.config.config import Config
@@ -23,6 +24,7 @@ from ptft.runtime.device import versions
 from ptft.stages.compare import contents
 from ptft.stages.compare.design import AMOUNTS, Design, digest
 from ptft.stages.compare.forecast import pretraining
+from ptft.stages.compare.table import amount_text, unit_of
 from ptft.train.loop import evaluate, train_step
 from ptft.train.watch import FiniteCheck
 
@@ -102,6 +104,30 @@ def attempt(design: Design, arm: str) -> Trial:
     size = weights + (weights + moments if design.keep == "all" else 0)
     pins = [f"precision={run.cfg.precision}", f"train.layout={run.cfg.train.layout}"]
     return Trial(dict(t.monitor), t.total, seconds, size, pins)
+
+
+def impatient(design: Design, arms: Iterable[str]) -> list[str]:
+    """What to say of `train.patience` where it can't end the runs with few labels; those of all amounts are built."""
+    found: dict[tuple[float, ...], list[str]] = {}
+    for arm in arms:
+        with _named(arm):
+            if few := tuple(amount for amount in design.amounts[:-1] if _too_short(design, arm, amount)):
+                found.setdefault(few, []).append(arm)
+    return [
+        f"{', '.join(names)}: train.patience can't end the runs with "
+        f"{', '.join(amount_text(design.key, each) for each in few)} {unit_of(design.key, few)}, which are too short"
+        for few, names in found.items()
+    ]
+
+
+def _too_short(design: Design, arm: str, amount: float) -> bool:
+    """Whether a run has a patience that can't end it."""
+    typed = design.overrides(arm, amount, design.seeds[0], design.rates_of(arm)[0])
+    job = replace(resolve([*typed, "dry_run=true"]), of_many=True)
+    if not job.config.train.patience:
+        return False
+    t = build(job, Console(quiet=True)).training
+    return bool(intervals.impatient(t, job.config.train.every.evaluate, of_many=True))
 
 
 def _bytes(values: dict[str, Any]) -> int:

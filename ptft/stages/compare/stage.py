@@ -45,6 +45,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     reused = {cell: place for cell in every if (place := finished(cell, base, elsewhere=cfg.compare.reuse))}
     missing = [cell for cell in every if cell not in reused]
     _try(design, missing, trials)
+    notes += preflight.impatient(design, dict.fromkeys(cell.arm for cell in missing))
     if len(design.seeds) < results.LEAST_SEEDS:
         few = f"{counted(len(design.seeds), 'seeds')} will not say whether pretraining helped"
         notes.append(f"compare.seeds: {few}; that takes at least {results.LEAST_SEEDS}")

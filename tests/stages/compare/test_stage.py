@@ -391,3 +391,19 @@ def test_amounts_that_a_class_can_not_give_are_left_out_unless_they_were_typed(p
     said = ("class dog has 3 images to train on", "type 'compare.per_class=[2]'")
     refused(ptft(*plan, "precision=fp32", "compare.per_class=[2,5,20]"), 3, "compare.per_class=5,20", *said)
     assert ptft(*plan, "precision=fp32", "compare.per_class=[2]").code == 0
+
+
+def test_a_patience_that_few_labels_can_not_try_ends_the_other_runs(ptft, pretrained):
+    typed = ("compare.per_class=[1,20]", "compare.seeds=1", "train.steps=null", "train.budget.min_steps=0")
+    typed += ("train.batch_size=10", "train.every.evaluate=3", "train.patience=3", "train.epochs=2")
+    done = compare(ptft, pretrained, *typed)
+    assert done.code == 0, done.text
+    said = "train.patience can't end the runs with 1 label per class, which are too short"
+    assert f"scratch, finetune: {said}" in done.out
+    few = next(Path("compared").glob("cells/finetune-1-*/run.log")).read_text()
+    assert "train.patience=3: can't end this run, which has 2 steps" in few
+    refused(
+        compare(ptft, pretrained, *typed[1:], "compare.per_class=[1]", "compare.reuse=false", into="b"),
+        2,
+        "train.patience=3: can't end",
+    )
