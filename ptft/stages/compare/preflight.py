@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ptft.builders import components, intervals
+from ptft.builders import components, intervals, probe
 from ptft.builders.inputs import expected
 from ptft.builders.run import build
 from ptft.config.config import Config
@@ -60,6 +60,8 @@ class Arm:
     """What its checkpoint was trained on, and for how long (`forecast.pretraining`)."""
     parts: dict[str, str]
     """What the identity was made of: in words, and a digest of each."""
+    unused: list[str]
+    """What to say of keys that were typed and do not count for it, where its head is fitted."""
 
 
 @dataclass(frozen=True)
@@ -160,12 +162,14 @@ def arms(design: Design, data: Data, opened: Opened) -> dict[str, Arm]:
                 fingerprints[read] = _source(job, design).fingerprint()
             fresh = start is None or cfg.finetune.weights == "fresh"
             parts = _parts(job, fingerprints[read], fresh)
-            rate = None if _fitted(cfg) or "optimizer.lr" in job.overrides.typed else float(cfg.optimizer.lr)
+            typed, fitted = job.overrides.typed, _fitted(cfg)
+            rate = None if fitted or "optimizer.lr" in typed else float(cfg.optimizer.lr)
             trained = pretraining(start) if start else None
             sha256 = start.sha256 if start else None
             shown = {part: digest(content) for part, content in parts.items()}
             identity = digest(_as_a_whole(parts))
-            described[name] = Arm(identity, cfg.ckpt, sha256, not fresh, rate, data.val, trained, shown)
+            unused = probe.unused(typed) if fitted else []
+            described[name] = Arm(identity, cfg.ckpt, sha256, not fresh, rate, data.val, trained, shown, unused)
     return described
 
 

@@ -40,6 +40,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     no_val = "" if all(arm.val for arm in arms.values()) else "there is no validation split to choose it on"
     design = design.around({name: arm.lr for name, arm in arms.items()}, no_val)
     base, ids = folder.path if folder else None, {name: arm.identity for name, arm in arms.items()}
+    notes += [f"{name}: {sentence}" for name, arm in arms.items() for sentence in arm.unused]
     notes += preflight.changed(read_json(base / "compare.json").get("arms") if base else None, arms)
     every = planned(design, ids)
     reused = {cell: place for cell in every if (place := finished(cell, base, elsewhere=cfg.compare.reuse))}
