@@ -202,13 +202,16 @@ def changed(before: Any, arms: dict[str, Arm]) -> list[str]:
     for name, arm in arms.items():
         old = before.get(name) if isinstance(before, dict) else None
         if isinstance(old, dict) and old.get("identity") != arm.identity:
-            had = old.get("parts") or {part: digest_ for part, digest_ in arm.parts.items() if part in SHARED}
-            other = [part for part in {**had, **arm.parts} if had.get(part) != arm.parts.get(part)]
-            found.setdefault(" and ".join(other), []).append(name)
-    return [
-        f"{', '.join(names)}: {what or 'something'} changed since this comparison began; runs of before do not count"
-        for what, names in found.items()
-    ]
+            found.setdefault(_changed(old.get("parts"), arm.parts), []).append(name)
+    return [f"{', '.join(names)}: {what}; runs of before do not count" for what, names in found.items()]
+
+
+def _changed(before: Any, now: dict[str, str]) -> str:
+    if not isinstance(before, dict):
+        others = [part for part in now if part not in SHARED]
+        return f"an earlier version began this comparison and did not look at {' and '.join(others) or 'all of it'}"
+    other = [part for part in {**before, **now} if before.get(part) != now.get(part)]
+    return f"{' and '.join(other)} changed since this comparison began"
 
 
 def _fitted(cfg: Config) -> bool:
