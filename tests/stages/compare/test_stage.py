@@ -360,7 +360,9 @@ def test_without_a_test_split_the_validation_split_counts_and_it_says_so(ptft, p
 def test_a_dry_run_tries_every_arm_and_writes_nothing(ptft, pretrained):
     done = compare(ptft, pretrained, "dry_run=true", "compare.only=null", "optimizer.weight_decay=0.02")
     assert done.code == 0, done.text
-    assert "\nprobe: optimizer.weight_decay does not count, as the head is fitted" in done.out
+    (said,) = [line for line in done.out.splitlines() if line.startswith("probe: ")]
+    assert "optimizer.weight_decay" in said
+    assert "not count, as the head is fitted" in said
     assert "12 (3 arms × 2 amounts × 2 seeds)" in done.out
     assert "compare.seeds: 2 seeds will not say whether pretraining helped; that takes at least 3" in done.out
     assert "MiB of checkpoints" in done.out
