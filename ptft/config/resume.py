@@ -21,6 +21,7 @@ from ptft.runs import registry
 from ptft.runs.folder import read_json
 from ptft.runs.registry import sweep_command
 from ptft.runtime.terminal import say
+from ptft.validators import is_number
 
 if TYPE_CHECKING:
     from ptft.config.resolve import Job
@@ -196,6 +197,33 @@ def same_run(cfg: DictConfig, overrides: Overrides) -> None:
         raise ConfigError("\n".join([*unknown, *differences]))
 
 
+def budget(cfg: DictConfig, typed: Mapping[str, Any], progress: Mapping[str, Any]) -> tuple[str, ...]:
+    """Takes out of a run's configuration the limits that a typed one takes the place of; what to say of the others.
+
+    Those that are reached would end it at once; the stage's own (`train.budget`) counts where there is no other.
+    """
+    keys = [f"train.{key}" for key in BUDGET if typed.get(f"train.{key}") is not None]
+    raised = ", ".join(f"{key}={typed[key]}" for key in keys)
+    if not raised:
+        return ()
+    limits = {key: cfg.train[key] for key in BUDGET if is_number(cfg.train[key])}
+    others = {key: value for key, value in limits.items() if f"train.{key}" not in typed}
+    reached = {key: value for key, value in others.items() if value <= spent(progress)[key]}
+    cfg.train.update(dict.fromkeys(reached))
+    gone, stays = "is reached, so it gives way to {}", "counts beside {}; train.{}=null takes it away"
+    notes = [
+        f"train.{key}={value} of the run {(gone if key in reached else stays).format(raised, key)}"
+        for key, value in others.items()
+    ]
+    return tuple(notes if limits else [f"{raised} takes the place of the stage's own budget (train.budget)"])
+
+
+def spent(progress: Mapping[str, Any]) -> dict[str, float]:
+    """How much of each limit a run has used."""
+    step, epoch, seconds = (progress.get(key) or 0 for key in ("step", "epoch", "seconds"))
+    return {"epochs": epoch, "steps": step, "minutes": seconds / 60}
+
+
 def complete(job: Job) -> str | None:
     """What to say of a finished run whose continuation has nothing to do; None where there is something."""
     checkpoint, train = job.checkpoint, job.config.train
@@ -203,8 +231,8 @@ def complete(job: Job) -> str | None:
     folder = Path(job.config.resume).parent.parent
     if read_json(folder / "status.json").get("status") != "finished":
         return None
-    step, epoch, worse, seconds = (checkpoint.progress.get(key) or 0 for key in ("step", "epoch", "worse", "seconds"))
-    limits = {"epochs": epoch, "steps": step, "minutes": seconds / 60}
+    step, epoch, worse = (checkpoint.progress.get(key) or 0 for key in ("step", "epoch", "worse"))
+    limits = spent(checkpoint.progress)
     if job.config.finetune.probe == "exact":
         return f"{folder}: complete; its head is fitted to convergence, so there is nothing to go on with"
     if train.patience is not None and worse >= train.patience:
