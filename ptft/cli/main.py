@@ -210,7 +210,8 @@ def run_one(planned: Job, continues: bool, raised: bool = False) -> tuple[dict[s
             folder = RunFolder.reopen(Path(cfg.resume).parent.parent)
         elif not cfg.dry_run:
             goes_on = continues or cfg.stage.get("reuses")
-            folder = RunFolder.claim(_folder_of(planned), cfg.names.stage if goes_on else None)
+            stage, typed_texts = cfg.names.stage if goes_on else None, planned.overrides.texts
+            folder = RunFolder.claim(_folder_of(planned), stage, typed_texts)
         return job.execute(planned, folder, typed=typed, raised=raised), folder.path if folder else None
 
 
