@@ -1,7 +1,8 @@
-"""How often a run evaluates, from its configuration and what it learns from; and whether its patience can end it."""
+"""How often a run evaluates, from its configuration and what it learns from; and what it is too short for."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from ptft.builders import components
 from ptft.builders.inputs import Inputs
 from ptft.config.config import Config
 from ptft.core import Objective
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, counted
 from ptft.train.every import Every, steps_apart
 from ptft.train.state import CLOCK, Training
 
@@ -38,6 +39,55 @@ def _left_open(inputs: Inputs) -> bool:
     for key in ("train", "every", "evaluate"):
         stored = stored.get(key) if isinstance(stored, Mapping) else None
     return stored in (None, "auto") and CLOCK not in (inputs.start.training or {})
+
+
+def within(t: Training, cfg: Config) -> list[str]:
+    """What to say of a warm-up, phases and evaluations that the run is too short for, where its steps are known.
+
+    Raises ConfigError where something that was asked for never comes; of a run that is continued, whose budget alone
+    may be another one now, that is said as well.
+    """
+    if not t.total:
+        return []
+    key = next((key for key in ("steps", "epochs") if cfg.train[key] is not None), "budget")
+    key = "epochs" if key == "steps" and cfg.train.steps != t.total else key
+    run = f"{counted(t.total, 'steps')} (train.{key}{'' if key == 'budget' else f'={cfg.train[key]}'})"
+    never, times = [*_late_rate(t, run), *_left_out_phases(t, run)], t.every.times(t.total)
+    points = cfg.train.average_last or 0
+    if times == 1 < points:
+        never.append(
+            f"train.average_last={points}: a run of {run} is evaluated once (train.every.evaluate={t.every.evaluate}), "
+            "and there is nothing to average; evaluate more often, or type train.average_last=null"
+        )
+    if never and not cfg.resume:
+        raise ConfigError("\n".join(never))
+    fewer = times is not None and 1 < times < points
+    mean = f"train.average_last={points}: the run is evaluated {times} times, so the mean is of those"
+    return [*never, *([mean] if fewer else [])]
+
+
+def _late_rate(t: Training, run: str) -> list[str]:
+    warmup = getattr(t.schedule, "warmup", 0)
+    if not isinstance(warmup, int) or not t.total or warmup < t.total:
+        return []
+    remedy = "type fewer steps, or a share of the run, e.g. schedule.warmup=0.1"
+    return [f"schedule.warmup={warmup}: a run of {run} ends before it reaches its rate; {remedy}"]
+
+
+def _left_out_phases(t: Training, run: str) -> list[str]:
+    total, phases = t.total, t.phases
+    if not total or phases is None:
+        return []
+    begins = [math.ceil(start * total) for start, _ in phases.spans()]
+    reached = {
+        phases.at(step, total) for begin in begins for step in (begin - 1, begin, begin + 1) if 0 <= step < total
+    }
+    return [
+        f"finetune.train: its phase {index + 1}, until {phase.until:g}, has no step in a run of {run}; "
+        "leave it out, or type a longer run"
+        for index, phase in enumerate(phases.phases)
+        if index not in reached
+    ]
 
 
 def check_patience(t: Training, typed: int | str) -> None:

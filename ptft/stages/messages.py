@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from pathlib import Path
 from typing import Any
@@ -129,13 +128,14 @@ def _evaluations(r: Run) -> str:
         return "never, as there is no validation split; best.pt is last.pt"
     if r.execution.probe:
         return "once, when the head is fitted"
-    times = math.ceil(t.total / every.evaluate) if t.total and every.evaluate and not every.minutes else None
+    times, limit = every.times(t.total), t.budget.minutes
     epochs, rest = divmod(every.evaluate or 0, per_epoch)
     whole = f" ({counted(epochs, 'epochs')})" if epochs and not rest else ""
     steps = f"{counted(every.evaluate, 'steps')}{whole}" if every.evaluate else ""
     clock = f"{every.minutes:g} minutes of training" if every.minutes else ""
     often = " or ".join(filter(None, [steps, clock]))
-    frequency = "once, at the end" if times == 1 else f"every {often}" + (f", {times:,} times" if times else "")
+    once = times == 1 or bool(limit and every.minutes and not every.evaluate and every.minutes >= limit)
+    frequency = "once, at the end" if once else f"every {often}" + (f", {times:,} times" if times else "")
     seldom = every.apart > 1 and times is not None and times < TIMES
     measured = t.objective.evaluation_size(len(r.inputs.splits["val"]))
     why = f"; more often, measuring {measured:,} examples would take over a tenth of the time" if seldom else ""
