@@ -8,6 +8,7 @@ from typing import Any
 
 from ptft.builders import components
 from ptft.builders.inputs import Inputs
+from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import Config
 from ptft.core import Objective
 from ptft.errors import ConfigError, counted
@@ -90,18 +91,47 @@ def _left_out_phases(t: Training, run: str) -> list[str]:
     ]
 
 
-def check_patience(t: Training, typed: int | str) -> None:
+def check_patience(t: Training, typed: int | str, start: Checkpoint | None = None) -> None:
     """Raises ConfigError where `train.patience` can't end the run before its budget does, with what can.
 
     The first evaluation is the best so far, so it takes one more than the patience. typed: train.every.evaluate.
+    start: what a run goes on from; one that keeps its patience may be at the end of it.
     """
-    every, total, limit, patience = t.every, t.total, t.budget.minutes, t.patience
-    assert patience
+    if start is not None:
+        before: Any = (start.config or {}).get("train")
+        if not isinstance(before, Mapping) or before.get("patience") == t.patience:
+            return
     if t.val is None:
         raise ConfigError(
-            f"train.patience={patience}: there is no validation split to be patient with, so it can't end the run; "
+            f"train.patience={t.patience}: there is no validation split to be patient with, so it can't end the run; "
             "type train.patience=null, or give the dataset one (dataset.val)"
         )
+    if start is not None:
+        _check_what_is_left(t, typed, start.progress)
+    else:
+        _check_whole(t, typed)
+
+
+def _check_what_is_left(t: Training, typed: int | str, progress: Mapping[str, Any]) -> None:
+    """Of a run that goes on with another patience: whether it is still evaluated often enough."""
+    every, patience, total = t.every, t.patience, t.total
+    assert patience
+    if every.minutes or not every.evaluate or not total or progress.get("best") is None:
+        return
+    step, worse = progress.get("step") or 0, progress.get("worse") or 0
+    left = max(0, (total - 1) // every.evaluate - step // every.evaluate)
+    if patience - worse > left:
+        most = f"train.patience={worse + left}, " if left else ""
+        raise ConfigError(
+            f"train.patience={patience}: can't end this run, which goes on at step {step:,} of {total:,} after {worse} "
+            f"evaluations without a better one and has {left} more before its end (train.every.evaluate={typed}); "
+            f"type {most}a smaller train.every.evaluate or train.patience=null"
+        )
+
+
+def _check_whole(t: Training, typed: int | str) -> None:
+    every, total, limit, patience = t.every, t.total, t.budget.minutes, t.patience
+    assert patience
     if every.minutes is None and every.evaluate and total and (patience + 1) * every.evaluate >= total:
         most, widest = (total - 1) // every.evaluate - 1, (total - 1) // (patience + 1)
         raise ConfigError(

@@ -226,8 +226,8 @@ def training(cfg: Config, inputs: Inputs, task: Task, execution: Execution) -> T
         patience=options.patience,
         progress=Progress(seconds=execution.seconds, samples=execution.samples),
     )
-    if options.patience and not cfg.resume:
-        check_patience(t, options.every.evaluate)
+    if options.patience:
+        check_patience(t, options.every.evaluate, inputs.start if cfg.resume else None)
     spread.join(t)
     t.graph = acceleration.graph(t, cfg, inputs.splits["train"])
     if options.monitor:

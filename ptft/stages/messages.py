@@ -171,6 +171,8 @@ def closing(r: Run, out: Console, folder: Path, summary: dict[str, Any]) -> None
     done, best_at = counted(p.step, "steps"), f"; best at step {p.best_step:,}"
     if r.execution.probe:
         done, best_at = f"a head fitted to {counted(p.samples, 'examples')}", ""
+    elif (patience := r.training.patience) and p.worse >= patience and p.step != r.training.total:
+        best_at += f"; train.patience={patience} ended it"
     out.block(
         f"{r.cfg.names.stage} done",
         {

@@ -222,7 +222,8 @@ def _interrupted(r: Run, job: Job, folder: RunFolder | None) -> Interrupted:
     count = flops(r, folder)
     if folder is None:
         return Interrupted(signal, CODES[signal])
-    write(folder.path, summarise(r, job, folder.path, "interrupted", {}, count), r)
+    train = r.training.running.metrics(r.objective) or r.training.trained
+    write(folder.path, summarise(r, job, folder.path, "interrupted", {"train": train} if train else {}, count), r)
     command = messages.to_resume(job, folder.path)
     return Interrupted(
         f"{signal} at step {r.training.progress.step}; the state is saved, continue with: {command}", CODES[signal]

@@ -208,8 +208,18 @@ def test_a_patience_that_can_t_end_the_run_is_refused_and_its_remedies_work(ptft
 def test_a_patience_of_one_less_can_end_the_run(ptft, tmp_path):
     """The loss does not move, so the first evaluation stays the best: the last step but one is the end."""
     typed = (*RUN, "optimizer.lr=1e-12", "train.steps=13", "train.every.evaluate=2")
-    assert ptft(*typed, "train.patience=5", "hydra.run.dir=run").code == 0
+    done = ptft(*typed, "train.patience=5", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    assert "train.patience=5 ended it" in " ".join(done.out.split())
     assert summary(tmp_path / "run")["steps"] == 12
+    refused(
+        ptft("resume=run", "train.patience=9"), 2, "train.patience=9: can't end this run", "has 0 more before its end"
+    )
+    refused(ptft("resume=run", "train.patience=9", "train.steps=19"), 2, "has 3 more", "type train.patience=8,")
+    assert summary(tmp_path / "run")["steps"] == 12
+    done = ptft("resume=run", "train.patience=8", "train.steps=19")
+    assert done.code == 0, done.text
+    assert summary(tmp_path / "run")["steps"] == 18
 
 
 def test_the_usual_patience_works_with_the_interval_that_is_the_default(ptft, tmp_path):

@@ -186,7 +186,16 @@ def test_a_signal_saves_the_state_and_the_run_goes_on_as_if_nothing_was(
     monkeypatch.setenv("KILL_AT", f"{signal} {moment}")
     refused(ptft(*GLYPHS, f"hydra.run.dir={run}"), code, f"{signal} at step {step};", "ptft resume=run")
     assert status(run)["status"] == summary(run)["status"] == "interrupted"
+    assert summary(run)["metrics"]["train"]["loss"] > 0
     assert state(run)["progress"]["step"] == step
+    assert ptft(f"resume={run}", TRUSTED).code == 0
+    assert_same_run(run, whole)
+
+
+def test_a_run_that_was_cut_behind_its_last_save_has_the_whole_one_s_summary(ptft, whole, tmp_path):
+    run = shutil.copytree(whole, tmp_path / "run")
+    (run / "status.json").write_text("{}")
+    (run / "summary.json").unlink()
     assert ptft(f"resume={run}", TRUSTED).code == 0
     assert_same_run(run, whole)
 
