@@ -56,6 +56,8 @@ FREE_ON_RESUME = (
 FREE_ON_REPEAT = ("ckpt", "device", "dry_run", "overwrite", "quiet", "train.processes", "trusted")
 """Keys that may be typed where a command is given once more, as it was, to go on."""
 
+PLACES = ("hydra.run.dir", "hydra.sweep.dir")
+
 BUDGET = ("epochs", "steps", "minutes")
 
 
@@ -72,6 +74,7 @@ def again(overrides: Overrides) -> tuple[Overrides, str]:
         return overrides, ""
     overrides = _named_folder(overrides, str(resume))
     folder = Path(os.path.expanduser(str(overrides.typed["resume"]))).absolute()
+    overrides = _in_its_folder(overrides, folder)
     if command := sweep_command(folder):
         return _sweep(folder, command.get("overrides"), overrides.where(lambda key: key != "resume")), "sweep"
     stored = folder / ".hydra" / "config.yaml"
@@ -104,6 +107,20 @@ def _named_folder(overrides: Overrides, resume: str) -> Overrides:
     return overrides.where(lambda key: key != "resume").with_(quote(f"resume={folder}"))
 
 
+def _in_its_folder(overrides: Overrides, folder: Path) -> Overrides:
+    """Without `hydra.run.dir` or `hydra.sweep.dir` that is its own. Raises ConfigError for another one.
+
+    folder: what is continued; a file is the checkpoint of one.
+    """
+    folder = folder.parent.parent if folder.suffix == ".pt" else folder
+    for key in PLACES:
+        if (value := overrides.typed.get(key)) is not None and Path(
+            os.path.expanduser(str(value))
+        ).absolute() != folder:
+            raise ConfigError(f"{key}={value}: what is continued stays in its folder, {folder}; drop it")
+    return overrides.where(lambda key: key not in PLACES)
+
+
 def _sweep(folder: Path, texts: Any, typed: Overrides) -> Overrides:
     """The command of the sweep in that folder; what is typed beside it can only confirm a part of it, or plan it."""
     if not isinstance(texts, list):
@@ -129,7 +146,8 @@ def typed_again(stored: Overrides) -> list[str]:
     return [
         text
         for text, key in zip(stored.texts, stored.keys, strict=True)
-        if (re.match(r"hydra[./]|trusted\b", key) and key != "hydra.sweep.subdir") or re.search(r"\$\{[^}]*:", text)
+        if (re.match(r"hydra[./]|trusted\b", key) and key not in ("hydra.sweep.subdir", "hydra.run.dir"))
+        or re.search(r"\$\{[^}]*:", text)
     ]
 
 

@@ -81,8 +81,9 @@ def writes(name: str) -> bool:
 class RunFolder:
     """One run's folder, held by this process until it is released. Raises StorageError where that is impossible."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
+    def __init__(self, path: Path, key: str = "hydra.run.dir") -> None:
+        """key: what to type another of, where it can't be held."""
+        self.path, self.key = path.absolute(), key
         self._lock: IO[str] | None = None
         self._made: list[Path] = []
         self.goes_on = False
@@ -131,9 +132,9 @@ class RunFolder:
         return folder
 
     @classmethod
-    def reopen(cls, path: Path) -> RunFolder:
-        """Hold the folder of a run that is to be continued."""
-        folder = cls(path)
+    def reopen(cls, path: Path, key: str = "hydra.run.dir") -> RunFolder:
+        """Hold the folder of a run that is to be continued, or by its key that of a sweep."""
+        folder = cls(path, key)
         folder._hold()
         folder.before = read_json(folder.path / "status.json")
         return folder
@@ -167,14 +168,12 @@ class RunFolder:
         except BlockingIOError as error:
             self.release()
             owner = read_json(self.path / "status.json")
-            raise StorageError(
-                f"{self.path}: in use by process {owner.get('pid', '?')} on {owner.get('host', '?')}; "
-                "wait for it or choose another hydra.run.dir"
-            ) from error
+            who = f"process {owner['pid']} on {owner.get('host', '?')}" if "pid" in owner else "another process"
+            raise StorageError(f"{self.path}: in use by {who}; wait for it or choose another {self.key}") from error
         except OSError as error:
             self.release()
             raise StorageError(
-                f"{self.path}: can't be written ({error.strerror}); choose another hydra.run.dir"
+                f"{self.path}: can't be written ({error.strerror}); choose another {self.key}"
             ) from error
 
     def status(self, **fields: Any) -> None:
