@@ -202,11 +202,12 @@ def same_run(cfg: DictConfig, overrides: Overrides) -> None:
     """Raises one ConfigError for all that was typed and does not exist or would make it another run, a line each."""
     deleted = [o.key_or_group for o in overrides.parsed if o.is_delete() and o.key_or_group not in compose.GROUPS]
     differences = [f"~{key}: takes away a key of the run; type {key}=null" for key in deleted]
-    unknown = []
+    keys = compose.flat_keys(cfg)
+    unknown = [line for override in overrides.parsed for line in mistakes.within(override, keys)]
     for key, value in overrides.typed.items():
         old = cfg.names.get(key) if key in compose.GROUPS else OmegaConf.select(cfg, key, default=KeyError)
         if old is KeyError and key not in FREE_ON_RESUME:
-            unknown.append(mistakes.unknown(key, compose.flat_keys(cfg)))
+            unknown.append(mistakes.unknown(key, keys))
         elif not any(key == free or key.startswith(f"{free}.") for free in FREE_ON_RESUME) and old != value:
             differences.append(f"{key}: the run has {old}, you typed {value}")
     if differences:
