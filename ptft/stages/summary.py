@@ -61,7 +61,7 @@ def summarise(r: Run, job: Job, folder: Path, status: str, metrics: Metrics, flo
         "trainable_parameters": sum(q.numel() for q in t.parameters),
         "flops": flops,
         "metrics": metrics,
-        "best": {**t.monitor, "value": p.best, "step": p.best_step},
+        "best": {**t.monitor, "value": p.best, "step": p.best_step if p.best is not None else p.step},
         "checkpoints": {"best": "checkpoints/best.pt", "last": "checkpoints/last.pt"},
         "parent": r.parent,
         "refers": _refers(r),

@@ -277,13 +277,9 @@ def _finish(
     if folder is None:
         return metrics
     if "test" in metrics:
-        row = {
-            "step": t.progress.best_step or t.progress.step,
-            "epoch": t.progress.epoch,
-            "split": "test",
-            **metrics["test"],
-        }
-        loggers.log({**row, "seconds": round(t.progress.seconds, 3)})
+        where = content["progress"]  # of the weights that were measured
+        row = {"step": where["step"], "epoch": where["epoch"], "split": "test", **metrics["test"]}
+        loggers.log({**row, "seconds": round(where["seconds"], 3)})
     served = panel.end()
     summary = {**summarise(r, job, folder.path, "finished", metrics, count), **sure, **served}
     write(folder.path, summary, r)

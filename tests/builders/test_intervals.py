@@ -106,13 +106,17 @@ def test_a_hundred_steps_are_measured_several_times_and_the_plan_says_how_often(
         (("train.minutes=50",), "every 200 steps (10 epochs) or 5 minutes of training; val/accuracy"),
         (("train.steps=5",), "once, at the end; val/accuracy decides best.pt; more often, measuring 40 examples"),
         (("train.minutes=10", "train.every.evaluate=20min"), "once, at the end; val/accuracy"),
-        (("dataset.val=null",), "never, as there is no validation split"),
+        (("dataset.val=null",), "never, as there is no validation split; best.pt is last.pt"),
+        (
+            ("dataset.val=null", "train.steps=8", "train.every.evaluate=2", "train.average_last=3"),
+            "best.pt is the mean of the last 3 weights, 2 steps apart",
+        ),
     ],
 )
 def test_the_plan_says_how_often(ptft, typed, said):
     done = ptft(*RUN, *typed, "dry_run=true")
     assert done.code == 0, done.text
-    assert said in done.out
+    assert said in " ".join(done.out.split())
 
 
 @pytest.fixture
@@ -225,7 +229,12 @@ def test_a_patience_of_one_less_can_end_the_run(ptft, tmp_path):
 def test_the_usual_patience_works_with_the_interval_that_is_the_default(ptft, tmp_path):
     done = ptft(*RUN, "train.epochs=6", "train.patience=2", "optimizer.lr=1e-12", "hydra.run.dir=run")
     assert done.code == 0, done.text
-    assert summary(tmp_path / "run")["steps"] < 6 * 20
+    ended = summary(tmp_path / "run")["steps"]
+    assert ended < 6 * 20
+    best = checkpoint_file.read(tmp_path / "run" / "checkpoints" / "best.pt")[0]["progress"]
+    assert best["epoch"] < ended // 20
+    (test,) = (row for row in rows(tmp_path / "run") if row["split"] == "test")
+    assert [test[key] for key in ("step", "epoch")] == [best["step"], best["epoch"]], "it is of the best weights"
 
 
 def test_without_a_validation_split_nothing_is_to_be_patient_with(ptft):
