@@ -37,6 +37,7 @@ TOP = {
     "best",
     "checkpoints",
     "parent",
+    "refers",
     "transfer",
     "data",
     "command",
