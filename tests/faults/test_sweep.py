@@ -106,6 +106,7 @@ def test_what_a_sweep_s_folder_can_not_say_itself_is_typed_again(ptft, monkeypat
 
 def test_the_folder_of_one_run_and_what_goes_on_alone_are_no_sweep_s(ptft, tmp_path):
     sweep = ("-m", *TINY, "seed=0,1")
+    (tmp_path / "run").mkdir()
     refused(ptft(*sweep, "hydra.run.dir=a b"), 2, "hydra.run.dir=a b with -m: ", "type hydra.sweep.dir=a b")
     refused(ptft("-m", "resume=run", "hydra.sweep.dir=all"), 2, "hydra.sweep.dir=all: ", f"{tmp_path / 'run'}; drop it")
     refused(ptft("resume=run/checkpoints/last.pt", "hydra.run.dir=b"), 2, "hydra.run.dir=b: ", "run; drop it")
