@@ -133,7 +133,7 @@ def _evaluations(r: Run) -> str:
     epochs, rest = divmod(every.evaluate or 0, per_epoch)
     whole = f" ({counted(epochs, 'epochs')})" if epochs and not rest else ""
     steps = f"{counted(every.evaluate, 'steps')}{whole}" if every.evaluate else ""
-    clock = f"{every.minutes:g} minutes of training" if every.minutes else ""
+    clock = f"{every.minutes:g} minute{'s' * (every.minutes != 1)} of training" if every.minutes else ""
     often = " or ".join(filter(None, [steps, clock]))
     once = times == 1 or bool(limit and every.minutes and not every.evaluate and every.minutes >= limit)
     frequency = "once, at the end" if once else f"every {often}" + (f", {times:,} times" if times else "")
