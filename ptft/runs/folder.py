@@ -141,7 +141,10 @@ class RunFolder:
 
     def _begin_anew(self, taken: list[str], before: Mapping[str, Any], command: Sequence[str] | None) -> None:
         """Take away what the run of this command left that can't go on. Raises StorageError for anything else."""
-        if leftover.is_bare(self.path, before, taken) and leftover.is_of(before, command):
+        at_work = before.get("status") == "running"  # for all that is known where a system has no locks
+        if fcntl:
+            at_work = False
+        if leftover.is_bare(self.path, before, taken) and leftover.is_of(before, command) and not at_work:
             return leftover.clear(self.path)
         why = leftover.refusal(self.path, before, taken)
         raise StorageError(f"{self.path}: holds {why} choose another hydra.run.dir")

@@ -5,12 +5,14 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from ptft.errors import CheckpointError, StorageError
+from ptft.runs import folder as folder_module
 from ptft.runs.folder import RunFolder, new_name, slug, write_json
 from ptft.runs.registry import latest
 from tests.conftest import NET, ROOT, SMALL, contents, refused, status
@@ -92,6 +94,16 @@ def test_a_run_that_was_killed_before_it_saved_anything_is_taken_over(tmp_path):
             else:
                 with pytest.raises(StorageError, match="holds a run already"):
                     RunFolder.claim(folder.path, command=command)
+
+
+def test_without_locks_a_run_that_says_it_runs_may_be_at_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_module, "fcntl", None)
+    for ended, taken in (("running", False), ("failed", True)):
+        folder = RunFolder.claim(tmp_path / ended)
+        folder.status(status=ended, overrides=[])
+        folder.release()
+        with nullcontext() if taken else pytest.raises(StorageError, match="holds a run already"):
+            RunFolder.claim(folder.path, command=[]).release()
 
 
 def test_a_discarded_claim_leaves_what_was_there(tmp_path):
