@@ -25,7 +25,13 @@ def is_bare(folder: Path, before: Mapping[str, Any], taken: Iterable[str]) -> bo
     """
     saved = folder.joinpath("checkpoints").glob("*")
     ended = before.get("status") in ("running", "failed", "interrupted")
-    return ended and set(taken) <= set(BARE) and all(file.suffix == ASIDE and file.is_file() for file in saved)
+    goes_on = folder.joinpath(f"{before.get('stage')}.json").exists()  # answers for new files that were begun
+    return (
+        ended
+        and not goes_on
+        and set(taken) <= set(BARE)
+        and all(file.suffix == ASIDE and file.is_file() for file in saved)
+    )
 
 
 def is_of(before: Mapping[str, Any], command: Sequence[str] | None) -> bool:

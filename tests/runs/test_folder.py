@@ -96,6 +96,15 @@ def test_a_run_that_was_killed_before_it_saved_anything_is_taken_over(tmp_path):
                     RunFolder.claim(folder.path, command=command)
 
 
+def test_answers_that_were_begun_are_not_begun_anew(tmp_path):
+    folder = RunFolder.claim(tmp_path / "run")
+    folder.status(status="interrupted", stage="predict", overrides=[])
+    write_json(folder.path / "predict.json", {})
+    folder.release()
+    with pytest.raises(StorageError, match="holds a run already; continue it with resume="):
+        RunFolder.claim(folder.path, command=[])
+
+
 def test_without_locks_a_run_that_says_it_runs_may_be_at_work(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_module, "fcntl", None)
     for ended, taken in (("running", False), ("failed", True)):
