@@ -113,7 +113,7 @@ def _in_its_folder(overrides: Overrides, folder: Path) -> Overrides:
     folder: what is continued; a file is the checkpoint of one.
     """
     folder = folder.parent.parent if folder.suffix == ".pt" else folder
-    if not folder.is_dir():  # which is said where it is opened
+    if not os.path.isdir(folder):  # which is said where it is opened
         return overrides
     for key in PLACES:
         if (value := overrides.typed.get(key)) is not None and Path(
