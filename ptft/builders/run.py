@@ -25,6 +25,7 @@ from ptft.checkpoint.load import Checkpoint, held_by
 from ptft.checkpoint.transfer import Transfer
 from ptft.config.config import Config
 from ptft.config.resolve import Job
+from ptft.config.settled import idle
 from ptft.core import Objective
 from ptft.data.loader import Loader
 from ptft.errors import ConfigError
@@ -106,7 +107,8 @@ def build(job: Job, out: Console) -> Run:
     trained = training(cfg, inputs, task, execution)
     computed = [*execution.notes, *acceleration.recording(trained.graph)]
     meta = inputs.start.meta if inputs.start and cfg.resume else {}
-    settled = probe.unused(job.overrides.keys) if execution.probe else job.notes
+    typed = job.overrides.typed
+    settled = [*probe.unused(typed), *idle.noted(cfg.plain(), typed)] if execution.probe else job.notes
     return Run(
         cfg=cfg.merged(_settled(cfg, task, execution, trained.every, inputs)),
         inputs=inputs,
