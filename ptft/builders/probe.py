@@ -100,7 +100,7 @@ def check(cfg: Config, folder: Path | None) -> None:
 
 
 def _has_fitted_head(cfg: Config) -> bool:
-    """Whether its objective is the one whose classifier is fitted; what derives from it learns from more than labels."""
+    """Whether its objective is the one whose classifier is fitted; what derives from it learns otherwise."""
     cls: type[Objective] = find("objective", cfg.objective, Objective, cfg.trusted)  # type: ignore[type-abstract]
     return "linear_head" in vars(cls)
 
