@@ -125,8 +125,8 @@ def objective(
     """A fresh backbone sized from `spec`, and the objective around it.
 
     train: what it is to be trained on, None where a trained one is made again; reference: training examples that only
-        measure; others: what opens other checkpoints, for those that learn from one: `rebuild`, its objective, and
-        `teach`, its backbone (`restore.py`); within: what the backbone is made in;
+        measure; others: what opens other checkpoints, for those that learn from one: `rebuild` and `classifier`, its
+        objective, and `teach`, its backbone (`restore.py`); within: what the backbone is made in;
         views: the key that says what views are, for messages.
     """
     with within or nullcontext():

@@ -19,7 +19,7 @@ from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes
 from ptft.builders.intervals import check_patience, intervals
 from ptft.builders.parts import accumulation, cut, embeddings, monitor, own_views, panel, recipe, replay, spread
 from ptft.builders.parts.handover import hand_over
-from ptft.builders.restore import rebuilt, teacher
+from ptft.builders.restore import classifier, rebuilt, teacher
 from ptft.builders.sizes import limit
 from ptft.checkpoint.load import Checkpoint, held_by
 from ptft.checkpoint.transfer import Transfer
@@ -143,7 +143,7 @@ def _trained_on(job: Job, inputs: Inputs) -> tuple[list[str], Tensor | None]:
 def objective(cfg: Config, inputs: Inputs) -> Task:
     """The objective on its device, with the checkpoint's backbone in it, and what of it learns when."""
     train, spec, within = inputs.splits["train"], inputs.source.spec, limit(inputs.start)
-    open_others: dict[str, Any] = {"rebuild": rebuilt, "teach": teacher}
+    open_others: dict[str, Any] = {"rebuild": rebuilt, "teach": teacher, "classifier": classifier}
     others = {name: partial(opens, trusted=cfg.trusted) for name, opens in open_others.items()}
     options: dict[str, Any] = {"others": others, "within": within, "views": own_views.key_of(cfg)}
     with _built_from(cfg, inputs.start):

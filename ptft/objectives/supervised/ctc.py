@@ -25,7 +25,7 @@ from ptft.objectives.supervised.ctc_decoding import beam_search, greedy
 from ptft.objectives.supervised.ctc_language import Heard, LanguageModel, Network, Weights, made, opened, search
 from ptft.objectives.supervised.ctc_ranking import chosen, ranked, with_language
 from ptft.objectives.supervised.ctc_words import words_of
-from ptft.objectives.supervised.distill import Rebuild
+from ptft.objectives.teachers import Rebuild
 
 if TYPE_CHECKING:
     from typing_extensions import Self
