@@ -6,9 +6,8 @@ Beside those of `Modality` a module may have `items(path, spec)`, which takes th
 something else for another Spec, `of_lines(lines, spec)`, items of texts that stand in no file, `of_values`, of other
 values, `remark(item, value)`, what is to be said of one that was read, `finish(answered, spec)`, which makes rows of
 parts of something, with `part_of(item)`, of what (neighbours with equal ones make a row), or several rows of an item
-where `several` is true, and `preparation(spec)`, what
-else than its shape is to be said of an input. An item may have `passed`, what else is known of it by name, which is
-handed on with its answer.
+where `several` is true, and `preparation(spec)`, what else than its shape is to be said of an input. An item may have
+`passed`, what else is known of it by name, which is handed on with its answer.
 """
 
 from __future__ import annotations
@@ -265,12 +264,8 @@ def typed(spec: Spec, lines: Callable[[], Iterable[tuple[str, str]]], key: str) 
 
 
 def passed(spec: Spec, item: Any) -> dict[str, Any]:
-    """What else is known of an item and handed on with its answer: the fields of its row, by name.
-
-    Nothing where a row is made of several items.
-    """
-    fields: dict[str, Any] = getattr(item, "passed", {})
-    return {} if hasattr(of(spec), "finish") and not several(spec) else fields
+    """What else is known of an item and handed on with its answer: the fields of its row, by name."""
+    return cast(dict[str, Any], getattr(item, "passed", {}))
 
 
 def part_of(spec: Spec, item: Any) -> Any:
