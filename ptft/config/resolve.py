@@ -38,8 +38,7 @@ Opened = dict[tuple[str, str], "Checkpoint"]
 class Job:
     """One thing to do: the configuration, what was typed for it, and the checkpoint it starts from or continues.
 
-    folder: what `hydra.run.dir` means, where it was said: the run's own folder.
-    notes: sentences about values that were settled for the user.
+    folder: what `hydra.run.dir` means, where it was said. notes: sentences about values that were settled for the user.
     """
 
     config: Config
@@ -47,6 +46,7 @@ class Job:
     checkpoint: Checkpoint | None = None
     folder: str | None = None
     notes: tuple[str, ...] = ()
+    of_many: bool = False  # one of a command's runs: what counts in others of them may be without effect in it
 
 
 @yaml_files.unchanging()
