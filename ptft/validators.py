@@ -255,6 +255,7 @@ RULES: dict[str, Rule] = {
     "between 0 and 1": INSIDE,
     "number": NUMBER,
     "count": COUNT,
+    "count below 100": rule("a whole number from 1 to 99", type="integer", min=1, max=99),
     "whole": WHOLE,
     "flag": FLAG,
     "text": TEXT,

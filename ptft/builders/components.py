@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -125,8 +125,8 @@ def objective(
     """A fresh backbone sized from `spec`, and the objective around it.
 
     train: what it is to be trained on, None where a trained one is made again; reference: training examples that only
-        measure; others: what opens other checkpoints, for those that learn from one: `rebuild`, its objective, and
-        `teach`, its backbone (`restore.py`); within: what the backbone is made in;
+        measure; others: what opens other checkpoints, for those that learn from one: `rebuild` and `classifier`, its
+        objective, and `teach`, its backbone (`restore.py`); within: what the backbone is made in;
         views: the key that says what views are, for messages.
     """
     with within or nullcontext():
@@ -163,11 +163,32 @@ def optimizer(
     groups = parameter_groups(task, phases.scales, **rates, anchored=anchored)
     if not groups:
         raise ConfigError("finetune.train=head: this objective has nothing of its own to train; choose all or last:N")
-    return construct("optimizer", node, without_dynamo(find("optimizer", node, torch.optim.Optimizer, trusted)), groups)
+    cls = without_dynamo(find("optimizer", node, torch.optim.Optimizer, trusted))
+    with _options_of("optimizer"):
+        return construct("optimizer", _without_idle_nesterov(node), cls, groups)
+
+
+def _without_idle_nesterov(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Without a momentum there is nothing to look ahead along: Nesterov's is the plain one then, which torch refuses
+    to call so."""
+    plain_one = node.get("momentum") == 0 and node.get("nesterov") is True
+    return {**node, "nesterov": False} if plain_one else node
+
+
+@contextmanager
+def _options_of(group: str) -> Iterator[None]:
+    """Inside, a value that a constructor refuses is a ConfigError of the group whose keys it gets."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (ValueError, RuntimeError) as error:  # torch's raise the latter for options that exclude each other
+        raise ConfigError(f"{group}: {first_line(error).rstrip('.')}; change its keys ({group}.KEY=…)") from error
 
 
 def schedule(node: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> Schedule:
-    return make("schedule", node, Schedule, trusted)  # type: ignore[type-abstract]
+    with _options_of("schedule"):
+        return make("schedule", node, Schedule, trusted)  # type: ignore[type-abstract]
 
 
 def check_loggers(nodes: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> None:

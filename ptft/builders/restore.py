@@ -75,6 +75,15 @@ def rebuilt(path: str, key: str, trusted: tuple[str, ...] = ()) -> tuple[Objecti
 
     What its configuration names must be ptft's or `trusted`, whatever it trusted itself.
     """
+    return _rebuilt(path, key, trusted)[:2]
+
+
+def classifier(path: str, trusted: tuple[str, ...] = ()) -> tuple[Objective, Spec, str | None]:
+    """The objective of what `objective.teacher` names, its Spec, and the digest of its file."""
+    return _rebuilt(path, TEACHER, trusted)
+
+
+def _rebuilt(path: str, key: str, trusted: tuple[str, ...]) -> tuple[Objective, Spec, str | None]:
     checkpoint = open_checkpoint(path, key)
     if not checkpoint.has_task:
         raise CheckpointError(f"{key}={path}: {checkpoint.path} holds weights and no task of ptft; finetune them first")
@@ -83,7 +92,7 @@ def rebuilt(path: str, key: str, trusted: tuple[str, ...] = ()) -> tuple[Objecti
     model, task = checkpoint.config["model"], checkpoint.config["objective"]
     with limit(checkpoint), nullcontext() if trusted else held_by(checkpoint.path):
         built = components.objective(model, task, checkpoint.spec, None, trusted)
-    return _loaded(built, checkpoint), checkpoint.spec
+    return _loaded(built, checkpoint), checkpoint.spec, checkpoint.sha256
 
 
 def teacher(

@@ -19,12 +19,13 @@ from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes
 from ptft.builders.intervals import impatient, intervals, within
 from ptft.builders.parts import accumulation, cut, embeddings, monitor, own_views, panel, recipe, replay, spread
 from ptft.builders.parts.handover import hand_over
-from ptft.builders.restore import rebuilt, teacher
+from ptft.builders.restore import classifier, rebuilt, teacher
 from ptft.builders.sizes import limit
 from ptft.checkpoint.load import Checkpoint, held_by
 from ptft.checkpoint.transfer import Transfer
 from ptft.config.config import Config
 from ptft.config.resolve import Job
+from ptft.config.settled import idle
 from ptft.core import Objective
 from ptft.data.loader import Loader
 from ptft.errors import ConfigError
@@ -110,7 +111,8 @@ def build(job: Job, out: Console) -> Run:
         continued = inputs.start if cfg.resume else None
         computed += impatient(trained, cfg.train.every.evaluate, continued, of_many=job.of_many)
     meta = inputs.start.meta if inputs.start and cfg.resume else {}
-    settled = probe.unused(job.overrides.keys) if execution.probe else job.notes
+    typed = job.overrides.typed
+    settled = [*probe.unused(typed), *idle.noted(cfg.plain(), typed)] if execution.probe else job.notes
     return Run(
         cfg=cfg.merged(_settled(cfg, task, execution, trained.every, inputs)),
         inputs=inputs,
@@ -145,7 +147,7 @@ def _trained_on(job: Job, inputs: Inputs) -> tuple[list[str], Tensor | None]:
 def objective(cfg: Config, inputs: Inputs) -> Task:
     """The objective on its device, with the checkpoint's backbone in it, and what of it learns when."""
     train, spec, within = inputs.splits["train"], inputs.source.spec, limit(inputs.start)
-    open_others: dict[str, Any] = {"rebuild": rebuilt, "teach": teacher}
+    open_others: dict[str, Any] = {"rebuild": rebuilt, "teach": teacher, "classifier": classifier}
     others = {name: partial(opens, trusted=cfg.trusted) for name, opens in open_others.items()}
     options: dict[str, Any] = {"others": others, "within": within, "views": own_views.key_of(cfg)}
     with _built_from(cfg, inputs.start):

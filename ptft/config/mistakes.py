@@ -75,18 +75,35 @@ VALUES = (
 )
 """Key, what its value is elsewhere (a regular expression of all of it), and what to do here."""
 
+AMOUNTS = ("dataset.limit", "dataset.per_class")
+"""Which say how many examples are used, of data that have them and classes."""
+OTHER_AMOUNTS = ("dataset.sentences", "dataset.fraction")
+"""Which say it of running text, whatever of them there is."""
+
 FLAGS = {"version": "--version", "info": "--info"}
 """Words, and the flag to type instead."""
 
 
-def type_instead(key: str) -> str:
-    """ "; type optimizer.lr" for a key by a name that it has elsewhere, or nothing."""
+def type_instead(key: str, keys: Collection[str] = ()) -> str:
+    """ "; type optimizer.lr" for a key by a name that it has elsewhere, or nothing.
+
+    keys: those that there are, of some groups at least; what is none of its group's is not proposed.
+    """
     node, _, name = key.lower().rpartition(".")
     if node and node not in NODES:
         return ""
     if name in DEVICES:
         return f"; {ONE_DEVICE}"
-    return next((f"; type {own}" for own, names in KEYS.items() if name in names.split()), "")
+    meant = next((own for own, names in KEYS.items() if name in names.split()), key)
+    if meant in AMOUNTS and meant not in keys and (others := [other for other in OTHER_AMOUNTS if other in keys]):
+        return f"; running text has no examples to count; type {others[0]}"
+    return f"; type {meant}" if meant != key and _is_there(meant, keys) else ""
+
+
+def _is_there(own: str, keys: Collection[str]) -> bool:
+    """Whether a key of KEYS is one, as far as the keys of its group are known."""
+    key, group = own.partition("=")[0], own.partition(".")[0]
+    return "." not in key or key in keys or not any(each.startswith(f"{group}.") for each in keys)
 
 
 def flag(word: str, following: str, keys: Mapping[str, str]) -> str:
@@ -173,7 +190,7 @@ def _below(key: str, value: Any, keys: Collection[str]) -> Iterator[str]:
 
 def unknown(key: str, keys: Collection[str]) -> str:
     """There is no such key, and what was meant."""
-    return f"{key}: there is no such key{type_instead(key) or suggest(key, keys)}"
+    return f"{key}: there is no such key{type_instead(key, keys) or suggest(key, keys)}"
 
 
 def check_input(typed: Any) -> None:

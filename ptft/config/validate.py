@@ -34,7 +34,6 @@ from ptft.validators import (
     is_number,
     is_plan,
     is_whole,
-    minutes_of,
     one_of,
     optional,
     rule,
@@ -96,14 +95,6 @@ RULES: dict[str, Rule] = {
     "finetune.weights": one_of("ckpt", "fresh"),
 }
 """Of the keys of config.yaml. Those of an option stand in its own YAML: ptft.config.rules."""
-
-
-ALONE = {
-    "ema": "both average the weights; set one of them to null",
-    "patience": "which evaluations are the last is not known beforehand; set one of them to null",
-    "minutes": "which evaluations are the last is not known beforehand; give the budget in epochs or steps",
-}
-"""Why `train.average_last` and another key of `train` don't go together."""
 
 
 def check(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -240,15 +231,6 @@ def _contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     for other in ("compile", "cuda_graph"):
         if train.get("checkpoint_activations") is True and train.get(other) is True:
             yield f"train.checkpoint_activations and train.{other}: set one of them to false, they don't work together"
-    if train.get("average_last") is not None:
-        for other in ("ema", "patience", "minutes"):
-            if train.get(other) is not None:
-                yield f"train.average_last={train['average_last']} and train.{other}={train[other]}: {ALONE[other]}"
-        if minutes_of(interval := train.get("every", {}).get("evaluate")):
-            yield (
-                f"train.average_last={train['average_last']} and train.every.evaluate={interval}: "
-                "which evaluations are the last is not known beforehand; type a number of steps, or epoch"
-            )
     if train.get("cuda_graph") is True and cfg.get("precision") == "fp16":
         yield "train.cuda_graph=true: not with precision=fp16, whose scaling waits for the device; choose bf16 or fp32"
     if cfg.get("optimizer") is not None and "lr" not in cfg["optimizer"]:

@@ -197,11 +197,13 @@ def _stage(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any
 def called(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any]:
     """What the job's stage returned."""
     from ptft.config import instantiate
+    from ptft.runtime.device import begin_peak
 
     trusted = job.config.trusted
     instantiate.look_here(trusted)
     stage = instantiate.stage(job.config.stage, trusted)
     process.settle()
+    begin_peak()
     result: dict[str, Any] = stage(job, report, folder)
     return result
 

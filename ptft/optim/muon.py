@@ -30,7 +30,7 @@ class Muon(Optimizer):
     filters: Muon takes the weights of two-dimensional convolutions as well, as matrices [out, in * height * width].
     normalize: before its step each of Muon's weights gets the norm of a matrix of rows of norm 1.
     rest: "adamw" with betas and eps, or "sgd" with rest_momentum and nesterov; both fused. rest_lr: their rate where it
-        is not `lr`.
+        is not `lr`. Without a momentum nesterov counts for neither.
     """
 
     def __init__(
@@ -65,8 +65,9 @@ class Muon(Optimizer):
             for group, real in zip(self._muon.param_groups, hidden, strict=True):
                 group["params"] = real["params"]
         if others and rest == "sgd":
+            ahead = nesterov and rest_momentum > 0  # which torch does not take without a momentum
             self._rest = without_dynamo(torch.optim.SGD)(
-                others, lr, rest_momentum, weight_decay=weight_decay, nesterov=nesterov, fused=fused
+                others, lr, rest_momentum, weight_decay=weight_decay, nesterov=ahead, fused=fused
             )
         elif others:
             self._rest = without_dynamo(torch.optim.AdamW)(

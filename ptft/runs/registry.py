@@ -68,6 +68,11 @@ def part_of(folder: Path) -> Path | None:
     return None
 
 
+def is_arm(folder: Path) -> bool:
+    """Whether a run in that folder is one of a comparison, whose keys are typed for all of its arms."""
+    return (whole := part_of(folder)) is not None and (whole / "compare.json").is_file()
+
+
 def is_name(text: str) -> bool:
     """Whether it may be a name to look for, and is no path of a file that is there and no public weights."""
     return text == "latest" or (":" not in text and not os.path.lexists(os.path.expanduser(text)))

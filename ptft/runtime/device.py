@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import sys
 from collections.abc import Iterable
 
@@ -12,6 +11,7 @@ import torch
 
 import ptft
 from ptft.errors import ConfigError, counted
+from ptft.runtime import process
 from ptft.runtime.precision import ComputeFormat
 from ptft.runtime.together.alone import current
 
@@ -71,12 +71,17 @@ def deterministic(enabled: bool, device: torch.device) -> None:
         torch.use_deterministic_algorithms(enabled)
 
 
+def begin_peak() -> None:
+    """At the start of a job: what earlier ones of this process took at the most is forgotten, where that can be."""
+    process.begin_peak()
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        for number in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(number)
+
+
 def peak_memory(device: torch.device) -> int:
-    """The most bytes taken so far: of the GPU's memory there, by this process elsewhere."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    """The most bytes that the job has taken so far: of the GPU's memory there, by this process elsewhere."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else process.peak()
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ptft.builders import components, membership
+from ptft.builders import components, membership, probe
 from ptft.builders.inputs import eval_loader
 from ptft.builders.parts import spread
 from ptft.builders.run import Run, build
@@ -47,6 +47,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """
     predictions.check(job.config)
     components.check_loggers(job.config.logger, job.config.trusted)
+    probe.check(job.config, folder.path if folder else None)
     built = build(job, out)
     panel = panels.Panel(built, out)
     messages.header(built, out, folder.path if folder else None)

@@ -116,6 +116,43 @@ def test_where_it_is_asked_for_views_are_left_out_and_a_budget_does_not_count(pt
     assert summary(tmp_path / "run")["steps"] == 0
 
 
+EXACT = (*DIGITS, "finetune.probe=exact", "report=false", "predictions=none")
+
+
+def test_keys_that_say_how_steps_are_taken_are_named_where_none_is(ptft, pretrained, tmp_path):
+    keys = ("train.clip=1", "train.ema=0.9", "train.patience=2", "train.every.evaluate=3", "finetune.layer_decay=0.7")
+    more = ("finetune.head_init=zero", "dataset.views.shift=1")
+    nothing = ("train.average_last=null", "finetune.head=new", "objective.dropout=0")
+    done = ptft(*EXACT, f"ckpt={pretrained}", *keys, *more, *nothing, "dry_run=true")
+    assert done.code == 0, done.text
+    names = [key.partition("=")[0] for key in (*keys, *more)]
+    assert f"{', '.join(names[:-1])} and {names[-1]} do not count, as the head is fitted" in done.out
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("finetune.head=keep",),
+        ("objective.class_weights=balanced",),
+        ("objective.label_smoothing=0.1", "objective.focal=2"),
+        ("objective.mixup=0.2",),
+        ("objective.dropout=0.1",),
+    ],
+    ids=lambda typed: typed[0],
+)
+def test_another_loss_or_a_kept_head_is_refused_where_a_fit_is_asked_for(ptft, pretrained, typed):
+    refused(ptft(*EXACT, f"ckpt={pretrained}", *typed), 2, "finetune.probe=exact and", *typed, "finetune.probe=steps")
+
+
+def test_in_a_comparison_where_they_are_typed_for_all_arms_its_probe_says_so(ptft, pretrained, tmp_path):
+    few = ("dataset=digits", "compare.per_class=[2]", "compare.seeds=1", "compare.tune=null", "train.steps=1")
+    typed = ("compare.only=[probe]", "objective.label_smoothing=0.1", "report=false", "hydra.run.dir=all")
+    done = ptft("stage=compare", f"ckpt={pretrained}", *few, *typed)
+    assert done.code == 0, done.text
+    (cell,) = (tmp_path / "all" / "cells").glob("probe-*")
+    assert "objective.label_smoothing does not count, as the head is fitted" in (cell / "run.log").read_text()
+
+
 def test_what_has_no_linear_classifier_says_so(ptft, pretrained):
     typed = ("objective=simclr", "finetune.train=head", "finetune.probe=exact", "train.steps=2", "dataset.limit=64")
     done = ptft("stage=finetune", f"ckpt={pretrained}", "dataset=digits", *typed)

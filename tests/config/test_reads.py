@@ -191,6 +191,20 @@ def test_what_other_programs_call_so_is_answered_with_ptfts_own(ptft, typed, rem
     refused(ptft("stage=pretrain", typed), 2, typed.split("=")[0], remedy)
 
 
+@pytest.mark.parametrize(
+    ("dataset", "typed", "own"),
+    [
+        ("grammar", "dataset.limit=5", "dataset.sentences"),
+        ("grammar", "max_samples=5", "dataset.sentences"),
+        ("text", "dataset.per_class=5", "dataset.fraction"),
+    ],
+)
+def test_a_key_that_the_dataset_has_not_is_not_proposed(ptft, dataset, typed, own):
+    done = ptft("stage=pretrain", f"dataset={dataset}", typed, "dry_run=true")
+    refused(done, 2, f"{typed.split('=')[0]}: there is no such key; running text has", f"type {own}")
+    assert "type dataset.limit" not in done.text
+
+
 def test_the_keys_that_are_proposed_exist():
     known = {*documented.keys(), *GROUPS, "ckpt", "hydra.run.dir"}
     assert {here.split("=")[0] for here in mistakes.KEYS} <= known | {"quiet"}

@@ -178,3 +178,18 @@ def test_everything_wrong_is_said_at_once(composed):
     assert len(lines) == len(starts)
     for start in starts:
         assert any(line.startswith(start) for line in lines), (start, lines)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"train__minutes": 5}, "train.minutes=5: .*in epochs or steps"),
+        ({"train__every__evaluate": "5min"}, "train.every.evaluate=5min: .*number of steps, or epoch"),
+    ],
+)
+def test_what_is_deterministic_asks_no_clock(composed, values, said):
+    config = composed["pretrain"]
+    check(changed(config, train__deterministic=True, train__every__evaluate="epoch"), config)
+    check(changed(config, **values), config)
+    with pytest.raises(ConfigError, match=f"^train.deterministic=true and {said}$"):
+        check(changed(config, train__deterministic=True, **values), config)

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from ptft.data.image import torchvision
-from tests.conftest import NET, ROOT
+from ptft.runtime import process
+from tests.conftest import FEW, NET, ROOT, summary
 from tests.helpers import processes
 
 FAULTS = """
@@ -116,3 +117,15 @@ def test_the_end_flushes_and_runs_what_is_registered(tmp_path):
     code += "process.leave(0)"
     assert processes.python(code).stdout == "said"
     assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the system can't forget a peak")
+def test_a_job_takes_at_the_most_what_it_takes_itself(ptft, tmp_path):
+    much = 300 * 2**20
+    held = bytearray(b"1") * much
+    del held
+    before = process.peak()
+    typed = (*FEW, *NET, "train.steps=1", "report=false", "predictions=none", "device=cpu")
+    done = ptft("stage=pretrain", *typed, "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    assert 2**20 < summary(tmp_path / "run")["peak_memory_bytes"] < before - much / 2

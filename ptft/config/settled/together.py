@@ -1,14 +1,22 @@
-"""What a run can't be asked for that several processes do, or whose weights are cut over them."""
+"""What a run can't be asked for at once: of what several processes do, whose weights are cut over them, and of what
+may not depend on the clock."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ptft.validators import COUNT
+from ptft.validators import COUNT, minutes_of
 
 ELEMENTWISE = ("torch.optim.SGD", "torch.optim.Adam", "torch.optim.AdamW")
 """Optimizers that move each number of a weight by itself, so that a part of a weight moves as it does in the whole."""
+
+ALONE = {
+    "ema": "both average the weights; set one of them to null",
+    "patience": "which evaluations are the last is not known beforehand; set one of them to null",
+    "minutes": "which evaluations are the last is not known beforehand; give the budget in epochs or steps",
+}
+"""Why `train.average_last` and another key of `train` don't go together."""
 
 
 def contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
@@ -18,6 +26,36 @@ def contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield from _of_several(cfg, processes)
     if train.get("parallel") == "fsdp":
         yield from _of_parts(cfg)
+    if train.get("average_last") is not None:
+        yield from _of_the_last(train)
+    if train.get("deterministic") is True:
+        yield from _without_a_clock(train)
+
+
+def _of_the_last(train: Mapping[str, Any]) -> Iterator[str]:
+    asked = f"train.average_last={train['average_last']}"
+    for other, why in ALONE.items():
+        if train.get(other) is not None:
+            yield f"{asked} and train.{other}={train[other]}: {why}"
+    if minutes_of(interval := train.get("every", {}).get("evaluate")):
+        yield (
+            f"{asked} and train.every.evaluate={interval}: which evaluations are the last is not known beforehand; "
+            "type a number of steps, or epoch"
+        )
+
+
+def _without_a_clock(train: Mapping[str, Any]) -> Iterator[str]:
+    asked = "train.deterministic=true"
+    if train.get("minutes") is not None:
+        yield (
+            f"{asked} and train.minutes={train['minutes']}: how many steps that is, and with it every rate of the "
+            "schedule, is another number each time; give the budget in epochs or steps"
+        )
+    if minutes_of(interval := train.get("every", {}).get("evaluate")):
+        yield (
+            f"{asked} and train.every.evaluate={interval}: which steps are measured, and so which are the best, is "
+            "another each time; type a number of steps, or epoch"
+        )
 
 
 def _of_several(cfg: Mapping[str, Any], processes: int) -> Iterator[str]:

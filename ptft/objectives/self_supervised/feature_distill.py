@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptft.core import Backbone, Examples, Spec, Step
-from ptft.errors import CheckpointError, ConfigError
+from ptft.errors import ConfigError
 from ptft.models.layers.mlp import mlp
 from ptft.objectives.self_supervised.base import Unlabelled, count
 from ptft.objectives.self_supervised.seen import Images, Seen
+from ptft.objectives.teachers import check_same
 from ptft.runtime.rng import EVALUATION_SEED, forked
 
 if TYPE_CHECKING:
@@ -133,11 +134,7 @@ class FeatureDistill(Unlabelled):
         if teach is None:
             return
         opened, theirs, digest = teach(teacher, teacher_model, teacher_size)
-        if None is not teacher_sha256 != digest:
-            raise CheckpointError(
-                f"objective.teacher={teacher}: is not the file that the run began with (its sha256 was "
-                f"{teacher_sha256[:12]}…, is {str(digest)[:12]}…); put that back, or begin a new run"
-            )
+        check_same(teacher, teacher_sha256, digest)
         self.settled = {"teacher_sha256": digest}
         # In a tuple, for a child would be trained, averaged and saved.
         self.teacher = (opened.requires_grad_(False).eval(),)

@@ -25,7 +25,7 @@ from ptft.objectives.supervised.ctc_decoding import beam_search, greedy
 from ptft.objectives.supervised.ctc_language import Heard, LanguageModel, Network, Weights, made, opened, search
 from ptft.objectives.supervised.ctc_ranking import chosen, ranked, with_language
 from ptft.objectives.supervised.ctc_words import words_of
-from ptft.objectives.supervised.distill import Rebuild
+from ptft.objectives.teachers import Rebuild, check_same
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -46,10 +46,11 @@ class CTC(Objective):
     beam: 1 decodes the likeliest symbol of every frame, more keeps so many prefixes (`ctc_decoding.beam_search`).
     lm: a checkpoint of a causal language model of bytes that ranks the prefixes as well (`ctc_language.search`), at
         least LM_BEAM of them; it is kept in the checkpoints. How much it counts is fitted to the validation split.
+    lm_model: which one a run began with, `of` and the `sha256` of its weights; set when it is opened.
     rebuild: makes the objective of another checkpoint; None where a trained one is made again. network: makes a
         backbone of a model's node.
     dropout: before the head. views: options of the modality's random views, made in training only.
-    Raises ConfigError where the dataset has no transcripts.
+    Raises ConfigError where the dataset has no transcripts, CheckpointError where the language model is another one.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"input", "target", "target_length"})
@@ -63,6 +64,7 @@ class CTC(Objective):
         *,
         beam: int = 1,
         lm: str | None = None,
+        lm_model: Mapping[str, str] | None = None,
         dropout: float = 0.0,
         views: Options = None,
         rebuild: Rebuild | None = None,
@@ -80,9 +82,11 @@ class CTC(Objective):
         nn.init.zeros_(self.head.bias)
         self.dropout = nn.Dropout(dropout)
         self.views = random_views(spec, views)
-        self._open(lm, rebuild, network)
+        self._open(lm, lm_model, rebuild, network)
 
-    def _open(self, lm: str | None, rebuild: Rebuild | None, network: Network | None) -> None:
+    def _open(
+        self, lm: str | None, before: Mapping[str, str] | None, rebuild: Rebuild | None, network: Network | None
+    ) -> None:
         """Get the language model: the one that is named, or in a trained objective the one that it was trained with."""
         self.lm, self.about = None, None if lm is None else self.spec.shape.get(LANGUAGE)
         if lm is None:
@@ -90,6 +94,9 @@ class CTC(Objective):
         weights = None
         if rebuild is not None:
             self.about, weights = opened(lm, *rebuild(lm, "objective.lm"))
+            known = before["sha256"] if before and before["of"] == lm else None
+            check_same(lm, known, self.about["id"], "objective.lm")
+            self.settled = {"lm_model": {"of": lm, "sha256": self.about["id"]}}
         if self.about is None:
             raise ConfigError(f"objective.lm={lm}: the checkpoint holds no language model, and a training takes one")
         assert network is not None

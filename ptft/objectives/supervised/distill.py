@@ -16,14 +16,13 @@ from torch import Tensor
 from ptft.core import LEAST_LOSS, Backbone, Batch, Examples, Objective, Spec, Step, Table
 from ptft.errors import ConfigError, DataError
 from ptft.objectives.supervised.classify import Classify
+from ptft.objectives.teachers import Classifier, check_same
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 LOOKED_AT = 4
 """Examples on which it is seen what student and teacher make of them."""
-Rebuild = Callable[[str, str], tuple[Objective, Spec]]
-"""(path of a checkpoint, the key that names it) -> its objective with all weights, and its Spec."""
 
 
 class Distill(Classify):
@@ -33,12 +32,14 @@ class Distill(Classify):
     with the label; without labels the first term alone, and the classes are the teacher's. In evaluation with labels it
     is that of `Classify`, so both can be compared. Teacher and student see the same views.
 
-    teacher: a checkpoint of ptft with a classifier. It is not saved with the student.
+    teacher: a checkpoint of ptft with a classifier. It is saved as its path and digest alone.
+    teacher_sha256: the digest of the file that a run began with; set when it is opened.
     temperature: T, the higher the more the unlikely classes count.
     alpha: weight of the teacher's answers.
-    rebuild: makes an objective of a checkpoint; None where a trained student is rebuilt, which needs no teacher.
+    classifier: opens the teacher; None where a trained student is rebuilt, which needs none.
     options: those of `Classify`.
-    Raises ConfigError or DataError naming `objective.teacher` where it does not fit the data.
+    Raises ConfigError, CheckpointError or DataError naming `objective.teacher` where it is another file or does not
+    fit the data.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"input"})
@@ -53,22 +54,25 @@ class Distill(Classify):
         spec: Spec,
         *,
         teacher: str,
+        teacher_sha256: str | None = None,
         temperature: float = 4.0,
         alpha: float = 0.9,
-        rebuild: Rebuild | None = None,
+        classifier: Classifier | None = None,
         labels: Tensor | None = None,
         **options: Any,
     ) -> None:
         if spec.target == "labels":
             raise ConfigError("objective=distill: an example may have several labels here; it learns one class each")
-        rebuilt = rebuild(teacher, "objective.teacher") if rebuild else None
-        if rebuilt is not None:
-            spec = _fitting(teacher, *rebuilt, spec)
+        opened = classifier(teacher) if classifier else None
+        if opened is not None:
+            check_same(teacher, teacher_sha256, opened[2])
+            spec = _fitting(teacher, *opened[:2], spec)
         super().__init__(backbone, spec, labels=labels, **options)
+        self.settled = {"teacher_sha256": opened[2] if opened else teacher_sha256}
         self.path, self.temperature, self.alpha = teacher, temperature, alpha
         # In a tuple, for a child would be trained, averaged and saved.
-        self.teacher = (cast(Classify, rebuilt[0]).requires_grad_(False).eval(),) if rebuilt else ()
-        scale, shift = _between(spec, rebuilt[1] if rebuilt else spec)
+        self.teacher = (cast(Classify, opened[0]).requires_grad_(False).eval(),) if opened else ()
+        scale, shift = _between(spec, opened[1] if opened else spec)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
         if labels is None:

@@ -35,24 +35,28 @@ class Panel:
     """The tasks of `train.panel`, for a run that is built and not yet trained.
 
     before: by the digest of the task's checkpoint which validation examples the start has right, bool [N].
+    data: by that digest too, the fingerprint of the task's data then; of earlier versions it is not known.
     """
 
     def __init__(self, run: Run, out: Console) -> None:
         self.run, self.out = run, out
         self.tasks = opened(run.cfg, run.inputs, out)
         self.before: dict[str, Tensor] = {}
+        self.data: dict[str, str] = {}
 
     def begin(self, folder: Path) -> None:
         """Measure the weights at the start, and write that down; of a run that goes on it stands there."""
         if not self.tasks:
             return
         if self.run.cfg.resume:
-            answered = read_json(folder / FILE).get("right", {})
+            stored = read_json(folder / FILE)
+            answered, self.data = stored.get("right", {}), stored.get("data", {})
             self.before = {name: torch.tensor([sign == "1" for sign in signs]) for name, signs in answered.items()}
             return
         self.before = {str(task.checkpoint.sha256): self._right(task) for task in self.tasks}
         signs = {name: "".join("01"[right] for right in each.tolist()) for name, each in self.before.items()}
-        write_json(folder / FILE, {"right": signs})
+        self.data = {str(task.checkpoint.sha256): task.source.fingerprint() for task in self.tasks}
+        write_json(folder / FILE, {"right": signs, "data": self.data})
 
     def end(self) -> dict[str, Any]:
         """What `summary.json` says of it, of the weights as they are now: `panel`, a row for each task."""
@@ -60,8 +64,9 @@ class Panel:
         return {"panel": rows} if rows else {}
 
     def _row(self, task: PanelTask) -> dict[str, Any] | None:
-        before, after = self.before.get(str(task.checkpoint.sha256)), self._right(task)
-        if before is None or len(before) != len(after):
+        before, after = self.before.get(name := str(task.checkpoint.sha256)), self._right(task)
+        same = self.data.get(name) in (None, task.source.fingerprint())
+        if before is None or len(before) != len(after) or not same:
             self.out.say(f"train.panel: {task.path} was not measured at the start, or on other examples", "yellow")
             return None
         plan = Resampling(seed=self.run.cfg.seed)

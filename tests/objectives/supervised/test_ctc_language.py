@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from ptft.checkpoint import file as checkpoint_file
 from ptft.core import Spec
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.transcripts import join
@@ -140,6 +141,11 @@ def test_a_run_with_a_language_model_needs_it_no_more_afterwards(ptft, tmp_path)
     one, other = (summary(tmp_path / name)["metrics"]["val"] for name in ("whole", "half"))
     assert one == other
     assert {"wer", "wer_without_lm", "lm_alpha", "lm_beta"} <= one.keys()
+    file = tmp_path / "lm" / "checkpoints" / "best.pt"
+    content = checkpoint_file.read(file)[0]
+    content["weights"] = {name: value * 1.01 for name, value in content["weights"].items()}
+    checkpoint_file.write(file, content)
+    refused(ptft("resume=half", "train.steps=5"), 4, "objective.lm=", "is not the file that the run began with")
     (tmp_path / "lm").rename(tmp_path / "gone")
     done = ptft("stage=evaluate", "ckpt=half", "split=val", "hydra.run.dir=e")
     assert done.code == 0, done.text

@@ -1,5 +1,6 @@
 """Distillation: its loss against the formula, a teacher that stays outside, and teachers that do not fit."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -165,6 +166,26 @@ def test_weights_without_a_task_teach_nothing(tmp_path):
         rebuilt(str(tmp_path / "plain.pt"), "objective.teacher")
 
 
+def test_a_run_that_goes_on_with_another_teacher_at_its_path_is_refused(ptft, teacher, tmp_path):
+    shutil.copytree(teacher, tmp_path / "teacher")
+    file = tmp_path / "teacher" / "checkpoints" / "best.pt"
+    typed = ("stage=pretrain", "objective=distill", "objective.teacher=teacher", *SMALL, "precision=fp32")
+    assert ptft(*typed, "dataset.limit=32", "train.steps=1", "report=false", "hydra.run.dir=run").code == 0
+    original = file.read_bytes()
+    content = checkpoint_file.read(file)[0]
+    content["weights"]["head.bias"] += 1
+    checkpoint_file.write(file, content)
+    refused(ptft("resume=run", "train.steps=2"), 4, "objective.teacher=", "is not the file that the run began with")
+    file.write_bytes(original)
+    (tmp_path / "teacher").rename(tmp_path / "moved")
+    assert ptft("resume=run", "train.steps=2", "objective.teacher=moved").code == 0
+    last = tmp_path / "run" / "checkpoints" / "last.pt"
+    content = checkpoint_file.read(last)[0]
+    assert len(content["config"]["objective"].pop("teacher_sha256")) == 64
+    checkpoint_file.write(last, content)  # as versions wrote it that did not keep the digest
+    assert ptft("resume=run", "train.steps=3", "objective.teacher=moved").code == 0
+
+
 def test_texts_are_taught_without_what_they_are_padded_with():
     spec = replace(text_spec(Tokenizer(), 64, "class"), classes=("a", "b", "c"))
     torch.manual_seed(0)
@@ -172,7 +193,7 @@ def test_texts_are_taught_without_what_they_are_padded_with():
     for parameter in (each for net in nets for each in net.parameters()):
         torch.nn.init.normal_(parameter, std=0.3)
     knows = Classify(nets[0], spec)
-    learns = Distill(nets[1], spec, teacher="x", rebuild=lambda path, key: (knows, spec)).train()
+    learns = Distill(nets[1], spec, teacher="x", classifier=lambda path: (knows, spec, None)).train()
     ids, mask = padded([torch.arange(3, 3 + count) for count in (3, 20, 60)])
     batch = {"input": ids, "mask": mask, "label": torch.tensor([0, 1, 2])}
     alone = [

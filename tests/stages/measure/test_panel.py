@@ -88,6 +88,20 @@ def test_a_run_that_goes_on_compares_with_its_start(ptft, pretrained):
     assert again["before"] == first["before"] != first["after"]
 
 
+def test_a_run_that_goes_on_compares_no_other_examples(ptft, pretrained):
+    run = ("stage=pretrain", f"ckpt={pretrained}", *NEW, *STEPS, f"train.panel=[{pretrained}]", "hydra.run.dir=run")
+    assert ptft(*run).code == 0
+    file = Path("run/panel.json")
+    stored = json.loads(file.read_text())
+    file.write_text(json.dumps({**stored, "data": dict.fromkeys(stored["data"], "other")}))
+    done = ptft("resume=run", "train.steps=5")
+    assert "was not measured at the start, or on other examples" in done.text
+    assert "panel" not in summary(Path("run"))
+    file.write_text(json.dumps({"right": stored["right"]}))  # as earlier versions wrote it
+    assert ptft("resume=run", "train.steps=6").code == 0
+    assert summary(Path("run"))["panel"]
+
+
 def test_of_a_comparison_the_run_with_most_labels_is_the_task(pretrained):
     for name, examples in (("a", 300), ("b", 20)):
         folder = Path("cmp/cells") / name / "0"
