@@ -97,6 +97,9 @@ class HuggingFace(Backbone):
         """Prepared input, and of ids a mask bool [B, T] -> Features [B, T, D]."""
         return self.reader(self.net, x, mask)  # type: ignore[no-any-return]
 
+    def token_counts(self, lengths: Tensor) -> Tensor | None:
+        return self.reader.tokens(lengths) if isinstance(self.reader, sound.Waves | sound.Mels) else None
+
     def maps(self, x: Tensor) -> list[Tensor]:
         return self.reader.maps(self.net, x) if isinstance(self.reader, sight.Images) else super().maps(x)
 
@@ -105,9 +108,9 @@ class HuggingFace(Backbone):
 
     def pool(self, features: Features) -> Tensor:
         """[B, D]: the mean over real tokens, the first token, or the last real one."""
-        tokens, mask = features
         if self.pooling == "mean":
             return super().pool(features)
+        tokens, mask = features
         if self.pooling == "cls" or mask is None:
             return tokens[:, 0 if self.pooling == "cls" else -1]
         last = (mask.sum(1) - 1).clamp(min=0).view(-1, 1, 1)
@@ -161,12 +164,7 @@ def public_options(name: str) -> dict[str, Any]:
     """What builds the model that `public_weights` are for."""
     config = _load_config(name, "ckpt=huggingface:")
     normalize = _normalizes(name, "ckpt=huggingface:") if config.model_type in sound.WAVES else None
-    return {
-        "name": name,
-        "config": json.dumps(config.to_dict(), default=str),
-        "pooling": None,
-        "normalize": normalize,
-    }
+    return {"name": name, "config": json.dumps(config.to_dict(), default=str), "pooling": None, "normalize": normalize}
 
 
 def library() -> Any:
