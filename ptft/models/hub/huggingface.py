@@ -22,7 +22,7 @@ from ptft.errors import CheckpointError, ConfigError, PtftError
 from ptft.models.hub import huggingface_audio as sound
 from ptft.models.hub import huggingface_image as sight
 from ptft.models.hub.huggingface_kinds import check_kind, modality_of
-from ptft.models.hub.huggingface_text import Texts, embedding_of, longest, tokenizer_of
+from ptft.models.hub.huggingface_text import BY_MASK, Texts, as_stored, embedding_of, longest, tokenizer_of
 
 BACKBONE = "HuggingFace"
 """The class that public weights are for."""
@@ -61,7 +61,8 @@ class HuggingFace(Backbone):
             loaded.vocab_size = int(spec.shape["tokenizer"]["size"])
         if spec.modality == "audio":
             sound.check(loaded, spec, name)
-        self.settled = {"config": json.dumps(loaded.to_dict(), default=str)}
+        by_mask = spec.modality == "text" and (config is None or BY_MASK in json.loads(config))
+        self.settled = {"config": as_stored(loaded, by_mask)}
         self.net: Any = _network(loaded)
         self.width = int(loaded.hidden_size)
         if spec.modality == "image":
@@ -73,7 +74,7 @@ class HuggingFace(Backbone):
             self.no_weight_decay = frozenset(f"net.{name}" for name in self.reader.no_weight_decay)  # type: ignore[misc]
             self.pooling = pooling or "mean"
         else:
-            self.reader = Texts(self.net, loaded, spec, name)
+            self.reader = Texts(self.net, loaded, spec, name, by_mask)
             self.pooling = pooling or ("cls" if self.reader.has_types else "mean" if _sees_both(loaded) else "last")
 
     @classmethod
@@ -164,7 +165,8 @@ def public_options(name: str) -> dict[str, Any]:
     """What builds the model that `public_weights` are for."""
     config = _load_config(name, "ckpt=huggingface:")
     normalize = _normalizes(name, "ckpt=huggingface:") if config.model_type in sound.WAVES else None
-    return {"name": name, "config": json.dumps(config.to_dict(), default=str), "pooling": None, "normalize": normalize}
+    stored = as_stored(config, modality_of(config) == "text")
+    return {"name": name, "config": stored, "pooling": None, "normalize": normalize}
 
 
 def library() -> Any:
@@ -267,7 +269,7 @@ def _read(name: str, key: str) -> Iterator[None]:
 
 
 def _configuration(text: str) -> Any:
-    plain: Mapping[str, Any] = json.loads(text)
+    plain = {name: value for name, value in json.loads(text).items() if name != BY_MASK}
     return library().AutoConfig.for_model(**plain)
 
 
