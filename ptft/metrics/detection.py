@@ -77,7 +77,12 @@ def average_precision(truth: Truth, found: Found, classes: Sequence[str]) -> dic
     reference = package.COCO()
     reference.dataset = _dataset(truth, len(classes))
     reference.createIndex()
-    results = reference.loadRes(_results(found)) if len(found.score) else reference.loadRes([])
+    if len(found.score):
+        results = reference.loadRes(_results(found))
+    else:  # which loadRes takes from faster-coco-eval 1.8 on
+        results = package.COCO()
+        results.dataset = {**reference.dataset, "annotations": []}
+        results.createIndex()
     measured = package.COCOeval_faster(reference, results, iouType="bbox")
     measured.evaluate()
     measured.accumulate()
