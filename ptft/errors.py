@@ -79,6 +79,14 @@ def first_line(error: object, limit: int = 200) -> str:
     return f"{words} …" if len(broken) < limit // 2 else f"{lines[0][: limit - 1]}…"
 
 
+def not_imported(needs: str, package: str, install: str, error: Exception) -> ConfigError:
+    """Of an optional package: `needs` says who needs it; it is missing, or is there and fails as `error` says."""
+    missing = isinstance(error, ModuleNotFoundError) and (error.name or package).partition(".")[0] == package
+    if missing:
+        return ConfigError(f"{needs}: pip install {install}")
+    return ConfigError(f"{needs}, and {package} is installed and can't be imported ({first_line(error)})")
+
+
 def suggest(name: str, choices: Iterable[str]) -> str:
     """ "; did you mean a or b?" for the choices nearest to `name`, or nothing."""
     near = nearest(name, choices)

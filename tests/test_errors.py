@@ -2,7 +2,7 @@
 
 import pytest
 
-from ptft.errors import absent, are, counted, first_line
+from ptft.errors import absent, are, counted, first_line, not_imported
 from tests.conftest import refused
 
 RUNS = {
@@ -33,11 +33,24 @@ def test_a_long_first_line_ends_behind_a_word():
 
 def test_the_end_of_a_failed_job_names_all_that_is_wrong_with_it(ptft):
     """The end of a message says what to do."""
-    typed = ("stage=pretrain", "dataset=digits", f"dataset.root=/{'long/' * 60}", "model=cnn", "model.width=8,16")
+    root = f"/{'long/' * 60}at the end"
+    typed = ("stage=pretrain", "dataset=digits", f"dataset.root={root}", "model=cnn", "model.width=8,16")
     done = ptft("-m", *typed, "device=cpu")
-    whole = f"dataset.root=/{'long/' * 60}: Digits needs no files and reads none; dataset=image_folder reads yours"
+    whole = f"dataset.root={root}: Digits needs no files and reads none; dataset=image_folder reads yours"
     assert done.text.count(f"job 0 failed: {whole}") == 1
     assert done.text.count(f"failed: {whole}; its log is") == 2
+
+
+def test_a_package_that_is_there_and_does_not_import_is_not_called_missing():
+    missing = not_imported("x: needs timm", "timm", "'ptft[timm]'", ModuleNotFoundError("No module", name="timm"))
+    assert str(missing) == "x: needs timm: pip install 'ptft[timm]'"
+    for error in (
+        ImportError("needs NumPy 2"),
+        ModuleNotFoundError("needs NumPy 2", name="numpy"),
+        OSError("needs NumPy 2"),
+    ):
+        said = str(not_imported("x: needs timm", "timm", "'ptft[timm]'", error))
+        assert said == "x: needs timm, and timm is installed and can't be imported (needs NumPy 2)"
 
 
 def test_what_lies_beside_is_named(tmp_path):

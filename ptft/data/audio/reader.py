@@ -29,7 +29,7 @@ from ptft.data.audio.length import whole as whole
 from ptft.data.own import foreign
 from ptft.data.ragged import pad
 from ptft.data.readers import Unreadable, of_rows
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, not_imported
 from ptft.runtime.silence import silenced
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
@@ -271,8 +271,8 @@ def _soundfile() -> Any:
     """Imported when a recording is read, so that whatever else speaks of audio works without it."""
     try:
         import soundfile
-    except ImportError as error:
-        raise ConfigError("audio files need soundfile: pip install 'ptft[speech]'") from error
+    except (ImportError, OSError) as error:  # OSError where libsndfile is not found
+        raise not_imported("audio files need soundfile", "soundfile", "'ptft[speech]'", error) from error
     return soundfile
 
 
@@ -280,7 +280,7 @@ def _soxr() -> Any:
     try:
         import soxr
     except ImportError as error:
-        raise ConfigError("recordings at another rate need soxr: pip install 'ptft[speech]'") from error
+        raise not_imported("recordings at another rate need soxr", "soxr", "'ptft[speech]'", error) from error
     return soxr
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ptft.checkpoint.hub import check_reachable
 from ptft.core import Backbone, Batch, Features, Spec
 from ptft.data.text.reader import text_spec
-from ptft.errors import CheckpointError, ConfigError, PtftError
+from ptft.errors import CheckpointError, ConfigError, PtftError, not_imported
 from ptft.models.hub import huggingface_audio as sound
 from ptft.models.hub import huggingface_image as sight
 from ptft.models.hub.huggingface_kinds import check_kind, modality_of
@@ -176,7 +176,8 @@ def library() -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise ConfigError("huggingface: needs the package transformers: pip install 'ptft[huggingface]'") from error
+        needs = "huggingface: needs the package transformers"
+        raise not_imported(needs, "transformers", "'ptft[huggingface]'", error) from error
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return transformers
@@ -200,8 +201,8 @@ def _normalizes(name: str, key: str) -> bool:
         with _read(name, key):
             options = {"local_files_only": _is_local(name), "_raise_exceptions_for_missing_entries": False}
             path = cached_file(_place(name), file, **options)
-            settings = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
-        settings = settings.get(part, {}) if part else settings
+            whole = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        settings = whole.get(part, {}) if part else whole
         if settings.get("sampling_rate", sound.RATE) != sound.RATE:
             raise ConfigError(f"{key}{name}: hears {settings['sampling_rate']} samples a second, not {sound.RATE}")
         if "do_normalize" in settings:
@@ -269,8 +270,7 @@ def _read(name: str, key: str) -> Iterator[None]:
 
 
 def _configuration(text: str) -> Any:
-    plain = {name: value for name, value in json.loads(text).items() if name != BY_MASK}
-    return library().AutoConfig.for_model(**plain)
+    return library().AutoConfig.for_model(**{key: value for key, value in json.loads(text).items() if key != BY_MASK})
 
 
 def _network(config: Any) -> Any:
