@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import hydra
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
@@ -104,10 +104,11 @@ def by_hydra(overrides: Overrides) -> DictConfig:
     own_views.make_room(cfg, values)
     ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
     typed = [override for override in overrides.parsed if not override.is_hydra_override()]
-    own, runtime, names = cfg.hydra.overrides, cfg.hydra.runtime, cfg.hydra.job.config.override_dirname
+    own, runtime, job = cfg.hydra.overrides, cfg.hydra.runtime, cfg.hydra.job
     own.task = [override.input_line for override in typed]
     own.hydra = [override.input_line for override in overrides.parsed if override.is_hydra_override()]
-    cfg.hydra.job.override_dirname = get_overrides_dirname(typed, names.exclude_keys, names.item_sep, names.kv_sep)
+    if not OmegaConf.is_interpolation(job, "override_dirname"):  # from Hydra 1.4 on
+        job.override_dirname = hydra_keys.override_dirname(own.task, [o.key_or_group for o in typed], job.config)
     runtime.cwd = os.getcwd()
     return cfg
 

@@ -4,7 +4,7 @@ changes the process (logging handlers, callbacks, environment variables, search 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -99,3 +99,10 @@ def _setting(key: str, value: Any) -> str:
     if isinstance(value, dict) and "_target_" in value:
         return f"{key}._target_={value['_target_']}"
     return f"{key}={value}"
+
+
+def override_dirname(typed: Sequence[str], keys: Sequence[str], job_config: DictConfig) -> str:
+    """What `${hydra.job.override_dirname}` means, as Hydra documents it. keys: that of each of the typed overrides."""
+    names = job_config.override_dirname
+    kept = sorted(text for text, key in zip(typed, keys, strict=True) if key not in names.exclude_keys)
+    return str(names.item_sep).join(kept).replace("=", names.kv_sep)

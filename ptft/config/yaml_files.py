@@ -19,7 +19,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf._utils import get_omega_conf_dumper, get_yaml_loader
+from omegaconf._utils import get_omega_conf_dumper
 from omegaconf.errors import OmegaConfBaseException
 
 from ptft.config import hydra_keys
@@ -146,10 +146,20 @@ def shown(file: Path) -> Any:
 @cache
 def _loader() -> Any:
     """OmegaConf's reading of YAML, by libyaml where PyYAML has it: a tenth of the time; a start reads many files."""
-    usual = get_yaml_loader()
+    try:
+        from omegaconf._yaml import get_yaml_loader  # type: ignore[import-not-found]
+    except ImportError:  # before 2.4
+        from omegaconf._utils import get_yaml_loader
+
+        usual = get_yaml_loader()
+    else:
+        usual = get_yaml_loader(max_yaml_expanded_nodes=None)  # which `_parsed` has asked
     if not yaml.__with_libyaml__:
         return usual
     from yaml.cyaml import CParser  # type: ignore[import-untyped]
+
+    if issubclass(usual, CParser):
+        return usual
 
     class Loader(CParser, usual):  # type: ignore[misc, valid-type]
         def __init__(self, stream: str) -> None:

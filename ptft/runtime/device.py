@@ -43,6 +43,8 @@ def find_device(name: str) -> torch.device:
     cuda_missing = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     if cuda_missing or (device.type == "mps" and not torch.backends.mps.is_available()):
         raise ConfigError(f"device={name}: this machine has none that torch can use; device=auto takes what there is")
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # else what names none takes memory of the first card, and asks that one
     return device
 
 

@@ -17,7 +17,7 @@ from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, peak_memory
 from ptft.runtime.together.alone import current
 from ptft.stages import messages, predictions
-from ptft.stages.measure import against, calibrated, intervals, robustness, shown, slices
+from ptft.stages.measure import against, calibrated, columns, intervals, robustness, shown, slices
 from ptft.stages.measure.intervals import Units
 from ptft.stages.measure.subject import Measured, Subject, other, subject
 from ptft.stages.provenance import provenance
@@ -42,6 +42,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         against.same_question(model, rival, cfg.against)
         model.source.notes = tuple(dict.fromkeys([*model.source.notes, *rival.source.notes]))
     corruptions = robustness.asked(model, examples)
+    units = columns.units(model, split, examples)
+    pair = rival and theirs and (units, columns.units(rival, split, theirs))
     parts = None if cfg.evaluate.by is None else slices.slices(slices.values(model, split, examples))
     _header(model, out, folder, f"{len(examples):,} {split}")
     if cfg.dry_run:
@@ -61,13 +63,11 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     predictions.write(cfg, gathered, folder.path, split, out, shown=True)
     predictions.remember(cfg, gathered, folder.path, split, model.source.spec, out)
     plan = _plan(cfg)
-    units = intervals.units(model.source, split, examples)
     sure = plan and intervals.of(model.objective, examples, measured.found, units, measured.metrics, plan)
     calibration = _calibration(model, split, measured, before, units, plan, folder)
     paired = plan or Resampling(seed=cfg.seed)
     besides: Besides = {}
-    if rival and theirs and opposed:
-        pair = units, intervals.units(rival.source, split, theirs)
+    if rival and theirs and opposed and pair:
         besides["against"] = against.compared(model, (examples, theirs), (measured, opposed), rival, pair, paired)
     if parts:
         besides["slices"] = slices.of(model, examples, measured, units, parts, paired)

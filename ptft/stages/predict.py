@@ -15,16 +15,15 @@ from ptft.core import EACH, Objective
 from ptft.data.answers import forms
 from ptft.data.answers.forms import Drawing
 from ptft.data.readers import Row
-from ptft.errors import ConfigError, Interrupted
+from ptft.errors import ConfigError
 from ptft.launch import following
-from ptft.launch.pool import STOPPED
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runs.table_file import cell, check_ending, rows_of, write_parts
 from ptft.runtime.device import versions
 from ptft.runtime.system import writing
 from ptft.runtime.together.alone import current
-from ptft.stages import answers, messages, new_files
+from ptft.stages import answers, begun, messages, new_files
 from ptft.stages.answers import Answers, Given
 
 GIVEN = {"top": "classes", "score": "boxes", "times": "times of words"}
@@ -53,22 +52,22 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
             new_files.refuse_existing(cfg, target)
         new_files.plan(job, out, folder, items, predictor, cfg.names.objective)
         return {}
-    about = answers.about(job, target, items, predictor, options)
-    if answers.complete(cfg, folder, about):
+    about = begun.about(job, target, items, predictor, options)
+    if begun.complete(cfg, folder, about):
         current().same(None)
         out.say(f"{target}: complete; overwrite=true begins again", result=True)
         return {}
     if drawing and not cfg.overwrite and (there := folder_of(target, cfg.draw)).exists():
         raise ConfigError(f"{there}: is there already; overwrite=true draws into it, or choose another output")
-    with answers.opened(cfg, target, folder, about, predictor.spec) as kept:
-        begun = [f"continued after {kept.done:,} of them, which are answered"] if kept.done else []
-        new_files.plan(job, out, folder, items, predictor, cfg.names.objective, begun)
+    with Answers(begun.opened(cfg, target, folder, about), predictor.spec) as kept:
+        said = [f"continued after {kept.done:,} of them, which are answered"] if kept.done else []
+        new_files.plan(job, out, folder, items, predictor, cfg.names.objective, said)
         try:
             with out.reading("predicting") as progress:
                 for done in kept.go_on(predictor, items, options):
                     progress(done, len(items))
         except KeyboardInterrupt as error:
-            raise _cut(job, folder, len(items) - kept.done, len(items), error) from error
+            raise begun.cut(job, folder, len(items) - kept.done, len(items), error) from error
         if kept.unread.count == len(items):
             kept.remove()
         new_files.say_what_was_read(cfg, out, kept.unread, kept.remarks, len(items))
@@ -79,13 +78,6 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         _close(cfg, out, folder, predictor.checkpoint, kept, target, pictures)
         kept.remove()
     return {}
-
-
-def _cut(job: Job, folder: RunFolder, left: int, count: int, error: KeyboardInterrupt) -> Interrupted:
-    folder.began = True
-    again = messages.to_resume(job, folder.path)
-    said = f"{left:,} of {count:,} items are left; what was answered is kept, continue with: {again}"
-    return Interrupted(said, getattr(error, "exit_code", STOPPED[0]))
 
 
 def _options(cfg: Config, objective: Objective) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`train.processes`: real processes that ptft starts, told of signals, and their end."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -24,10 +25,16 @@ def weights(folder):
 
 
 def ranks():
-    """Processes of runs that are there."""
-    return [
-        line for line in subprocess.run(["ps", "-wweo", "args"], **PIPES).stdout.splitlines() if "launch.rank" in line
-    ]
+    """Processes of runs that were started where the test stands; others may run tests too."""
+    listed = [line.split(None, 1) for line in subprocess.run(["ps", "-wweo", "pid,args"], **PIPES).stdout.splitlines()]
+    return [args for pid, args in listed if "launch.rank" in args and _stands_here(pid)]
+
+
+def _stands_here(pid):
+    try:
+        return os.path.samefile(f"/proc/{pid}/cwd", os.getcwd())
+    except OSError:  # it has just ended, or there is no such folder on this system
+        return not os.path.isdir("/proc/self")
 
 
 def begun(folder, lines, process):
@@ -143,4 +150,4 @@ def test_what_several_processes_can_not_be_asked_for(ptft, tmp_path):
     refused(ptft(*RUN, "train.batch_size=1"), 2, "train.processes=2", "train.batch_size=1")
     refused(ptft(*RUN, "train.cuda_graph=true"), 2, "train.cuda_graph", "train.processes=2")
     refused(ptft(*RUN, "device=cuda:1"), 2, "device=cuda:1", "train.processes=2")
-    refused(ptft("stage=embed", "ckpt=x", "train.processes=2"), 2, "train.processes", "stage=embed")
+    refused(ptft("stage=explain", "ckpt=x", "train.processes=2"), 2, "train.processes", "stage=explain")

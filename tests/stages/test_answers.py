@@ -1,4 +1,4 @@
-"""A prediction that is cut goes on where it was, and an output that exists is left alone."""
+"""A prediction or an embedding that is cut goes on where it was, and an output that exists is left alone."""
 
 import contextlib
 import csv
@@ -57,13 +57,13 @@ def words(ptft, tmp_path):
     return "ckpt=tags", "input=in.txt"
 
 
-def cut(typed, by, until=4):
+def cut(typed, by, until=4, stage="predict"):
     """What a process said that got a signal when it had kept so many parts of its work.
 
     by: the signal, or what is done to the process and to those that it started.
     """
     part = Path(f"{dict(word.split('=', 1) for word in typed)['output']}.part")
-    running = Process(command("stage=predict", *typed), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = Process(command(f"stage={stage}", *typed), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     others = both(running) if callable(by) else []
     end = time.monotonic() + 60
     while time.monotonic() < end and running.poll() is None:
@@ -149,6 +149,39 @@ def test_what_several_processes_began_one_goes_on_with_and_several_again(ptft, p
         assert ("device     2 processes, each on cpu" in first.stdout) == ("stage=predict" in again)
     assert "out.csv: complete" in first.stdout
     assert Path("out.csv").read_bytes() == Path("whole.csv").read_bytes()
+
+
+def test_an_embedding_that_is_cut_goes_on_to_the_same_file_in_one_process_or_several(ptft, pretrained, images):
+    typed = (f"ckpt={pretrained}", f"input={images}")
+    whole = ptft("stage=embed", *typed, "output=whole.npz")
+    assert "999 embedded, 1 unreadable" in whole.out, whole.text
+    expected = Path("whole.npz").read_bytes()
+    said, code, part = cut((*typed, "output=out.npz", "hydra.run.dir=cut"), signal.SIGINT, 2, "embed")
+    assert code == 130, said
+    assert "are left; what was answered is kept, continue with: ptft resume=cut output=out.npz" in said
+    had = part.read_bytes()
+    assert not Path("out.npz").exists()
+    done = ptft("resume=cut", "output=out.npz")
+    assert done.code == 0, done.text
+    assert "continued after " in done.out
+    assert "left out, its row is empty: " in done.out
+    assert Path("out.npz").read_bytes() == expected
+    assert not part.exists()
+    assert "out.npz: complete" in ptft("resume=cut", "output=out.npz").out
+    assert read_json(Path("cut/summary.json"))["unreadable"] == 1
+    for folder, size in (("torn", len(had) - 7), ("begun", had.index(b"\n") + 1)):
+        Path("out.npz").unlink()
+        part.write_bytes(had[:size])
+        first, other = together(command("stage=embed", *typed, "output=out.npz", f"hydra.run.dir={folder}"))
+        assert (first.returncode, other.returncode, other.stdout + other.stderr) == (0, 0, ""), first.stderr
+        assert "999 embedded, 1 unreadable" in first.stdout
+        assert Path("out.npz").read_bytes() == expected
+    part.write_bytes(had)
+    others = ("stage=embed", f"ckpt={pretrained}", f"input={images / '00*'}", "output=out.npz")
+    refused(ptft(*others), 2, "exists")
+    Path("out.npz").unlink()
+    refused(ptft(*others), 2, "other files")
+    assert part.read_bytes() == had
 
 
 def test_a_continuation_that_is_refused_leaves_the_status_of_what_is_done(ptft, pretrained, images):

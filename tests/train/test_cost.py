@@ -11,13 +11,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ptft.core import Spec
 from ptft.data.examples import MemoryExamples
 from ptft.data.loader import Loader
+from ptft.errors import ConfigError
 from ptft.finetune.phases import Phases
 from ptft.models.image.cnn import CNN
 from ptft.objectives.supervised.classify import Classify
 from ptft.optim.muon import Muon
 from ptft.optim.param_groups import parameter_groups
 from ptft.optim.schedules import Cosine
-from ptft.runtime.device import deterministic, tf32
+from ptft.runtime.device import deterministic, find_device, tf32
 from ptft.runtime.precision import place, ruled
 from ptft.runtime.system import understood
 from ptft.train.loop import train_step
@@ -188,3 +189,13 @@ def test_kernels_that_repeat_themselves_are_a_matter_of_cuda_and_of_choice(monke
     finally:
         torch.use_deterministic_algorithms(False)
         torch.utils.deterministic.fill_uninitialized_memory = before
+
+
+def test_the_second_gpu_is_the_one_that_what_names_none_works_on(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert [find_device("cuda:1"), find_device("cpu")] == [torch.device("cuda", 1), CPU]
+    assert chosen == [torch.device("cuda", 1)]
+    with pytest.raises(ConfigError, match="device=cuda:2"):
+        find_device("cuda:2")

@@ -6,7 +6,7 @@ Axes: N examples measured, U units, R resamples.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -81,13 +81,18 @@ def units(source: Source, split: str, examples: Examples) -> Units:
     if names is not None:
         assert isinstance(source, DividedSource)
         assert source.grouping is not None
-        number = {name: i for i, name in enumerate(dict.fromkeys(names))}
-        return Units(torch.tensor([number[name] for name in names]), len(number), f"groups of {source.grouping.key}")
+        return of_groups(names, source.grouping.key)
     own = getattr(examples, "units", None)
     if own is None:
         return Units(torch.arange(len(examples)), len(examples), noun)
     _, owner = torch.unique(own, return_inverse=True)
     return Units(owner, int(owner.max()) + 1, noun)
+
+
+def of_groups(names: Sequence[str], key: object) -> Units:
+    """Of the group of each example; key: what says it."""
+    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    return Units(torch.tensor([number[name] for name in names]), len(number), f"groups of {key}")
 
 
 def measured_by(objective: Objective, examples: Examples, found: Found) -> Measure:

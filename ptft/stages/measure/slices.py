@@ -12,14 +12,13 @@ from typing import Any
 
 import torch
 
-from ptft.builders import components, membership
+from ptft.builders import membership
 from ptft.core import Examples
-from ptft.data.own.grouping import Told
 from ptft.data.source import DividedSource
-from ptft.errors import ConfigError, DataError, counted
+from ptft.errors import ConfigError, counted
 from ptft.loggers.console import Console
 from ptft.metrics.uncertainty.bootstrap import Resampling
-from ptft.stages.measure import intervals, shown
+from ptft.stages.measure import columns, intervals, shown
 from ptft.stages.measure.intervals import Units
 from ptft.stages.measure.subject import Measured, Subject
 
@@ -46,27 +45,12 @@ def values(model: Subject, split: str, examples: Examples) -> list[str] | list[f
         return [float(length) for length in examples.lengths.tolist()]
     if by == SIZE:
         return _sizes(model, split, examples)
-    cells = _cells(model, split, examples, by)
+    cells = columns.cells(model, split, examples, by, "evaluate.by")
+    if cells is None:
+        kind = type(model.source).__name__
+        raise ConfigError(f"evaluate.by={by}: {kind} has no columns; {LABEL}, {LENGTH} and {SIZE} work")
     numbers = _numbers(cells)
     return [cell or NOTHING for cell in cells] if numbers is None else numbers
-
-
-def _cells(model: Subject, split: str, examples: Examples, by: str) -> list[str]:
-    """Of a column: the dataset is read once more, as if it said which examples belong together.
-
-    What keeps them in one split (`dataset.group`) is not heeded there: its splits may be others, examples go by name.
-    """
-    node = {**model.cfg.dataset.plain(), "group": Told(by)}
-    labelled = "label" in components.needs(model.cfg.objective, model.cfg.trusted)
-    like, trusted = model.checkpoint.spec, model.cfg.trusted
-    try:
-        told = components.source(node, like, trusted, labelled=labelled, whole=model.whole)
-        cells = membership.told(model.source, told, split, examples)
-    except (ConfigError, DataError) as error:  # readers of tables know the column by the dataset's key
-        raise type(error)(str(error).replace("dataset.group", "evaluate.by")) from error
-    if cells is None:
-        raise ConfigError(f"evaluate.by={by}: {type(told).__name__} has no columns; {LABEL}, {LENGTH} and {SIZE} work")
-    return cells
 
 
 def _labels(model: Subject, examples: Examples) -> list[str]:

@@ -264,3 +264,28 @@ def test_corruptions_are_measured_at_five_severities(ptft, pretrained, texts):
     assert done.code == 0, done.text
     assert len(summary("typos")["corruptions"]["test"]["rows"]) == 5
     refused(ptft("stage=evaluate", f"ckpt={pretrained}", "evaluate.corrupt=typos"), 2, "noise, blur, jpeg, contrast")
+
+
+def test_groups_of_the_training_are_drawn_from_other_data_too_or_it_is_said(ptft):
+    draw, rows = random.Random(0), []
+    for i in range(120):
+        text = f"a {draw.choice(WORDS['good'] + WORDS['bad'])} film {i}"
+        rows.append([text, draw.choice(["good", "bad"]), f"d{i // 3}"])
+    for name, width in (("docs", 3), ("other", 3), ("plain", 2)):
+        with open(f"{name}.csv", "w", newline="") as file:
+            csv.writer(file).writerows([row[:width] for row in [["text", "label", "doc"], *rows]])
+    typed = ("dataset=table", "dataset.text=text", "dataset.label=label", "dataset.group=doc", "dataset.length=32")
+    untrained.write(Path("docs.pt"), *tables.RUN[2:], *typed, "dataset.root=docs.csv", "objective=classify")
+    measure = ("stage=evaluate", "ckpt=docs.pt", "predictions=none", "report=false")
+    done = ptft(*measure, "dataset.root=other.csv", "evaluate.by=doc", "hydra.run.dir=other")
+    assert done.code == 0, done.text
+    assert summary("other")["samples"] == 120
+    assert (summary("other")["resampling"]["units"], summary("other")["resampling"]["of"]) == (40, "groups of doc")
+    assert "no groups" not in done.out
+    done = ptft(*measure, "dataset.root=plain.csv", "hydra.run.dir=plain")
+    assert done.code == 0, done.text
+    assert (summary("plain")["resampling"]["units"], summary("plain")["resampling"]["of"]) == (120, "texts")
+    assert "intervals draw texts and no groups, as if none belonged together: " in done.out
+    assert "dataset.group" in done.out
+    wide, narrow = (summary(name)["intervals"]["test"]["loss"] for name in ("other", "plain"))
+    assert wide != narrow
