@@ -72,6 +72,6 @@ def _in_turn(hear: Hear, parts: list[Tensor]) -> list[Tensor]:
 def _joined(windows: list[Tensor], places: list[int]) -> Tensor:
     """Scores [T, V + 1] of windows that begin at these frames of their recording -> those of the whole of it."""
     ends = [place + len(window) for place, window in zip(places, windows, strict=True)]
-    seams = [(end + place) // 2 for end, place in zip(ends, places[1:], strict=False)]
+    seams = [(end + place) // 2 for end, place in zip(ends[:-1], places[1:], strict=True)]
     cuts = zip(windows, places, [0, *seams], [*seams, ends[-1]], strict=True)
     return torch.cat([window[max(0, begin - place) : end - place] for window, place, begin, end in cuts])
