@@ -34,8 +34,7 @@ def folder(tmp_path_factory) -> Path:
         max_position_embeddings=32,
     )  # fmt: skip
     transformers.BertModel(config).save_pretrained(root)
-    (root / "vocab.txt").write_text("\n".join(WORDS) + "\n")
-    transformers.BertTokenizerFast(vocab=str(root / "vocab.txt")).save_pretrained(root)
+    transformers.BertTokenizerFast(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(root)
     return root
 
 
@@ -116,8 +115,8 @@ def test_a_model_that_counts_positions_from_its_padding_takes_as_many_tokens_as_
         max_position_embeddings=34, pad_token_id=1,
     )  # fmt: skip
     transformers.RobertaModel(config).save_pretrained(root)
-    (root / "vocab.txt").write_text("\n".join(["[UNK]", "[PAD]", *WORDS[2:]]) + "\n")
-    transformers.BertTokenizerFast(vocab=str(root / "vocab.txt")).save_pretrained(root)
+    words = ["[UNK]", "[PAD]", *WORDS[2:]]
+    transformers.BertTokenizerFast(vocab={word: i for i, word in enumerate(words)}).save_pretrained(root)
     assert public_weights(str(root))[1].shape["length"] == 32
     data = tmp_path / "data"
     data.mkdir()
