@@ -40,6 +40,20 @@ def _left_open(inputs: Inputs) -> bool:
     return stored in (None, "auto") and CLOCK not in (inputs.start.training or {})
 
 
+def impatient(t: Training, typed: int | str, *, of_many: bool) -> list[str]:
+    """What to say of `train.patience` where it can't end the run; of_many: whether it may end others that go with it.
+
+    Raises ConfigError where there are none.
+    """
+    try:
+        check_patience(t, typed)
+    except ConfigError as error:
+        if not of_many:
+            raise
+        return [str(error).partition("; type ")[0]]
+    return []
+
+
 def check_patience(t: Training, typed: int | str) -> None:
     """Raises ConfigError where `train.patience` can't end the run before its budget does, with what can.
 

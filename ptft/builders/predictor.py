@@ -60,7 +60,7 @@ class RawModule(nn.Module):
     """A raw batch in: uint8 images [B, C, H, W], ids [B, T] with their mask, or samples [B, n] with their lengths.
 
     Out: the probabilities of a classifier, float32 [B, K] (of one whose answer is any number of labels, of each by
-    itself), else the features of the backbone, float32 [B, D]. Nothing is looked at twice (`objective.tta`).
+    itself), else the features of the backbone, float32 [B, D]. With `objective.tta` it looks at an image twice.
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -74,7 +74,11 @@ class RawModule(nn.Module):
         x = backbone.inputs(batch)
         pooled = backbone.pool(backbone(x, mask))
         answer: Callable[[Tensor], Tensor] | None = getattr(self.objective, "answer", None)
-        return pooled.float() if answer is None else answer(pooled)
+        if answer is None:
+            return pooled.float()
+        if getattr(self.objective, "tta", None):  # the mean of logits is that of what a linear head makes them of
+            pooled = (pooled + backbone.pool(backbone(x.flip(-1), mask))) / 2
+        return answer(pooled)
 
 
 class Predictor:
@@ -176,12 +180,13 @@ class Predictor:
         return rows if files else [{name: value for name, value in row.items() if name != "path"} for row in rows]
 
     def features(self, x: Any) -> Tensor:
-        """What the backbone makes of each input: float32 [N, D] on the CPU; of one input [D].
+        """What the backbone makes of each input: float32 [N, D] on the CPU; of one input [D]. Of one that is read in
+        parts (a long text that is tagged or searched) the mean of theirs.
 
         Raises DataError for an input that can't be read.
         """
         inputs, remarks = values.items(self.spec, x), Remarks()
-        parts = []
+        parts = [torch.empty(0, self.objective.backbone.width)]
         for read in self.batches(inputs.items):
             if read.errors:
                 raise next(iter(read.errors.values()))
@@ -189,7 +194,12 @@ class Predictor:
                 remarks.add(remark, read.items[i])
             parts.append(self.embed(read.batch))
         _warn(inputs.items, remarks)
-        return torch.cat(parts)[0] if inputs.single else torch.cat(parts)
+        first, begin = list[int](), 0
+        for count in inputs.counts:
+            first += [begin + i for i in firsts(self.spec, inputs.items[begin : begin + count])]
+            begin += count
+        whole = joined(torch.cat(parts), first)
+        return whole[0] if inputs.single else whole
 
     def embed(self, batch: Batch) -> Tensor:
         """A raw batch -> float32 [B, D] on the CPU."""
@@ -246,6 +256,23 @@ class Predictor:
             batch["index"] = torch.arange(first, first + len(readable))
         errors = {i: value for i, (value, _) in enumerate(results) if isinstance(value, DataError)}
         return ReadBatch(items, batch, errors, {i: remark for i, (_, remark) in enumerate(results) if remark})
+
+
+def firsts(spec: Spec, items: Sequence[Any]) -> list[int]:
+    """The places of those items that begin a row: of neighbours that are parts of one the first, else each."""
+    parts = [readers.part_of(spec, item) for item in items]
+    return [i for i, part in enumerate(parts) if i == 0 or part is None or part != parts[i - 1]]
+
+
+def joined(features: Tensor, first: Sequence[int]) -> Tensor:
+    """The means of rows that are parts of one: float32 [N, D] -> [M, D]. first: where each of these begins."""
+    if len(first) == len(features):
+        return features
+    owner = torch.zeros(len(features), dtype=torch.long)
+    owner[torch.tensor(first[1:], dtype=torch.long)] = 1
+    owner = owner.cumsum(0)
+    sums = features.new_zeros(len(first), features.shape[1]).index_add_(0, owner, features)
+    return sums / owner.bincount(minlength=len(first)).unsqueeze(1)
 
 
 def _measured_on(summary: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:

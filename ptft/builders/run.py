@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes, train_loader
-from ptft.builders.intervals import check_patience, intervals
+from ptft.builders.intervals import impatient, intervals
 from ptft.builders.parts import accumulation, cut, embeddings, monitor, own_views, panel, recipe, replay, spread
 from ptft.builders.parts.handover import hand_over
 from ptft.builders.restore import rebuilt, teacher
@@ -105,6 +105,8 @@ def build(job: Job, out: Console) -> Run:
     execution = executed(cfg, inputs, task)
     trained = training(cfg, inputs, task, execution)
     computed = [*execution.notes, *acceleration.recording(trained.graph)]
+    if cfg.train.patience and not cfg.resume:
+        computed += impatient(trained, cfg.train.every.evaluate, of_many=job.of_many)
     meta = inputs.start.meta if inputs.start and cfg.resume else {}
     settled = probe.unused(job.overrides.keys) if execution.probe else job.notes
     return Run(
@@ -225,8 +227,6 @@ def training(cfg: Config, inputs: Inputs, task: Task, execution: Execution) -> T
         patience=options.patience,
         progress=Progress(seconds=execution.seconds, samples=execution.samples),
     )
-    if options.patience and not cfg.resume:
-        check_patience(t, options.every.evaluate)
     spread.join(t)
     t.graph = acceleration.graph(t, cfg, inputs.splits["train"])
     if options.monitor:

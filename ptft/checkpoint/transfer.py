@@ -15,6 +15,8 @@ from ptft.core import Backbone, Objective, Spec
 from ptft.errors import CheckpointError, shortened
 
 PREFIX = "backbone."
+COUNTER = "num_batches_tracked"
+"""What batch normalisation counts and does not compute with; weights of old versions of torch may lack it."""
 
 
 @dataclass
@@ -123,6 +125,8 @@ def load_backbone(
     match = _match(backbone.state_dict(), weights, source)
     fitted, resized = backbone.adapt_from(match.backbone, spec)
     own = backbone.state_dict()
+    counters = {name: value for name, value in own.items() if name.endswith(COUNTER)}
+    fitted = {**counters, **fitted}
     _fits(own, fitted, source)
     check_finite(own, fitted, source, PREFIX)
     backbone.load_state_dict({name: fitted[name] for name in own})

@@ -38,8 +38,7 @@ Opened = dict[tuple[str, str], "Checkpoint"]
 class Job:
     """One thing to do: the configuration, what was typed for it, and the checkpoint it starts from or continues.
 
-    folder: what `hydra.run.dir` means, where it was said: the run's own folder.
-    notes: sentences about values that were settled for the user.
+    folder: what `hydra.run.dir` means, where it was said. notes: sentences about values that were settled for the user.
     """
 
     config: Config
@@ -47,6 +46,7 @@ class Job:
     checkpoint: Checkpoint | None = None
     folder: str | None = None
     notes: tuple[str, ...] = ()
+    of_many: bool = False  # one of a command's runs: what counts in others of them may be without effect in it
 
 
 @yaml_files.unchanging()
@@ -191,18 +191,18 @@ def _from_checkpoint(
     if "model" not in groups:
         model = compose.plain(OmegaConf.create({"model": cfg.model}))["model"]
         _same_model(stored, model, cfg.names.model, checkpoint.path)
+    if lacking := [group for group in groups if group not in stored]:
+        then = "finetune it first" if "objective" in lacking else f"type {lacking[0]}=NAME"
+        raise CheckpointError(f"ckpt={ckpt}: holds no {' and no '.join(lacking)}; {then}")
     for group in groups:
-        if group not in stored:
-            raise CheckpointError(f"ckpt={ckpt}: holds no {group}; type {group}=NAME")
         cfg[group] = compose.data(stored[group])
         if group == "dataset":
             _forget_tokenizer(cfg, checkpoint)
         cfg.names[group] = compose.literal(stored["names"].get(group))
         problems += compose.apply(cfg, group, later)
-    if (name := overrides.typed.get("model.name")) is not None and "model" in groups:
-        network = stored["model"].get("name")
-        if network is not None and name != network:
-            problems.append(f"model.name={name}: ckpt={ckpt} says which network it is of, {network}; type one of them")
+    name, network = overrides.typed.get("model.name"), stored["model"].get("name") if "model" in groups else None
+    if None not in (name, network) and name != network:
+        problems.append(f"model.name={name}: ckpt={ckpt} says which network it is of, {network}; type one of them")
     return cfg, checkpoint
 
 

@@ -265,12 +265,8 @@ def typed(spec: Spec, lines: Callable[[], Iterable[tuple[str, str]]], key: str) 
 
 
 def passed(spec: Spec, item: Any) -> dict[str, Any]:
-    """What else is known of an item and handed on with its answer: the fields of its row, by name.
-
-    Nothing where a row is made of several items.
-    """
-    fields: dict[str, Any] = getattr(item, "passed", {})
-    return {} if hasattr(of(spec), "finish") and not several(spec) else fields
+    """What else is known of an item and handed on with its answer: the fields of its row, by name."""
+    return cast(dict[str, Any], getattr(item, "passed", {}))
 
 
 def part_of(spec: Spec, item: Any) -> Any:

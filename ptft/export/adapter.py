@@ -69,7 +69,8 @@ def write(folder: Path, subject: Subject) -> dict[str, Any]:
         preprocessing.write(folder, subject.spec, subject.predictor.objective.backbone, masks=False)
         again = peft.PeftModel.from_pretrained(before, folder).eval()
         by = whole.difference(subject, task, again)
-    return {"rank": rank, "adapted": len(factors), "base": base, "largest_difference": by}
+    once = whole.looks_once(subject.predictor.objective)
+    return {"rank": rank, "adapted": len(factors), "base": base, "largest_difference": by, "remarks": once}
 
 
 def _rank(subject: Subject) -> int:
@@ -188,7 +189,8 @@ def usage(subject: Subject) -> str:
     task = tasks.of(subject.predictor.objective)
     assert task
     name = wrapped.automatic(subject.spec.modality, task.kind)
-    labels = f", num_labels={len(task.weight)}" if len(task.weight) else ""
+    named = f", id2label={dict(enumerate(task.labels))!r}" if task.labels else ""
+    labels = named or (f", num_labels={len(task.weight)}" if len(task.weight) else "")
     parent = str((subject.checkpoint.meta.get("parent") or {}).get("path"))
     base = _found(parent) if parent.startswith(PUBLIC) else BASE
     return f"""\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import time
@@ -135,7 +136,7 @@ def _begin(overrides: list[str], description: dict[str, Any], path: Path) -> tup
     same_run = read_json(path / DESCRIPTION).get("identity") == description["identity"]
     if path.exists() and (cut := take_up(path, Overrides.parse(overrides), same_run=same_run)):
         return cut
-    job, folder = resolve(overrides), RunFolder.claim(path)
+    job, folder = dataclasses.replace(resolve(overrides), of_many=True), RunFolder.claim(path)
     write_json(path / DESCRIPTION, description)
     return folder, job
 

@@ -69,6 +69,7 @@ def told(job: Job) -> dict[str, Any]:
         "checkpoint": start and {"path": start.path, "latest": start.latest},
         "folder": job.folder,
         "notes": list(job.notes),
+        "of_many": job.of_many,
     }
 
 
@@ -81,7 +82,8 @@ def heard(told: dict[str, Any]) -> Job:
 
         opened = load.open_checkpoint(start["path"], "resume" if config.resume else "ckpt")
         checkpoint = dataclasses.replace(opened, latest=start["latest"])
-    return Job(config, Overrides.parse(told["overrides"]), checkpoint, told["folder"], tuple(told["notes"]))
+    overrides, notes = Overrides.parse(told["overrides"]), tuple(told["notes"])
+    return Job(config, overrides, checkpoint, told["folder"], notes, told["of_many"])
 
 
 def joined(run: Callable[[], int]) -> int:

@@ -11,7 +11,7 @@ from itertools import groupby, islice
 from types import TracebackType
 from typing import Any
 
-from ptft.builders.predictor import BATCH, Answer, Predictor
+from ptft.builders.predictor import BATCH, Answer, Predictor, firsts
 from ptft.builders.reading import Remarks
 from ptft.core import Columns, Spec
 from ptft.data import readers
@@ -195,8 +195,8 @@ def _rows(spec: Spec, answered: Sequence[Answer]) -> list[Given]:
             made = readers.finish(spec, [(answer.item, answer.row) for answer in some if answer.row is not None])
         else:
             made = [{"path": str(answer.item)} for answer in some]
-        passed = [readers.passed(spec, answer.item) for answer in some]
-        rows += zip(made, passed if len(passed) == len(made) else [{} for _ in made], strict=True)
+        whole = [some[first].item for first in firsts(spec, [answer.item for answer in some])]
+        rows += zip(made, [readers.passed(spec, item) for item in whole], strict=True)
     return rows
 
 

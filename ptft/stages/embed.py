@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
-from ptft.builders.predictor import BATCH, Predictor
+from ptft.builders.predictor import BATCH, Predictor, firsts, joined
 from ptft.builders.reading import Remarks
 from ptft.config.resolve import Job
 from ptft.core import Columns, Spec
@@ -62,10 +63,12 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         if kept.unread.count == len(items):
             kept.part.remove()
         new_files.say_what_was_read(cfg, out, kept.unread, kept.remarks, len(items))
-        table = _columns(out, predictor.spec, items)
-        if left := feature_file.write(target, kept.rows(), table, "choose another output"):
+        first = firsts(predictor.spec, items)
+        features = joined(torch.from_numpy(kept.rows()), first).numpy()
+        table = _columns(out, predictor.spec, [items[place] for place in first])
+        if left := feature_file.write(target, features, table, "choose another output"):
             out.say(f"{', '.join(left)} of the input: only output=NAME.parquet has a place for them", "yellow")
-        _close(job, out, folder, predictor, kept, target)
+        _close(job, out, folder, predictor, len(first), kept.unread.count, target)
         kept.part.remove()
     return {}
 
@@ -139,13 +142,15 @@ class Features:
         return np.frombuffer(bytearray().join(parts), dtype="<f4").reshape(len(self.items), -1)
 
 
-def _close(job: Job, out: Console, folder: RunFolder, predictor: Predictor, kept: Features, target: Path) -> None:
+def _close(
+    job: Job, out: Console, folder: RunFolder, predictor: Predictor, rows: int, unreadable: int, target: Path
+) -> None:
     """The summary, and the last lines."""
-    names, width, unreadable = job.config.names, predictor.objective.backbone.width, kept.unread.count
+    names, width = job.config.names, predictor.objective.backbone.width
     summary = {
         **{key: names[key] for key in ("stage", "model", "objective")},
         "status": "finished",
-        "files": kept.done - unreadable,
+        "files": rows - unreadable,
         "unreadable": unreadable,
         "width": width,
         "output": str(target),
@@ -153,8 +158,8 @@ def _close(job: Job, out: Console, folder: RunFolder, predictor: Predictor, kept
         "versions": versions(),
     }
     write_json(folder.path / "summary.json", summary)
-    embedded = f"{kept.done - unreadable:,} embedded, {unreadable:,} unreadable"
-    shown = {"items": embedded, "written": str(target), "features": f"float32 [{kept.done:,}, {width:,}]"}
+    embedded = f"{rows - unreadable:,} embedded, {unreadable:,} unreadable"
+    shown = {"items": embedded, "written": str(target), "features": f"float32 [{rows:,}, {width:,}]"}
     out.block("embed done", shown, "green")
     out.say(f"folder  {folder.path}", result=True)
 

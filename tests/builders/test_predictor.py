@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 import ptft as package
 from ptft.data.audio import reader as audio_reader
 from ptft.data.text import conll, squad, table
+from ptft.data.user_dataset import values
 from ptft.errors import CheckpointError, ConfigError, DataError
 from tests.conftest import NET, SMALL
 from tests.helpers import processes
@@ -115,6 +116,11 @@ def test_features_are_the_backbones(images, photos):
     head = images.objective.linear_head()
     expected = [answer["probability"] for answer in images(photos)]
     assert head(all_of_them).softmax(1).max(1).values.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_of_nothing_there_are_no_features_and_no_answers(images):
+    assert images.features([]).shape == (0, 16)
+    assert images([]) == []
 
 
 def test_the_module_takes_raw_batches(images, photos):
@@ -221,8 +227,22 @@ def test_words_of_sentences(ptft, tmp_path):
     conll.sample(tmp_path / "data")
     made = ("stage=pretrain", *TEXTS, "dataset.tokenizer=bytes", "objective=tag", "hydra.run.dir=run")
     assert ptft(*made, "dataset=conll", "dataset.root=data").code == 0
-    answers = package.load("run", device="cpu")(["Anna lives in Bonn .", "A day ."])
+    model, long = package.load("run", device="cpu"), " ".join(f"word{i}" for i in range(60))
+    answers = model(["Anna lives in Bonn .", "A day ."])
     assert [len(answer["tags"].split()) for answer in answers] == [5, 3]
+    both = model.features([long, "A day ."])
+    assert both.shape == (2, model.objective.backbone.width), "one row each, however many parts are read"
+    assert torch.allclose(both[1], model.features("A day ."), atol=1e-3)
+    parts = torch.cat([model.embed(read.batch) for read in model.batches(values.items(model.spec, long).items)])
+    assert len(parts) > 1
+    assert torch.allclose(both[0], parts.mean(0), atol=1e-3)
+    (tmp_path / "in.csv").write_text(f"id,text\n7,{long}\n8,A day .\n")
+    rows = written(ptft, "ckpt=run", "input=in.csv", "input_text=text")
+    assert [(row["id"], len(row["tags"].split())) for row in rows] == [("7", 60), ("8", 3)]
+    done = ptft("stage=embed", "ckpt=run", "input=in.csv", "input_text=text", "device=cpu", "output=out.npz")
+    assert "2 embedded, 0 unreadable" in done.out, done.text
+    with np.load("out.npz") as file:
+        assert np.allclose(file["features"], both.numpy(), atol=1e-3)
 
 
 def test_questions_about_texts(ptft, tmp_path):
@@ -238,6 +258,7 @@ def test_questions_about_texts(ptft, tmp_path):
     asked = [{"question": row["question"], "context": context} for row in first[:2]]
     answers = model(asked)
     assert [answer["answer"] for answer in answers] == [row["answer"] for row in first[:2]]
+    assert len(model.features(files)) == len(first) + len(second)
     assert model(asked[0])["score"] == pytest.approx(first[0]["score"], abs=1e-5)
     for wrong in ("Where?", {"question": "Where?"}, {"question": "", "context": "x"}):
         with pytest.raises(DataError, match=r"input 0 is .*the model reads"):

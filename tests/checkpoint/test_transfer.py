@@ -125,6 +125,18 @@ def test_one_missing_tensor_is_an_error():
         load_pretrained(objective, weights, head=False, why="", source="some.pt")
 
 
+def test_weights_without_the_counters_of_batch_normalisation_are_those_of_the_model():
+    """As torch wrote them before it counted batches."""
+    own, other = (Classify(TorchvisionBackbone(spec(), name="resnet18"), spec()) for _ in range(2))
+    weights = {name: value for name, value in other.state_dict().items() if not name.endswith("num_batches_tracked")}
+    load_pretrained(own, weights, head=False, why="", source="old.pth")
+    loaded = own.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in weights.items() if name.startswith("backbone."))
+    del weights["backbone.net.bn1.running_mean"]
+    with pytest.raises(CheckpointError, match=r"not in it \(net\.bn1\.running_mean\)"):
+        load_pretrained(own, weights, head=False, why="", source="old.pth")
+
+
 def test_a_head_that_does_not_fit_can_not_be_kept():
     objective, weights = task(CNN(spec(), (4, 8), 16)), task(CNN(spec(), (4, 8), 16), ("a", "b")).state_dict()
     with pytest.raises(CheckpointError, match=r"its head does not fit .*finetune\.head=new"):

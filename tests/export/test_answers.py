@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -69,3 +71,18 @@ def test_what_is_heard_is_read_off_the_frames(tmp_path):
         best = torch.unique_consecutive(row.argmax(1)).tolist()
         assert "".join(made.spec.classes[i] for i in best if i != blank) == made.predictor([item])[0]["text"]
     assert bool((found[1, -1].argmax() == blank) & (found[1, -1].max() == 1))
+
+
+def test_a_picture_is_looked_at_twice_where_the_model_does(tmp_path, ptft):
+    data = ("dataset=digits", "dataset.limit=8", "model=cnn", "model.width=8", "model.channels=[4,4]")
+    checkpoint = untrained.write(tmp_path / "best.pt", *data, "objective=classify", "objective.tta=flip")
+    model = package.load(checkpoint, device="cpu")
+    images = np.random.default_rng(0).integers(0, 256, (5, 1, *model.spec.shape["size"]), np.uint8)
+    expected = [[row[f"p_{name}"] for name in model.classes] for row in model(list(images), top=10)]
+    once = model.module(torch.from_numpy(images)).detach()
+    assert once.numpy() == pytest.approx(np.array(expected), abs=1e-5)
+    assert ptft("stage=export", f"ckpt={checkpoint}", "format=onnx", "output=out").code == 0
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
+    assert session.run(["probabilities"], {"input": images})[0] == pytest.approx(np.array(expected), abs=1e-5)
+    mirrored = session.run(["probabilities"], {"input": np.ascontiguousarray(images[..., ::-1])})[0]
+    assert mirrored == pytest.approx(np.array(expected), abs=1e-5)

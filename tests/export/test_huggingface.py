@@ -116,6 +116,35 @@ def test_vision_transformers(typed, architecture, ptft, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("typed", "size", "said"),
+    [
+        (("dataset.fit=letterbox",), {"height": 14, "width": 14}, "stretched by transformers, where ptft pads them"),
+        (("dataset.fit=stretch",), {"height": 14, "width": 14}, "rounds some pixels otherwise"),
+        (("dataset.fit=stretch", "dataset.crop_pct=0.7"), {"height": 20, "width": 20}, "rounds some pixels otherwise"),
+        (("dataset.fit=crop", "dataset.crop_pct=0.56"), {"shortest_edge": 25}, "rounds some pixels otherwise"),
+        (
+            ("dataset.fit=crop", "dataset.crop_pct=0.7", "dataset.size=[14,28]"),
+            {"height": 14, "width": 28},
+            "where ptft cuts off what stands out, and keeps 0.7 of each side in the middle",
+        ),
+        (("objective.tta=flip",), {"shortest_edge": 14}, "(objective.tta=flip); transformers looks once"),
+    ],
+)
+def test_how_pictures_are_fitted_is_written_or_it_is_said_what_is_not(typed, size, said, ptft, tmp_path):
+    """14 of 0.56 are 25 pixels, though their quotient is a little less as floats have it."""
+    for i in range(8):
+        (tmp_path / "photos" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 30), (20 * i, 0, 0)).save(tmp_path / "photos" / "ab"[i % 2] / f"{i}.png")
+    data = ("dataset=image_folder", f"dataset.root={tmp_path / 'photos'}", "dataset.size=14", *PICTURES[2:])
+    checkpoint = untrained.write(tmp_path / "best.pt", *data, "objective=classify", *typed)
+    exported(ptft, checkpoint)
+    processor = json.loads(Path("out/preprocessor_config.json").read_text())
+    assert {key: processor["size"][key] for key in size} == size
+    card = Path("out/README.md").read_text()
+    assert said in card
+
+
+@pytest.mark.parametrize(
     ("typed", "said"),
     [
         (("model=bert_tiny",), "model=bert_tiny: no head of transformers takes what model.pool=mean makes"),

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -159,16 +159,25 @@ def _first(count: int) -> list[bool]:
     return [True] + [False] * (count - 1)
 
 
+class Asked(NamedTuple):
+    """A sentence to tag: what to call it, its words, and what else its row of a table says."""
+
+    name: str
+    words: Sequence[str]
+    passed: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class SentencePart:
     """A part of a sentence to tag that fits into an example, with the ids of its words.
 
-    sentence: number and name of the whole one, its file and first line.
+    sentence: number and name of the whole one, its file and first line. passed: what else its row of a table says.
     """
 
     sentence: tuple[int, str]
     words: tuple[str, ...]
     ids: list[list[int]]
+    passed: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         return self.sentence[1]
@@ -180,7 +189,7 @@ with_columns = text_reader.with_columns
 def items(path: str, spec: Spec) -> list[SentencePart | Unreadable]:
     """The sentences at `path`: of files with a word a line the column that was trained on, else a sentence a line."""
 
-    def sentences(file: Path) -> Sequence[tuple[str, list[str]] | Unreadable]:
+    def sentences(file: Path) -> Sequence[Asked | Unreadable]:
         in_columns = [] if spec.shape.get("named") else _from_columns(file, spec)
         return in_columns or _words_of(text_reader.lines_of(file, text_reader.columns_of(spec)))
 
@@ -192,27 +201,31 @@ def of_lines(lines: Sequence[tuple[str, str]], spec: Spec) -> list[SentencePart 
     return _cut(_words_of(text_reader.of_lines(lines, spec)), spec)
 
 
-def _cut(sentences: Sequence[tuple[str, Sequence[str]] | Unreadable], spec: Spec) -> list[SentencePart | Unreadable]:
+def _cut(sentences: Sequence[Asked | Unreadable], spec: Spec) -> list[SentencePart | Unreadable]:
     """Sentences and their words as parts that fit."""
     tokenizer = text_reader.tokenizer_of(spec)
-    ids_of = iter(word_ids(tokenizer, [pair[1] for pair in sentences if not isinstance(pair, Unreadable)]))
+    ids_of = iter(word_ids(tokenizer, [asked.words for asked in sentences if not isinstance(asked, Unreadable)]))
     budget = room(tokenizer, 1, spec.shape["length"])
     parts: list[SentencePart | Unreadable] = []
-    for number, pair in enumerate(sentences):
-        if isinstance(pair, Unreadable):
-            parts.append(pair)
+    for number, asked in enumerate(sentences):
+        if isinstance(asked, Unreadable):
+            parts.append(asked)
         else:
-            (name, words), ids = pair, next(ids_of)
-            parts += [SentencePart((number, name), tuple(words[a:b]), ids[a:b]) for a, b in cut_points(ids, budget)]
+            (name, words, passed), ids = asked, next(ids_of)
+            pieces = cut_points(ids, budget)
+            parts += [SentencePart((number, name), tuple(words[a:b]), ids[a:b], passed) for a, b in pieces]
     return parts
 
 
-def _words_of(lines: Sequence[text_reader.TextItem | Unreadable]) -> list[tuple[str, list[str]] | Unreadable]:
-    sentences = [item if isinstance(item, Unreadable) else (item.name, WORDS.findall(item.text)) for item in lines]
-    return [item for item in sentences if isinstance(item, Unreadable) or item[1]]
+def _words_of(lines: Sequence[text_reader.TextItem | Unreadable]) -> list[Asked | Unreadable]:
+    sentences = [
+        item if isinstance(item, Unreadable) else Asked(item.name, WORDS.findall(item.text), item.passed)
+        for item in lines
+    ]
+    return [item for item in sentences if isinstance(item, Unreadable) or item.words]
 
 
-def _from_columns(file: Path, spec: Spec) -> list[tuple[str, list[str]]]:
+def _from_columns(file: Path, spec: Spec) -> list[Asked]:
     """Nothing of a file that is not in columns."""
     token = spec.shape.get("token", 0)
     if (read := read_columns(file, token)).counts:
@@ -227,7 +240,7 @@ def _from_columns(file: Path, spec: Spec) -> list[tuple[str, list[str]]]:
             if not -len(row) <= token < len(row):
                 width = counted(len(row), "columns")
                 raise DataError(f"{file}:{line}: has {width}; the words were in dataset.token={token}")
-    return [(f"{file}:{lines[0]}", [row[token] for row in rows]) for rows, lines in blocks]
+    return [Asked(f"{file}:{lines[0]}", [row[token] for row in rows], {}) for rows, lines in blocks]
 
 
 def _are_tagged(blocks: Sequence[Block], spec: Spec) -> bool:

@@ -118,6 +118,8 @@ def _wave(item: DatasetItem, spec: Spec) -> Held:
         values, rate = values["array"], int(values["sampling_rate"])
     elif isinstance(values, tuple) and len(values) == 2:
         values, rate = values[0], int(values[1])
+    if rate <= 0:
+        raise DataError(f"{item.where} has a rate of {rate}; samples a second are above 0")
     item = DatasetItem(values, None, item.where)
     wave = audio_reader.resampled(own_items.wave(item), rate, wanted)
     longer = len(wave) > (max_samples(spec) or len(wave))

@@ -54,7 +54,15 @@ def write(folder: Path, subject: Subject) -> dict[str, Any]:
         by = difference(subject, task, again)
         automatic = wrapped.automatic(subject.spec.modality, task.kind)
         assert type(getattr(package, automatic).from_pretrained(folder)) is type(again)
-    return {"architecture": type(model).__name__, "largest_difference": by, "remarks": [*remarks, *said]}
+    more = [*remarks, *said, *looks_once(objective)]
+    return {"architecture": type(model).__name__, "largest_difference": by, "remarks": more}
+
+
+def looks_once(objective: Any) -> list[str]:
+    """What to say of an objective that looks at an image twice, which no model of transformers does."""
+    asked = f"objective.tta={tta}" if (tta := getattr(objective, "tta", None)) else ""
+    means = "ptft's answers and the metrics above are means over an image and its mirror image"
+    return [f"{means} ({asked}); transformers looks once and answers otherwise"] * bool(asked)
 
 
 def built(subject: Subject, task: Task) -> tuple[Any, tuple[str, ...]]:

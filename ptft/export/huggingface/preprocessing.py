@@ -6,6 +6,7 @@ Nothing is imported for them but transformers itself, which saves what it then r
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ptft.models.hub.huggingface import HuggingFace, library
 ROLES = {"pad": "pad_token", "unk": "unk_token", "cls": "cls_token", "sep": "sep_token", "mask": "mask_token"}
 RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
 """Pillow's numbers."""
+RESIZED = "images of another size are resized by transformers, which rounds some pixels otherwise"
 SPOKEN = ("sentences", "huggingface", "words")
 """Readers of texts that put special tokens around them."""
 
@@ -140,15 +142,19 @@ def _images(folder: Path, spec: Spec) -> tuple[str, ...]:
         "image_mean": mean,
         "image_std": [max(value, 1 / 255) for value in std],
     }
-    if shape["fit"] == "crop" and height == width:
-        edge = int(height / shape.get("crop_pct", 1))
+    share = shape.get("crop_pct", 1)
+    if (shape["fit"] == "stretch" and share < 1) or (shape["fit"] == "crop" and height == width):
+        high, wide = (math.floor(side / share + 1e-6) for side in (height, width))
+        size = {"height": high, "width": wide} if shape["fit"] == "stretch" else {"shortest_edge": high}
         crop = {"do_center_crop": True, "crop_size": {"height": height, "width": width}}
-        package.BitImageProcessor(size={"shortest_edge": edge}, **crop, **options).save_pretrained(folder)
-        return ("images of another size are resized by transformers, which rounds some pixels otherwise",)
+        package.BitImageProcessor(size=size, **crop, **options).save_pretrained(folder)
+        return (RESIZED,)
     package.ViTImageProcessor(size={"height": height, "width": width}, **options).save_pretrained(folder)
-    if shape["fit"] == "crop":
-        return ("photos of other proportions are stretched by transformers, where ptft cuts off what stands out",)
-    return ("images of another size are resized by transformers, which rounds some pixels otherwise",)
+    if shape["fit"] in ("none", "stretch"):
+        return (RESIZED,)
+    does = "pads them" if shape["fit"] == "letterbox" else "cuts off what stands out"
+    cut = f", and keeps {share:.3g} of each side in the middle" if share < 1 else ""
+    return (f"photos of other proportions are stretched by transformers, where ptft {does}{cut}",)
 
 
 def _sound(folder: Path, spec: Spec, backbone: Any) -> tuple[str, ...]:

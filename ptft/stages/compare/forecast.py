@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import Config
 from ptft.errors import ConfigError, counted, shortened
 from ptft.metrics.uncertainty.learning_curve import LEAST_AMOUNTS, Curves, Range, curves, spread
@@ -19,6 +20,23 @@ TIMES = (2, 5, 10)
 """How many times the most that was tried a forecast looks ahead."""
 NOTHING = 0.8
 """A share, or a gain of shares, that is known no better than within so much is not known."""
+
+ALIKE = ("model", "dataset", "objective")
+LEARNED_BY = ("optimizer", "schedule", "finetune", "precision", "seed")
+"""With those, nodes and keys of a pretraining that are the same where it was stopped at different steps …"""
+LENGTH = (
+    "steps",
+    "epochs",
+    "minutes",
+    "budget",
+    "every",
+    "patience",
+    "workers",
+    "safetensors",
+    "layout",
+    "keep_memory",
+)
+"""… and those of `train` that are not, or decide nothing of what is learned."""
 
 
 class Forecast(NamedTuple):
@@ -39,15 +57,24 @@ class Forecast(NamedTuple):
 
 
 class Forecasts(NamedTuple):
-    """Its lines; labels that the baseline would need for what each arm has with the most; why there is no more."""
+    """Its lines; labels that the baseline would need for what each arm has with the most; why there is no more.
+
+    apart: why there is none of more pretraining, where somebody may expect it.
+    """
 
     lines: list[Forecast]
     needed: dict[str, Range]
     missing: str
+    apart: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         needed = {arm: each._asdict() for arm, each in self.needed.items()}
-        return {"lines": [line.to_dict() for line in self.lines], "needed": needed, "missing": self.missing}
+        return {
+            "lines": [line.to_dict() for line in self.lines],
+            "needed": needed,
+            "missing": self.missing,
+            "apart": self.apart,
+        }
 
 
 def check(cfg: Config, design: Design) -> None:
@@ -57,17 +84,24 @@ def check(cfg: Config, design: Design) -> None:
         raise ConfigError(f"compare.forecast: compare.{design.key} has {few}")
 
 
-def pretraining(config: Mapping[str, Any] | None, progress: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a checkpoint was pretrained on, apart from for how long: `of`, a digest; and its `steps` and `seconds`."""
+def pretraining(start: Checkpoint) -> dict[str, Any] | None:
+    """What a checkpoint was pretrained on and how, apart from for how long: `of`, a digest; its `steps` and `seconds`.
+
+    None where it does not say so.
+    """
+    config, progress = start.config, start.progress
     train = (config or {}).get("train")
     if not config or not isinstance(train, Mapping) or not progress.get("step"):
         return None
-    budget = ("steps", "epochs", "minutes", "every")
+    parent, data = start.meta.get("parent"), start.meta.get("fingerprint")
     same = {
-        **{key: config.get(key) for key in ("model", "dataset", "objective", "seed")},
-        "train": {key: value for key, value in train.items() if key not in budget},
+        **{key: config.get(key) for key in (*ALIKE, *LEARNED_BY)},
+        "train": {key: value for key, value in train.items() if key not in LENGTH},
+        "ckpt": isinstance(parent, Mapping) and (parent.get("sha256") or parent.get("path")),
+        "data": data if isinstance(data, str) else None,
     }
-    return {"of": digest(same), "steps": progress["step"], "seconds": progress.get("seconds")}
+    parts = {key: digest(value) for key, value in same.items()}
+    return {"of": digest(same), "parts": parts, "steps": progress["step"], "seconds": progress.get("seconds")}
 
 
 def forecast(design: Design, rows: Sequence[Row], by: Measure, arms: Mapping[str, Mapping[str, Any]]) -> Forecasts:
@@ -83,7 +117,8 @@ def forecast(design: Design, rows: Sequence[Row], by: Measure, arms: Mapping[str
                 needed[arm] = spread(base.amount(_error(own, design.amounts[-1], by)), own.weight * base.weight)
     short = [arm for arm in design.arms if arm not in fitted]
     missing = f"too few amounts were measured of {' and '.join(short)}" if short else ""
-    return Forecasts(lines + _longer(design, rows, by, arms), needed, missing)
+    longer = _longer(design, rows, by, arms)
+    return Forecasts(lines + longer, needed, missing, "" if longer else _apart(design, arms))
 
 
 def _errors(row: Row, by: Measure) -> list[float]:
@@ -143,6 +178,21 @@ def _longer(design: Design, rows: Sequence[Row], by: Measure, arms: Mapping[str,
     return lines
 
 
+def _apart(design: Design, arms: Mapping[str, Mapping[str, Any]]) -> str:
+    """In what pretrainings differ, beside their steps, of one model that learned one objective from one dataset."""
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for arm in design.arms:
+        trained = arms.get(arm, {}).get("pretraining")
+        if trained and arms[arm].get("pretrained"):
+            groups.setdefault(tuple(trained["parts"][key] for key in ALIKE), []).append(arm)
+    for names in groups.values():
+        found = [arms[arm]["pretraining"] for arm in names]
+        others = [key for key in found[0]["parts"] if len({each["parts"][key] for each in found}) > 1]
+        if others and len({each["steps"] for each in found}) >= LEAST_AMOUNTS:
+            return f"the pretrainings of {shortened(names)} differ in {' and '.join(others)}, not in their steps alone"
+    return ""
+
+
 def table(design: Design, found: Forecasts, by: Measure) -> tuple[list[str], list[list[str]]]:
     """Header and cells for people."""
     header = ["with", "arm", f"{by.split} {by.metric}{' %' if share(by) else ''}", "gain"]
@@ -174,6 +224,7 @@ def _tells(found: Range, by: Measure) -> bool:
 def sentences(design: Design, found: Forecasts, by: Measure) -> list[str]:
     """What it says, and how it is to be read, a sentence each."""
     said = [f"no forecast: {found.missing}"] if found.missing else []
+    said += [f"no forecast of more pretraining: {found.apart}"] if found.apart else []
     most = amount_text(design.key, design.amounts[-1])
     for arm, needed in found.needed.items():
         said.append(

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
-from ptft.builders import components
+from ptft.builders import components, intervals, probe
 from ptft.builders.inputs import expected
 from ptft.builders.run import build
 from ptft.config.config import Config
-from ptft.config.resolve import Opened, resolve
-from ptft.core import Spec
+from ptft.config.resolve import Job, Opened, resolve
+from ptft.config.rules import NOT_HANDED
+from ptft.core import Source, Spec
 from ptft.data.source import DividedSource
 from ptft.errors import ConfigError, DataError, NotFiniteError, PtftError, counted
 from ptft.loggers.console import Console
 from ptft.runtime.device import versions
+from ptft.stages.compare import contents
 from ptft.stages.compare.design import AMOUNTS, Design, digest
 from ptft.stages.compare.forecast import pretraining
+from ptft.stages.compare.table import amount_text, unit_of
 from ptft.train.loop import evaluate, train_step
 from ptft.train.watch import FiniteCheck
 
@@ -54,6 +58,10 @@ class Arm:
     """Whether there is a validation split."""
     pretraining: dict[str, Any] | None
     """What its checkpoint was trained on, and for how long (`forecast.pretraining`)."""
+    parts: dict[str, str]
+    """What the identity was made of: in words, and a digest of each."""
+    unused: list[str]
+    """What to say of keys that were typed and do not count for it, where its head is fitted."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,8 @@ class Data:
     """What the runs of a comparison learn from."""
 
     fingerprint: str
+    read: str
+    """A digest of what says how they are read, which an arm may change for itself."""
     val: bool
     """Whether there is a validation split."""
     smallest: tuple[str, int] | None
@@ -98,6 +108,30 @@ def attempt(design: Design, arm: str) -> Trial:
     return Trial(dict(t.monitor), t.total, seconds, size, pins)
 
 
+def impatient(design: Design, arms: Iterable[str]) -> list[str]:
+    """What to say of `train.patience` where it can't end the runs with few labels; those of all amounts are built."""
+    found: dict[tuple[float, ...], list[str]] = {}
+    for arm in arms:
+        with _named(arm):
+            if few := tuple(amount for amount in design.amounts[:-1] if _too_short(design, arm, amount)):
+                found.setdefault(few, []).append(arm)
+    return [
+        f"{', '.join(names)}: train.patience can't end the runs with "
+        f"{', '.join(amount_text(design.key, each) for each in few)} {unit_of(design.key, few)}, which are too short"
+        for few, names in found.items()
+    ]
+
+
+def _too_short(design: Design, arm: str, amount: float) -> bool:
+    """Whether a run has a patience that can't end it."""
+    typed = design.overrides(arm, amount, design.seeds[0], design.rates_of(arm)[0])
+    job = replace(resolve([*typed, "dry_run=true"]), of_many=True)
+    if not job.config.train.patience:
+        return False
+    t = build(job, Console(quiet=True)).training
+    return bool(intervals.impatient(t, job.config.train.every.evaluate, of_many=True))
+
+
 def _bytes(values: dict[str, Any]) -> int:
     return sum(value.numel() * value.element_size() for value in values.values() if isinstance(value, Tensor))
 
@@ -114,22 +148,70 @@ def same_measure(trials: dict[str, Trial]) -> None:
 
 
 def arms(design: Design, data: Data, opened: Opened) -> dict[str, Arm]:
-    """Name -> what its runs share: configuration, weights, data, versions. Raises their errors with the arm's name."""
+    """Name -> what its runs share: configuration, weights, data, versions, files and code that the configuration names.
+
+    Raises their errors with the arm's name.
+    """
     described: dict[str, Arm] = {}
+    fingerprints = {data.read: data.fingerprint}
     for name in design.arms:
         with _named(name):
             job = resolve(design.overrides(name, 1, 0), opened)
             cfg, start = job.config, job.checkpoint
-            like = expected(job)
+            if (read := _how_read(cfg, design)) not in fingerprints:
+                fingerprints[read] = _source(job, design).fingerprint()
             fresh = start is None or cfg.finetune.weights == "fresh"
-            weights: Any = start and (_shape(like) if fresh else start.sha256 or start.path)
-            kept = {**{key: value for key, value in cfg.plain().items() if key not in SAME}, "logger": {}}
-            identity = digest([kept, weights, data.fingerprint, versions()])
-            rate = None if _fitted(cfg) or "optimizer.lr" in job.overrides.typed else float(cfg.optimizer.lr)
-            trained = pretraining(start.config, start.progress) if start else None
+            parts = _parts(job, fingerprints[read], fresh)
+            typed, fitted = job.overrides.typed, _fitted(cfg)
+            rate = None if fitted or "optimizer.lr" in typed else float(cfg.optimizer.lr)
+            trained = pretraining(start) if start else None
             sha256 = start.sha256 if start else None
-            described[name] = Arm(identity, cfg.ckpt, sha256, not fresh, rate, data.val, trained)
+            shown = {part: digest(content) for part, content in parts.items()}
+            identity = digest(_as_a_whole(parts))
+            unused = probe.unused(typed) if fitted else []
+            described[name] = Arm(identity, cfg.ckpt, sha256, not fresh, rate, data.val, trained, shown, unused)
     return described
+
+
+SHARED = ("configuration", "checkpoint", "data", "versions")
+"""Parts that every run has; the others are files and code that the configuration names."""
+
+
+def _parts(job: Job, fingerprint: str, fresh: bool) -> dict[str, Any]:
+    """What an arm's runs consist of, in words."""
+    cfg, start = job.config, job.checkpoint
+    weights: Any = start and (_shape(expected(job)) if fresh else start.sha256 or start.path)
+    kept = {**{key: value for key, value in cfg.plain().items() if key not in SAME}, "logger": {}}
+    shared = dict(zip(SHARED, (kept, weights, fingerprint, versions()), strict=True))
+    public = {"ckpt": start.path} if start and start.sha256 is None and not fresh else {}
+    return {**shared, **contents.files({**kept, **public}), **contents.code(cfg.trusted)}
+
+
+def _as_a_whole(parts: dict[str, Any]) -> list[Any]:
+    """Those that every run has, as earlier versions put them together, and the others where there are any."""
+    others = {part: content for part, content in parts.items() if part not in SHARED}
+    return [*(parts[part] for part in SHARED), *([others] if others else [])]
+
+
+def changed(before: Any, arms: dict[str, Arm]) -> list[str]:
+    """What is to be said of a comparison that goes on with arms of which a part is another one now.
+
+    before: `arms` of its `compare.json`, where there is one; of an earlier version without their parts.
+    """
+    found: dict[str, list[str]] = {}
+    for name, arm in arms.items():
+        old = before.get(name) if isinstance(before, dict) else None
+        if isinstance(old, dict) and old.get("identity") != arm.identity:
+            found.setdefault(_changed(old.get("parts"), arm.parts), []).append(name)
+    return [f"{', '.join(names)}: {what}; runs of before do not count" for what, names in found.items()]
+
+
+def _changed(before: Any, now: dict[str, str]) -> str:
+    if not isinstance(before, dict):
+        others = [part for part in now if part not in SHARED]
+        return f"an earlier version began this comparison and did not look at {' and '.join(others) or 'all of it'}"
+    other = [part for part in {**before, **now} if before.get(part) != now.get(part)]
+    return f"{' and '.join(other)} changed since this comparison began"
 
 
 def _fitted(cfg: Config) -> bool:
@@ -147,10 +229,7 @@ def read_data(design: Design, opened: Opened) -> Data:
     """What the runs learn from, with all that there is to train on. Raises its errors with the baseline's name."""
     with _named(design.baseline):
         job = resolve(design.overrides(design.baseline, 1, 0), opened)
-        cfg = job.config
-        whole = {**cfg.dataset.plain(), AMOUNTS[design.key].removeprefix("dataset."): None}
-        labelled = "label" in components.needs(cfg.objective, cfg.trusted)
-        source = components.source(whole, expected(job), cfg.trusted, labelled=labelled)
+        source = _source(job, design)
         if isinstance(source, DividedSource):
             source.check_held_out()
         train, names = source.split("train"), source.spec.classes
@@ -159,7 +238,23 @@ def read_data(design: Design, opened: Opened) -> Data:
             counts = train.labels.bincount(minlength=len(names))
             smallest = names[int(counts.argmin())], int(counts.min())
         noun = source.noun if isinstance(source, DividedSource) else "examples"
-        return Data(source.fingerprint(), source.split("val") is not None, smallest, noun)
+        read, val = _how_read(job.config, design), source.split("val") is not None
+        return Data(source.fingerprint(), read, val, smallest, noun)
+
+
+def _source(job: Job, design: Design) -> Source:
+    """The data of a run, whatever part of them it would train on."""
+    cfg = job.config
+    labelled = "label" in components.needs(cfg.objective, cfg.trusted)
+    return components.source(_whole(cfg, design), expected(job), cfg.trusted, labelled=labelled)
+
+
+def _whole(cfg: Config, design: Design) -> dict[str, Any]:
+    return {**cfg.dataset.plain(), AMOUNTS[design.key].removeprefix("dataset."): None}
+
+
+def _how_read(cfg: Config, design: Design) -> str:
+    return digest({key: value for key, value in _whole(cfg, design).items() if key not in (*NOT_HANDED, "transform")})
 
 
 def possible(design: Design, data: Data, typed: bool) -> tuple[Design, list[str]]:

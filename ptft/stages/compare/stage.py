@@ -40,10 +40,13 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     no_val = "" if all(arm.val for arm in arms.values()) else "there is no validation split to choose it on"
     design = design.around({name: arm.lr for name, arm in arms.items()}, no_val)
     base, ids = folder.path if folder else None, {name: arm.identity for name, arm in arms.items()}
+    notes += [f"{name}: {sentence}" for name, arm in arms.items() for sentence in arm.unused]
+    notes += preflight.changed(read_json(base / "compare.json").get("arms") if base else None, arms)
     every = planned(design, ids)
     reused = {cell: place for cell in every if (place := finished(cell, base, elsewhere=cfg.compare.reuse))}
     missing = [cell for cell in every if cell not in reused]
     _try(design, missing, trials)
+    notes += preflight.impatient(design, dict.fromkeys(cell.arm for cell in missing))
     if len(design.seeds) < results.LEAST_SEEDS:
         few = f"{counted(len(design.seeds), 'seeds')} will not say whether pretraining helped"
         notes.append(f"compare.seeds: {few}; that takes at least {results.LEAST_SEEDS}")

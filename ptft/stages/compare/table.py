@@ -113,7 +113,7 @@ def answer(design: Design, rows: list[Row], by: Measure, pretrained: Iterable[st
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     ranked = sorted([*started, *others], key=lambda arm: -sum(row.arm == arm and row.verdict in CLAIMS for row in rows))
     clauses = [clause for arm in ranked if (clause := _clause(design, rows, by, arm))]
-    clauses[0] = clauses[0].replace(" (", f" {unit_of(design.key)} (", 1)
+    clauses[0] = clauses[0].replace(" (", f" {unit_of(design.key, design.amounts)} (", 1)
     unit = f"points of {by.split} {by.metric}" if share(by) else f"{by.split} {by.metric}"
     how = f"{unit}, {seeds} {'seed' if seeds == '1' else 'seeds'}, paired, 95 % intervals"
     headline = _headline(verdicts) if started else "No arm starts from pretrained weights"

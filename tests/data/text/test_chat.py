@@ -179,6 +179,10 @@ def test_sft_with_lora_goes_on_where_it_was_cut_and_answers(ptft, tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert rows[3].keys() == {"path", "question", "answer"}
     assert rows[3]["question"] == "what is 3 and 3"
+    (tmp_path / "ask.jsonl").write_text('{"id": "k7", "messages": [{"role": "user", "content": "what is 3 and 3"}]}\n')
+    assert ptft(*asked, "input=ask.jsonl", "output=b.jsonl", "hydra.run.dir=b").code == 0
+    handed_on = json.loads((tmp_path / "b.jsonl").read_text())
+    assert (handed_on["id"], handed_on["question"]) == ("k7", rows[3]["question"])
     done = ptft(*asked, "text=what is 3 and 3", "hydra.run.dir=q")
     assert done.code == 0, done.text
     assert "tokens are read" not in done.out

@@ -4,11 +4,12 @@ import json
 import random
 from pathlib import Path
 
+from ptft.checkpoint.load import open_checkpoint
 from ptft.stages.compare.design import Design
-from ptft.stages.compare.forecast import forecast, sentences
+from ptft.stages.compare.forecast import forecast, pretraining, sentences
 from ptft.stages.compare.forecast import table as lines_of
 from ptft.stages.compare.results import Measure, compared
-from tests.conftest import GLYPHS, NET, refused
+from tests.conftest import FEW, GLYPHS, NET, refused
 
 ACCURACY = Measure("accuracy", "max", "test")
 AMOUNTS = (1, 2, 5, 10, 20)
@@ -64,8 +65,9 @@ def test_a_loss_falls_as_an_error_does():
 
 
 def test_more_pretraining_is_foreseen_from_checkpoints_of_one():
+    parts = dict.fromkeys(("model", "dataset", "objective", "optimizer", "ckpt"), "the same")
     started = {
-        arm: {"pretrained": True, "pretraining": {"of": "the same", "steps": steps}}
+        arm: {"pretrained": True, "pretraining": {"of": "the same", "parts": {**parts}, "steps": steps}}
         for arm, steps in (("short", 100), ("middle", 400), ("long", 1600))
     }
     errors = {"scratch": 0.5, "short": 0.4, "middle": 0.2, "long": 0.1}
@@ -74,12 +76,11 @@ def test_more_pretraining_is_foreseen_from_checkpoints_of_one():
     assert line.arm == "long"
     assert line.gain.low > 0
     assert any("16,000 steps of pretraining long still pays beside what it has now" in sentence for sentence in said)
-    started["middle"]["pretraining"]["of"] = "another"
-    assert not [
-        line
-        for line in foreseen(lambda arm, n: 0.5, arms=tuple(errors), started=started)[0].lines
-        if line.what == "pretraining"
-    ]
+    started["middle"]["pretraining"] |= {"of": "another", "parts": {**parts, "optimizer": "another"}}
+    found, said, _ = foreseen(lambda arm, n: 0.5, arms=tuple(errors), started=started)
+    assert not [line for line in found.lines if line.what == "pretraining"]
+    why = "the pretrainings of short, middle, long differ in optimizer, not in their steps alone"
+    assert f"no forecast of more pretraining: {why}" in said
 
 
 def test_a_metric_without_an_end_has_no_forecast():
@@ -134,6 +135,19 @@ def test_the_stage_says_and_writes_it(ptft, pretrained):
     assert all(line["value"]["low"] <= line["value"]["middle"] <= line["value"]["high"] for line in lines)
     assert "80 steps of pretraining" in done.out
     assert "8 labels per class" in done.out
+
+
+def test_pretrainings_are_one_where_only_their_length_differs(ptft):
+    def one(*typed):
+        folder = "-".join(["run", *(text.rpartition("=")[2] for text in typed)])
+        done = ptft("stage=pretrain", *FEW, *NET, "precision=fp32", *typed, f"hydra.run.dir={folder}")
+        assert done.code == 0, done.text
+        return pretraining(open_checkpoint(folder))["of"]
+
+    first = one("train.steps=1")
+    assert one("train.steps=3", "train.every.evaluate=1") == first
+    for typed in ("optimizer.lr=0.01", "schedule=constant", "precision=bf16", "ckpt=run-1", "dataset.size=20"):
+        assert one("train.steps=2", typed) != first, typed
 
 
 def test_two_amounts_are_refused_before_anything_trains(ptft, pretrained):

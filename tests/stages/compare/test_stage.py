@@ -358,8 +358,11 @@ def test_without_a_test_split_the_validation_split_counts_and_it_says_so(ptft, p
 
 
 def test_a_dry_run_tries_every_arm_and_writes_nothing(ptft, pretrained):
-    done = compare(ptft, pretrained, "dry_run=true", "compare.only=null")
+    done = compare(ptft, pretrained, "dry_run=true", "compare.only=null", "optimizer.weight_decay=0.02")
     assert done.code == 0, done.text
+    (said,) = [line for line in done.out.splitlines() if line.startswith("probe: ")]
+    assert "optimizer.weight_decay" in said
+    assert "not count, as the head is fitted" in said
     assert "12 (3 arms × 2 amounts × 2 seeds)" in done.out
     assert "compare.seeds: 2 seeds will not say whether pretraining helped; that takes at least 3" in done.out
     assert "MiB of checkpoints" in done.out
@@ -391,3 +394,19 @@ def test_amounts_that_a_class_can_not_give_are_left_out_unless_they_were_typed(p
     said = ("class dog has 3 images to train on", "type 'compare.per_class=[2]'")
     refused(ptft(*plan, "precision=fp32", "compare.per_class=[2,5,20]"), 3, "compare.per_class=5,20", *said)
     assert ptft(*plan, "precision=fp32", "compare.per_class=[2]").code == 0
+
+
+def test_a_patience_that_few_labels_can_not_try_ends_the_other_runs(ptft, pretrained):
+    typed = ("compare.per_class=[1,20]", "compare.seeds=1", "train.steps=null", "train.budget.min_steps=0")
+    typed += ("train.batch_size=10", "train.every.evaluate=3", "train.patience=3", "train.epochs=2")
+    done = compare(ptft, pretrained, *typed)
+    assert done.code == 0, done.text
+    said = "train.patience can't end the runs with 1 label per class, which are too short"
+    assert f"scratch, finetune: {said}" in done.out
+    few = next(Path("compared").glob("cells/finetune-1-*/run.log")).read_text()
+    assert "train.patience=3: can't end this run, which has 2 steps" in few
+    refused(
+        compare(ptft, pretrained, *typed[1:], "compare.per_class=[1]", "compare.reuse=false", into="b"),
+        2,
+        "train.patience=3: can't end",
+    )

@@ -32,6 +32,10 @@ class Asked:
     conversation: Conversation
     answered: bool = False
 
+    @property
+    def passed(self) -> dict[str, Any]:
+        return self.conversation.rest or {}
+
     def __str__(self) -> str:
         return self.conversation.where
 
@@ -56,8 +60,8 @@ def find_whole(path: Path | str) -> list[Asked | Unreadable]:
 
 def _of_file(file: Path, spec: Spec) -> list[Asked | Unreadable]:
     if file.suffix.lower() not in JSON:
-        return [*of_lines([(item.name, item.text) for item in _lines(file)], spec)]
-    rows = conversations_in(file, spec.shape.get("messages", "auto"))
+        return [_asked(Conversation((Message("user", item.text),), item.name, item.passed)) for item in _lines(file)]
+    rows = conversations_in(file, spec.shape.get("messages", "auto"), rest=True)
     return [Unreadable(row.where, row) if isinstance(row, RowError) else _asked(row) for row in rows]
 
 

@@ -28,16 +28,17 @@ class Message(NamedTuple):
 
 
 class Conversation(NamedTuple):
-    """The messages of a row, and its file and line."""
+    """The messages of a row, and its file and line. rest: its other fields, where they were asked for."""
 
     messages: tuple[Message, ...]
     where: str
+    rest: dict[str, Any] | None = None
 
 
-def conversations_in(file: Path, name: str = AUTO) -> Iterator[Conversation | RowError]:
+def conversations_in(file: Path, name: str = AUTO, rest: bool = False) -> Iterator[Conversation | RowError]:
     """The conversation in each row of a JSON file, or what is wrong with it; name: the field that holds the messages.
 
-    Raises DataError where the file can't be read.
+    rest: whether its other fields are wanted too. Raises DataError where the file can't be read.
     """
     for line, fields in objects_of(file):
         where = f"{file}:{line}"
@@ -45,14 +46,21 @@ def conversations_in(file: Path, name: str = AUTO) -> Iterator[Conversation | Ro
             yield fields
             continue
         try:
-            yield Conversation(tuple(_messages(fields, name, where)), where)
+            messages = tuple(_messages(fields, name, where))
         except RowError as error:
             yield error
+            continue
+        others = {key: value for key, value in fields.items() if key != _field(fields, name)} if rest else None
+        yield Conversation(messages, where, others)
+
+
+def _field(fields: Mapping[str, Any], name: str) -> str | None:
+    return next((field for field in ([name] if name != AUTO else FIELDS) if field in fields), None)
 
 
 def _messages(fields: Mapping[str, Any], name: str, where: str) -> Iterator[Message]:
     """Raises RowError."""
-    found = next((field for field in ([name] if name != AUTO else FIELDS) if field in fields), None)
+    found = _field(fields, name)
     if found is None:
         keys = ", ".join(map(str, list(fields)[:8]))
         wanted = "messages or conversations" if name == AUTO else name

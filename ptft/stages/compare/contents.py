@@ -1,0 +1,130 @@
+"""Contents: of files that a configuration names, and of the user's own code. They change what a run gives, too."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ptft.checkpoint.file import file_digest
+from ptft.checkpoint.load import locate
+from ptft.config.instantiate import PACKAGES, look_here
+from ptft.config.resolve import LIBRARIES
+from ptft.errors import CheckpointError
+from ptft.runs.registry import named
+
+RUNS = ("objective.lm", "model.embeddings", "train.panel")
+"""Keys whose values may be the short name of a run; others that name runs are paths once a configuration is settled."""
+READ = "dataset"
+"""The node whose files make the data, whose fingerprint tells their contents, but for what is done with examples …"""
+DONE = ("transform", "views")
+"""… by these."""
+INSTALLED = {"site-packages", "dist-packages"}
+
+
+def files(config: Mapping[str, Any]) -> dict[str, str]:
+    """What a key names, in words -> a digest of it: of every value that is a file, a run, or a folder of weights."""
+    data = {key: value for key, value in (config.get(READ) or {}).items() if key in DONE}
+    found = {}
+    for key, text in _texts({**config, READ: data}):
+        if content := _content(key.partition("[")[0], text):
+            found[f"what {key} names"] = content
+    return found
+
+
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text of a tree with its key."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from _texts(each, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for number, each in enumerate(value):
+            yield from _texts(each, f"{key}[{number}]")
+    elif isinstance(value, str) and value and "\0" not in value:
+        yield key, value
+
+
+def _content(key: str, text: str) -> str | None:
+    """A digest of what `text` names; None where that is nothing on this machine.
+
+    A word without a slash names no folder by chance: a split is called as a folder here may be.
+    """
+    path = text.partition(":")[2] if text.startswith(LIBRARIES) else text
+    place = Path(os.path.expanduser(path))
+    try:
+        if key in RUNS and not os.path.lexists(place):
+            place = named(text, key) or place
+        if place.is_file():
+            return file_digest(place)
+        is_meant = os.sep in path or path != text or key in RUNS
+        return _of_folder(place) if is_meant and place.is_dir() else None
+    except OSError:  # a text that is too long for a name, a file that only others may read: opening it says so
+        return None
+
+
+def _of_folder(folder: Path) -> str:
+    """Of a run the digest of its checkpoint; of another folder names, sizes and times of its files."""
+    try:
+        return file_digest(locate(str(folder)))
+    except CheckpointError:
+        found = sha256()
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            known = file.stat()
+            found.update(f"{file.relative_to(folder)}\0{known.st_size}\0{known.st_mtime_ns}\0".encode(errors="replace"))
+        return found.hexdigest()
+
+
+def code(trusted: tuple[str, ...]) -> dict[str, str]:
+    """The code of each trusted package, and of what it imports of the folder that it lies in, in words -> its digest.
+
+    It is read and not imported. Packages of `PACKAGES` are known by their versions.
+    """
+    look_here(trusted)
+    known = {name.partition(".")[0] for name in PACKAGES}
+    own = [name for name in dict.fromkeys(each.partition(".")[0] for each in trusted) if name not in known]
+    homes = {home for name in own if (home := _sources(name)[0]) and not INSTALLED & {*home.parts}}
+    waiting, found = [*own], {}
+    for name in waiting:
+        home, sources = _sources(name)
+        if home is None or (name not in own and home not in homes):
+            continue
+        digests = sha256()
+        for file in sources:
+            content = file.read_bytes()
+            digests.update(f"{file.relative_to(home)}\0{sha256(content).hexdigest()}\0".encode(errors="replace"))
+            if home in homes and file.suffix == ".py":
+                waiting += sorted(_imported(content) - known - {*waiting})
+        found[f"the code of {name}"] = digests.hexdigest()
+    return found
+
+
+def _sources(name: str) -> tuple[Path | None, list[Path]]:
+    """The folder that a package or module lies in, and its files; None and none of what has no files."""
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return None, []
+    if places := [Path(place) for place in spec.submodule_search_locations or ()]:
+        endings = (".py", *EXTENSION_SUFFIXES)
+        inside = [path for place in places for path in place.rglob("*") if path.name.endswith(endings)]
+        return places[0].parent, sorted(path for path in inside if path.is_file())
+    file = Path(spec.origin or "")
+    return (file.parent, [file]) if file.is_file() else (None, [])
+
+
+def _imported(content: bytes) -> set[str]:
+    """The first parts of all that is imported; nothing of what is no Python."""
+    try:
+        nodes = list(ast.walk(ast.parse(content)))
+    except (SyntaxError, ValueError):
+        return set()
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return {each.partition(".")[0] for each in names}
