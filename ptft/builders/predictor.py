@@ -103,8 +103,7 @@ class Predictor:
         self.objective: Objective = place(restored(cfg, checkpoint).to(self.device), self.compute_format).eval()
         assert checkpoint.spec
         self.spec = checkpoint.spec
-        # An objective may answer for more of an input than an example holds, where its modality can read that.
-        whole = getattr(self.objective, "answers_whole", False)
+        whole = getattr(self.objective, "answers_whole", False)  # for more of an input than an example holds
         self.asked: Spec = cast(Any, readers.of(self.spec)).whole(self.spec) if whole else self.spec
         self.classes = self.spec.classes
         self.options: dict[str, Any] = {**cfg.get("generate", {}), "seed": cfg.seed}
