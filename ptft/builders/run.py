@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes, train_loader
-from ptft.builders.intervals import impatient, intervals
+from ptft.builders.intervals import impatient, intervals, within
 from ptft.builders.parts import accumulation, cut, embeddings, monitor, own_views, panel, recipe, replay, spread
 from ptft.builders.parts.handover import hand_over
 from ptft.builders.restore import rebuilt, teacher
@@ -104,9 +104,11 @@ def build(job: Job, out: Console) -> Run:
     task = objective(cfg, inputs)
     execution = executed(cfg, inputs, task)
     trained = training(cfg, inputs, task, execution)
+    short = within(trained, cfg, of_many=job.of_many)
     computed = [*execution.notes, *acceleration.recording(trained.graph)]
-    if cfg.train.patience and not cfg.resume:
-        computed += impatient(trained, cfg.train.every.evaluate, of_many=job.of_many)
+    if cfg.train.patience:
+        continued = inputs.start if cfg.resume else None
+        computed += impatient(trained, cfg.train.every.evaluate, continued, of_many=job.of_many)
     meta = inputs.start.meta if inputs.start and cfg.resume else {}
     settled = probe.unused(job.overrides.keys) if execution.probe else job.notes
     return Run(
@@ -117,7 +119,7 @@ def build(job: Job, out: Console) -> Run:
         transfer=meta.get("transfer") if cfg.resume else task.transfer.to_dict() if task.transfer else None,
         parent=meta.get("parent") if cfg.resume else inputs.start.parent if inputs.start else None,
         trained_on=trained_on,
-        notes=[*settled, *_notes(job.checkpoint, inputs, task), *overlap, *recipes, *task.notes, *computed],
+        notes=[*settled, *_notes(job.checkpoint, inputs, task), *overlap, *recipes, *task.notes, *short, *computed],
     )
 
 

@@ -96,9 +96,9 @@ def locate(ckpt: str, key: str = "ckpt") -> Path:
     if (link := next((link for link in _candidates(path, order) if _is_dead(link)), None)) is not None:
         raise CheckpointError(f"{key}={ckpt}: {link} is a link to {os.readlink(link)}, where there is no file")
     if path.is_dir():
-        raise CheckpointError(
-            f"{key}={ckpt}: no checkpoint in {path}, nor in its checkpoints/; name a run folder or a file"
-        )
+        ended = key == "resume" and (path / "status.json").is_file()
+        remedy = "its run ended before it saved one; type its command again" if ended else "name a run folder or a file"
+        raise CheckpointError(f"{key}={ckpt}: no checkpoint in {path}, nor in its checkpoints/; {remedy}")
     raise CheckpointError(f"{key}={ckpt}: there is no file {path}{_near(path)}")
 
 

@@ -103,7 +103,10 @@ def _run(argv: list[str]) -> int:
         return 0
     if args.shows:
         return _show(args)
-    overrides, continued = again(Overrides.parse(args.overrides))
+    typed = Overrides.parse(args.overrides)
+    overrides, continued = again(typed)
+    if args.multirun and continued != "sweep":
+        _refuse_single(typed)
     if args.multirun or continued == "sweep":
         return _run_sweep(overrides)
     _refuse_sweep(overrides)
@@ -143,6 +146,16 @@ def _refuse_sweep(overrides: Overrides) -> None:
                 raise ConfigError(f"{text}: a list is typed in brackets: {as_list[0]}")
             or_list = f"; one list is {as_list[0]}" if as_list else ""
             raise ConfigError(f"{text}: several values need -m, e.g. ptft -m {_typed(overrides)}{or_list}")
+
+
+def _refuse_single(overrides: Overrides) -> None:
+    """Raises ConfigError for what means one run, where a sweep was asked for."""
+    for text, key in zip(overrides.texts, overrides.keys, strict=True):
+        value = text.partition("=")[2].strip("'\"")
+        if key == "resume" and overrides.typed.get("resume") is not None:
+            raise ConfigError("resume= with -m: a run goes on alone; type ptft resume=RUN for each, without -m")
+        if key == "hydra.run.dir":
+            raise ConfigError(f"hydra.run.dir={value} with -m: is the folder of one run; type hydra.sweep.dir={value}")
 
 
 def _typed(overrides: Overrides) -> str:
@@ -210,7 +223,8 @@ def run_one(planned: Job, continues: bool, raised: bool = False) -> tuple[dict[s
             folder = RunFolder.reopen(Path(cfg.resume).parent.parent)
         elif not cfg.dry_run:
             goes_on = continues or cfg.stage.get("reuses")
-            folder = RunFolder.claim(_folder_of(planned), cfg.names.stage if goes_on else None)
+            stage, typed_texts = cfg.names.stage if goes_on else None, planned.overrides.texts
+            folder = RunFolder.claim(_folder_of(planned), stage, typed_texts)
         return job.execute(planned, folder, typed=typed, raised=raised), folder.path if folder else None
 
 

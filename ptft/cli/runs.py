@@ -14,7 +14,7 @@ from ptft.cli.words import fits, flags_of, folder_of, table
 from ptft.config import mistakes
 from ptft.config.settled import stored
 from ptft.errors import CheckpointError, ConfigError, shortened
-from ptft.runs import remove
+from ptft.runs import references, remove
 from ptft.runs.lineage import Relative, exported_from, family, stored_digest
 from ptft.runs.listing import Listed, check_key, get, listed, matching, ordered
 from ptft.runs.registry import OUTPUTS, folders_below, runs_below, short_name, state, sweep_command
@@ -184,13 +184,16 @@ def _tree(
 
 
 def _say_children(folders: Iterable[Path]) -> None:
-    """What other runs started from them: they keep their weights, and lose what they came from."""
-    gone = {str(folder.resolve()) for folder in folders}
-    gone |= {str(job.resolve()) for folder in folders if sweep_command(folder) for job in remove.jobs(folder)}
+    """What other runs refer to them: they keep their weights, and lose what they came from or go on with."""
+    gone = {folder.resolve() for folder in folders}
+    gone |= {job.resolve() for folder in folders if sweep_command(folder) for job in remove.jobs(folder)}
     for run in listed(OUTPUTS, stored.read):
-        parent = (run.summary.get("parent") or {}).get("run")
-        if parent and str(Path(parent).resolve()) in gone and str(run.folder.resolve()) not in gone:
-            say(f"{run.folder} started from {short(parent)}")
+        if gone & {(own := run.folder.resolve()), *own.parents}:
+            continue
+        for key, place in references.of(run):
+            if gone & {place, *place.parents}:
+                how = f"started from {short(place)}" if key == "ckpt" else f"has {key}={short(place)}"
+                say(f"{run.folder} {how}")
 
 
 def _agreed(count: int, ask: Callable[[str], str]) -> bool:

@@ -162,6 +162,8 @@ def apply(cfg: DictConfig, prefix: str, overrides: Overrides) -> list[str]:
             continue
         if not (override.is_add() or key.startswith(own)) and OmegaConf.select(cfg, key, default=KeyError) is KeyError:
             problems.append(mistakes.unknown(key, flat_keys(cfg)))
+        elif isinstance(override.value(), dict) and (inside := mistakes.within(override, flat_keys(cfg), own)):
+            problems += inside
         elif override.is_delete():
             parent, _, leaf = key.rpartition(".")
             OmegaConf.select(cfg, parent).pop(leaf)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -149,7 +149,26 @@ def unknown_keys(parsed: Sequence[Override], keys: Collection[str]) -> list[str]
         key = override.key_or_group
         if key not in keys and not (override.is_add() or override.is_force_add() or key.startswith(unlisted(parsed))):
             problems.append(unknown(key, keys))
+        problems += within(override, keys, unlisted(parsed))
     return problems
+
+
+def within(override: Override, keys: Collection[str], free: tuple[str, ...] = ()) -> list[str]:
+    """A line for each key in a group that was typed as a whole, `train.every={log: 1}`, if it is not among the `keys`.
+
+    free: what those begin with that only a class of the user's knows.
+    """
+    added = override.is_add() or override.is_force_add() or override.is_delete() or override.is_sweep_override()
+    inside = [] if added else _below(override.key_or_group, override.value(), keys)
+    return [unknown(key, keys) for key in inside if not (free and key.startswith(free))]
+
+
+def _below(key: str, value: Any, keys: Collection[str]) -> Iterator[str]:
+    """Of a group that has keys; one that has none, and a value that may be of any form, take all."""
+    if isinstance(value, Mapping) and any(each.startswith(f"{key}.") for each in keys):
+        for name, inner in value.items():
+            path = f"{key}.{name}"
+            yield from _below(path, inner, keys) if path in keys else (path,)
 
 
 def unknown(key: str, keys: Collection[str]) -> str:

@@ -7,8 +7,10 @@ whose file lists nothing, as one of the user's may, reads everything.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -96,9 +98,25 @@ def sort(typed: Overrides, base: DictConfig, later: set[str]) -> tuple[Overrides
             problems.append(_unknown(key, stage, keys))
         elif not _counts(key, reading):
             problems.append(_elsewhere(key, stage))
+        elif override.is_delete() and (refusal := _needed(key)):
+            problems.append(refusal)
+        elif inside := mistakes.within(override, keys, own):
+            problems += inside
         else:
             kept.append(override)
     return typed.of_these(kept), problems
+
+
+def _needed(key: str) -> str:
+    """What to say of `~key` where it is a key of ptft's own; empty for those of options, which have defaults."""
+    node: Any = {} if key in compose.GROUPS else compose.own()
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return ""
+        node = node[part]
+    default = "null" if node is None else str(node).lower() if isinstance(node, bool) else node
+    remedy = "it is a group of keys" if isinstance(node, Mapping) else f"type {key}={default}"
+    return f"~{key}: can't be left out; {remedy}"
 
 
 def _unknown(key: str, stage: str, keys: set[str]) -> str:

@@ -15,7 +15,7 @@ from ptft.config import compose, documented, mistakes, reads, validate, yaml_fil
 from ptft.config.config import Config
 from ptft.config.overrides import PATH_KEYS, Overrides
 from ptft.config.renamed import renamed
-from ptft.config.resume import BUDGET, same_run, stored_run
+from ptft.config.resume import budget, same_run, stored_run
 from ptft.config.settled import dataset, idle, rate, strange, trusted
 from ptft.config.validate import check
 from ptft.errors import CheckpointError, ConfigError
@@ -286,8 +286,7 @@ def _continued(overrides: Overrides, opened: Opened) -> Job:
         cfg.logger = compose.compose(overrides.where(lambda key: key == "logger")).logger
         cfg.names.logger = list(cfg.logger)
     same_run(cfg, overrides)
-    if any(typed.get(f"train.{key}") is not None for key in BUDGET):
-        cfg.train.update(dict.fromkeys(BUDGET))
+    notes = budget(cfg, typed, checkpoint.progress)
     _forget_tokenizer(cfg, checkpoint)
     for override in overrides.parsed:
         if override.key_or_group not in compose.GROUPS:
@@ -297,4 +296,4 @@ def _continued(overrides: Overrides, opened: Opened) -> Job:
     config = _absolute(compose.plain(cfg))
     check({**config, "ckpt": None}, {})
     trusted.check(config, typed)
-    return Job(Config(config), overrides, checkpoint)
+    return Job(Config(config), overrides, checkpoint, notes=notes)

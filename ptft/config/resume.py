@@ -21,6 +21,7 @@ from ptft.runs import registry
 from ptft.runs.folder import read_json
 from ptft.runs.registry import sweep_command
 from ptft.runtime.terminal import say
+from ptft.validators import is_number
 
 if TYPE_CHECKING:
     from ptft.config.resolve import Job
@@ -55,6 +56,8 @@ FREE_ON_RESUME = (
 FREE_ON_REPEAT = ("ckpt", "device", "dry_run", "overwrite", "quiet", "train.processes", "trusted")
 """Keys that may be typed where a command is given once more, as it was, to go on."""
 
+PLACES = ("hydra.run.dir", "hydra.sweep.dir")
+
 BUDGET = ("epochs", "steps", "minutes")
 
 
@@ -71,6 +74,7 @@ def again(overrides: Overrides) -> tuple[Overrides, str]:
         return overrides, ""
     overrides = _named_folder(overrides, str(resume))
     folder = Path(os.path.expanduser(str(overrides.typed["resume"]))).absolute()
+    overrides = _in_its_folder(overrides, folder)
     if command := sweep_command(folder):
         return _sweep(folder, command.get("overrides"), overrides.where(lambda key: key != "resume")), "sweep"
     stored = folder / ".hydra" / "config.yaml"
@@ -103,6 +107,22 @@ def _named_folder(overrides: Overrides, resume: str) -> Overrides:
     return overrides.where(lambda key: key != "resume").with_(quote(f"resume={folder}"))
 
 
+def _in_its_folder(overrides: Overrides, folder: Path) -> Overrides:
+    """Without `hydra.run.dir` or `hydra.sweep.dir` that is its own. Raises ConfigError for another one.
+
+    folder: what is continued; a file is the checkpoint of one.
+    """
+    folder = folder.parent.parent if folder.suffix == ".pt" else folder
+    if not os.path.isdir(folder):  # which is said where it is opened
+        return overrides
+    for key in PLACES:
+        if (value := overrides.typed.get(key)) is not None and Path(
+            os.path.expanduser(str(value))
+        ).absolute() != folder:
+            raise ConfigError(f"{key}={value}: what is continued stays in its folder, {folder}; drop it")
+    return overrides.where(lambda key: key not in PLACES)
+
+
 def _sweep(folder: Path, texts: Any, typed: Overrides) -> Overrides:
     """The command of the sweep in that folder; what is typed beside it can only confirm a part of it, or plan it."""
     if not isinstance(texts, list):
@@ -128,7 +148,8 @@ def typed_again(stored: Overrides) -> list[str]:
     return [
         text
         for text, key in zip(stored.texts, stored.keys, strict=True)
-        if (re.match(r"hydra[./]|trusted\b", key) and key != "hydra.sweep.subdir") or re.search(r"\$\{[^}]*:", text)
+        if (re.match(r"hydra[./]|trusted\b", key) and key not in ("hydra.sweep.subdir", "hydra.run.dir"))
+        or re.search(r"\$\{[^}]*:", text)
     ]
 
 
@@ -183,17 +204,45 @@ def same_run(cfg: DictConfig, overrides: Overrides) -> None:
     """Raises one ConfigError for all that was typed and does not exist or would make it another run, a line each."""
     deleted = [o.key_or_group for o in overrides.parsed if o.is_delete() and o.key_or_group not in compose.GROUPS]
     differences = [f"~{key}: takes away a key of the run; type {key}=null" for key in deleted]
-    unknown = []
+    keys = compose.flat_keys(cfg)
+    unknown = [line for override in overrides.parsed for line in mistakes.within(override, keys)]
     for key, value in overrides.typed.items():
         old = cfg.names.get(key) if key in compose.GROUPS else OmegaConf.select(cfg, key, default=KeyError)
         if old is KeyError and key not in FREE_ON_RESUME:
-            unknown.append(mistakes.unknown(key, compose.flat_keys(cfg)))
+            unknown.append(mistakes.unknown(key, keys))
         elif not any(key == free or key.startswith(f"{free}.") for free in FREE_ON_RESUME) and old != value:
             differences.append(f"{key}: the run has {old}, you typed {value}")
     if differences:
         differences.append("a run is continued as it is; start a new one with ckpt= to change these")
     if unknown or differences:
         raise ConfigError("\n".join([*unknown, *differences]))
+
+
+def budget(cfg: DictConfig, typed: Mapping[str, Any], progress: Mapping[str, Any]) -> tuple[str, ...]:
+    """Takes out of a run's configuration the limits that a typed one takes the place of; what to say of the others.
+
+    Those that are reached would end it at once; the stage's own (`train.budget`) counts where there is no other.
+    """
+    keys = [f"train.{key}" for key in BUDGET if typed.get(f"train.{key}") is not None]
+    raised = ", ".join(f"{key}={typed[key]}" for key in keys)
+    if not raised:
+        return ()
+    limits = {key: cfg.train[key] for key in BUDGET if is_number(cfg.train[key])}
+    others = {key: value for key, value in limits.items() if f"train.{key}" not in typed}
+    reached = {key: value for key, value in others.items() if value <= spent(progress)[key]}
+    cfg.train.update(dict.fromkeys(reached))
+    gone, stays = "is reached, so it gives way to {}", "counts beside {}; train.{}=null takes it away"
+    notes = [
+        f"train.{key}={value} of the run {(gone if key in reached else stays).format(raised, key)}"
+        for key, value in others.items()
+    ]
+    return tuple(notes if limits else [f"{raised} takes the place of the stage's own budget (train.budget)"])
+
+
+def spent(progress: Mapping[str, Any]) -> dict[str, float]:
+    """How much of each limit a run has used."""
+    step, epoch, seconds = (progress.get(key) or 0 for key in ("step", "epoch", "seconds"))
+    return {"epochs": epoch, "steps": step, "minutes": seconds / 60}
 
 
 def complete(job: Job) -> str | None:
@@ -203,8 +252,8 @@ def complete(job: Job) -> str | None:
     folder = Path(job.config.resume).parent.parent
     if read_json(folder / "status.json").get("status") != "finished":
         return None
-    step, epoch, worse, seconds = (checkpoint.progress.get(key) or 0 for key in ("step", "epoch", "worse", "seconds"))
-    limits = {"epochs": epoch, "steps": step, "minutes": seconds / 60}
+    step, epoch, worse = (checkpoint.progress.get(key) or 0 for key in ("step", "epoch", "worse"))
+    limits = spent(checkpoint.progress)
     if job.config.finetune.probe == "exact":
         return f"{folder}: complete; its head is fitted to convergence, so there is nothing to go on with"
     if train.patience is not None and worse >= train.patience:

@@ -254,9 +254,11 @@ def _contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     if cfg.get("optimizer") is not None and "lr" not in cfg["optimizer"]:
         yield f"optimizer.lr: is missing; it must be {POSITIVE[0]}"
     if monitor := train.get("monitor"):
-        good = isinstance(monitor, Mapping) and "metric" in monitor and monitor.get("mode") in ("min", "max")
-        if not good:
+        good = isinstance(monitor, Mapping) and isinstance(monitor.get("metric"), str)
+        if not (good and monitor.get("mode") in ("min", "max")):
             yield f"train.monitor={monitor}: must be {{metric: val/NAME, mode: min or max}}"
+        elif (more := monitor.keys() - {"metric", "mode"}) and not cfg.get("resume"):
+            yield from (f"train.monitor.{key}: there is no such key (metric, mode)" for key in sorted(map(str, more)))
 
 
 def finetune_contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:

@@ -65,7 +65,7 @@ def claimed(folder: Path, typed: Sequence[str], planned: Sequence[Job]) -> Itera
             "or choose another hydra.sweep.dir"
         )
     _same_paths(folder, stored.get("cwd"), planned)
-    claim = RunFolder.reopen(folder)
+    claim = RunFolder.reopen(folder, "hydra.sweep.dir")
     try:
         if earlier is None:
             latest = {n: job.config.ckpt for n, job in enumerate(planned) if _named(job.overrides)}

@@ -10,11 +10,13 @@ import secrets
 import socket
 import time
 import unicodedata
+from collections.abc import Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
 from ptft.errors import StorageError
+from ptft.runs import leftover
 from ptft.runtime.system import finite, write_text
 
 try:
@@ -68,8 +70,6 @@ WRITTEN = (
     *(f"export-{form}" for form in ("onnx", "torch", "safetensors", "huggingface", "peft")),
 )
 """What runs write by these names, beside tables of evaluations; a folder that holds one of them is not free."""
-EARLY = (".lock", ".hydra", "run.log", "status.json", "predict.json")
-"""What is there before a stage begins."""
 TABLE = re.compile(r"\w+_(train|val|test)\.(json|csv|parquet)")
 
 
@@ -81,8 +81,9 @@ def writes(name: str) -> bool:
 class RunFolder:
     """One run's folder, held by this process until it is released. Raises StorageError where that is impossible."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
+    def __init__(self, path: Path, key: str = "hydra.run.dir") -> None:
+        """key: what to type another of, where it can't be held."""
+        self.path, self.key = path.absolute(), key
         self._lock: IO[str] | None = None
         self._made: list[Path] = []
         self.goes_on = False
@@ -93,8 +94,9 @@ class RunFolder:
         """Whether its run took a step, or says that it can go on."""
 
     @classmethod
-    def claim(cls, path: Path, goes_on: str | None = None) -> RunFolder:
-        """Make the folder and hold it; one that holds a run already is refused, unless of the stage that `goes_on`."""
+    def claim(cls, path: Path, goes_on: str | None = None, command: Sequence[str] | None = None) -> RunFolder:
+        """Make the folder and hold it; one that holds a run already is refused, unless of the stage that `goes_on`, or
+        of this command (what was typed) where it ended before its first checkpoint."""
         folder = cls(path)
         try:
             folder._made = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
@@ -112,16 +114,14 @@ class RunFolder:
         before = read_json(folder.path / "status.json")
         folder.goes_on = goes_on is not None and before.get("stage") == goes_on
         folder.before = before if folder.goes_on else {}
-        if not folder.goes_on and (taken := folder._taken()):
+        try:
+            if not folder.goes_on and (taken := folder._taken()):
+                folder._begin_anew(taken, before, command)
+        except (OSError, StorageError):
             folder.release()
             if new:
                 lock.unlink()
-            run = "status.json" in taken
-            raise StorageError(
-                f"{folder.path}: holds a run already; continue it with resume=… or choose another hydra.run.dir"
-                if run
-                else f"{folder.path}: holds {taken[0]} already, which a run writes; choose another hydra.run.dir"
-            )
+            raise
         try:
             folder.status(status="running", **({"stage": goes_on} if goes_on else {}))
         except StorageError:
@@ -132,12 +132,22 @@ class RunFolder:
         return folder
 
     @classmethod
-    def reopen(cls, path: Path) -> RunFolder:
-        """Hold the folder of a run that is to be continued."""
-        folder = cls(path)
+    def reopen(cls, path: Path, key: str = "hydra.run.dir") -> RunFolder:
+        """Hold the folder of a run that is to be continued, or by its key that of a sweep."""
+        folder = cls(path, key)
         folder._hold()
         folder.before = read_json(folder.path / "status.json")
         return folder
+
+    def _begin_anew(self, taken: list[str], before: Mapping[str, Any], command: Sequence[str] | None) -> None:
+        """Take away what the run of this command left that can't go on. Raises StorageError for anything else."""
+        at_work = before.get("status") == "running"  # for all that is known where a system has no locks
+        if fcntl:
+            at_work = False
+        if leftover.is_bare(self.path, before, taken) and leftover.is_of(before, command) and not at_work:
+            return leftover.clear(self.path)
+        why = leftover.refusal(self.path, before, taken)
+        raise StorageError(f"{self.path}: holds {why} choose another hydra.run.dir")
 
     def _taken(self) -> list[str]:
         """What of a run's is there; folders that hold nothing are not counted."""
@@ -161,14 +171,12 @@ class RunFolder:
         except BlockingIOError as error:
             self.release()
             owner = read_json(self.path / "status.json")
-            raise StorageError(
-                f"{self.path}: in use by process {owner.get('pid', '?')} on {owner.get('host', '?')}; "
-                "wait for it or choose another hydra.run.dir"
-            ) from error
+            who = f"process {owner['pid']} on {owner.get('host', '?')}" if "pid" in owner else "another process"
+            raise StorageError(f"{self.path}: in use by {who}; wait for it or choose another {self.key}") from error
         except OSError as error:
             self.release()
             raise StorageError(
-                f"{self.path}: can't be written ({error.strerror}); choose another hydra.run.dir"
+                f"{self.path}: can't be written ({error.strerror}); choose another {self.key}"
             ) from error
 
     def status(self, **fields: Any) -> None:
@@ -191,8 +199,7 @@ class RunFolder:
 
     def has_results(self) -> bool:
         """Whether there is more than a run leaves that failed before its first step."""
-        before = (*EARLY, "split.csv", "checkpoints")
-        return self.began or any(entry.name not in before for entry in self.path.iterdir())
+        return self.began or any(entry.name not in leftover.BARE for entry in self.path.iterdir())
 
     def discard(self) -> None:
         """Undo the claim of a run that never began: its files, and the folders that were made for it.

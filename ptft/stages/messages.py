@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from pathlib import Path
 from typing import Any
@@ -126,20 +125,28 @@ def _evaluations(r: Run) -> str:
     """How often and how many times it evaluates, what that decides, and why it is seldom."""
     t, every, per_epoch = r.training, r.training.every, len(r.training.loader)
     if t.val is None:
-        return "never, as there is no validation split; best.pt is last.pt"
+        result = _mean(r, points) if (points := r.cfg.train.average_last) else "last.pt"
+        return f"never, as there is no validation split; best.pt is {result}"
     if r.execution.probe:
         return "once, when the head is fitted"
-    times = math.ceil(t.total / every.evaluate) if t.total and every.evaluate and not every.minutes else None
+    times, limit = every.times(t.total), t.budget.minutes
     epochs, rest = divmod(every.evaluate or 0, per_epoch)
     whole = f" ({counted(epochs, 'epochs')})" if epochs and not rest else ""
     steps = f"{counted(every.evaluate, 'steps')}{whole}" if every.evaluate else ""
-    clock = f"{every.minutes:g} minutes of training" if every.minutes else ""
+    clock = f"{every.minutes:g} minute{'s' * (every.minutes != 1)} of training" if every.minutes else ""
     often = " or ".join(filter(None, [steps, clock]))
-    frequency = "once, at the end" if times == 1 else f"every {often}" + (f", {times:,} times" if times else "")
+    once = times == 1 or bool(limit and every.minutes and not every.evaluate and every.minutes >= limit)
+    frequency = "once, at the end" if once else f"every {often}" + (f", {times:,} times" if times else "")
     seldom = every.apart > 1 and times is not None and times < TIMES
     measured = t.objective.evaluation_size(len(r.inputs.splits["val"]))
     why = f"; more often, measuring {measured:,} examples would take over a tenth of the time" if seldom else ""
     return f"{frequency}; {t.monitor['metric']} decides best.pt{why}"
+
+
+def _mean(r: Run, points: int) -> str:
+    apart = counted(r.training.every.evaluate or 1, "steps")
+    which = f"weights, {apart} apart" if r.training.val is None else "evaluations' weights"
+    return f"the mean of the last {points} {which}"
 
 
 def _joins(r: Run) -> str:
@@ -166,17 +173,19 @@ def closing(r: Run, out: Console, folder: Path, summary: dict[str, Any]) -> None
     next_command = following.command(r.cfg, folder / "checkpoints" / "best.pt", spec)
     rate, memory = summary["samples_per_second"] or 0, summary["peak_memory_bytes"] / 2**20
     waited = f"{p.waited / max(p.seconds, 1e-9):.0%} of it waiting for data"
-    mean = f", the mean of the last {p.averaged} evaluations' weights" if p.averaged else ""
     speed = f"{rate:,.0f} examples/s, {waited}, {memory:,.0f} MiB at most"
-    done, best_at = counted(p.step, "steps"), f"; best at step {p.best_step:,}"
+    done, best_at = counted(p.step, "steps"), f"; best at step {p.best_step:,}" if p.best is not None else ""
     if r.execution.probe:
         done, best_at = f"a head fitted to {counted(p.samples, 'examples')}", ""
+    elif (patience := r.training.patience) and p.worse >= patience and p.step != r.training.total:
+        best_at += f"; train.patience={patience} ended it"
+    best_at += f", {_mean(r, p.averaged)}" if p.averaged else ""
     out.block(
         f"{r.cfg.names.stage} done",
         {
             **results(summary["metrics"]),
             **shown.surely(summary),
-            "training": f"{done} in {duration(p.seconds)}, {speed}{best_at}{mean}",
+            "training": f"{done} in {duration(p.seconds)}, {speed}{best_at}",
         },
         "green",
     )

@@ -61,9 +61,10 @@ def summarise(r: Run, job: Job, folder: Path, status: str, metrics: Metrics, flo
         "trainable_parameters": sum(q.numel() for q in t.parameters),
         "flops": flops,
         "metrics": metrics,
-        "best": {**t.monitor, "value": p.best, "step": p.best_step},
+        "best": {**t.monitor, "value": p.best, "step": p.best_step if p.best is not None else p.step},
         "checkpoints": {"best": "checkpoints/best.pt", "last": "checkpoints/last.pt"},
         "parent": r.parent,
+        "refers": _refers(r),
         "transfer": _counts(r.transfer),
         "data": {
             "fingerprint": r.inputs.fingerprint,
@@ -71,6 +72,13 @@ def summarise(r: Run, job: Job, folder: Path, status: str, metrics: Metrics, flo
         },
         **provenance(job, folder),
     }
+
+
+def _refers(r: Run) -> dict[str, Any]:
+    """The other runs and checkpoints that it needs where it goes on, by the keys that name them."""
+    teacher = r.cfg.objective.get("teacher")
+    named = {"train.replay": r.cfg.train.replay, "train.panel": r.cfg.train.panel, "objective.teacher": teacher}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in named.items() if value}
 
 
 def write(folder: Path, summary: Mapping[str, Any], r: Run) -> None:

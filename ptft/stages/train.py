@@ -222,7 +222,8 @@ def _interrupted(r: Run, job: Job, folder: RunFolder | None) -> Interrupted:
     count = flops(r, folder)
     if folder is None:
         return Interrupted(signal, CODES[signal])
-    write(folder.path, summarise(r, job, folder.path, "interrupted", {}, count), r)
+    train = r.training.running.metrics(r.objective) or r.training.trained
+    write(folder.path, summarise(r, job, folder.path, "interrupted", {"train": train} if train else {}, count), r)
     command = messages.to_resume(job, folder.path)
     return Interrupted(
         f"{signal} at step {r.training.progress.step}; the state is saved, continue with: {command}", CODES[signal]
@@ -276,13 +277,9 @@ def _finish(
     if folder is None:
         return metrics
     if "test" in metrics:
-        row = {
-            "step": t.progress.best_step or t.progress.step,
-            "epoch": t.progress.epoch,
-            "split": "test",
-            **metrics["test"],
-        }
-        loggers.log({**row, "seconds": round(t.progress.seconds, 3)})
+        where = content["progress"]  # of the weights that were measured
+        row = {"step": where["step"], "epoch": where["epoch"], "split": "test", **metrics["test"]}
+        loggers.log({**row, "seconds": round(where["seconds"], 3)})
     served = panel.end()
     summary = {**summarise(r, job, folder.path, "finished", metrics, count), **sure, **served}
     write(folder.path, summary, r)

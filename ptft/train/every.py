@@ -66,6 +66,10 @@ class Every:
             return True
         return self.minutes is not None and seconds >= 60 * self.minutes and steps >= self.apart
 
+    def times(self, total: int | None) -> int | None:
+        """How many evaluations a run of so many steps has, the one at its end included; None where a clock decides."""
+        return math.ceil(total / self.evaluate) if total and self.evaluate and not self.minutes else None
+
 
 def steps_apart(measured: int, examples: int, per_epoch: int) -> int:
     """Steps that take `COST` times as long as an evaluation which computes so many examples.

@@ -27,15 +27,14 @@ from ptft.train.watch import FiniteCheck, Timer
 def fit(t: Training, logger: Logger, save: Callable[[bool], None]) -> dict[str, float]:
     """Train until the budget, the patience or a stop ends it. `save(best)` writes a checkpoint.
 
-    Returns the metrics of training between the last two evaluations. Raises NotFiniteError before weights
-    that a loss which is not finite has spoiled are saved, on a CPU before they are.
+    Returns the metrics of training between the last two evaluations, where they were before a resume, too.
+    Raises NotFiniteError before weights that a loss which is not finite has spoiled are saved, on a CPU before they
+    are.
     """
     finite, timer = FiniteCheck(t), Timer(t.progress)
-    train: dict[str, float] = {}
     t.objective.train()
     if t.evaluation_due():
-        better, train = assess(t, finite, logger)
-        save(better)
+        save(assess(t, finite, logger))
     while not t.finished() and not t.stops():
         for batch in timer.waiting(t.loader.epoch(t.progress.epoch, t.progress.batch)):
             train_step(t, batch, finite)
@@ -46,7 +45,7 @@ def fit(t: Training, logger: Logger, save: Callable[[bool], None]) -> dict[str, 
                 log(t, finite, logger)
             better = False
             if t.evaluation_due():
-                better, train = assess(t, finite, logger)
+                better = assess(t, finite, logger)
             ended = t.finished() or t.stop is not None
             if ended or better or t.progress.step % t.every.save == 0:
                 finite.check()
@@ -54,7 +53,7 @@ def fit(t: Training, logger: Logger, save: Callable[[bool], None]) -> dict[str, 
             timer.start()
             if ended:
                 break
-    return train
+    return t.trained
 
 
 def train_step(t: Training, batch: Batch, finite: FiniteCheck) -> None:
@@ -168,9 +167,8 @@ def log(t: Training, finite: FiniteCheck, logger: Logger) -> None:
     t.window.sums = {}
 
 
-def assess(t: Training, finite: FiniteCheck, logger: Logger) -> tuple[bool, dict[str, float]]:
-    """Evaluate on the validation split where there is one: whether it was the best so far, and the metrics of training
-    since the last evaluation.
+def assess(t: Training, finite: FiniteCheck, logger: Logger) -> bool:
+    """Evaluate on the validation split where there is one; whether it was the best so far.
 
     A stop leaves everything as it was, so that the run evaluates first when it is continued.
     """
@@ -179,24 +177,24 @@ def assess(t: Training, finite: FiniteCheck, logger: Logger) -> tuple[bool, dict
     metrics, kept = _measure(t), fitted(t.objective)
     averaged = _measure_average(t)
     if t.stop:
-        return False, {}
+        return False
     p.evaluated, t.evaluated_at = p.step, p.seconds
-    train, t.running.sums = t.running.metrics(t.objective), {}
+    t.trained, t.running.sums = t.running.metrics(t.objective), {}
     if t.val is None:
         p.averaged = t.average.count if t.average and t.finished() else 0
-        logger.evaluated(train, None, False)
-        return False, train
+        logger.evaluated(t.trained, None, False)
+        return False
     better = _judge(t, metrics)
-    logger.evaluated(train, _row(p, metrics), better)
+    logger.evaluated(t.trained, _row(p, metrics), better)
     if averaged:
         assert t.average
         p.averaged = t.average.count if _judge(t, averaged) else 0
         if not p.averaged:
             put_back(t.objective, kept)
-        logger.evaluated(train, {**_row(p, averaged), "averaged": t.average.count}, p.averaged > 0)
+        logger.evaluated(t.trained, {**_row(p, averaged), "averaged": t.average.count}, p.averaged > 0)
     for text in t.objective.warnings(metrics):
         logger.warn(text)
-    return better or p.averaged > 0, train
+    return better or p.averaged > 0
 
 
 def _judge(t: Training, metrics: dict[str, float]) -> bool:

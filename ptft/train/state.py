@@ -137,6 +137,8 @@ class Training:
     """Sums since the last log."""
     running: Meter = field(default_factory=Meter)
     """Sums since the last evaluation."""
+    trained: dict[str, float] = field(default_factory=dict)
+    """Metrics of training between the last two evaluations."""
     evaluated_at: float = 0.0
     """Seconds of training at the last evaluation; a resume knows them where a clock says when the next one is due."""
     asked: str | None = None
@@ -245,6 +247,7 @@ class Training:
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "window": self.window.sums,
             "running": self.running.sums,
+            "trained": self.trained,
             "rng": rng_state(self.device),
             **({CLOCK: self.evaluated_at} if self.every.minutes else {}),
         }
@@ -265,7 +268,7 @@ class Training:
             self.scaler.load_state_dict(state["scaler"])
         for name in ("window", "running"):
             getattr(self, name).sums = {key: value.to(self.device) for key, value in state[name].items()}
-        self.progress = Progress(**state["progress"])
+        self.progress, self.trained = Progress(**state["progress"]), state.get("trained", {})
         if self.average and self.total is not None and self.every.evaluate:
             self.average.goes_on(self.objective, self.progress.step, self.total, self.every.evaluate)
         self.evaluated_at = float(state.get(CLOCK, self.progress.seconds))

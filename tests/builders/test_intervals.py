@@ -105,13 +105,18 @@ def test_a_hundred_steps_are_measured_several_times_and_the_plan_says_how_often(
         (("train.minutes=50", "train.every.evaluate=5min"), "every 5 minutes of training; val/accuracy"),
         (("train.minutes=50",), "every 200 steps (10 epochs) or 5 minutes of training; val/accuracy"),
         (("train.steps=5",), "once, at the end; val/accuracy decides best.pt; more often, measuring 40 examples"),
-        (("dataset.val=null",), "never, as there is no validation split"),
+        (("train.minutes=10", "train.every.evaluate=20min"), "once, at the end; val/accuracy"),
+        (("dataset.val=null",), "never, as there is no validation split; best.pt is last.pt"),
+        (
+            ("dataset.val=null", "train.steps=8", "train.every.evaluate=2", "train.average_last=3"),
+            "best.pt is the mean of the last 3 weights, 2 steps apart",
+        ),
     ],
 )
 def test_the_plan_says_how_often(ptft, typed, said):
     done = ptft(*RUN, *typed, "dry_run=true")
     assert done.code == 0, done.text
-    assert said in done.out
+    assert said in " ".join(done.out.split())
 
 
 @pytest.fixture
@@ -207,14 +212,29 @@ def test_a_patience_that_can_t_end_the_run_is_refused_and_its_remedies_work(ptft
 def test_a_patience_of_one_less_can_end_the_run(ptft, tmp_path):
     """The loss does not move, so the first evaluation stays the best: the last step but one is the end."""
     typed = (*RUN, "optimizer.lr=1e-12", "train.steps=13", "train.every.evaluate=2")
-    assert ptft(*typed, "train.patience=5", "hydra.run.dir=run").code == 0
+    done = ptft(*typed, "train.patience=5", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    assert "train.patience=5 ended it" in " ".join(done.out.split())
     assert summary(tmp_path / "run")["steps"] == 12
+    refused(
+        ptft("resume=run", "train.patience=9"), 2, "train.patience=9: can't end this run", "has 0 more before its end"
+    )
+    refused(ptft("resume=run", "train.patience=9", "train.steps=19"), 2, "has 3 more", "type train.patience=8,")
+    assert summary(tmp_path / "run")["steps"] == 12
+    done = ptft("resume=run", "train.patience=8", "train.steps=19")
+    assert done.code == 0, done.text
+    assert summary(tmp_path / "run")["steps"] == 18
 
 
 def test_the_usual_patience_works_with_the_interval_that_is_the_default(ptft, tmp_path):
     done = ptft(*RUN, "train.epochs=6", "train.patience=2", "optimizer.lr=1e-12", "hydra.run.dir=run")
     assert done.code == 0, done.text
-    assert summary(tmp_path / "run")["steps"] < 6 * 20
+    ended = summary(tmp_path / "run")["steps"]
+    assert ended < 6 * 20
+    best = checkpoint_file.read(tmp_path / "run" / "checkpoints" / "best.pt")[0]["progress"]
+    assert best["epoch"] < ended // 20
+    (test,) = (row for row in rows(tmp_path / "run") if row["split"] == "test")
+    assert [test[key] for key in ("step", "epoch")] == [best["step"], best["epoch"]], "it is of the best weights"
 
 
 def test_without_a_validation_split_nothing_is_to_be_patient_with(ptft):
@@ -233,3 +253,46 @@ def test_an_interval_is_steps_an_epoch_minutes_or_auto(ptft, interval):
 def test_the_mean_of_the_last_evaluations_needs_to_know_which_these_are(ptft):
     refused(ptft(*RUN, "train.average_last=2", "train.every.evaluate=5min"), 2, "train.average_last=2", "epoch")
     assert ptft(*RUN, "train.average_last=2", "train.every.evaluate=epoch", "dry_run=true").code == 0
+
+
+TOO_SHORT = [
+    (("train.steps=8", "schedule.warmup=8"), "schedule.warmup=8: a run of 8 steps (train.steps=8) ends before"),
+    (("train.epochs=2", "schedule=cosine", "schedule.warmup=99"), "a run of 40 steps (train.epochs=2) ends before"),
+    (("train.budget.epochs=1", "schedule.warmup=20"), "a run of 20 steps (train.budget) ends before"),
+    (("train.steps=50", "train.epochs=1", "schedule.warmup=20"), "a run of 20 steps (train.epochs=1) ends before"),
+    (("train.steps=8", "train.every.evaluate=8", "train.average_last=2"), "train.average_last=2: a run of 8 steps"),
+]
+
+
+@pytest.mark.parametrize(("typed", "said"), TOO_SHORT)
+def test_what_never_comes_in_a_run_is_refused(ptft, tmp_path, typed, said):
+    refused(ptft(*RUN, *typed), 2, said)
+    assert not contents(tmp_path)
+
+
+def test_what_just_fits_into_a_run_does_and_an_average_of_fewer_is_said(ptft):
+    done = ptft(
+        *RUN, "train.steps=8", "schedule.warmup=7", "train.every.evaluate=4", "train.average_last=3", "dry_run=true"
+    )
+    assert done.code == 0, done.text
+    assert "the run is evaluated 2 times, so the mean is of those" in " ".join(done.out.split())
+
+
+@pytest.mark.parametrize(
+    ("ends", "left_out"), [((0.21, 0.25, 1), "phase 2, until 0.25"), ((0.95, 1), "phase 2, until 1")]
+)
+def test_a_phase_without_a_step_is_refused(ptft, ends, left_out):
+    plan = ", ".join(f"{{until: {end}, train: {'all' if i % 2 else 'head'}}}" for i, end in enumerate(ends))
+    typed = ("stage=finetune", "ckpt=null", "dataset=glyphs", *RUN[1:], f"finetune.train=[{plan}]")
+    refused(ptft(*typed, "train.steps=10"), 2, f"finetune.train: its {left_out}, has no step in a run of 10 steps")
+    assert ptft(*typed, "train.steps=40", "dry_run=true").code == 0
+
+
+def test_a_run_that_is_continued_with_fewer_steps_than_its_warm_up_says_so(ptft, tmp_path):
+    assert ptft(*RUN, "train.steps=6", "schedule.warmup=5", "hydra.run.dir=run", "report=false").code == 0
+    content = checkpoint_file.read(tmp_path / "run" / "checkpoints" / "last.pt")[0]
+    content["config"]["schedule"]["warmup"] = 30
+    checkpoint_file.write(tmp_path / "run" / "checkpoints" / "last.pt", content)
+    done = ptft("resume=run", "train.steps=7")
+    assert done.code == 0, done.text
+    assert "schedule.warmup=30: a run of 7 steps (train.steps=7) ends before" in " ".join(done.out.split())

@@ -123,6 +123,38 @@ def test_rm_lists_asks_and_says_what_started_from_a_run(ptft, three, monkeypatch
     assert "no failed run" in ptft("rm", "--failed", "--yes").out
 
 
+REFERENCES = {
+    "train.replay": {"train": {"replay": "{first}"}},
+    "train.panel": {"train": {"panel": ["elsewhere", "{name}"]}},
+    "objective.teacher": {"objective": {"teacher": "{first}/checkpoints/best.pt"}},
+}
+
+
+@pytest.mark.parametrize("key", REFERENCES)
+@pytest.mark.parametrize("told", ["configuration", "summary"])
+def test_rm_says_who_refers_to_a_run(ptft, key, told):
+    """By what was typed (a path, a short name, a file below), or where a run has ended by what that meant."""
+    first = run("10-00-00-pretrain-cnn-digits-aaaa")
+    (first / "checkpoints").mkdir()
+    (first / "checkpoints" / "best.pt").touch()
+    second = run("11-00-00-finetune-cnn-digits-bbbb", **({"refers": {key: str(first)}} if told == "summary" else {}))
+    if told == "configuration":
+        node = json.dumps(REFERENCES[key]).replace("{first}", str(first)).replace("{name}", "aaaa")
+        (second / ".hydra" / "config.yaml").write_text(node)
+    done = ptft("rm", "aaaa", "--yes")
+    assert done.code == 0, done.text
+    assert f"{second} has {key}={first}" in done.out
+
+
+def test_rm_says_what_has_not_ended_yet_and_started_from_a_cell(ptft):
+    comparison = run("10-00-00-compare-cnn-digits-aaaa")
+    cell = comparison / "cells" / "finetune-10-0"
+    cell.mkdir(parents=True)
+    second = run("11-00-00-finetune-cnn-digits-bbbb", "interrupted")
+    (second / ".hydra" / "config.yaml").write_text(json.dumps({"ckpt": str(cell)}))
+    assert f"{second} started from {cell}" in ptft("rm", "aaaa", "--yes").out
+
+
 def test_rm_never_takes_what_is_no_run_or_is_at_work(ptft, three, tmp_path):
     first, second, _ = three
     (tmp_path / "photos").mkdir()

@@ -20,7 +20,16 @@ RUN = ("stage=pretrain", *SMALL, "dataset.held_out=20")
         ("finetune.lora=null", ["finetune.lora=null", "rank"]),
         ("objective.views=5", ["objective.views=5", "crop"]),
         ("model.width={a:1}", ["model.width", "not a group of keys"]),
-        ("~train", ["train: can't be left out"]),
+        ("~train", ["~train: can't be left out; it is a group of keys"]),
+        ("~train.steps", ["~train.steps: can't be left out; type train.steps=null"]),
+        ("train.every={evaluat: 3}", ["train.every.evaluat: there is no such key; did you mean train.every.evaluate?"]),
+        ("train={every: {logs: 3}}", ["train.every.logs: there is no such key; did you mean train.every.log?"]),
+        (
+            "dataset.views={flipp: true}",
+            ["dataset.views.flipp: there is no such key; did you mean dataset.views.flip?"],
+        ),
+        ("train.monitor={metric: val/loss, mode: min, extra: 1}", ["train.monitor.extra: there is no such key"]),
+        ("train.monitor={metric: 3, mode: min}", ["must be {metric: val/NAME, mode: min or max}"]),
         ("~optimizer", ["optimizer: needs an option", "adamw"]),
         ("~logger", ["~logger"]),
         ("optimizer=null", ["optimizer=null", "adamw"]),
@@ -29,6 +38,14 @@ RUN = ("stage=pretrain", *SMALL, "dataset.held_out=20")
 def test_a_value_where_keys_are_meant_and_the_other_way_round(ptft, tmp_path, typed, said):
     refused(ptft(*RUN, typed), 2, *said)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_key_in_a_group_that_a_checkpoint_brings_is_looked_at_too(ptft, pretrained):
+    for run in (f"resume={pretrained}", "train.steps=30"), ("stage=finetune", f"ckpt={pretrained}"):
+        refused(ptft(*run, "train.every={evaluat: 3}"), 2, "did you mean train.every.evaluate?")
+    own = ("stage=pretrain", f"ckpt={pretrained}", "dataset=from_ckpt", "dry_run=true")
+    refused(ptft(*own, "dataset.views={flipp: true}"), 2, "did you mean dataset.views.flip?")
+    assert ptft(*own, "dataset.views={flip: true}").code == 0
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from PIL import Image
 from ptft.checkpoint import file as checkpoint_file
 from ptft.config.overrides import Overrides
 from ptft.errors import StorageError
+from ptft.launch.sweep import claimed
 from tests.conftest import FEW, command, contents, refused, status
 from tests.helpers.processes import Process
 
@@ -100,7 +101,25 @@ def test_what_a_sweep_s_folder_can_not_say_itself_is_typed_again(ptft, monkeypat
     refused(ptft("resume=all"), 2, f"type '{asked}' again")
     refused(ptft("resume=all", asked, "train.steps=3"), 2, "train.steps=3", "start a new one")
     assert "finished before, in" in ptft("resume=all", asked).out
-    assert "ptft plan of a sweep" in ptft("resume=all", asked, "dry_run=true").out
+    assert "ptft plan of a sweep" in ptft("resume=all", asked, "dry_run=true", "hydra.sweep.dir=all", "-m").out
+
+
+def test_the_folder_of_one_run_and_what_goes_on_alone_are_no_sweep_s(ptft, tmp_path):
+    sweep = ("-m", *TINY, "seed=0,1")
+    (tmp_path / "run").mkdir()
+    refused(ptft(*sweep, "hydra.run.dir=a b"), 2, "hydra.run.dir=a b with -m: ", "type hydra.sweep.dir=a b")
+    refused(ptft("-m", "resume=run", "hydra.sweep.dir=all"), 2, "hydra.sweep.dir=all: ", f"{tmp_path / 'run'}; drop it")
+    refused(ptft("resume=run/checkpoints/last.pt", "hydra.run.dir=b"), 2, "hydra.run.dir=b: ", "run; drop it")
+    for resumed in (["resume=run"], ["resume=run,other"], ["resume=run", "hydra.run.dir=run"]):
+        refused(ptft("-m", *resumed), 2, "resume= with -m: a run goes on alone", "ptft resume=RUN")
+    assert not contents(tmp_path)
+
+
+def test_two_sweeps_at_once_in_one_folder_name_the_key_of_sweeps(tmp_path):
+    with claimed(tmp_path / "all", ["seed=0,1"], []):
+        said = "all: in use by another process; wait for it or choose another hydra.sweep.dir"
+        with pytest.raises(StorageError, match=said), claimed(tmp_path / "all", ["seed=0,1"], []):
+            pass
 
 
 def test_a_sweep_goes_on_where_its_paths_mean_the_same(ptft, tmp_path, monkeypatch):

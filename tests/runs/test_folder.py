@@ -5,14 +5,17 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from ptft.errors import CheckpointError, StorageError
+from ptft.runs import folder as folder_module
 from ptft.runs.folder import RunFolder, new_name, slug, write_json
 from ptft.runs.registry import latest
-from tests.conftest import ROOT, SMALL, contents, refused, status
+from tests.conftest import NET, ROOT, SMALL, contents, refused, status
 
 
 def test_a_claim_makes_the_folder_and_says_who_holds_it(tmp_path):
@@ -54,6 +57,62 @@ def test_row_35_a_folder_held_by_another_process(ptft, tmp_path):
         assert contents(tmp_path / "run") == before
         owner.kill()
     RunFolder.reopen(tmp_path / "run").release()
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_begins_anew_by_the_same_command_alone(ptft, tmp_path):
+    """Its data were not there yet; and what else lies in the folder stays."""
+    typed = ("stage=pretrain", "dataset=image_folder", "dataset.root=pictures", "dataset.size=8", *NET)
+    typed += ("hydra.run.dir=run", "train.steps=1", "report=false", "predictions=none", "precision=fp32")
+    assert ptft(*typed).code == 3
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "checkpoints" / ".last.pt.part").touch()
+    before = contents(tmp_path / "run")
+    refused(ptft(*typed, "seed=1"), 5, "ended before its first checkpoint", "type its command", "ptft rm run")
+    refused(ptft("resume=run"), 4, "no checkpoint in", "type its command again")
+    assert contents(tmp_path / "run") == before
+    for label in ("dark", "light"):
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+        for i in range(10):
+            Image.new("L", (8, 8), i + 99 * (label == "light")).save(tmp_path / "pictures" / label / f"{i}.png")
+    done = ptft(*typed)
+    assert done.code == 0, done.text
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    assert "does not exist" not in (tmp_path / "run" / "run.log").read_text()
+    refused(ptft(*typed), 5, "holds a run already; continue it with resume=…")
+
+
+def test_a_run_that_was_killed_before_it_saved_anything_is_taken_over(tmp_path):
+    for ended in ("running", "interrupted", "failed", "finished"):
+        folder = RunFolder.claim(tmp_path / ended, command=["seed=1"])
+        folder.status(status=ended, overrides=["seed=1"])
+        folder.release()
+        for command in (None, ["seed=2"], ["seed=1"]):
+            if command == ["seed=1"] and ended != "finished":
+                RunFolder.claim(folder.path, command=command).release()
+                assert "overrides" not in status(folder.path)
+            else:
+                with pytest.raises(StorageError, match="holds a run already"):
+                    RunFolder.claim(folder.path, command=command)
+
+
+def test_answers_that_were_begun_are_not_begun_anew(tmp_path):
+    folder = RunFolder.claim(tmp_path / "run")
+    folder.status(status="interrupted", stage="predict", overrides=[])
+    write_json(folder.path / "predict.json", {})
+    folder.release()
+    with pytest.raises(StorageError, match="holds a run already; continue it with resume="):
+        RunFolder.claim(folder.path, command=[])
+
+
+def test_without_locks_a_run_that_says_it_runs_may_be_at_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_module, "fcntl", None)
+    for ended, taken in (("running", False), ("failed", True)):
+        folder = RunFolder.claim(tmp_path / ended)
+        folder.status(status=ended, overrides=[])
+        folder.release()
+        with nullcontext() if taken else pytest.raises(StorageError, match="holds a run already"):
+            RunFolder.claim(folder.path, command=[]).release()
 
 
 def test_a_discarded_claim_leaves_what_was_there(tmp_path):

@@ -57,7 +57,7 @@ def test_resume_latest_and_a_short_name_finish_a_sweep(ptft, tmp_path):
         until = time.monotonic() + 120
         while time.monotonic() < until and not (folder / "1" / "checkpoints" / "last.pt").exists():
             time.sleep(0.01)
-        refused(ptft("resume=abcd"), 5, "in use by process")
+        refused(ptft("resume=abcd"), 5, "in use by another process", "hydra.sweep.dir")
         running.send_signal(signal.SIGKILL)
     (folder / ".sweep" / "command.json").write_text(
         (folder / ".sweep" / "command.json").read_text().replace("100000", "3")

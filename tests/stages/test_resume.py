@@ -186,7 +186,16 @@ def test_a_signal_saves_the_state_and_the_run_goes_on_as_if_nothing_was(
     monkeypatch.setenv("KILL_AT", f"{signal} {moment}")
     refused(ptft(*GLYPHS, f"hydra.run.dir={run}"), code, f"{signal} at step {step};", "ptft resume=run")
     assert status(run)["status"] == summary(run)["status"] == "interrupted"
+    assert summary(run)["metrics"]["train"]["loss"] > 0
     assert state(run)["progress"]["step"] == step
+    assert ptft(f"resume={run}", TRUSTED).code == 0
+    assert_same_run(run, whole)
+
+
+def test_a_run_that_was_cut_behind_its_last_save_has_the_whole_one_s_summary(ptft, whole, tmp_path):
+    run = shutil.copytree(whole, tmp_path / "run")
+    (run / "status.json").write_text("{}")
+    (run / "summary.json").unlink()
     assert ptft(f"resume={run}", TRUSTED).code == 0
     assert_same_run(run, whole)
 
@@ -284,6 +293,32 @@ def test_more_epochs_follow_the_new_budget_and_say_so(ptft, whole, tmp_path):
     rate = [row["lr"] for row in rows(run) if row["split"] == "train" and row["step"] == 24]
     progress = (23 - 0.3 * 30) / (30 - 0.3 * 30)
     assert rate == [pytest.approx(3e-3 * (1 + math.cos(math.pi * progress)) / 2)]
+
+
+def test_a_limit_that_is_typed_leaves_the_others_unless_they_are_reached(ptft, tmp_path):
+    """4 steps an epoch, so the two epochs end it at step 8."""
+    small = ("dataset.images=64", "dataset.held_out=8", "train.batch_size=16", "model.channels=[2,2]", "model.width=4")
+    run = ("stage=pretrain", *small, "precision=fp32", "report=false", "hydra.run.dir=run")
+    assert ptft(*run, "train.steps=3", "train.epochs=2").code == 0
+    done = ptft("resume=run", "train.steps=100")
+    assert "train.epochs=2 of the run counts beside train.steps=100" in " ".join(done.out.split())
+    assert summary(tmp_path / "run")["steps"] == 8
+    kept = resolve(["resume=run", "train.minutes=10"]).config.train
+    assert (kept.steps, kept.epochs, kept.minutes) == (100, None, 10)
+    done = ptft("resume=run", "train.steps=9")
+    assert "train.epochs=2 of the run is reached, so it gives way to train.steps=9" in " ".join(done.out.split())
+    assert summary(tmp_path / "run")["steps"] == 9
+    assert resolve(["resume=run", "train.steps=12", "train.epochs=null"]).notes == ()
+
+
+def test_a_limit_takes_the_place_of_a_budget_that_nobody_typed(pretrained, tmp_path):
+    run = shutil.copytree(pretrained, tmp_path / "run")
+    content = checkpoint_file.read(run / "checkpoints" / "last.pt")[0]
+    content["config"]["train"]["steps"] = None
+    checkpoint_file.write(run / "checkpoints" / "last.pt", content)
+    job = resolve([f"resume={run}", "train.minutes=10"])
+    assert (job.config.train.epochs, job.config.train.steps, job.config.train.minutes) == (None, None, 10)
+    assert job.notes == ("train.minutes=10 takes the place of the stage's own budget (train.budget)",)
 
 
 def test_what_would_make_it_another_run_is_a_table_of_differences(ptft, half):

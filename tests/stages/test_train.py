@@ -37,6 +37,7 @@ TOP = {
     "best",
     "checkpoints",
     "parent",
+    "refers",
     "transfer",
     "data",
     "command",
@@ -178,7 +179,10 @@ def test_without_a_val_split_best_is_last(ptft):
     assert done.code == 0, done.text
     best, last = Path("run/checkpoints/best.pt").read_bytes(), Path("run/checkpoints/last.pt").read_bytes()
     assert best == last
-    assert set(read(Path("run"), "summary.json")["metrics"]) == {"train", "test"}
+    summary = read(Path("run"), "summary.json")
+    assert set(summary["metrics"]) == {"train", "test"}
+    assert (summary["best"]["value"], summary["best"]["step"]) == (None, summary["steps"])
+    assert "best at step" not in done.out
 
 
 def test_of_equal_accuracies_the_one_with_less_loss_is_the_best(ptft, tmp_path):

@@ -1,5 +1,7 @@
 """`train.replay`: examples of an earlier run's dataset are among those of every batch."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -51,6 +53,7 @@ def test_a_resumed_run_finds_what_it_replayed_and_notices_other_data(ptft, pretr
     assert ptft(*run, "train.steps=2").code == 0
     done = ptft("resume=run", "train.steps=3")
     assert (done.code, "of glyphs (300 examples)" in done.out) == (0, True), done.text
+    assert summary(Path("run"))["refers"] == {"train.replay": str(pretrained / "checkpoints" / "best.pt")}
     other = ("stage=pretrain", "dataset.images=60", "dataset.held_out=20", *NET, "train.steps=1", "hydra.run.dir=other")
     assert ptft(*other).code == 0
     refused(ptft("resume=run", "train.steps=4", "train.replay=other"), 3, "the dataset changed since this was saved")

@@ -130,6 +130,7 @@ def test_a_folder_without_labels_is_answered_with_the_teachers_classes(teacher, 
     )
     assert done.code == 0, done.text
     assert summary(Path("student"))["metrics"]["val"].keys() == {"loss", "agreement"}
+    assert summary(Path("student"))["refers"] == {"objective.teacher": str(teacher)}
     done = ptft("stage=predict", "ckpt=student", f"input={flat_folder}", "output=out.csv")
     assert done.code == 0, done.text
     assert {line.split(",")[1] for line in Path("out.csv").read_text().splitlines()[1:]} <= set("0123456789")

@@ -42,6 +42,7 @@ def test_what_is_forgotten_is_said_with_its_interval(ptft, pretrained):
     done = ptft(*run, "optimizer.lr=10", "train.clip=null", "hydra.run.dir=run", "report=true")
     assert done.code == 0, done.text
     (row,) = summary(Path("run"))["panel"]
+    assert summary(Path("run"))["refers"] == {"train.panel": [str(pretrained)]}
     assert (row["task"], row["path"], row["verdict"]) == ("glyphs", str(pretrained), "worse")
     assert (row["fitted_to"], row["measured_on"]) == (300, 100)
     assert row["before"] == pytest.approx(float(signs("run").double().mean()))
