@@ -172,8 +172,13 @@ def _loader() -> Any:
 
 def save(content: Any, path: Path) -> None:
     """Plain values as YAML, in the form that Hydra itself writes and reads. Raises StorageError."""
-    dumper = get_omega_conf_dumper()
-    text = yaml.dump(content, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=dumper)
+    form: dict[str, Any] = {"default_flow_style": False, "allow_unicode": True, "sort_keys": False}
+    usual = get_omega_conf_dumper()
+    try:
+        text = yaml.dump(content, Dumper=usual, **form)
+    except UnicodeEncodeError:  # of names in another encoding, which libyaml can't write, as OmegaConf does from 2.4 on
+        plain = type("Plain", (yaml.SafeDumper,), {"yaml_representers": usual.yaml_representers})
+        text = yaml.dump(content, Dumper=plain, **form)
     write_text(path, text)
 
 

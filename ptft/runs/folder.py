@@ -49,7 +49,7 @@ WRITTEN = (
     "report.html",
     ".hydra",
     "predictions.csv",
-    "predict.json",
+    *leftover.BEGUN,
     "explanations",
     "explanations.json",
     "neighbours.json",
@@ -218,7 +218,7 @@ class RunFolder:
             lock = self.path / ".lock"
             if lock.stat().st_size == 0:
                 lock.unlink()
-            for name in ("run.log", ".hydra/config.yaml", ".hydra/overrides.yaml", "status.json", "predict.json"):
+            for name in ("run.log", ".hydra/config.yaml", ".hydra/overrides.yaml", "status.json", *leftover.BEGUN):
                 (self.path / name).unlink(missing_ok=True)
             for folder in (self.path / ".hydra", *self._made):
                 folder.rmdir()

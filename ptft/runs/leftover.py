@@ -10,7 +10,9 @@ from typing import Any
 from ptft.runtime.paths import short
 from ptft.runtime.system import writing
 
-EARLY = (".lock", ".hydra", "run.log", "status.json", "predict.json")
+BEGUN = ("predict.json", "embed.json")
+"""What says, in the folder of answers for new files, which those are."""
+EARLY = (".lock", ".hydra", "run.log", "status.json", *BEGUN)
 """What is there before a stage begins."""
 BARE = (*EARLY, "split.csv", "checkpoints")
 """What there may be before the first step of a training."""

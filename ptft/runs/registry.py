@@ -9,12 +9,13 @@ from typing import Any
 
 from ptft.errors import CheckpointError, shortened
 from ptft.runs.folder import is_held, read_json
+from ptft.runs.leftover import BEGUN
 
 OUTPUTS = Path("outputs")
 
 NEEDED = {
     "ckpt": ("checkpoints/best.pt", "checkpoints/last.pt"),
-    "resume": ("checkpoints/last.pt", "compare.json", "predict.json"),
+    "resume": ("checkpoints/last.pt", "compare.json", *BEGUN),
 }
 """Of what a run must have one file so that it can be meant."""
 SHORTEST = 4
@@ -104,7 +105,7 @@ def cut(base: Path = OUTPUTS) -> Path:
         if state(folder, status) in ("interrupted", "killed"):
             if sweep_command(folder.parent):
                 return folder.parent
-            if any((folder / name).exists() for name in ("checkpoints/last.pt", "compare.json", "predict.json")):
+            if any((folder / name).exists() for name in NEEDED["resume"]):
                 return folder
     raise CheckpointError(
         f"resume=latest: no interrupted run below {base.absolute()} that could go on; resume=RUN names one"

@@ -25,7 +25,7 @@ from ptft.runs.folder import RunFolder, write_json
 from ptft.runs.part_file import PartFile
 from ptft.runtime.device import versions
 from ptft.runtime.together.alone import current
-from ptft.stages import begun, in_turn, new_files
+from ptft.stages.asking import begun, in_turn, new_files
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:

@@ -23,8 +23,9 @@ from ptft.runs.table_file import cell, check_ending, rows_of, write_parts
 from ptft.runtime.device import versions
 from ptft.runtime.system import writing
 from ptft.runtime.together.alone import current
-from ptft.stages import answers, begun, messages, new_files
-from ptft.stages.answers import Answers, Given
+from ptft.stages import messages
+from ptft.stages.asking import answers, begun, new_files
+from ptft.stages.asking.answers import Answers, Given
 
 GIVEN = {"top": "classes", "score": "boxes", "times": "times of words"}
 """Keys of `predict` that an objective may heed, and what it gives then."""

@@ -129,7 +129,7 @@ def test_the_column_of_the_texts_may_be_called_otherwise_than_in_training(ptft, 
 def test_a_column_has_one_type_in_all_of_a_long_table(ptft, trained, monkeypatch):
     """Numbers that are whole in the first rows only, one of more than 64 bits, a name that the first rows lack."""
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr("ptft.stages.answers.ROWS", 64)
+    monkeypatch.setattr("ptft.stages.asking.answers.ROWS", 64)
     objects = [{"text": f"word {i}", "size": i if i < 100 else i / 8, "mixed": [i, "a"][i % 2]} for i in range(200)]
     objects = [{**one, "id": 2**70 if i == 150 else i} for i, one in enumerate(objects)]
     objects[130]["late"] = True

@@ -34,7 +34,8 @@ from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import versions
 from ptft.runtime.rng import forked
-from ptft.stages import messages, new_files
+from ptft.stages import messages
+from ptft.stages.asking import new_files
 from ptft.stages.explain import neighbours, shown
 from ptft.stages.explain.asked import Asked
 from ptft.stages.explain.one import METHODS, Settings

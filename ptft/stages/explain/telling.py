@@ -14,11 +14,11 @@ from ptft.core import Batch
 from ptft.data import readers
 from ptft.errors import DataError
 from ptft.runtime.prefetch import on_device
+from ptft.stages.asking.new_files import Unread
 from ptft.stages.explain import shown
 from ptft.stages.explain.asked import Asked, alone
 from ptft.stages.explain.neighbours import Bank, nearest
 from ptft.stages.explain.one import Begun, Settings, begin, finish, mark_by
-from ptft.stages.new_files import Unread
 
 
 class Telling:

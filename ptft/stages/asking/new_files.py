@@ -24,7 +24,8 @@ from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder
 from ptft.runtime.device import device_name
 from ptft.runtime.together.alone import current
-from ptft.stages import in_turn, messages
+from ptft.stages import messages
+from ptft.stages.asking import in_turn
 
 SHOWN = 10
 STDIN = "-"

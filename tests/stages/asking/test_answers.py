@@ -344,3 +344,20 @@ def test_a_finished_prediction_is_complete_and_its_folder_is_taken(ptft, pretrai
     refused(ptft("resume=run", "predict.top=2"), 2, "goes on as it was typed")
     refused(ptft(*typed), 5, "holds a run already")
     assert Path("run/predictions.csv").read_bytes() == before
+
+
+def test_a_cut_embedding_is_what_latest_means_and_is_removed_whole(ptft, pretrained, images):
+    folder = Path("outputs/cut")
+    _, code, part = cut(
+        (f"ckpt={pretrained}", f"input={images}", "output=out.npz", f"hydra.run.dir={folder}"),
+        signal.SIGINT,
+        2,
+        "embed",
+    )
+    assert code == 130
+    done = ptft("resume=latest", "output=out.npz")
+    assert done.code == 0, done.text
+    assert "continued after " in done.out
+    assert not part.exists()
+    assert ptft("rm", str(folder), "--yes").code == 0
+    assert not folder.exists()

@@ -21,7 +21,8 @@ from ptft.errors import ConfigError, Interrupted
 from ptft.launch.pool import STOPPED
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runs.part_file import PartFile
-from ptft.stages import messages, new_files
+from ptft.stages import messages
+from ptft.stages.asking import new_files
 
 NO_OTHER_ANSWER = (*FREE_ON_REPEAT, "resume", "input", "output")
 """Keys that may be typed otherwise where it goes on; of checkpoint, input and output it is known what they name."""

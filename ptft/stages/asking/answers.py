@@ -21,7 +21,7 @@ from ptft.errors import DataError
 from ptft.runs.part_file import PartFile
 from ptft.runs.table_file import Kinds, kinds_of
 from ptft.runtime import json_lines
-from ptft.stages import in_turn, new_files
+from ptft.stages.asking import in_turn, new_files
 
 Given = tuple[Row, dict[str, Any]]
 """A row of answers, and what is handed on beside it."""
