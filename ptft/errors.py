@@ -71,9 +71,20 @@ class Interrupted(KeyboardInterrupt):
 
 
 def first_line(error: object, limit: int = 200) -> str:
-    """The first line of an error's text, or its class where it has none."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip()[:limit] if lines else type(error).__name__
+    """The first line of an error's text, or its class where it has none; a longer one ends with … behind a word."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines or len(lines[0]) <= limit:
+        return lines[0] if lines else type(error).__name__
+    words, _, broken = lines[0][: limit - 1].rpartition(" ")
+    return f"{words} …" if len(broken) < limit // 2 else f"{lines[0][: limit - 1]}…"
+
+
+def not_imported(needs: str, package: str, install: str, error: Exception) -> ConfigError:
+    """Of an optional package: `needs` says who needs it; it is missing, or is there and fails as `error` says."""
+    missing = isinstance(error, ModuleNotFoundError) and (error.name or package).partition(".")[0] == package
+    if missing:
+        return ConfigError(f"{needs}: pip install {install}")
+    return ConfigError(f"{needs}, and {package} is installed and can't be imported ({first_line(error)})")
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +103,8 @@ class Predictor:
         self.objective: Objective = place(restored(cfg, checkpoint).to(self.device), self.compute_format).eval()
         assert checkpoint.spec
         self.spec = checkpoint.spec
+        whole = getattr(self.objective, "answers_whole", False)  # for more of an input than an example holds
+        self.asked: Spec = cast(Any, readers.of(self.spec)).whole(self.spec) if whole else self.spec
         self.classes = self.spec.classes
         self.options: dict[str, Any] = {**cfg.get("generate", {}), "seed": cfg.seed}
 
@@ -155,7 +157,7 @@ class Predictor:
             if name not in self.choices:
                 known = ", ".join(self.choices) or "none"
                 raise ConfigError(f"{name}: the options of its answers are {known}{suggest(name, self.choices)}")
-        inputs, remarks = values.items(self.spec, x), Remarks()
+        inputs, remarks = values.items(self.asked, x), Remarks()
         answered = []
         for item, row, error, remark in self.answers(inputs.items, **options):
             if row is None:
@@ -224,7 +226,7 @@ class Predictor:
         Both are multiples of BATCH: they are then what they are where the items between are answered as well.
         """
         options = {**self.options, **options}
-        for read in self.batches(items, begin, apart):
+        for read in self.batches(items, begin, apart, self.asked):
             rows: Iterator[Row] = iter(())
             if read.batch:
                 with torch.inference_mode(), autocast(self.compute_format.precision, self.device)():
@@ -233,12 +235,14 @@ class Predictor:
                 error = read.errors.get(i)
                 yield Answer(item, None if error else next(rows), error, read.remarks.get(i))
 
-    def batches(self, items: Sequence[Any], begin: int = 0, apart: int = BATCH) -> Iterator[ReadBatch]:
+    def batches(
+        self, items: Sequence[Any], begin: int = 0, apart: int = BATCH, spec: Spec | None = None
+    ) -> Iterator[ReadBatch]:
         """The items from `begin` on, or of blocks as `answers` has them, read in threads: BATCH of them at the most,
-        and of uneven ones (long [T], say) no more than a training step had of the longest.
+        and of uneven ones (long [T], say) no more than a training step had of the longest. spec: as what they are read.
         """
         rows = step_examples(trained_with(self.job))
-        for start, part, results in reading.ahead(self.spec, items, begin, BATCH, apart):
+        for start, part, results in reading.ahead(spec or self.spec, items, begin, BATCH, apart):
             values = [result for result, _ in results]
             lengths = [len(value) if isinstance(value, Tensor) and value.ndim < EVEN else 0 for value in values]
             for first, end in itertools.pairwise([0, *ends_within(lengths, rows), len(part)]):

@@ -1,13 +1,13 @@
-"""The protocol of a modality's reader, and the keys of `Spec.shape` (images: `image/shape.py`); a Spec says by name
-who reads its examples.
+"""The protocol of a modality's reader, and the keys of `Spec.shape` (images: `image/shape.py`).
 
 A modality that is read in several ways has a module for each, with the same functions; `Spec.shape["reader"]` names it.
-Beside those of `Modality` a module may have `items(path, spec)`, which takes the place of `find` where a file means
-something else for another Spec, `of_lines(lines, spec)`, items of texts that stand in no file, `of_values`, of other
-values, `remark(item, value)`, what is to be said of one that was read, `finish(answered, spec)`, which makes rows of
-parts of something, with `part_of(item)`, of what (neighbours with equal ones make a row), or several rows of an item
-where `several` is true, and `preparation(spec)`, what else than its shape is to be said of an input. An item may have
-`passed`, what else is known of it by name, which is handed on with its answer.
+Beside those of `Modality` a module may have `items(path, spec)`, in the place of `find` where a file means something
+else for another Spec, `of_lines(lines, spec)`, items of texts that stand in no file, `of_values`, of other values,
+`remark(item, value)`, what is to be said of one that was read, `whole(spec)`, the Spec by which items longer than
+examples are read whole, `finish(answered, spec)`, which makes rows of parts of something, with `part_of(item)`, of what
+(neighbours with equal ones make a row), or several rows of an item where `several` is true, and `preparation(spec)`,
+what else than its shape is to be said of an input. An item may have `passed`, what else is known of it by name, which
+is handed on with its answer.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ class Listed:
 
 @dataclass(frozen=True)
 class Held:
-    """An item that stands in no file: what to call it, its value as `Modality.read` would return it, and of an image
-    its own (height, width)."""
+    """An item in no file: what to call it, its value as `Modality.read` has it, of an image its own (height, width)."""
 
     name: str
     value: Tensor
     whole: tuple[int, int] | None = None
+    remark: str | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -106,6 +106,7 @@ class AudioShape(TypedDict, total=False):
     units: str  # of transcripts: characters, words or bpe
     tokenizer: dict[str, Any]  # Tokenizer.to_dict(), of bpe
     language: dict[str, Any]  # what builds the language model again that ranks what is heard
+    whole: bool  # of new files: whether those that last longer than `seconds` are read whole
 
 
 class Modality(Protocol):
@@ -246,7 +247,7 @@ def read(spec: Spec, item: Any) -> Tensor:
 def remark(spec: Spec, item: Any, value: Tensor) -> str | None:
     """What is to be said of an item that was read, by the module's `remark`."""
     if isinstance(item, Held) or not hasattr(module := of(spec), "remark"):
-        return None
+        return getattr(item, "remark", None)
     return cast("str | None", module.remark(item.item if isinstance(item, Listed) else item, value, spec))
 
 

@@ -194,13 +194,13 @@ class DividedSource(GroupedSource):
         self._check_classes()
 
     def _make(self, name: str) -> Examples | None:
-        part = self.part(name)
-        if part is None:
+        if (part := self.part(name)) is None:
             return None
         if len(part.rows) == 0:
             hints = {"val": "; dataset.val=null trains without one", "test": "; dataset.test=null leaves it out"}
-            message = f"{self._where()}: the {name} split ({part.split}) holds no {self.noun}"
-            raise DataError(message + hints.get(name, "; see dataset.train"))
+            left = " without those that dataset.ignore names" if self.ignore else ""
+            said = f"{self._where()}: the {name} split ({part.split}) holds no {self.noun}{left}"
+            raise DataError(said + hints.get(name, "; see dataset.train"))
         if self.divided_by is not None:
             groups = self.grouped(part.split)
             self.say_groups(name, [groups[row] for row in part.rows.tolist()])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from ptft.errors import ConfigError, DataError
+from ptft.errors import DataError, not_imported
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -26,10 +26,8 @@ def library() -> Any:
     try:
         import tokenizers
     except ImportError as error:
-        raise ConfigError(
-            "dataset.tokenizer other than bytes, and dataset.units=bpe, need the package tokenizers: "
-            "pip install 'ptft[text]'"
-        ) from error
+        needs = "dataset.tokenizer other than bytes, and dataset.units=bpe, need the package tokenizers"
+        raise not_imported(needs, "tokenizers", "'ptft[text]'", error) from error
     return tokenizers
 
 

@@ -26,6 +26,8 @@ from ptft.runtime.terminal import decimal
 if TYPE_CHECKING:
     from ptft.loggers.console import Console
 
+LONGEST = 1000
+"""Characters of a job's failure at most: its end says what to do."""
 Result = dict[str, Any]
 """What is known of a job, as results.json holds it."""
 
@@ -45,7 +47,7 @@ def finish(folder: Path, planned: list[Job], swept: list[str], typed: Sequence[s
         _table(report, members, swept, len(jobs), apart=len(rankings) > 1)
     for job in jobs:
         if job["message"]:
-            report.say(f"job {job['number']} {job['status']}: {first_line(job['message'])}", "red")
+            report.say(f"job {job['number']} {job['status']}: {first_line(job['message'], LONGEST)}", "red")
     report.say(f"results   {folder.absolute() / 'results.csv'}")
     if any(job["status"] != "finished" for job in jobs):
         retyped = shlex.join(typed_again(Overrides.parse(typed)))
@@ -81,7 +83,7 @@ def line(folder: Path, number: int, planned: list[Job], swept: list[str], status
     if status["exit_code"]:
         log = f"; its log is {job['folder']}/run.log" if sweep.place(folder, number) else ""
         failed = status["status"] == "failed"
-        parts = [f"failed: {first_line(status.get('message', ''))}{log}" if failed else status["status"]]
+        parts = [f"failed: {first_line(status.get('message', ''), LONGEST)}{log}" if failed else status["status"]]
     if status.get("seconds") is not None and not status.get("before"):
         parts.append(f"{status['seconds']:.1f} s")
     return f"[{number + 1}/{len(planned)}]{keys}  {', '.join(parts)}"

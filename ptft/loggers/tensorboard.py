@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from ptft.loggers.logger import plain_options
@@ -17,7 +18,8 @@ from ptft.loggers.services.teller import Event
 class TensorBoardLogger(ServiceLogger):
     """Curves, texts and pictures, and at the end a row of hyperparameters.
 
-    A run that continues goes on in the same curves: what was written after its step is dropped.
+    A run that continues goes on in the same curves: what was written after its step is dropped, and what its end
+    measured on test, which the next end measures anew.
     """
 
     package, sink = "tensorboard", "ptft.loggers.tensorboard:TensorBoardSink"
@@ -35,6 +37,9 @@ class TensorBoardSink:
 
     def open(self, run: Mapping[str, Any], known: str | None) -> str:
         self.run = run
+        if run["step"]:
+            for file in sorted(Path(run["folder"], "tensorboard").glob("*tfevents*")):
+                _forget_test(file)
         self._begin(run["step"] + 1 if run["step"] else None)
         self._text("configuration", f"```json\n{json.dumps(run['config'], indent=2)}\n```", run["step"])
         self.writer.flush()
@@ -122,6 +127,26 @@ class TensorBoardSink:
 
     def end(self, status: str) -> None:
         self.writer.close()
+
+
+def _forget_test(file: Path) -> None:
+    """Write a file of events anew without points, pictures and texts of test, where it has some."""
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    records = list(RawEventFileLoader(str(file)).Load())
+    tags = [[value.tag.split("/") for value in Event.FromString(record).summary.value] for record in records]
+    kept = [record for record, of in zip(records, tags, strict=True) if not any("test" in parts for parts in of)]
+    if len(kept) == len(records):
+        return
+    aside = file.with_name(f".{file.name.replace('tfevents', 'new')}")  # no name that TensorBoard looks for
+    with aside.open("wb") as to:
+        writer = RecordWriter(to)
+        for record in kept:
+            writer.write(record)
+        writer.flush()
+    aside.replace(file)
 
 
 def _image(png: bytes) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ptft.core import Table
-from ptft.errors import ConfigError
+from ptft.errors import not_imported
 
 MOST = 100
 """Boxes of an image that count, the likeliest."""
@@ -64,7 +64,7 @@ def _package(what: str = "AP of boxes") -> Any:
         return importlib.import_module("faster_coco_eval")
     except ImportError as error:
         needs = f"{what} need{'s' if what.startswith('AP') else ''} the package faster-coco-eval"
-        raise ConfigError(f"{needs}: pip install 'ptft[detection]'") from error
+        raise not_imported(needs, "faster_coco_eval", "'ptft[detection]'", error) from error
 
 
 def average_precision(truth: Truth, found: Found, classes: Sequence[str]) -> dict[str, float | Table]:
@@ -77,7 +77,12 @@ def average_precision(truth: Truth, found: Found, classes: Sequence[str]) -> dic
     reference = package.COCO()
     reference.dataset = _dataset(truth, len(classes))
     reference.createIndex()
-    results = reference.loadRes(_results(found)) if len(found.score) else reference.loadRes([])
+    if len(found.score):
+        results = reference.loadRes(_results(found))
+    else:  # which loadRes takes from faster-coco-eval 1.8 on
+        results = package.COCO()
+        results.dataset = {**reference.dataset, "annotations": []}
+        results.createIndex()
     measured = package.COCOeval_faster(reference, results, iouType="bbox")
     measured.evaluate()
     measured.accumulate()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.core import Columns
-from ptft.errors import ConfigError
+from ptft.errors import ConfigError, not_imported
 from ptft.runtime.system import finite, writing, written_whole
 
 ENDINGS = (".csv", ".jsonl", ".json", ".parquet")
@@ -41,7 +41,7 @@ def check_parquet(key: str) -> None:
     try:
         importlib.import_module("pyarrow.parquet")
     except ImportError as error:
-        raise ConfigError(f"{key}: needs the package pyarrow: pip install pyarrow") from error
+        raise not_imported(f"{key}: needs the package pyarrow", "pyarrow", "pyarrow", error) from error
 
 
 def write_columns(path: Path, columns: Columns, remedy: str) -> None:

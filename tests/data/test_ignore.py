@@ -14,6 +14,7 @@ from ptft.data.text.conll import Conll
 from ptft.data.text.corpus import Text
 from ptft.data.text.squad import Squad
 from ptft.data.text.table import TableTexts
+from ptft.errors import DataError
 from tests.conftest import refused
 
 STEP = ("train.steps=1", "train.batch_size=4", "device=cpu", "model.width=8", "model.channels=[2,2]")
@@ -55,6 +56,13 @@ def test_a_run_leaves_them_out_and_says_what_is_nowhere(photos, ptft, tmp_path):
     measured = ptft("stage=evaluate", "ckpt=run", "split=val", "hydra.run.dir=measured")
     assert "1 of val is left out" in measured.out
     assert json.loads((tmp_path / "measured/summary.json").read_text())["samples"] == 3
+
+
+def test_a_split_of_which_nothing_is_left_is_said_to_be_so_because_of_it(photos, tmp_path):
+    names = [(f"train/{path.parent.name}/{path.name}", "", "") for path in photos.glob("train/*/*.png")]
+    source = ImageFolder(root=photos, ignore=listed(tmp_path / "out.csv", *names))
+    with pytest.raises(DataError, match=r"holds no images without those that dataset.ignore names; see dataset.train"):
+        source.split("train")
 
 
 @pytest.mark.parametrize(

@@ -182,8 +182,7 @@ def hub(root: Path, kind: str) -> Path:
     torch.manual_seed(0)
     config = transformers.AutoConfig.for_model(kind, vocab_size=len(WORDS), max_position_embeddings=40, **KINDS[kind])
     transformers.AutoModel.from_config(config).save_pretrained(root)
-    (root / "vocab.txt").write_text("\n".join(WORDS) + "\n")
-    transformers.BertTokenizerFast(vocab=str(root / "vocab.txt")).save_pretrained(root)
+    transformers.BertTokenizerFast(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(root)
     return root
 
 

@@ -79,7 +79,7 @@ def test_off_a_terminal_no_width_counts(capsys, monkeypatch):
     for columns in ("40", "200"):
         monkeypatch.setenv("COLUMNS", columns)
         console = Console()
-        console.plan("ptft", {"start": "word " * 30}, ["note " * 30])
+        console.plan("ptft", {"start": " ".join(["word"] * 30)}, [" ".join(["note"] * 30)])
         console.table("rates", HEADER, ROWS)
         said.append(capsys.readouterr().out)
     assert said[0] == said[1]

@@ -50,7 +50,10 @@ def test_a_run_that_goes_on_goes_on_in_its_curves(ptft, tmp_path):
     typed = ["stage=pretrain", *SMALL, "train.every.log=5", "logger=tensorboard", f"hydra.run.dir={run}"]
     assert ptft(*typed).code == 0
     assert ptft(f"resume={run}", "train.steps=30").code == 0
-    assert [step for step, _ in curves(run)["train/loss"]] == [5, 10, 15, 20, 25, 30]
+    drawn = curves(run)
+    assert [step for step, _ in drawn["train/loss"]] == [5, 10, 15, 20, 25, 30]
+    assert drawn["test/loss"] == expected(run, "test", "loss")  # one point, as in metrics.jsonl
+    assert drawn["val/loss"] == expected(run, "val", "loss")
     assert json.loads((run / "summary.json").read_text())["steps"] == 30
 
 

@@ -122,6 +122,8 @@ class OnDemandRecordings(OnDemandExamples):
     lengths: Tensor
     targets: Targets
     on_error = "raise"
+    longer = 0
+    """How many last longer than the Spec says, so that their middle is read."""
 
     @abstractmethod
     def wave(self, index: int) -> Tensor:

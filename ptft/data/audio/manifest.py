@@ -226,7 +226,11 @@ class AudioManifest(AudioSource):
 
     def _short(self, rows: list[Utterance], split: str) -> list[Utterance]:
         longest, seconds_of = self.spec.shape["seconds"], cache(self._file_seconds)
-        short = [row for row in rows if _seconds(row, seconds_of) <= longest]
+        each = [_seconds(row, seconds_of) for row in rows]
+        short = [row for row, seconds in zip(rows, each, strict=True) if seconds <= longest]
+        if rows and not short:
+            every = f"{self._where()}: every recording of {split} lasts longer than dataset.seconds={longest:g}"
+            raise DataError(f"{every}, the shortest {min(each):.4g} s; a larger dataset.seconds takes them")
         if len(short) < len(rows):
             long = len(rows) - len(short)
             self.note(

@@ -1,8 +1,8 @@
 """The audio modality: from a path to int16 [n], mono. Sources and `stage=predict` read through the same functions.
 
 `Spec.shape` is `{"rate": samples a second, "seconds": the longest clip or None}`. Channels are mixed, other rates are
-resampled, and of a longer clip the middle is taken. WAV, FLAC, OGG and what else libsndfile reads. Floats beyond -1..1
-are scaled by their peak.
+resampled, and of a longer clip the middle is taken, unless `whole` says otherwise. WAV, FLAC, OGG and what else
+libsndfile reads. Floats beyond -1..1 are scaled by their peak.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from torch import Tensor
 from ptft.core import Batch, Spec
 from ptft.data import files, records
 from ptft.data.audio.clips import Clip, Span, clip_of, shown, time_notes
+from ptft.data.audio.length import fit, longer_than, max_samples
+from ptft.data.audio.length import whole as whole
 from ptft.data.own import foreign
 from ptft.data.ragged import pad
 from ptft.data.readers import Unreadable, of_rows
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, not_imported
 from ptft.runtime.silence import silenced
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
@@ -138,7 +140,29 @@ def read(path: Path | str | Clip, spec: Spec, span: Span | None = None) -> Tenso
 
 
 def remark(item: Path | str | Clip, wave: Tensor, spec: Spec | None = None) -> str | None:
-    """What to say of a recording that was read as int16 [n]: it is silent because its channels cancel each other."""
+    """What to say of a recording that was read as int16 [n]: it is silent because its channels cancel each other, or
+    longer than those of `spec`."""
+    said = _cancelled(item, wave), None if spec is None else longer(item, wave, spec)
+    return ", and ".join(filter(None, said)) or None
+
+
+def longer(item: Path | str | Clip, wave: Tensor, spec: Spec) -> str | None:
+    """What to say of a recording that is longer than `Spec.shape` has them; wave: what was read of it."""
+    longest = max_samples(spec)
+    if longest is None or len(wave) < longest or (len(wave) == longest and not _samples(item, spec) > longest):
+        return None
+    return longer_than(spec)
+
+
+def _samples(item: Path | str | Clip, spec: Spec) -> int:
+    """How long a recording that could be read is by its header, at the Spec's rate."""
+    path, (first, last) = (item.path, item.span or (0.0, None)) if isinstance(item, Clip) else (item, (0.0, None))
+    samples, rate = info(path)
+    end = samples / rate if last is None else min(last, samples / rate)
+    return round((end - first) * int(spec.shape["rate"]))
+
+
+def _cancelled(item: Path | str | Clip, wave: Tensor) -> str | None:
     quiet = int(wave.abs().max()) if len(wave) else 0
     if not 0 <= quiet < QUIET:
         return None
@@ -214,21 +238,6 @@ def resampled(values: Tensor, rate: int, wanted: int) -> Tensor:
     return (values * FULL_SCALE).round().clamp(-FULL_SCALE, LOUDEST).to(torch.int16)
 
 
-def fit(values: Tensor, spec: Spec) -> Tensor:
-    """The middle of int16 [n], not longer than the Spec's recordings are."""
-    longest = max_samples(spec)
-    if longest is None or len(values) <= longest:
-        return values
-    start = (len(values) - longest) // 2
-    return values[start : start + longest]
-
-
-def max_samples(spec: Spec) -> int | None:
-    """How many samples a recording has at most; None where any number."""
-    seconds = spec.shape["seconds"]
-    return None if seconds is None else max(1, round(seconds * spec.shape["rate"]))
-
-
 def describe(spec: Spec) -> str:
     """As the header of a run shows it: "8,000 Hz, up to 2 s"."""
     seconds = spec.shape["seconds"]
@@ -262,8 +271,8 @@ def _soundfile() -> Any:
     """Imported when a recording is read, so that whatever else speaks of audio works without it."""
     try:
         import soundfile
-    except ImportError as error:
-        raise ConfigError("audio files need soundfile: pip install 'ptft[speech]'") from error
+    except (ImportError, OSError) as error:  # OSError where libsndfile is not found
+        raise not_imported("audio files need soundfile", "soundfile", "'ptft[speech]'", error) from error
     return soundfile
 
 
@@ -271,7 +280,7 @@ def _soxr() -> Any:
     try:
         import soxr
     except ImportError as error:
-        raise ConfigError("recordings at another rate need soxr: pip install 'ptft[speech]'") from error
+        raise not_imported("recordings at another rate need soxr", "soxr", "'ptft[speech]'", error) from error
     return soxr
 
 

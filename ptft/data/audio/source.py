@@ -18,13 +18,15 @@ from ptft.data import files
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.clips import Clip, Span, known_by
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
+from ptft.data.audio.length import longer_than, max_samples
+from ptft.data.examples import SplitExamples
 from ptft.data.own.file_columns import PATH
 from ptft.data.own.keys import Shared
 from ptft.data.own.listing import Media
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
 from ptft.data.stratify import contents, numbers
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, counted
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -95,7 +97,9 @@ class FileRecordings(OnDemandRecordings):
             self.beyond.append(f"{Clip(path, span)}, of {samples / rate:g} s")
         seconds = (samples / rate if end is None else min(end, samples / rate)) - begin
         count = max(0, round(seconds * int(self.spec.shape["rate"])))
-        return min(count, audio_reader.max_samples(self.spec) or sys.maxsize)
+        longest = max_samples(self.spec) or sys.maxsize
+        self.longer += count > longest
+        return min(count, longest)
 
     def name(self, index: int) -> str:
         return str(self.paths[index])
@@ -181,6 +185,15 @@ class AudioSource(DividedSource):
         else:
             cut = {} if tokenizer is None else {"tokenizer": tokenizer}
             self.spec = Spec("audio", {**shape, "units": units, **cut}, "transcript", kept)
+
+    def loaded(self, split: str) -> SplitExamples:
+        """As in every source; says how many recordings are longer than they may be."""
+        known = split in self._raw
+        examples = super().loaded(split)
+        if not known and isinstance(examples, OnDemandRecordings) and examples.longer:
+            of = counted(len(examples), "recordings")
+            self.note(f"{split}: of {examples.longer:,} of {of} {longer_than(self.spec)}")
+        return examples
 
     def own_rate(self, paths: Sequence[Path]) -> int:
         """Samples a second of the first recording that can be read; `_rates` counts those that are looked at."""

@@ -160,6 +160,8 @@ class Glyphs(ImageSource):
     ) -> None:
         super().__init__(**keys)
         self.forms = _forms(str(charset))
+        if lacking := _lacking():
+            self.note(lacking)
         self.images = {"train": images, "val": held_out, "test": held_out}
         self.describe([form[0] for form in self.forms], SPLITS, (28, 28), 1, (0.24,), (0.33,))
 
@@ -202,7 +204,10 @@ FONTS = (
     *(f"STIXGeneral{style}" for style in ("", "Bol", "Italic", "BolIta")),
     *("cmr10", "cmb10", "cmss10", "cmtt10", "cmti10"),
 )
-"""Text fonts of matplotlib that hold letters and digits. Symbol fonts and old-style figures (cmmi10) are left out."""
+"""Text fonts of matplotlib that hold letters and digits. Symbol fonts and old-style figures (cmmi10) are left out.
+
+Before 3.11, which needs Python 3.11, matplotlib had no cmti10: the images are others there, and `digest` says so.
+"""
 
 
 _MISSING = "\U0010fffe"  # no font has it: what is drawn is the font's sign for "not here"
@@ -233,7 +238,15 @@ def _paths() -> Sequence[Path]:
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    return [folder / f"{name}.ttf" for name in FONTS]
+    return [path for name in FONTS if (path := folder / f"{name}.ttf").exists()]
+
+
+def _lacking() -> str | None:
+    """What to say where there are fewer fonts than elsewhere."""
+    lacking = [name for name in FONTS if name not in {path.stem for path in _paths()}]
+    if not lacking:
+        return None
+    return f"matplotlib has no {', '.join(lacking)} here, which 3.11 (from Python 3.11 on) has: the images are others"
 
 
 def _draw(character: str, font: ImageFont.FreeTypeFont) -> np.ndarray | None:

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ptft.errors import ConfigError, DataError, first_line, shortened
+from ptft.errors import DataError, first_line, not_imported, shortened
 
 
 def open_tables(
@@ -67,6 +67,7 @@ def _library() -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise ConfigError("dataset=huggingface: needs the package datasets: pip install 'ptft[huggingface]'") from error
+        needs = "dataset=huggingface: needs the package datasets"
+        raise not_imported(needs, "datasets", "'ptft[huggingface]'", error) from error
     datasets.disable_progress_bars()
     return datasets

@@ -242,6 +242,14 @@ def read(item: Window, spec: Spec) -> Tensor:
     return torch.stack([torch.tensor(item.ids), in_context(len(item.ids), item.begin, len(item.offsets)).long()], 1)
 
 
+def remark(item: Window, value: Tensor, spec: Spec) -> str | None:
+    """What is to be said of a question that was too long."""
+    if item.begin < LONGEST_QUESTION + 2:  # with one token before it and one behind
+        return None
+    tokens = len(text_reader.tokenizer_of(spec).encode([item.question.question])[0])
+    return f"only the first {LONGEST_QUESTION} tokens of the question are read" if tokens > LONGEST_QUESTION else None
+
+
 def in_context(length: int, begin: int, count: int) -> Tensor:
     """Bool [T]: the `count` tokens from `begin` on."""
     place = torch.arange(length)

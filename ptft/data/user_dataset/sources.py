@@ -16,6 +16,7 @@ from torch import Tensor
 from ptft.core import Batch, Spec
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.examples import OnDemandRecordings, Targets
+from ptft.data.audio.length import fit, max_samples
 from ptft.data.audio.source import AudioSource
 from ptft.data.cache.policy import decode
 from ptft.data.cleaning.learned import learned
@@ -145,13 +146,14 @@ class OwnWaves(OnDemandRecordings):
 
     def __init__(self, items: DatasetItems, targets: Targets, spec: Spec, rate: int) -> None:
         self.items, self.targets, self.labels, self.spec, self.rate = items, targets, targets.labels, spec, rate
-        most = audio_reader.max_samples(spec) or sys.maxsize
-        counts = torch.tensor([min(most, math.ceil(n * spec.shape["rate"] / rate)) for n in items.kept])
-        self.lengths: Tensor = counts.long()
+        most = max_samples(spec) or sys.maxsize
+        counts = torch.tensor([math.ceil(n * spec.shape["rate"] / rate) for n in items.kept]).long()
+        self.lengths: Tensor = counts.clamp(max=most)
+        self.longer = int((counts > most).sum())
 
     def wave(self, index: int) -> Tensor:
         values = own_items.wave(self.items.item(index))
-        return audio_reader.fit(audio_reader.resampled(values, self.rate, int(self.spec.shape["rate"])), self.spec)
+        return fit(audio_reader.resampled(values, self.rate, int(self.spec.shape["rate"])), self.spec)
 
     def at(self, rows: Tensor, labels: Tensor | None = None) -> OwnWaves:
         return OwnWaves(self.items.at(rows), self.targets.at(rows, labels), self.spec, self.rate)

@@ -18,6 +18,7 @@ from torch import Tensor
 from ptft.core import Spec
 from ptft.data import readers
 from ptft.data.audio import reader as audio_reader
+from ptft.data.audio.length import fit, longer_than, max_samples
 from ptft.data.image import reader as image_reader
 from ptft.data.readers import Held
 from ptft.data.user_dataset import items as own_items
@@ -120,4 +121,6 @@ def _wave(item: DatasetItem, spec: Spec) -> Held:
     if rate <= 0:
         raise DataError(f"{item.where} has a rate of {rate}; samples a second are above 0")
     item = DatasetItem(values, None, item.where)
-    return Held(item.where, audio_reader.fit(audio_reader.resampled(own_items.wave(item), rate, wanted), spec))
+    wave = audio_reader.resampled(own_items.wave(item), rate, wanted)
+    longer = len(wave) > (max_samples(spec) or len(wave))
+    return Held(item.where, fit(wave, spec), remark=longer_than(spec) if longer else None)

@@ -97,6 +97,10 @@ def _special(subject: Subject) -> dict[str, int | None]:
     return ids if "end" not in subject.spec.shape else {**ids, "eos_token_id": subject.spec.shape["end"]}
 
 
+EARLIER = {"lm_head.weight": "embed_out.weight"}
+"""Names of tensors in earlier versions of transformers that ptft works with: of GPT-NeoX."""
+
+
 @torch.no_grad()
 def _made(said: Expressed, labels: Mapping[str, Any], special: Mapping[str, int | None]) -> tuple[Any, tuple[str, ...]]:
     package, pad = library(), special.get("pad_token_id") or 0
@@ -108,7 +112,8 @@ def _made(said: Expressed, labels: Mapping[str, Any], special: Mapping[str, int 
         special = {name: value for name, value in special.items() if name != "mask_token_id"}
     model = getattr(package, said.model)(getattr(package, said.config)(**options, **labels, **special))
     own, given = model.state_dict(), set[str]()
-    for name, value in said.weights(pad):
+    for written, value in said.weights(pad):
+        name = written if written in own else EARLIER.get(written, written)
         assert own[name].shape == value.shape, (name, own[name].shape, value.shape)
         own[name].copy_(value)
         given.add(name)

@@ -16,6 +16,7 @@ from ptft.core import Spec
 from ptft.export.huggingface.expressed import SMALL, Inexpressible
 from ptft.export.huggingface.task import Task
 from ptft.models.hub.huggingface import HuggingFace, library
+from ptft.models.hub.huggingface_text import BY_MASK
 
 HEADS = {
     ("text", "pooled"): "AutoModelForSequenceClassification",
@@ -36,11 +37,16 @@ def automatic(modality: str, kind: str) -> str:
 def built(backbone: HuggingFace, spec: Spec, task: Task, labels: dict[str, Any]) -> Any:
     """The model of transformers. labels: what its configuration says of them. Raises Inexpressible."""
     options = {**json.loads(backbone.settled["config"]), **labels}
+    options.pop(BY_MASK, None)
     kind = HEADS.get((spec.modality, task.kind), "AutoModel" if task.kind == "features" else "")
     if not kind:
         raise Inexpressible(f"models of transformers that take {spec.modality} have no head for it")
     if spec.modality == "text" and options.get("pad_token_id") is None:
         options["pad_token_id"] = spec.shape["tokenizer"]["pad"]
+    moved = _moved(backbone, spec)
+    if moved:
+        options["pad_token_id"] += moved
+        options["max_position_embeddings"] += max(0, moved)
     if task.kind == "pooled":
         options["classifier_proj_size"] = backbone.width
     package = library()
@@ -56,11 +62,27 @@ def built(backbone: HuggingFace, spec: Spec, task: Task, labels: dict[str, Any])
     if unknown := sorted(net.keys() - inner.keys()):
         raise Inexpressible(f"transformers has no place for {unknown[0]} there")
     for name, value in net.items():
-        inner[name].copy_(value)
+        places = name.endswith("position_embeddings.weight")
+        inner[name].copy_(_shifted(value, moved, inner[name]) if places and moved else value)
     clear_others(base, net.keys())
     if task.kind != "features":
         _set_head(model, base, backbone, task)
     return model
+
+
+def _moved(backbone: HuggingFace, spec: Spec) -> int:
+    """How far padding moves: a model that counts positions from its id of padding has here the tokenizer's."""
+    padding = getattr(backbone.reader, "padding", None)
+    pad = -1 if padding is None else int(spec.shape["tokenizer"]["pad"])
+    return pad - padding if padding is not None and pad >= 0 else 0
+
+
+def _shifted(table: Tensor, moved: int, like: Tensor) -> Tensor:
+    """A table of positions [P, D] whose rows begin `moved` places later, as long as another; 0 where it has none."""
+    rows = torch.zeros_like(like)
+    begin, end = max(0, moved), min(len(rows), len(table) + moved)
+    rows[begin:end] = table[begin - moved : end - moved]
+    return rows
 
 
 def clear_others(model: Any, given: Collection[str]) -> None:

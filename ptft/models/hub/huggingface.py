@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from ptft.checkpoint.hub import check_reachable
 from ptft.core import Backbone, Batch, Features, Spec
 from ptft.data.text.reader import text_spec
-from ptft.errors import CheckpointError, ConfigError, PtftError
+from ptft.errors import CheckpointError, ConfigError, PtftError, not_imported
 from ptft.models.hub import huggingface_audio as sound
 from ptft.models.hub import huggingface_image as sight
 from ptft.models.hub.huggingface_kinds import check_kind, modality_of
-from ptft.models.hub.huggingface_text import Texts, embedding_of, longest, tokenizer_of
+from ptft.models.hub.huggingface_text import BY_MASK, Texts, as_stored, embedding_of, longest, tokenizer_of
 
 BACKBONE = "HuggingFace"
 """The class that public weights are for."""
@@ -61,7 +61,8 @@ class HuggingFace(Backbone):
             loaded.vocab_size = int(spec.shape["tokenizer"]["size"])
         if spec.modality == "audio":
             sound.check(loaded, spec, name)
-        self.settled = {"config": json.dumps(loaded.to_dict(), default=str)}
+        by_mask = spec.modality == "text" and (config is None or BY_MASK in json.loads(config))
+        self.settled = {"config": as_stored(loaded, by_mask)}
         self.net: Any = _network(loaded)
         self.width = int(loaded.hidden_size)
         if spec.modality == "image":
@@ -73,7 +74,7 @@ class HuggingFace(Backbone):
             self.no_weight_decay = frozenset(f"net.{name}" for name in self.reader.no_weight_decay)  # type: ignore[misc]
             self.pooling = pooling or "mean"
         else:
-            self.reader = Texts(self.net, loaded, spec, name)
+            self.reader = Texts(self.net, loaded, spec, name, by_mask)
             self.pooling = pooling or ("cls" if self.reader.has_types else "mean" if _sees_both(loaded) else "last")
 
     @classmethod
@@ -97,6 +98,9 @@ class HuggingFace(Backbone):
         """Prepared input, and of ids a mask bool [B, T] -> Features [B, T, D]."""
         return self.reader(self.net, x, mask)  # type: ignore[no-any-return]
 
+    def token_counts(self, lengths: Tensor) -> Tensor | None:
+        return self.reader.tokens(lengths) if isinstance(self.reader, sound.Waves | sound.Mels) else None
+
     def maps(self, x: Tensor) -> list[Tensor]:
         return self.reader.maps(self.net, x) if isinstance(self.reader, sight.Images) else super().maps(x)
 
@@ -105,9 +109,9 @@ class HuggingFace(Backbone):
 
     def pool(self, features: Features) -> Tensor:
         """[B, D]: the mean over real tokens, the first token, or the last real one."""
-        tokens, mask = features
         if self.pooling == "mean":
             return super().pool(features)
+        tokens, mask = features
         if self.pooling == "cls" or mask is None:
             return tokens[:, 0 if self.pooling == "cls" else -1]
         last = (mask.sum(1) - 1).clamp(min=0).view(-1, 1, 1)
@@ -161,12 +165,8 @@ def public_options(name: str) -> dict[str, Any]:
     """What builds the model that `public_weights` are for."""
     config = _load_config(name, "ckpt=huggingface:")
     normalize = _normalizes(name, "ckpt=huggingface:") if config.model_type in sound.WAVES else None
-    return {
-        "name": name,
-        "config": json.dumps(config.to_dict(), default=str),
-        "pooling": None,
-        "normalize": normalize,
-    }
+    stored = as_stored(config, modality_of(config) == "text")
+    return {"name": name, "config": stored, "pooling": None, "normalize": normalize}
 
 
 def library() -> Any:
@@ -176,7 +176,8 @@ def library() -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise ConfigError("huggingface: needs the package transformers: pip install 'ptft[huggingface]'") from error
+        needs = "huggingface: needs the package transformers"
+        raise not_imported(needs, "transformers", "'ptft[huggingface]'", error) from error
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return transformers
@@ -200,8 +201,8 @@ def _normalizes(name: str, key: str) -> bool:
         with _read(name, key):
             options = {"local_files_only": _is_local(name), "_raise_exceptions_for_missing_entries": False}
             path = cached_file(_place(name), file, **options)
-            settings = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
-        settings = settings.get(part, {}) if part else settings
+            whole = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        settings = whole.get(part, {}) if part else whole
         if settings.get("sampling_rate", sound.RATE) != sound.RATE:
             raise ConfigError(f"{key}{name}: hears {settings['sampling_rate']} samples a second, not {sound.RATE}")
         if "do_normalize" in settings:
@@ -269,8 +270,7 @@ def _read(name: str, key: str) -> Iterator[None]:
 
 
 def _configuration(text: str) -> Any:
-    plain: Mapping[str, Any] = json.loads(text)
-    return library().AutoConfig.for_model(**plain)
+    return library().AutoConfig.for_model(**{key: value for key, value in json.loads(text).items() if key != BY_MASK})
 
 
 def _network(config: Any) -> Any:

@@ -102,6 +102,10 @@ class Waves(nn.Module):
             lengths = (lengths - kernel).div(stride, rounding_mode="floor") + 1
         return lengths
 
+    def tokens(self, lengths: Tensor) -> Tensor:
+        """Samples of recordings (long [B]) -> how many tokens each becomes, long [B]."""
+        return self.frames(lengths.clamp(min=self.least))
+
     def forward(self, net: Any, x: Tensor, mask: Tensor | None) -> Features:
         """[B, N, 1] -> Features [B, T, D]. Shorter recordings than a frame are filled up to one with silence."""
         lengths = real_frames(x).sum(1).clamp(min=self.least)
@@ -111,7 +115,7 @@ class Waves(nn.Module):
         if isinstance(norm, OwnTimeNorm):
             norm.frames = self.frames(lengths, 1)
         tokens = net(input_values=sound, attention_mask=length_mask(lengths, sound.shape[1]).long()).last_hidden_state
-        return Features(tokens, length_mask(self.frames(lengths), tokens.shape[1]))
+        return Features(tokens, length_mask(self.tokens(lengths), tokens.shape[1]))
 
 
 class OwnTimeNorm(nn.GroupNorm):
@@ -169,8 +173,13 @@ class Mels(nn.Module):
             power = pieces.abs().square().transpose(1, 2) @ self.bands
             log_mel = power.clamp(min=10**FLOOR).log10()
             log_mel = log_mel.maximum(log_mel.amax((1, 2), keepdim=True) - RANGE)
-        frames = (real.sum(1) + WINDOW // 2 + HOP - 1).div(HOP, rounding_mode="floor")  # those whose window sound is in
-        return ((log_mel + 4) / 4).masked_fill(~length_mask(frames, self.count).unsqueeze(2), torch.nan)
+        return ((log_mel + 4) / 4).masked_fill(
+            ~length_mask(_mel_frames(real.sum(1)), self.count).unsqueeze(2), torch.nan
+        )
+
+    def tokens(self, lengths: Tensor) -> Tensor:
+        """Samples of recordings (long [B]) -> how many tokens each becomes, long [B]."""
+        return (_mel_frames(lengths) + 1).div(2, rounding_mode="floor")
 
     def forward(self, net: Any, x: Tensor, mask: Tensor | None) -> Features:
         """[B, F, M] -> Features [B, T, D]; behind a recording the model hears silence, as it is used to."""
@@ -179,6 +188,11 @@ class Mels(nn.Module):
         silence = (loudest - RANGE / 4).clamp(min=(FLOOR + 4) / 4)
         heard = torch.where(real.unsqueeze(2), x, silence)
         return Features(net(heard.transpose(1, 2)).last_hidden_state, real[:, ::2])
+
+
+def _mel_frames(lengths: Tensor) -> Tensor:
+    """How many frames have a window that any of so many samples are in, long [B]."""
+    return (lengths + WINDOW // 2 + HOP - 1).div(HOP, rounding_mode="floor")
 
 
 def amplitudes(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 import tempfile
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ptft.core import Batch, Features, Spec
@@ -13,19 +15,31 @@ from ptft.data.text.packed.template import of_settings
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import CheckpointError, ConfigError, DataError
 
+BY_MASK = "positions_by_mask"
+"""What a stored configuration says of a model whose real tokens are those of the mask; those of ptft before 0.2 do not,
+and their models go on as they were."""
+
 
 class Texts(nn.Module):
     """Ids as they are; the second text of a pair begins after the first separator, which token types follow.
 
+    by_mask: whether the mask, and not a model's own id of padding, says what is real: the tokenizer may have a token
+        there, which then learned nothing, and moved the positions of models of RoBERTa's kind behind it.
     Raises ConfigError where a model has too few ids or places for the Spec.
     """
 
-    def __init__(self, net: nn.Module, config: Any, spec: Spec, name: str) -> None:
+    def __init__(self, net: Any, config: Any, spec: Spec, name: str, by_mask: bool) -> None:
         super().__init__()
-        _check(net, config, name, int(spec.shape["tokenizer"]["size"]), int(spec.shape["length"]))
-        self.separator = int(spec.shape["tokenizer"]["sep"])
+        tokenizer = spec.shape["tokenizer"]
+        _check(net, config, name, int(tokenizer["size"]), int(spec.shape["length"]))
+        self.separator = int(tokenizer["sep"])
         takes = inspect.signature(net.forward).parameters
         self.has_types = "token_type_ids" in takes and getattr(config, "type_vocab_size", 0) > 1
+        table = _positions(net) if by_mask and "position_ids" in takes else None
+        self.padding = None if table is None else table.padding_idx
+        embedding = net.get_input_embeddings()
+        if by_mask and getattr(embedding, "padding_idx", None) is not None:
+            embedding.padding_idx = int(tokenizer["pad"]) if int(tokenizer["pad"]) >= 0 else None
 
     def inputs(self, batch: Batch) -> Tensor:
         """Ids long [B, T]."""
@@ -33,9 +47,12 @@ class Texts(nn.Module):
 
     def forward(self, net: nn.Module, x: Tensor, mask: Tensor | None) -> Features:
         """Ids long [B, T] and their mask bool [B, T] -> Features [B, T, D]."""
-        types = {"token_type_ids": second(x, self.separator)} if self.has_types else {}
+        more = {"token_type_ids": second(x, self.separator)} if self.has_types else {}
         attention = None if mask is None else mask.long()
-        return Features(net(input_ids=x, attention_mask=attention, **types).last_hidden_state, mask)
+        if self.padding is not None:
+            real = torch.ones_like(x) if attention is None else attention
+            more["position_ids"] = real.cumsum(1) * real + self.padding
+        return Features(net(input_ids=x, attention_mask=attention, **more).last_hidden_state, mask)
 
 
 def second(ids: Tensor, separator: int) -> Tensor:
@@ -49,11 +66,21 @@ def longest(net: nn.Module, config: Any) -> int | None:
 
     In models of RoBERTa's kind the table has a place for padding, and positions count from behind it.
     """
-    for name, module in net.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    if (table := _positions(net)) is not None:
+        return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
     places = getattr(config, "max_position_embeddings", None)
     return places if isinstance(places, int) and places > 0 else None
+
+
+def _positions(net: nn.Module) -> nn.Embedding | None:
+    """A model's table of positions."""
+    tables = (module for name, module in net.named_modules() if name.endswith("position_embeddings"))
+    return next((table for table in tables if isinstance(table, nn.Embedding)), None)
+
+
+def as_stored(config: Any, by_mask: bool) -> str:
+    """A configuration as checkpoints keep it, as JSON."""
+    return json.dumps({**config.to_dict(), **({BY_MASK: True} if by_mask else {})}, default=str)
 
 
 def embedding_of(net: Any, width: int, causal: bool) -> nn.Embedding:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ptft.checkpoint import hub, state_dict
 from ptft.core import Features, Spec
-from ptft.errors import CheckpointError, ConfigError, first_line
+from ptft.errors import CheckpointError, ConfigError, first_line, not_imported
 from ptft.models.hub import timm_inputs
 from ptft.models.hub.timm_grids import features_of, grids, regridded
 from ptft.models.image.base import ImageBackbone, is_small
@@ -173,8 +173,9 @@ def _timm() -> Any:
     """The package. Raises ConfigError naming the extra where it is not installed."""
     try:
         return importlib.import_module("timm")
-    except ModuleNotFoundError as error:
-        raise ConfigError("model=timm and ckpt=timm:NAME need the package timm: pip install 'ptft[timm]'") from error
+    except ImportError as error:
+        needs = "model=timm and ckpt=timm:NAME need the package timm"
+        raise not_imported(needs, "timm", "'ptft[timm]'", error) from error
 
 
 def _check_name(name: str, key: str) -> None:

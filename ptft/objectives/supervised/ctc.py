@@ -18,12 +18,14 @@ from ptft.augment.views import Options
 from ptft.augment.views import views as random_views
 from ptft.core import Backbone, Batch, Columns, Examples, Objective, Spec, Step
 from ptft.data.audio.examples import PAD, MemoryRecordings, OnDemandRecordings
+from ptft.data.audio.length import max_samples
 from ptft.data.audio.transcripts import join
 from ptft.errors import ConfigError
 from ptft.metrics.edit_distance import edits
 from ptft.objectives.supervised.ctc_decoding import beam_search, greedy
 from ptft.objectives.supervised.ctc_language import Heard, LanguageModel, Network, Weights, made, opened, search
 from ptft.objectives.supervised.ctc_ranking import chosen, ranked, with_language
+from ptft.objectives.supervised.ctc_windows import heard as heard_whole
 from ptft.objectives.supervised.ctc_words import words_of
 from ptft.objectives.teachers import Rebuild, check_same
 
@@ -54,6 +56,7 @@ class CTC(Objective):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"input", "target", "target_length"})
+    answers_whole: ClassVar[bool] = True
     lm_weights: Tensor
     lm: tuple[LanguageModel] | None
 
@@ -249,9 +252,17 @@ class CTC(Objective):
         nn.utils.vector_to_parameters(self.get_buffer(self.kept), model.net.parameters())
         return search(scores, frames, self.blank, self.beam, model, self.weights)
 
+    def _whole(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """As `log_probabilities`, also of recordings that are longer than those of the training."""
+        longest, waves = max_samples(self.spec), batch["input"]
+        if longest is None or waves.shape[1] <= longest:
+            return self.log_probabilities(batch)
+        lengths = batch.get("length", torch.full((len(waves),), waves.shape[1], device=waves.device))
+        return heard_whole(self.log_probabilities, self.backbone, {"input": waves, "length": lengths}, longest)
+
     def predict(self, batch: Batch, *, times: bool = False, **options: Any) -> list[dict[str, str | float]]:
         """`text`, what is heard; with times `words` as well, JSON of when each is said (`ctc_words.words_of`)."""
-        scores, frames = self.log_probabilities(batch)
+        scores, frames = self._whole(batch)
         decoded = self.symbols(scores, frames)
         rows: list[dict[str, str | float]] = [{"text": join(tokens, self.spec)} for tokens in decoded]
         if not times:

@@ -238,6 +238,12 @@ def test_a_header_is_asked_for_once_however_many_parts_are_of_its_file(listed, m
     assert asked.count("long.wav") <= 3
 
 
+def test_where_all_recordings_are_too_long_it_is_said(listed):
+    source = AudioManifest(root=listed(), seconds=0.01)
+    with pytest.raises(DataError, match=r"every recording of train lasts longer than dataset.seconds=0.01, the short"):
+        source.split("train")
+
+
 def test_labels_are_taken_where_they_are_needed_and_texts_where_they_are_not(listed, ptft):
     base = [{**row, "label": "long" if i % 3 else "short"} for i, row in enumerate(BASE)]
     file = listed(base=base)

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from ptft.builders import membership
+from ptft.data import readers
+from ptft.data.text import questions
 from ptft.data.text.source import numbers_of
 from ptft.data.text.squad import Squad
 from ptft.errors import DataError
@@ -187,3 +189,11 @@ def test_a_checkpoint_of_before_knows_questions_by_their_ids(tmp_path):
     assert (membership.check(source, "test", before, allowed=True) or "").startswith("5 of 10 test questions")
     with pytest.raises(DataError, match="5 of 10 test questions were trained on"):
         membership.check(source, "test", before, allowed=False)
+
+
+def test_a_question_that_is_cut_is_said(tmp_path):
+    write(tmp_path / "few", [("a", [LEIDEN], {}), ("b", [], {})])
+    spec = Squad(root=tmp_path / "few", tokenizer="bytes", length=200).spec
+    for question, said in (("x" * 64, None), ("x" * 65, "only the first 64 tokens of the question are read")):
+        (window,) = questions.of_values([{"question": question, "context": "here"}], spec)
+        assert readers.remark(spec, window, readers.read(spec, window)) == said

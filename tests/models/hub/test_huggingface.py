@@ -1,6 +1,7 @@
 """Models of transformers: a tiny random BERT as backbone, its weights and tokenizer by folder, and no network."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import tokenizers
 import torch
 import transformers
 
+import ptft as package
 from ptft.data.text.packed import chat
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import ConfigError
@@ -32,8 +34,7 @@ def folder(tmp_path_factory) -> Path:
         max_position_embeddings=32,
     )  # fmt: skip
     transformers.BertModel(config).save_pretrained(root)
-    (root / "vocab.txt").write_text("\n".join(WORDS) + "\n")
-    transformers.BertTokenizerFast(vocab=str(root / "vocab.txt")).save_pretrained(root)
+    transformers.BertTokenizerFast(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(root)
     return root
 
 
@@ -114,8 +115,8 @@ def test_a_model_that_counts_positions_from_its_padding_takes_as_many_tokens_as_
         max_position_embeddings=34, pad_token_id=1,
     )  # fmt: skip
     transformers.RobertaModel(config).save_pretrained(root)
-    (root / "vocab.txt").write_text("\n".join(["[UNK]", "[PAD]", *WORDS[2:]]) + "\n")
-    transformers.BertTokenizerFast(vocab=str(root / "vocab.txt")).save_pretrained(root)
+    words = ["[UNK]", "[PAD]", *WORDS[2:]]
+    transformers.BertTokenizerFast(vocab={word: i for i, word in enumerate(words)}).save_pretrained(root)
     assert public_weights(str(root))[1].shape["length"] == 32
     data = tmp_path / "data"
     data.mkdir()
@@ -129,6 +130,74 @@ def test_a_model_that_counts_positions_from_its_padding_takes_as_many_tokens_as_
         refused(ptft(*start, *common, "dataset.length=33"), 2, "dataset.length=33", "takes 32 tokens at most")
         done = ptft(*start, *common, "dataset.length=32")
         assert done.code == 0, done.text
+
+
+@pytest.fixture(scope="module")
+def roberta(tmp_path_factory) -> Path:
+    """What save_pretrained writes of a RoBERTa, whose padding is the id 1, without a tokenizer."""
+    root = tmp_path_factory.mktemp("hub") / "roberta"
+    torch.manual_seed(0)
+    config = transformers.RobertaConfig(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24,
+        max_position_embeddings=34, pad_token_id=1, type_vocab_size=1,
+    )  # fmt: skip
+    transformers.RobertaModel(config).save_pretrained(root)
+    return root
+
+
+def test_a_real_token_where_a_model_has_its_padding_is_one_like_others(roberta, folder):
+    spec = public_weights(str(folder))[1]  # of a tokenizer whose padding is 0, and 1 an unknown word
+    model = HuggingFace(spec, str(roberta)).eval()
+    again = HuggingFace(spec, str(roberta), **model.settled).eval()
+    earlier = HuggingFace(spec, str(roberta), config=json.dumps(model.net.config.to_dict())).eval()
+    ids, places = torch.tensor([[2, 1, 5, 6, 0]]), torch.tensor([[2, 3, 4, 5, 1]])
+    assert model.net.embeddings.word_embeddings.padding_idx == 0
+    for one in (again, earlier):
+        one.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        found, kept, other = (one(ids, ids != 0).tokens[:, :4] for one in (model, again, earlier))
+        wanted = model.net(ids, (ids != 0).long(), position_ids=places).last_hidden_state[:, :4]
+        as_before = earlier.net(ids, (ids != 0).long()).last_hidden_state[:, :4]
+        whole = model(ids[:, :4]).tokens
+    assert torch.equal(found, wanted)
+    assert torch.equal(found, kept)
+    torch.testing.assert_close(whole, found)
+    assert torch.equal(other, as_before)  # checkpoints made before go on as they were
+    assert (found - other).abs().max() > 0.1
+    model(ids, ids != 0).tokens[:, :4].square().sum().backward()
+    assert model.token_embedding().weight.grad[1].abs().sum() > 0
+
+
+def test_public_weights_with_their_own_tokenizer_answer_as_in_transformers_to_the_bit(roberta, folder):
+    own = transformers.RobertaModel.from_pretrained(roberta).eval()
+    spec = public_weights(str(folder))[1]
+    spec = replace(spec, shape={**spec.shape, "tokenizer": {**spec.shape["tokenizer"], "pad": 1}})
+    model = HuggingFace(spec, **public_options(str(roberta))).eval()
+    model.net.load_state_dict(own.state_dict(), strict=False)
+    ids = torch.tensor([[2, 5, 6, 3, 1, 1], [2, 7, 8, 9, 6, 3]])
+    with torch.no_grad():
+        wanted = own(ids, (ids != 1).long()).last_hidden_state
+        assert torch.equal(model(ids, ids != 1).tokens, wanted)
+
+
+def test_an_exported_model_counts_its_positions_as_the_trained_one(roberta, folder, ptft, tmp_path):
+    typed = ("model=huggingface", f"model.name={roberta}", "model.pooling=cls", f"dataset.tokenizer={folder}")
+    (tmp_path / "data").mkdir()
+    for split in ("train", "val"):
+        (tmp_path / "data" / f"{split}.csv").write_text("text,label\na zebra day,y\nno fine joy,n\n" * 4)
+    short = ("train.steps=2", "optimizer.lr=0.05", "train.batch_size=4", "device=cpu", "precision=fp32")
+    data = ("dataset=table", "dataset.root=data", "dataset.length=32")
+    done = ptft("stage=pretrain", *data, *typed, *short, "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    done = ptft("stage=export", "ckpt=run", "format=huggingface", "output=there")
+    assert done.code == 0, done.text
+    text = "unknown words and a fine zebra day"
+    trained = package.load("run")(text)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained("there").eval()
+    ids = transformers.AutoTokenizer.from_pretrained("there")([text, "a " * 25], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        row = model(**ids).logits.softmax(1)[0]
+    assert row[model.config.label2id["y"]] == pytest.approx(trained["p_y"], abs=1e-3)
 
 
 @pytest.fixture(scope="module")
