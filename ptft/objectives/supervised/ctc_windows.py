@@ -52,10 +52,10 @@ def starts(length: int, longest: int, step: float) -> list[int]:
 
 def _samples_a_frame(hear: Hear, backbone: Backbone, waves: Tensor, longest: int) -> float:
     """How far frames are apart: as the backbone says, else as many as a window has."""
-    counts = backbone.token_counts(torch.tensor([longest, longest + 2**24], device=waves.device))
+    counts = backbone.token_counts(torch.tensor([longest, longest + 2**24]).to(waves.device))
     if counts is not None:
         return max(1, round(2**24 / max(1, int(counts[1] - counts[0]))))
-    silence = {"input": waves.new_zeros(1, longest), "length": torch.tensor([longest], device=waves.device)}
+    silence = {"input": waves.new_zeros(1, longest), "length": torch.full((1,), longest, device=waves.device)}
     return longest / max(1, int(hear(silence)[1]))
 
 
