@@ -69,7 +69,8 @@ def _readings(text: str) -> list[str]:
 
 def _widths(text: str, mark: str) -> list[int]:
     """How many cells each of the first rows has; rows that are empty, and the last one of a part, do not count."""
-    rows = csv.reader(io.StringIO(text[:BEGINNING]), delimiter=mark)
+    plain = text[:BEGINNING].replace("\0", " ")  # which Python 3.10 reads in no CSV
+    rows = csv.reader(io.StringIO(plain), delimiter=mark)
     widths = [len(row) for row in islice(rows, ROWS) if row]
     return widths[:-1] if len(text) > BEGINNING and len(widths) < ROWS else widths
 

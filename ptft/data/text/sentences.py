@@ -58,7 +58,7 @@ def items(path: str, spec: Spec) -> Items:
     notes: list[str] = []
     rows = Items(of_files(files, lambda file: _of_file(file, columns, spec.classes, notes)))
     separator_notes = dict.fromkeys(
-        note for file in files for note in separator.notes(file) if file.suffix.lower() in SUFFIXES
+        note for file in files if file.suffix.lower() in SUFFIXES for note in separator.notes(file)
     )
     rows.notes = (*separator_notes, *filter(None, (_header_note(file, columns) for file in files)), *notes)
     return rows
