@@ -124,10 +124,11 @@ def _outcome(place: Path, count: int, codes: dict[int, int]) -> dict[str, Any]:
             number = 0
         return _said_by(number, count, _status(outcomes[number]))
     silent = [number for number, each in outcomes.items() if not each]
-    for number in silent:
-        if (code := codes.get(number, 0)) < 0:
-            how = f"was killed ({signal.Signals(-code).name})"
-            return _gone(number, count, f"{how}; with too little memory lower train.batch_size or train.processes")
+    # The launcher ends the others by SIGTERM as soon as one is gone.
+    if killed := [(codes[number] == -signal.SIGTERM, number) for number in silent if codes.get(number, 0) < 0]:
+        number = min(killed)[1]
+        how = f"was killed ({signal.Signals(-codes[number]).name})"
+        return _gone(number, count, f"{how}; with too little memory lower train.batch_size or train.processes")
     if interrupted := [each for each in outcomes.values() if each.get("status") == "interrupted"]:
         return _status(interrupted[0])
     for number in silent:

@@ -10,6 +10,7 @@ import time
 import pytest
 import torch
 
+from ptft.launch import ranks as launched
 from tests.conftest import GLYPHS, NET, command, refused, rows
 from tests.helpers.processes import Process, python, run
 
@@ -151,3 +152,9 @@ def test_what_several_processes_can_not_be_asked_for(ptft, tmp_path):
     refused(ptft(*RUN, "train.cuda_graph=true"), 2, "train.cuda_graph", "train.processes=2")
     refused(ptft(*RUN, "device=cuda:1"), 2, "device=cuda:1", "train.processes=2")
     refused(ptft("stage=explain", "ckpt=x", "train.processes=2"), 2, "train.processes", "stage=explain")
+
+
+@pytest.mark.parametrize(("codes", "named"), [((-15, -9), "1 of 2 was killed (SIGKILL)"), ((-9, -15), "0 of 2 was")])
+def test_the_process_that_was_killed_is_named_and_not_one_that_the_launcher_ended(codes, named, tmp_path):
+    found = launched._outcome(tmp_path, 2, dict(enumerate(codes)))
+    assert found["message"].startswith(f"process {named}")
