@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ptft.builders.predictor import BATCH, Predictor, firsts, joined
+from ptft.builders.predictor import BATCH, Predictor
 from ptft.builders.reading import Remarks
 from ptft.config.resolve import Job
 from ptft.core import Columns, Spec
 from ptft.data import readers
+from ptft.data.answers.rows import firsts, joined
 from ptft.loggers.console import Console
 from ptft.runs import feature_file
 from ptft.runs.folder import RunFolder, write_json
@@ -35,7 +36,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """
     cfg = job.config
     target, items, predictor = new_files.opened(job, folder, "features.npz", feature_file.check_ending)
-    made = f"{predictor.objective.backbone.width:,} features"
+    pooling = getattr(predictor.backbone, "pooling", None)
+    made = f"{predictor.backbone.width:,} features{f', pooling {pooling}' if isinstance(pooling, str) else ''}"
     if folder is None and not cfg.dry_run:
         for _ in in_turn.blocks(None, len(items), Embedding(predictor, items)):
             pass  # the first process keeps them
@@ -97,7 +99,7 @@ class Embedding:
 
     def _each(self, begin: int, apart: int) -> Iterator[tuple[np.ndarray, str | None, str | None]]:
         """Of each item its features, float32 [D], why it could not be read, and what is to be said of it."""
-        none = np.full(self.predictor.objective.backbone.width, np.nan, dtype=np.float32)
+        none = np.full(self.predictor.backbone.width, np.nan, dtype=np.float32)
         for read in self.predictor.batches(self.items, begin, apart):
             rows = iter(self.predictor.embed(read.batch).numpy() if read.batch else none[:0])
             for i in range(len(read.items)):
@@ -146,7 +148,7 @@ def _close(
     job: Job, out: Console, folder: RunFolder, predictor: Predictor, rows: int, unreadable: int, target: Path
 ) -> None:
     """The summary, and the last lines."""
-    names, width = job.config.names, predictor.objective.backbone.width
+    names, width = job.config.names, predictor.backbone.width
     summary = {
         **{key: names[key] for key in ("stage", "model", "objective")},
         "status": "finished",

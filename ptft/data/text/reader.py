@@ -185,3 +185,12 @@ def choose_tokenizer(
 def text_spec(tokenizer: Tokenizer, length: int, target: str, classes: Sequence[str] = (), **shape: Any) -> Spec:
     """The Spec of texts of at most `length` tokens; `shape` holds what else reading them takes, e.g. `columns`."""
     return Spec("text", {"tokenizer": tokenizer.to_dict(), "length": length, **shape}, target, tuple(classes))
+
+
+def alone(spec: Spec) -> Spec:
+    """As weights without a task read texts: each by itself, as those that a class is found for, with the special tokens
+    around it that the weights were trained with, where these say so."""
+    tokenizer, shape = dict(spec.shape["tokenizer"]), {**spec.shape, "reader": "sentences"}
+    if around := shape.pop("around", None):
+        tokenizer["cls"], tokenizer["sep"] = around
+    return replace(spec, shape={**shape, "tokenizer": tokenizer, "columns": list(COLUMNS.text)})
