@@ -33,7 +33,8 @@ def run(*overrides: str) -> dict[str, Any]:
     """Run a stage as the command does: `ptft.run("stage=finetune", "ckpt=latest", "dataset=digits")`.
 
     Returns its summary, with `folder`, where it lies. Raises the errors of `ptft.errors` where the command ends with
-    another exit code than 0.
+    another exit code than 0. Runs that several threads ask for are done one after the other; models are loaded and
+    asked meanwhile.
     """
     from ptft.cli import python
 

@@ -37,11 +37,11 @@ from ptft.runs.folder import read_json
 from ptft.runtime.device import find_device, tf32
 from ptft.runtime.precision import autocast, place
 from ptft.runtime.prefetch import on_device
+from ptft.runtime.rng import OwnDraws
 
 BATCH = 64
 CELL = 400  # characters of a value of its card that a notebook shows
-EVEN = 3
-"""Axes of what is read with one size; BATCH of that take less memory than evaluation does."""
+EVEN = 3  # axes of what is read with one size; BATCH of that take less memory than evaluation does
 
 
 class Answer(NamedTuple):
@@ -101,11 +101,12 @@ class Predictor:
         self.device = find_device(cfg.device)
         self.compute_format = trained_in(cfg, checkpoint, self.device)
         tf32(cfg.train.tf32, self.device)
-        self._objective = restored(cfg, checkpoint) if cfg.objective else None
-        if self._objective and checkpoint.spec:
-            self.backbone, self.spec = self._objective.backbone, checkpoint.spec
-        else:
-            self.backbone, self.spec = backbone_alone(cfg, checkpoint)
+        with OwnDraws():
+            self._objective = restored(cfg, checkpoint) if cfg.objective else None
+            if self._objective and checkpoint.spec:
+                self.backbone, self.spec = self._objective.backbone, checkpoint.spec
+            else:
+                self.backbone, self.spec = backbone_alone(cfg, checkpoint)
         place((self._objective or self.backbone).to(self.device).eval(), self.compute_format)
         whole = getattr(self._objective, "answers_whole", False)  # for more of an input than an example holds
         self.asked: Spec = cast(Any, readers.of(self.spec)).whole(self.spec) if whole else self.spec
@@ -130,14 +131,13 @@ class Predictor:
     @property
     def card(self) -> dict[str, Any]:
         cfg, checkpoint = self.job.config, self.checkpoint
-        stored = checkpoint.config or {}
         folder = Path(checkpoint.run or "")
         is_best = checkpoint.run is not None and Path(checkpoint.path) == folder / "checkpoints" / "best.pt"
         summary = read_json(folder / "summary.json") if is_best else {}  # of the best weights; an export has its own
         return {
             "model": model_name(cfg),
             "objective": cfg.names.objective,
-            "dataset": stored.get("names", {}).get("dataset"),
+            "dataset": (checkpoint.config or {}).get("names", {}).get("dataset"),
             "fingerprint": checkpoint.meta.get("fingerprint"),
             "classes": list(self.classes),
             "parameters": sum(parameter.numel() for parameter in (self._objective or self.backbone).parameters()),

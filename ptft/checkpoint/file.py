@@ -25,6 +25,7 @@ import torch
 from ptft.errors import CheckpointError, StorageError, first_line
 from ptft.runs import archive
 from ptft.runs.lineage import MARK
+from ptft.runtime.process import OneAtATime
 
 FORMAT = "ptft"
 VERSION = 1
@@ -152,6 +153,10 @@ def file_digest(path: Path) -> str:
         return archive.digest(file, os.fstat(file.fileno()).st_size)
 
 
+_alone = OneAtATime()
+"""Around what a process has one of: filters of warnings, and what torch lets a file hold."""
+
+
 def load(path: Path, records: Sequence[Any] = ()) -> Any:
     """What `torch.save` wrote, on the CPU and mapped from the file until used; no code.
 
@@ -159,7 +164,7 @@ def load(path: Path, records: Sequence[Any] = ()) -> Any:
     CheckpointError.
     """
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals([*records]):
+        with _alone, warnings.catch_warnings(), torch.serialization.safe_globals([*records]):
             warnings.simplefilter("ignore")  # of unusual pickle protocols: what can't be read raises
             if not _is_utf8(path):  # torch maps no file of such a name
                 with path.open("rb") as file:

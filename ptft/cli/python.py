@@ -11,11 +11,25 @@ from ptft.config.resolve import resolve
 from ptft.config.resume import again
 from ptft.errors import ConfigError, Interrupted, PtftError
 from ptft.runs.folder import read_json
-from ptft.runtime import signals
+from ptft.runtime import signals, terminal
+from ptft.runtime.process import OneAtATime
+
+
+def _waits() -> None:
+    terminal.say("a run waits for another one of this process, as they share its random numbers", error=True)
+
+
+_alone = OneAtATime(_waits)
+"""Around a run: generators of random numbers, signals and what kernels are used are the whole process's."""
 
 
 def run(*overrides: str) -> dict[str, Any]:
     """As `ptft.run`."""
+    with _alone:
+        return _run(overrides)
+
+
+def _run(overrides: tuple[str, ...]) -> dict[str, Any]:
     typed, continued = again(Overrides.parse(overrides))
     if typed.swept or continued == "sweep":
         raise ConfigError(f"{', '.join(typed.swept) or 'resume'}: a sweep is run by the command, ptft -m")

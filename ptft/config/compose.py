@@ -24,6 +24,7 @@ from ptft.config import documented, hydra_keys, mistakes, yaml_files
 from ptft.config.overrides import TARGETS, Overrides, typed_class
 from ptft.config.settled import own_views
 from ptft.errors import ConfigError, first_line, suggest
+from ptft.runtime.process import OneAtATime
 
 GROUPS = ("model", "dataset", "objective", "optimizer", "schedule", "stage", "experiment", "logger")
 NEEDED = ("model", "dataset", "objective", "optimizer", "schedule", "stage")
@@ -34,21 +35,22 @@ UNREADABLE = (HydraException, OmegaConfBaseException, ValueError, RecursionError
 """What a composition raises for what was typed, or stands in a YAML."""
 RUNS = {"dir": "outputs"}
 """`hydra.run` of ptft's own `config.yaml`: where runs that nobody names get folders of their own."""
-SWEEPS = "outputs/sweeps"
-"""`hydra.sweep.dir` there, the same of sweeps."""
+SWEEPS = "outputs/sweeps"  # `hydra.sweep.dir` there, the same of sweeps
 VERSION: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__ < "1.4" else {}
+_alone = OneAtATime()  # around what Hydra has one of in a process: its session, and what `${hydra:…}` asks
 
 
 @contextmanager
 def _session() -> Iterator[Any]:
-    """Hydra's config loader, of a session of its own also inside a job that Hydra has launched."""
-    instance = GlobalHydra.instance()
-    outer, instance.hydra = instance.hydra, None
-    try:
-        with hydra.initialize_config_dir(str(yaml_files.conf_dir()), job_name="ptft", **VERSION):
-            yield instance.config_loader()
-    finally:
-        GlobalHydra.instance().hydra = outer  # another instance: Hydra puts back a copy of the one that was
+    """Hydra's config loader, of a session of its own also inside a job that Hydra has launched, and in any thread."""
+    with _alone:
+        instance = GlobalHydra.instance()
+        outer, instance.hydra = instance.hydra, None
+        try:
+            with hydra.initialize_config_dir(str(yaml_files.conf_dir()), job_name="ptft", **VERSION):
+                yield instance.config_loader()
+        finally:
+            GlobalHydra.instance().hydra = outer  # another instance: Hydra puts back a copy of the one that was
 
 
 def compose(overrides: Overrides | Iterable[str]) -> DictConfig:
@@ -86,10 +88,7 @@ def _holds_keys(cfg: DictConfig, group: str) -> bool:
 
 
 def by_hydra(overrides: Overrides) -> DictConfig:
-    """What `hydra.compose` gives with its own node, though files are merged once for each choice of options.
-
-    A run composes several times, a sweep for each job: with the same options, only with other values.
-    """
+    """What `hydra.compose` gives with its own node; files are merged once for the same options with other values."""
     changed = yaml_files.changed()
     groups = ("hydra", *_listing(changed))
     chooses = [_chooses(override, groups) for override in overrides.parsed]
@@ -236,14 +235,15 @@ def with_stage_defaults(cfg: DictConfig) -> DictConfig:
 
 def selected(cfg: DictConfig, key: str) -> Any:
     """The value of a key with its interpolations resolved. Raises ConfigError where that fails, or it has none."""
-    hydra_config: Any = HydraConfig.instance()
-    before, hydra_config.cfg = hydra_config.cfg, cfg  # which `${hydra:…}` asks
-    try:
-        return OmegaConf.select(cfg, key, throw_on_missing=True, throw_on_resolution_failure=True)
-    except (OmegaConfBaseException, ValueError, RecursionError) as error:
-        raise ConfigError(f"{key}: {first_line(error)}") from error
-    finally:
-        hydra_config.cfg = before
+    with _alone:
+        hydra_config: Any = HydraConfig.instance()
+        before, hydra_config.cfg = hydra_config.cfg, cfg  # which `${hydra:…}` asks
+        try:
+            return OmegaConf.select(cfg, key, throw_on_missing=True, throw_on_resolution_failure=True)
+        except (OmegaConfBaseException, ValueError, RecursionError) as error:
+            raise ConfigError(f"{key}: {first_line(error)}") from error
+        finally:
+            hydra_config.cfg = before
 
 
 def raw(cfg: DictConfig, key: str) -> Any:

@@ -7,6 +7,7 @@ import pickle
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -50,22 +51,21 @@ def user_conf() -> Path | None:
 @contextmanager
 def unchanging() -> Iterator[None]:
     """Inside, the files are taken to be as they are at its begin: they are looked at once and not for each question."""
-    global _seen
-    outer, _seen = _seen, _seen if _seen is not None else changed()
+    outer = _seen.set(changed())
     try:
         yield
     finally:
-        _seen = outer
+        _seen.reset(outer)
 
 
-_seen: int | None = None
-"""What `changed` says until the outermost `unchanging` ends."""
+_seen: ContextVar[int | None] = ContextVar("_seen", default=None)
+"""What `changed` says until the outermost `unchanging` of this thread ends."""
 
 
 def changed() -> int:
     """Differs when a YAML file of `conf/` or the user's own was changed, added or removed, or another folder counts."""
-    if _seen is not None:
-        return _seen
+    if (seen := _seen.get()) is not None:
+        return seen
     folders = [folder for folder in (conf_dir(), user_conf()) if folder is not None]
     return hash(tuple(sorted(file for folder in folders for file in _files(str(folder)))))
 

@@ -9,6 +9,9 @@ import gc
 import os
 import resource
 import sys
+import threading
+from collections.abc import Callable
+from types import TracebackType
 from typing import NoReturn
 
 from ptft.runtime.terminal import keep_standard_handles, safe
@@ -22,6 +25,33 @@ LARGEST = 32 * 2**20
 SPIN = "30000"
 """How long a thread of OpenMP watches for work before it sleeps: some 0.1 ms, which is enough for the next operation.
 GNU's own choice is much longer, and then two processes on the same cores wait for each other's watching threads."""
+
+
+class OneAtATime:
+    """`with` it one thread of the process at a time does what is inside, and may do so again inside; others wait.
+
+    A process that is forked has none of the other threads, and waits for none of them.
+    """
+
+    def __init__(self, waits: Callable[[], None] = lambda: None) -> None:
+        """waits: called once by a thread that has to wait, before it does."""
+        self._lock, self._owner, self._waits = threading.RLock(), 0, waits
+        os.register_at_fork(after_in_child=self._in_child)
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            self._waits()
+            self._lock.acquire()
+        self._owner = threading.get_ident()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def _in_child(self) -> None:
+        if self._owner != threading.get_ident():
+            self._lock = threading.RLock()
 
 
 def start() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ptft.runtime.together import draws
 
@@ -79,3 +80,37 @@ def forked(device: torch.device, seed: int | None = None) -> Iterator[None]:
         torch.manual_seed(seed)
         with draws.forked(seed):
             yield
+
+
+class OwnDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Inside, in this thread, what is drawn on the CPU comes from a generator of its own and not from the global one.
+
+    For weights that a checkpoint's take the place of: another thread may train meanwhile, by the global generator.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.generator = torch.Generator().manual_seed(0)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = dict(kwargs or {})
+        if given.get("generator") is None and _on_cpu(args, given) and (draw := _with_generator(func)):
+            return draw(*args, **{**given, "generator": self.generator})
+        return func(*args, **given)
+
+
+def _on_cpu(args: tuple[Any, ...], given: Mapping[str, Any]) -> bool:
+    """Where an operator of torch computes: where its first tensor lies, else where its result is to lie."""
+    first = next((each for each in args if isinstance(each, torch.Tensor)), None)
+    return torch.device(given.get("device") or "cpu" if first is None else first.device).type == "cpu"
+
+
+def _with_generator(func: Any) -> Any:
+    """The form of an operator that takes a generator; None of one that has none such."""
+    if any(argument.name == "generator" for argument in func._schema.arguments):
+        return func
+    form = func._overloadname
+    name = "generator" if form == "default" else f"{form}_generator"
+    return getattr(func.overloadpacket, name) if name in func.overloadpacket.overloads() else None

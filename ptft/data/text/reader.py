@@ -157,10 +157,12 @@ def tokenizer_of(spec: Spec) -> Tokenizer:
     """The tokenizer of a Spec of text; equal ones are built once."""
     plain = spec.shape["tokenizer"]
     key = f"{plain['kind']} {plain['json']}"
-    if key not in _built:
+    built = _built.get(key)
+    if built is None:
+        built = Tokenizer.from_dict(plain)
         _built.clear()
-        _built[key] = Tokenizer.from_dict(plain)
-    return _built[key]
+        _built[key] = built
+    return built  # and not what lies there by now: another thread may read the texts of another model
 
 
 def choose_tokenizer(
