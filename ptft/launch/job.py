@@ -70,7 +70,7 @@ def execute(
             status = {**base, **_outcome(job, report, folder, base)}
         status["seconds"] = round(time.perf_counter() - began, 3)
         if folder:
-            status |= _stored(folder, before if before and status["exit_code"] in REFUSED else _without_trace(status))
+            status |= _stored(folder, None if before and status["exit_code"] in REFUSED else _without_trace(status))
     _write_failure(status, report)
     report.close()
     if folder and typed is not None and _is_idle(folder, status, typed):
@@ -103,13 +103,14 @@ def _is_idle(folder: RunFolder, status: dict[str, Any], typed: bool) -> bool:
     return status["exit_code"] in early and not folder.has_results()
 
 
-def _stored(folder: RunFolder, status: dict[str, Any]) -> dict[str, Any]:
-    """Write the final status and let the folder go; what is to be added to the status where that was impossible."""
+def _stored(folder: RunFolder, status: dict[str, Any] | None) -> dict[str, Any]:
+    """Write the final status, or with None the one before, and let the folder go; what is to be added to the status
+    where that was impossible."""
     try:
-        folder.status(**status)
+        folder.put_back() if status is None else folder.status(**status)
     except PtftError as error:
         failure = _failure(error, error.exit_code)
-        if status["exit_code"]:  # what went wrong first counts
+        if status and status["exit_code"]:  # what went wrong first counts
             return {"message": f"{status.get('message', '')}\n{error}"}
         return failure
     finally:

@@ -11,18 +11,21 @@ import socket
 import time
 import unicodedata
 from collections.abc import Mapping, Sequence
-from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
 from ptft.errors import StorageError
-from ptft.runs import leftover
+from ptft.runs import leftover, status_file
 from ptft.runtime.system import finite, write_text
 
 try:
     import fcntl
 except ImportError:  # Windows has no flock; there the folder's atomic creation is the only claim
     fcntl = None  # type: ignore[assignment]
+
+
+LEAST = ("stage", "status", "exit_code", "message", "pid", "host")
+"""What a status says where the disk has no room for all of it."""
 
 
 def slug(name: str) -> str:
@@ -90,6 +93,7 @@ class RunFolder:
         """Whether it held what it is claimed for before."""
         self.before: dict[str, Any] = {}
         """The status of the run that goes on, as it was found."""
+        self._found: status_file.Found | None = None
         self.began = False
         """Whether its run took a step, or says that it can go on."""
 
@@ -111,7 +115,7 @@ class RunFolder:
         lock = folder.path / ".lock"
         new = not os.path.lexists(lock)
         folder._hold()
-        before = read_json(folder.path / "status.json")
+        before = folder._look()
         folder.goes_on = goes_on is not None and before.get("stage") == goes_on
         folder.before = before if folder.goes_on else {}
         try:
@@ -136,8 +140,13 @@ class RunFolder:
         """Hold the folder of a run that is to be continued, or by its key that of a sweep."""
         folder = cls(path, key)
         folder._hold()
-        folder.before = read_json(folder.path / "status.json")
+        folder.before = folder._look()
         return folder
+
+    def _look(self) -> dict[str, Any]:
+        """The status that is there, which `put_back` can write again."""
+        self._found = status_file.found(self.path / "status.json")
+        return read_json(self.path / "status.json")
 
     def _begin_anew(self, taken: list[str], before: Mapping[str, Any], command: Sequence[str] | None) -> None:
         """Take away what the run of this command left that can't go on. Raises StorageError for anything else."""
@@ -184,13 +193,20 @@ class RunFolder:
 
         A full disk has room for it where the one before lies.
         """
-        stamp = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        stamp = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.strftime(status_file.STAMP)}
         path, content = self.path / "status.json", {**fields, **stamp}
         try:
             write_json(path, content)
         except StorageError:
-            if not _write_over(path, content):
+            least = {key: content[key] for key in LEAST if key in content}
+            if not status_file.write_over(
+                path, *(_json(each).encode(errors="backslashreplace") for each in (content, least))
+            ):
                 raise
+
+    def put_back(self) -> None:
+        """Write status.json as it was found: a run that is refused is no newer than it was. Raises StorageError."""
+        status_file.put_back(self.path / "status.json", self._found)
 
     def release(self) -> None:
         if self._lock:
@@ -263,29 +279,3 @@ def write_json(path: Path, content: Any) -> None:
 
 def _json(content: Any) -> str:
     return json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _write_over(path: Path, content: dict[str, Any]) -> bool:
-    """Into the file that is there, which takes no further room; whether that was possible. If not all, the least."""
-    least = {key: content[key] for key in ("stage", "status", "exit_code", "message", "pid", "host") if key in content}
-    try:
-        with path.open("r+b", buffering=0) as file:
-            before = file.read()
-            if any(_put(file, _json(each).encode(errors="backslashreplace")) for each in (content, least)):
-                return True
-            _put(file, before)
-            return False
-    except OSError:
-        return False
-
-
-def _put(file: FileIO, data: bytes) -> bool:
-    """Whether the file could be made to hold `data` and nothing else."""
-    file.seek(0)
-    try:
-        whole = file.write(data) == len(data)
-    except OSError:
-        whole = False
-    if whole:
-        file.truncate()
-    return whole

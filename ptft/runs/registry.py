@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ptft.errors import CheckpointError, shortened
 from ptft.runs.folder import is_held, read_json
 from ptft.runs.leftover import BEGUN
+from ptft.runs.status_file import STAMP
 
 OUTPUTS = Path("outputs")
 
@@ -31,15 +34,24 @@ def sweep_command(folder: Path) -> dict[str, Any]:
 
 def runs_below(base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every run folder below `base` with its status, newest first; sweeps included."""
-    for folder in folders_below(base):
-        yield folder, read_json(folder / "status.json")
+    patterns = ("*/status.json", "*/*/status.json", "sweeps/*/*/*/status.json")
+    files = [path for pattern in patterns for path in base.glob(pattern)]
+    found = [(path, path.stat().st_mtime, read_json(path)) for path in files]
+    found.sort(key=lambda one: (_when(one[2], one[1]), one[1], one[0]), reverse=True)
+    yield from ((path.parent, status) for path, _, status in found)
+
+
+def _when(status: Mapping[str, Any], changed: float) -> float:
+    """The second that a status was written in, as it says itself: a copy of the file is younger. changed: of others."""
+    try:
+        return datetime.strptime(status["time"], STAMP).timestamp()
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return math.floor(changed)
 
 
 def folders_below(base: Path) -> list[Path]:
     """Every run folder below `base`, newest first."""
-    patterns = ("*/status.json", "*/*/status.json", "sweeps/*/*/*/status.json")
-    statuses = [path for pattern in patterns for path in base.glob(pattern)]
-    return [path.parent for _, path in sorted(((path.stat().st_mtime, path) for path in statuses), reverse=True)]
+    return [folder for folder, _ in runs_below(base)]
 
 
 def state(folder: Path, status: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Runs found again by a part of their name, and the newest that was cut."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ptft.runs import registry
 from tests.conftest import FEW, command, refused, status
 from tests.helpers.processes import Process
 
@@ -69,3 +71,13 @@ def test_resume_latest_and_a_short_name_finish_a_sweep(ptft, tmp_path):
     assert [status(folder / str(number))["status"] for number in range(2)] == ["finished"] * 2
     assert ptft("resume=abcd").out.count("finished before") == 2
     assert ptft("stage=evaluate", "ckpt=abcd/1", "hydra.run.dir=measured").code == 0
+
+
+def test_runs_are_as_new_as_they_say_and_not_as_their_copies(tmp_path):
+    says = {"old": "2026-01-01T12:00:00+0000", "new": "2026-01-01T12:30:00+0100", "mute": None, "odd": "yesterday"}
+    says |= {"newest": "2026-01-01T12:00:00-0100"}
+    for second, (name, when) in enumerate(says.items()):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "status.json").write_text(json.dumps({"time": when} if when else {}))
+        os.utime(tmp_path / name / "status.json", (1000 - second, 1000 - second))
+    assert [folder.name for folder in registry.folders_below(tmp_path)] == ["newest", "old", "new", "mute", "odd"]

@@ -1,6 +1,7 @@
 """A run that was cut anywhere and continued equals the one that was not, bit for bit."""
 
 import math
+import os
 import random
 import shutil
 
@@ -351,9 +352,11 @@ def test_a_dataset_that_changed_is_refused(ptft, process, tmp_path):
     small = ("model.channels=[2,2]", "model.width=4", "train.steps=2")
     assert ptft("stage=pretrain", *data, *small, f"hydra.run.dir={run}").code == 0
     (tmp_path / "pictures" / "train" / "dark" / "00.png").unlink()
-    before = (run / "checkpoints" / "last.pt").read_bytes()
+    os.utime(run / "status.json", (1, 1))
+    before = [(run / name).read_bytes() for name in ("checkpoints/last.pt", "status.json")]
     refused(ptft(f"resume={run}", "train.steps=4"), 3, "the dataset changed", "fingerprint", str(run))
-    assert (run / "checkpoints" / "last.pt").read_bytes() == before
+    assert [(run / name).read_bytes() for name in ("checkpoints/last.pt", "status.json")] == before
+    assert (run / "status.json").stat().st_mtime == 1  # nothing was trained, so it is not the newest run now
 
 
 WAYS = {
