@@ -187,13 +187,15 @@ def _say_children(folders: Iterable[Path]) -> None:
     """What other runs refer to them: they keep their weights, and lose what they came from or go on with."""
     gone = {folder.resolve() for folder in folders}
     gone |= {job.resolve() for folder in folders if sweep_command(folder) for job in remove.jobs(folder)}
-    for run in listed(OUTPUTS, stored.read):
+    runs = listed(OUTPUTS, stored.read)
+    known = references.by_digest(run.folder for run in runs)
+    for run in runs:
         if gone & {(own := run.folder.resolve()), *own.parents}:
             continue
-        for key, place in references.of(run):
+        for key, place, changed in references.of(run, known):
             if gone & {place, *place.parents}:
                 how = f"started from {short(place)}" if key == "ckpt" else f"has {key}={short(place)}"
-                say(f"{run.folder} {how}")
+                say(f"{run.folder} {how}{', which has other weights now' if changed else ''}")
 
 
 def _agreed(count: int, ask: Callable[[str], str]) -> bool:

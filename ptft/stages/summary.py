@@ -15,6 +15,7 @@ from ptft.errors import StorageError, first_line
 from ptft.loggers import curves
 from ptft.loggers.console import Console
 from ptft.loggers.jsonl import write_table
+from ptft.runs import references
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import peak_memory
 from ptft.stages.provenance import provenance
@@ -64,7 +65,8 @@ def summarise(r: Run, job: Job, folder: Path, status: str, metrics: Metrics, flo
         "best": {**t.monitor, "value": p.best, "step": p.best_step if p.best is not None else p.step},
         "checkpoints": {"best": "checkpoints/best.pt", "last": "checkpoints/last.pt"},
         "parent": r.parent,
-        "refers": _refers(r),
+        "refers": (refers := _refers(r)),
+        "refers_sha256": references.digests(refers),
         "transfer": _counts(r.transfer),
         "data": {
             "fingerprint": r.inputs.fingerprint,

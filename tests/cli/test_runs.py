@@ -1,12 +1,14 @@
 """`ptft runs` and `ptft rm`."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ptft.checkpoint import file as checkpoint_file
 from ptft.cli import runs
 from ptft.runs.folder import RunFolder, write_json
 from tests.conftest import refused
@@ -144,6 +146,41 @@ def test_rm_says_who_refers_to_a_run(ptft, key, told):
     done = ptft("rm", "aaaa", "--yes")
     assert done.code == 0, done.text
     assert f"{second} has {key}={first}" in done.out
+
+
+def test_rm_knows_runs_by_the_digests_of_their_weights_wherever_they_lie(ptft, tmp_path):
+    """Their folders were given other names, and others lie where they were; copies count where they were meant."""
+
+    def weights(folder, content):
+        return checkpoint_file.write(folder / "checkpoints" / "best.pt", {"weights": {}, "content": content})
+
+    first = run("10-00-00-pretrain-cnn-digits-aaaa")
+    digest, named = weights(first, 1), str(first.absolute())
+    old, moved = tmp_path / "outputs" / "copies" / "copy", first.with_name("moved")
+    shutil.copytree(first, old)
+    told = {"refers": {"train.panel": [named]}, "refers_sha256": {named: digest}}
+    tuned = run("11-00-00-finetune-cnn-digits-bbbb", parent={"run": named, "sha256": digest}, **told)
+    compared = run("12-00-00-compare-cnn-digits-cccc")
+    arms = {"scratch": {"pretrained": False}, "finetune": {"pretrained": True, "ckpt": named, "sha256": digest}}
+    write_json(compared / "compare.json", {"arms": arms})
+
+    def said(folder, changed=""):
+        lines = [f"{tuned} started from {folder}", f"{tuned} has train.panel={folder}"]
+        return {line + changed for line in (*lines, f"{compared} started from {folder}")}
+
+    def asked(folder):
+        return {
+            line for line in ptft("rm", str(folder)).out.splitlines() if " started from " in line or " has " in line
+        }
+
+    assert (asked(first), asked(old)) == (said(first), set())
+    shutil.rmtree(old)
+    first.rename(moved)
+    assert asked(moved) == said(moved)
+    weights(run(first.name), 2)
+    assert (asked(moved), asked(first)) == (said(moved), set())
+    shutil.rmtree(moved)
+    assert asked(first) == said(first, ", which has other weights now")
 
 
 def test_rm_says_what_has_not_ended_yet_and_started_from_a_cell(ptft):

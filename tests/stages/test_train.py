@@ -38,6 +38,7 @@ TOP = {
     "checkpoints",
     "parent",
     "refers",
+    "refers_sha256",
     "transfer",
     "data",
     "command",

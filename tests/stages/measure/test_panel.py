@@ -12,6 +12,7 @@ from ptft.checkpoint import file as checkpoint_file
 from ptft.config.resolve import resolve
 from ptft.finetune.head_init import fit
 from ptft.loggers.console import Console
+from ptft.runs.lineage import stored_digest
 from ptft.stages.measure.panel import Panel
 from tests.conftest import contents, refused, summary
 from tests.helpers.self_supervised import SETTLED
@@ -43,6 +44,8 @@ def test_what_is_forgotten_is_said_with_its_interval(ptft, pretrained):
     assert done.code == 0, done.text
     (row,) = summary(Path("run"))["panel"]
     assert summary(Path("run"))["refers"] == {"train.panel": [str(pretrained)]}
+    digest = stored_digest(pretrained / "checkpoints" / "best.pt")
+    assert summary(Path("run"))["refers_sha256"] == {str(pretrained): digest}
     assert (row["task"], row["path"], row["verdict"]) == ("glyphs", str(pretrained), "worse")
     assert (row["fitted_to"], row["measured_on"]) == (300, 100)
     assert row["before"] == pytest.approx(float(signs("run").double().mean()))
