@@ -25,7 +25,7 @@ from ptft.config import instantiate
 from ptft.config.config import model_name
 from ptft.config.overrides import quote
 from ptft.config.resolve import LIBRARIES, Job, resolve
-from ptft.config.settled import stored
+from ptft.config.settled import own_code, stored
 from ptft.core import Batch, Objective, Spec
 from ptft.data import readers
 from ptft.data.answers.rows import firsts, joined
@@ -181,7 +181,7 @@ class Predictor:
                 raise error
             remarks.add(remark, item)
             answered.append((item, row))
-        _warn(inputs.items, remarks)
+        reading.warn(inputs.items, remarks)
         if readers.several(self.spec):
             each = [self._shown(readers.finish(self.spec, [one]), inputs.files) for one in answered]
             return each[0] if inputs.single else each
@@ -208,7 +208,7 @@ class Predictor:
             for i, remark in read.remarks.items():
                 remarks.add(remark, read.items[i])
             parts.append(self.embed(read.batch))
-        _warn(inputs.items, remarks)
+        reading.warn(inputs.items, remarks)
         first, begin = list[int](), 0
         for count in inputs.counts:
             first += [begin + i for i in firsts(self.spec, inputs.items[begin : begin + count])]
@@ -286,15 +286,12 @@ def _parts(answered: list[tuple[Any, Row]], counts: Sequence[int]) -> Iterator[l
     return (list(itertools.islice(rest, count)) for count in counts)
 
 
-def _warn(items: Sequence[Any], remarks: Remarks) -> None:
-    """What a stage says of its input, as warnings."""
-    for sentence in (*getattr(items, "notes", ()), *remarks.lines(len(items))):
-        warnings.warn(sentence, stacklevel=3)
-
-
 def load(ckpt: str | Path, device: str = "auto", trusted: Sequence[str] = ()) -> Predictor:
     """As `ptft.load`."""
     instantiate.look_here(tuple(trusted))
     packages = [f"trusted=[{','.join(trusted)}]"] if trusted else []
     stage = "embed" if str(ckpt).startswith(LIBRARIES) else "predict"  # public weights have no answers
-    return Predictor(resolve([f"stage={stage}", quote(f"ckpt={ckpt}"), f"device={device}", *packages]))
+    model = Predictor(resolve([f"stage={stage}", quote(f"ckpt={ckpt}"), f"device={device}", *packages]))
+    if said := own_code.changed(model.checkpoint.meta, trusted, model.checkpoint.path):
+        warnings.warn(said, stacklevel=3)
+    return model

@@ -5,6 +5,7 @@ Axes: B batch.
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -76,3 +77,9 @@ class Remarks:
     def lines(self, count: int) -> list[str]:
         """One for each remark on some of `count` items."""
         return [f"of {of:,} of {count:,} items {remark}, e.g. {first}" for remark, (of, first) in self.found.items()]
+
+
+def warn(items: Sequence[Any], remarks: Remarks) -> None:
+    """What a stage says of its input, as warnings of whoever called what calls this."""
+    for sentence in (*getattr(items, "notes", ()), *remarks.lines(len(items))):
+        warnings.warn(sentence, stacklevel=3)

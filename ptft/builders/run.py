@@ -25,7 +25,7 @@ from ptft.checkpoint.load import Checkpoint, held_by
 from ptft.checkpoint.transfer import Transfer
 from ptft.config.config import Config
 from ptft.config.resolve import Job
-from ptft.config.settled import idle
+from ptft.config.settled import idle, own_code
 from ptft.core import Objective
 from ptft.data.loader import Loader
 from ptft.errors import ConfigError
@@ -76,6 +76,7 @@ class Run:
     cfg: the configuration with what was settled on the way in its place, as checkpoints keep it.
     transfer: names and sizes of what was loaded from the parent; both are the earlier ones where a run continues.
     trained_on: identities of what it and those that it started from are trained on, long [n]; None: not known.
+    code: digests of the user's own code (`settled.own_code`), as it was when the run began.
     notes: sentences about decisions that were made for the user.
     """
 
@@ -86,6 +87,7 @@ class Run:
     transfer: dict[str, Any] | None
     parent: dict[str, Any] | None
     trained_on: Tensor | None
+    code: dict[str, str]
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -99,6 +101,7 @@ class Run:
 
 def build(job: Job, out: Console) -> Run:
     """Everything of the training run that the job asks for. Raises the typed errors of ptft."""
+    code = own_code.digests(job.config.trusted)
     inputs = replay.added(job, read_inputs(job, out), out)
     cfg, recipes = recipe.settled(job.config, inputs.source.spec.modality, inputs.splits["train"])
     overlap, trained_on = _trained_on(job, inputs)
@@ -121,6 +124,7 @@ def build(job: Job, out: Console) -> Run:
         transfer=meta.get("transfer") if cfg.resume else task.transfer.to_dict() if task.transfer else None,
         parent=meta.get("parent") if cfg.resume else inputs.start.parent if inputs.start else None,
         trained_on=trained_on,
+        code=code,
         notes=[*settled, *_notes(job.checkpoint, inputs, task), *overlap, *recipes, *task.notes, *short, *computed],
     )
 

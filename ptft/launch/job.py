@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ptft.config import yaml_files
 from ptft.config.overrides import Overrides, quote
 from ptft.config.resolve import Job, resolve
+from ptft.config.settled import own_code
 from ptft.errors import (
     CheckpointError,
     ConfigError,
@@ -184,6 +185,8 @@ def _stage(job: Job, report: Console, folder: RunFolder | None) -> dict[str, Any
     """Where the stage is spread over processes it is called in all of them, and the first one's answer counts."""
     train, spreads = job.config.get("train", {}), job.config.stage.get("spreads")
     cut = train.get("parallel", "ddp") != "ddp"
+    if (start := job.checkpoint) and (said := own_code.changed(start.meta, job.config.trusted, start.path)):
+        report.say(said, "yellow")
     several = folder is not None and (train.get("processes", 1) > 1 or cut)
     if several and spreads is None:
         typed = f"train.parallel={train['parallel']}" if cut else f"train.processes={train['processes']}"

@@ -194,6 +194,7 @@ def _save(r: Run, folder: RunFolder | None, writer: checkpoint_file.CheckpointWr
         "parent": r.parent,
         "transfer": r.transfer,
         "trained_on": r.trained_on,
+        "code": r.code,
         "versions": versions(),
     }
     whole = {**content, "training": state}

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import os
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
-from importlib.machinery import EXTENSION_SUFFIXES
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ptft.checkpoint.file import file_digest
 from ptft.checkpoint.load import locate
-from ptft.config.instantiate import PACKAGES, look_here
 from ptft.config.resolve import LIBRARIES
+from ptft.config.settled import own_code
 from ptft.errors import CheckpointError
 from ptft.runs.registry import named
 
@@ -24,7 +21,6 @@ READ = "dataset"
 """The node whose files make the data, whose fingerprint tells their contents, but for what is done with examples …"""
 DONE = ("transform", "views")
 """… by these."""
-INSTALLED = {"site-packages", "dist-packages"}
 
 
 def files(config: Mapping[str, Any]) -> dict[str, str]:
@@ -80,51 +76,5 @@ def _of_folder(folder: Path) -> str:
 
 
 def code(trusted: tuple[str, ...]) -> dict[str, str]:
-    """The code of each trusted package, and of what it imports of the folder that it lies in, in words -> its digest.
-
-    It is read and not imported. Packages of `PACKAGES` are known by their versions.
-    """
-    look_here(trusted)
-    known = {name.partition(".")[0] for name in PACKAGES}
-    own = [name for name in dict.fromkeys(each.partition(".")[0] for each in trusted) if name not in known]
-    homes = {home for name in own if (home := _sources(name)[0]) and not INSTALLED & {*home.parts}}
-    waiting, found = [*own], {}
-    for name in waiting:
-        home, sources = _sources(name)
-        if home is None or (name not in own and home not in homes):
-            continue
-        digests = sha256()
-        for file in sources:
-            content = file.read_bytes()
-            digests.update(f"{file.relative_to(home)}\0{sha256(content).hexdigest()}\0".encode(errors="replace"))
-            if home in homes and file.suffix == ".py":
-                waiting += sorted(_imported(content) - known - {*waiting})
-        found[f"the code of {name}"] = digests.hexdigest()
-    return found
-
-
-def _sources(name: str) -> tuple[Path | None, list[Path]]:
-    """The folder that a package or module lies in, and its files; None and none of what has no files."""
-    try:
-        spec = find_spec(name)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None:
-        return None, []
-    if places := [Path(place) for place in spec.submodule_search_locations or ()]:
-        endings = (".py", *EXTENSION_SUFFIXES)
-        inside = [path for place in places for path in place.rglob("*") if path.name.endswith(endings)]
-        return places[0].parent, sorted(path for path in inside if path.is_file())
-    file = Path(spec.origin or "")
-    return (file.parent, [file]) if file.is_file() else (None, [])
-
-
-def _imported(content: bytes) -> set[str]:
-    """The first parts of all that is imported; nothing of what is no Python."""
-    try:
-        nodes = list(ast.walk(ast.parse(content)))
-    except (SyntaxError, ValueError):
-        return set()
-    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
-    return {each.partition(".")[0] for each in names}
+    """The code of each trusted package, and of what it imports of its folder, in words -> its digest."""
+    return {f"the code of {name}": digest for name, digest in own_code.digests(trusted).items()}

@@ -84,7 +84,7 @@ def keep(model: Subject, file: Path) -> None:
     assert checkpoint.spec
     weights = {name: model.objective.get_buffer(name).detach().cpu().clone() for name in sorted(fitted)}
     known: dict[str, Any] = {
-        key: checkpoint.meta[key] for key in ("progress", "fingerprint", "trained_on") if key in checkpoint.meta
+        key: checkpoint.meta[key] for key in ("progress", "fingerprint", "trained_on", "code") if key in checkpoint.meta
     }
     content: dict[str, Any] = {
         "config": {**checkpoint.config, "objective": {**checkpoint.config["objective"], "calibrate": True}},

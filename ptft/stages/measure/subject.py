@@ -14,6 +14,7 @@ from ptft.checkpoint.load import Checkpoint, open_checkpoint
 from ptft.config.config import Config
 from ptft.config.renamed import renamed
 from ptft.config.resolve import Job
+from ptft.config.settled import own_code
 from ptft.config.settled.dataset import AS_IN_CHECKPOINT
 from ptft.core import Batch, Examples, Objective, Source, Step, Table
 from ptft.data.labels import by_classes
@@ -165,4 +166,7 @@ def other(job: Job, path: str) -> Subject:
     }
     names = {**job.config.names.plain(), **{group: stored["names"].get(group) for group in ("model", "objective")}}
     nodes = {"model": stored["model"], "objective": stored["objective"], "dataset": dataset, "names": names}
-    return subject(replace(job, config=Config({**job.config.plain(), **nodes}), checkpoint=checkpoint))
+    theirs = subject(replace(job, config=Config({**job.config.plain(), **nodes}), checkpoint=checkpoint))
+    said = own_code.changed(checkpoint.meta, job.config.trusted, checkpoint.path)
+    theirs.source.notes = (*theirs.source.notes, *filter(None, [said]))
+    return theirs
