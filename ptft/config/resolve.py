@@ -189,6 +189,7 @@ def _from_checkpoint(
         return cfg, checkpoint
     stored = _stored(checkpoint, groups)
     if "model" not in groups:
+        start.named_by(cfg, stored)
         model = compose.plain(OmegaConf.create({"model": cfg.model}))["model"]
         start.same_model(stored, model, cfg.names.model, checkpoint.path)
     lacking = [group for group in groups if group not in stored]

@@ -32,6 +32,13 @@ def leave_empty(cfg: DictConfig, groups: Sequence[str], typed: Overrides) -> lis
     return [f"{key}: ckpt={cfg.ckpt} holds no {key.partition('.')[0]}, so nothing reads it; drop it" for key in keys]
 
 
+def named_by(cfg: DictConfig, stored: Mapping[str, Any]) -> None:
+    """With the checkpoint's network where the library that it is of was typed and no name, in place."""
+    model = stored["model"]
+    if OmegaConf.is_missing(cfg.model, "name") and cfg.model.get("_target_") == model.get("_target_"):
+        cfg.model.name = model["name"]
+
+
 def same_model(stored: Mapping[str, Any], model: Mapping[str, Any], name: str, path: str) -> None:
     """Raises CheckpointError where a model was typed that is not the checkpoint's."""
     stored_name, typed_name = stored["model"].get("name", stored["names"]["model"]), model.get("name", name)
