@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ptft.config import compose
 from ptft.config.overrides import Overrides
 from ptft.errors import CheckpointError
 from ptft.runs import registry
@@ -36,7 +37,7 @@ def named_by(cfg: DictConfig, stored: Mapping[str, Any]) -> None:
     """With the checkpoint's network where the library that it is of was typed and no name, in place."""
     model = stored["model"]
     if OmegaConf.is_missing(cfg.model, "name") and cfg.model.get("_target_") == model.get("_target_"):
-        cfg.model.name = model["name"]
+        cfg.model.name = compose.literal(model["name"])
 
 
 def same_model(stored: Mapping[str, Any], model: Mapping[str, Any], name: str, path: str) -> None:
