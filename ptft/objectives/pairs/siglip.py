@@ -5,6 +5,7 @@ Axes: B batch, W batch of all processes, n examples of an evaluation, D width of
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -35,9 +36,14 @@ class SigLIP(InHalves):
     and divided by B (algorithm 1 of the paper).
 
     The backbone, which later runs start from, reads pictures; a tower of the objective's own reads captions, and is
-    saved with it. Both learn from nothing unless the backbone's weights come from a checkpoint.
+    saved with it. Both learn from nothing unless their weights come from checkpoints.
 
-    text_width, text_depth, text_heads: of the tower, a bidirectional transformer whose real tokens are averaged.
+    text_ckpt: whose weights the tower begins with, which a run fills in (`builders/parts/tower.py`); text_model: the
+        node of its network as JSON, from which a checkpoint makes it again; text_pooling: how it pools.
+    text_train: "all", or "none": the tower is locked, as one of both is in LiT (Zhai et al. 2022). text_rate: the
+        factor of its learning rate.
+    text_width, text_depth, text_heads: of a tower that begins with nothing, a bidirectional transformer whose real
+        tokens are averaged.
     out: D. temperature, bias: t and b at the start. views: random views of the pictures, in training.
     network: makes a backbone of a model's node.
     Raises ConfigError where the pictures have no captions.
@@ -50,6 +56,11 @@ class SigLIP(InHalves):
         backbone: Backbone,
         spec: Spec,
         *,
+        text_ckpt: str | None = None,
+        text_model: str | None = None,
+        text_pooling: str | None = None,
+        text_train: str = "all",
+        text_rate: float = 1.0,
         text_width: int = 128,
         text_depth: int = 2,
         text_heads: int = 4,
@@ -73,10 +84,15 @@ class SigLIP(InHalves):
         self.monitor = {"metric": "val/recall", "mode": "max"}
         self.backbone, self.views = backbone, random_views(spec, views)
         assert network is not None
-        size = {"width": text_width, "depth": text_depth, "heads": text_heads}
-        self.captions = captions
-        self.text = network({"_target_": TOWER, **size}, captions)
-        self.see, self.read = nn.Linear(backbone.width, out), nn.Linear(text_width, out)
+        size = {"_target_": TOWER, "width": text_width, "depth": text_depth, "heads": text_heads}
+        self.captions, self.begins_with, self.fresh = captions, text_ckpt, text_model is None
+        self.text_train, self.text_rate = text_train, text_rate
+        self.text = network(size if text_model is None else json.loads(text_model), captions)
+        if text_train == "none":
+            self.text.requires_grad_(False)
+            self.frozen = [self.text]
+        self.lr_scales = {f"text.{name}": text_rate for name, _ in self.text.named_parameters()}
+        self.see, self.read = nn.Linear(backbone.width, out), nn.Linear(self.text.width, out)
         self.log_temperature = nn.Parameter(torch.tensor([math.log(temperature)]))
         self.bias = nn.Parameter(torch.tensor([bias]))
 
@@ -112,7 +128,14 @@ class SigLIP(InHalves):
         many = {name: min(len(splits[name]), CANDIDATES) for name in ("val", "test") if splits.get(name) is not None}
         among = " and ".join(f"the {count:,} of {name}" for name, count in many.items())
         measured = f"recall: a picture finds its caption, and a caption its picture, as the first among {among}"
-        return [f"captions: {describe(self.captions)}", *([measured] if many else [])]
+        return [f"captions: {describe(self.captions)}{self._tower()}", *([measured] if many else [])]
+
+    def _tower(self) -> str:
+        """What reads them, where it did not begin with nothing."""
+        parameters = sum(parameter.numel() for parameter in self.text.parameters())
+        learns = f"learning at {self.text_rate:g} of the rate" if self.text_train == "all" else "which is locked"
+        begins = f" of {self.begins_with}" if self.begins_with else ""
+        return "" if self.fresh else f"; they are read by a tower{begins} of {parameters:,} parameters, {learns}"
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """In training accuracy, the share of pictures whose caption is the likeliest of the batch. In evaluation how

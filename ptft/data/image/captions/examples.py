@@ -19,7 +19,8 @@ from ptft.data.label_sets.handed_on import ImagesHandedOn
 from ptft.data.text.reader import choose_tokenizer, text_spec, tokenizer_of
 
 CAPTIONS = "captions"
-"""What of a Spec's shape says how captions become tokens: `tokenizer` and `length`, as a Spec of text has them."""
+"""What of a Spec's shape says how captions become tokens: `tokenizer` and `length`, as a Spec of text has them, and
+`around` where special ones stand before and behind a caption's."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,11 @@ class Captions:
         tokenizer, most = tokenizer_of(spec), int(spec.shape["length"])
         flat, lengths = tokenizer.encode_flat(texts)
         nothing = flat.new_tensor([max(tokenizer.unk, 0)])
-        rows = [row[:most] if len(row) else nothing for row in torch.split(flat, lengths.tolist())]
+        ends = (tokenizer.cls, tokenizer.sep) if spec.shape.get("around") else ()
+        before, after = (flat.new_tensor([end] if end >= 0 else []) for end in ends or (-1, -1))
+        room = max(1, most - len(before) - len(after))
+        rows = [row[:room] if len(row) else nothing for row in torch.split(flat, lengths.tolist())]
+        rows = [torch.cat([before, row, after]) for row in rows] if ends else rows
         counts = torch.tensor([len(row) for row in rows], dtype=torch.long)
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=max(tokenizer.pad, 0))
         return cls(padded.to(torch.int32), counts)
@@ -64,15 +69,18 @@ def captioned(
     vocabulary: int,
     length: int | None,
     own: int,
+    tower: Spec | None,
 ) -> Spec:
-    """A Spec of images, with how their captions become tokens: as typed, else as the checkpoint's, else bpe and at
-    most `own` of them. texts: those that a new tokenizer learns from. Raises ConfigError for another tokenizer than the
-    checkpoint's."""
-    known = None if like is None else like.shape.get(CAPTIONS)
-    theirs = None if known is None else Spec("text", dict(known), "none")
-    chosen = choose_tokenizer(tokenizer, vocabulary, texts, theirs, default="bpe")
+    """A Spec of images, with how their captions become tokens: as typed, else as the tower's that reads them, else as
+    the checkpoint's, else bpe and at most `own` of them. texts: those that a new tokenizer learns from. Raises
+    ConfigError for another tokenizer than theirs."""
+    theirs = tower or (None if like is None else spec_of_captions(like))
+    whose = "the tower's (objective.text_ckpt)" if tower else "the checkpoint's"
+    chosen = choose_tokenizer(tokenizer, vocabulary, texts, theirs, default="bpe", whose=whose)
     most = length or (own if theirs is None else int(theirs.shape["length"]))
-    shape = text_spec(chosen, most, "none").shape
+    shape = dict(text_spec(chosen, most, "none").shape)
+    if theirs is not None and theirs.shape.get("around"):
+        shape["around"] = True
     return replace(spec, shape={**spec.shape, CAPTIONS: shape})
 
 

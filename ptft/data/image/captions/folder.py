@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ptft.core import Spec
 from ptft.data.cleaning.learned import learned
 from ptft.data.examples import OnDemandExamples
 from ptft.data.image.captions.examples import CaptionExamples, Captions, captioned, spec_of_captions
@@ -43,8 +44,10 @@ class CaptionFolder(ImageFolder):
 
     text: the column of the captions; "auto": of this name, else the only one that can be it.
     tokenizer: of the captions: bytes, bpe, wordpiece or unigram, learned from those that are trained on and no others,
-        or the path of one; None is the checkpoint's, else bpe. vocabulary: its ids at the most, where it is learned.
+        or the path of one; None is the tower's or the checkpoint's, else bpe. vocabulary: its ids at the most, if that
+        is learned.
     length: tokens of a caption at the most, of longer ones the beginning; None is the checkpoint's, else LENGTH.
+    tower: the Spec of texts of a model that is to read the captions and has read others.
     keys: those of `ImageFolder`, but `root` must be a list, or a folder that holds one of LISTS.
     """
 
@@ -58,6 +61,7 @@ class CaptionFolder(ImageFolder):
         tokenizer: str | None = None,
         vocabulary: int = 8000,
         length: int | None = None,
+        tower: Spec | None = None,
         labelled: bool = False,
         **keys: Any,
     ) -> None:
@@ -65,7 +69,7 @@ class CaptionFolder(ImageFolder):
         keys["root"] = listed(keys.get("root"))
         super().__init__(label=text, labelled=True, **keys)
         self.plain = self.spec
-        self.spec = captioned(self.spec, self.like, self._training_texts, tokenizer, vocabulary, length, LENGTH)
+        self.spec = captioned(self.spec, self.like, self._training_texts, tokenizer, vocabulary, length, LENGTH, tower)
 
     def describe(self, classes: Sequence[str], *description: Any) -> None:
         super().describe((NO_CLASS,), *description)
