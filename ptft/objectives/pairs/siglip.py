@@ -16,24 +16,22 @@ from torch.nn import functional as F
 
 from ptft.augment.views import views as random_views
 from ptft.core import Backbone, Batch, Examples, Spec, Step, length_mask
-from ptft.data.image.captions.examples import spec_of_captions
+from ptft.data.image.captions.examples import amounts, spec_of_captions
 from ptft.data.text.reader import describe
 from ptft.distributed.gather import gathered
 from ptft.errors import ConfigError
+from ptft.metrics.retrieval import MOST, retrieval
 from ptft.runtime.together.splitmix import mix
 from ptft.train.gradient_cache import InHalves
 
 Network = Callable[[dict[str, Any], Spec], Backbone]
 """(a node of a model, a Spec) -> its backbone, if it may be built."""
 TOWER = "ptft.models.text.transformer.Transformer"
-CANDIDATES = 5000
-"""Examples of an evaluation among which one is looked for, at the most."""
-AT_ONCE = 1000
 
 
 class SigLIP(InHalves):
     """Each of the B x B pairs of a batch is a question of its own, answered by t * cosine + b; their losses are summed,
-    and divided by B (algorithm 1 of the paper).
+    and divided by B (algorithm 1 of the paper). Each caption of a picture belongs to it, where several are in a batch.
 
     The backbone, which later runs start from, reads pictures; a tower of the objective's own reads captions, and is
     saved with it. Both learn from nothing unless their weights come from checkpoints.
@@ -98,11 +96,12 @@ class SigLIP(InHalves):
 
     def forward(self, batch: Batch) -> Step:
         embedded = self.embed(batch)
-        step = self.compare(embedded)
+        step = self.compare(embedded, batch)
         if self.training:
             return step
         image, text = F.normalize(embedded.float(), dim=2).unbind(1)
-        lists = {"image": image, "text": text, "said": hashed(batch["caption"], batch["caption_length"])}
+        said = hashed(batch["caption"], batch["caption_length"])
+        lists = {"image": image, "text": text, "said": said, "picture": batch["picture"]}
         return Step(step.total, step.count, step.sums, lists)
 
     def embed(self, batch: Batch) -> Tensor:
@@ -112,23 +111,26 @@ class SigLIP(InHalves):
         text = self.read(self.text.pool(self.text(self.text.prepare(batch["caption"]), mask)))
         return torch.stack([image, text], 1)
 
-    def compare(self, embedded: Tensor) -> Step:
+    def compare(self, embedded: Tensor, batch: Batch) -> Step:
         """Projections [B, 2, D] of pictures and captions; with several processes captions of all are candidates."""
         image, text = F.normalize(embedded.float(), dim=2).unbind(1)
-        everyone, start = gathered(text)
-        own = torch.arange(start, start + len(image), device=image.device)
+        everyone, pictures = gathered(text)[0], gathered(batch["picture"])[0]
         with torch.autocast(image.device.type, enabled=False):
             logits = image @ everyone.T * self.log_temperature.exp() + self.bias
-        belongs = F.one_hot(own, len(everyone)).bool()
+        belongs = batch["picture"][:, None] == pictures
         total = -F.logsigmoid(torch.where(belongs, logits, -logits)).sum()
-        return Step(total, torch.full((), len(image), device=image.device), {"found": (logits.argmax(1) == own).sum()})
+        found = belongs.gather(1, logits.argmax(1, keepdim=True)).sum()
+        return Step(total, torch.full((), len(image), device=image.device), {"found": found})
 
     def examine(self, splits: Mapping[str, Examples]) -> list[str]:
         """Among how many recall is measured, and how much of the captions is read."""
-        many = {name: min(len(splits[name]), CANDIDATES) for name in ("val", "test") if splits.get(name) is not None}
-        among = " and ".join(f"the {count:,} of {name}" for name, count in many.items())
-        measured = f"recall: a picture finds its caption, and a caption its picture, as the first among {among}"
-        return [f"captions: {describe(self.captions)}{self._tower()}", *([measured] if many else [])]
+        counts = {name: many for name, each in splits.items() if (many := amounts(each)) is not None}
+        several = [f"{name} {n:,} of {pictures:,} pictures" for name, (pictures, n) in counts.items() if n > pictures]
+        among = " and ".join(_among(name, *count) for name, count in counts.items() if name != "train")
+        own = "one of its captions" if several else "its caption"
+        measured = f"recall: a picture finds {own}, and a caption its picture, as the first among {among}"
+        read = f"captions: {describe(self.captions)}{self._tower()}"
+        return [read, *([f"captions: {', '.join(several)}"] if several else []), *([measured] if among else [])]
 
     def _tower(self) -> str:
         """What reads them, where it did not begin with nothing."""
@@ -138,14 +140,18 @@ class SigLIP(InHalves):
         return "" if self.fresh else f"; they are read by a tower{begins} of {parameters:,} parameters, {learns}"
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        """In training accuracy, the share of pictures whose caption is the likeliest of the batch. In evaluation how
-        many find their own at once among all that are measured, or the first CANDIDATES of them: `image_to_text` and
-        `text_to_image`, and `recall`, their mean. A caption that is word for word the right one counts as right."""
+        """In training accuracy, the share of pairs whose picture finds one of its captions as the likeliest of the
+        batch. In evaluation `retrieval` among all that are measured."""
         if "image" not in sums:
             return {"accuracy": float(sums["found"] / sums["count"])}
-        image, text, said = (sums[name][:CANDIDATES] for name in ("image", "text", "said"))
-        there, back = recall(image, text, said), recall(text, image, said)
-        return {"recall": (there + back) / 2, "image_to_text": there, "text_to_image": back}
+        return retrieval(*(sums[name] for name in ("image", "text", "said", "picture")))
+
+
+def _among(name: str, pictures: int, captions: int) -> str:
+    """Among how many of a split recall is measured: all pictures or the first, with their captions."""
+    many = f"{min(pictures, MOST):,}{' pictures' if captions > pictures else ''} of {name}"
+    first = "first " if pictures > MOST else ""
+    return f"the {first}{many}" + (f" and their {captions:,} captions" if pictures < captions and not first else "")
 
 
 def hashed(tokens: Tensor, lengths: Tensor) -> Tensor:
@@ -153,9 +159,3 @@ def hashed(tokens: Tensor, lengths: Tensor) -> Tensor:
     places = torch.arange(tokens.shape[1], device=tokens.device)
     cells = mix(tokens + mix(places)).masked_fill(~length_mask(lengths, tokens.shape[1]), 0)
     return cells.sum(1)
-
-
-def recall(asked: Tensor, candidates: Tensor, said: Tensor) -> float:
-    """[n, D] and [n, D] of length 1, and what is said in each pair (long [n]) -> how many find what is said, 0 to 1."""
-    nearest = [(part @ candidates.T).argmax(1) for part in torch.split(asked, AT_ONCE)]
-    return float((said[torch.cat(nearest)] == said).float().mean())

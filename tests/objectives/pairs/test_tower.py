@@ -98,7 +98,7 @@ def test_captions_are_read_as_the_tower_reads_texts(folder):
     batch = run.inputs.splits["train"].take(torch.arange(8))
     library = transformers.BertTokenizerFast.from_pretrained(folder)
     long = " ".join(["red"] * 40)
-    coded = Captions.of(["a red dog", long], run.objective.captions)
+    coded = Captions.of(["a red dog", long], run.objective.captions, torch.arange(2))
     for row, text in enumerate(("a red dog", long)):
         wanted = library(text, truncation=True, max_length=32).input_ids
         assert coded.tokens[row, : coded.lengths[row]].tolist() == wanted

@@ -25,13 +25,15 @@ CAPTIONS = "captions"
 
 @dataclass(frozen=True)
 class Captions:
-    """tokens: int32 [N, L], filled up with the pad token; lengths: long [N], how many of a row are real."""
+    """tokens: int32 [N, L], filled up with the pad token; lengths: long [N], how many of a row are real; pictures:
+    long [N], a number for the picture of each, of which several may be."""
 
     tokens: Tensor
     lengths: Tensor
+    pictures: Tensor
 
     @classmethod
-    def of(cls, texts: Sequence[str], spec: Spec) -> Captions:
+    def of(cls, texts: Sequence[str], spec: Spec, pictures: Tensor) -> Captions:
         """The beginnings of texts, by the tokenizer of a Spec of text; an empty one is one unknown token."""
         tokenizer, most = tokenizer_of(spec), int(spec.shape["length"])
         flat, lengths = tokenizer.encode_flat(texts)
@@ -43,19 +45,20 @@ class Captions:
         rows = [torch.cat([before, row, after]) for row in rows] if ends else rows
         counts = torch.tensor([len(row) for row in rows], dtype=torch.long)
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=max(tokenizer.pad, 0))
-        return cls(padded.to(torch.int32), counts)
+        return cls(padded.to(torch.int32), counts, pictures)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def at(self, rows: Tensor) -> Captions:
-        return Captions(self.tokens[rows], self.lengths[rows])
+        return Captions(self.tokens[rows], self.lengths[rows], self.pictures[rows])
 
     def batch(self, rows: Tensor) -> Batch:
-        """`caption` long [B, T], `caption_length` long [B]."""
+        """`caption` long [B, T], `caption_length` long [B], `picture` long [B]."""
         lengths = self.lengths[rows]
         most = int(lengths.max()) if len(rows) else self.tokens.shape[1]
-        return {"caption": self.tokens[rows, :most].long(), "caption_length": lengths}
+        pictures = self.pictures[rows]
+        return {"caption": self.tokens[rows, :most].long(), "caption_length": lengths, "picture": pictures}
 
     def bytes(self) -> bytes:
         return self.tokens.numpy().tobytes() + self.lengths.numpy().tobytes()
@@ -88,6 +91,12 @@ def spec_of_captions(spec: Spec) -> Spec | None:
     """The Spec of text that captions of such images have; None where they have no captions."""
     shape: dict[str, Any] | None = spec.shape.get(CAPTIONS)
     return None if shape is None else Spec("text", shape, "none")
+
+
+def amounts(examples: Examples) -> tuple[int, int] | None:
+    """How many pictures and how many captions there are; None of what has no captions."""
+    captions = getattr(examples, "captions", None)
+    return (len(torch.unique(captions.pictures)), len(captions)) if isinstance(captions, Captions) else None
 
 
 class CaptionExamples(ImagesHandedOn):

@@ -155,7 +155,9 @@ class Scenes(ImageSource):
     def load(self, split: str) -> OnDemandExamples:
         """The images alone, while there is no tokenizer for their captions."""
         images, captions = self.drawing(split), spec_of_captions(self.spec)
-        return images if captions is None else CaptionExamples(images, Captions.of(said(images), captions))
+        if captions is None:
+            return images
+        return CaptionExamples(images, Captions.of(said(images), captions, images.keys(torch.arange(len(images)))))
 
     def _training_texts(self) -> Sequence[str]:
         return learned(self, lambda own: said(own.drawing(own.train)))
