@@ -25,7 +25,7 @@ from ptft.runs.folder import RunFolder, write_json
 from ptft.runs.part_file import PartFile
 from ptft.runtime.device import versions
 from ptft.runtime.together.alone import current
-from ptft.stages.asking import begun, in_turn, new_files
+from ptft.stages.asking import begun, compared, in_turn, new_files
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """
     cfg = job.config
     target, items, predictor = new_files.opened(job, folder, "features.npz", feature_file.check_ending)
-    made = f"{predictor.objective.backbone.width:,} features"
+    made = f"{compared.width(predictor):,} features"
     if folder is None and not cfg.dry_run:
         for _ in in_turn.blocks(None, len(items), Embedding(predictor, items)):
             pass  # the first process keeps them
@@ -45,7 +45,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
             new_files.refuse_existing(cfg, target)
         new_files.plan(job, out, folder, items, predictor, made)
         return {}
-    about = begun.about(job, target, items, predictor, {})
+    about = begun.about(job, target, items, predictor, {"compared": of} if (of := compared.wanted(cfg)) else {})
     if begun.complete(cfg, folder, about):
         current().same(None)
         out.say(f"{target}: complete; overwrite=true begins again", result=True)
@@ -97,7 +97,7 @@ class Embedding:
 
     def _each(self, begin: int, apart: int) -> Iterator[tuple[np.ndarray, str | None, str | None]]:
         """Of each item its features, float32 [D], why it could not be read, and what is to be said of it."""
-        none = np.full(self.predictor.objective.backbone.width, np.nan, dtype=np.float32)
+        none = np.full(compared.width(self.predictor), np.nan, dtype=np.float32)
         for read in self.predictor.batches(self.items, begin, apart):
             rows = iter(self.predictor.embed(read.batch).numpy() if read.batch else none[:0])
             for i in range(len(read.items)):
@@ -146,13 +146,14 @@ def _close(
     job: Job, out: Console, folder: RunFolder, predictor: Predictor, rows: int, unreadable: int, target: Path
 ) -> None:
     """The summary, and the last lines."""
-    names, width = job.config.names, predictor.objective.backbone.width
+    names, width = job.config.names, compared.width(predictor)
     summary = {
         **{key: names[key] for key in ("stage", "model", "objective")},
         "status": "finished",
         "files": rows - unreadable,
         "unreadable": unreadable,
         "width": width,
+        **({"compared": of} if (of := compared.wanted(job.config)) else {}),
         "output": str(target),
         "parent": predictor.checkpoint.parent,
         "versions": versions(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -121,3 +121,11 @@ def started(built: Objective, spec: Spec, tower: Tower | None, transfer: Transfe
     if transfer:
         names = [name for name in transfer.reinitialised if name.startswith(TEXT)]
         transfer.loaded |= {name: transfer.reinitialised.pop(name) for name in names}
+
+
+def spec_of_texts(spec: Spec) -> Spec | None:
+    """As `spec_of_captions`, for texts that stand in files of their own."""
+    captions = spec_of_captions(spec)
+    if captions is None or not captions.shape.get("around"):
+        return captions
+    return replace(captions, shape={**captions.shape, "reader": "sentences", "columns": ["text"]})

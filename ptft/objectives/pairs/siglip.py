@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ptft.augment.views import views as random_views
 from ptft.core import Backbone, Batch, Examples, Spec, Step, length_mask
-from ptft.data.image.captions.examples import amounts, spec_of_captions
+from ptft.data.image.captions.examples import Captions, amounts, spec_of_captions
 from ptft.data.text.reader import describe
 from ptft.distributed.gather import gathered
 from ptft.errors import ConfigError
@@ -26,6 +26,8 @@ from ptft.train.gradient_cache import InHalves
 
 Network = Callable[[dict[str, Any], Spec], Backbone]
 """(a node of a model, a Spec) -> its backbone, if it may be built."""
+PRETRAINED = 0.1
+"""Of the rate, what a tower that has read texts learns at, as in a finetune (`finetune.rates`)."""
 TOWER = "ptft.models.text.transformer.Transformer"
 
 
@@ -39,7 +41,7 @@ class SigLIP(InHalves):
     text_ckpt: whose weights the tower begins with, which a run fills in (`builders/parts/tower.py`); text_model: the
         node of its network as JSON, from which a checkpoint makes it again; text_pooling: how it pools.
     text_train: "all", or "none": the tower is locked, as one of both is in LiT (Zhai et al. 2022). text_rate: the
-        factor of its learning rate.
+        factor of its learning rate; None is 1, of one that begins with weights PRETRAINED.
     text_width, text_depth, text_heads: of a tower that begins with nothing, a bidirectional transformer whose real
         tokens are averaged.
     out: D. temperature, bias: t and b at the start. views: random views of the pictures, in training.
@@ -58,7 +60,7 @@ class SigLIP(InHalves):
         text_model: str | None = None,
         text_pooling: str | None = None,
         text_train: str = "all",
-        text_rate: float = 1.0,
+        text_rate: float | None = None,
         text_width: int = 128,
         text_depth: int = 2,
         text_heads: int = 4,
@@ -84,12 +86,12 @@ class SigLIP(InHalves):
         assert network is not None
         size = {"_target_": TOWER, "width": text_width, "depth": text_depth, "heads": text_heads}
         self.captions, self.begins_with, self.fresh = captions, text_ckpt, text_model is None
-        self.text_train, self.text_rate = text_train, text_rate
+        self.text_train, self.text_rate = text_train, text_rate or (1.0 if text_model is None else PRETRAINED)
         self.text = network(size if text_model is None else json.loads(text_model), captions)
         if text_train == "none":
             self.text.requires_grad_(False)
             self.frozen = [self.text]
-        self.lr_scales = {f"text.{name}": text_rate for name, _ in self.text.named_parameters()}
+        self.lr_scales = {f"text.{name}": self.text_rate for name, _ in self.text.named_parameters()}
         self.see, self.read = nn.Linear(backbone.width, out), nn.Linear(self.text.width, out)
         self.log_temperature = nn.Parameter(torch.tensor([math.log(temperature)]))
         self.bias = nn.Parameter(torch.tensor([bias]))
@@ -131,6 +133,32 @@ class SigLIP(InHalves):
         measured = f"recall: a picture finds {own}, and a caption its picture, as the first among {among}"
         read = f"captions: {describe(self.captions)}{self._tower()}"
         return [read, *([f"captions: {', '.join(several)}"] if several else []), *([measured] if among else [])]
+
+    def compared(self, batch: Batch, texts: bool) -> Tensor:
+        """What pictures, or texts, are compared by: a raw batch of one of both -> [B, D] of length 1."""
+        if texts:
+            read = self.text(self.text.prepare(batch["input"]), batch.get("mask"))
+            return F.normalize(self.read(self.text.pool(read)).float(), dim=1)
+        features = self.backbone(self.backbone.inputs(batch), batch.get("mask"))
+        return F.normalize(self.see(self.backbone.pool(features)).float(), dim=1)
+
+    @torch.no_grad()
+    def named(self, said: Sequence[Sequence[str]], pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """A linear classifier of what the backbone pools, weight [K, D'] and bias [K], from what may be said of each
+        class, of which the mean counts.
+
+        pooled: of some pictures, [n, D']: each projection is taken to be as long as theirs are in the mean. So classes
+        are in the order of their cosines, and all logits of a picture larger or smaller than they would be.
+        """
+        towards = torch.stack([F.normalize(self._read(texts).mean(0), dim=0) for texts in said])
+        towards = towards * self.log_temperature.exp() / self.see(pooled).norm(dim=1).mean()
+        return towards @ self.see.weight, towards @ self.see.bias + self.bias
+
+    def _read(self, texts: Sequence[str]) -> Tensor:
+        """Float [n, D] of length 1."""
+        batch = Captions.of(texts, self.captions, torch.zeros(len(texts))).batch(torch.arange(len(texts)))
+        ids, lengths = batch["caption"].to(self.bias.device), batch["caption_length"].to(self.bias.device)
+        return self.compared({"input": ids, "mask": length_mask(lengths, ids.shape[1])}, texts=True)
 
     def _tower(self) -> str:
         """What reads them, where it did not begin with nothing."""

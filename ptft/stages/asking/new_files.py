@@ -25,7 +25,7 @@ from ptft.runs.folder import RunFolder
 from ptft.runtime.device import device_name
 from ptft.runtime.together.alone import current
 from ptft.stages import messages
-from ptft.stages.asking import in_turn
+from ptft.stages.asking import compared, in_turn
 
 SHOWN = 10
 STDIN = "-"
@@ -40,10 +40,10 @@ def opened(
     assert checkpoint
     target = output(cfg, folder, usual, check)
     check_spec(checkpoint)
-    found = items(cfg, checkpoint.spec) if checkpoint.spec and checkpoint.has_task else []
+    found = items(cfg, compared.spec_read(cfg, checkpoint.spec)) if checkpoint.spec and checkpoint.has_task else []
     refuse_overwriting(cfg, checkpoint, found)
     in_turn.same_work(checkpoint.sha256, found)
-    return target, found, Predictor(job)
+    return target, found, compared.predictor(job)
 
 
 def plan(

@@ -2,10 +2,12 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 import transformers
 
+from ptft.builders.restore import rebuilt
 from ptft.builders.run import build
 from ptft.config.resolve import resolve
 from ptft.data.image.captions.examples import Captions
@@ -56,6 +58,13 @@ def test_a_locked_tower_of_public_weights_stays_as_it_is_and_its_folder_is_neede
     done = ptft("resume=run", "train.steps=5")
     assert done.code == 0, done.text
     assert same(text_weights(torch.load("run/checkpoints/last.pt", weights_only=True)), begins)
+    said = ("text=a red dog", "embed.compared=texts", "output=said.npz", "precision=fp32", "device=cpu")
+    done = ptft("stage=embed", "ckpt=run", *said)
+    assert done.code == 0, done.text
+    objective = rebuilt("run", "ckpt")[0].eval()
+    ids = torch.tensor([[2, WORDS.index("a"), WORDS.index("red"), 1, 3]])
+    wanted = objective.compared({"input": ids, "mask": ids > 0}, texts=True)
+    torch.testing.assert_close(torch.from_numpy(np.load("said.npz")["features"]), wanted, rtol=1e-4, atol=1e-5)
     labelled = ("dataset=digits", "dataset.limit=40", "train.steps=1", "device=cpu")
     assert ptft("stage=finetune", "ckpt=run", *labelled, "hydra.run.dir=fine").code == 0
     more = ("train.batch_size=32", "device=cpu", "dataset=scenes", *SMALL)
@@ -74,7 +83,7 @@ def test_a_locked_tower_of_public_weights_stays_as_it_is_and_its_folder_is_neede
 
 
 def test_a_tower_that_learns_at_its_own_rate_goes_on_as_the_whole_run(folder):
-    typed = (*SMALL, f"objective.text_ckpt=huggingface:{folder}", "objective.text_rate=0.1")
+    typed = (*SMALL, f"objective.text_ckpt=huggingface:{folder}")
 
     def built():
         return build(resolve([*RUN, *typed]), Console())
