@@ -20,8 +20,9 @@ __version__ = "0.2.0"
 def load(ckpt: str | Path, device: str = "auto", trusted: Sequence[str] = ()) -> Predictor:
     """A trained model that answers: `model("photo.jpg")`, `model(["a text", "another"])`, `model.features(x)`.
 
-    ckpt: a checkpoint, the folder of a run, or "latest". device: auto, cpu, cuda or mps. trusted: packages of your own
-    whose classes it is made of. Raises CheckpointError and ConfigError (`ptft.errors`).
+    ckpt: a checkpoint, the folder of a run, or "latest"; or public weights ("huggingface:NAME", "timm:NAME",
+    "torchvision:NAME"), which have features alone. device: auto, cpu, cuda or mps. trusted: packages of your own whose
+    classes it is made of. Raises CheckpointError and ConfigError (`ptft.errors`).
     """
     from ptft.builders import predictor
 

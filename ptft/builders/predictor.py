@@ -20,14 +20,15 @@ from torch import Tensor, nn
 from ptft.builders import reading
 from ptft.builders.inputs import step_examples
 from ptft.builders.reading import ReadBatch, Remarks, Result
-from ptft.builders.restore import check_spec, restored, trained_in, trained_with
+from ptft.builders.restore import backbone_alone, check_spec, restored, trained_in, trained_with
 from ptft.config import instantiate
 from ptft.config.config import model_name
 from ptft.config.overrides import quote
-from ptft.config.resolve import Job, resolve
+from ptft.config.resolve import LIBRARIES, Job, resolve
 from ptft.config.settled import stored
 from ptft.core import Batch, Objective, Spec
 from ptft.data import readers
+from ptft.data.answers.rows import firsts, joined
 from ptft.data.ragged import ends_within
 from ptft.data.readers import Row
 from ptft.data.user_dataset import values
@@ -38,8 +39,7 @@ from ptft.runtime.precision import autocast, place
 from ptft.runtime.prefetch import on_device
 
 BATCH = 64
-CELL = 400
-"""Characters of a value of its card that a notebook shows."""
+CELL = 400  # characters of a value of its card that a notebook shows
 EVEN = 3
 """Axes of what is read with one size; BATCH of that take less memory than evaluation does."""
 
@@ -87,25 +87,40 @@ class Predictor:
     `x` is a path (a file, a folder, a glob), a text, an image (Pillow's, NumPy's, torch's), a waveform, or a list of
     them; for a model of texts a string is a text, and a `pathlib.Path` a file.
 
-    spec: what it reads and answers (`ptft.core.Spec`); classes: their names. objective: the whole module as it was
-    trained, in evaluation; module: the same as a plain one for raw batches. card: what it is, as plain values.
+    spec: what it reads and answers (`ptft.core.Spec`); classes: their names. backbone: what makes features; objective:
+    the whole module as it was trained, in evaluation, which public weights have not; module: the same as a plain one
+    for raw batches. card: what it is, as plain values.
     """
 
     def __init__(self, job: Job) -> None:
-        """Raises ConfigError and CheckpointError for what holds no task, or does not fit together."""
+        """Raises ConfigError and CheckpointError for what does not fit together, or holds no task where one is due."""
         cfg, checkpoint = job.config, job.checkpoint
         assert checkpoint
         check_spec(checkpoint)
         self.job, self.checkpoint, self.device = job, checkpoint, find_device(cfg.device)
         self.compute_format = trained_in(cfg, checkpoint, self.device)
         tf32(cfg.train.tf32, self.device)
-        self.objective: Objective = place(restored(cfg, checkpoint).to(self.device), self.compute_format).eval()
-        assert checkpoint.spec
-        self.spec = checkpoint.spec
-        whole = getattr(self.objective, "answers_whole", False)  # for more of an input than an example holds
+        self._objective = restored(cfg, checkpoint) if cfg.objective else None
+        if self._objective and checkpoint.spec:
+            self.backbone, self.spec = self._objective.backbone, checkpoint.spec
+        else:
+            self.backbone, self.spec = backbone_alone(cfg, checkpoint)
+        place((self._objective or self.backbone).to(self.device).eval(), self.compute_format)
+        whole = getattr(self._objective, "answers_whole", False)  # for more of an input than an example holds
         self.asked: Spec = cast(Any, readers.of(self.spec)).whole(self.spec) if whole else self.spec
         self.classes = self.spec.classes
         self.options: dict[str, Any] = {**cfg.get("generate", {}), "seed": cfg.seed}
+
+    @property
+    def objective(self) -> Objective:
+        """Raises ConfigError where there is none."""
+        if self._objective is None:
+            raise ConfigError(f"ckpt={self.checkpoint.path}: holds a backbone and no task: features alone; finetune it")
+        return self._objective
+
+    @objective.setter
+    def objective(self, objective: Objective) -> None:
+        self._objective, self.backbone = objective, objective.backbone
 
     @property
     def module(self) -> RawModule:
@@ -124,7 +139,7 @@ class Predictor:
             "dataset": stored.get("names", {}).get("dataset"),
             "fingerprint": checkpoint.meta.get("fingerprint"),
             "classes": list(self.classes),
-            "parameters": sum(parameter.numel() for parameter in self.objective.parameters()),
+            "parameters": sum(parameter.numel() for parameter in (self._objective or self.backbone).parameters()),
             "step": checkpoint.progress.get("step"),
             "metrics": summary.get("metrics") or checkpoint.meta.get("metrics") or {},
             "measured_on": _measured_on(summary, folder) or checkpoint.meta.get("measured_on"),
@@ -135,7 +150,8 @@ class Predictor:
         }
 
     def __repr__(self) -> str:
-        return f"<ptft {model_name(self.job.config)}, {self.job.config.names.objective}: {self.checkpoint.path}>"
+        asked = self.job.config.names.objective or "features"
+        return f"<ptft {model_name(self.job.config)}, {asked}: {self.checkpoint.path}>"
 
     def _repr_html_(self) -> str:
         """Its card, as notebooks show it."""
@@ -168,8 +184,8 @@ class Predictor:
         if readers.several(self.spec):
             each = [self._shown(readers.finish(self.spec, [one]), inputs.files) for one in answered]
             return each[0] if inputs.single else each
-        rows = [row for part in _parts(answered, inputs.counts) for row in readers.finish(self.spec, part)]
-        rows = self._shown(rows, inputs.files)
+        finished = (readers.finish(self.spec, part) for part in _parts(answered, inputs.counts))
+        rows = self._shown([row for part in finished for row in part], inputs.files)
         return rows[0] if inputs.single else rows
 
     @staticmethod
@@ -184,7 +200,7 @@ class Predictor:
         Raises DataError for an input that can't be read.
         """
         inputs, remarks = values.items(self.spec, x), Remarks()
-        parts = [torch.empty(0, self.objective.backbone.width)]
+        parts = [torch.empty(0, self.backbone.width)]
         for read in self.batches(inputs.items):
             if read.errors:
                 raise next(iter(read.errors.values()))
@@ -201,7 +217,7 @@ class Predictor:
 
     def embed(self, batch: Batch) -> Tensor:
         """A raw batch -> float32 [B, D] on the CPU."""
-        backbone = self.objective.backbone
+        backbone = self.backbone
         with torch.inference_mode(), autocast(self.compute_format.precision, self.device)():
             batch = next(on_device(iter([batch]), self.device))
             return backbone.pool(backbone(backbone.inputs(batch), batch.get("mask"))).float().cpu()
@@ -257,23 +273,6 @@ class Predictor:
         return ReadBatch(items, batch, errors, {i: remark for i, (_, remark) in enumerate(results) if remark})
 
 
-def firsts(spec: Spec, items: Sequence[Any]) -> list[int]:
-    """The places of those items that begin a row: of neighbours that are parts of one the first, else each."""
-    parts = [readers.part_of(spec, item) for item in items]
-    return [i for i, part in enumerate(parts) if i == 0 or part is None or part != parts[i - 1]]
-
-
-def joined(features: Tensor, first: Sequence[int]) -> Tensor:
-    """The means of rows that are parts of one: float32 [N, D] -> [M, D]. first: where each of these begins."""
-    if len(first) == len(features):
-        return features
-    owner = torch.zeros(len(features), dtype=torch.long)
-    owner[torch.tensor(first[1:], dtype=torch.long)] = 1
-    owner = owner.cumsum(0)
-    sums = features.new_zeros(len(first), features.shape[1]).index_add_(0, owner, features)
-    return sums / owner.bincount(minlength=len(first)).unsqueeze(1)
-
-
 def _measured_on(summary: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
     """The dataset of an evaluation, whose metrics a checkpoint has that it calibrated; of a training it is its own."""
     if summary.get("stage") != "evaluate":
@@ -297,4 +296,5 @@ def load(ckpt: str | Path, device: str = "auto", trusted: Sequence[str] = ()) ->
     """As `ptft.load`."""
     instantiate.look_here(tuple(trusted))
     packages = [f"trusted=[{','.join(trusted)}]"] if trusted else []
-    return Predictor(resolve(["stage=predict", quote(f"ckpt={ckpt}"), f"device={device}", *packages]))
+    stage = "embed" if str(ckpt).startswith(LIBRARIES) else "predict"  # public weights have no answers
+    return Predictor(resolve([f"stage={stage}", quote(f"ckpt={ckpt}"), f"device={device}", *packages]))

@@ -111,10 +111,32 @@ def teacher(
         raise ConfigError(f"{TEACHER}={path}: does not say how large its images are; type {TEACHER}_size=…")
     if size:
         spec = replace(spec, shape={**spec.shape, "size": [size, size]})
+    return _backbone(node, spec, checkpoint, trusted), spec, checkpoint.sha256
+
+
+def spec_alone(cfg: Config, checkpoint: Checkpoint) -> Spec:
+    """What the backbone of weights that hold no task reads. Raises ConfigError where nobody knows that."""
+    spec = checkpoint.spec or components.published(cfg.model, checkpoint.weights, checkpoint.path, cfg.trusted)
+    if spec is None:
+        raise ConfigError(
+            f"ckpt={checkpoint.path}: holds no task, and model={cfg.names.model} does not say what its examples look "
+            "like; finetune it first"
+        )
+    alone: Callable[[Spec], Spec] | None = getattr(readers.of(spec), "alone", None)
+    return spec if alone is None else alone(spec)
+
+
+def backbone_alone(cfg: Config, checkpoint: Checkpoint) -> tuple[Backbone, Spec]:
+    """The backbone of weights that hold no task, and what it reads. Raises CheckpointError where they don't fit."""
+    spec = spec_alone(cfg, checkpoint)
+    return _backbone(cfg.model, spec, checkpoint, cfg.trusted), spec
+
+
+def _backbone(model: Mapping[str, Any], spec: Spec, checkpoint: Checkpoint, trusted: tuple[str, ...]) -> Backbone:
     with limit(checkpoint), nullcontext() if trusted else held_by(checkpoint.path):
-        backbone = networks.backbone(node, spec, trusted)
-    load_backbone(backbone, checkpoint.weights, source=checkpoint.path, spec=checkpoint.spec)
-    return backbone, spec, checkpoint.sha256
+        built = networks.backbone(model, spec, trusted)
+    load_backbone(built, checkpoint.weights, source=checkpoint.path, spec=checkpoint.spec)
+    return built
 
 
 def _network(
@@ -142,9 +164,14 @@ def _loaded(built: Objective, checkpoint: Checkpoint) -> Objective:
 
 
 def trained_in(cfg: Config, checkpoint: Checkpoint, device: torch.device) -> ComputeFormat:
-    """As the checkpoint was trained, where nothing is typed and the device can: that was measured, or meant."""
+    """As the checkpoint was trained, where nothing is typed and the device can: that was measured, or meant.
+
+    Weights without a task, which were trained elsewhere, give the same features on every machine: in float32.
+    """
     stored = checkpoint.config or {}
     precision, layout = cfg.precision, cfg.train.layout
+    if precision == "auto" and not cfg.objective:
+        precision = "fp32"
     if precision == "auto" and (stored.get("precision") != "fp16" or device.type != "cpu"):
         precision = stored.get("precision", "auto")
     if layout == "auto":
@@ -167,9 +194,7 @@ def encoder(job: Job, read: Spec, device: torch.device) -> Callable[[Batch], Ten
     assert checkpoint
     check_spec(checkpoint)
     spec = read if checkpoint.spec is None else replace(checkpoint.spec, shape=read.shape)
-    with limit(checkpoint), nullcontext() if job.config.trusted else held_by(checkpoint.path):
-        backbone = networks.backbone(job.config.model, spec, job.config.trusted)
-    load_backbone(backbone, checkpoint.weights, source=checkpoint.path, spec=checkpoint.spec)
+    backbone = _backbone(job.config.model, spec, checkpoint, job.config.trusted)
     backbone.to(device).eval()
 
     @torch.inference_mode()

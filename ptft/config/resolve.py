@@ -16,7 +16,7 @@ from ptft.config.config import Config
 from ptft.config.overrides import PATH_KEYS, Overrides
 from ptft.config.renamed import renamed
 from ptft.config.resume import budget, same_run, stored_run
-from ptft.config.settled import dataset, idle, rate, strange, trusted
+from ptft.config.settled import dataset, idle, rate, start, strange, trusted
 from ptft.config.validate import check
 from ptft.errors import CheckpointError, ConfigError
 from ptft.runs import registry
@@ -150,7 +150,7 @@ def _filled(
         others = overrides.where(lambda key: key.split(".")[0] not in FROM_CHECKPOINT)
         ckpt = compose.selected(compose.compose(others), "ckpt")
     if "ckpt" not in typed and OmegaConf.is_missing(base, "ckpt"):
-        raise ConfigError(_example(base))
+        raise ConfigError(start.example(base))
     if ckpt is None:
         return _fresh(overrides, groups, base), None
     if "model" not in typed and "model" not in groups:
@@ -162,7 +162,7 @@ def _filled(
 def _fresh(overrides: Overrides, groups: list[str], base: DictConfig) -> DictConfig:
     """`ckpt=null`: what would come from the checkpoint is the default instead."""
     if "dataset" in groups or "objective" in groups:
-        raise ConfigError(f"stage={base.names.stage}: needs a checkpoint, so ckpt=null can't be; {_example(base)}")
+        raise ConfigError(f"stage={base.names.stage}: needs a checkpoint, so ckpt=null can't be; {start.example(base)}")
     defaults = compose.compose([]).names if groups else {}
     return compose.compose(overrides.with_(*(f"{group}={defaults[group]}" for group in groups)))
 
@@ -170,7 +170,7 @@ def _fresh(overrides: Overrides, groups: list[str], base: DictConfig) -> DictCon
 def _from_checkpoint(
     ckpt: str, overrides: Overrides, groups: list[str], base: DictConfig, opened: Opened, problems: list[str]
 ) -> tuple[DictConfig, Checkpoint]:
-    checkpoint = _open(ckpt, "ckpt", opened, starts_from(base))
+    checkpoint = _open(ckpt, "ckpt", opened, start.starts_from(base))
     if "dataset" not in groups:
         problems += dataset.misfit(base, overrides.typed, checkpoint)
     later = overrides.where(lambda key: key.split(".")[0] in groups)
@@ -183,17 +183,20 @@ def _from_checkpoint(
                 f"ckpt={ckpt}: plain weights don't say which model they are of; "
                 "add model=NAME, the one they were made with"
             )
-        if groups:
+        if groups and not start.taskless(base):
             raise CheckpointError(f"ckpt={ckpt}: plain weights hold no {' and no '.join(groups)}; finetune them first")
+        problems += start.leave_empty(cfg, groups, later)
         return cfg, checkpoint
     stored = _stored(checkpoint, groups)
     if "model" not in groups:
         model = compose.plain(OmegaConf.create({"model": cfg.model}))["model"]
-        _same_model(stored, model, cfg.names.model, checkpoint.path)
-    if lacking := [group for group in groups if group not in stored]:
+        start.same_model(stored, model, cfg.names.model, checkpoint.path)
+    lacking = [group for group in groups if group not in stored]
+    if lacking and not start.taskless(base):
         then = "finetune it first" if "objective" in lacking else f"type {lacking[0]}=NAME"
         raise CheckpointError(f"ckpt={ckpt}: holds no {' and no '.join(lacking)}; {then}")
-    for group in groups:
+    problems += start.leave_empty(cfg, lacking, later)
+    for group in (group for group in groups if group in stored):
         cfg[group] = compose.data(stored[group])
         if group == "dataset":
             _forget_tokenizer(cfg, checkpoint)
@@ -229,33 +232,6 @@ def _open(ckpt: str, key: str, opened: Opened, stages: tuple[str, ...] = ()) -> 
     if (ckpt, key) not in opened:
         opened[ckpt, key] = load.open_checkpoint(ckpt, key, stages)
     return opened[ckpt, key]
-
-
-def starts_from(cfg: DictConfig) -> tuple[str, ...]:
-    """The stages whose finished runs `ckpt=latest` may mean."""
-    return tuple(cfg.stage.get("starts_from") or ())
-
-
-def _same_model(stored: dict[str, Any], model: dict[str, Any], name: str, path: str) -> None:
-    stored_name, typed_name = stored["model"].get("name", stored["names"]["model"]), model.get("name", name)
-    if stored_name != typed_name and stored["model"] != model:
-        raise CheckpointError(
-            f"{path}: the checkpoint holds {stored_name}, model= asks for {typed_name}; drop model={name} or choose "
-            "another ckpt"
-        )
-
-
-def _example(base: DictConfig) -> str:
-    stage = base.names.stage
-    try:
-        newest = registry.latest(starts_from(base))[0]
-        path = str(newest.relative_to(Path.cwd()) / "checkpoints" / "best.pt")
-    except (CheckpointError, ValueError):
-        path = "outputs/…/checkpoints/best.pt"
-    reuses = OmegaConf.select(base, "stage.reuses", default=None) is not None
-    needed = reuses or "from_ckpt" in (base.names.dataset, base.names.objective)
-    scratch = "" if needed else ", or ckpt=null to train from scratch"
-    return f"stage={stage} starts from a checkpoint: type ckpt={path}, or ckpt=latest for the newest one{scratch}"
 
 
 def _absolute(config: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from ptft.core import Objective
 from ptft.errors import ConfigError
 from ptft.runtime import convolutions
 
+Module = TypeVar("Module", bound=nn.Module)
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -62,15 +63,15 @@ def choices(precision: str, layout: str, device: torch.device, objective: Object
     return [ComputeFormat(p, form) for form in layouts for p in precisions]
 
 
-def place(objective: Objective, compute_format: ComputeFormat, device: torch.device | None = None) -> Objective:
-    """The objective in that layout, in place; in bf16 its convolutions are tried on a CPU.
+def place(module: Module, compute_format: ComputeFormat, device: torch.device | None = None) -> Module:
+    """The module in that layout, in place; in bf16 its convolutions are tried on a CPU.
 
     device: where it is going to compute, if not where it is.
     """
-    where = device or next(objective.parameters()).device
+    where = device or next(module.parameters()).device
     if compute_format.precision == "bf16" and where.type == "cpu":
-        convolutions.guard(objective)
-    return objective.to(memory_format=FORMATS[compute_format.layout])
+        convolutions.guard(module)
+    return module.to(memory_format=FORMATS[compute_format.layout])
 
 
 def autocast(

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ptft.builders.predictor import BATCH, Predictor, firsts, joined
+from ptft.builders.predictor import BATCH, Predictor
 from ptft.builders.reading import Remarks
 from ptft.config.resolve import Job
 from ptft.core import Columns, Spec
 from ptft.data import readers
+from ptft.data.answers.rows import firsts, joined
 from ptft.loggers.console import Console
 from ptft.runs import feature_file
 from ptft.runs.folder import RunFolder, write_json
@@ -35,7 +36,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """
     cfg = job.config
     target, items, predictor = new_files.opened(job, folder, "features.npz", feature_file.check_ending)
-    made = f"{compared.width(predictor):,} features"
+    pooling = None if compared.wanted(cfg) else getattr(predictor.backbone, "pooling", None)
+    made = f"{compared.width(predictor):,} features{f', pooling {pooling}' if isinstance(pooling, str) else ''}"
     if folder is None and not cfg.dry_run:
         for _ in in_turn.blocks(None, len(items), Embedding(predictor, items)):
             pass  # the first process keeps them

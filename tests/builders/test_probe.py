@@ -69,7 +69,8 @@ def test_heads_on_other_inputs_than_images_are_fitted_too(ptft, tmp_path, kind):
 
 
 def test_no_step_makes_a_fitted_head_better(ptft, pretrained, fitted, tmp_path):
-    """The loss that it was fitted to, with its penalty, is at its least; more steps of training change little."""
+    """The loss that it was fitted to, with its penalty, is at its least; steps that end early, which is a penalty
+    between those that are tried, change little."""
     rates = (
         "optimizer.lr=2e-2",
         "optimizer.weight_decay=0",
@@ -84,7 +85,7 @@ def test_no_step_makes_a_fitted_head_better(ptft, pretrained, fitted, tmp_path):
     trained = ptft(*PLAIN, f"ckpt={pretrained}", *typed)
     assert trained.code == 0, trained.text
     values = [summary(folder)["metrics"]["val"]["loss"] for folder in (fitted, tmp_path / "steps")]
-    assert values[0] < values[1] + 0.02, values
+    assert values[0] < 1.1 * values[1], values
     assert summary(tmp_path / "steps")["steps"] == 150
 
 

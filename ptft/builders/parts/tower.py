@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +16,7 @@ from ptft.config.config import Config
 from ptft.config.renamed import renamed
 from ptft.core import Backbone, Objective, Spec
 from ptft.data.image.captions.examples import spec_of_captions
+from ptft.data.text.reader import alone
 from ptft.errors import CheckpointError, ConfigError
 
 KEY, MODEL = "objective.text_ckpt", "objective.text_model"
@@ -63,7 +64,7 @@ def _kept(cfg: Config, start: Checkpoint | None) -> Mapping[str, Any] | None:
 
 
 def _named(checkpoint: Checkpoint, path: str, pooling: str | None) -> Tower:
-    """A text model, or the tower of a checkpoint of pairs. pooling: in the place of its own, of public ones mean."""
+    """A text model, or the tower of a checkpoint of pairs. pooling: in the place of its own; of public ones mean."""
     spec = checkpoint.spec
     if checkpoint.config is None or spec is None:
         raise ConfigError(
@@ -79,8 +80,10 @@ def _named(checkpoint: Checkpoint, path: str, pooling: str | None) -> Tower:
     if pooling is not None and key is None:
         raise ConfigError(f"objective.text_pooling={pooling}: {KEY}={path} has no choice of it; leave it at null")
     if key is not None:
-        node[key] = pooling or node[key] or (None if checkpoint.has_task else "mean")
-    shape = {"tokenizer": spec.shape["tokenizer"], "length": spec.shape["length"], "around": True}
+        node[key] = pooling or node[key] or spec.shape.get("pooling") or (None if checkpoint.has_task else "mean")
+    tokenizer = spec.shape["tokenizer"]
+    around = spec.shape.get("around") or [tokenizer["cls"], tokenizer["sep"]]
+    shape = {"tokenizer": tokenizer, "length": spec.shape["length"], "around": list(around)}
     return Tower(path, node, Spec("text", shape, "none"), checkpoint.weights)
 
 
@@ -128,4 +131,4 @@ def spec_of_texts(spec: Spec) -> Spec | None:
     captions = spec_of_captions(spec)
     if captions is None or not captions.shape.get("around"):
         return captions
-    return replace(captions, shape={**captions.shape, "reader": "sentences", "columns": ["text"]})
+    return alone(captions)

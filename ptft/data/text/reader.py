@@ -22,7 +22,7 @@ from ptft.data.files import read_file, read_lines
 from ptft.data.own.text_record import Columns
 from ptft.data.ragged import padded
 from ptft.data.readers import Unreadable, of_files, with_fields
-from ptft.data.tokenizer import KINDS, Tokenizer
+from ptft.data.tokenizer import KINDS, ROLES, Tokenizer
 from ptft.errors import ConfigError, DataError, counted
 
 SUFFIXES = frozenset({".txt", ".text", ".md"})
@@ -156,7 +156,7 @@ _built: dict[str, Tokenizer] = {}
 def tokenizer_of(spec: Spec) -> Tokenizer:
     """The tokenizer of a Spec of text; equal ones are built once."""
     plain = spec.shape["tokenizer"]
-    key = f"{plain['kind']} {plain['json']}"
+    key = f"{plain['kind']} {[plain[role] for role in ROLES]} {plain['json']}"
     if key not in _built:
         _built.clear()
         _built[key] = Tokenizer.from_dict(plain)
@@ -190,3 +190,12 @@ def choose_tokenizer(
 def text_spec(tokenizer: Tokenizer, length: int, target: str, classes: Sequence[str] = (), **shape: Any) -> Spec:
     """The Spec of texts of at most `length` tokens; `shape` holds what else reading them takes, e.g. `columns`."""
     return Spec("text", {"tokenizer": tokenizer.to_dict(), "length": length, **shape}, target, tuple(classes))
+
+
+def alone(spec: Spec) -> Spec:
+    """As weights without a task read texts: each by itself, as those that a class is found for, with the special tokens
+    around it that the weights were trained with, where these say so."""
+    tokenizer, shape = dict(spec.shape["tokenizer"]), {**spec.shape, "reader": "sentences"}
+    if around := shape.pop("around", None):
+        tokenizer["cls"], tokenizer["sep"] = around
+    return replace(spec, shape={**shape, "tokenizer": tokenizer, "columns": list(COLUMNS.text)})

@@ -21,8 +21,17 @@ from ptft.data.text.reader import text_spec
 from ptft.errors import CheckpointError, ConfigError, PtftError, not_imported
 from ptft.models.hub import huggingface_audio as sound
 from ptft.models.hub import huggingface_image as sight
-from ptft.models.hub.huggingface_kinds import check_kind, modality_of
-from ptft.models.hub.huggingface_text import BY_MASK, Texts, as_stored, embedding_of, longest, tokenizer_of
+from ptft.models.hub.huggingface_kinds import blocks, check_kind, modality_of, stripped
+from ptft.models.hub.huggingface_text import (
+    BY_MASK,
+    SENTENCES,
+    Texts,
+    as_stored,
+    embedding_of,
+    longest,
+    pooling_of,
+    tokenizer_of,
+)
 
 BACKBONE = "HuggingFace"
 """The class that public weights are for."""
@@ -37,7 +46,8 @@ class HuggingFace(Backbone):
         `ckpt=huggingface:NAME` brings the weights as well. Of a text model the vocabulary becomes the tokenizer's.
     config: the configuration as JSON, in place of reading it; kept in checkpoints.
     pooling: "mean" over real tokens, "cls" (the first) or "last" (the last real one); None is cls for models with
-        token types (BERT) and images with a class token, last for causal ones, else the mean.
+        token types (BERT) and images with a class token, last for causal ones, else the mean; where nothing else is
+        asked of public weights that embed sentences, as these say.
     normalize: whether each recording has mean 0 and variance 1, for models that hear samples (wav2vec 2.0, HuBERT,
         WavLM); None is what lies beside the model (`do_normalize`), and yes where nothing does.
     """
@@ -75,7 +85,8 @@ class HuggingFace(Backbone):
             self.pooling = pooling or "mean"
         else:
             self.reader = Texts(self.net, loaded, spec, name, by_mask)
-            self.pooling = pooling or ("cls" if self.reader.has_types else "mean" if _sees_both(loaded) else "last")
+            usual = "cls" if self.reader.has_types else "mean" if _sees_both(loaded) else "last"
+            self.pooling = pooling or spec.shape.get("pooling") or usual
 
     @classmethod
     def published(cls, options: Mapping[str, Any], weights: Mapping[str, Tensor], path: str) -> Spec | None:
@@ -131,9 +142,9 @@ class HuggingFace(Backbone):
 
     def layers(self) -> list[list[nn.Module]]:
         """What stands before the blocks, each block, and what stands after them together with the last."""
-        blocks = _blocks(self.net)
-        block_modules = {id(inner) for block in blocks for inner in block.modules()}
-        groups: list[list[nn.Module]] = [[], *([block] for block in blocks)]
+        repeated = blocks(self.net)
+        block_modules = {id(inner) for block in repeated for inner in block.modules()}
+        groups: list[list[nn.Module]] = [[], *([block] for block in repeated)]
         late = [] if isinstance(self.reader, Texts) else self.reader.late
         seen = False
         for module in self.net.modules():
@@ -153,12 +164,13 @@ def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
     modality = modality_of(config)
     with _read(name, "ckpt=huggingface:"):
         model = package.AutoModel.from_pretrained(_place(name), config=config, **_options(name))
-        net = _stripped(model)
-        tokenizer, template = tokenizer_of(package, _place(name)) if modality == "text" else (None, {})
+        net = stripped(model)
+        tokenizer, more = tokenizer_of(package, _place(name)) if modality == "text" else (None, {})
     weights = {f"net.{key}": value.detach().clone() for key, value in net.state_dict().items()}
     if tokenizer is None:
         return weights, sound.spec(config) if modality == "audio" else _image_spec(name, config, "ckpt=huggingface:")
-    return weights, text_spec(tokenizer, min(longest(net, config) or LONGEST, LONGEST), "none", **template)
+    more["pooling"] = pooling_of(_beside(name, SENTENCES, "ckpt=huggingface:"))
+    return weights, text_spec(tokenizer, min(longest(net, config) or LONGEST, LONGEST), "none", **more)
 
 
 def public_options(name: str) -> dict[str, Any]:
@@ -195,13 +207,8 @@ def _load_config(name: str, key: str) -> Any:
 
 def _normalizes(name: str, key: str) -> bool:
     """Whether the preprocessor beside a model normalises recordings; without one yes, as in transformers."""
-    from transformers.utils import cached_file
-
     for file, part in (("preprocessor_config.json", None), ("processor_config.json", "feature_extractor")):
-        with _read(name, key):
-            options = {"local_files_only": _is_local(name), "_raise_exceptions_for_missing_entries": False}
-            path = cached_file(_place(name), file, **options)
-            whole = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        whole = _beside(name, file, key)
         settings = whole.get(part, {}) if part else whole
         if settings.get("sampling_rate", sound.RATE) != sound.RATE:
             raise ConfigError(f"{key}{name}: hears {settings['sampling_rate']} samples a second, not {sound.RATE}")
@@ -212,13 +219,20 @@ def _normalizes(name: str, key: str) -> bool:
 
 def _image_spec(name: str, config: Any, key: str) -> Spec:
     """What the model's image processor does, where one lies beside it."""
+    found = [_beside(name, f"{kind}_config.json", key) for kind in ("preprocessor", "processor")]
+    with _read(name, key):
+        processor = library().AutoImageProcessor.from_pretrained(_place(name), **_options(name)) if any(found) else None
+        return sight.spec(config, processor.to_dict() if processor is not None else {})
+
+
+def _beside(name: str, file: str, key: str) -> dict[str, Any]:
+    """What a file of JSON beside a model says; nothing where there is none."""
     from transformers.utils import cached_file
 
     with _read(name, key):
         options = {"local_files_only": _is_local(name), "_raise_exceptions_for_missing_entries": False}
-        files = [cached_file(_place(name), f"{kind}_config.json", **options) for kind in ("preprocessor", "processor")]
-        processor = library().AutoImageProcessor.from_pretrained(_place(name), **_options(name)) if any(files) else None
-        return sight.spec(config, processor.to_dict() if processor is not None else {})
+        path = cached_file(_place(name), file, **options)
+        return dict(json.loads(Path(path).read_text(encoding="utf-8"))) if path else {}
 
 
 def _place(name: str) -> str:
@@ -274,17 +288,7 @@ def _configuration(text: str) -> Any:
 
 
 def _network(config: Any) -> Any:
-    return _stripped(library().AutoModel.from_config(config, trust_remote_code=False))
-
-
-def _stripped(net: Any) -> Any:
-    """The encoder where there is a decoder too, in float32, without what is not used: a pooler, whose place a head
-    takes, and what stands for hidden sound."""
-    net = net.get_encoder() if getattr(net.config, "is_encoder_decoder", False) else net
-    for name in ("pooler", "masked_spec_embed"):
-        if getattr(net, name, None) is not None:
-            setattr(net, name, None)
-    return net.float()
+    return stripped(library().AutoModel.from_config(config, trust_remote_code=False))
 
 
 def _sees_both(config: Any) -> bool:
@@ -292,9 +296,3 @@ def _sees_both(config: Any) -> bool:
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES or bool(getattr(config, "is_encoder_decoder", False))
-
-
-def _blocks(net: nn.Module) -> list[nn.Module]:
-    """The repeated part: the list of modules that holds most values (a speech encoder lists its convolutions, too)."""
-    lists = [module for module in net.modules() if isinstance(module, nn.ModuleList)]
-    return list(max(lists, key=lambda modules: sum(p.numel() for p in modules.parameters()), default=[]))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
+
 from ptft.core import Spec
 from ptft.errors import ConfigError
 from ptft.models.hub import huggingface_audio as sound
@@ -23,3 +25,19 @@ def check_kind(config: Any, name: str, spec: Spec, normalize: bool | None) -> No
         raise ConfigError(f"model.name={name}: {config.model_type} {does}, the dataset yields {spec.modality}; {kinds}")
     if normalize is not None and config.model_type not in sound.WAVES:
         raise ConfigError(f"model.normalize={normalize}: is for models that hear samples; null for {name}")
+
+
+def stripped(net: Any) -> Any:
+    """The encoder where there is a decoder too, in float32, without what is not used: a pooler, whose place a head
+    takes, and what stands for hidden sound."""
+    net = net.get_encoder() if getattr(net.config, "is_encoder_decoder", False) else net
+    for name in ("pooler", "masked_spec_embed"):
+        if getattr(net, name, None) is not None:
+            setattr(net, name, None)
+    return net.float()
+
+
+def blocks(net: nn.Module) -> list[nn.Module]:
+    """The repeated part: the list of modules that holds most values (a speech encoder lists its convolutions, too)."""
+    lists = [module for module in net.modules() if isinstance(module, nn.ModuleList)]
+    return list(max(lists, key=lambda modules: sum(p.numel() for p in modules.parameters()), default=[]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,6 +19,11 @@ from ptft.errors import CheckpointError, ConfigError, DataError
 BY_MASK = "positions_by_mask"
 """What a stored configuration says of a model whose real tokens are those of the mask; those of ptft before 0.2 do not,
 and their models go on as they were."""
+
+SENTENCES = "1_Pooling/config.json"
+"""What lies beside a model that sentence-transformers trained, and says how its tokens become one vector."""
+POOLING = {"mean": "mean", "mean_tokens": "mean", "cls": "cls", "cls_token": "cls", "lasttoken": "last"}
+"""Its words, and those of `model.pooling`."""
 
 
 class Texts(nn.Module):
@@ -59,6 +65,17 @@ def second(ids: Tensor, separator: int) -> Tensor:
     """Long [B, T]: 0 up to the first separator, which is of the first text, and 1 after it."""
     ends = (ids == separator).long()
     return ((ends.cumsum(1) - ends) > 0).long()
+
+
+def pooling_of(settings: Mapping[str, Any]) -> str | None:
+    """How a model that embeds sentences pools, as `model.pooling` has it; None where nothing says it in these words.
+
+    settings: of `SENTENCES`, which has a flag for each way, or their names.
+    """
+    named = settings.get("pooling_mode")
+    flags = [key.removeprefix("pooling_mode_") for key, value in settings.items() if value is True]
+    modes = [key for key in (named if isinstance(named, list) else [named] if named else flags) if key in POOLING]
+    return POOLING[modes[0]] if len(modes) == 1 else None
 
 
 def longest(net: nn.Module, config: Any) -> int | None:
@@ -106,17 +123,28 @@ def _unlike(net: Any, width: int) -> str | None:
 
 
 def tokenizer_of(package: Any, name: str) -> tuple[Tokenizer, dict[str, Any]]:
-    """The model's own, as ptft keeps one, and what a Spec says of its template of conversations, if it has one."""
+    """The model's own, as ptft keeps one, and what a Spec says beside it: the ids that it puts around a text, and its
+    template of conversations, if it has one."""
     tokenizer = package.AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
     template = of_settings(tokenizer.chat_template, {**tokenizer.special_tokens_map})
+    more = {"around": _around(tokenizer), **({} if template is None else {"template": template})}
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         try:
-            return Tokenizer.load(folder), {} if template is None else {"template": template}
+            return Tokenizer.load(folder), more
         except DataError as error:  # which names a folder that is gone
             raise CheckpointError(
                 f"ckpt=huggingface:{name}: its tokenizer can't be used ({error.__cause__})"
             ) from error
+
+
+def _around(tokenizer: Any) -> list[int]:
+    """The id before a text and the one after it, -1 where there is none."""
+    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    begin = next((i for i in range(len(whole)) if whole[i : i + len(plain)] == plain), 0)
+    before, after = whole[:begin], whole[begin + len(plain) :]
+    return [*(before[-1:] or [-1]), *(after[:1] or [-1])]
 
 
 def _check(net: nn.Module, config: Any, name: str, size: int, length: int) -> None:

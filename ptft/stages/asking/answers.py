@@ -11,10 +11,11 @@ from itertools import groupby, islice
 from types import TracebackType
 from typing import Any
 
-from ptft.builders.predictor import BATCH, Answer, Predictor, firsts
+from ptft.builders.predictor import BATCH, Answer, Predictor
 from ptft.builders.reading import Remarks
 from ptft.core import Columns, Spec
 from ptft.data import readers
+from ptft.data.answers.rows import firsts
 from ptft.data.label_sets.cells import mark_of
 from ptft.data.readers import Row
 from ptft.errors import DataError

@@ -41,7 +41,7 @@ def predictor(job: Job) -> Predictor:
 
 def width(asked: Predictor) -> int:
     """Of what `embed` gives."""
-    return asked.width if isinstance(asked, Compared) else asked.objective.backbone.width
+    return asked.width if isinstance(asked, Compared) else asked.backbone.width
 
 
 class Compared(Predictor):

@@ -12,7 +12,7 @@ from typing import Any
 
 from ptft.builders.predictor import Predictor
 from ptft.builders.reading import Remarks
-from ptft.builders.restore import check_spec
+from ptft.builders.restore import check_spec, spec_alone
 from ptft.checkpoint.load import WEIGHTS, Checkpoint
 from ptft.config.config import Config, model_name
 from ptft.config.resolve import Job
@@ -40,7 +40,8 @@ def opened(
     assert checkpoint
     target = output(cfg, folder, usual, check)
     check_spec(checkpoint)
-    found = items(cfg, compared.spec_read(cfg, checkpoint.spec)) if checkpoint.spec and checkpoint.has_task else []
+    spec = checkpoint.spec if checkpoint.has_task else None if cfg.objective else spec_alone(cfg, checkpoint)
+    found = items(cfg, compared.spec_read(cfg, spec)) if spec else []
     refuse_overwriting(cfg, checkpoint, found)
     in_turn.same_work(checkpoint.sha256, found)
     return target, found, compared.predictor(job)

@@ -1,9 +1,11 @@
 """Models of transformers: a tiny random BERT as backbone, its weights and tokenizer by folder, and no network."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tokenizers
 import torch
@@ -249,3 +251,64 @@ def test_a_public_model_learns_answers_in_its_own_template(writer, ptft, tmp_pat
     done = ptft("stage=predict", "ckpt=run", "text=what is one and one", "generate.length=3", "hydra.run.dir=p")
     assert done.code == 0, done.text
     refused(ptft(*tuned, "dataset.separate=true"), 2, "dataset.separate=true: HuggingFace lets texts")
+
+
+def features_of(ptft, ckpt: str, *typed: str) -> torch.Tensor:
+    """What `stage=embed` of public weights writes for texts.txt."""
+    done = ptft("stage=embed", f"ckpt={ckpt}", "input=texts.txt", "output=out.npz", "overwrite=true", *typed)
+    assert done.code == 0, done.text
+    assert "fp32" in done.out
+    with np.load("out.npz") as file:
+        return torch.from_numpy(file["features"])
+
+
+TEXTS = ["a fine day", "what joys", "dull bores made a fine day"]
+
+
+@pytest.mark.parametrize(
+    ("beside", "pooled"),
+    [
+        (None, "cls"),
+        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True, "include_prompt": True}, "mean"),
+        ({"pooling_mode": "lasttoken"}, "last"),
+        ({"pooling_mode_max_tokens": True}, "cls"),
+    ],
+)
+def test_public_weights_embed_texts_as_they_say_without_a_task(folder, beside, pooled, ptft, tmp_path):
+    shutil.copytree(folder, "model")
+    if beside is not None:
+        (tmp_path / "model" / "1_Pooling").mkdir()
+        (tmp_path / "model" / "1_Pooling" / "config.json").write_text(json.dumps(beside))
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
+    found = features_of(ptft, "huggingface:model")
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        hidden = transformers.BertModel.from_pretrained(folder).eval()(**tokens).last_hidden_state
+    real = tokens["attention_mask"].unsqueeze(-1)
+    means = (hidden * real).sum(1) / real.sum(1)
+    ends = hidden[torch.arange(3), real.sum((1, 2)) - 1]
+    wanted = {"cls": hidden[:, 0], "mean": means, "last": ends}
+    torch.testing.assert_close(found, wanted[pooled], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(package.load("huggingface:model").features(TEXTS), found)
+    torch.testing.assert_close(
+        features_of(ptft, "huggingface:model", "model.pooling=mean"), means, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_public_weights_that_write_embed_texts_without_tokens_around_them(writer, ptft, tmp_path):
+    (tmp_path / "texts.txt").write_text("what is two")
+    ids = transformers.AutoTokenizer.from_pretrained(writer)("what is two", return_tensors="pt")
+    with torch.no_grad():
+        wanted = transformers.LlamaModel.from_pretrained(writer).eval()(**ids).last_hidden_state[:, -1]
+    torch.testing.assert_close(features_of(ptft, f"huggingface:{writer}"), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_public_weights_have_features_and_no_answers(folder, ptft):
+    model = package.load(f"huggingface:{folder}")
+    assert "features: huggingface:" in repr(model)
+    assert model.card["objective"] is None
+    assert model.features("a fine day").shape == (16,)
+    with pytest.raises(ConfigError, match="holds a backbone and no task: features alone; finetune it"):
+        model("a fine day")
+    refused(ptft("stage=predict", f"ckpt=huggingface:{folder}", "text=a"), 4, "holds no dataset and no objective")
+    refused(ptft("stage=embed", f"ckpt=huggingface:{folder}", "text=a", "objective.tta=flip"), 2, "objective.tta")

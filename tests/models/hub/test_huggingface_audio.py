@@ -5,7 +5,9 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import transformers
 
@@ -185,3 +187,16 @@ def test_what_can_not_be_heard_is_refused_in_a_line(folders, ptft):
     text = ("dataset=grammar", "dataset.sentences=40", "dataset.held_out=10", "objective=causal_lm", "device=cpu")
     refused(ptft("stage=pretrain", "model=huggingface", group, *text), 2, "wav2vec2 hears audio", "yields text")
     refused(ptft("stage=pretrain", "model=huggingface", group, "dataset=digits"), 2, "wav2vec2 hears", "yields image")
+
+
+def test_public_weights_embed_recordings_without_a_task(folders, ptft, tmp_path):
+    for i, sound in enumerate(sounds()[:2]):
+        soundfile.write(tmp_path / f"{i}.wav", sound.numpy(), 16_000)
+    done = ptft("stage=embed", f"ckpt=huggingface:{folders['layer']}", "input=*.wav", "output=out.npz")
+    assert done.code == 0, done.text
+    own = transformers.Wav2Vec2Model.from_pretrained(folders["layer"]).eval()
+    with np.load("out.npz") as file, torch.no_grad():
+        for found, sound in zip(file["features"], sounds(), strict=False):
+            raw = extractor("layer")((sound.float() / 32768).numpy(), sampling_rate=16_000, return_tensors="pt")
+            wanted = own(raw["input_values"]).last_hidden_state.mean(1)[0]
+            torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=1e-3, atol=1e-4)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import huggingface_hub
+import numpy as np
 import pytest
 import timm
 import torch
@@ -326,3 +327,31 @@ def test_a_finetune_knows_the_grid_of_the_run_before(ptft, tmp_path: Path) -> No
     old, new = (open_checkpoint(run, "ckpt").weights["backbone.net.pos_embed"] for run in ("wide", "square"))
     wanted = resize_positions(old[0, 1:].view(2, 8, -1), (4, 4)).flatten(0, 1)
     torch.testing.assert_close(new[0, 1:], wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("where", ["a name", "a file"])
+def test_public_weights_embed_photos_as_timm_does_without_a_task(
+    ptft, offline: Path, tmp_path: Path, where: str
+) -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model("test_convnext", num_classes=0).eval()
+    place = offline / "test_convnext.r160_in1k.pth" if where == "a name" else tmp_path / "weights.pth"
+    torch.save(timm.create_model("test_convnext").state_dict() | theirs.state_dict(), place)
+    typed = (
+        ["ckpt=timm:test_convnext"]
+        if where == "a name"
+        else [f"ckpt={place}", "model=timm", "model.name=test_convnext"]
+    )
+    about = timm.get_pretrained_cfg("test_convnext")
+    side = round(160 / about.crop_pct)  # so that its middle is taken and nothing scaled
+    pixels = torch.randint(256, (2, side, side, 3), dtype=torch.uint8)
+    for i, image in enumerate(pixels):
+        Image.fromarray(image.numpy()).save(tmp_path / f"{i}.png")
+    done = ptft("stage=embed", *typed, "input=*.png", "output=out.npz")
+    assert done.code == 0, done.text
+    begin = (side - 160) // 2
+    middle = pixels[:, begin : begin + 160, begin : begin + 160].permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (about.mean, about.std))
+    with np.load("out.npz") as file, torch.no_grad():
+        wanted = theirs((middle - mean) / std)
+        torch.testing.assert_close(torch.from_numpy(file["features"]), wanted, rtol=1e-3, atol=1e-4)

@@ -20,7 +20,7 @@ from ptft.data.text.reader import choose_tokenizer, text_spec, tokenizer_of
 
 CAPTIONS = "captions"
 """What of a Spec's shape says how captions become tokens: `tokenizer` and `length`, as a Spec of text has them, and
-`around` where special ones stand before and behind a caption's."""
+`around`, the ids that stand before and behind a caption's, -1 where none does."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Captions:
         tokenizer, most = tokenizer_of(spec), int(spec.shape["length"])
         flat, lengths = tokenizer.encode_flat(texts)
         nothing = flat.new_tensor([max(tokenizer.unk, 0)])
-        ends = (tokenizer.cls, tokenizer.sep) if spec.shape.get("around") else ()
-        before, after = (flat.new_tensor([end] if end >= 0 else []) for end in ends or (-1, -1))
+        ends = spec.shape.get("around") or [-1, -1]
+        before, after = (flat.new_tensor([end] if end >= 0 else []) for end in ends)
         room = max(1, most - len(before) - len(after))
         rows = [row[:room] if len(row) else nothing for row in torch.split(flat, lengths.tolist())]
-        rows = [torch.cat([before, row, after]) for row in rows] if ends else rows
+        rows = [torch.cat([before, row, after]) for row in rows] if max(ends) >= 0 else rows
         counts = torch.tensor([len(row) for row in rows], dtype=torch.long)
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=max(tokenizer.pad, 0))
         return cls(padded.to(torch.int32), counts, pictures)
@@ -82,8 +82,8 @@ def captioned(
     chosen = choose_tokenizer(tokenizer, vocabulary, texts, theirs, default="bpe", whose=whose)
     most = length or (own if theirs is None else int(theirs.shape["length"]))
     shape = dict(text_spec(chosen, most, "none").shape)
-    if theirs is not None and theirs.shape.get("around"):
-        shape["around"] = True
+    if theirs is not None and "around" in theirs.shape:
+        shape["around"] = theirs.shape["around"]
     return replace(spec, shape={**spec.shape, CAPTIONS: shape})
 
 
