@@ -94,7 +94,7 @@ class SigLIP(InHalves):
         self.lr_scales = {f"text.{name}": self.text_rate for name, _ in self.text.named_parameters()}
         self.see, self.read = nn.Linear(backbone.width, out), nn.Linear(self.text.width, out)
         self.log_temperature = nn.Parameter(torch.tensor([math.log(temperature)]))
-        self.bias = nn.Parameter(torch.tensor([bias]))
+        self.bias = nn.Parameter(torch.tensor([float(bias)]))
 
     def forward(self, batch: Batch) -> Step:
         embedded = self.embed(batch)
