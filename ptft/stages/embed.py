@@ -45,7 +45,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     if folder is None or target is None:
         if target:
             new_files.refuse_existing(cfg, target)
-        new_files.plan(job, out, folder, items, predictor, made)
+        new_files.plan(job, out, folder, items, predictor, made, _left_out(predictor.spec))
         return {}
     about = begun.about(job, target, items, predictor, {"compared": of} if (of := compared.wanted(cfg)) else {})
     if begun.complete(cfg, folder, about):
@@ -53,7 +53,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         out.say(f"{target}: complete; overwrite=true begins again", result=True)
         return {}
     with Features(begun.opened(cfg, target, folder, about), items) as kept:
-        said = [f"continued after {kept.done:,} of them, which are embedded"] if kept.done else []
+        said = _left_out(predictor.spec)
+        said += [f"continued after {kept.done:,} of them, which are embedded"] if kept.done else []
         new_files.plan(job, out, folder, items, predictor, made, said)
         try:
             with out.reading("embedding") as progress:
@@ -68,11 +69,18 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         first = firsts(predictor.spec, items)
         features = joined(torch.from_numpy(kept.rows()), first).numpy()
         table = _columns(out, predictor.spec, [items[place] for place in first])
-        if left := feature_file.write(target, features, table, "choose another output"):
+        left = feature_file.write(target, features, table, "choose another output")
+        if left and cfg.input not in (None, new_files.STDIN):
             out.say(f"{', '.join(left)} of the input: only output=NAME.parquet has a place for them", "yellow")
         _close(job, out, folder, predictor, len(first), kept.unread.count, target)
         kept.part.remove()
     return {}
+
+
+def _left_out(spec: Spec) -> list[str]:
+    """What public weights do with features after these, in words."""
+    beyond = spec.shape.get("beyond")
+    return [f"without what the model was published with behind its pooling: {', '.join(beyond)}"] if beyond else []
 
 
 class Block(NamedTuple):

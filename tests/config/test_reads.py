@@ -96,6 +96,20 @@ def test_what_another_key_leaves_without_effect_is_refused_in_a_pretraining_and_
     assert [note for note in job.notes if note.startswith(f"{typed} is without effect") and why in note]
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("objective.class_weights=balanced", "dataset.sampler=balanced"),
+        ("objective=multilabel", "objective.positive_weights=balanced", "dataset.sampler=balanced"),
+        ("objective.class_weights=balanced", "train.replay=outputs/run"),
+    ],
+)
+def test_what_is_rare_is_made_up_for_once(ptft, typed):
+    refused(ptft("stage=pretrain", *typed), 2, f"{typed[-2]} and {typed[-1]}: ")
+    resolve(["stage=pretrain", *typed[:-1]])
+    resolve(["stage=pretrain", *typed[:-2], typed[-1]])
+
+
 def test_what_counts_is_not_said_to_be_without_effect(pretrained):
     for typed in (["finetune.head=keep"], ["finetune.lora.rank=4", "finetune.lora.alpha=8"], ["finetune.head=new"]):
         notes = resolve(["stage=finetune", f"ckpt={pretrained}", *typed]).notes
