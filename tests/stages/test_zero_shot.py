@@ -73,7 +73,7 @@ def test_pictures_and_texts_are_embedded_in_one_space(ptft, siglip, listed):  # 
     seen, said = (torch.from_numpy(np.load(f"{name}.npz")["features"]) for name in ("pictures", "texts"))
     expected, _ = cosines(siglip, sorted(listed.parent.glob("1*.png")), [[text] for text in texts])
     torch.testing.assert_close(seen @ said.T, expected, rtol=1e-4, atol=1e-5)
-    refused(ptft("stage=embed", "ckpt=siglip", "text=a", "device=cpu"), 2, "text=a")
+    refused(ptft("stage=embed", "ckpt=siglip", "text=a", "device=cpu"), 2, "text=a", "embed.compared=texts")
 
 
 def test_a_datasets_names_make_a_checkpoint_like_others(ptft, siglip):

@@ -28,9 +28,12 @@ def wanted(cfg: Config) -> str | None:
 
 def spec_read(cfg: Config, spec: Spec) -> Spec:
     """As what new files are read: that of the checkpoint, or of its captions. Raises ConfigError where it has none."""
+    texts = spec_of_texts(spec)
+    if texts and wanted(cfg) is None and "embed" in cfg and cfg.text is not None:
+        raise ConfigError(f"text={cfg.text}: ckpt={cfg.ckpt} reads texts beside its input; type embed.compared={TEXTS}")
     if wanted(cfg) != TEXTS:
         return spec
-    if (texts := spec_of_texts(spec)) is None:
+    if texts is None:
         raise ConfigError(f"embed.compared={TEXTS}: ckpt={cfg.ckpt} reads no texts beside its input; leave it at null")
     return texts
 
