@@ -139,11 +139,18 @@ class Comparing(Unlabelled, InHalves):
     def projections(self, x: Tensor) -> Tensor:
         """A prepared batch [B, …] -> projections of views of each example, [B, V, D]."""
 
+    @abstractmethod
+    def judge(self, embedded: Tensor) -> Step:
+        """Projections [B, V, D] of a whole batch -> Step."""
+
     def embed(self, batch: Batch) -> Tensor:
         return self.projections(self.backbone.inputs(batch))
 
+    def compare(self, embedded: Tensor, batch: Batch) -> Step:
+        return self.judge(embedded)
+
     def learn(self, x: Tensor) -> Step:
-        return self.compare(self.projections(x))
+        return self.judge(self.projections(x))
 
 
 def paired(views: Tensor) -> Tensor:
