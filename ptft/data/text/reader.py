@@ -22,7 +22,7 @@ from ptft.data.files import read_file, read_lines
 from ptft.data.own.text_record import Columns
 from ptft.data.ragged import padded
 from ptft.data.readers import Unreadable, of_files, with_fields
-from ptft.data.tokenizer import KINDS, Tokenizer
+from ptft.data.tokenizer import KINDS, ROLES, Tokenizer
 from ptft.errors import ConfigError, DataError, counted
 
 SUFFIXES = frozenset({".txt", ".text", ".md"})
@@ -156,7 +156,7 @@ _built: dict[str, Tokenizer] = {}
 def tokenizer_of(spec: Spec) -> Tokenizer:
     """The tokenizer of a Spec of text; equal ones are built once."""
     plain = spec.shape["tokenizer"]
-    key = f"{plain['kind']} {plain['json']}"
+    key = f"{plain['kind']} {[plain[role] for role in ROLES]} {plain['json']}"
     built = _built.get(key)
     if built is None:
         built = Tokenizer.from_dict(plain)
@@ -166,10 +166,15 @@ def tokenizer_of(spec: Spec) -> Tokenizer:
 
 
 def choose_tokenizer(
-    name: str | None, size: int, texts: Callable[[], Iterable[str]], like: Spec | None, default: str = "bytes"
+    name: str | None,
+    size: int,
+    texts: Callable[[], Iterable[str]],
+    like: Spec | None,
+    default: str = "bytes",
+    whose: str = "the checkpoint's",
 ) -> Tokenizer:
     """The one of `dataset.tokenizer=name`: a kind (trained on `texts()` to at most `size` ids), a path, or with None
-    the checkpoint's, else `default`.
+    the checkpoint's, else `default`. whose: what `like` is of, for messages.
 
     Raises ConfigError where another is typed than the checkpoint's, whose ids mean something else.
     """
@@ -179,7 +184,7 @@ def choose_tokenizer(
         own = tokenizer_of(like)
         if name in (None, own.kind) or (name not in KINDS and Tokenizer.load(str(name)).to_dict() == own.to_dict()):
             return own
-        raise ConfigError(f"dataset.tokenizer={name}: the checkpoint's is {own.kind}; leave dataset.tokenizer=null")
+        raise ConfigError(f"dataset.tokenizer={name}: {whose} is {own.kind}; leave dataset.tokenizer=null")
     name = name or default
     return Tokenizer.train(name, texts(), size) if name in KINDS else Tokenizer.load(name)
 
