@@ -150,13 +150,13 @@ def describe(spec: Spec) -> str:
     return f"{tokenizer['kind']} ({tokenizer['size']:,} ids), up to {spec.shape['length']:,} tokens"
 
 
-_built: dict[str, Tokenizer] = {}
+_built: dict[tuple[str, ...], Tokenizer] = {}
 
 
 def tokenizer_of(spec: Spec) -> Tokenizer:
     """The tokenizer of a Spec of text; equal ones are built once."""
     plain = spec.shape["tokenizer"]
-    key = f"{plain['kind']} {plain['json']}"
+    key = tuple(value if isinstance(value, str) else str(value) for value in plain.values())  # special ids and all
     if key not in _built:
         _built.clear()
         _built[key] = Tokenizer.from_dict(plain)
@@ -175,7 +175,7 @@ def choose_tokenizer(
         raise ConfigError(f"the checkpoint was trained on {like.modality}, dataset= is one of text")
     if like is not None:
         own = tokenizer_of(like)
-        if name in (None, own.kind) or (name not in KINDS and Tokenizer.load(str(name)).to_dict() == own.to_dict()):
+        if name in (None, own.kind) or (name not in KINDS and Tokenizer.load(str(name)).means(own)):
             return own
         raise ConfigError(f"dataset.tokenizer={name}: the checkpoint's is {own.kind}; leave dataset.tokenizer=null")
     name = name or default
