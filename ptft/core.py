@@ -297,14 +297,14 @@ class Objective(nn.Module, ABC):
     """What is asked of a batch, around a backbone. The one module that is trained, averaged, compiled and saved.
 
     Owns heads, decoders, masks and random views. Built as `Objective(backbone, spec, **options)`.
-    monitor: the metric that decides `best.pt`, and whether more or less of it is better. settled: as of a Backbone.
+    monitor: decides `best.pt`: a metric, and whether more or less is better. settled, lr_scales: as of a Backbone.
     """
 
     backbone: Backbone
     monitor: dict[str, str]
     settled: Mapping[str, Any] = MappingProxyType({})
-    needs: ClassVar[frozenset[str]] = frozenset({"input"})
-    """Keys every batch must have."""
+    lr_scales: Mapping[str, float] = MappingProxyType({})
+    needs: ClassVar[frozenset[str]] = frozenset({"input"})  # keys every batch must have
     capturable: ClassVar[bool] = False
     """Whether `train.cuda_graph` may record a step: the same work whatever step and values, waiting for nothing."""
     fitted: frozenset[str] = frozenset()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ptft.builders import components, composition
+from ptft.builders.parts import tower as towers
 from ptft.builders.parts.own_classes import names_class
 from ptft.builders.parts.own_transform import transformed
 from ptft.builders.restore import check_spec
@@ -56,6 +57,7 @@ class Inputs:
     origin: who says how examples are prepared, in a few words. note: what was supposed where nobody does, or "".
     replay: examples of an earlier training that are among those to train on. drawn_anew: whether a function changes
     images that come several times in an epoch, each time otherwise; a run of before this was so is another one.
+    tower: what is to read captions, where it begins with weights.
     """
 
     device: torch.device
@@ -66,6 +68,7 @@ class Inputs:
     note: str = ""
     replay: Replay | None = None
     drawn_anew: bool = False
+    tower: towers.Tower | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -101,7 +104,10 @@ def read_inputs(job: Job, out: Console) -> Inputs:
     seed_everything(cfg.seed)
     check_spec(checkpoint)
     labelled = "label" in components.needs(cfg.objective, cfg.trusted)
-    source = components.source(cfg.dataset, like, cfg.trusted, labelled=labelled, model=cfg.model)
+    fresh = cfg.finetune.weights == "fresh" and not cfg.resume  # model and inputs are the checkpoint's all the same
+    tower = towers.opened(cfg, None if fresh else checkpoint)
+    reads = tower.spec if tower else None
+    source = components.source(cfg.dataset, like, cfg.trusted, labelled=labelled, model=cfg.model, tower=reads)
     if isinstance(source, DividedSource) and not cfg.resume:
         source.check_held_out()
     if labelled and source.spec.target == "class" and len(source.spec.classes) == 1:
@@ -110,11 +116,10 @@ def read_inputs(job: Job, out: Console) -> Inputs:
     splits = read_splits(source, SPLITS, cfg, device, out)
     if not splits.get("train"):
         raise DataError("the training split is empty; check dataset.root and dataset.train")
-    fresh = cfg.finetune.weights == "fresh" and not cfg.resume  # model and inputs are the checkpoint's all the same
     start = None if fresh else checkpoint
     note = _supposed(job, like, source) or " ".join(noted(cfg, job.overrides.typed, checkpoint))
     anew = cfg.dataset.get("sampler") == "balanced" and names_class(cfg.dataset.get("transform"))
-    return Inputs(device, start, source, splits, _origin(job, like, source.spec), note, drawn_anew=anew)
+    return Inputs(device, start, source, splits, _origin(job, like, source.spec), note, drawn_anew=anew, tower=tower)
 
 
 def expected(job: Job) -> Spec | None:

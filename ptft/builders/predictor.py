@@ -97,8 +97,7 @@ class Predictor:
         cfg, checkpoint = job.config, job.checkpoint
         assert checkpoint
         check_spec(checkpoint)
-        self.job, self.checkpoint = job, checkpoint
-        self.device = find_device(cfg.device)
+        self.job, self.checkpoint, self.device = job, checkpoint, find_device(cfg.device)
         self.compute_format = trained_in(cfg, checkpoint, self.device)
         tf32(cfg.train.tf32, self.device)
         self._objective = restored(cfg, checkpoint) if cfg.objective else None
@@ -234,7 +233,8 @@ class Predictor:
         """Raises ConfigError for an objective that has none."""
         if type(self.objective).predict is Objective.predict:
             ckpt, objective = self.job.config.ckpt, self.job.config.names.objective
-            raise ConfigError(f"ckpt={ckpt}: objective={objective} has no answer for new files; finetune it first")
+            remedy = "stage=zero_shot names classes" if hasattr(self.objective, "named") else "finetune it first"
+            raise ConfigError(f"ckpt={ckpt}: objective={objective} has no answer for new files; {remedy}")
 
     def answers(self, items: Sequence[Any], begin: int = 0, apart: int = BATCH, **options: Any) -> Iterator[Answer]:
         """An Answer to each item, in order, from the item `begin` on; or to blocks of BATCH whose first are `apart`.

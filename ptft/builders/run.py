@@ -17,7 +17,7 @@ from torch import Tensor
 from ptft.builders import acceleration, components, membership, probe
 from ptft.builders.inputs import Inputs, eval_loader, read_inputs, sampler_notes, train_loader
 from ptft.builders.intervals import impatient, intervals, within
-from ptft.builders.parts import accumulation, cut, embeddings, monitor, own_views, panel, recipe, replay, spread
+from ptft.builders.parts import accumulation, cut, embeddings, monitor, own_views, panel, recipe, replay, spread, tower
 from ptft.builders.parts.handover import hand_over
 from ptft.builders.restore import classifier, rebuilt, teacher
 from ptft.builders.sizes import limit
@@ -101,6 +101,7 @@ def build(job: Job, out: Console) -> Run:
     """Everything of the training run that the job asks for. Raises the typed errors of ptft."""
     inputs = replay.added(job, read_inputs(job, out), out)
     cfg, recipes = recipe.settled(job.config, inputs.source.spec.modality, inputs.splits["train"])
+    cfg = cfg.merged(tower.settled(inputs.tower))
     overlap, trained_on = _trained_on(job, inputs)
     task = objective(cfg, inputs)
     execution = executed(cfg, inputs, task)
@@ -155,6 +156,7 @@ def objective(cfg: Config, inputs: Inputs) -> Task:
     _check_objective(cfg, built)
     in_parts = accumulation.check(cfg, built)
     transfer = hand_over(cfg, built, inputs.start, inputs.source) if inputs.start and not cfg.resume else None
+    tower.started(built, spec, inputs.tower, transfer)
     phases, notes = components.phases(built, cfg.finetune.plain())
     built.to(home := cut.home(cfg, inputs.device))
     notes += [*in_parts, *embeddings.started(cfg, built, spec, inputs.start), *built.examine(inputs.splits)]

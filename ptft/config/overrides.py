@@ -20,16 +20,16 @@ from ptft.errors import ConfigError, first_line, suggest
 
 PATH_KEYS = frozenset(
     {"ckpt", "against", "resume", "input", "text", "output", "dataset.root", "dataset.ignore", "objective.teacher"}
-    | {"objective.units", "train.replay", "hydra.run.dir", "hydra.sweep.dir"}
+    | {"objective.units", "objective.text_ckpt", "train.replay", "hydra.run.dir", "hydra.sweep.dir"}
 )
 """Keys whose values are paths or people's texts: typed as they are, without Hydra's quoting."""
 MARKS = frozenset({"dataset.label_separator"})
 """Those whose value may be a comma itself, and of which no sweep has several."""
-AS_TYPED = PATH_KEYS | MARKS | {"dataset.pattern"}
+AS_TYPED = PATH_KEYS | MARKS | {"dataset.pattern", "zero_shot.template"}
 """Those whose values need no quotes for Hydra, patterns of names among them."""
 
 NAMED = {f"dataset.{key}" for key in ("text", "label", "group", "classes", "names")}
-NAMED |= {"evaluate.by", "train.panel", "model.embeddings"}
+NAMED |= {"evaluate.by", "train.panel", "model.embeddings", "zero_shot.names"}
 """Those whose values are names in people's own data, or lists of such: of columns, of classes, of runs, of models."""
 PLAIN = re.compile(
     r"[\w./@+-]*|.*[\[\]{}].*|(choice|range|interval|glob|sort|shuffle|tag|int|float|str|bool)\(.*\)", re.ASCII
@@ -117,7 +117,7 @@ def quote(override: str, *, multirun: bool = False) -> str:
         return f"++{key.lstrip('+')}={_arm(value)}"
     if key.lstrip("+") in NAMED:
         return f"{key}={_names(value, multirun)}"
-    if key.lstrip("+") not in AS_TYPED or _is_hydra(value):
+    if key.lstrip("+") not in AS_TYPED or _is_hydra(value) or (key == "zero_shot.template" and value[0] == "["):
         return override
     parts = value.split(",") if multirun and not key.startswith("hydra.") and key not in MARKS else [value]
     return f"{key}={','.join(part if _is_hydra(part) else quoted(part) for part in parts)}"

@@ -19,6 +19,7 @@ from ptft.config.resume import budget, same_run, stored_run
 from ptft.config.settled import dataset, idle, rate, start, strange, trusted
 from ptft.config.validate import check
 from ptft.errors import CheckpointError, ConfigError
+from ptft.runs import registry
 
 if TYPE_CHECKING:
     from ptft.checkpoint.load import Checkpoint
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 FROM_CHECKPOINT = ("model", "dataset", "objective")
 """Groups that can be taken from a checkpoint."""
 
-LIBRARIES = ("torchvision:", "timm:", "huggingface:")
-"""What begins the names of public weights, which are no paths."""
+LIBRARIES = ("torchvision:", "timm:", "huggingface:")  # what begins the names of public weights, which are no paths
 
 Opened = dict[tuple[str, str], "Checkpoint"]
 """Checkpoints by what names them and the key that does, so that several jobs read one once."""
@@ -189,6 +189,7 @@ def _from_checkpoint(
         return cfg, checkpoint
     stored = _stored(checkpoint, groups)
     if "model" not in groups:
+        start.named_by(cfg, stored)
         model = compose.plain(OmegaConf.create({"model": cfg.model}))["model"]
         start.same_model(stored, model, cfg.names.model, checkpoint.path)
     lacking = [group for group in groups if group not in stored]
@@ -211,8 +212,9 @@ def _from_checkpoint(
 def _forget_files(cfg: DictConfig, checkpoint: Checkpoint) -> None:
     """A run's tokenizer, and how its conversations are written, come from its checkpoint and not from the files that
     were typed once, which may be gone."""
-    for key in ("tokenizer", "template"):
-        if checkpoint.spec is not None and key in checkpoint.spec.shape and key in cfg.dataset:
+    known = {} if checkpoint.spec is None else checkpoint.spec.shape
+    for key, holders in (("tokenizer", {"tokenizer", "captions"}), ("template", {"template"})):
+        if not holders.isdisjoint(known) and key in cfg.dataset:
             cfg.dataset[key] = None
 
 
@@ -239,7 +241,8 @@ def _absolute(config: dict[str, Any]) -> dict[str, Any]:
     """Paths of options as they are meant where the user stands, so that a later run may start from elsewhere."""
     for group, _, key in (path.partition(".") for path in PATH_KEYS):
         path = config.get(group, {}).get(key) if key and group in compose.GROUPS else None
-        if isinstance(path, str) and path and not path.startswith(LIBRARIES):
+        called = isinstance(path, str) and group == "objective" and registry.is_name(path)  # a run by its short name
+        if isinstance(path, str) and path and not called and not path.startswith(LIBRARIES):
             config[group] = {**config[group], key: str(Path(os.path.expanduser(path)).absolute())}
     return config
 

@@ -160,14 +160,13 @@ def _count(train: str, layers: int) -> int:
 
 
 def _rates(objective: Objective, layer_decay: float | None) -> dict[nn.Parameter, float]:
-    """Of every parameter, the factor of its rate: its layer's, times the backbone's own."""
+    """Of every parameter, the factor of its rate: its layer's, times its own."""
     if layer_decay is not None and not 0 < layer_decay <= 1:
         raise ConfigError(f"finetune.layer_decay={layer_decay} must be above 0 and at most 1")
     layered = {} if layer_decay is None else dict(_layer_scales(objective.backbone, layer_decay))
-    own = objective.backbone.lr_scales
+    own = {**objective.lr_scales, **{f"backbone.{name}": by for name, by in objective.backbone.lr_scales.items()}}
     return {
-        parameter: layered.get(parameter, 1.0) * own.get(name.removeprefix("backbone."), 1.0)
-        for name, parameter in objective.named_parameters()
+        parameter: layered.get(parameter, 1.0) * own.get(name, 1.0) for name, parameter in objective.named_parameters()
     }
 
 

@@ -32,6 +32,11 @@ def predict(ckpt: str | Path, trusted: Iterable[str] = ()) -> str:
     return _line("stage=predict", ckpt, ["input=FILES"], trusted)
 
 
+def evaluate(ckpt: str | Path, trusted: Iterable[str] = ()) -> str:
+    """The command that measures a checkpoint on its own dataset."""
+    return _line("stage=evaluate", ckpt, [], trusted)
+
+
 def _wants_labels(cfg: Config, spec: Spec | None) -> bool:
     """Whether it is to be finetuned: its objective answers nothing, or it was pretrained on ptft's own images."""
     from ptft.core import Objective

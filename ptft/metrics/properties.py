@@ -17,6 +17,7 @@ SHARES = (
     "explained",
     "image_to_text",
     "text_to_image",
+    *(f"{way}_r{k}" for way in ("image_to_text", "text_to_image") for k in (5, 10)),
 )
 LOWER = (
     "loss",

@@ -11,7 +11,7 @@ from ptft.errors import CheckpointError
 from ptft.runs.listing import Listed
 from ptft.runs.registry import is_name, named
 
-KEYS = ("train.replay", "train.panel", "objective.teacher")
+KEYS = ("train.replay", "train.panel", "objective.teacher", "objective.text_ckpt")
 """Whose values are runs or checkpoints, or lists of such; `ckpt` says again what it started from."""
 OPEN = ("running", "interrupted", "killed")
 """States of runs whose summary may not say yet what they started from."""

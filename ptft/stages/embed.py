@@ -26,7 +26,7 @@ from ptft.runs.folder import RunFolder, write_json
 from ptft.runs.part_file import PartFile
 from ptft.runtime.device import versions
 from ptft.runtime.together.alone import current
-from ptft.stages.asking import begun, in_turn, new_files
+from ptft.stages.asking import begun, compared, in_turn, new_files
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     """
     cfg = job.config
     target, items, predictor = new_files.opened(job, folder, "features.npz", feature_file.check_ending)
-    pooling = getattr(predictor.backbone, "pooling", None)
-    made = f"{predictor.backbone.width:,} features{f', pooling {pooling}' if isinstance(pooling, str) else ''}"
+    pooling = None if compared.wanted(cfg) else getattr(predictor.backbone, "pooling", None)
+    made = f"{compared.width(predictor):,} features{f', pooling {pooling}' if isinstance(pooling, str) else ''}"
     if folder is None and not cfg.dry_run:
         for _ in in_turn.blocks(None, len(items), Embedding(predictor, items)):
             pass  # the first process keeps them
@@ -45,15 +45,16 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     if folder is None or target is None:
         if target:
             new_files.refuse_existing(cfg, target)
-        new_files.plan(job, out, folder, items, predictor, made)
+        new_files.plan(job, out, folder, items, predictor, made, _left_out(predictor.spec))
         return {}
-    about = begun.about(job, target, items, predictor, {})
+    about = begun.about(job, target, items, predictor, {"compared": of} if (of := compared.wanted(cfg)) else {})
     if begun.complete(cfg, folder, about):
         current().same(None)
         out.say(f"{target}: complete; overwrite=true begins again", result=True)
         return {}
     with Features(begun.opened(cfg, target, folder, about), items) as kept:
-        said = [f"continued after {kept.done:,} of them, which are embedded"] if kept.done else []
+        said = _left_out(predictor.spec)
+        said += [f"continued after {kept.done:,} of them, which are embedded"] if kept.done else []
         new_files.plan(job, out, folder, items, predictor, made, said)
         try:
             with out.reading("embedding") as progress:
@@ -68,11 +69,18 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         first = firsts(predictor.spec, items)
         features = joined(torch.from_numpy(kept.rows()), first).numpy()
         table = _columns(out, predictor.spec, [items[place] for place in first])
-        if left := feature_file.write(target, features, table, "choose another output"):
+        left = feature_file.write(target, features, table, "choose another output")
+        if left and cfg.input not in (None, new_files.STDIN):
             out.say(f"{', '.join(left)} of the input: only output=NAME.parquet has a place for them", "yellow")
         _close(job, out, folder, predictor, len(first), kept.unread.count, target)
         kept.part.remove()
     return {}
+
+
+def _left_out(spec: Spec) -> list[str]:
+    """What public weights do with features after these, in words."""
+    beyond = spec.shape.get("beyond")
+    return [f"without what the model was published with behind its pooling: {', '.join(beyond)}"] if beyond else []
 
 
 class Block(NamedTuple):
@@ -99,7 +107,7 @@ class Embedding:
 
     def _each(self, begin: int, apart: int) -> Iterator[tuple[np.ndarray, str | None, str | None]]:
         """Of each item its features, float32 [D], why it could not be read, and what is to be said of it."""
-        none = np.full(self.predictor.backbone.width, np.nan, dtype=np.float32)
+        none = np.full(compared.width(self.predictor), np.nan, dtype=np.float32)
         for read in self.predictor.batches(self.items, begin, apart):
             rows = iter(self.predictor.embed(read.batch).numpy() if read.batch else none[:0])
             for i in range(len(read.items)):
@@ -148,13 +156,14 @@ def _close(
     job: Job, out: Console, folder: RunFolder, predictor: Predictor, rows: int, unreadable: int, target: Path
 ) -> None:
     """The summary, and the last lines."""
-    names, width = job.config.names, predictor.backbone.width
+    names, width = job.config.names, compared.width(predictor)
     summary = {
         **{key: names[key] for key in ("stage", "model", "objective")},
         "status": "finished",
         "files": rows - unreadable,
         "unreadable": unreadable,
         "width": width,
+        **({"compared": of} if (of := compared.wanted(job.config)) else {}),
         "output": str(target),
         "parent": predictor.checkpoint.parent,
         "versions": versions(),

@@ -14,14 +14,14 @@ def flops_per_example(objective: Objective, examples: Examples, device: torch.de
     """Floating point operations of a training step per example: three times those of the forward pass.
 
     The backward pass counts twice the forward one (Kaplan et al. 2020, section 2.1). Of examples of uneven length it is
-    one in the middle.
+    one in the middle; what an evaluation computes besides, the features of a bank say, is not counted.
     """
     chosen = 0 if examples.lengths is None else int(examples.lengths.argsort()[len(examples) // 2])
     example = {name: value.to(device) for name, value in examples.take(torch.tensor([chosen])).items()}
     objective.eval()
-    counted = _Flops()
+    counted, step = _Flops(), getattr(objective, "unmeasured", objective)
     with counted, torch.no_grad():
-        objective(example)
+        step(example)
     objective.train()
     return 3 * counted.total
 

@@ -29,8 +29,8 @@ class InHalves(Objective):
         """A raw batch on the device -> what the loss needs of each example, float [B, …]. Reads no other example."""
 
     @abstractmethod
-    def compare(self, embedded: Tensor) -> Step:
-        """What `embed` made of a whole batch, float [B, …] -> Step. Draws nothing at random."""
+    def compare(self, embedded: Tensor, batch: Batch) -> Step:
+        """What `embed` made of a whole batch, float [B, …], and the batch -> Step. Draws nothing at random."""
 
 
 def backward(t: Training, objective: InHalves, batch: Batch) -> Step:
@@ -57,7 +57,7 @@ def backward(t: Training, objective: InHalves, batch: Batch) -> Step:
         for buffer, before in buffers:  # a batch norm counts each part once
             buffer.copy_(before)
         with t.autocast():
-            step = objective.compare(embedded)
+            step = objective.compare(embedded, batch)
         (t.scaler.scale(step.total) if t.scaler else step.total).backward()  # type: ignore[no-untyped-call]
         assert embedded.grad is not None
         for piece, start, gradient in zip(pieces, starts[:-1], embedded.grad.tensor_split(count), strict=True):

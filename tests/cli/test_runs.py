@@ -127,6 +127,7 @@ REFERENCES = {
     "train.replay": {"train": {"replay": "{first}"}},
     "train.panel": {"train": {"panel": ["elsewhere", "{name}"]}},
     "objective.teacher": {"objective": {"teacher": "{first}/checkpoints/best.pt"}},
+    "objective.text_ckpt": {"objective": {"text_ckpt": "{name}"}},
 }
 
 

@@ -22,8 +22,8 @@ from tests.conftest import SMALL, refused
         ("evaluate", "finetune.head=keep", "compare, finetune or pretrain"),
         ("evaluate", "input=x", "embed, explain or predict"),
         ("evaluate", "logger=tensorboard", "compare, finetune or pretrain"),
-        ("predict", "dataset.limit=9", "compare, evaluate, explain, finetune, inspect or pretrain"),
-        ("predict", "dataset=digits", "compare, evaluate, explain, finetune, inspect or pretrain"),
+        ("predict", "dataset.limit=9", "compare, evaluate, explain, finetune, inspect, pretrain or zero_shot"),
+        ("predict", "dataset=digits", "compare, evaluate, explain, finetune, inspect, pretrain or zero_shot"),
         ("predict", "split=val", "evaluate"),
         ("pretrain", "split=val", "evaluate"),
         ("pretrain", "generate.length=9", "predict"),
@@ -94,6 +94,20 @@ def test_what_another_key_leaves_without_effect_is_refused_in_a_pretraining_and_
     refused(ptft("stage=pretrain", typed), 2, f"{typed}: without effect, as", why)
     job = resolve(["stage=finetune", "ckpt=null", typed])
     assert [note for note in job.notes if note.startswith(f"{typed} is without effect") and why in note]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("objective.class_weights=balanced", "dataset.sampler=balanced"),
+        ("objective=multilabel", "objective.positive_weights=balanced", "dataset.sampler=balanced"),
+        ("objective.class_weights=balanced", "train.replay=outputs/run"),
+    ],
+)
+def test_what_is_rare_is_made_up_for_once(ptft, typed):
+    refused(ptft("stage=pretrain", *typed), 2, f"{typed[-2]} and {typed[-1]}: ")
+    resolve(["stage=pretrain", *typed[:-1]])
+    resolve(["stage=pretrain", *typed[:-2], typed[-1]])
 
 
 def test_what_counts_is_not_said_to_be_without_effect(pretrained):

@@ -6,8 +6,8 @@ import re
 import shlex
 from pathlib import Path
 
-PATHS = {"ckpt", "resume", "input", "output", "dataset.root", "hydra.run.dir"}
-"""Keys whose values are examples of paths; here any word does."""
+PATHS = {"ckpt", "resume", "input", "output", "dataset.root", "hydra.run.dir", "zero_shot.template"}
+"""Keys whose values are examples of paths, or of texts; here any word does."""
 
 
 def in_markdown(path: Path) -> list[str]:

@@ -9,6 +9,7 @@ from ptft.data.examples import MemoryExamples
 from ptft.models.hub.torchvision import TorchvisionBackbone
 from ptft.models.image.cnn import CNN
 from ptft.models.image.vision_transformer import VisionTransformer
+from ptft.objectives.self_supervised.simclr import SimCLR
 from ptft.objectives.supervised.classify import Classify
 from ptft.train.flops import flops_per_example
 
@@ -41,3 +42,14 @@ def test_attention_counts():
     outside = 2 * tokens * 16 * width + 2 * width * 10
     net = VisionTransformer(SPEC, patch=4, width=width, depth=depth, heads=2)
     assert flops_per_example(*run_of(net)) == 3 * (depth * block + outside)
+
+
+def test_a_bank_that_only_measures_is_not_counted():
+    """SimCLR looks at two views of an example: twice its backbone and projector, whatever the evaluation computes."""
+    backbone = CNN(SPEC)
+    _, train, device = run_of(backbone)
+    objective = SimCLR(backbone, SPEC, reference=train)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        objective.projections(torch.zeros(1, 1, 28, 28))
+    assert objective.eval()(train.take(torch.tensor([0]))).sums.keys() & {"neighbours"}
+    assert flops_per_example(objective, train, device) == pytest.approx(3 * counter.get_total_flops(), rel=0.01)

@@ -23,7 +23,22 @@ def refused(config: Mapping[str, Any], typed: Mapping[str, Any]) -> list[str]:
         ]
     if "finetune" in config and not config.get("stage", {}).get("finetunes"):
         problems += [f"{key}={typed[key]}: without effect, as {why}; drop it" for key, why in _idle(config, typed)]
-    return problems
+    return problems + list(_counted_twice(config, typed))
+
+
+def _counted_twice(config: Mapping[str, Any], typed: Mapping[str, Any]) -> Iterator[str]:
+    """Weights that follow from how many examples of each class there are, where those that are trained on come from
+    elsewhere or in other shares."""
+    others = {"dataset.sampler": "both make up for what is rare, which would count twice; type one of them"}
+    others["train.replay"] = "the examples that are replayed are not counted for it; type a number for each class"
+    for key in ("class_weights", "positive_weights"):
+        if config.get("objective", {}).get(key) != "balanced":
+            continue
+        for other, why in others.items():
+            node, _, name = other.partition(".")
+            value = config.get(node, {}).get(name)
+            if value is not None and (f"objective.{key}" in typed or other in typed):
+                yield f"objective.{key}=balanced and {other}={value}: {why}"
 
 
 def noted(config: Mapping[str, Any], typed: Mapping[str, Any]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ptft.config import compose
 from ptft.config.overrides import Overrides
 from ptft.errors import CheckpointError
 from ptft.runs import registry
@@ -30,6 +31,13 @@ def leave_empty(cfg: DictConfig, groups: Sequence[str], typed: Overrides) -> lis
         cfg[group], cfg.names[group] = {}, None
     keys = [key for key in typed.keys if key.partition(".")[0] in groups]
     return [f"{key}: ckpt={cfg.ckpt} holds no {key.partition('.')[0]}, so nothing reads it; drop it" for key in keys]
+
+
+def named_by(cfg: DictConfig, stored: Mapping[str, Any]) -> None:
+    """With the checkpoint's network where the library that it is of was typed and no name, in place."""
+    model = stored["model"]
+    if OmegaConf.is_missing(cfg.model, "name") and cfg.model.get("_target_") == model.get("_target_"):
+        cfg.model.name = compose.literal(model["name"])
 
 
 def same_model(stored: Mapping[str, Any], model: Mapping[str, Any], name: str, path: str) -> None:

@@ -179,9 +179,12 @@ class ImageFolder(ImageSource):
         self.named_by(parsed)
         named = list_by_name(self, self.root, self.media, parsed, rules, split_seed)
         columns = {"path": path, self.answer: column}
-        listed = list_all(self, self.root, split_seed, self.media, labelled, columns) if named is None else named
-        self.listings = listed
+        self.listings = self.list_files(self.root, split_seed, labelled, columns) if named is None else named
         self._describe(self.listings[self.leading(self.listings)], None if own_size is None else pair(own_size))
+
+    def list_files(self, root: Path, seed: int, labelled: bool, columns: Mapping[str, str]) -> dict[str, Listing]:
+        """As `list_all`."""
+        return list_all(self, root, seed, self.media, labelled, columns)
 
     def _describe(self, listing: Listing, size: tuple[int, int] | None) -> None:
         if not listing.paths:

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torch.nn import functional
 
 from ptft.core import Batch, Spec
 from ptft.data import files, records
 from ptft.data.folders import listed_path
 from ptft.data.image import letterbox
 from ptft.data.image.depths import BROKEN, to_8_bit
+from ptft.data.image.scaling import INTERPOLATIONS, scaled
 from ptft.data.own import foreign
 from ptft.data.readers import Unreadable, of_rows
 from ptft.errors import ConfigError, DataError, first_line
@@ -36,13 +36,6 @@ SUFFIXES = frozenset(
 )
 TIMES = "\N{MULTIPLICATION SIGN}"
 FITS = ("crop", "stretch", letterbox.FIT, "none")
-INTERPOLATIONS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-"""How images are resized, by the names that timm and torchvision use; all but nearest are antialiased."""
 GREY = (0.299, 0.587, 0.114)
 """Weights of R, G, B in the grey value (ITU-R BT.601, as in Pillow)."""
 
@@ -233,7 +226,6 @@ def _whole(spec: Spec) -> tuple[int, int]:
 def resize(images: Tensor, spec: Spec, chunk: int = 1024) -> Tensor:
     """Images in memory, uint8 [B, C, H, W], as `spec.shape` asks: uint8 [B, C', H', W'], antialiased, on their device.
 
-    Tensors know no lanczos: bicubic takes its place.
     Every image comes out the same whatever else is in the batch. Raises SizeError where the fit is "none".
     """
     height, width = spec.shape["size"]
@@ -251,13 +243,12 @@ def resize(images: Tensor, spec: Spec, chunk: int = 1024) -> Tensor:
         if inner != (height, width):
             fitted_inside = replace(spec, shape={**spec.shape, "size": list(inner), "fit": "stretch"})
             return letterbox.padded(resize(images, fitted_inside, chunk), spec)
-    mode = spec.shape.get("interpolation", "bilinear").replace("lanczos", "bicubic")
+    how = spec.shape.get("interpolation", "bilinear")
     top, left = round((high - height) / 2), round((wide - width) / 2)  # as torchvision cuts
     out = images.new_empty(len(images), images.shape[1], height, width)
     for start in range(0, len(images), chunk):
-        part = images[start : start + chunk].float()
-        part = functional.interpolate(part, (high, wide), mode=mode, antialias=mode != "nearest")
-        out[start : start + chunk] = part.round_().clamp_(0, 255)[..., top : top + height, left : left + width]
+        part = scaled(images[start : start + chunk], (high, wide), how)
+        out[start : start + chunk] = part[..., top : top + height, left : left + width]
     return out
 
 

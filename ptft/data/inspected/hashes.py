@@ -62,6 +62,8 @@ def signs(vectors: Tensor, wide: int) -> Tensor:
 def near(vectors: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Pairs of near duplicates among `frequencies`, long [n, 2], the smaller first, and their distances, float [n]."""
     real = vectors.any(1).nonzero().flatten()
+    if not len(real):  # all of one colour
+        return torch.zeros(0, 2, dtype=torch.long), torch.zeros(0)
     chosen = vectors[real]
     found = nearest(chosen, min(K, max(1, len(real) - 1)), seed)
     pairs, distances = standing_out(found, STANDS_OUT, CLOSE, FARTHEST)

@@ -164,10 +164,15 @@ def tokenizer_of(spec: Spec) -> Tokenizer:
 
 
 def choose_tokenizer(
-    name: str | None, size: int, texts: Callable[[], Iterable[str]], like: Spec | None, default: str = "bytes"
+    name: str | None,
+    size: int,
+    texts: Callable[[], Iterable[str]],
+    like: Spec | None,
+    default: str = "bytes",
+    whose: str = "the checkpoint's",
 ) -> Tokenizer:
     """The one of `dataset.tokenizer=name`: a kind (trained on `texts()` to at most `size` ids), a path, or with None
-    the checkpoint's, else `default`.
+    the checkpoint's, else `default`. whose: what `like` is of, for messages.
 
     Raises ConfigError where another is typed than the checkpoint's, whose ids mean something else.
     """
@@ -177,7 +182,7 @@ def choose_tokenizer(
         own = tokenizer_of(like)
         if name in (None, own.kind) or (name not in KINDS and Tokenizer.load(str(name)).means(own)):
             return own
-        raise ConfigError(f"dataset.tokenizer={name}: the checkpoint's is {own.kind}; leave dataset.tokenizer=null")
+        raise ConfigError(f"dataset.tokenizer={name}: {whose} is {own.kind}; leave dataset.tokenizer=null")
     name = name or default
     return Tokenizer.train(name, texts(), size) if name in KINDS else Tokenizer.load(name)
 

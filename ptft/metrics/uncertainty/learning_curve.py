@@ -69,7 +69,8 @@ def spread(values: Tensor, weight: Tensor) -> Range:
 def curves(amounts: Sequence[float], errors: Sequence[Sequence[float]], seed: int = 0) -> Curves:
     """What may lie behind errors (from 0 on) that were measured with rising amounts, each with some seeds.
 
-    Every draw takes the error of each amount anew, by Student's t of its seeds, and a floor below the least of them;
+    Every draw takes the error of each amount anew, by Student's t of its seeds and by how far a curve may lie beside a
+    power law, which seeds don't tell, and a floor below the least of them;
     level and slope are fitted to it by least squares in logarithms, and it is the likelier the nearer it comes.
     Raises ValueError for fewer than `LEAST_AMOUNTS`.
     """
@@ -77,9 +78,11 @@ def curves(amounts: Sequence[float], errors: Sequence[Sequence[float]], seed: in
         raise ValueError(f"{len(amounts)} amounts: a curve takes at least {LEAST_AMOUNTS}")
     generator = torch.Generator().manual_seed(seed)
     mean = torch.tensor([sum(each) / len(each) for each in errors], dtype=torch.float64).clamp(min=TINY)
-    apart = (_doubt(errors).square() + (MISFIT * mean).square()).sqrt()
-    student = _student(min(map(len, errors)) - 1, len(amounts), generator)
-    drawn = (mean + apart * student).clamp(min=TINY)
+    doubt, misfit = _doubt(errors), MISFIT * mean
+    apart = (doubt.square() + misfit.square()).sqrt()
+    by_seeds = _student(min(map(len, errors)) - 1, len(amounts), generator)
+    beside = _student(0, len(amounts), generator)
+    drawn = (mean + doubt * by_seeds + misfit * beside).clamp(min=TINY)
     part = torch.rand(DRAWS, generator=generator, dtype=torch.float64).sub(NO_FLOOR).clamp(min=0) / (1 - NO_FLOOR)
     floor = drawn.min(1).values * part
     above = (drawn - floor.unsqueeze(1)).clamp(min=TINY)

@@ -29,7 +29,7 @@ from ptft.models.hub.huggingface_text import (
     as_stored,
     embedding_of,
     longest,
-    pooling_of,
+    sentences_of,
     tokenizer_of,
 )
 
@@ -169,7 +169,7 @@ def public_weights(name: str) -> tuple[dict[str, Tensor], Spec]:
     weights = {f"net.{key}": value.detach().clone() for key, value in net.state_dict().items()}
     if tokenizer is None:
         return weights, sound.spec(config) if modality == "audio" else _image_spec(name, config, "ckpt=huggingface:")
-    more["pooling"] = pooling_of(_beside(name, SENTENCES, "ckpt=huggingface:"))
+    more |= sentences_of(*(_beside(name, file, "ckpt=huggingface:") for file in SENTENCES))
     return weights, text_spec(tokenizer, min(longest(net, config) or LONGEST, LONGEST), "none", **more)
 
 
@@ -225,14 +225,14 @@ def _image_spec(name: str, config: Any, key: str) -> Spec:
         return sight.spec(config, processor.to_dict() if processor is not None else {})
 
 
-def _beside(name: str, file: str, key: str) -> dict[str, Any]:
+def _beside(name: str, file: str, key: str) -> Any:
     """What a file of JSON beside a model says; nothing where there is none."""
     from transformers.utils import cached_file
 
     with _read(name, key):
         options = {"local_files_only": _is_local(name), "_raise_exceptions_for_missing_entries": False}
         path = cached_file(_place(name), file, **options)
-        return dict(json.loads(Path(path).read_text(encoding="utf-8"))) if path else {}
+        return json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
 
 
 def _place(name: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import tempfile
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,8 +19,9 @@ BY_MASK = "positions_by_mask"
 """What a stored configuration says of a model whose real tokens are those of the mask; those of ptft before 0.2 do not,
 and their models go on as they were."""
 
-SENTENCES = "1_Pooling/config.json"
-"""What lies beside a model that sentence-transformers trained, and says how its tokens become one vector."""
+SENTENCES = ("1_Pooling/config.json", "modules.json")
+"""What lies beside a model that sentence-transformers trained, and says how its tokens become one vector, and what that
+goes through."""
 POOLING = {"mean": "mean", "mean_tokens": "mean", "cls": "cls", "cls_token": "cls", "lasttoken": "last"}
 """Its words, and those of `model.pooling`."""
 
@@ -67,15 +67,19 @@ def second(ids: Tensor, separator: int) -> Tensor:
     return ((ends.cumsum(1) - ends) > 0).long()
 
 
-def pooling_of(settings: Mapping[str, Any]) -> str | None:
-    """How a model that embeds sentences pools, as `model.pooling` has it; None where nothing says it in these words.
+def sentences_of(pooling: Any, modules: Any) -> dict[str, Any]:
+    """What a Spec says of public weights that embed sentences: `pooling`, as `model.pooling` has it, and `beyond`, the
+    modules behind it; nothing of others.
 
-    settings: of `SENTENCES`, which has a flag for each way, or their names.
+    pooling: with a flag for each way, or their names; modules: in order, each with its type. Both of `SENTENCES`.
     """
-    named = settings.get("pooling_mode")
-    flags = [key.removeprefix("pooling_mode_") for key, value in settings.items() if value is True]
+    named = pooling.get("pooling_mode")
+    flags = [key.removeprefix("pooling_mode_") for key, value in pooling.items() if value is True]
     modes = [key for key in (named if isinstance(named, list) else [named] if named else flags) if key in POOLING]
-    return POOLING[modes[0]] if len(modes) == 1 else None
+    found: dict[str, Any] = {"pooling": POOLING[modes[0]]} if len(modes) == 1 else {}
+    kinds = [str(each.get("type")).rpartition(".")[2] for each in modules]
+    behind = kinds[kinds.index("Pooling") + 1 :] if "Pooling" in kinds else []
+    return found | ({"beyond": behind} if behind else {})
 
 
 def longest(net: nn.Module, config: Any) -> int | None:

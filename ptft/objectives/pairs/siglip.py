@@ -5,8 +5,9 @@ Axes: B batch, W batch of all processes, n examples of an evaluation, D width of
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -15,29 +16,34 @@ from torch.nn import functional as F
 
 from ptft.augment.views import views as random_views
 from ptft.core import Backbone, Batch, Examples, Spec, Step, length_mask
-from ptft.data.image.captions.examples import spec_of_captions
+from ptft.data.image.captions.examples import Captions, amounts, spec_of_captions
 from ptft.data.text.reader import describe
 from ptft.distributed.gather import gathered
 from ptft.errors import ConfigError
+from ptft.metrics.retrieval import MOST, retrieval
 from ptft.runtime.together.splitmix import mix
 from ptft.train.gradient_cache import InHalves
 
 Network = Callable[[dict[str, Any], Spec], Backbone]
 """(a node of a model, a Spec) -> its backbone, if it may be built."""
+PRETRAINED = 0.1
+"""Of the rate, what a tower that has read texts learns at, as in a finetune (`finetune.rates`)."""
 TOWER = "ptft.models.text.transformer.Transformer"
-CANDIDATES = 5000
-"""Examples of an evaluation among which one is looked for, at the most."""
-AT_ONCE = 1000
 
 
 class SigLIP(InHalves):
     """Each of the B x B pairs of a batch is a question of its own, answered by t * cosine + b; their losses are summed,
-    and divided by B (algorithm 1 of the paper).
+    and divided by B (algorithm 1 of the paper). Each caption of a picture belongs to it, where several are in a batch.
 
     The backbone, which later runs start from, reads pictures; a tower of the objective's own reads captions, and is
-    saved with it. Both learn from nothing unless the backbone's weights come from a checkpoint.
+    saved with it. Both learn from nothing unless their weights come from checkpoints.
 
-    text_width, text_depth, text_heads: of the tower, a bidirectional transformer whose real tokens are averaged.
+    text_ckpt: whose weights the tower begins with, which a run fills in (`builders/parts/tower.py`); text_model: the
+        node of its network as JSON, from which a checkpoint makes it again; text_pooling: how it pools.
+    text_train: "all", or "none": the tower is locked, as one of both is in LiT (Zhai et al. 2022). text_rate: the
+        factor of its learning rate; None is 1, of one that begins with weights PRETRAINED.
+    text_width, text_depth, text_heads: of a tower that begins with nothing, a bidirectional transformer whose real
+        tokens are averaged.
     out: D. temperature, bias: t and b at the start. views: random views of the pictures, in training.
     network: makes a backbone of a model's node.
     Raises ConfigError where the pictures have no captions.
@@ -50,6 +56,11 @@ class SigLIP(InHalves):
         backbone: Backbone,
         spec: Spec,
         *,
+        text_ckpt: str | None = None,
+        text_model: str | None = None,
+        text_pooling: str | None = None,
+        text_train: str = "all",
+        text_rate: float | None = None,
         text_width: int = 128,
         text_depth: int = 2,
         text_heads: int = 4,
@@ -73,20 +84,26 @@ class SigLIP(InHalves):
         self.monitor = {"metric": "val/recall", "mode": "max"}
         self.backbone, self.views = backbone, random_views(spec, views)
         assert network is not None
-        size = {"width": text_width, "depth": text_depth, "heads": text_heads}
-        self.captions = captions
-        self.text = network({"_target_": TOWER, **size}, captions)
-        self.see, self.read = nn.Linear(backbone.width, out), nn.Linear(text_width, out)
+        size = {"_target_": TOWER, "width": text_width, "depth": text_depth, "heads": text_heads}
+        self.captions, self.begins_with, self.fresh = captions, text_ckpt, text_model is None
+        self.text_train, self.text_rate = text_train, text_rate or (1.0 if text_model is None else PRETRAINED)
+        self.text = network(size if text_model is None else json.loads(text_model), captions)
+        if text_train == "none":
+            self.text.requires_grad_(False)
+            self.frozen = [self.text]
+        self.lr_scales = {f"text.{name}": self.text_rate for name, _ in self.text.named_parameters()}
+        self.see, self.read = nn.Linear(backbone.width, out), nn.Linear(self.text.width, out)
         self.log_temperature = nn.Parameter(torch.tensor([math.log(temperature)]))
-        self.bias = nn.Parameter(torch.tensor([bias]))
+        self.bias = nn.Parameter(torch.tensor([float(bias)]))
 
     def forward(self, batch: Batch) -> Step:
         embedded = self.embed(batch)
-        step = self.compare(embedded)
+        step = self.compare(embedded, batch)
         if self.training:
             return step
         image, text = F.normalize(embedded.float(), dim=2).unbind(1)
-        lists = {"image": image, "text": text, "said": hashed(batch["caption"], batch["caption_length"])}
+        said = hashed(batch["caption"], batch["caption_length"])
+        lists = {"image": image, "text": text, "said": said, "picture": batch["picture"]}
         return Step(step.total, step.count, step.sums, lists)
 
     def embed(self, batch: Batch) -> Tensor:
@@ -96,33 +113,73 @@ class SigLIP(InHalves):
         text = self.read(self.text.pool(self.text(self.text.prepare(batch["caption"]), mask)))
         return torch.stack([image, text], 1)
 
-    def compare(self, embedded: Tensor) -> Step:
+    def compare(self, embedded: Tensor, batch: Batch) -> Step:
         """Projections [B, 2, D] of pictures and captions; with several processes captions of all are candidates."""
         image, text = F.normalize(embedded.float(), dim=2).unbind(1)
-        everyone, start = gathered(text)
-        own = torch.arange(start, start + len(image), device=image.device)
+        everyone, pictures = gathered(text)[0], gathered(batch["picture"])[0]
         with torch.autocast(image.device.type, enabled=False):
             logits = image @ everyone.T * self.log_temperature.exp() + self.bias
-        belongs = F.one_hot(own, len(everyone)).bool()
+        belongs = batch["picture"][:, None] == pictures
         total = -F.logsigmoid(torch.where(belongs, logits, -logits)).sum()
-        return Step(total, torch.full((), len(image), device=image.device), {"found": (logits.argmax(1) == own).sum()})
+        found = belongs.gather(1, logits.argmax(1, keepdim=True)).sum()
+        return Step(total, torch.full((), len(image), device=image.device), {"found": found})
 
     def examine(self, splits: Mapping[str, Examples]) -> list[str]:
         """Among how many recall is measured, and how much of the captions is read."""
-        many = {name: min(len(splits[name]), CANDIDATES) for name in ("val", "test") if splits.get(name) is not None}
-        among = " and ".join(f"the {count:,} of {name}" for name, count in many.items())
-        measured = f"recall: a picture finds its caption, and a caption its picture, as the first among {among}"
-        return [f"captions: {describe(self.captions)}", *([measured] if many else [])]
+        counts = {name: many for name, each in splits.items() if (many := amounts(each)) is not None}
+        several = [f"{name} {n:,} of {pictures:,} pictures" for name, (pictures, n) in counts.items() if n > pictures]
+        among = " and ".join(_among(name, *count) for name, count in counts.items() if name != "train")
+        own = "one of its captions" if several else "its caption"
+        measured = f"recall: a picture finds {own}, and a caption its picture, as the first among {among}"
+        read = f"captions: {describe(self.captions)}{self._tower()}"
+        return [read, *([f"captions: {', '.join(several)}"] if several else []), *([measured] if among else [])]
+
+    def compared(self, batch: Batch, texts: bool) -> Tensor:
+        """What pictures, or texts, are compared by: a raw batch of one of both -> [B, D] of length 1."""
+        if texts:
+            read = self.text(self.text.prepare(batch["input"]), batch.get("mask"))
+            return F.normalize(self.read(self.text.pool(read)).float(), dim=1)
+        features = self.backbone(self.backbone.inputs(batch), batch.get("mask"))
+        return F.normalize(self.see(self.backbone.pool(features)).float(), dim=1)
+
+    @torch.no_grad()
+    def named(self, said: Sequence[Sequence[str]], pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """A linear classifier of what the backbone pools, weight [K, D'] and bias [K], from what may be said of each
+        class, of which the mean counts.
+
+        pooled: of some pictures, [n, D']: each projection is taken to be as long as theirs are in the mean. So classes
+        are in the order of their cosines, and all logits of a picture larger or smaller than they would be.
+        """
+        towards = torch.stack([F.normalize(self._read(texts).mean(0), dim=0) for texts in said])
+        towards = towards * self.log_temperature.exp() / self.see(pooled).norm(dim=1).mean()
+        return towards @ self.see.weight, towards @ self.see.bias + self.bias
+
+    def _read(self, texts: Sequence[str]) -> Tensor:
+        """Float [n, D] of length 1."""
+        batch = Captions.of(texts, self.captions, torch.zeros(len(texts))).batch(torch.arange(len(texts)))
+        ids, lengths = batch["caption"].to(self.bias.device), batch["caption_length"].to(self.bias.device)
+        return self.compared({"input": ids, "mask": length_mask(lengths, ids.shape[1])}, texts=True)
+
+    def _tower(self) -> str:
+        """What reads them, where it did not begin with nothing."""
+        parameters = sum(parameter.numel() for parameter in self.text.parameters())
+        learns = f"learning at {self.text_rate:g} of the rate" if self.text_train == "all" else "which is locked"
+        begins = f" of {self.begins_with}" if self.begins_with else ""
+        return "" if self.fresh else f"; they are read by a tower{begins} of {parameters:,} parameters, {learns}"
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        """In training accuracy, the share of pictures whose caption is the likeliest of the batch. In evaluation how
-        many find their own at once among all that are measured, or the first CANDIDATES of them: `image_to_text` and
-        `text_to_image`, and `recall`, their mean. A caption that is word for word the right one counts as right."""
+        """In training accuracy, the share of pairs whose picture finds one of its captions as the likeliest of the
+        batch. In evaluation `retrieval` among all that are measured."""
         if "image" not in sums:
             return {"accuracy": float(sums["found"] / sums["count"])}
-        image, text, said = (sums[name][:CANDIDATES] for name in ("image", "text", "said"))
-        there, back = recall(image, text, said), recall(text, image, said)
-        return {"recall": (there + back) / 2, "image_to_text": there, "text_to_image": back}
+        return retrieval(*(sums[name] for name in ("image", "text", "said", "picture")))
+
+
+def _among(name: str, pictures: int, captions: int) -> str:
+    """Among how many of a split recall is measured: all pictures or the first, with their captions."""
+    many = f"{min(pictures, MOST):,}{' pictures' if captions > pictures else ''} of {name}"
+    first = "first " if pictures > MOST else ""
+    return f"the {first}{many}" + (f" and their {captions:,} captions" if pictures < captions and not first else "")
 
 
 def hashed(tokens: Tensor, lengths: Tensor) -> Tensor:
@@ -130,9 +187,3 @@ def hashed(tokens: Tensor, lengths: Tensor) -> Tensor:
     places = torch.arange(tokens.shape[1], device=tokens.device)
     cells = mix(tokens + mix(places)).masked_fill(~length_mask(lengths, tokens.shape[1]), 0)
     return cells.sum(1)
-
-
-def recall(asked: Tensor, candidates: Tensor, said: Tensor) -> float:
-    """[n, D] and [n, D] of length 1, and what is said in each pair (long [n]) -> how many find what is said, 0 to 1."""
-    nearest = [(part @ candidates.T).argmax(1) for part in torch.split(asked, AT_ONCE)]
-    return float((said[torch.cat(nearest)] == said).float().mean())

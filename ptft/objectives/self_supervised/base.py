@@ -75,6 +75,10 @@ class Unlabelled(Objective):
             return self.learn(x)
         return self._measured(x, batch)
 
+    def unmeasured(self, batch: Batch) -> Step:
+        """As `forward` in evaluation without the probe, whose bank is many examples more."""
+        return self._repeated(self.backbone.inputs(batch))
+
     def compile(self, *arguments: Any, **options: Any) -> None:
         """As Module.compile, for training alone: in evaluation there is a bank that comes and goes.
 
@@ -86,11 +90,14 @@ class Unlabelled(Objective):
         self._compiled_call_impl = lambda *given: compiled(*given) if self.training else plain(*given)
 
     def _measured(self, x: Tensor, batch: Batch) -> Step:
+        step = self._repeated(x)
+        return replace(step, sums={**step.sums, **self.probe.sums(self.encode, batch)})
+
+    def _repeated(self, x: Tensor) -> Step:
         """Each batch draws the same again: views and masks follow from an example's place in it, and so losses of
         evaluations differ a little between sizes of batches."""
         with forked(x.device, EVALUATION_SEED):
-            step = self.learn(x)
-        return replace(step, sums={**step.sums, **self.probe.sums(self.encode, batch)})
+            return self.learn(x)
 
     def encode(self, batch: Batch) -> Tensor:
         """A raw batch -> pooled features [B, D]."""
@@ -132,11 +139,18 @@ class Comparing(Unlabelled, InHalves):
     def projections(self, x: Tensor) -> Tensor:
         """A prepared batch [B, …] -> projections of views of each example, [B, V, D]."""
 
+    @abstractmethod
+    def judge(self, embedded: Tensor) -> Step:
+        """Projections [B, V, D] of a whole batch -> Step."""
+
     def embed(self, batch: Batch) -> Tensor:
         return self.projections(self.backbone.inputs(batch))
 
+    def compare(self, embedded: Tensor, batch: Batch) -> Step:
+        return self.judge(embedded)
+
     def learn(self, x: Tensor) -> Step:
-        return self.compare(self.projections(x))
+        return self.judge(self.projections(x))
 
 
 def paired(views: Tensor) -> Tensor:

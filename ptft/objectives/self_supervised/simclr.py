@@ -48,7 +48,7 @@ class SimCLR(Comparing):
     def projections(self, x: Tensor) -> Tensor:
         return paired(self.projector(self.features(torch.cat([self.views(x), self.views(x)]))))
 
-    def compare(self, embedded: Tensor) -> Step:
+    def judge(self, embedded: Tensor) -> Step:
         one, other = F.normalize(embedded.float(), dim=2).unbind(1)
         return Step(nt_xent(one, other, self.temperature), count(embedded), {})
 

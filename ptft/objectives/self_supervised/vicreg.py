@@ -53,7 +53,7 @@ class VICReg(Comparing):
     def projections(self, x: Tensor) -> Tensor:
         return paired(self.expander(self.features(torch.cat([self.views(x), self.views(x)]))))
 
-    def compare(self, embedded: Tensor) -> Step:
+    def judge(self, embedded: Tensor) -> Step:
         """Of several processes each has its share of the batch's terms, by its examples."""
         one, other = embedded.float().unbind(1)
         everyone = gathered(embedded.float())[0]

@@ -28,7 +28,8 @@ class Classify(LinearHead):
     """One class per example, of any modality; views, mixup, cutmix and tta are for images only.
 
     label_smoothing: share of the target spread over all classes (Szegedy et al. 2016, section 7).
-    class_weights: None, "balanced" (inverse frequency, mean 1 over the training labels) or one weight per class.
+    class_weights: None, "balanced" (inverse frequency, mean 1 over the training labels) or one weight per class: what
+        the loss of an example that is of it counts, smoothed or not.
     focal: gamma of the focal loss (Lin et al. 2017), the higher the less what is answered well counts; 0 is the plain
         one, as evaluation has it anyway.
     mixup, cutmix: Beta parameters (Zhang et al. 2018; Yun et al. 2019); 0 switches them off.
@@ -92,19 +93,31 @@ class Classify(LinearHead):
 
     def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
         """Summed cross-entropy of logits [B, K] with labels long [B] or shares [B, K]."""
-        smoothing = self.label_smoothing if self.training else 0.0
-        weight = self.class_weights if self.training else None
-        if self.focal and self.training:
+        if not self.training:
+            return F.cross_entropy(logits, target, reduction="sum")
+        if self.focal:
             return self._focal(logits, target)
+        if self.class_weights is not None and self.label_smoothing:
+            return -(self._shares(target, logits.dtype) * logits.log_softmax(1)).sum()
+        weight, smoothing = self.class_weights, self.label_smoothing
         return F.cross_entropy(logits, target, weight=weight, reduction="sum", label_smoothing=smoothing)
 
     def _focal(self, logits: Tensor, target: Tensor) -> Tensor:
         """As `cross_entropy`, each term times (1 - p)^gamma (Lin et al. 2017, equation 4)."""
-        shares = target if target.ndim == 2 else F.one_hot(target, len(self.classes)).to(logits.dtype)
-        shares = (1 - self.label_smoothing) * shares + self.label_smoothing / len(self.classes)
-        shares = shares if self.class_weights is None else shares * self.class_weights
         log_p = logits.log_softmax(1)
+        shares = self._shares(target, logits.dtype)
         return -(shares * (1 - log_p.exp()).clamp(min=EPSILON).pow(self.focal) * log_p).sum()
+
+    def _shares(self, target: Tensor, dtype: torch.dtype) -> Tensor:
+        """What each class's -log p counts, [B, K]: of a label its weight, which is smoothed over all classes with it.
+
+        torch weighs what is smoothed by the class it goes to, so that a rare one's share of every other label's loss
+        may be more than all of its own.
+        """
+        labels = target if target.ndim == 2 else F.one_hot(target, len(self.classes))
+        weighed = labels.to(dtype) if self.class_weights is None else labels * self.class_weights.to(dtype)
+        smoothed = weighed.sum(1, keepdim=True) / len(self.classes)
+        return (1 - self.label_smoothing) * weighed + self.label_smoothing * smoothed
 
     def _sums(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Correct answers; in evaluation also the confusion matrix [K, K] (true, predicted) and top-5 hits."""

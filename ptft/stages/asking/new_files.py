@@ -25,7 +25,7 @@ from ptft.runs.folder import RunFolder
 from ptft.runtime.device import device_name
 from ptft.runtime.together.alone import current
 from ptft.stages import messages
-from ptft.stages.asking import in_turn
+from ptft.stages.asking import compared, in_turn
 
 SHOWN = 10
 STDIN = "-"
@@ -41,10 +41,10 @@ def opened(
     target = output(cfg, folder, usual, check)
     check_spec(checkpoint)
     spec = checkpoint.spec if checkpoint.has_task else None if cfg.objective else spec_alone(cfg, checkpoint)
-    found = items(cfg, spec) if spec else []
+    found = items(cfg, compared.spec_read(cfg, spec)) if spec else []
     refuse_overwriting(cfg, checkpoint, found)
     in_turn.same_work(checkpoint.sha256, found)
-    return target, found, Predictor(job)
+    return target, found, compared.predictor(job)
 
 
 def plan(

@@ -1,5 +1,7 @@
 """Files of every kind become uint8 [C, H, W] of the configured shape, or one clear line."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -172,12 +174,18 @@ def test_grey_and_colour_convert_both_ways():
     assert torch.equal(image_reader.convert(colour, 1), grey)
 
 
-def test_files_and_memory_are_resized_alike(tmp_path):
+@pytest.mark.parametrize(("interpolation", "apart"), [("nearest", 0), ("bilinear", 2), ("bicubic", 20), ("lanczos", 0)])
+@pytest.mark.parametrize("side", [14, 28, 90])
+def test_files_and_memory_are_resized_alike(tmp_path, interpolation, apart, side):
     picture = Image.effect_noise((60, 40), 80)
     picture.save(tmp_path / "noise.png")
-    from_file = image_reader.read(tmp_path / "noise.png", spec((28, 28), 1))
-    from_memory = image_reader.resize(torch.from_numpy(np.array(picture))[None, None], spec((28, 28), 1))[0]
-    assert (from_file.int() - from_memory.int()).abs().max() <= 2
+    asked = spec((side, side), 1)
+    asked = replace(asked, shape={**asked.shape, "fit": "stretch", "interpolation": interpolation})
+    from_file = image_reader.read(tmp_path / "noise.png", asked)
+    from_memory = image_reader.resize(torch.from_numpy(np.array(picture))[None, None], asked)[0]
+    difference = (from_file.int() - from_memory.int()).abs().float()
+    assert difference.max() <= apart
+    assert difference.mean() < 0.5
 
 
 def test_impossible_shapes_are_refused():

@@ -32,6 +32,11 @@ def test_a_hash_knows_a_picture_in_another_light():
     assert float(distances[0]) < 1e-3
 
 
+def test_pictures_of_one_colour_each_are_no_near_duplicates():
+    pairs, distances = hashes.near(hashes.frequencies(torch.rand(5, 1, 1).expand(5, 32, 32)), 0)
+    assert (pairs.shape, distances.shape) == ((0, 2), (0,))
+
+
 def test_shingles_know_a_text_with_another_end():
     texts = [f"{word} once walked along the river until the {word} came" for word in ("anna", "berta", "carl")]
     texts += ["", "a", "ANNA once walked along the river, until the anna came!", f"{'x' * 40} {'y' * 40}"]

@@ -295,6 +295,16 @@ def test_public_weights_embed_texts_as_they_say_without_a_task(folder, beside, p
     )
 
 
+def test_what_public_weights_do_behind_their_pooling_is_said(folder, ptft, tmp_path):
+    shutil.copytree(folder, "model")
+    kinds = ["models.Transformer", "models.Pooling", "models.Dense", "models.Normalize"]
+    (tmp_path / "model" / "modules.json").write_text(
+        json.dumps([{"type": f"sentence_transformers.{kind}"} for kind in kinds])
+    )
+    done = ptft("stage=embed", "ckpt=huggingface:model", "text=a fine day")
+    assert "without what the model was published with behind its pooling: Dense, Normalize" in done.out, done.text
+
+
 def test_public_weights_that_write_embed_texts_without_tokens_around_them(writer, ptft, tmp_path):
     (tmp_path / "texts.txt").write_text("what is two")
     ids = transformers.AutoTokenizer.from_pretrained(writer)("what is two", return_tensors="pt")

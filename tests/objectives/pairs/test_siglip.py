@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from ptft.builders.run import build
 from ptft.config.resolve import resolve
 from ptft.loggers.console import Console
-from ptft.objectives.pairs.siglip import hashed, recall
+from ptft.metrics.retrieval import retrieval
+from ptft.objectives.pairs.siglip import hashed
 from tests.conftest import refused, summary, transfer
 from tests.helpers.self_supervised import FEW, in_two, metrics, state, train
 from tests.stages.test_resume import same
@@ -37,14 +38,15 @@ def test_pictures_and_captions_find_each_other():
 def test_the_loss_is_that_of_a_loop_over_pairs():
     torch.manual_seed(0)
     objective, embedded = built().objective, torch.randn(5, 2, 128)
+    pictures = [3, 8, 2, 8, 1]  # two captions are of one
     objective.log_temperature.data.fill_(1.5), objective.bias.data.fill_(-2.0)
     expected = 0.0
     for i in range(5):
         for j in range(5):
             cosine = F.cosine_similarity(embedded[i, 0], embedded[j, 1], dim=0)
-            z = 1 if i == j else -1
+            z = 1 if pictures[i] == pictures[j] else -1
             expected -= F.logsigmoid(z * (torch.tensor(1.5).exp() * cosine - 2.0))
-    step = objective.compare(embedded)
+    step = objective.compare(embedded, {"picture": torch.tensor(pictures)})
     torch.testing.assert_close(step.total, torch.as_tensor(expected))
     assert int(step.count) == 5
     step.total.backward()
@@ -57,9 +59,9 @@ def test_a_caption_that_says_the_same_is_right_whatever_it_is_padded_to():
     assert said.unique().numel() == 4
     longer = F.pad(tokens, (0, 4), value=3)
     assert torch.equal(hashed(longer, lengths), said)
-    image, text = torch.eye(4), torch.eye(4)[[1, 0, 2, 3]]
-    assert recall(image, text, said) == 0.5
-    assert recall(image, text, torch.tensor([4, 4, 5, 6])) == 1
+    pairs, apart = (torch.eye(4), torch.eye(4)[[1, 0, 2, 3]]), torch.arange(4)
+    assert retrieval(*pairs, said, apart)["recall"] == 0.5
+    assert retrieval(*pairs, torch.tensor([4, 4, 5, 6]), apart)["recall"] == 1
 
 
 def test_a_continued_run_is_the_whole_one():
@@ -94,6 +96,7 @@ def test_what_can_not_be_is_refused_by_its_key(ptft):
 def test_a_batch_in_parts_has_the_gradients_of_the_whole():
     """Views and all, with a model that normalises each picture alone."""
     typed = (*PAIRS, *VIT, "train.steps=2", "dataset.images=64", "dataset.held_out=16", "dataset.views.shift=2")
+    typed = (*typed, "objective.bias=-9")  # a whole number is one, too
     losses = [
         train(build(resolve([*typed, f"train.accumulate={parts}"]), Console())).rows[-1]["loss"] for parts in (1, 3)
     ]

@@ -111,12 +111,13 @@ def test_training_counts_what_is_right():
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["equal", "weighted"])
 @pytest.mark.parametrize("smoothing", [0.0, EPSILON])
 def test_smoothing_and_weights_are_the_formulas_and_for_training_only(smoothing, weights):
-    """The target is (1 - e) on the label and e / K everywhere; each class's share of the loss has its weight."""
+    """The target is (1 - e) on the label and e / K everywhere; an example counts what the weight of its label is."""
     objective, given = classify(label_smoothing=smoothing, class_weights=weights), batch()
     log_p = log_probabilities(objective, objective.backbone.prepare(given["input"]))
     one_hot = np.eye(5)[given["label"]]
     target = (1 - smoothing) * one_hot + smoothing / 5
-    close(loss(objective.train()(given)), -(target * log_p * np.array(weights or [1.0] * 5)).sum(1).mean())
+    own = np.array(weights or [1.0] * 5)[given["label"]]
+    close(loss(objective.train()(given)), -(own * (target * log_p).sum(1)).mean())
     close(loss(objective.eval()(given)), -(one_hot * log_p).sum(1).mean())
 
 
@@ -150,6 +151,18 @@ def test_mixed_images_are_asked_for_their_shares(options):
     target = (1 - EPSILON) * shares.double().numpy() + EPSILON / 5
     close(loss(step), -(target * log_p).sum(1).mean())
     assert int(step.sums["correct"]) == (log_p.argmax(1) == given["label"].numpy()).sum()
+
+
+def test_what_is_mixed_smoothed_and_weighed_is_the_mean_of_its_labels_losses():
+    objective, given = classify(label_smoothing=EPSILON, class_weights=WEIGHTS, mixup=0.5), batch()
+    x = objective.backbone.prepare(given["input"])
+    torch.manual_seed(3)
+    step = objective.train()(given)
+    torch.manual_seed(3)
+    mixed, shares = Mix(mixup=0.5).train()(x, given["label"], 5)
+    log_p = log_probabilities(objective, mixed)
+    each = -np.array(WEIGHTS) * ((1 - EPSILON) * log_p + EPSILON * log_p.mean(1, keepdims=True))
+    close(loss(step), (shares.double().numpy() * each).sum(1).mean())
 
 
 def test_mixing_images_of_one_class_keeps_their_label():

@@ -76,7 +76,7 @@ def parse(root: Path, split: str, file: Path, folders: Any) -> Split:
             raise DataError(f"{file}: two images have the id {entry['id']} (the second: {entry['file_name']})")
         if (other := names.setdefault(entry["file_name"], entry["id"])) != entry["id"]:
             raise DataError(f"{file}: {entry['file_name']} is there twice, as image {other} and {entry['id']}")
-        pictures[key] = Picture(_image(folder, entry["file_name"]), _size(entry))
+        pictures[key] = Picture(image_in(folder, entry["file_name"]), _size(entry))
     for entry in content["annotations"]:
         _add(entry, pictures, file)
     return Split(list(pictures.values()), _categories(content["categories"], file), str(file))
@@ -131,7 +131,7 @@ def _size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
     return (int(sides[0]), int(sides[1])) if all(isinstance(side, int | float) and side for side in sides) else None  # type: ignore[arg-type]
 
 
-def _image(folders: Sequence[Path], name: str) -> Path:
+def image_in(folders: Sequence[Path], name: str) -> Path:
     """Where an image lies: below the first of the folders that has it, perhaps without the folders of its own name."""
     for folder in folders:
         for candidate in (located(folder, name), folder / Path(name).name):

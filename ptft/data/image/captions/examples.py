@@ -19,38 +19,46 @@ from ptft.data.label_sets.handed_on import ImagesHandedOn
 from ptft.data.text.reader import choose_tokenizer, text_spec, tokenizer_of
 
 CAPTIONS = "captions"
-"""What of a Spec's shape says how captions become tokens: `tokenizer` and `length`, as a Spec of text has them."""
+"""What of a Spec's shape says how captions become tokens: `tokenizer` and `length`, as a Spec of text has them, and
+`around`, the ids that stand before and behind a caption's, -1 where none does."""
 
 
 @dataclass(frozen=True)
 class Captions:
-    """tokens: int32 [N, L], filled up with the pad token; lengths: long [N], how many of a row are real."""
+    """tokens: int32 [N, L], filled up with the pad token; lengths: long [N], how many of a row are real; pictures:
+    long [N], a number for the picture of each, of which several may be."""
 
     tokens: Tensor
     lengths: Tensor
+    pictures: Tensor
 
     @classmethod
-    def of(cls, texts: Sequence[str], spec: Spec) -> Captions:
+    def of(cls, texts: Sequence[str], spec: Spec, pictures: Tensor) -> Captions:
         """The beginnings of texts, by the tokenizer of a Spec of text; an empty one is one unknown token."""
         tokenizer, most = tokenizer_of(spec), int(spec.shape["length"])
         flat, lengths = tokenizer.encode_flat(texts)
         nothing = flat.new_tensor([max(tokenizer.unk, 0)])
-        rows = [row[:most] if len(row) else nothing for row in torch.split(flat, lengths.tolist())]
+        ends = spec.shape.get("around") or [-1, -1]
+        before, after = (flat.new_tensor([end] if end >= 0 else []) for end in ends)
+        room = max(1, most - len(before) - len(after))
+        rows = [row[:room] if len(row) else nothing for row in torch.split(flat, lengths.tolist())]
+        rows = [torch.cat([before, row, after]) for row in rows] if max(ends) >= 0 else rows
         counts = torch.tensor([len(row) for row in rows], dtype=torch.long)
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=max(tokenizer.pad, 0))
-        return cls(padded.to(torch.int32), counts)
+        return cls(padded.to(torch.int32), counts, pictures)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def at(self, rows: Tensor) -> Captions:
-        return Captions(self.tokens[rows], self.lengths[rows])
+        return Captions(self.tokens[rows], self.lengths[rows], self.pictures[rows])
 
     def batch(self, rows: Tensor) -> Batch:
-        """`caption` long [B, T], `caption_length` long [B]."""
+        """`caption` long [B, T], `caption_length` long [B], `picture` long [B]."""
         lengths = self.lengths[rows]
         most = int(lengths.max()) if len(rows) else self.tokens.shape[1]
-        return {"caption": self.tokens[rows, :most].long(), "caption_length": lengths}
+        pictures = self.pictures[rows]
+        return {"caption": self.tokens[rows, :most].long(), "caption_length": lengths, "picture": pictures}
 
     def bytes(self) -> bytes:
         return self.tokens.numpy().tobytes() + self.lengths.numpy().tobytes()
@@ -64,15 +72,18 @@ def captioned(
     vocabulary: int,
     length: int | None,
     own: int,
+    tower: Spec | None,
 ) -> Spec:
-    """A Spec of images, with how their captions become tokens: as typed, else as the checkpoint's, else bpe and at
-    most `own` of them. texts: those that a new tokenizer learns from. Raises ConfigError for another tokenizer than the
-    checkpoint's."""
-    known = None if like is None else like.shape.get(CAPTIONS)
-    theirs = None if known is None else Spec("text", dict(known), "none")
-    chosen = choose_tokenizer(tokenizer, vocabulary, texts, theirs, default="bpe")
+    """A Spec of images, with how their captions become tokens: as typed, else as the tower's that reads them, else as
+    the checkpoint's, else bpe and at most `own` of them. texts: those that a new tokenizer learns from. Raises
+    ConfigError for another tokenizer than theirs."""
+    theirs = tower or (None if like is None else spec_of_captions(like))
+    whose = "the tower's (objective.text_ckpt)" if tower else "the checkpoint's"
+    chosen = choose_tokenizer(tokenizer, vocabulary, texts, theirs, default="bpe", whose=whose)
     most = length or (own if theirs is None else int(theirs.shape["length"]))
-    shape = text_spec(chosen, most, "none").shape
+    shape = dict(text_spec(chosen, most, "none").shape)
+    if theirs is not None and "around" in theirs.shape:
+        shape["around"] = theirs.shape["around"]
     return replace(spec, shape={**spec.shape, CAPTIONS: shape})
 
 
@@ -80,6 +91,12 @@ def spec_of_captions(spec: Spec) -> Spec | None:
     """The Spec of text that captions of such images have; None where they have no captions."""
     shape: dict[str, Any] | None = spec.shape.get(CAPTIONS)
     return None if shape is None else Spec("text", shape, "none")
+
+
+def amounts(examples: Examples) -> tuple[int, int] | None:
+    """How many pictures and how many captions there are; None of what has no captions."""
+    captions = getattr(examples, "captions", None)
+    return (len(torch.unique(captions.pictures)), len(captions)) if isinstance(captions, Captions) else None
 
 
 class CaptionExamples(ImagesHandedOn):

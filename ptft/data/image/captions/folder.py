@@ -1,8 +1,9 @@
-"""A CSV of files and captions, one pair a row; a file may have several."""
+"""Files and captions, one pair a row; a file may have several. A CSV says it, or the files of COCO and Flickr30k."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -11,12 +12,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ptft.core import Spec
 from ptft.data.cleaning.learned import learned
 from ptft.data.examples import OnDemandExamples
+from ptft.data.image.captions import coco
 from ptft.data.image.captions.examples import CaptionExamples, Captions, captioned, spec_of_captions
 from ptft.data.image.folder import IMAGES, FileExamples, ImageFolder
 from ptft.data.image.source import NO_CLASS
-from ptft.data.own.listing import Listing, Media
+from ptft.data.own.listing import Listing, Media, divided
+from ptft.data.own.unusable import UnusableRows
 from ptft.errors import ConfigError
 
 T = TypeVar("T")
@@ -27,14 +31,15 @@ LISTS = ("captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
 
 
 def listed(root: str | Path | None) -> str | Path | None:
-    """The list that a folder holds, or the list itself. Raises ConfigError for a folder of none, or of several."""
+    """The list that a folder holds, the list itself, or a folder in COCO's layout. Raises ConfigError for a folder of
+    none, or of several."""
     folder = None if root is None else Path(root).expanduser()
-    if folder is None or not folder.is_dir():
+    if folder is None or not folder.is_dir() or coco.found(folder):
         return root
     found = [name for name in LISTS if (folder / name).is_file()]
     if len(found) != 1:
         there = f"holds {' and '.join(found)}; name one" if found else f"a folder without {', '.join(LISTS)}"
-        raise ConfigError(f"dataset.root={root}: {there}; captions stand in a CSV of path,text")
+        raise ConfigError(f"dataset.root={root}: {there}; captions stand in a CSV of path,text, or {coco.LAYOUT}")
     return folder / found[0]
 
 
@@ -43,9 +48,11 @@ class CaptionFolder(ImageFolder):
 
     text: the column of the captions; "auto": of this name, else the only one that can be it.
     tokenizer: of the captions: bytes, bpe, wordpiece or unigram, learned from those that are trained on and no others,
-        or the path of one; None is the checkpoint's, else bpe. vocabulary: its ids at the most, where it is learned.
+        or the path of one; None is the tower's or the checkpoint's, else bpe. vocabulary: its ids at the most, if that
+        is learned.
     length: tokens of a caption at the most, of longer ones the beginning; None is the checkpoint's, else LENGTH.
-    keys: those of `ImageFolder`, but `root` must be a list, or a folder that holds one of LISTS.
+    tower: the Spec of texts of a model that is to read the captions and has read others.
+    keys: those of `ImageFolder`, but `root` must be a list, or a folder that holds one of LISTS; or what `coco` reads.
     """
 
     media: ClassVar[Media] = IMAGES._replace(listed="path,text")
@@ -58,6 +65,7 @@ class CaptionFolder(ImageFolder):
         tokenizer: str | None = None,
         vocabulary: int = 8000,
         length: int | None = None,
+        tower: Spec | None = None,
         labelled: bool = False,
         **keys: Any,
     ) -> None:
@@ -65,7 +73,7 @@ class CaptionFolder(ImageFolder):
         keys["root"] = listed(keys.get("root"))
         super().__init__(label=text, labelled=True, **keys)
         self.plain = self.spec
-        self.spec = captioned(self.spec, self.like, self._training_texts, tokenizer, vocabulary, length, LENGTH)
+        self.spec = captioned(self.spec, self.like, self._training_texts, tokenizer, vocabulary, length, LENGTH, tower)
 
     def describe(self, classes: Sequence[str], *description: Any) -> None:
         super().describe((NO_CLASS,), *description)
@@ -82,13 +90,27 @@ class CaptionFolder(ImageFolder):
         """As GroupedSource.divide, and captions are no classes."""
         return super().divide(where, items, seed, known_by, groups)
 
+    def list_files(self, root: Path, seed: int, labelled: bool, columns: Mapping[str, str]) -> dict[str, Listing]:
+        if not (files := coco.found(root)):
+            return super().list_files(root, seed, labelled, columns)
+        unusable = UnusableRows(self.on_error, "caption")
+        listings = coco.listings(files, root, unusable)
+        for sentence in unusable.notes(sum(len(listing.paths) for listing in listings.values()), str(root)):
+            self.note(sentence)
+        self.unusable += unusable.named()
+        listings = {split: each.grouped(self.grouping, lambda path, name: root) for split, each in listings.items()}
+        return divided(self, root, listings[""], seed) if "" in listings else listings
+
     def load(self, split: str) -> OnDemandExamples:
         """The images alone, while there is no tokenizer for their captions."""
         assert self.root is not None
         listing, captions = self.listings[split], spec_of_captions(self.spec)
         labels = torch.zeros(len(listing.paths), dtype=torch.long)
-        images = FileExamples(listing.paths, labels, self.plain, self.root.parent, self.on_error, self.first)
-        return images if captions is None else CaptionExamples(images, Captions.of(listing.names, captions))
+        base = self.root if self.root.is_dir() else self.root.parent
+        images = FileExamples(listing.paths, labels, self.plain, base, self.on_error, self.first)
+        if captions is None:
+            return images
+        return CaptionExamples(images, Captions.of(listing.names, captions, numbered(images.known_by())))
 
     def _training_texts(self) -> Sequence[str]:
         return learned(self, lambda own: own.listings[own.train].names)
@@ -98,6 +120,12 @@ class CaptionFolder(ImageFolder):
 
     def _comparable(self, split: str) -> Listing:
         return self.listings[split]
+
+
+def numbered(names: Sequence[str]) -> Tensor:
+    """Long [N], a number for each name, the same for the same one, whatever the others are."""
+    known = {name: int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest(), "big") for name in set(names)}
+    return torch.tensor([known[name] for name in names], dtype=torch.long)
 
 
 def sample(root: Path, count: int = 12) -> None:

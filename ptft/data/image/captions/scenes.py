@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ptft.core import Batch
+from ptft.core import Batch, Spec
 from ptft.data.cleaning.learned import learned
 from ptft.data.examples import OnDemandExamples
 from ptft.data.image import reader as image_reader
@@ -124,7 +124,7 @@ class Scenes(ImageSource):
     """Two figures of six colours, one above, below, left or right of the other, and a caption that says so.
 
     images: how many in train; held_out: in val and in test each.
-    tokenizer, vocabulary, length: of the captions, as `CaptionFolder` has them.
+    tokenizer, vocabulary, length, tower: of the captions, as `CaptionFolder` has them.
     """
 
     skips: ClassVar[bool] = False
@@ -138,6 +138,7 @@ class Scenes(ImageSource):
         tokenizer: str | None = None,
         vocabulary: int = 300,
         length: int | None = None,
+        tower: Spec | None = None,
         **keys: Unpack[Keys],
     ) -> None:
         super().__init__(**keys)
@@ -146,7 +147,7 @@ class Scenes(ImageSource):
         self.images = {"train": images, "val": held_out, "test": held_out}
         mean, std = (0.3, 0.3, 0.3), (0.25, 0.25, 0.25)
         self.describe((NO_CLASS,), SPLITS, (SIDE, SIDE), 3, mean, std)
-        self.spec = captioned(self.spec, self.like, self._training_texts, tokenizer, vocabulary, length, LENGTH)
+        self.spec = captioned(self.spec, self.like, self._training_texts, tokenizer, vocabulary, length, LENGTH, tower)
 
     def drawing(self, split: str) -> SceneImages:
         return SceneImages(self.images[split], key(self.seed, SPLITS.index(split)), self.spec.shape)
@@ -154,7 +155,9 @@ class Scenes(ImageSource):
     def load(self, split: str) -> OnDemandExamples:
         """The images alone, while there is no tokenizer for their captions."""
         images, captions = self.drawing(split), spec_of_captions(self.spec)
-        return images if captions is None else CaptionExamples(images, Captions.of(said(images), captions))
+        if captions is None:
+            return images
+        return CaptionExamples(images, Captions.of(said(images), captions, images.keys(torch.arange(len(images)))))
 
     def _training_texts(self) -> Sequence[str]:
         return learned(self, lambda own: said(own.drawing(own.train)))

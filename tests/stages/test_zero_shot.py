@@ -1,0 +1,105 @@
+"""Classifiers by names: their classes are in the order of cosines by hand, and they are checkpoints like others."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from ptft.builders.restore import rebuilt
+from ptft.core import length_mask
+from ptft.data.image.captions.examples import Captions
+from ptft.data.image.reader import read
+from tests.conftest import refused, summary, transfer
+from tests.data.image.captions.test_captions import listed  # noqa: F401
+from tests.objectives.pairs.test_siglip import RUN
+
+SMALL = ("dataset.images=64", "dataset.held_out=16", "train.steps=3")
+NAMES = ["red circle", "a_b", "white"]
+
+
+@pytest.fixture
+def siglip(ptft):
+    assert ptft(*RUN, *SMALL, "hydra.run.dir=siglip").code == 0
+    return "siglip"
+
+
+def cosines(ckpt, files, prompts):
+    """[n, K] of files and what may be said of each class, by hand."""
+    objective, spec = rebuilt(ckpt, "ckpt")
+    objective.eval()
+    with torch.no_grad():
+        image = objective.see(objective.backbone.pool(objective.backbone(objective.backbone.prepare(
+            torch.stack([read(file, spec) for file in files])))))  # fmt: skip
+        towards = []
+        for texts in prompts:
+            coded = Captions.of(texts, objective.captions, torch.zeros(len(texts))).batch(torch.arange(len(texts)))
+            mask = length_mask(coded["caption_length"], coded["caption"].shape[1])
+            said = objective.read(objective.text.pool(objective.text(coded["caption"], mask)))
+            towards.append(F.normalize(F.normalize(said, dim=1).mean(0), dim=0))
+        return F.normalize(image, dim=1) @ torch.stack(towards).T, objective.log_temperature.exp()
+
+
+def test_names_are_answered_in_the_order_of_cosines(ptft, siglip, listed):  # noqa: F811
+    typed = (f"zero_shot.names=[{','.join(NAMES)}]", 'zero_shot.template=["a {}","one {} there"]')
+    done = ptft("stage=zero_shot", "ckpt=siglip", *typed, "device=cpu", "hydra.run.dir=named")
+    assert done.code == 0, done.text
+    assert 'a_b: "a a b"; 2 templates' in " ".join(done.out.split())
+    assert summary(Path("named"))["classes"]["a_b"] == ["a a b", "one a b there"]
+    files = sorted(listed.parent.glob("1*.png"))
+    done = ptft("stage=predict", "ckpt=named", f"input={listed.parent}/1*.png", "output=found.csv", "device=cpu",
+                "precision=fp32")  # fmt: skip
+    assert done.code == 0, done.text
+    rows = list(csv.DictReader(Path("found.csv").read_text().splitlines()))
+    prompts = [[text.replace("{}", name.replace("_", " ")) for text in ("a {}", "one {} there")] for name in NAMES]
+    expected, scale = cosines(siglip, files, prompts)
+    assert [row["class"] for row in rows] == [NAMES[i] for i in expected.argmax(1).tolist()]
+    given = torch.tensor([[float(row[f"p_{name}"]) for name in NAMES] for row in rows]).log()
+    ratio = (given - given.mean(1, keepdim=True)) / (expected - expected.mean(1, keepdim=True)) / scale
+    torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-2, atol=1e-2)
+    assert ((ratio > 0.5) & (ratio < 2)).all()  # of pictures that are like those that were looked at
+
+
+def test_pictures_and_texts_are_embedded_in_one_space(ptft, siglip, listed):  # noqa: F811
+    texts = ["a red circle", "one white square above a blue cross"]
+    Path("said.txt").write_text("\n".join(texts) + "\n")
+    pictures = (f"input={listed.parent}/1*.png", "embed.compared=pictures", "output=pictures.npz")
+    for typed in (pictures, ("input=said.txt", "embed.compared=texts", "output=texts.npz")):
+        done = ptft("stage=embed", "ckpt=siglip", *typed, "device=cpu", "precision=fp32")
+        assert done.code == 0, done.text
+    seen, said = (torch.from_numpy(np.load(f"{name}.npz")["features"]) for name in ("pictures", "texts"))
+    expected, _ = cosines(siglip, sorted(listed.parent.glob("1*.png")), [[text] for text in texts])
+    torch.testing.assert_close(seen @ said.T, expected, rtol=1e-4, atol=1e-5)
+    refused(ptft("stage=embed", "ckpt=siglip", "text=a", "device=cpu"), 2, "text=a", "embed.compared=texts")
+
+
+def test_a_datasets_names_make_a_checkpoint_like_others(ptft, siglip):
+    data = ("dataset=digits", "dataset.limit=60", "device=cpu")
+    done = ptft("stage=zero_shot", "ckpt=siglip", *data, "hydra.run.dir=outputs/named")
+    assert done.code == 0, done.text
+    assert "ptft stage=evaluate ckpt=outputs/named/checkpoints/best.pt" in done.out
+    done = ptft("stage=evaluate", "ckpt=latest", "device=cpu", "evaluate.intervals=null", "hydra.run.dir=measured")
+    assert done.code == 0, done.text
+    found = summary(Path("measured"))
+    assert (found["dataset"], found["objective"]) == ("digits", "classify")
+    assert 0 <= found["metrics"]["test"]["accuracy"] <= 1
+    kept = ("finetune.head=keep", "train.steps=1", "hydra.run.dir=tuned")
+    done = ptft("stage=finetune", "ckpt=outputs/named", *data, *kept)
+    assert done.code == 0, done.text
+    assert {"head.weight", "head.bias"} <= transfer(Path("tuned"))["loaded"]["tensors"].keys()
+    assert "zero_shot" in ptft("lineage", "outputs/named").out
+
+
+def test_what_can_name_nothing_is_refused(ptft, siglip):
+    start = ("stage=zero_shot", "ckpt=siglip", "device=cpu")
+    refused(ptft(*start), 2, "zero_shot.names=null: dataset=scenes has no class an example")
+    refused(
+        ptft(*start, "zero_shot.names=[a,b]", "zero_shot.template=a photo"), 2, "zero_shot.template=a photo: has no {}"
+    )
+    refused(ptft(*start, "zero_shot.names=[a,a]"), 2, "zero_shot.names=", "a")
+    refused(ptft(*start, "zero_shot.names=[a]"), 2, "zero_shot.names=", "2")
+    Image.new("RGB", (8, 8)).save("x.png")
+    refused(ptft("stage=predict", "ckpt=siglip", "input=x.png", "device=cpu"), 2, "stage=zero_shot names classes")
