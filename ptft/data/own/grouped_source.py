@@ -252,6 +252,8 @@ class GroupedSource(Source):
     def say_groups(self, name: str, groups: Sequence[str]) -> None:
         """Say how many groups there are in each split so far; `groups` are those of another split's examples."""
         before = self._groups.notes()
+        if self.drawn and self.group_as == "text":
+            self._groups.why = "they were divided by how they are written (dataset.group_as=text, as in older runs)"
         self._groups.add(name, groups)
         self.notes = (*(note for note in self.notes if note not in before), *self._groups.notes())
 

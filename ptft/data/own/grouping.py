@@ -100,10 +100,10 @@ class Grouping:
 
 
 class SharedGroups:
-    """Counts the groups of splits, and finds those that several hold."""
+    """Counts the groups of splits, and finds those that several hold. why: how it comes that several may."""
 
     def __init__(self, grouping: Grouping) -> None:
-        self.grouping, self.splits = grouping, dict[str, set[str]]()
+        self.grouping, self.splits, self.why = grouping, dict[str, set[str]](), "the splits are left as they are given"
 
     def add(self, split: str, groups: Sequence[str]) -> None:
         self.splits[split] = set(groups)
@@ -129,6 +129,5 @@ class SharedGroups:
         )
         first = min(next(iter(held.values())))
         return (
-            f"groups ({self.grouping.shown}) that are trained on are measured too: {counts}, e.g. {first}; "
-            "the splits are left as they are given"
+            f"groups ({self.grouping.shown}) that are trained on are measured too: {counts}, e.g. {first}; {self.why}"
         )
