@@ -25,6 +25,8 @@ KEYS = {
     "text": ("tokenizer", "vocabulary", "length"),
 }
 """Of `dataset=torch_dataset`, what counts for one kind of input alone."""
+LATER = frozenset({"group_as"})
+"""Keys of it that runs of before have not."""
 NEEDED = ("__getitem__", "__len__")
 
 
@@ -75,7 +77,7 @@ def _is_users(cls: Any, trusted: tuple[str, ...]) -> bool:
 def _without_own(node: Mapping[str, Any], cls: Any) -> Mapping[str, Any]:
     """The node of a Source without what `dataset=torch_dataset` says by itself and the class does not take."""
     defaults = usual("dataset", OWN)
-    if not inspect.isclass(cls) or not defaults.keys() <= {*node, *NOT_HANDED}:
+    if not inspect.isclass(cls) or not defaults.keys() - LATER <= {*node, *NOT_HANDED}:
         return node
     option_keys = option_names(cls)
     return {

@@ -61,7 +61,7 @@ def _rows(source: DividedSource, lost: Mapping[str, Collection[int]]) -> Iterato
                 place[row], why[row] = split, ""
             for index in (index for index in lost.get(split, ()) if index < len(rows)):  # others are replayed
                 place[rows[index]], why[rows[index]] = "", "can't be read"
-        more = [] if source.grouping is None else [source.grouped(own)]
+        more = [] if source.grouping is None else [source.groups_of(own)]
         yield from zip(names, place, why, *more, strict=True)
 
 
@@ -80,7 +80,7 @@ def groups(source: Source, split: str, examples: Examples) -> list[str] | None:
     None where no groups are asked for."""
     if not isinstance(source, DividedSource) or source.grouping is None or (part := source.part(split)) is None:
         return None
-    own, rows = source.grouped(part.split), _units(source, split, examples)
+    own, rows = source.groups_of(part.split), _units(source, split, examples)
     return None if rows is None else [own[row] for row in rows]
 
 
@@ -97,7 +97,7 @@ def told(source: Source, other: Source, split: str, examples: Examples) -> list[
         return None
     own = source.names(part.split)
     if part.split in other.splits and list(other.names(part.split)) == list(own):
-        alike = other.grouped(part.split)
+        alike = other.groups_of(part.split)
         return [alike[row] for row in rows]
     said_of = _by_name(other, {own[row] for row in rows})
     for name in (own[row] for row in rows):
@@ -112,7 +112,7 @@ def _by_name(source: DividedSource, wanted: set[str]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for own in source.splits:
         if not wanted.isdisjoint(there := source.names(own)):
-            for name, group in zip(there, source.grouped(own), strict=True):
+            for name, group in zip(there, source.groups_of(own), strict=True):
                 if name in wanted:
                     found.setdefault(name, set()).add(group)
     return found

@@ -200,7 +200,7 @@ def _from_checkpoint(
     for group in (group for group in groups if group in stored):
         cfg[group] = compose.data(stored[group])
         if group == "dataset":
-            _forget_tokenizer(cfg, checkpoint)
+            _forget_files(cfg, checkpoint)
         cfg.names[group] = compose.literal(stored["names"].get(group))
         problems += compose.apply(cfg, group, later)
     name, network = overrides.typed.get("model.name"), stored["model"].get("name") if "model" in groups else None
@@ -209,11 +209,13 @@ def _from_checkpoint(
     return cfg, checkpoint
 
 
-def _forget_tokenizer(cfg: DictConfig, checkpoint: Checkpoint) -> None:
-    """A run's tokenizer comes from its checkpoint and not from the file that was typed once, which may be gone."""
+def _forget_files(cfg: DictConfig, checkpoint: Checkpoint) -> None:
+    """A run's tokenizer, and how its conversations are written, come from its checkpoint and not from the files that
+    were typed once, which may be gone."""
     known = {} if checkpoint.spec is None else checkpoint.spec.shape
-    if ("tokenizer" in known or "captions" in known) and "tokenizer" in cfg.dataset:
-        cfg.dataset.tokenizer = None
+    for key, holders in (("tokenizer", {"tokenizer", "captions"}), ("template", {"template"})):
+        if not holders.isdisjoint(known) and key in cfg.dataset:
+            cfg.dataset[key] = None
 
 
 def _stored(checkpoint: Checkpoint, groups: list[str]) -> dict[str, Any]:
@@ -265,10 +267,12 @@ def _continued(overrides: Overrides, opened: Opened) -> Job:
         cfg.names.logger = list(cfg.logger)
     same_run(cfg, overrides)
     notes = budget(cfg, typed, checkpoint.progress)
-    _forget_tokenizer(cfg, checkpoint)
+    _forget_files(cfg, checkpoint)
     for override in overrides.parsed:
         if override.key_or_group not in compose.GROUPS:
             OmegaConf.update(cfg, override.key_or_group, override.value(), force_add=True)
+    if "objective.lm" in typed and cfg.objective.get("lm_model"):
+        cfg.objective.lm_model.of = cfg.objective.lm  # the digest beside it is what must be the same
     cfg.resume = compose.literal(checkpoint.path)
     cfg.trusted = typed.get("trusted") or []
     config = _absolute(compose.plain(cfg))

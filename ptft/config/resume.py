@@ -26,7 +26,11 @@ from ptft.validators import is_number
 if TYPE_CHECKING:
     from ptft.config.resolve import Job
 
+MOVED = ("dataset.ignore", "dataset.annotations", "dataset.folders", "objective.lm")
+"""Keys that name what a run read and reads again, which may lie elsewhere by now; what it holds must be the same."""
+
 FREE_ON_RESUME = (
+    *MOVED,
     "train.epochs",
     "train.steps",
     "train.minutes",
@@ -52,6 +56,8 @@ FREE_ON_RESUME = (
     "report",
 )
 """Keys (and what is below them) that may change when a run is continued."""
+
+_FREE = tuple(key for key in FREE_ON_RESUME if key not in MOVED)
 
 FREE_ON_REPEAT = ("ckpt", "device", "dry_run", "overwrite", "quiet", "train.processes", "trusted")
 """Keys that may be typed where a command is given once more, as it was, to go on."""
@@ -208,9 +214,11 @@ def same_run(cfg: DictConfig, overrides: Overrides) -> None:
     unknown = [line for override in overrides.parsed for line in mistakes.within(override, keys)]
     for key, value in overrides.typed.items():
         old = cfg.names.get(key) if key in compose.GROUPS else OmegaConf.select(cfg, key, default=KeyError)
-        if old is KeyError and key not in FREE_ON_RESUME:
+        if old is KeyError and (key in MOVED or key not in FREE_ON_RESUME):
             unknown.append(mistakes.unknown(key, keys))
-        elif not any(key == free or key.startswith(f"{free}.") for free in FREE_ON_RESUME) and old != value:
+        elif f"{key}.".startswith(tuple(f"{moved}." for moved in MOVED)) and old is not None and value is not None:
+            continue
+        elif not any(key == free or key.startswith(f"{free}.") for free in _FREE) and old != value:
             differences.append(f"{key}: the run has {old}, you typed {value}")
     if differences:
         differences.append("a run is continued as it is; start a new one with ckpt= to change these")

@@ -155,16 +155,16 @@ def _identity(path: Path) -> bytes:
     return digest.digest()
 
 
-def read_file(path: Path) -> str:
-    """Its text, every line ending with \\n. Raises DataError naming file and line where it can't be read as text."""
+def read_file(path: Path, as_written: bool = False) -> str:
+    """Its text, lines ending with \\n unless `as_written`. Raises DataError naming file and line where it is none."""
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror})") from error
-    return decoded(raw, path)
+    return decoded(raw, path, as_written)
 
 
-def decoded(raw: bytes, path: Path | str) -> str:
+def decoded(raw: bytes, path: Path | str, as_written: bool = False) -> str:
     """As `read_file`, of bytes that were read from `path`."""
     if kind := next((kind for first, kind in PACKED if raw.startswith(first)), None):
         raise DataError(f"{path}: is not text but {kind}")
@@ -179,7 +179,7 @@ def decoded(raw: bytes, path: Path | str) -> str:
         ) from error
     if text[:4096].count("\0") > NULS * len(text[:4096]):
         raise DataError(f"{path}: is no text (it holds zero bytes); save it as UTF-8, or UTF-16 with a byte order mark")
-    return unified(text)
+    return text if as_written else unified(text)
 
 
 def unified(text: str) -> str:

@@ -198,7 +198,7 @@ def _fields(file: Path, columns: Columns, notes: list[str]) -> dict[str, dict[st
         if not named or columns.header is False:
             return _numbered(file, columns)
     try:
-        return {f"{file}:{line}": fields for line, fields in records(file) if isinstance(fields, dict)}
+        return {f"{file}:{line}": fields for line, fields in records(file, True) if isinstance(fields, dict)}
     except DataError as error:
         notes.append(f"the columns are not handed on: {error}")
         return {}
@@ -212,7 +212,7 @@ def _numbered(file: Path, columns: Columns) -> dict[str, dict[str, Any]]:
     numbered = all(isinstance(name, int) for name in columns.text)
     places = columns.text if numbered else columns.numbers[: len(columns.text)]
     names = dict(zip(places, text_fields(("",) * len(places)), strict=True))
-    rows = ((line, row) for line, row in (cells_of(file) if names else ()) if isinstance(row, list))
+    rows = ((line, row) for line, row in (cells_of(file, True) if names else ()) if isinstance(row, list))
     return {
         f"{file}:{line}": {names.get(place, f"column_{place}"): cell for place, cell in enumerate(row)}
         for line, row in rows

@@ -15,7 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from ptft.data.files import json_values, nfc, read_file
+from ptft.data.files import json_values, nfc, read_file, unified
 from ptft.data.own.separator import SEPARATED, SEPARATORS, has_sep_line, separator
 from ptft.data.own.text_record import Column
 from ptft.errors import DataError, counted
@@ -59,13 +59,14 @@ class HeaderRow(NoRow):
         super().__init__(where, "repeats the header")
 
 
-def records(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
+def records(file: Path, as_written: bool = False) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
     """(line, the fields of a row by name, or what is wrong with it); what is neither JSON nor .tsv is read as CSV.
 
     In CSV and TSV files the names are the first row, and fields that a row is too short for are missing.
+    as_written: whether lines within a cell end as they do there, for what is handed on; what is read of it has \\n.
     Raises DataError naming file and line where no further row can be read.
     """
-    return objects_of(file) if file.suffix.lower() in JSON else _named_cells(file)
+    return objects_of(file) if file.suffix.lower() in JSON else _named_cells(file, as_written)
 
 
 def check_single(value: Any, name: Column, where: str) -> None:
@@ -89,8 +90,8 @@ def first_cells(file: Path) -> list[str]:
     return [] if file.suffix.lower() in JSON else first_of(cells_of(file))[1]
 
 
-def _named_cells(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
-    lines = cells_of(file)
+def _named_cells(file: Path, as_written: bool) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
+    lines = cells_of(file, as_written)
     names = names_of(first_of(lines)[1])
     if len(names) == 1 and (mark := next((mark for mark in SEPARATORS if mark in names[0]), "")):
         raise DataError(f"{file}:1: {SEPARATED.format(SEPARATORS[mark])}")
@@ -124,14 +125,15 @@ def repeats(row: Sequence[str], names: Sequence[str]) -> bool:
     return row[-1].strip() == names[-1] and names_of(row) == names
 
 
-def cells_of(file: Path) -> Iterator[tuple[int, list[str] | RowError]]:
-    """(the line on which a row begins, its cells)."""
-    text = read_file(file)
+def cells_of(file: Path, as_written: bool = False) -> Iterator[tuple[int, list[str] | RowError]]:
+    """(the line on which a row begins, its cells). as_written: see `records`."""
+    written = read_file(file, as_written)
+    text = unified(written)
     if file.suffix.lower() == ".tsv":
         split = ((number, line.split("\t")) for number, line in enumerate(text.split("\n"), 1))
         yield from ((number, cells) for number, cells in split if cells != [""])
         return
-    reader, before = csv.reader(io.StringIO(text), strict=True, delimiter=separator(text)), 0
+    reader, before = csv.reader(io.StringIO(written, newline=""), strict=True, delimiter=separator(text)), 0
     while True:
         try:
             for cells in reader:

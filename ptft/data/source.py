@@ -37,8 +37,7 @@ class DividedSource(GroupedSource):
     """A source of examples in splits. A subclass sets `own_classes` and `splits`, and implements `load`.
 
     root: folder (or file) of the data.
-    train: the split to train on.
-    val: a split, a fraction of the training split, or None.
+    train: the split to train on. val: a split, a fraction of the training split, or None.
     test: likewise; never the split that is trained on.
     limit, fraction, per_class: how much of the training part to use, at most one of them; stratified by class.
     classes: names of the classes to keep, in the order of the labels they get.
@@ -48,7 +47,8 @@ class DividedSource(GroupedSource):
     divide_by: what says where an example goes in a dataset, or a split, that is to be divided: "name", what the example
         is known by alone, so that others that come or go do not move it; or "order", all of them, as in runs whose
         configuration has not the key.
-    group: what says which examples belong together, so that one split has all of them where it is divided.
+    group: what says which examples belong together, so that one split has all of them where it is divided. group_as:
+        by its "value", 7 for 7.0 too; or the "text" of its cell, as in runs whose configuration has not the key.
     seed: decides what is random about the choice of examples.
     like: the Spec of the checkpoint that a run starts from.
     whole: whether nothing is trained on and all that there is is measured: no training split is needed, and what comes
@@ -79,6 +79,7 @@ class DividedSource(GroupedSource):
         on_error: str = "raise",
         divide_by: str = "order",
         group: Column | None = None,
+        group_as: str = "text",
         seed: int = 0,
         like: Spec | None = None,
         whole: bool = False,
@@ -91,10 +92,10 @@ class DividedSource(GroupedSource):
         self.download, self.on_error, self.divide_by, self.seed = download, on_error, divide_by, seed
         self.left_out, self.unusable = dict[str, str](), list[tuple[str, str]]()
         self.ignore = None if ignore is None else IgnoreList(ignore)
-        self._raw, self._made = dict[str, SplitExamples](), dict[str, Examples | None]()
+        self._raw, self._made, self.group_as = dict[str, SplitExamples](), dict[str, Examples | None](), group_as
         check_amounts(limit, fraction, per_class)
         check_shares(val, test)
-        check_choices(on_error, divide_by)
+        check_choices(on_error, divide_by, group_as)
         if group is not None:
             self.group_by(group, divide_by)
         if self.embedded and root is not None:
@@ -202,7 +203,7 @@ class DividedSource(GroupedSource):
             said = f"{self._where()}: the {name} split ({part.split}) holds no {self.noun}{left}"
             raise DataError(said + hints.get(name, "; see dataset.train"))
         if self.divided_by is not None:
-            groups = self.grouped(part.split)
+            groups = self.groups_of(part.split)
             self.say_groups(name, [groups[row] for row in part.rows.tolist()])
         return self.choose(part)
 
@@ -218,8 +219,7 @@ class DividedSource(GroupedSource):
         """The split to train on without the fractions that are val and test, and these; they share no example."""
         whole = self._all(self.train)
         shares = {name: own for name, own in (("val", self.val), ("test", self.test)) if isinstance(own, float)}
-        keys_of = self.known_by if self.divided_by is None else self.grouped
-        keys = keys_of(self.train) if shares and self.divide_by == "name" else None
+        keys = self.keys_of(self.train) if shares and self.divide_by == "name" else None
         known_by = None if keys is None else [keys[i] for i in whole.rows.tolist()]
         rest, *held = without_shares(whole.labels, list(shares.values()), self.seed, known_by)
         parts = dict(zip(("train", *shares), (rest, *held), strict=True))

@@ -181,12 +181,14 @@ def check_shares(val: str | float | None, test: str | float | None, of: str = "t
         )
 
 
-def check_choices(on_error: str, divide_by: str) -> None:
+def check_choices(on_error: str, divide_by: str, group_as: str = "text") -> None:
     """Raises ConfigError for values that no dataset can follow."""
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"dataset.on_error={on_error}: raise or skip")
     if divide_by not in ("name", "order"):
         raise ConfigError(f"dataset.divide_by={divide_by}: name or order")
+    if group_as not in ("value", "text"):
+        raise ConfigError(f"dataset.group_as={group_as}: value or text")
 
 
 def contents(files: Iterable[tuple[Path, object]]) -> Tensor:

@@ -95,6 +95,16 @@ def encoder(tokenizer: Any, text: str, special: Mapping[str, int]) -> Any:
     return copy
 
 
+def between(text: str, separator: int) -> int:
+    """How often the tokenizer.json `text` has its separator between the two texts of a pair, once or twice."""
+    tokenizer = parsed(text)
+    if separator < 0 or (tokenizer.post_processor is None):
+        return 1
+    encoding = _guarded(tokenizer.encode, "a", "b")
+    kinds = "".join("s" if index == separator else " " for index in encoding.ids)
+    return 2 if "ss" in kinds.rstrip("s") else 1
+
+
 def encoded(tokenizer: Any, texts: Sequence[str], fast: bool = False) -> list[Any]:
     """The library's encodings of texts, without special tokens around them; `fast` ones have no offsets.
 

@@ -32,16 +32,19 @@ class Tokenizer:
         & Nakajima 2012; Devlin et al. 2018), which lowercases and parts at spaces and punctuation.
     size: how many ids there are, special ones included.
     pad, unk, cls, sep, mask: special ids; `cls` and `sep` also begin and end texts. -1 where a loaded one has none.
+    between: how often `sep` stands between two texts: once, or of RoBERTa's kind (Liu et al. 2019) twice.
 
     Raises ConfigError where `tokenizers` is missing or `kind` is none of these.
     """
 
-    def __init__(self, kind: str = "bytes", text: str | None = None, special: dict[str, int] | None = None) -> None:
+    def __init__(
+        self, kind: str = "bytes", text: str | None = None, special: dict[str, int] | None = None, between: int = 1
+    ) -> None:
         """text: the tokenizer.json of a kind other than bytes; special: its special ids, found by name if None."""
         if kind not in KINDS:
             raise ConfigError(f"dataset.tokenizer={kind}: one of {', '.join(KINDS)}, or the path of a tokenizer.json")
         assert (text is None) == (kind == "bytes")
-        self.kind, self.text = kind, text
+        self.kind, self.text, self.between = kind, text, between
         self._library = None if text is None else subwords.parsed(text)
         if self._library is None:
             self.size, special_ids = 256 + len(SPECIALS), {role: 256 + i for i, role in enumerate(ROLES)}
@@ -92,14 +95,21 @@ class Tokenizer:
             if not file.is_file() and (path / "vocab.txt").is_file():
                 return cls("wordpiece", subwords.bert(path))
             text = file.read_text(encoding="utf-8")
-            return cls(subwords.kind_of(text), text)
+            loaded = cls(subwords.kind_of(text), text)
+            loaded.between = subwords.between(text, loaded.sep)
+            return loaded
         except subwords.BROKEN as error:
             raise DataError(f"dataset.tokenizer={path}: no tokenizer.json can be read there ({error})") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` makes the same tokenizer of; size and special ids are there to be read."""
         special = {role: getattr(self, role) for role in ROLES}
-        return {"kind": self.kind, "size": self.size, **special, "json": self.text}
+        twice = {"between": self.between} if self.between > 1 else {}  # those of before have no such key
+        return {"kind": self.kind, "size": self.size, **special, "json": self.text, **twice}
+
+    def means(self, other: Tokenizer) -> bool:
+        """Whether ids stand for the same, however many marks are between texts."""
+        return {**self.to_dict(), "between": 1} == {**other.to_dict(), "between": 1}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Tokenizer:
@@ -110,7 +120,9 @@ class Tokenizer:
                 raise ValueError("special ids that it has not")
             if plain["kind"] not in KINDS:
                 raise ValueError(f"its kind is {plain['kind']!r}")
-            return cls(plain["kind"], plain["json"], special)
+            if plain.get("between", 1) not in (1, 2):
+                raise ValueError(f"it has {plain['between']!r} marks between texts")
+            return cls(plain["kind"], plain["json"], special, plain.get("between", 1))
         except (*subwords.BROKEN, AssertionError) as error:
             raise CheckpointError(f"the checkpoint's tokenizer is damaged ({error})") from error
 

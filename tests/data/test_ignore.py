@@ -56,6 +56,15 @@ def test_a_run_leaves_them_out_and_says_what_is_nowhere(photos, ptft, tmp_path):
     measured = ptft("stage=evaluate", "ckpt=run", "split=val", "hydra.run.dir=measured")
     assert "1 of val is left out" in measured.out
     assert json.loads((tmp_path / "measured/summary.json").read_text())["samples"] == 3
+    (tmp_path / "out.csv").rename(tmp_path / "moved.csv")
+    refused(ptft("resume=run", "train.steps=2", "dataset.ignore=null"), 2, "dataset.ignore: the run has ")
+    listed(tmp_path / "other.csv", *((f"{name}.png", "", "") for name in ("train/cat/0", "train/cat/1", "val/dog/1")))
+    refused(
+        ptft("resume=run", "train.steps=2", "dataset.ignore=other.csv"), 3, "the dataset changed since this was saved"
+    )
+    done = ptft("resume=run", "train.steps=2", "dataset.ignore=moved.csv")
+    assert done.code == 0, done.text
+    assert "1 of train, 1 of val are left out (dataset.ignore=moved.csv)" in done.out
 
 
 def test_a_split_of_which_nothing_is_left_is_said_to_be_so_because_of_it(photos, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from ptft.data.own.text_record import Columns
 from ptft.data.own.text_rows import read_texts
+from ptft.data.readers import with_fields
 from ptft.data.records import RowError, records
 from ptft.errors import DataError
 
@@ -143,6 +144,18 @@ def test_a_quote_that_is_not_closed_swallows_no_rows(tmp_path, rows, line):
 def test_cells_of_several_lines_are_read(tmp_path):
     (tmp_path / "a.csv").write_text('text,label\n"one\n\ntwo",x\nb,x\n"say ""hi""\nthere",x\n')
     assert texts(tmp_path / "a.csv")[0] == [("one\n\ntwo", "x"), ("b", "x"), ('say "hi"\nthere', "x")]
+
+
+@pytest.mark.parametrize(("label", "names"), [("label", ("text", "label")), (1, ("text", "column_1"))])
+def test_what_is_handed_on_of_a_cell_is_as_it_was_written(tmp_path, label, names):
+    head = b"text,label\r\n" if label == "label" else b""
+    (tmp_path / "a.csv").write_bytes(head + b'"one\r\ntwo","a\rb"\r\n"three\nfour",c\r\n')
+    columns = Columns(("text" if head else 0,), None, header=bool(head))
+    found = list(with_fields(tmp_path / "a.csv", columns, []))
+    assert [record.texts for record, _ in found] == [("one\ntwo",), ("three\nfour",)]  # as models have learned them
+    assert [fields for _, fields in found] == [
+        dict(zip(names, cells, strict=True)) for cells in (("one\r\ntwo", "a\rb"), ("three\nfour", "c"))
+    ]
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path):

@@ -140,7 +140,7 @@ def _of_rows(source: DividedSource) -> Subject:
         own = source.names(part.split)
         names += [own[row] for row in rows]
         if source.grouping is not None:
-            of_each = source.grouped(part.split)
+            of_each = source.groups_of(part.split)
             groups += [of_each[row] for row in rows]
         if isinstance(source, CaptionFolder):
             said = source.listings[part.split].names

@@ -35,9 +35,10 @@ WITH_COLUMNS = {
 class GroupedSource(Source):
     """A source that can keep groups in one split. A subclass sets `grouped_by` and implements `grouped` where it can.
 
-    grouping: what says which examples belong together; None where nothing does. drawn: whether ptft divided it, or a
-    split of it; else whoever made the dataset did. list_path: the column of the files where a list names them.
-    left_out: splits that are not used, and why. unusable: rows and files that are not used, and why.
+    grouping: what says which examples belong together; None where nothing does. group_as: what tells groups apart where
+    they are divided. drawn: whether ptft divided it, or a split of it; else whoever made the dataset did. list_path:
+    the column of the files where a list names them. left_out: splits that are not used, and why. unusable: rows and
+    files that are not used, and why.
     has_sets: whether an example has any number of labels. separator: what stands between them in a cell; flags: the
     columns that hold 0 or 1 for one label each. without_effect: of what was typed to divide it, what no file has.
     """
@@ -48,6 +49,7 @@ class GroupedSource(Source):
     has_groups: ClassVar[bool] = False
     """Whether it heeds `dataset.group`."""
     grouping: Grouping | None = None
+    group_as: str
     own_classes: tuple[str, ...]
     classes: tuple[str, ...] | None
     called: Sequence[str] | Mapping[Any, str] | None
@@ -76,6 +78,10 @@ class GroupedSource(Source):
     def used_splits(self) -> set[str]:
         """Those of the dataset's own splits that are train, val or test, or that a share of is."""
         return {split for split in (self.train, self.val, self.test) if isinstance(split, str) and split in self.splits}
+
+    def known_by(self, split: str) -> Sequence[str] | None:
+        """What each example of one of the dataset's own splits is known by."""
+        raise NotImplementedError(type(self).__name__)
 
     def contents(self, split: str, rows: Tensor) -> Tensor | None:
         """Long [n], a number for all that each of some rows (long [n]) of a split holds; None: not known."""
@@ -160,8 +166,21 @@ class GroupedSource(Source):
             self.grouping.pattern = pattern
 
     def grouped(self, split: str) -> Sequence[str]:
-        """The group of each example of one of the dataset's own splits, where groups are asked for."""
+        """The group of each example of one of the dataset's own splits as it is written, where groups are asked for."""
         raise NotImplementedError(f"{type(self).__name__} names no groups")
+
+    def groups_of(self, split: str) -> list[str]:
+        """As `grouped`, a group that is written in two ways being one."""
+        assert self.grouping is not None
+        return self.grouping.values(self.grouped(split))
+
+    def keys_of(self, split: str) -> Sequence[str] | None:
+        """What says where each example of one of the dataset's own splits goes; None as of `known_by`."""
+        return self.known_by(split) if self.divided_by is None else self.divided_as(self.grouped(split))
+
+    def divided_as(self, groups: Sequence[str]) -> Sequence[str]:
+        """What says where the examples of groups, as they are written, go."""
+        return groups if self.grouping is None or self.group_as == "text" else self.grouping.values(groups)
 
     def shown(self, split: str) -> Mapping[str, Sequence[str]]:
         """Columns of one of the dataset's own splits that show what each example is, where its name does not."""
@@ -200,7 +219,7 @@ class GroupedSource(Source):
         self.drawn = True
         if isinstance(self.test, float):
             return {"train": list(items)}
-        grouping = self.divided_by
+        grouping, groups = self.divided_by, self.divided_as(groups)
         keys = groups if grouping is not None else known_by() if self.divide_by == "name" else None
         parts = divide(items, seed, names, keys, sets=self.has_sets)
         if grouping is not None:
@@ -233,6 +252,8 @@ class GroupedSource(Source):
     def say_groups(self, name: str, groups: Sequence[str]) -> None:
         """Say how many groups there are in each split so far; `groups` are those of another split's examples."""
         before = self._groups.notes()
+        if self.drawn and self.group_as == "text":
+            self._groups.why = "they were divided by how they are written (dataset.group_as=text, as in older runs)"
         self._groups.add(name, groups)
         self.notes = (*(note for note in self.notes if note not in before), *self._groups.notes())
 

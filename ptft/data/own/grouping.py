@@ -9,6 +9,7 @@ from typing import Any
 
 from ptft.data import files
 from ptft.data.files import nfc
+from ptft.data.labels import plain
 from ptft.data.own.filename_pattern import Pattern
 from ptft.data.own.text_record import Column
 from ptft.data.records import text_of
@@ -27,11 +28,11 @@ class Told(str):
 class Grouping:
     """`dataset.group`: a column, a part of the names of files, or "folder"; "folder:2" for the first two of several.
 
-    pattern: what the names of files say, where one is given.
+    pattern: what the names of files say, where one is given. of_files: whether they, or their folders, said it.
     """
 
     def __init__(self, key: Column, pattern: Pattern | None = None) -> None:
-        self.key, self.pattern = key, pattern
+        self.key, self.pattern, self.of_files = key, pattern, False
         match = re.fullmatch(r"folder(?::([1-9]\d*))?", str(key))
         self.levels = None if match is None else int(match[1] or 0)
 
@@ -57,6 +58,7 @@ class Grouping:
 
     def of_file(self, path: Path, base: Path) -> str:
         """The group of a file below the folder `base`. Raises DataError naming a file that has none."""
+        self.of_files = True
         if self.is_of_names:
             assert self.pattern is not None
             return nfc(self.pattern.read(path)[str(self.key)])
@@ -75,6 +77,14 @@ class Grouping:
             return self.of_file(path, base)
         raise DataError(f"{where}: {unknown('column', str(self.key), list(fields))} ({self.shown})")
 
+    def values(self, groups: Sequence[str]) -> list[str]:
+        """What cells of a column mean, so that 7 and 7.0 are one: a gap somewhere in a column of whole numbers makes
+        floats of all of it in pandas. Names of files and folders as they are."""
+        if self.of_files:
+            return list(groups)
+        value = {group: plain(group) for group in set(groups)}
+        return [value[group] for group in groups]
+
     def missing(self, where: str) -> DataError:
         return DataError(f"{where}: has no group, column {self.key!r} is empty ({self.shown}); fill it in")
 
@@ -90,10 +100,10 @@ class Grouping:
 
 
 class SharedGroups:
-    """Counts the groups of splits, and finds those that several hold."""
+    """Counts the groups of splits, and finds those that several hold. why: how it comes that several may."""
 
     def __init__(self, grouping: Grouping) -> None:
-        self.grouping, self.splits = grouping, dict[str, set[str]]()
+        self.grouping, self.splits, self.why = grouping, dict[str, set[str]](), "the splits are left as they are given"
 
     def add(self, split: str, groups: Sequence[str]) -> None:
         self.splits[split] = set(groups)
@@ -119,6 +129,5 @@ class SharedGroups:
         )
         first = min(next(iter(held.values())))
         return (
-            f"groups ({self.grouping.shown}) that are trained on are measured too: {counts}, e.g. {first}; "
-            "the splits are left as they are given"
+            f"groups ({self.grouping.shown}) that are trained on are measured too: {counts}, e.g. {first}; {self.why}"
         )

@@ -26,6 +26,7 @@ class Shared(TypedDict, total=False):
     on_error: str
     divide_by: str
     group: Column | None
+    group_as: str
     seed: int
     like: Spec | None
     whole: bool

@@ -35,7 +35,8 @@ def in_a_row(items: Sequence[Sequence[int]]) -> Ragged:
 
 def room(tokenizer: Tokenizer, columns: int, length: int) -> int:
     """How many of `length` tokens are left for texts in so many columns beside the special ones."""
-    return length - (tokenizer.cls >= 0) - columns * (tokenizer.sep >= 0)
+    separators = columns + (columns - 1) * (tokenizer.between - 1)
+    return length - (tokenizer.cls >= 0) - separators * (tokenizer.sep >= 0)
 
 
 def fitted(columns: Sequence[Ragged], budget: int) -> list[Ragged]:
@@ -53,20 +54,22 @@ def _cut(column: Ragged, lengths: Tensor) -> Ragged:
     return Ragged(column.values, column.starts, lengths)
 
 
-def joined(columns: Sequence[Ragged], first: int, between: int) -> Ragged:
-    """Columns [N] one after the other: `first` before them, `between` after each; a negative one is left out."""
-    opens, closes = int(first >= 0), int(between >= 0)
-    lengths = opens + sum((column.lengths + closes for column in columns), torch.zeros_like(columns[0].lengths))
+def joined(columns: Sequence[Ragged], tokenizer: Tokenizer) -> Ragged:
+    """Columns [N] one after the other: `cls` before them, `sep` after each, perhaps twice between two; a negative one
+    is left out."""
+    opens, last = int(tokenizer.cls >= 0), int(tokenizer.sep >= 0)
+    closes = [last * tokenizer.between] * (len(columns) - 1) + [last]
+    lengths = torch.stack([column.lengths for column in columns]).sum(0) + opens + sum(closes)
     starts = starts_of(lengths)
     values = torch.empty(int(lengths.sum()), dtype=torch.int32)
     at = starts + opens
     if opens:
-        values[starts] = first
-    for column in columns:
+        values[starts] = tokenizer.cls
+    for column, marks in zip(columns, closes, strict=True):
         values[flat_indices(at, column.lengths)] = column.flat().int()
-        at = at + column.lengths + closes
-        if closes:
-            values[at - 1] = between
+        at = at + column.lengths + marks
+        for mark in range(marks):
+            values[at - 1 - mark] = tokenizer.sep
     return Ragged(values, starts, lengths)
 
 

@@ -186,7 +186,7 @@ def windows(tokenizer: Tokenizer, questions: Sequence[Question], length: int, st
     all_windows = []
     for number, (question, head) in enumerate(zip(questions, question_ids, strict=True)):
         ids, offsets = encoded[question.context]
-        opening, closing = [tokenizer.cls, *head, tokenizer.sep], [tokenizer.sep]
+        opening, closing = [tokenizer.cls, *head, *[tokenizer.sep] * tokenizer.between], [tokenizer.sep]
         size = max(1, room(tokenizer, 2, length) - len(head))
         for start in range(0, max(1, len(ids) - size + stride), min(stride, size)):
             part = slice(start, start + size)

@@ -22,7 +22,7 @@ from ptft.data.files import read_file, read_lines
 from ptft.data.own.text_record import Columns
 from ptft.data.ragged import padded
 from ptft.data.readers import Unreadable, of_files, with_fields
-from ptft.data.tokenizer import KINDS, ROLES, Tokenizer
+from ptft.data.tokenizer import KINDS, Tokenizer
 from ptft.errors import ConfigError, DataError, counted
 
 SUFFIXES = frozenset({".txt", ".text", ".md"})
@@ -150,13 +150,13 @@ def describe(spec: Spec) -> str:
     return f"{tokenizer['kind']} ({tokenizer['size']:,} ids), up to {spec.shape['length']:,} tokens"
 
 
-_built: dict[str, Tokenizer] = {}
+_built: dict[tuple[str, ...], Tokenizer] = {}
 
 
 def tokenizer_of(spec: Spec) -> Tokenizer:
     """The tokenizer of a Spec of text; equal ones are built once."""
     plain = spec.shape["tokenizer"]
-    key = f"{plain['kind']} {[plain[role] for role in ROLES]} {plain['json']}"
+    key = tuple(value if isinstance(value, str) else str(value) for value in plain.values())  # special ids and all
     built = _built.get(key)
     if built is None:
         built = Tokenizer.from_dict(plain)
@@ -182,7 +182,7 @@ def choose_tokenizer(
         raise ConfigError(f"the checkpoint was trained on {like.modality}, dataset= is one of text")
     if like is not None:
         own = tokenizer_of(like)
-        if name in (None, own.kind) or (name not in KINDS and Tokenizer.load(str(name)).to_dict() == own.to_dict()):
+        if name in (None, own.kind) or (name not in KINDS and Tokenizer.load(str(name)).means(own)):
             return own
         raise ConfigError(f"dataset.tokenizer={name}: {whose} is {own.kind}; leave dataset.tokenizer=null")
     name = name or default

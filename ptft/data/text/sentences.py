@@ -31,7 +31,7 @@ def sentences(tokenizer: Tokenizer, texts: Sequence[Sequence[str]], length: int)
         return in_a_row([])
     columns = [encoded(tokenizer, column) for column in zip(*texts, strict=True)]
     fit = fitted(columns, room(tokenizer, len(columns), length))
-    return joined(fit, tokenizer.cls, tokenizer.sep)
+    return joined(fit, tokenizer)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def _bytes(tokenizer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _template(first: str | None, between: str | None, tokenizer: dict[str, Any]) -> dict[str, Any]:
-    """[CLS] a [SEP] b [SEP], without those that there are not."""
+    """[CLS] a [SEP] b [SEP], without those that there are not, and as often between texts as the tokenizer says."""
 
     def one(name: str | None, kind: int) -> list[dict[str, Any]]:
         return [{"SpecialToken": {"id": name, "type_id": kind}}] if name else []
@@ -88,9 +88,10 @@ def _template(first: str | None, between: str | None, tokenizer: dict[str, Any])
         return [{"Sequence": {"id": name, "type_id": kind}}, *one(between, kind)]
 
     single = [*one(first, 0), *text("A", 0)]
+    pair = [*single, *one(between, 0) * (tokenizer.get("between", 1) - 1), *text("B", 1)]
     ids = {first: tokenizer["cls"], between: tokenizer["sep"]}
     special = {name: {"id": name, "ids": [index], "tokens": [name]} for name, index in ids.items() if name}
-    return {"type": "TemplateProcessing", "single": single, "pair": [*single, *text("B", 1)], "special_tokens": special}
+    return {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special}
 
 
 def _tokenizer(folder: Path, spec: Spec, types: bool, masks: bool) -> tuple[str, ...]:

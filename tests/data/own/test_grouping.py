@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Dataset
 
+from ptft.builders import membership
 from ptft.data.audio import reader as audio_reader
 from ptft.data.audio.folder import AudioFolder
 from ptft.data.audio.manifest import AudioManifest
@@ -15,6 +17,8 @@ from ptft.data.image.folder import ImageFolder
 from ptft.data.text.huggingface import HuggingFaceTexts
 from ptft.data.text.squad import Squad
 from ptft.data.text.table import TableTexts
+from ptft.data.user_dataset.examples import SplitDatasets
+from ptft.data.user_dataset.sources import OwnTexts
 from ptft.errors import ConfigError, DataError
 from tests.conftest import refused
 
@@ -186,6 +190,89 @@ def test_given_splits_that_share_groups_are_told_and_left(tmp_path):
     fewer = ImageFolder(root=tmp_path, divide_by="name", group="folder", classes=["b"])
     groups, part = fewer.grouped("train"), fewer.part("train")
     assert [groups[i] for i in part.rows.tolist()] == [group for group, label, _ in ITEMS if label == "b"]
+
+
+NUMBERS = [(int(group[1:]) + 1, label, name) for group, label, name in ITEMS]
+MIXED = [(f"{group}.0" if i % 3 else group, label, name) for i, (group, label, name) in enumerate(NUMBERS)]
+"""The same groups as pandas writes them in a file with a gap, and in one without."""
+
+
+class Patients(Dataset):
+    """Texts of a user, who keeps the patients as they come."""
+
+    def __init__(self, items):
+        self.items, self.who = items, [group for group, _, _ in items]
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return f"about {self.items[index][1]}{self.items[index][2]}", self.items[index][1]
+
+
+def user_texts(root, **keys):
+    return OwnTexts(SplitDatasets("Patients", {"": root}), **keys)
+
+
+def in_objects(root, items):
+    root.mkdir(parents=True, exist_ok=True)
+    rows = [{"text": f"{x[1]}{x[2]}", "label": x[1], "who": json.loads(str(x[0]))} for x in items]
+    (root / "all.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return root / "all.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "more"),
+    [
+        (in_table, TableTexts, {"tokenizer": "bytes"}),
+        (in_objects, TableTexts, {"tokenizer": "bytes"}),
+        (in_list, ImageFolder, {}),
+        (lambda root, items: Patients(items), user_texts, {"tokenizer": "bytes"}),
+    ],
+)
+def test_a_whole_number_is_one_group_however_it_is_written(make, kind, more, tmp_path):
+    options = {"group": "who", "group_as": "value", **more}
+    mixed, count = places(make, kind, options, tmp_path / "mixed", MIXED)
+    plain, _ = places(make, kind, options, tmp_path / "plain", NUMBERS)
+    assert count == len(ITEMS)
+    assert {place for splits in mixed.values() for place in splits} == {"train", "val", "test"}
+    by_value = {}
+    for group, splits in mixed.items():
+        by_value.setdefault(group.removesuffix(".0"), set()).update(splits)
+    assert by_value == {str(group): splits for group, splits in plain.items()}
+    before = kind(root=make(tmp_path / "mixed", MIXED), divide_by="name", group="who", **more)
+    as_text = {}
+    for split in ("train", "val", "test"):
+        part = before.part(split)
+        for row in part.rows.tolist():
+            as_text.setdefault(before.grouped(part.split)[row], set()).add(split)
+    assert all(len(splits) == 1 for splits in as_text.values())  # as runs were divided that have not the key
+    assert any(as_text[f"{group}.0"] != as_text[str(group)] for group in range(1, 17))
+    assert before.split("train") is not None
+    assert before.split("val") is not None
+    told = [note for note in before.notes if "trained on are measured too" in note]
+    assert len(told) == 1
+    assert told[0].endswith("divided by how they are written (dataset.group_as=text, as in older runs)")
+
+
+def test_numbers_in_names_of_files_are_names(tmp_path):
+    items = [(f"{i // 2 + 1}{'.0' * (i % 2)}", label, name) for i, (_, label, name) in enumerate(ITEMS[:32])]
+    found = ImageFolder(root=in_folders(tmp_path, items), divide_by="name", group="folder", group_as="value")
+    groups = {group for split in ("train", "val", "test") for group in found.groups_of(split)}
+    assert groups == {group for group, _, _ in items}
+    assert {"1", "1.0"} <= groups
+
+
+def test_groups_of_given_splits_are_compared_by_value(tmp_path):
+    in_table(tmp_path, [x for x in NUMBERS if x[0] < 13], "train.csv")
+    in_table(tmp_path, [x for x in NUMBERS if x[0] > 12], "val.csv")
+    in_table(tmp_path, [(f"{x[0]}.0", x[1], f"{x[2]}w") for x in NUMBERS if x[0] in (1, 2, 14)], "test.csv")
+    source = TableTexts(root=tmp_path, divide_by="name", group="who", tokenizer="bytes")
+    examples = {split: source.split(split) for split in ("train", "val", "test")}
+    said = " ".join(note for note in source.notes if "dataset.group" in note)
+    assert "12 groups in train, 4 in val, 3 in test" in said
+    assert "measured too: 2 of 3 in test, e.g. 1;" in said
+    assert set(membership.groups(source, "test", examples["test"])) == {"1", "2", "14"}
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])

@@ -160,13 +160,20 @@ def test_sft_with_lora_goes_on_where_it_was_cut_and_answers(ptft, tmp_path):
     chat.sample(tmp_path / "chats")
     (tmp_path / "text.txt").write_text("what is one and one it is two " * 40)
     typed = ("dataset=text", "dataset.root=text.txt", "dataset.length=64", "dataset.val=null", "train.steps=2")
-    assert ptft("stage=pretrain", *TINY, *typed, "hydra.run.dir=base").code == 0
+    own = ("dataset.tokenizer=bpe", "dataset.vocabulary=270")
+    assert ptft("stage=pretrain", *TINY, *typed, *own, "hydra.run.dir=base").code == 0
     tuned = ["stage=finetune", "ckpt=base", "dataset=chat", "dataset.root=chats", "objective=causal_lm"]
+    (tmp_path / "words.jinja").write_text(
+        "{% for said in messages %}{{ said.role }}: {{ said.content }}[SEP]{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    tuned += ["dataset.template=words.jinja"]
     tuned += ["finetune.lora.rank=2", "dataset.separate=true", "train.batch_size=2", "schedule=constant"]
     for name, steps in (("whole", 4), ("half", 2)):
         done = ptft(*tuned, f"train.steps={steps}", f"hydra.run.dir={name}")
         assert done.code == 0, done.text
     assert "conversations apart in" in " ".join(done.out.split())
+    (tmp_path / "words.jinja").unlink()
     assert ptft("resume=half", "train.steps=4").code == 0
     one, other = (
         checkpoint_file.read(tmp_path / name / "checkpoints" / "last.pt")[0]["weights"] for name in ("whole", "half")

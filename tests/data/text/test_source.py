@@ -5,15 +5,18 @@ import json
 import pytest
 import torch
 
+from ptft.core import Spec
+from ptft.data import subwords
 from ptft.data.text import conll, squad, table
 from ptft.data.text.conll import Conll
 from ptft.data.text.examples import NO_LABEL, encoded, fitted, joined
-from ptft.data.text.questions import best_answers, windows
+from ptft.data.text.questions import Question, best_answers, windows
 from ptft.data.text.reader import tokenizer_of
 from ptft.data.text.squad import Squad
 from ptft.data.text.table import TableTexts
 from ptft.data.tokenizer import Tokenizer
 from ptft.errors import DataError
+from ptft.export.huggingface import preprocessing
 from ptft.metrics.squad import exact_match, f1, normalised
 
 BYTES = Tokenizer()
@@ -32,9 +35,51 @@ def spelled(ids: torch.Tensor, mask: torch.Tensor) -> str:
 )  # fmt: skip
 def test_of_a_pair_the_longer_text_is_cut_first(pair, budget, kept):
     columns = fitted([encoded(BYTES, [text, "zz"]) for text in pair], budget)
-    rows = joined(columns, BYTES.cls, BYTES.sep)
+    rows = joined(columns, BYTES)
     found = rows.take(torch.tensor([0]), BYTES.pad)
     assert spelled(found["input"][0], found["mask"][0]) == kept
+
+
+def test_a_pair_has_the_marks_between_its_texts_that_the_tokenizer_says(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    processors = pytest.importorskip("tokenizers").processors
+    rows = [("a fine day", "what a joy"), ("a", "a dull day of no end")]
+    inner = subwords.parsed(Tokenizer.train("bpe", [text for row in rows for text in row], 280).text)
+    once = tmp_path / "once.json"
+    inner.save(str(once))
+    inner.post_processor = processors.RobertaProcessing(
+        ("[SEP]", inner.token_to_id("[SEP]")), ("[CLS]", inner.token_to_id("[CLS]")), add_prefix_space=False
+    )
+    (tmp_path / "twice").mkdir()
+    inner.save(str(tmp_path / "twice" / "tokenizer.json"))
+    (tmp_path / "train.csv").write_text("\n".join(["one,two,label", *(f"{a},{b},{a}" for a, b in rows)]))
+    options = {"root": tmp_path, "text": ["one", "two"], "val": None}
+    source = TableTexts(tokenizer=str(tmp_path / "twice"), length=40, **options)
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "twice" / "tokenizer.json"))
+    assert [row.tolist() for row in _rows(source)] == theirs(*zip(*rows, strict=True))["input_ids"]
+    (tmp_path / "out").mkdir()
+    preprocessing._tokenizer(tmp_path / "out", source.spec, False, False)
+    exported = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert exported(*zip(*rows, strict=True))["input_ids"] == [row.tolist() for row in _rows(source)]
+    again = Tokenizer.from_dict(json.loads(json.dumps(source.tokenizer.to_dict())))
+    asked = Question("q", "a fine day", "what a joy", (), "here")
+    one = windows(again, [asked], 40, 8)[0].ids
+    assert one == theirs("a fine day", "what a joy")["input_ids"]
+    cut = TableTexts(tokenizer=str(tmp_path / "twice"), length=9, **options)
+    assert max(map(len, _rows(cut))) == 9
+    before = source.spec.to_dict()  # as a version before says it
+    del before["shape"]["tokenizer"]["between"]
+    like = TableTexts(tokenizer=str(tmp_path / "twice"), length=40, like=Spec.from_dict(before), **options)
+    single = TableTexts(tokenizer=str(once), length=40, **options)
+    assert [row.tolist() for row in _rows(like)] == [row.tolist() for row in _rows(single)]
+    assert len(_rows(like)[0]) + 1 == len(_rows(source)[0])
+    assert "between" not in single.tokenizer.to_dict()
+    assert [tokenizer_of(spec).between for spec in (source.spec, Spec.from_dict(before), source.spec)] == [2, 1, 2]
+
+
+def _rows(source):
+    batch = source.split("train").take(torch.arange(2))
+    return [ids[mask] for ids, mask in zip(batch["input"], batch["mask"], strict=True)]
 
 
 @pytest.fixture

@@ -1,10 +1,14 @@
 """A user's own torch Dataset of (input, label) is trained on, measured, resumed; what is wrong with it is named."""
 
 import csv
+import importlib
 from pathlib import Path
 
 import pytest
 
+from ptft.builders import datasets
+from ptft.config.overrides import OWN
+from ptft.config.rules import usual
 from ptft.data.user_dataset.examples import SplitDatasets
 from ptft.data.user_dataset.sources import OwnImages
 from tests.conftest import refused, summary
@@ -344,6 +348,12 @@ def test_a_source_of_ones_own_goes_on_working(own, ptft, tmp_path):
         assert done.code == 0, done.text
     done = ptft(*RUN, *CNN, f"dataset._target_={name}.Bare", f"trusted=[{name}]", "dataset.limit=20")
     refused(done, 2, "dataset.limit", "Bare has no such option")
+    module = importlib.import_module(name)
+    before = {
+        key: value for key, value in usual("dataset", OWN).items() if key != "group_as"
+    }  # a run's that has it not
+    node = {**before, "_target_": f"{name}.Bare"}
+    assert isinstance(datasets.source(node, None, (name,), whole=False), module.Bare)
 
 
 def test_a_sweep_of_keys_that_only_the_class_knows(own, ptft):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -137,16 +138,20 @@ def test_a_run_with_a_language_model_needs_it_no_more_afterwards(ptft, tmp_path)
     for name, steps in (("whole", 4), ("half", 2)):
         done = ptft(*heard, f"train.steps={steps}", f"hydra.run.dir={name}")
         assert done.code == 0, done.text
-    assert ptft("resume=half", "train.steps=4").code == 0
+    (tmp_path / "lm").rename(tmp_path / "moved")
+    refused(ptft("resume=half", "train.steps=4", "objective.lm=null"), 2, "objective.lm: the run has lm")
+    assert ptft("resume=half", "train.steps=4", "objective.lm=moved").code == 0
     one, other = (summary(tmp_path / name)["metrics"]["val"] for name in ("whole", "half"))
     assert one == other
     assert {"wer", "wer_without_lm", "lm_alpha", "lm_beta"} <= one.keys()
-    file = tmp_path / "lm" / "checkpoints" / "best.pt"
+    file = tmp_path / "moved" / "checkpoints" / "best.pt"
     content = checkpoint_file.read(file)[0]
     content["weights"] = {name: value * 1.01 for name, value in content["weights"].items()}
     checkpoint_file.write(file, content)
     refused(ptft("resume=half", "train.steps=5"), 4, "objective.lm=", "is not the file that the run began with")
-    (tmp_path / "lm").rename(tmp_path / "gone")
+    shutil.copytree(tmp_path / "moved", tmp_path / "copied")
+    refused(ptft("resume=half", "train.steps=5", "objective.lm=copied"), 4, "is not the file that the run began with")
+    (tmp_path / "moved").rename(tmp_path / "gone")
     done = ptft("stage=evaluate", "ckpt=half", "split=val", "hydra.run.dir=e")
     assert done.code == 0, done.text
     assert json.loads((tmp_path / "e" / "summary.json").read_text())["metrics"]["val"] == one

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from ptft.config.overrides import Overrides
+from ptft.config.resolve import resolve
+from ptft.stages.compare import preflight
 from ptft.stages.compare.contents import code, files
 from tests.conftest import FEW, NET
 
@@ -124,3 +127,11 @@ def test_the_code_of_a_package_is_that_of_all_its_files_and_what_they_import_bes
     assert [after[name] == before[name] for name in ("the code of mine", "the code of beside")] == [False, True]
     Path("mine/deep/net.py").write_text("this is no Python")
     assert {*code(("mine",))} == {"the code of mine"}
+
+
+@pytest.mark.parametrize("group", [None, "who"])
+def test_a_key_that_says_nothing_there_makes_no_other_comparison(group):
+    typed = ["stage=pretrain", "dataset=table", "dataset.root=x.csv", "model=bert_tiny"]
+    typed.append(f"dataset.group={group or 'null'}")
+    parts = preflight._parts(resolve(Overrides.parse(typed), {}), "data", True)
+    assert ("group_as" in parts["configuration"]["dataset"]) == (group is not None)

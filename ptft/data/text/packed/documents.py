@@ -31,7 +31,7 @@ def separated(documents: Sequence[str], tokenizer: Tokenizer, room: int) -> Pack
     ends = [sum(flat[begin:end]) for begin, end in _spans(of_chunks)]
     sizes = starts_of(lengths).new_tensor(ends)
     sizes_kept = sizes[sizes > 0]
-    whole = joined([Ragged(values, starts_of(sizes_kept), sizes_kept)], tokenizer.cls, tokenizer.sep)
+    whole = joined([Ragged(values, starts_of(sizes_kept), sizes_kept)], tokenizer)
     starts, lengths, document = pieces(whole.starts, whole.lengths, room)
     found = PackedTexts(Ragged(whole.values, starts, lengths), room, tokenizer.pad)
     longer = int((document.bincount() > 1).sum())
