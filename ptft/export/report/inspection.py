@@ -33,7 +33,7 @@ def content(folder: Path) -> dict[str, Any]:
     previews = media.kept(folder / PREVIEWS)
     chosen = findings(found)
     sheet = media.picture(folder / "sheet.png", SHEET) if found.get("sheet") else None
-    noun = NOUNS.get(str(found.get("modality")), "examples")
+    noun = "examples" if found.get("captioned") else NOUNS.get(str(found.get("modality")), "examples")
     missing = [key for key in wanted(found) if key not in previews] if previews else []
     return {
         "kind": "inspection",
@@ -145,7 +145,7 @@ def _sentences(found: Mapping[str, Any], noun: str) -> Iterator[str]:
     elif len(splits) > 1:
         yield f"No leakage: no example of {' or '.join(list(splits)[1:])} is, or nearly is, in another split."
     names = {
-        "unreadable": "unreadable files",
+        "unreadable": "unreadable examples",
         "label_errors": "likely wrong labels",
         "outliers": "outliers",
         "odd": "odd examples",

@@ -36,14 +36,15 @@ FEW = 2 * probe.FOLDS
 class Findings:
     """What was found, each by the numbers of examples.
 
-    unreadable, odd: example -> why. copies: examples that hold the same, the first of each list stays. near: pairs, how
-    far they are apart, and by what they were found. errors: example, likely class, how sure. outliers: example, how
-    many deviations. probabilities: out of fold, float [n, K], for the rows `probed`. omitted: what was not looked for,
-    and why.
+    unreadable, odd: example -> why. same: examples that hold the same, of pictures every caption; copies: those of them
+    that are more than a picture's further captions; the first of each list stays. near: pairs, how far they are apart,
+    and by what they were found. errors: example, likely class, how sure. outliers: example, how many deviations.
+    probabilities: out of fold, float [n, K], for the rows `probed`. omitted: what was not looked for, and why.
     """
 
     unreadable: dict[int, str] = field(default_factory=dict)
     odd: dict[int, str] = field(default_factory=dict)
+    same: list[list[int]] = field(default_factory=list)
     copies: list[list[int]] = field(default_factory=list)
     near: list[tuple[int, int, float, str]] = field(default_factory=list)
     errors: list[tuple[int, int, float]] = field(default_factory=list)
@@ -57,7 +58,8 @@ class Findings:
 def find(subject: Subject, seen: Seen, kind: Kind, seed: int, name: str | None) -> Findings:
     """Everything; kind: the module of the modality. name: of the checkpoint whose features are `seen.encoded`."""
     found = Findings(seen.unreadable, seen.odd, omitted=list(kind.LEFT_OUT))
-    found.copies = list(_copies(subject, seen))
+    found.same = list(_same(subject, seen))
+    found.copies = [parted for group in found.same if len(parted := _parted(subject, group)) > 1]
     if again := [subject.names[row] for group in found.copies for row in group if same_file(subject, group, row)]:
         found.omitted.append(
             f"leaving out {counted(len(again), 'lines')} of {shortened(list(dict.fromkeys(again)), 4)}, whose list has "
@@ -102,15 +104,13 @@ def _unit(values: Tensor) -> Tensor:
     return unit
 
 
-def _copies(subject: Subject, seen: Seen) -> Iterator[list[int]]:
+def _same(subject: Subject, seen: Seen) -> Iterator[list[int]]:
     """Examples that hold the same, by their numbers; the one that stays is the first."""
     readable = seen.readable.nonzero().flatten()
     order = readable[seen.contents[readable].argsort(stable=True)]
     _, counts = torch.unique_consecutive(seen.contents[order], return_counts=True)
     groups = [group.tolist() for group in torch.split(order, counts.tolist()) if len(group) > 1]
-    for group in sorted(groups):
-        if len(parted := _parted(subject, kept_first(subject, group))) > 1:
-            yield parted
+    yield from (kept_first(subject, group) for group in sorted(groups))
 
 
 def _parted(subject: Subject, group: list[int]) -> list[int]:
@@ -205,10 +205,12 @@ def near_groups(subject: Subject, found: Findings) -> list[list[int]]:
 def leakage(subject: Subject, found: Findings) -> dict[str, int]:
     """How many examples of val and test have a copy, or a near one, in another split that is learned from or chosen by.
 
-    Of two splits the one that is held out more counts.
+    Of two splits the one that is held out more counts. A near copy stands for all that hold what it holds.
     """
     held: dict[str, set[int]] = {"val": set(), "test": set()}
-    for group in (*found.copies, *([a, b] for a, b, _, _ in found.near)):
+    alike = {row: group for group in found.same for row in group}
+    near = ([*alike.get(a, [a]), *alike.get(b, [b])] for a, b, _, _ in found.near)
+    for group in (*found.same, *near):
         if leaks(subject, group):
             least = max(KEPT[subject.split_of(row)] for row in group)
             for row in group:

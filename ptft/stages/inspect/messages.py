@@ -67,13 +67,20 @@ def _unreadable(subject: Subject, found: Findings, out: Console) -> None:
             [subject.split_of(row), _called(subject, row), why[: 2 * WIDE]]
             for row, why in list(found.unreadable.items())[:SHOWN]
         ]
-        out.say(f"{counted(len(found.unreadable), 'files')} can't be read", "red")
+        out.say(unreadable_files(subject, found), "red")
         out.table(f"unreadable{_of(len(found.unreadable))}", ["split", "example", "why"], rows)
     unusable: Sequence[tuple[str, str]] = getattr(subject.source, "unusable", ())
     for name, why in unusable[:SHOWN]:
         out.say(f"not used: {name}: {why}")
     if len(unusable) > SHOWN:
         out.say(f"not used: {len(unusable) - SHOWN:,} more in inspect.json")
+
+
+def unreadable_files(subject: Subject, found: Findings) -> str:
+    """How many can't be read, and of how many examples they are where a file has several (captions, say)."""
+    files, examples = len({subject.names[row] for row in found.unreadable}), len(found.unreadable)
+    said = f"{counted(files, 'files')} can't be read"
+    return said if files == examples else f"{said}, which {examples:,} examples are of"
 
 
 def _copies(subject: Subject, found: Findings, out: Console) -> None:

@@ -21,7 +21,7 @@ from ptft.data.inspected import kinds
 from ptft.data.inspected.kinds import Kind
 from ptft.data.inspected.reading import Encode, on_error
 from ptft.data.inspected.subject import Subject, subject_of
-from ptft.errors import ConfigError, DataError, counted, unknown
+from ptft.errors import ConfigError, DataError, unknown
 from ptft.loggers import pictures
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
@@ -166,6 +166,6 @@ def _strict(subject: Subject, found: Findings) -> None:
         for split, count in held.items()
     ]
     if found.unreadable:
-        said.append(f"{counted(len(found.unreadable), 'files')} can't be read")
+        said.append(messages.unreadable_files(subject, found))
     if said:
         raise DataError(f"inspect.strict=true: {'; '.join(said)}; dataset.ignore=… leaves out what ignore.csv names")

@@ -24,8 +24,9 @@ def as_json(subject: Subject, seen: Seen, found: Findings) -> dict[str, Any]:
     """inspect.json: plain values, of which pages and programs are made. `format` rises where one gets
     another meaning.
 
-    splits: how many examples each has. balance: split -> class -> count. leakage: held-out split -> how many of it are
-    in another one. histograms: by what is measured (width, brightness, seconds, tokens …), see `histogram`. An *item*
+    captioned: whether an example is a caption of a picture. splits: how many examples each has. balance: split -> class
+    -> count. leakage: held-out split -> how many of it are in another one. histograms: by what is measured (width,
+    brightness, seconds, tokens …), see `histogram`. An *item*
     is as `Subject.item` has it; its `path`, or else its split and index there, is the source of a preview. Lists of
     findings, the worst first, hold MOST at most, and `counts` says how many there are:
     unreadable, odd: {item, why}. duplicates: {items, count, leak, labels_differ}, the one that stays first.
@@ -69,6 +70,7 @@ def as_json(subject: Subject, seen: Seen, found: Findings) -> dict[str, Any]:
         "format": FORMAT,
         "modality": subject.source.spec.modality,
         "target": subject.source.spec.target,
+        "captioned": subject.captions is not None,
         "classes": list(classes),
         "splits": subject.sizes,
         "balance": balance(subject),

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -166,6 +167,37 @@ def test_a_picture_with_several_captions_is_no_copy_of_itself(ptft, tmp_path):
     clean, _ = inspected(ptft, tmp_path / "two", *typed, "dataset.ignore=run/ignore.csv")
     assert clean["splits"] == {"train": report["splits"]["train"] - 2, "val": report["splits"]["val"]}
     assert clean["counts"]["duplicates"] == 0
+
+
+def test_of_a_picture_in_two_splits_every_caption_leaks_and_so_does_each_copy_of_a_near_one(ptft, tmp_path):
+    folder.sample(tmp_path / "pictures", 6)
+    coarse = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)).resize((48, 40))
+    for name, quality in (("5", 95), ("nearly", 70)):
+        coarse.save(tmp_path / f"pictures/{name}.jpg", quality=quality)
+    rows = [(2, "train"), (2, "val"), (2, "val"), (5, "val"), ("nearly", "train")]
+    with (tmp_path / "pictures/captions.csv").open("a") as file:
+        file.write("".join(f"{name}.jpg,said {i},{split}\n" for i, (name, split) in enumerate(rows)))
+    typed = ("dataset=captions", "dataset.root=pictures", "inspect.strict=true")
+    done = ptft("stage=inspect", *typed, "device=cpu", "hydra.run.dir=run")
+    report = json.loads((tmp_path / "run/inspect.json").read_text())
+    assert report["leakage"] == {"val": 5}  # three captions of 2.jpg, two of 5.jpg
+    assert (report["counts"]["duplicates"], report["counts"]["near_duplicates"]) == (1, 1)
+    assert "5 of 7 val examples" in done.out
+    refused(done, 3, "inspect.strict=true: 5 of 7 val examples are in another split too")
+    page = (tmp_path / "run/report.html").read_text()
+    assert "17 examples of captions.csv (captions) were inspected: 10 of train, 7 of val." in " ".join(page.split())
+    assert "Leakage: 5 of 7 val examples" in page
+
+
+def test_a_file_with_several_captions_is_one_file_that_cannot_be_read(ptft, tmp_path):
+    folder.sample(tmp_path / "pictures", 3)
+    (tmp_path / "pictures/bad.jpg").write_text("nothing")
+    with (tmp_path / "pictures/captions.csv").open("a") as file:
+        file.write("bad.jpg,one,train\nbad.jpg,two,train\n")
+    report, done = inspected(ptft, tmp_path / "run", "dataset=captions", "dataset.root=pictures", "inspect.sheet=0")
+    assert report["counts"]["unreadable"] == 2
+    assert "1 file can't be read, which 2 examples are of" in done.out
+    assert "2 unreadable examples" in (tmp_path / "run/report.html").read_text()
 
 
 def test_a_pair_that_is_there_twice_is_told_and_so_is_a_file_with_two_sets_of_labels(ptft, shades, tmp_path):
