@@ -39,6 +39,13 @@ def needs(task: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> frozenset[s
     return find("objective", task, Objective, trusted).needs  # type: ignore[type-abstract]
 
 
+def lacking(task: Mapping[str, Any], examples: Examples, trusted: tuple[str, ...] = ()) -> list[str]:
+    """The keys of a batch that the objective of a configuration needs and the examples, on a device, don't give."""
+    if not len(examples):
+        return []
+    return sorted(needs(task, trusted) - examples.take(torch.arange(1, device=examples.device)).keys())
+
+
 def compares(task: Mapping[str, Any], trusted: tuple[str, ...] = ()) -> bool:
     """Whether the objective measures examples by training examples, which it needs beside them."""
     return "reference" in option_names(find("objective", task, Objective, trusted))  # type: ignore[type-abstract]

@@ -29,7 +29,7 @@ def described(content: Mapping[str, Any], digest: str | None, path: str, run: st
 
     content: `config`, `spec` and what else it holds, as `ptft.checkpoint.file.read` returns it.
     """
-    kept = ("config", "spec", "progress", "fingerprint", "parent", "transfer", "code", "versions")
+    kept = ("config", "spec", "progress", "fingerprint", "parent", "transfer", "code", "versions", "unmeasured")
     plain = {key: content[key] for key in kept if key in content}
     return {"format": EXPORT, "version": VERSION, "checkpoint": {"path": path, "sha256": digest, "run": run}, **plain}
 

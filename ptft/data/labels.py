@@ -147,6 +147,8 @@ def kept_classes(values: Sequence[Any], own: Sequence[str], checkpoint_classes: 
 
     Raises ConfigError for names that are none, named twice, and for none at all.
     """
+    if not own or set(own) == {""}:
+        raise ConfigError(f"dataset.classes=[{_listed(values)}]: the dataset has no classes; leave it null")
     present = set(own)
     absent = set(checkpoint_classes) - present  # what is measured need not have all that it may have
     kept = tuple(

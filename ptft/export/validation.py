@@ -29,6 +29,11 @@ def measure(job: Job, predictor: Predictor, out: Console) -> Measure:
     if source.split("val") is None:
         raise DataError(f"quantize={cfg.quantize}: the dataset {cfg.names.dataset} has no val split to measure with")
     examples = read_splits(source, ("val",), cfg, predictor.device, out)["val"]
+    if missing := components.lacking(cfg.objective, examples, cfg.trusted):
+        what = f"is measured on the checkpoint's own dataset, {cfg.names.dataset}, which has no {missing[0]}"
+        raise ConfigError(
+            f"quantize={cfg.quantize}: {what}; leave it null, or train or name (stage=zero_shot) classes of a dataset"
+        )
 
     def accuracy(answers: Callable[[Mapping[str, Any]], Any]) -> float:
         right = count = 0

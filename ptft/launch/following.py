@@ -14,7 +14,11 @@ from ptft.runtime.paths import relative, short
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ptft.checkpoint.load import Checkpoint
     from ptft.core import Spec
+
+UNMEASURED = "unmeasured"
+"""In a checkpoint: that the dataset which it names can't measure it, as its examples have no such answers."""
 
 
 def command(cfg: Config, ckpt: str | Path, spec: Spec | None = None) -> str:
@@ -25,6 +29,14 @@ def command(cfg: Config, ckpt: str | Path, spec: Spec | None = None) -> str:
     if written := cfg.stage.get("next"):
         return " ".join(["ptft", written.replace("CKPT", short(ckpt)), *map(shlex.quote, _trusted(cfg.trusted))])
     return _finetune(cfg, ckpt, spec) if _wants_labels(cfg, spec) else predict(ckpt, cfg.trusted)
+
+
+def measure(cfg: Config, checkpoint: Checkpoint) -> str:
+    """What follows on asking a checkpoint: measuring it, where its own dataset can't on files that can."""
+    if checkpoint.spec is not None and checkpoint.meta.get(UNMEASURED):
+        known = labelled({}, checkpoint.spec.modality, "none")
+        return _line("stage=evaluate", checkpoint.path, known, cfg.trusted)
+    return command(cfg, checkpoint.path, checkpoint.spec)
 
 
 def predict(ckpt: str | Path, trusted: Iterable[str] = ()) -> str:

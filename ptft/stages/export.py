@@ -12,6 +12,7 @@ from typing import Any
 from ptft.builders.predictor import Predictor
 from ptft.config.config import Config, model_name
 from ptft.config.resolve import Job
+from ptft.core import Spec
 from ptft.errors import ConfigError, counted
 from ptft.export import card, validation
 from ptft.export import subject as formats
@@ -63,7 +64,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         "versions": versions(),
     }
     write_json(folder.path / "summary.json", summary)
-    _close(cfg, out, folder, target, files, facts)
+    _close(cfg, out, folder, target, files, facts, subject.spec)
     return {}
 
 
@@ -148,7 +149,13 @@ def _shown(name: str, value: Any) -> str:
 
 
 def _close(
-    cfg: Config, out: Console, folder: RunFolder, target: Path, files: Mapping[str, int], facts: Mapping[str, Any]
+    cfg: Config,
+    out: Console,
+    folder: RunFolder,
+    target: Path,
+    files: Mapping[str, int],
+    facts: Mapping[str, Any],
+    spec: Spec,
 ) -> None:
     size = sum(files.values())
     shown = {"written": f"{target}: {counted(len(files), 'files')}, {size / 2**20:,.1f} MiB"}
@@ -160,7 +167,7 @@ def _close(
     for remark in facts.get("remarks", ()):
         out.say(remark, "yellow")
     if cfg.format == "safetensors":
-        messages.ending(out, folder.path, following.predict(target, cfg.trusted))
+        messages.ending(out, folder.path, following.command(cfg, target, spec))
     else:
         out.say(f"folder  {folder.path}", result=True)
         out.say(f"next    {target / 'README.md'} says how it is loaded")

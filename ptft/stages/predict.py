@@ -178,4 +178,4 @@ def _close(
     if kept.classes:
         done["classes"] = ", ".join(f"{name} {count}" for name, count in kept.classes.most_common(10))
     out.block("predict done", done, "green")
-    messages.ending(out, folder.path, following.command(cfg, checkpoint.path))
+    messages.ending(out, folder.path, following.measure(cfg, checkpoint))

@@ -23,7 +23,7 @@ from ptft.config.resolve import Job
 from ptft.config.rules import usual
 from ptft.core import Objective, Source, Spec
 from ptft.data.splits import SPLITS
-from ptft.errors import ConfigError, shortened
+from ptft.errors import ConfigError, DataError, shortened
 from ptft.launch import following
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, write_json
@@ -53,13 +53,12 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         what = f"objective={cfg.names.objective} does not know which texts belong to its input"
         raise ConfigError(f"ckpt={cfg.ckpt}: {what}, as objective=siglip does")
     typed = cfg.zero_shot.names
-    source, _ = components.source_to_measure(
-        cfg.dataset, checkpoint.spec, cfg.trusted, split=None, whole=None, labelled=typed is None
-    )
+    source = _source(job, checkpoint.spec)
     names = list(map(str, typed)) if typed is not None else _classes(source, cfg)
     if len({*names}) < max(2, len(names)):
         raise ConfigError(f"zero_shot.names=[{','.join(names)}]: at least 2 names are needed, and none twice")
     said = [[template.replace(PLACE, name.replace("_", " ")) for template in templates] for name in names]
+    _check_apart(names, said)
     _header(job, out, folder, names, said)
     if folder is None:
         return {}
@@ -68,7 +67,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     best = folder.checkpoints / "best.pt"
     checkpoint_file.write(best, content)
     _close(job, out, folder, checkpoint, names, said)
-    measured = typed is None and "dataset" in job.overrides.typed
+    measured = _measures(source, names)
     then = following.evaluate(best, cfg.trusted) if measured else following.predict(best, cfg.trusted)
     messages.ending(out, folder.path, then)
     return {}
@@ -80,6 +79,33 @@ def _templates(typed: Any) -> list[str]:
         if PLACE not in template:
             raise ConfigError(f"zero_shot.template={template}: has no {PLACE}, where the name of a class comes")
     return templates
+
+
+def _check_apart(names: Sequence[str], said: Sequence[Sequence[str]]) -> None:
+    """Raises ConfigError where of two names the same is said, so that nothing tells them apart."""
+    first: dict[tuple[str, ...], str] = {}
+    for name, texts in zip(names, said, strict=True):
+        if (other := first.setdefault(tuple(texts), name)) != name:
+            raise ConfigError(f'zero_shot.names: of {other} and {name} the same is said ("{texts[0]}"); drop one')
+
+
+def _source(job: Job, spec: Spec) -> Source:
+    """Pictures to look at, and where no names are typed their classes. Raises ConfigError and DataError."""
+    cfg, typed = job.config, job.config.zero_shot.names is not None
+    try:
+        return components.source_to_measure(cfg.dataset, spec, cfg.trusted, split=None, whole=None, labelled=not typed)[
+            0
+        ]
+    except (ConfigError, DataError) as error:
+        if not typed or "dataset" in job.overrides.typed:
+            raise
+        any_do = "of it pictures alone are looked at, and any do: dataset=image_folder dataset.root=FILES"
+        raise type(error)(f"{error}; {any_do}") from error
+
+
+def _measures(source: Source, names: Sequence[str]) -> bool:
+    """Whether the dataset's examples have classes, and all of those are among the names."""
+    return source.spec.target == "class" and bool(source.spec.classes) and {*source.spec.classes} <= {*names}
 
 
 def _classes(source: Source, cfg: Config) -> list[str]:
@@ -129,6 +155,7 @@ def _content(
         "fingerprint": source.fingerprint(),
         "parent": checkpoint.parent,
         "versions": versions(),
+        **({} if _measures(source, names) else {following.UNMEASURED: True}),
         **known,
     }
 

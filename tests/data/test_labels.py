@@ -5,7 +5,7 @@ import math
 import pytest
 import yaml
 
-from ptft.data.labels import as_written, fraction_among, number, one_spelling, to_labels, unlabelled
+from ptft.data.labels import as_written, fraction_among, kept_classes, number, one_spelling, to_labels, unlabelled
 from ptft.errors import ConfigError, DataError
 
 
@@ -73,3 +73,9 @@ def test_values_are_one_class_however_a_format_writes_them():
     assert one_spelling({"1", "1.0", "2.0"}, ()) == {"1", "2.0"}
     assert one_spelling({"true", "False"}, ("True", "False")) == {"True", "False"}
     assert one_spelling({"1", "1.0"}, ("1", "1.0")) == {"1", "1.0"}
+
+
+@pytest.mark.parametrize("own", [(), ("",)])
+def test_of_what_has_no_classes_none_are_kept(own):
+    with pytest.raises(ConfigError, match=r"dataset.classes=\[a, b\]: the dataset has no classes; leave it null"):
+        kept_classes(["a", "b"], own, ())

@@ -9,10 +9,15 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from ptft.builders.predictor import Predictor
 from ptft.builders.restore import rebuilt
+from ptft.config.resolve import resolve
 from ptft.core import length_mask
 from ptft.data.image.captions.examples import Captions
 from ptft.data.image.reader import read
+from ptft.errors import ConfigError
+from ptft.export.validation import measure
+from ptft.loggers.console import Console
 from tests.conftest import refused, summary, transfer
 from tests.data.image.captions.test_captions import listed  # noqa: F401
 from tests.objectives.pairs.test_siglip import RUN
@@ -53,6 +58,7 @@ def test_names_are_answered_in_the_order_of_cosines(ptft, siglip, listed):  # no
     done = ptft("stage=predict", "ckpt=named", f"input={listed.parent}/1*.png", "output=found.csv", "device=cpu",
                 "precision=fp32")  # fmt: skip
     assert done.code == 0, done.text
+    assert "ptft stage=evaluate ckpt=named/checkpoints/best.pt dataset=image_folder dataset.root=FILES" in done.out
     rows = list(csv.DictReader(Path("found.csv").read_text().splitlines()))
     prompts = [[text.replace("{}", name.replace("_", " ")) for text in ("a {}", "one {} there")] for name in NAMES]
     expected, scale = cosines(siglip, files, prompts)
@@ -93,6 +99,43 @@ def test_a_datasets_names_make_a_checkpoint_like_others(ptft, siglip):
     assert "zero_shot" in ptft("lineage", "outputs/named").out
 
 
+def test_data_without_classes_measure_no_classifier(ptft, siglip):
+    words = ("dataset.images=64", "dataset.held_out=16", "device=cpu")
+    assert (
+        ptft("stage=zero_shot", "ckpt=siglip", "zero_shot.names=[a,b]", "device=cpu", "hydra.run.dir=named").code == 0
+    )
+    asked = ptft("stage=evaluate", "ckpt=named", "device=cpu", "hydra.run.dir=measured")
+    what = "objective=classify needs the label of every example, and dataset=scenes gives none"
+    refused(asked, 2, f"{what}; type dataset=image_folder dataset.root=FILES")
+    panel = ("train.panel=named", "train.steps=1", "hydra.run.dir=tuned")
+    done = ptft("stage=pretrain", "objective=siglip", "dataset=scenes", "ckpt=siglip", *words, *panel)
+    refused(done, 2, "train.panel=named: its dataset has no label to fit a probe to; leave it out")
+    predictor = Predictor(resolve(["stage=export", "ckpt=named", "format=onnx", "quantize=dynamic"]))
+    with pytest.raises(ConfigError, match=r"quantize=.*own dataset, scenes, which has no label; leave it null"):
+        measure(predictor.job, predictor, Console())
+
+
+def test_names_alone_need_pictures_and_any_do(ptft, listed):  # noqa: F811
+    data = ("dataset=captions", f"dataset.root={listed}", "dataset.on_error=skip", "dataset.tokenizer=bytes")
+    model = [key for key in RUN if not key.startswith("dataset")]
+    assert ptft(*model, *data, "train.steps=1", "hydra.run.dir=siglip").code == 0
+    listed.rename("moved.csv")
+    typed = ("stage=zero_shot", "ckpt=siglip", "zero_shot.names=[black,white]", "device=cpu")
+    done = ptft(*typed, "hydra.run.dir=none")
+    refused(done, 3, "list.csv does not exist", "any do: dataset=image_folder dataset.root=FILES")
+    Path("any").mkdir()
+    for i in range(8):
+        Image.new("RGB", (8, 8), (i, i, i)).save(f"any/{i}.png")
+    done = ptft(*typed, "dataset=image_folder", "dataset.root=any", "hydra.run.dir=named")
+    assert done.code == 0, done.text
+
+
+def test_an_export_of_what_answers_nothing_is_to_be_finetuned(ptft, siglip):
+    done = ptft("stage=export", "ckpt=siglip", "format=safetensors", "hydra.run.dir=exported")
+    assert done.code == 0, done.text
+    assert "ptft stage=finetune ckpt=exported/export-safetensors\n" in done.out
+
+
 def test_what_can_name_nothing_is_refused(ptft, siglip):
     start = ("stage=zero_shot", "ckpt=siglip", "device=cpu")
     refused(ptft(*start), 2, "zero_shot.names=null: dataset=scenes has no class an example")
@@ -100,6 +143,8 @@ def test_what_can_name_nothing_is_refused(ptft, siglip):
         ptft(*start, "zero_shot.names=[a,b]", "zero_shot.template=a photo"), 2, "zero_shot.template=a photo: has no {}"
     )
     refused(ptft(*start, "zero_shot.names=[a,a]"), 2, "zero_shot.names=", "a")
+    same = 'of a_b and a b the same is said ("a photo of a a b")'
+    refused(ptft(*start, 'zero_shot.names=[a_b,"a b"]'), 2, "zero_shot.names", same)
     refused(ptft(*start, "zero_shot.names=[a]"), 2, "zero_shot.names=", "2")
     Image.new("RGB", (8, 8)).save("x.png")
     refused(ptft("stage=predict", "ckpt=siglip", "input=x.png", "device=cpu"), 2, "stage=zero_shot names classes")

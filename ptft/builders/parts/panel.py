@@ -75,8 +75,10 @@ def _opened(cfg: Config, inputs: Inputs, run: str, out: Console) -> PanelTask:
     try:
         check_spec(checkpoint)
         source = source_of(cfg, checkpoint, labelled=True)
-        check_alike(cfg, said, source.spec, inputs.source.spec)
         whole = source.split("train"), source.split("val")
+        if whole[0] and (missing := components.lacking(stored["objective"], whole[0], cfg.trusted)):
+            raise ConfigError(f"{said}: its dataset has no {missing[0]} to fit a probe to; leave it out")
+        check_alike(cfg, said, source.spec, inputs.source.spec)
         if not whole[0] or not whole[1]:
             raise DataError(
                 f"{said}: its dataset has no {'validation' if whole[0] else 'training'} split; leave it out"

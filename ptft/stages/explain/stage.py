@@ -157,7 +157,7 @@ def _close(job: Job, out: Console, folder: RunFolder, predictor: Predictor, tell
         out.say(line, "yellow")
     lines = {"items": f"{len(telling.told):,} explained, {len(telling.lost):,} not", "written": str(folder.path / FILE)}
     out.block("explain done", lines, "green")
-    messages.ending(out, folder.path, following.command(cfg, predictor.checkpoint.path))
+    messages.ending(out, folder.path, following.measure(cfg, predictor.checkpoint))
 
 
 def _remarks(found: dict[str, dict[str, Any]], cfg: Config) -> list[str]:

@@ -18,7 +18,7 @@ from ptft.config.settled import own_code
 from ptft.config.settled.dataset import AS_IN_CHECKPOINT
 from ptft.core import Batch, Examples, Objective, Source, Step, Table
 from ptft.data.labels import by_classes
-from ptft.errors import CheckpointError, DataError, shortened
+from ptft.errors import OWN_FILES, CheckpointError, ConfigError, DataError, shortened
 from ptft.loggers.console import Console
 from ptft.runtime.device import find_device, tf32
 from ptft.runtime.precision import ComputeFormat, autocast, place
@@ -53,13 +53,15 @@ class Subject:
         return self.job.config
 
     def read(self, split: str, out: Console) -> Examples:
-        """The examples of a split, by the checkpoint's classes. Raises DataError where they were trained on."""
+        """The examples of a split, by the checkpoint's classes. Raises DataError where they were trained on,
+        ConfigError where they don't give what the objective needs of them (labels, say)."""
         source, notes = self.source, list[str | None]()
         if split != "train":
             allowed = self.cfg.split_overlap == "allow"
             notes.append(membership.check(source, split, self.checkpoint, allowed=allowed))
         source.notes = (*source.notes, *filter(None, notes))
         read = read_splits(source, (split,), self.cfg, self.device, out)[split]
+        _check_given(self.cfg, read, source.spec.modality)
         if _is_own_data(self.job) and not self.whole:
             difference = membership.changed(source, split, read, self.checkpoint.run)
             source.notes = (*source.notes, *([difference] if difference else []))
@@ -118,6 +120,15 @@ def _is_other_data(job: Job, checkpoint: Checkpoint) -> bool:
 def _is_own_data(job: Job) -> bool:
     """Whether it is measured on the checkpoint's dataset as that was, wherever it lies now."""
     return not any(key.startswith("dataset") and key != "dataset.root" for key in job.overrides.keys)
+
+
+def _check_given(cfg: Config, examples: Examples, modality: str) -> None:
+    """Raises ConfigError where they lack what the objective needs of them; it says which dataset to type."""
+    if missing := components.lacking(cfg.objective, examples, cfg.trusted):
+        what = f"objective={cfg.names.objective} needs the {' and '.join(missing)} of every example"
+        own = OWN_FILES.get(modality) if missing[0] == "label" else None
+        remedy = f"dataset={own} dataset.root=FILES" if own else "dataset= of some that do"
+        raise ConfigError(f"{what}, and dataset={cfg.names.dataset} gives none; type {remedy}")
 
 
 def _check_classes(checkpoint: Checkpoint, source: Source) -> None:
