@@ -83,7 +83,8 @@ class TextShape(TypedDict, total=False):
     length: int  # tokens of an example at the most, special ones included
     around: list[int]  # of public weights: the ids before and after a text, -1 for none
     pooling: str  # and how they make one vector of its tokens, where that lies beside them
-    beyond: list[str]  # and what that goes through there
+    beyond: list[str]  # what that goes through there
+    most: int  # and how many tokens they embed at the most
     keep: str  # "end": of longer running text the end counts
     separate: bool  # of running text and conversations: whether they were told apart in a row
     messages: str  # of conversations: the field that holds the messages, where it has another name

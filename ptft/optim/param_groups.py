@@ -61,6 +61,11 @@ def set_lr(optimizer: Optimizer, factor: float) -> None:
             group["lr"] = rate
 
 
+def highest_lr(optimizer: Optimizer) -> float:
+    """The rate of what learns at the whole of it: heads, not the layers or towers whose rate is a part."""
+    return float(max(optimizer.param_groups, key=lambda group: group["lr_scale"])["lr"])
+
+
 @torch.no_grad()
 def clip_and_scale(parameters: Iterable[Tensor], count: Tensor, clip: float | None) -> Tensor:
     """Turns summed gradients into those of the mean over `count`, clipped to the global norm `clip`, in place.

@@ -6,7 +6,7 @@ After Radford et al. 2021 (CLIP, section 3.1.4). Axes: n examples, K classes, D 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,10 +54,11 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         raise ConfigError(f"ckpt={cfg.ckpt}: {what}, as objective=siglip does")
     typed = cfg.zero_shot.names
     source = _source(job, checkpoint.spec)
-    names = list(map(str, typed)) if typed is not None else _classes(source, cfg)
-    if len({*names}) < max(2, len(names)):
+    called = _called(typed if typed is not None else _classes(source, cfg))
+    names = list(called)
+    if len(names) < 2:
         raise ConfigError(f"zero_shot.names=[{','.join(names)}]: at least 2 names are needed, and none twice")
-    said = [[template.replace(PLACE, name.replace("_", " ")) for template in templates] for name in names]
+    said = [[template.replace(PLACE, name.replace("_", " ")) for template in templates] for name in called.values()]
     _check_apart(names, said)
     _header(job, out, folder, names, said)
     if folder is None:
@@ -71,6 +72,15 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     then = following.evaluate(best, cfg.trusted) if measured else following.predict(best, cfg.trusted)
     messages.ending(out, folder.path, then)
     return {}
+
+
+def _called(names: Any) -> dict[str, str]:
+    """Class -> what it is called in a template: of a list its name. Raises ConfigError for a name that comes twice."""
+    if isinstance(names, Mapping):
+        return {str(name): str(called) for name, called in names.items()}
+    if len({*map(str, names)}) < len(names):
+        raise ConfigError(f"zero_shot.names=[{','.join(map(str, names))}]: at least 2 names are needed, and none twice")
+    return {str(name): str(name) for name in names}
 
 
 def _templates(typed: Any) -> list[str]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from ptft.core import Batch, Objective, Step, Table
 from ptft.loggers.logger import Logger
 from ptft.optim.averaging import fitted, put_back
-from ptft.optim.param_groups import clip_and_scale, set_lr
+from ptft.optim.param_groups import clip_and_scale, highest_lr, set_lr
 from ptft.train import gradient_cache
 from ptft.train.found import Found, lists_of, taken
 from ptft.train.state import Batches, Meter, Progress, Training
@@ -161,9 +161,7 @@ def log(t: Training, finite: FiniteCheck, logger: Logger) -> None:
     finite.check()
     p = t.progress
     row = {"step": p.step, "epoch": p.epoch, "split": "train", **t.window.metrics(t.objective)}
-    logger.log(
-        {**row, "lr": float(t.optimizer.param_groups[-1]["lr"]), "seconds": round(p.seconds, 3), "samples": p.samples}
-    )
+    logger.log({**row, "lr": highest_lr(t.optimizer), "seconds": round(p.seconds, 3), "samples": p.samples})
     t.window.sums = {}
 
 

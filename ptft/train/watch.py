@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ptft.core import Batch
 from ptft.errors import NotFiniteError
+from ptft.optim.param_groups import highest_lr
 from ptft.train.state import Progress, Training
 
 UNREAD = 1000
@@ -54,7 +55,7 @@ class FiniteCheck:
         for module in self.t.objective.modules():
             if said := getattr(module, "complaint", str)():
                 raise NotFiniteError(f"{said}; the last checkpoint is untouched")
-        rate = self.t.optimizer.param_groups[-1]["lr"]
+        rate = highest_lr(self.t.optimizer)
         raise NotFiniteError(
             f"the loss or its gradient is not finite at step {step + 1}, at a learning rate of {rate:g}; "
             "lower optimizer.lr, or set train.clip or precision=fp32; the last checkpoint is untouched"

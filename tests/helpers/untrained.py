@@ -1,9 +1,12 @@
 """A checkpoint of a model that was built and never trained: for what asks how a model is made, not what it learned.
 
-It computes in float32 on every machine, so that others can be compared with it.
+Its weights follow from `seed`, whatever was drawn before; it computes in float32 on every machine, so that others can
+be compared with it.
 """
 
 from pathlib import Path
+
+import torch
 
 from ptft.builders import components
 from ptft.builders.parts import recipe
@@ -14,6 +17,7 @@ from ptft.config.resolve import resolve
 def write(path: Path, *typed: str) -> Path:
     """best.pt of `stage=pretrain` with what is typed, before its first step."""
     asked = resolve(["stage=pretrain", "device=cpu", "precision=fp32", *typed]).config
+    torch.manual_seed(asked.seed)
     labelled = "label" in components.needs(asked.objective)
     source = components.source(asked.dataset, None, labelled=labelled, model=asked.model)
     train = source.split("train")

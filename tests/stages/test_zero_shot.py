@@ -148,3 +148,11 @@ def test_what_can_name_nothing_is_refused(ptft, siglip):
     refused(ptft(*start, "zero_shot.names=[a]"), 2, "zero_shot.names=", "2")
     Image.new("RGB", (8, 8)).save("x.png")
     refused(ptft("stage=predict", "ckpt=siglip", "input=x.png", "device=cpu"), 2, "stage=zero_shot names classes")
+
+
+def test_a_class_may_be_called_otherwise_than_in_the_template(ptft, siglip):
+    done = ptft(
+        "stage=zero_shot", "ckpt=siglip", "zero_shot.names={0: blue, 1: red}", "device=cpu", "hydra.run.dir=named"
+    )
+    assert done.code == 0, done.text
+    assert summary(Path("named"))["classes"] == {"0": ["a photo of a blue"], "1": ["a photo of a red"]}

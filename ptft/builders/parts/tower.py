@@ -19,7 +19,7 @@ from ptft.data.image.captions.examples import spec_of_captions
 from ptft.data.text.reader import alone
 from ptft.errors import CheckpointError, ConfigError
 
-KEY, MODEL = "objective.text_ckpt", "objective.text_model"
+KEY, MODEL, POOLED = "objective.text_ckpt", "objective.text_model", "objective.text_pooling"
 TEXT = "text."
 """What begins the names of a tower's tensors in an objective of pairs."""
 POOLING = ("pooling", "pool")
@@ -44,15 +44,26 @@ def opened(cfg: Config, start: Checkpoint | None) -> Tower | None:
     """
     if cfg.resume or "text_ckpt" not in cfg.objective:
         return None
-    path, kept = cfg.objective["text_ckpt"], _kept(cfg, start)
+    path, kept, pooling = cfg.objective["text_ckpt"], _kept(cfg, start), cfg.objective["text_pooling"]
     if kept is not None and path in (None, kept["text_ckpt"]):
         assert start
-        return _of_pairs(start, start.path) if kept["text_model"] else None
-    if path is not None:
-        return _named(open_checkpoint(path, KEY), path, cfg.objective["text_pooling"])
+        tower = _of_pairs(start, start.path, pooling) if kept["text_model"] else None
+    elif path is not None:
+        tower = _named(open_checkpoint(path, KEY), path, pooling)
+    else:
+        tower = None
+        _check_new(cfg)
+    if tower is None and pooling is not None:
+        raise ConfigError(f"{POOLED}={pooling}: is for a tower that begins as a text model; type {KEY}=…, or null")
+    return tower
+
+
+def _check_new(cfg: Config) -> None:
+    """Raises ConfigError for what can't be asked of a tower that begins with nothing."""
     if cfg.objective["text_model"] is not None:
         raise ConfigError(f"{MODEL}: says which network the tower is, and nobody its weights; type {KEY}=…")
-    return None
+    if cfg.objective["text_train"] == "none":
+        raise ConfigError(f"objective.text_train=none: locks a tower that has learned nothing; type {KEY}=…, or all")
 
 
 def _kept(cfg: Config, start: Checkpoint | None) -> Mapping[str, Any] | None:
@@ -72,22 +83,31 @@ def _named(checkpoint: Checkpoint, path: str, pooling: str | None) -> Tower:
             "huggingface:FOLDER or a checkpoint of ptft does"
         )
     if spec_of_captions(spec) is not None:
-        return _of_pairs(checkpoint, path)
+        return _of_pairs(checkpoint, path, pooling)
     if "tokenizer" not in spec.shape:
         raise ConfigError(f"{KEY}={path}: reads {spec.modality}, not texts")
-    node = dict(renamed(checkpoint.config)["model"])
-    key = next((key for key in POOLING if key in node), None)
-    if pooling is not None and key is None:
-        raise ConfigError(f"objective.text_pooling={pooling}: {KEY}={path} has no choice of it; leave it at null")
-    if key is not None:
-        node[key] = pooling or node[key] or spec.shape.get("pooling") or (None if checkpoint.has_task else "mean")
+    usual = spec.shape.get("pooling") or (None if checkpoint.has_task else "mean")
+    node = _pooled(renamed(checkpoint.config)["model"], pooling, usual, path)
     tokenizer = spec.shape["tokenizer"]
     around = spec.shape.get("around") or [tokenizer["cls"], tokenizer["sep"]]
     shape = {"tokenizer": tokenizer, "length": spec.shape["length"], "around": list(around)}
     return Tower(path, node, Spec("text", shape, "none"), checkpoint.weights)
 
 
-def _of_pairs(checkpoint: Checkpoint, path: str) -> Tower:
+def _pooled(model: Mapping[str, Any], typed: str | None, usual: str | None, path: str) -> dict[str, Any]:
+    """The node of a model of texts with what makes one vector of a text: as typed, as it has it, or the usual.
+
+    Raises ConfigError where it has no choice.
+    """
+    node, key = dict(model), next((key for key in POOLING if key in model), None)
+    if key is not None:
+        node[key] = typed or node[key] or usual
+    elif typed is not None:
+        raise ConfigError(f"{POOLED}={typed}: {KEY}={path} has no choice of it; leave it at null")
+    return node
+
+
+def _of_pairs(checkpoint: Checkpoint, path: str, pooling: str | None) -> Tower:
     """The tower of a checkpoint that learned from pictures with captions."""
     assert checkpoint.config
     assert checkpoint.spec
@@ -100,7 +120,7 @@ def _of_pairs(checkpoint: Checkpoint, path: str) -> Tower:
     weights = {f"{PREFIX}{name[len(TEXT) :]}": v for name, v in checkpoint.weights.items() if name.startswith(TEXT)}
     if not weights:
         raise CheckpointError(f"{KEY}={path}: holds no tower of captions")
-    return Tower(path, json.loads(model), spec, weights)
+    return Tower(path, _pooled(json.loads(model), pooling, None, path), spec, weights)
 
 
 def settled(tower: Tower | None) -> dict[str, Any]:

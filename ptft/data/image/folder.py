@@ -17,8 +17,9 @@ from ptft.core import Batch, Spec
 from ptft.data import files
 from ptft.data.examples import OnDemandExamples
 from ptft.data.folders import list_all
-from ptft.data.image import depths, letterbox
+from ptft.data.image import letterbox
 from ptft.data.image import reader as image_reader
+from ptft.data.image.pixels import depths
 from ptft.data.image.source import NO_CLASS, ImageSource, Keys, pair
 from ptft.data.own.by_name import list_by_name
 from ptft.data.own.filename_pattern import Pattern

@@ -25,8 +25,8 @@ from ptft.core import Batch, Spec
 from ptft.data import files, records
 from ptft.data.folders import listed_path
 from ptft.data.image import letterbox
-from ptft.data.image.depths import BROKEN, to_8_bit
-from ptft.data.image.scaling import INTERPOLATIONS, scaled
+from ptft.data.image.pixels.depths import BROKEN, to_8_bit
+from ptft.data.image.pixels.scaling import INTERPOLATIONS, scaled
 from ptft.data.own import foreign
 from ptft.data.readers import Unreadable, of_rows
 from ptft.errors import ConfigError, DataError, first_line

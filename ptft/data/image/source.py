@@ -47,7 +47,7 @@ class ImageSource(DividedSource):
     channels: 1 or 3; None likewise.
     fit: "crop" to the size from the middle, or "stretch" to it; None is the checkpoint's, else crop.
     crop_pct: the share of each side in the middle that is kept; None is the checkpoint's, else all.
-    interpolation: one of `scaling.INTERPOLATIONS`; None is the checkpoint's, else bilinear.
+    interpolation: one of `pixels.scaling.INTERPOLATIONS`; None is the checkpoint's, else bilinear.
     mean, std: per channel or one for all, of values scaled to 0..1; None is the checkpoint's, else the dataset's own.
     shared: the keys of every dataset; what `load` gives is not resized where it is in memory.
 

@@ -196,8 +196,9 @@ def text_spec(tokenizer: Tokenizer, length: int, target: str, classes: Sequence[
 
 def alone(spec: Spec) -> Spec:
     """As weights without a task read texts: each by itself, as those that a class is found for, with the special tokens
-    around it that the weights were trained with, where these say so."""
+    around it that the weights were trained with, and no more tokens, where these say so."""
     tokenizer, shape = dict(spec.shape["tokenizer"]), {**spec.shape, "reader": "sentences"}
     if around := shape.pop("around", None):
         tokenizer["cls"], tokenizer["sep"] = around
+    shape["length"] = min(shape["length"], shape.pop("most", None) or shape["length"])
     return replace(spec, shape={**shape, "tokenizer": tokenizer, "columns": list(COLUMNS.text)})

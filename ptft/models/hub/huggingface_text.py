@@ -19,9 +19,9 @@ BY_MASK = "positions_by_mask"
 """What a stored configuration says of a model whose real tokens are those of the mask; those of ptft before 0.2 do not,
 and their models go on as they were."""
 
-SENTENCES = ("1_Pooling/config.json", "modules.json")
-"""What lies beside a model that sentence-transformers trained, and says how its tokens become one vector, and what that
-goes through."""
+SENTENCES = ("1_Pooling/config.json", "modules.json", "sentence_bert_config.json")
+"""What lies beside a model that sentence-transformers trained, and says how its tokens become one vector, what that
+goes through, and how many tokens it read at the most."""
 POOLING = {"mean": "mean", "mean_tokens": "mean", "cls": "cls", "cls_token": "cls", "lasttoken": "last"}
 """Its words, and those of `model.pooling`."""
 
@@ -67,11 +67,12 @@ def second(ids: Tensor, separator: int) -> Tensor:
     return ((ends.cumsum(1) - ends) > 0).long()
 
 
-def sentences_of(pooling: Any, modules: Any) -> dict[str, Any]:
-    """What a Spec says of public weights that embed sentences: `pooling`, as `model.pooling` has it, and `beyond`, the
-    modules behind it; nothing of others.
+def sentences_of(pooling: Any, modules: Any, reading: Any) -> dict[str, Any]:
+    """What a Spec says of public weights that embed sentences: `pooling`, as `model.pooling` has it, `beyond`, the
+    modules behind it, and `most`, tokens of a text; nothing of others.
 
-    pooling: with a flag for each way, or their names; modules: in order, each with its type. Both of `SENTENCES`.
+    pooling: with a flag for each way, or their names; modules: in order, each with its type; reading: with
+    `max_seq_length`. All of `SENTENCES`.
     """
     named = pooling.get("pooling_mode")
     flags = [key.removeprefix("pooling_mode_") for key, value in pooling.items() if value is True]
@@ -79,7 +80,8 @@ def sentences_of(pooling: Any, modules: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"pooling": POOLING[modes[0]]} if len(modes) == 1 else {}
     kinds = [str(each.get("type")).rpartition(".")[2] for each in modules]
     behind = kinds[kinds.index("Pooling") + 1 :] if "Pooling" in kinds else []
-    return found | ({"beyond": behind} if behind else {})
+    most = reading.get("max_seq_length")
+    return found | ({"beyond": behind} if behind else {}) | ({"most": most} if isinstance(most, int) else {})
 
 
 def longest(net: nn.Module, config: Any) -> int | None:

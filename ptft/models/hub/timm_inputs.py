@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ptft.core import Spec
+from ptft.data.image.pixels.scaling import INTERPOLATIONS
 from ptft.data.image.reader import shape
-from ptft.data.image.scaling import INTERPOLATIONS
 
 KEPT = ("input_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
 """What of timm's configuration of some weights says how images were prepared."""

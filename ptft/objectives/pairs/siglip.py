@@ -16,18 +16,19 @@ from torch.nn import functional as F
 
 from ptft.augment.views import views as random_views
 from ptft.core import Backbone, Batch, Examples, Spec, Step, length_mask
-from ptft.data.image.captions.examples import Captions, amounts, spec_of_captions
+from ptft.data.image.captions.examples import Captions, amounts, spec_of_captions, unread
 from ptft.data.text.reader import describe
 from ptft.distributed.gather import gathered
 from ptft.errors import ConfigError
-from ptft.metrics.retrieval import MOST, retrieval
-from ptft.runtime.together.splitmix import mix
+from ptft.objectives.pairs.retrieval import MOST, retrieval
 from ptft.train.gradient_cache import InHalves
 
 Network = Callable[[dict[str, Any], Spec], Backbone]
 """(a node of a model, a Spec) -> its backbone, if it may be built."""
 PRETRAINED = 0.1
 """Of the rate, what a tower that has read texts learns at, as in a finetune (`finetune.rates`)."""
+UNKNOWN = 0.02
+"""A share of tokens that is worth a word."""
 TOWER = "ptft.models.text.transformer.Transformer"
 
 
@@ -102,8 +103,7 @@ class SigLIP(InHalves):
         if self.training:
             return step
         image, text = F.normalize(embedded.float(), dim=2).unbind(1)
-        said = hashed(batch["caption"], batch["caption_length"])
-        lists = {"image": image, "text": text, "said": said, "picture": batch["picture"]}
+        lists = {"image": image, "text": text, "said": batch["said"], "picture": batch["picture"]}
         return Step(step.total, step.count, step.sums, lists)
 
     def embed(self, batch: Batch) -> Tensor:
@@ -132,7 +132,16 @@ class SigLIP(InHalves):
         own = "one of its captions" if several else "its caption"
         measured = f"recall: a picture finds {own}, and a caption its picture, as the first among {among}"
         read = f"captions: {describe(self.captions)}{self._tower()}"
-        return [read, *([f"captions: {', '.join(several)}"] if several else []), *([measured] if among else [])]
+        more = [f"captions: {', '.join(several)}"] if several else []
+        return [read, *more, *self._unread(splits), *([measured] if among else [])]
+
+    def _unread(self, splits: Mapping[str, Examples]) -> list[str]:
+        """What of the captions is not read, where that is some."""
+        found = {name: unread(each, self.captions) for name, each in splits.items()}
+        cut = [f"{name} {count:,}" for name, (count, _) in found.items() if count]
+        strange = [f"{name} {share:.0%}" for name, (_, share) in found.items() if share >= UNKNOWN]
+        said = [f"captions that are longer than what is read of them: {', '.join(cut)}"] if cut else []
+        return said + ([f"unknown to the tokenizer of captions: {', '.join(strange)} of the tokens"] if strange else [])
 
     def compared(self, batch: Batch, texts: bool) -> Tensor:
         """What pictures, or texts, are compared by: a raw batch of one of both -> [B, D] of length 1."""
@@ -180,10 +189,3 @@ def _among(name: str, pictures: int, captions: int) -> str:
     many = f"{min(pictures, MOST):,}{' pictures' if captions > pictures else ''} of {name}"
     first = "first " if pictures > MOST else ""
     return f"the {first}{many}" + (f" and their {captions:,} captions" if pictures < captions and not first else "")
-
-
-def hashed(tokens: Tensor, lengths: Tensor) -> Tensor:
-    """Ids long [B, T] of `lengths` (long [B]) -> a number for each caption, long [B], whatever it is padded to."""
-    places = torch.arange(tokens.shape[1], device=tokens.device)
-    cells = mix(tokens + mix(places)).masked_fill(~length_mask(lengths, tokens.shape[1]), 0)
-    return cells.sum(1)

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from ptft.core import Spec
-from ptft.data.image import depths
 from ptft.data.image import reader as image_reader
+from ptft.data.image.pixels import depths
 from ptft.errors import ConfigError, DataError
 
 

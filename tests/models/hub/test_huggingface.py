@@ -295,6 +295,16 @@ def test_public_weights_embed_texts_as_they_say_without_a_task(folder, beside, p
     )
 
 
+def test_public_weights_embed_no_more_tokens_than_they_were_published_for(folder, ptft, tmp_path):
+    shutil.copytree(folder, "model")
+    (tmp_path / "model" / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 5}))
+    (tmp_path / "texts.txt").write_text("a fine day what joy")
+    ids = torch.tensor([[2, 5, 6, 7, 3]])
+    with torch.no_grad():
+        wanted = transformers.BertModel.from_pretrained(folder).eval()(ids).last_hidden_state[:, 0]
+    torch.testing.assert_close(features_of(ptft, "huggingface:model"), wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_what_public_weights_do_behind_their_pooling_is_said(folder, ptft, tmp_path):
     shutil.copytree(folder, "model")
     kinds = ["models.Transformer", "models.Pooling", "models.Dense", "models.Normalize"]

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
 from ptft.builders.run import build
 from ptft.config.resolve import resolve
 from ptft.loggers.console import Console
-from ptft.metrics.retrieval import retrieval
-from ptft.objectives.pairs.siglip import hashed
+from ptft.objectives.pairs.retrieval import retrieval
 from tests.conftest import refused, summary, transfer
 from tests.helpers.self_supervised import FEW, in_two, metrics, state, train
 from tests.stages.test_resume import same
@@ -53,15 +53,28 @@ def test_the_loss_is_that_of_a_loop_over_pairs():
     assert objective.log_temperature.grad.abs() > 0 < objective.bias.grad.abs()
 
 
-def test_a_caption_that_says_the_same_is_right_whatever_it_is_padded_to():
-    tokens, lengths = torch.tensor([[5, 7, 0], [7, 5, 0], [5, 7, 9], [5, 0, 0]]), torch.tensor([2, 2, 3, 1])
-    said = hashed(tokens, lengths)
-    assert said.unique().numel() == 4
-    longer = F.pad(tokens, (0, 4), value=3)
-    assert torch.equal(hashed(longer, lengths), said)
-    pairs, apart = (torch.eye(4), torch.eye(4)[[1, 0, 2, 3]]), torch.arange(4)
-    assert retrieval(*pairs, said, apart)["recall"] == 0.5
-    assert retrieval(*pairs, torch.tensor([4, 4, 5, 6]), apart)["recall"] == 1
+def test_captions_that_are_read_alike_are_no_less_apart(ptft, tmp_path):
+    """Of words that a tokenizer does not know, or cut to one beginning: the model can't tell them, recall must."""
+    rows = ["path,text,split"]
+    for i in range(24):
+        Image.new("RGB", (32, 32), (10 * i, 255 - 10 * i, 40)).save(tmp_path / f"{i}.png")
+        rows.append(f"{i}.png,the picture that shows number {i},{('train', 'val', 'test')[i % 3]}")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    data = (
+        "dataset=captions",
+        "dataset.root=list.csv",
+        "dataset.size=32",
+        "dataset.tokenizer=bytes",
+        "dataset.length=9",
+    )
+    done = ptft("stage=pretrain", "objective=siglip", *data, *TEXT, *MODEL, *FEW, "train.steps=1", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    assert "captions that are longer than what is read of them: train 8, val 8, test 8" in done.out
+    found = summary(tmp_path / "run")["metrics"]["test"]
+    assert found["image_to_text"] <= found["image_to_text_r5"] <= 5 / 8
+    pairs, said = (torch.eye(4), torch.eye(4)[[1, 0, 2, 3]]), torch.arange(4)
+    assert retrieval(*pairs, said, torch.arange(4))["recall"] == 0.5
+    assert retrieval(*pairs, torch.tensor([4, 4, 5, 6]), torch.arange(4))["recall"] == 1
 
 
 def test_a_continued_run_is_the_whole_one():

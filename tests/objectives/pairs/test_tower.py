@@ -143,3 +143,17 @@ def test_what_can_be_no_tower_is_refused_by_its_key(folder, ptft, tmp_path):
     refused(ptft(*RUN, "objective.text_ckpt=image"), 2, "objective.text_ckpt=", "reads image, not texts")
     torch.save({"weight": torch.zeros(2)}, tmp_path / "plain.pt")
     refused(ptft(*RUN, "objective.text_ckpt=plain.pt"), 2, "objective.text_ckpt=", "plain weights")
+
+
+def test_how_a_tower_pools_is_heeded_or_refused(folder, ptft):
+    tower = (f"objective.text_ckpt=huggingface:{folder}", "train.steps=1")
+    done = ptft(*RUN, *SMALL[:2], *tower, "optimizer.lr=1e-3", "schedule=constant", "hydra.run.dir=run")
+    assert done.code == 0, done.text
+    assert "lr 0.001" in done.out, "and not what a tower learns at"
+    done = ptft(
+        *RUN, *SMALL[:2], "objective.text_ckpt=run", "objective.text_pooling=cls", "train.steps=1", "hydra.run.dir=on"
+    )
+    assert done.code == 0, done.text
+    assert rebuilt("on", "ckpt")[0].text.pooling == "cls"
+    refused(ptft(*RUN, "objective.text_pooling=cls"), 2, "objective.text_pooling=cls: is for a tower that begins as")
+    refused(ptft(*RUN, "objective.text_train=none"), 2, "objective.text_train=none: locks a tower that has learned")

@@ -32,7 +32,7 @@ def by_hand(embedded):
 def test_the_loss_is_that_of_loops_over_numbers():
     objective = VICReg(CNN(SPEC, channels=(2, 4), width=8), SPEC, invariance=3.0, variance=5.0, covariance=7.0)
     alike, spread, mixed = by_hand(embeddings())
-    step = objective.compare(embeddings())
+    step = objective.judge(embeddings())
     assert float(step.total) == pytest.approx(7 * (3 * alike + 5 * spread + 7 * mixed), rel=1e-5)
     assert int(step.count) == 7
 

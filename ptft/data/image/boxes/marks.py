@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ptft.data.image.boxes.tensors import Boxes
-from ptft.data.image.depths import BROKEN
+from ptft.data.image.pixels.depths import BROKEN
 from ptft.data.image.reader import show, size_of
 from ptft.errors import DataError
 

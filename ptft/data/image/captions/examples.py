@@ -25,12 +25,17 @@ CAPTIONS = "captions"
 
 @dataclass(frozen=True)
 class Captions:
-    """tokens: int32 [N, L], filled up with the pad token; lengths: long [N], how many of a row are real; pictures:
-    long [N], a number for the picture of each, of which several may be."""
+    """tokens: int32 [N, L], filled up with the pad token; lengths: long [N], how many of a row are real.
+
+    pictures, said: long [N], a number for the picture of each, which may have several, and for its text; cut: bool [N],
+    whether that is longer.
+    """
 
     tokens: Tensor
     lengths: Tensor
     pictures: Tensor
+    said: Tensor
+    cut: Tensor
 
     @classmethod
     def of(cls, texts: Sequence[str], spec: Spec, pictures: Tensor) -> Captions:
@@ -45,23 +50,30 @@ class Captions:
         rows = [torch.cat([before, row, after]) for row in rows] if max(ends) >= 0 else rows
         counts = torch.tensor([len(row) for row in rows], dtype=torch.long)
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=max(tokenizer.pad, 0))
-        return cls(padded.to(torch.int32), counts, pictures)
+        return cls(padded.to(torch.int32), counts, pictures, numbered(texts), lengths > room)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def at(self, rows: Tensor) -> Captions:
-        return Captions(self.tokens[rows], self.lengths[rows], self.pictures[rows])
+        parts = (self.tokens, self.lengths, self.pictures, self.said, self.cut)
+        return Captions(*(part[rows] for part in parts))
 
     def batch(self, rows: Tensor) -> Batch:
-        """`caption` long [B, T], `caption_length` long [B], `picture` long [B]."""
+        """`caption` long [B, T], `caption_length`, `picture` and `said` long [B]."""
         lengths = self.lengths[rows]
         most = int(lengths.max()) if len(rows) else self.tokens.shape[1]
-        pictures = self.pictures[rows]
-        return {"caption": self.tokens[rows, :most].long(), "caption_length": lengths, "picture": pictures}
+        numbers = {"picture": self.pictures[rows], "said": self.said[rows]}
+        return {"caption": self.tokens[rows, :most].long(), "caption_length": lengths, **numbers}
 
     def bytes(self) -> bytes:
         return self.tokens.numpy().tobytes() + self.lengths.numpy().tobytes()
+
+
+def numbered(names: Sequence[str]) -> Tensor:
+    """Long [N], a number for each name or text, the same for the same one, whatever the others are."""
+    known = {name: int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest(), "big") for name in set(names)}
+    return torch.tensor([known[name] for name in names], dtype=torch.long)
 
 
 def captioned(
@@ -91,6 +103,15 @@ def spec_of_captions(spec: Spec) -> Spec | None:
     """The Spec of text that captions of such images have; None where they have no captions."""
     shape: dict[str, Any] | None = spec.shape.get(CAPTIONS)
     return None if shape is None else Spec("text", shape, "none")
+
+
+def unread(examples: Examples, spec: Spec) -> tuple[int, float]:
+    """How many captions are longer than what is read of them, and which share of what is read are unknown words."""
+    captions, unknown = getattr(examples, "captions", None), spec.shape["tokenizer"]["unk"]
+    if not isinstance(captions, Captions) or not len(captions):
+        return 0, 0.0
+    real = torch.arange(captions.tokens.shape[1]) < captions.lengths[:, None]
+    return int(captions.cut.sum()), float((captions.tokens[real] == unknown).float().mean())
 
 
 def amounts(examples: Examples) -> tuple[int, int] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -16,7 +15,7 @@ from ptft.core import Spec
 from ptft.data.cleaning.learned import learned
 from ptft.data.examples import OnDemandExamples
 from ptft.data.image.captions import coco
-from ptft.data.image.captions.examples import CaptionExamples, Captions, captioned, spec_of_captions
+from ptft.data.image.captions.examples import CaptionExamples, Captions, captioned, numbered, spec_of_captions
 from ptft.data.image.folder import IMAGES, FileExamples, ImageFolder
 from ptft.data.image.source import NO_CLASS
 from ptft.data.own.listing import Listing, Media, divided
@@ -120,12 +119,6 @@ class CaptionFolder(ImageFolder):
 
     def _comparable(self, split: str) -> Listing:
         return self.listings[split]
-
-
-def numbered(names: Sequence[str]) -> Tensor:
-    """Long [N], a number for each name, the same for the same one, whatever the others are."""
-    known = {name: int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest(), "big") for name in set(names)}
-    return torch.tensor([known[name] for name in names], dtype=torch.long)
 
 
 def sample(root: Path, count: int = 12) -> None:

@@ -17,10 +17,10 @@ from torch import Tensor
 from ptft.core import Spec
 from ptft.data import files
 from ptft.data.image.boxes.marks import TURNED, orientation_of
-from ptft.data.image.depths import BROKEN
 from ptft.data.image.masks.examples import VALUES, Painter
 from ptft.data.image.masks.fitting import IGNORED, Pixels, fitted
 from ptft.data.image.masks.outlines import turned
+from ptft.data.image.pixels.depths import BROKEN
 from ptft.data.image.reader import show, size_of
 from ptft.errors import DataError, first_line
 

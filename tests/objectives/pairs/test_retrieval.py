@@ -3,8 +3,8 @@
 import torch
 from torch.nn import functional as F
 
-from ptft.metrics import retrieval
-from ptft.metrics.retrieval import pictures
+from ptft.objectives.pairs import retrieval
+from ptft.objectives.pairs.retrieval import pictures
 
 
 def by_loops(image, text, said, picture):

@@ -1,4 +1,4 @@
-"""Which values of an image of more than 8 bits, or of floats, are black and white; see `reader.py` for the rules."""
+"""Which values of an image of more than 8 bits, or of floats, are black and white; see `../reader.py` for the rules."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What the pixels of files become: their depth, and their size."""
