@@ -143,7 +143,7 @@ def test_a_loss_that_is_not_finite_because_of_it_is_called_its_fault():
     """Where looking at values would wait for the device, they are looked at when the loss shows that it is needed."""
     made = own(noisy)
     task = nn.Sequential(made, nn.Linear(2, 2))
-    optimizer = types.SimpleNamespace(param_groups=[{"lr": 0.1}])
+    optimizer = types.SimpleNamespace(param_groups=[{"lr": 0.1, "lr_scale": 1.0}])
     training = types.SimpleNamespace(objective=task, optimizer=optimizer, progress=types.SimpleNamespace(step=4))
     with pytest.raises(NotFiniteError, match=r"lower optimizer\.lr"):
         FiniteCheck(training).add(torch.tensor(torch.nan))
