@@ -14,6 +14,7 @@ from typing import Any
 
 from ptft import __version__
 from ptft.builders.predictor import Predictor
+from ptft.checkpoint.load import Checkpoint
 from ptft.config.config import Config
 from ptft.config.resolve import Job
 from ptft.config.resume import FREE_ON_REPEAT
@@ -40,13 +41,21 @@ def about(
     typed = job.overrides.where(lambda key: key not in NO_OTHER_ANSWER and not key.startswith("hydra."))
     return {
         "ptft": __version__,
-        "weights": predictor.checkpoint.sha256,
+        "weights": predictor.checkpoint.sha256 or _of_public(predictor.checkpoint),
         "items": len(items),
         "input": _digest(cfg, items),
         "options": {**predictor.options, **options, "precision": cfg.precision},
         "typed": sorted(typed.texts),
         "output": str(target),
     }
+
+
+def _of_public(checkpoint: Checkpoint) -> str:
+    """What tells public weights, which have no digest, from others: their name, and the beginning of each tensor."""
+    digest = hashlib.sha256(checkpoint.path.encode())
+    for name, value in checkpoint.weights.items():
+        digest.update(f"\0{name} {[*value.shape]} {value.flatten()[:64].tolist()}".encode())
+    return digest.hexdigest()
 
 
 def complete(cfg: Config, folder: RunFolder, about: dict[str, Any]) -> bool:

@@ -305,6 +305,18 @@ def test_public_weights_embed_no_more_tokens_than_they_were_published_for(folder
     torch.testing.assert_close(features_of(ptft, "huggingface:model"), wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_what_other_public_weights_embedded_is_not_gone_on_with(folder, ptft):
+    typed = ("stage=embed", "ckpt=huggingface:model", "text=a fine day", "hydra.run.dir=run")
+    shutil.copytree(folder, "model")
+    assert ptft(*typed).code == 0
+    assert "complete" in ptft("resume=run").out
+    other = transformers.BertModel.from_pretrained(folder)
+    with torch.no_grad():
+        other.embeddings.word_embeddings.weight += 1
+    other.save_pretrained("model")
+    refused(ptft("resume=run"), 2, "its first answers were made by other weights than ckpt=huggingface:model has now")
+
+
 def test_what_public_weights_do_behind_their_pooling_is_said(folder, ptft, tmp_path):
     shutil.copytree(folder, "model")
     kinds = ["models.Transformer", "models.Pooling", "models.Dense", "models.Normalize"]
