@@ -86,3 +86,6 @@ def test_a_model_of_recordings_is_built_again_without_torchs_compiler(ptft):
     code = "import sys; from ptft.cli.main import run; print(run(sys.argv[1:]), 'torch._dynamo' in sys.modules)"
     done = processes.python(code, "stage=evaluate", "ckpt=run", "device=cpu")
     assert done.stdout.splitlines()[-1] == "0 False", done.stdout + done.stderr
+    code = "import sys, ptft; ptft.load('run', device='cpu'); print('torch._dynamo' in sys.modules)"
+    done = processes.python(code)
+    assert done.stdout.splitlines()[-1:] == ["False"], done.stdout + done.stderr
