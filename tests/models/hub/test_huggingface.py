@@ -290,9 +290,8 @@ def test_public_weights_embed_texts_as_they_say_without_a_task(folder, beside, p
     wanted = {"cls": hidden[:, 0], "mean": means, "last": ends}
     torch.testing.assert_close(found, wanted[pooled], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(package.load("huggingface:model").features(TEXTS), found)
-    torch.testing.assert_close(
-        features_of(ptft, "huggingface:model", "model.pooling=mean"), means, rtol=1e-4, atol=1e-5
-    )
+    named = ("model=huggingface", "model.pooling=mean")  # whose name is the checkpoint's
+    torch.testing.assert_close(features_of(ptft, "huggingface:model", *named), means, rtol=1e-4, atol=1e-5)
 
 
 def test_public_weights_embed_no_more_tokens_than_they_were_published_for(folder, ptft, tmp_path):
@@ -324,6 +323,7 @@ def test_what_public_weights_do_behind_their_pooling_is_said(folder, ptft, tmp_p
         json.dumps([{"type": f"sentence_transformers.{kind}"} for kind in kinds])
     )
     done = ptft("stage=embed", "ckpt=huggingface:model", "text=a fine day")
+    assert "of the input" not in done.out, "what is typed has no columns to hand on"
     assert "without what the model was published with behind its pooling: Dense, Normalize" in done.out, done.text
 
 
