@@ -103,9 +103,10 @@ def _source(job: Job, spec: Spec) -> Source:
     """Pictures to look at, and where no names are typed their classes. Raises ConfigError and DataError."""
     cfg, typed = job.config, job.config.zero_shot.names is not None
     try:
-        return components.source_to_measure(cfg.dataset, spec, cfg.trusted, split=None, whole=None, labelled=not typed)[
-            0
-        ]
+        source, _ = components.source_to_measure(
+            cfg.dataset, spec, cfg.trusted, split=None, whole=None, labelled=not typed
+        )
+        return source
     except (ConfigError, DataError) as error:
         if not typed or "dataset" in job.overrides.typed:
             raise

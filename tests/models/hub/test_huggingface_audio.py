@@ -196,7 +196,7 @@ def test_public_weights_embed_recordings_without_a_task(folders, ptft, tmp_path)
     assert done.code == 0, done.text
     own = transformers.Wav2Vec2Model.from_pretrained(folders["layer"]).eval()
     with np.load("out.npz") as file, torch.no_grad():
-        for found, sound in zip(file["features"], sounds(), strict=False):
+        for found, sound in zip(file["features"], sounds()[:2], strict=True):
             raw = extractor("layer")((sound.float() / 32768).numpy(), sampling_rate=16_000, return_tensors="pt")
             wanted = own(raw["input_values"]).last_hidden_state.mean(1)[0]
             torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=1e-3, atol=1e-4)
