@@ -5,6 +5,7 @@ Axes: N all examples, n some of them.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +46,7 @@ def choose(
     if mode == "disk" and any(examples.uneven for examples in read):
         raise ConfigError("dataset.cache=disk: only images can be mapped; memory, off or auto")
     memory = free_memory() if memory is None else memory
-    size, count = sum(examples.nbytes for examples in read), sum(map(len, read))
+    size, count = sum(map(_needed, read)), sum(map(len, read))
     whole = f"need {_show(size)} of memory, {_show(memory)} are free"
     if mode == "memory" and size > memory:
         raise ResourceError(f"dataset.cache=memory: the examples {whole}; dataset.cache=disk maps them")
@@ -59,7 +60,7 @@ def choose(
 def _disk_or_off(mode: str, read: Sequence[OnDemandExamples], size: int, whole: str, disk: int) -> tuple[str, str]:
     if any(examples.uneven for examples in read):
         return "off", f"examples are read again in every epoch (dataset.cache=auto; they {whole})"
-    missing = sum(Store(base).missing(rows) for base, rows in (examples.whole() for examples in read))
+    missing = sum(Store(base).missing(torch.unique(rows)) for base, rows in (examples.whole() for examples in read))
     if mode == "disk" and missing > disk:
         raise StorageError(f"dataset.cache=disk: {cache_dir()} has no room: {needs(missing, cache_dir())}")
     why = "dataset.cache=disk" if mode == "disk" else f"dataset.cache=auto; they {whole}"
@@ -116,14 +117,17 @@ def into_memory(
     """As one tensor of all of them."""
     if examples.uneven:
         return examples.to_memory(progress)
-    total, done = len(examples), 0
+    first, rows = _first(examples)
+    total, done, place = len(first), 0, torch.empty(len(examples), dtype=torch.long)
+    place[first] = torch.arange(total)
     images, kept = torch.empty(total, *examples.shape, dtype=torch.uint8), torch.zeros(total, dtype=torch.bool)
-    for wanted, batch in decode(examples, torch.arange(total)):
-        images.index_copy_(0, batch["index"], examples.packed(batch))  # indexing would wake threads against the readers
-        kept[batch["index"]] = True
+    for wanted, batch in decode(examples, first):
+        read = place[batch["index"]]
+        images.index_copy_(0, read, examples.packed(batch))  # indexing would wake threads against the readers
+        kept[read] = True
         done += len(wanted)
         progress(done, total)
-    return _kept(images, examples, kept, torch.arange(total))
+    return _kept(images, examples, kept[rows], rows)
 
 
 def onto_disk(
@@ -135,12 +139,27 @@ def onto_disk(
     notes: tuple[str, ...] = ()
     opened = store.open()
     if opened is None or bool((opened[1][rows.numpy()] <= 0).any()):
-        if store.fill(rows, decode, progress):
+        if store.fill(torch.unique(rows), decode, progress):
             notes = (f"{store.path} was broken and is made anew",)
         opened = store.open()
     if opened is None:
         raise StorageError(f"{store.path}: changed while it was read; try again, or dataset.cache=off")
     return _kept(opened[0], examples, torch.from_numpy(opened[1][rows.numpy()] > 0), rows, notes)
+
+
+def _first(examples: OnDemandExamples) -> tuple[Tensor, Tensor]:
+    """Of those that are read alike the first (long [n]), in order, and which of these is each (long [N])."""
+    _, rows = examples.whole()
+    _, same = torch.unique(rows, return_inverse=True)
+    every = torch.arange(len(rows))
+    first = torch.full_like(every, len(rows)).scatter_reduce_(0, same, every, "amin")[same]
+    chosen, among = torch.unique(first, return_inverse=True)
+    return chosen, among
+
+
+def _needed(examples: OnDemandExamples) -> int:
+    """Bytes of them where what is read alike is kept once."""
+    return examples.nbytes if examples.uneven else math.prod(examples.shape) * len(torch.unique(examples.whole()[1]))
 
 
 def _kept(

@@ -93,6 +93,22 @@ def test_a_part_has_labels_of_its_own(read):
     assert batch["index"].tolist() == [2, 1]
 
 
+@pytest.mark.parametrize("read", [into_memory, onto_disk])
+def test_what_several_examples_share_is_read_and_kept_once(decoder, read):
+    """As the picture of five captions."""
+    said, alike = [], torch.tensor([40, 10, 40, 10, 30, 10])
+    examples = Counting(100, broken=[30]).at(alike, torch.arange(6))
+    kept = read(examples, lambda done, total: said.append((done, total)), decoder)
+    assert said[-1] == (3, 3)
+    batch = kept.take(torch.arange(5))
+    assert batch["input"][:, 0, 0, 0].tolist() == [40, 10, 40, 10, 10]
+    assert batch["label"].tolist() == [0, 1, 2, 3, 5]
+    assert kept.unreadable == [4]
+    assert choose("memory", [examples], memory=36)[0] == "memory"
+    with pytest.raises(ResourceError):
+        choose("memory", [examples], memory=35)
+
+
 PARTS = [Counting(200), Counting(100).at(torch.arange(50), torch.arange(50))]
 """3,000 bytes to read."""
 

@@ -42,6 +42,22 @@ def listed(root: str | Path | None) -> str | Path | None:
     return folder / found[0]
 
 
+class Pictures(FileExamples):
+    """Files of which some may be the same, as a picture with five captions is five times here; it is cached once."""
+
+    def __init__(self, paths: list[Path], labels: Tensor, *keys: Any) -> None:
+        super().__init__(paths, labels, *keys)
+        number = {path: i for i, path in enumerate(dict.fromkeys(paths))}
+        self.rows = torch.tensor([number[path] for path in paths], dtype=torch.long)
+        self.files = FileExamples(list(number), torch.zeros(len(number), dtype=torch.long), *keys)
+
+    def _read(self, index: int) -> Tensor | None:
+        return self.files._read(int(self.rows[index]))
+
+    def whole(self) -> tuple[OnDemandExamples, Tensor]:
+        return self.files, self.rows
+
+
 class CaptionFolder(ImageFolder):
     """Pairs of an image and a caption. Each row is an example; all rows of a file are in one split.
 
@@ -106,7 +122,7 @@ class CaptionFolder(ImageFolder):
         listing, captions = self.listings[split], spec_of_captions(self.spec)
         labels = torch.zeros(len(listing.paths), dtype=torch.long)
         base = self.root if self.root.is_dir() else self.root.parent
-        images = FileExamples(listing.paths, labels, self.plain, base, self.on_error, self.first)
+        images = Pictures(listing.paths, labels, self.plain, base, self.on_error, self.first)
         if captions is None:
             return images
         return CaptionExamples(images, Captions.of(listing.names, captions, numbered(images.known_by())))

@@ -1,12 +1,14 @@
 """Captions: scenes are as they are said to be, pairs of a list stay together, none takes another's."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from ptft.core import Spec
-from ptft.data.cache.policy import keep
+from ptft.data.cache.policy import choose, keep
 from ptft.data.image.captions.examples import CAPTIONS, spec_of_captions
 from ptft.data.image.captions.folder import CaptionFolder
 from ptft.data.image.captions.scenes import COLOURS, Scenes
@@ -59,7 +61,7 @@ def made(file, **options):
     return CaptionFolder(root=file, **options)
 
 
-@pytest.mark.parametrize("mode", ["off", "memory"])
+@pytest.mark.parametrize("mode", ["off", "memory", "disk"])
 def test_captions_are_of_their_pictures_and_those_of_one_are_in_one_split(listed, mode):
     source, seen, total = made(listed), {}, 0
     for name in ("train", "val", "test"):
@@ -69,6 +71,8 @@ def test_captions_are_of_their_pictures_and_those_of_one_are_in_one_split(listed
             assert said.split()[-1] == str(int(pixels[0, 0, 0]))
             assert seen.setdefault(said.split()[-1], name) == name
             total += 1
+        size = math.prod(source.spec.shape["size"]) * 3 * len(batch["picture"].unique())
+        assert mode != "memory" or choose("memory", [source.split(name)], size + 3 * 64)[0] == "memory", "each once"
     assert total == 78
     assert [why for _, why in source.unusable] == ["has no text"]
 
