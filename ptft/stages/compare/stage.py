@@ -10,12 +10,12 @@ from typing import Any
 from ptft.config.config import Config
 from ptft.config.resolve import Job, Opened
 from ptft.errors import Interrupted, counted
+from ptft.launch.cells import finished, run_all
 from ptft.launch.pool import STOPPED
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runtime.device import versions
 from ptft.stages.compare import forecast, messages, preflight, results
-from ptft.stages.compare.cells import finished, run_all
 from ptft.stages.compare.closing import close
 from ptft.stages.compare.design import Cell, Design, cells, planned, read_design
 from ptft.stages.messages import to_resume

@@ -1,4 +1,4 @@
-"""Running the cells of a comparison: each a finetune in its own folder, reused or continued where it is there."""
+"""The cells of a stage that trains many runs: each in its own folder, reused or continued where it is there."""
 
 from __future__ import annotations
 
@@ -7,15 +7,31 @@ import queue
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, Protocol, TypeVar
 
 from ptft.launch.job import DESCRIPTION, run_or_continue
 from ptft.launch.pool import Worker
 from ptft.runs.folder import read_json
 from ptft.runtime.paths import cache_dir
-from ptft.stages.compare.design import Cell
+
+
+class Cell(Protocol):
+    """One of many runs: what is typed for it, and a digest of all that decides what comes of it."""
+
+    @property
+    def overrides(self) -> list[str]: ...
+
+    @property
+    def identity(self) -> str: ...
+
+    def folder(self, base: Path) -> Path:
+        """Its folder below that of all of them."""
+
+    def description(self) -> dict[str, Any]:
+        """What its folder says of it; `identity` among it."""
+
+
+C = TypeVar("C", bound=Cell)
 
 
 def finished(cell: Cell, base: Path | None, *, elsewhere: bool) -> Path | None:
@@ -50,7 +66,7 @@ def run_cell(cell: Cell, base: Path, run: Callable[..., dict[str, Any]] = run_or
     return status
 
 
-def run_all(cells: list[Cell], base: Path, processes: int) -> Generator[tuple[Cell, dict[str, Any]], None, None]:
+def run_all(cells: list[C], base: Path, processes: int) -> Generator[tuple[C, dict[str, Any]], None, None]:
     """Every cell with its status as it ends; the first that a signal ended is the last."""
     if processes > 1 and len(cells) > 1:
         yield from _in_processes(cells, base, min(processes, len(cells)))
@@ -59,9 +75,11 @@ def run_all(cells: list[Cell], base: Path, processes: int) -> Generator[tuple[Ce
         yield cell, run_cell(cell, base)
 
 
-def _in_processes(cells: list[Cell], base: Path, processes: int) -> Generator[tuple[Cell, dict[str, Any]], None, None]:
+def _in_processes(cells: list[C], base: Path, processes: int) -> Generator[tuple[C, dict[str, Any]], None, None]:
     """Each worker is served by a thread; all are told to save and stop when this generator is closed or fails."""
-    todo, done = iter(cells), queue.SimpleQueue[tuple[Cell, dict[str, Any]]]()
+    todo, done = iter(cells), queue.SimpleQueue[tuple[C, dict[str, Any]]]()
+    import torch
+
     lock, stop = threading.Lock(), threading.Event()
     workers = [Worker(max(1, torch.get_num_threads() // processes)) for _ in range(processes)]
 
