@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ptft.builders import components
@@ -24,10 +25,11 @@ def intervals(cfg: Config, inputs: Inputs, built: Objective, per_epoch: int) -> 
     options, budget, val = cfg.train.every, components.budget(cfg.train, per_epoch), inputs.splits.get("val")
     typed = options.log, options.evaluate, options.save, per_epoch
     if cfg.resume and _left_open(inputs):
-        return Every.of(*typed)
+        return replace(Every.of(*typed), pause=cfg.train.pause)
     measured = built.evaluation_size(len(val)) if val is not None else 0
     apart = steps_apart(measured, len(inputs.splits["train"]), per_epoch)
-    return Every.of(*typed, total=budget.total(per_epoch), minutes=budget.minutes, apart=apart)
+    every = Every.of(*typed, total=budget.total(per_epoch), minutes=budget.minutes, apart=apart)
+    return replace(every, pause=cfg.train.pause)
 
 
 def _left_open(inputs: Inputs) -> bool:

@@ -37,6 +37,7 @@ from ptft.optim.averaging import Ema, EvaluationAverage
 from ptft.runtime.autotune import fastest
 from ptft.runtime.precision import ComputeFormat, autocast, choices, place
 from ptft.runtime.together.alone import current
+from ptft.train import pause
 from ptft.train.every import Every
 from ptft.train.state import Budget, Progress, Training
 
@@ -110,7 +111,7 @@ def build(job: Job, out: Console) -> Run:
     execution = executed(cfg, inputs, task)
     trained = training(cfg, inputs, task, execution)
     short = within(trained, cfg, of_many=job.of_many)
-    computed = [*execution.notes, *acceleration.recording(trained.graph)]
+    computed = [*execution.notes, *acceleration.recording(trained.graph), *pause.said(trained)]
     if cfg.train.patience:
         continued = inputs.start if cfg.resume else None
         computed += impatient(trained, cfg.train.every.evaluate, continued, of_many=job.of_many)

@@ -262,6 +262,7 @@ def _continued(overrides: Overrides, opened: Opened) -> Job:
     if checkpoint.run is None:
         raise CheckpointError(f"resume={resume}: {checkpoint.path} is not in the folder of a run; resume=RUN names one")
     cfg = stored_run(renamed(checkpoint.config), checkpoint.path)
+    cfg.train.pause = None  # what it was paused at is behind it
     if "logger" in typed:
         cfg.logger = compose.compose(overrides.where(lambda key: key == "logger")).logger
         cfg.names.logger = list(cfg.logger)

@@ -34,6 +34,7 @@ FREE_ON_RESUME = (
     "train.epochs",
     "train.steps",
     "train.minutes",
+    "train.pause",
     "train.patience",
     "train.every",
     "train.workers",

@@ -21,7 +21,7 @@ from ptft.checkpoint.load import held_by
 from ptft.checkpoint.transfer import check_finite
 from ptft.config.resolve import Job
 from ptft.data.loader import Loader
-from ptft.errors import DataError, Interrupted, counted
+from ptft.errors import DataError, counted
 from ptft.loggers.braille import LiveCurves
 from ptft.loggers.console import Console, ConsoleLogger
 from ptft.loggers.jsonl import JsonlLogger, cut_metrics, stored_rows
@@ -29,8 +29,8 @@ from ptft.loggers.logger import Loggers
 from ptft.runs.folder import RunFolder
 from ptft.runs.registry import part_of
 from ptft.runtime.device import versions
-from ptft.runtime.signals import CODES, on_signal
-from ptft.stages import messages, predictions
+from ptft.runtime.signals import on_signal
+from ptft.stages import cut, messages, predictions
 from ptft.stages.measure import intervals
 from ptft.stages.measure import panel as panels
 from ptft.stages.summary import Metrics, draw_curves, flops, summarise, write, write_safetensors
@@ -71,7 +71,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
             if folder:
                 folder.began = built.training.progress.step > 0 or built.training.stop is not None
         if built.training.stop:
-            raise _interrupted(built, job, folder)
+            return cut.ended(built, job, out, folder)
         return {"metrics": _finish(built, job, out, loggers, folder, train, panel)}
 
 
@@ -216,20 +216,6 @@ def _apart(
     writer.wait()
     place = sharded.free(folder.checkpoints, r.training.progress.step) if folder else None
     return partial(sharded.save, place=Path(r.training.group.same(str(place))))
-
-
-def _interrupted(r: Run, job: Job, folder: RunFolder | None) -> Interrupted:
-    signal = r.training.stop
-    assert signal
-    count = flops(r, folder)
-    if folder is None:
-        return Interrupted(signal, CODES[signal])
-    train = r.training.running.metrics(r.objective) or r.training.trained
-    write(folder.path, summarise(r, job, folder.path, "interrupted", {"train": train} if train else {}, count), r)
-    command = messages.to_resume(job, folder.path)
-    return Interrupted(
-        f"{signal} at step {r.training.progress.step}; the state is saved, continue with: {command}", CODES[signal]
-    )
 
 
 def _best(r: Run, out: Console, folder: RunFolder) -> tuple[dict[str, Any], str]:

@@ -27,7 +27,8 @@ class Every:
     """Steps between logs, evaluations and saves; None for `log` means about once a second.
 
     evaluate: None where only the clock decides. minutes: of training, after which an evaluation is due as well. apart:
-    steps between two evaluations at the least where they were not typed, because of what they cost.
+    steps between two evaluations at the least where they were not typed, because of what they cost. pause: a step, or a
+    share of the budget, at the evaluation nearest to which the run stops (`train/pause.py`).
     """
 
     log: int | None
@@ -35,6 +36,7 @@ class Every:
     save: int
     minutes: float | None = None
     apart: int = 1
+    pause: float | None = None
 
     @classmethod
     def of(

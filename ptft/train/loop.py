@@ -18,7 +18,7 @@ from ptft.core import Batch, Objective, Step, Table
 from ptft.loggers.logger import Logger
 from ptft.optim.averaging import fitted, put_back
 from ptft.optim.param_groups import clip_and_scale, highest_lr, set_lr
-from ptft.train import gradient_cache
+from ptft.train import gradient_cache, pause
 from ptft.train.found import Found, lists_of, taken
 from ptft.train.state import Batches, Meter, Progress, Training
 from ptft.train.watch import FiniteCheck, Timer
@@ -35,6 +35,7 @@ def fit(t: Training, logger: Logger, save: Callable[[bool], None]) -> dict[str, 
     t.objective.train()
     if t.evaluation_due():
         save(assess(t, finite, logger))
+    pause.hear(t)
     while not t.finished() and not t.stops():
         for batch in timer.waiting(t.loader.epoch(t.progress.epoch, t.progress.batch)):
             train_step(t, batch, finite)
@@ -46,6 +47,7 @@ def fit(t: Training, logger: Logger, save: Callable[[bool], None]) -> dict[str, 
             better = False
             if t.evaluation_due():
                 better = assess(t, finite, logger)
+                pause.hear(t)
             ended = t.finished() or t.stop is not None
             if ended or better or t.progress.step % t.every.save == 0:
                 finite.check()
