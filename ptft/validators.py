@@ -155,7 +155,6 @@ INTERVAL = either(
     rule("minutes", lambda value: minutes_of(value) is not None, type="string", pattern=MINUTES),
 )
 INSIDE = rule("a number between 0 and 1", type="number", min=0, min_exclusive=True, max=1, max_exclusive=True)
-PAUSE = either("a step, or a share of the budget between 0 and 1", COUNT, INSIDE)
 ABOVE_0 = rule("a number above 0 and up to 1", type="number", min=0, min_exclusive=True, max=1)
 FLAG = rule("true or false", type="boolean")
 NUMBER = rule("a number", type="number")

@@ -26,7 +26,7 @@ from ptft.config.settled import own_views
 from ptft.errors import ConfigError, first_line, suggest
 from ptft.runtime.process import OneAtATime
 
-GROUPS = ("model", "dataset", "objective", "optimizer", "schedule", "stage", "experiment", "logger")
+GROUPS = ("model", "dataset", "objective", "optimizer", "schedule", "stage", "experiment", "logger", "tune")
 NEEDED = ("model", "dataset", "objective", "optimizer", "schedule", "stage")
 """Groups of which an option must be chosen."""
 SEVERAL = ("logger",)

@@ -125,7 +125,7 @@ def stage_keys() -> dict[str, Meanings]:
 
 @cache
 def _stage_keys(changed: int) -> dict[str, Meanings]:
-    shared = {*central(), "stage", *groups()}
+    shared = {*central(), "stage", *groups()} - {*options("stage")}  # a group that is called so is the stage's own
     comments = keys_of("stage").items()
     return {name: options for name, options in comments if name not in shared and name.split(".")[0] not in shared}
 

@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException, OverrideParseException
 
-from ptft.config.settled import own_views
+from ptft.config.settled import own_views, searched
 from ptft.errors import ConfigError, first_line, suggest
 
 PATH_KEYS = frozenset(
@@ -49,10 +49,8 @@ QUOTED = {"[": '["…","…"]', "{": '{…: "…"}', "$": '"…"'}
 """How a value that begins so is typed when a part of it needs quotes."""
 LARGEST = 10_000
 """Jobs of a sweep at the most; each is composed and checked before the first of them starts."""
-
 OTHER_FLAGS = {"-V": "--version", "-v": "--version"}
 """What other programs take, and what is typed here."""
-
 TAKES_VALUE = frozenset({"--cfg", "-c", "--package", "-p"})
 PASSED_ON = SHOW | TAKES_VALUE | {"--resolve"}
 OWN_FLAGS = frozenset({"-m", "--multirun", "--json"})
@@ -115,6 +113,8 @@ def quote(override: str, *, multirun: bool = False) -> str:
     key, value = override.split("=", 1) if "=" in override else (override, "")
     if key.lstrip("+").startswith(ARMS):
         return f"++{key.lstrip('+')}={_arm(value)}"
+    if key.lstrip("+").startswith(searched.SPACE):
+        return searched.quoted(key.lstrip("+"), value)
     if key.lstrip("+") in NAMED:
         return f"{key}={_names(value, multirun)}"
     if key.lstrip("+") not in AS_TYPED or _is_hydra(value) or (key == "zero_shot.template" and value[0] == "["):

@@ -146,14 +146,15 @@ def _begin(overrides: list[str], description: dict[str, Any], path: Path) -> tup
 def take_up(path: Path, typed: Overrides, *, same_run: bool) -> tuple[RunFolder, Job] | None:
     """The folder and continuation of a run that was cut in `path`; None where it begins anew, the folder gone.
 
-    typed: what was typed for it, of which only `trusted` counts again. same_run: whether the run there is this one.
+    typed: what was typed for it, of which only `trusted` and `train.pause` count again. same_run: whether the run
+    there is this one.
     """
     status = read_json(path / "status.json")
     stopped = status.get("status") == "failed" and status.get("exit_code") in MENDED
     cut = same_run and (stopped or status.get("status") in ("running", "interrupted"))
     if cut and (path / "checkpoints" / "last.pt").exists():
-        trusted = typed.where(lambda key: key == "trusted").texts
-        return RunFolder.reopen(path), resolve([quote(f"resume={path}"), *trusted])
+        again = typed.where(lambda key: key in ("trusted", "train.pause")).texts
+        return RunFolder.reopen(path), resolve([quote(f"resume={path}"), *again])
     if path.is_symlink():
         path.unlink()
     else:  # a failed run, or one without a checkpoint yet

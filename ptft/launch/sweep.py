@@ -123,7 +123,8 @@ def _begun(folder: Path, number: int, job: Job, before: Path | None, path: Path)
 
 
 def _begin(folder: Path, number: int, job: Job, before: Path | None, path: Path) -> tuple[RunFolder, Job]:
-    if before and before.exists() and (cut := take_up(before, job.overrides, same_run=True)):
+    typed = job.overrides.where(lambda key: key != "train.pause")  # which a job that is taken up is past
+    if before and before.exists() and (cut := take_up(before, typed, same_run=True)):
         return cut
     relative = os.path.relpath(path, folder)
     if relative.split(os.sep)[0] in ("..", ".", SWEEP):

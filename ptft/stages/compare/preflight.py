@@ -182,6 +182,7 @@ def _parts(job: Job, fingerprint: str, fresh: bool) -> dict[str, Any]:
     cfg, start = job.config, job.checkpoint
     weights: Any = start and (_shape(expected(job)) if fresh else start.sha256 or start.path)
     kept = {**{key: value for key, value in cfg.plain().items() if key not in SAME}, "logger": {}}
+    kept["train"] = {key: value for key, value in kept["train"].items() if key != "pause"}
     if cfg.dataset.get("group") is None:  # then comparisons of before, which have no such key, go on
         kept["dataset"] = {key: value for key, value in kept["dataset"].items() if key != "group_as"}
     shared = dict(zip(SHARED, (kept, weights, fingerprint, versions()), strict=True))
