@@ -16,9 +16,11 @@ from ptft.runs.status_file import STAMP
 
 OUTPUTS = Path("outputs")
 
+MANY = ("compare.json", "tune.json")
+"""What says in a folder that runs of many lie below it: those of a comparison, of a search."""
 NEEDED = {
     "ckpt": ("checkpoints/best.pt", "checkpoints/last.pt"),
-    "resume": ("checkpoints/last.pt", "compare.json", *BEGUN),
+    "resume": ("checkpoints/last.pt", *MANY, *BEGUN),
 }
 """Of what a run must have one file so that it can be meant."""
 SHORTEST = 4
@@ -73,16 +75,16 @@ def short_name(folder: Path) -> str:
 
 
 def part_of(folder: Path) -> Path | None:
-    """The sweep's or comparison's folder that a run lies in; None where it was started alone."""
+    """The folder of the sweep, comparison or search that a run lies in; None where it was started alone."""
     for above in list(folder.absolute().parents)[:4]:
-        if sweep_command(above) or (above / "compare.json").is_file():
+        if sweep_command(above) or any((above / name).is_file() for name in MANY):
             return above
     return None
 
 
 def is_arm(folder: Path) -> bool:
-    """Whether a run in that folder is one of a comparison, whose keys are typed for all of its arms."""
-    return (whole := part_of(folder)) is not None and (whole / "compare.json").is_file()
+    """Whether a run in that folder is one of a comparison or search, whose keys are typed for all of its runs."""
+    return (whole := part_of(folder)) is not None and any((whole / name).is_file() for name in MANY)
 
 
 def is_name(text: str) -> bool:

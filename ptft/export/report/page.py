@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptft.errors import CheckpointError
-from ptft.export.report import explanation, inspection, one_run, several
+from ptft.export.report import explanation, inspection, one_run, search, several
 from ptft.runs.folder import read_json
 from ptft.runtime.system import write_text
 
@@ -97,6 +97,8 @@ def _content(folder: Path) -> dict[str, Any]:
         return several.of_sweep(folder)
     if (folder / "compare.json").is_file():
         return several.of_comparison(folder)
+    if (folder / "tune.json").is_file():
+        return search.of_search(folder)
     if (folder / inspection.FILE).is_file():
         return inspection.content(folder)
     if (folder / explanation.FILE).is_file():
@@ -104,7 +106,7 @@ def _content(folder: Path) -> dict[str, Any]:
     if read_json(folder / "summary.json").get("metrics") is not None:
         return one_run.content(folder)
     raise CheckpointError(
-        f"{folder}: holds no training, evaluation, comparison, sweep, inspection or explanation that has ended"
+        f"{folder}: holds no training, evaluation, comparison, search, sweep, inspection or explanation that has ended"
     )
 
 

@@ -37,7 +37,7 @@ def of_sweep(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder / 'results.json'}: can't be read ({error})") from error
     runs = [
-        _run(
+        run_of(
             Path(str(job.get("folder"))),
             f"job {job.get('number')}",
             dict(job.get("keys") or {}),
@@ -48,7 +48,7 @@ def of_sweep(folder: Path) -> dict[str, Any]:
     ]
     done = sum(run["status"] == "finished" for run in runs)
     opening = f"A sweep of {counted(len(runs), 'jobs')}, of which {done:,} finished."
-    return _page(
+    return page_of(
         f"sweep {folder.name}", opening, runs, [("go on with it", shlex.join(["ptft", f"resume={relative(folder)}"]))]
     )
 
@@ -66,9 +66,9 @@ def of_runs(folders: Sequence[Path]) -> dict[str, Any]:
         for key in dict.fromkeys(key for each in configurations for key in each)
         if any(each.get(key) != configurations[0].get(key) for each in configurations)
     ]
-    runs = [_run(folder, relative(folder), {}, None) for folder in folders]
+    runs = [run_of(folder, relative(folder), {}, None) for folder in folders]
     commands = [("two of them in detail", shlex.join(["ptft", "diff", *map(relative, folders[:2])]))]
-    page = _page(f"{len(runs)} runs", f"{counted(len(runs), 'runs')} side by side.", runs, commands)
+    page = page_of(f"{len(runs)} runs", f"{counted(len(runs), 'runs')} side by side.", runs, commands)
     rows = [[key, *(each.get(key) for each in configurations)] for key in keys]
     return page | {"settings": {"names": ["key", *(run["name"] for run in runs)], "rows": rows}}
 
@@ -80,13 +80,13 @@ def of_comparison(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder}: holds a comparison that has not ended")
     keys = [key for key in ("arm", "amount", "seed", "lr") if any(key in cell for cell in found.get("cells") or [])]
     runs = [
-        _run(
+        run_of(
             Path(str(cell.get("folder"))), str(cell.get("arm")), {k: cell.get(k) for k in keys}, str(cell.get("status"))
         )
         for cell in found.get("cells") or []
     ]
     what = f"{found.get('model')} on {found.get('dataset')}, {counted(len(runs), 'runs')}."
-    page = _page("comparison", what, runs, [("go on with it", shlex.join(["ptft", f"resume={relative(folder)}"]))])
+    page = page_of("comparison", what, runs, [("go on with it", shlex.join(["ptft", f"resume={relative(folder)}"]))])
     picture = folder / "compare.svg"
     image = base64.b64encode(picture.read_bytes()).decode() if picture.is_file() else ""
     rows = [row for row in found["rows"] if isinstance(row, Mapping)]
@@ -113,7 +113,7 @@ def _arm(row: Mapping[str, Any], name: str) -> list[str]:
     return [str(row.get("arm")), metric(row.get("amount")), metric(row.get("rate")), *parts]
 
 
-def _run(folder: Path, name: str, keys: dict[str, Any], status: str | None) -> dict[str, Any]:
+def run_of(folder: Path, name: str, keys: dict[str, Any], status: str | None) -> dict[str, Any]:
     summary = read_json(folder / "summary.json")
     what, value = one_run.headline(summary)
     return {
@@ -130,7 +130,7 @@ def _run(folder: Path, name: str, keys: dict[str, Any], status: str | None) -> d
     }
 
 
-def _page(title: str, opening: str, runs: list[dict[str, Any]], commands: list[tuple[str, str]]) -> dict[str, Any]:
+def page_of(title: str, opening: str, runs: list[dict[str, Any]], commands: list[tuple[str, str]]) -> dict[str, Any]:
     """Values of the template `several.html`: leaderboard, effects, parallel coordinates, curves."""
     names = list(dict.fromkeys(run["metric"] for run in runs if run["value"] is not None))
     name = max(names, key=lambda each: sum(run["metric"] == each for run in runs), default="")
