@@ -25,7 +25,8 @@ KNOWN = {
         spectrogram_mae tag vicreg wav2vec2""",
     "optimizer": "adam adamw muon sgd",
     "schedule": "constant cosine linear onecycle step wsd",
-    "stage": "compare embed evaluate explain export finetune inspect predict pretrain zero_shot",
+    "stage": "compare embed evaluate explain export finetune inspect predict pretrain tune zero_shot",
+    "tune": "default head light pretrain regularisation",
 }
 """What users can type at this version. More may come; one that vanishes breaks their commands."""
 

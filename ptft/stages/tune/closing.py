@@ -180,9 +180,7 @@ def _write_csv(going: Going, every: list[Trial]) -> None:
     metrics = sorted({f"{split}/{name}" for trial in every for split, some in trial.metrics.items() for name in some})
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(
-        ["trial", "status", *keys, going.tried.monitor["metric"], "steps", "of", "seconds", *metrics, "folder"]
-    )
+    writer.writerow(["trial", "status", *keys, "value", "steps", "of", "seconds", *metrics, "folder"])
     for trial in every:
         values = dict(each.split("=", 1) for each in typed(trial.settings))
         known = {f"{split}/{name}": value for split, some in trial.metrics.items() for name, value in some.items()}

@@ -82,7 +82,8 @@ def progress(out: Console, trial: Trial, plan: Plan, by: Measure, seconds: float
     where = "at its end" if trial.status == WHOLE else f"at {100 * plan.rungs[len(trial.rungs) - 1]:g} %"
     value = valued(trial.rungs[-1].value, by)
     rest = f", about {duration(left)} left" if left >= 1 else ""
-    out.say(f"{what}  {where}: {value}  {seconds:.1f} s  {named(trial)}  ({begun} of {plan.count} began{rest})")
+    settings = f"  {named(trial)}" if len(trial.rungs) == 1 or not plan.rungs else ""
+    out.say(f"{what}  {where}: {value}  {seconds:.1f} s{settings}  ({begun} of {plan.count} began{rest})")
 
 
 def confirmed(out: Console, run: Again, number_of: str, by: Measure) -> None:

@@ -47,7 +47,7 @@ def draw(going: Going, best: Trial) -> Figure:
 
 
 def _in_order(axes: Axes, going: Going, best: Trial) -> None:
-    _points(axes, going, best, {trial.number: float(trial.number + 1) for trial in going.state.trials})
+    _points(axes, going, best, {trial.number: float(trial.number) for trial in going.state.trials})
     axes.set_xlabel("trial")
 
 
@@ -63,6 +63,8 @@ def _by_key(axes: Axes, going: Going, best: Trial, each: Dimension) -> None:
     axes.set_xlabel(f"{each.key}{' (log)' if each.log else ''}")
     if each.log:
         axes.set_xscale("log")
+    elif not each.choices:
+        axes.margins(x=0.08)
     if each.choices:
         axes.set_xticks(range(len(each.choices)), [shown_as(choice) for choice in each.choices])
         axes.set_xlim(-0.5, len(each.choices) - 0.5)
