@@ -187,7 +187,7 @@ def _parts(job: Job, fingerprint: str, fresh: bool) -> dict[str, Any]:
         kept["dataset"] = {key: value for key, value in kept["dataset"].items() if key != "group_as"}
     shared = dict(zip(SHARED, (kept, weights, fingerprint, versions()), strict=True))
     public = {"ckpt": start.path} if start and start.sha256 is None and not fresh else {}
-    return {**shared, **contents.files({**kept, **public}), **contents.code(cfg.trusted)}
+    return {**shared, **contents.files({**kept, **public}), **contents.libraries(kept), **contents.code(cfg.trusted)}
 
 
 def _as_a_whole(parts: dict[str, Any]) -> list[Any]:
