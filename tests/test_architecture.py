@@ -37,6 +37,7 @@ OPTIONAL = {
     "wandb",
     "trackio",
     "mlflow",
+    "optuna",
     "onnxscript",
     "onnxruntime",
     "peft",

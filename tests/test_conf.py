@@ -34,7 +34,7 @@ KNOWN = {
 def overrides(option, root):
     """What to type for a step with this option on a handful of examples."""
     group, name = option.split("/")
-    stage = [] if group == "stage" else ["stage=finetune"] if name.endswith("_finetune") else ["stage=pretrain"]
+    stage = [] if group == "stage" else ["stage=tune"] if group == "tune" else ["stage=finetune"] if name.endswith("_finetune") else ["stage=pretrain"]
     typed = [*stage, f"{group}={name}", *options.typed(option), *SMALL]
     data = dataset_of(group, name) or options.typed_dataset(option)
     if data is None:
@@ -82,7 +82,8 @@ def chosen(option, typed):
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option not in one_of_each_class()])
 def test_every_other_option_composes(option):
-    assert chosen(option, [option.replace("/", "=")])
+    stage = ["stage=tune"] if option.startswith("tune/") else []  # the one that has this group
+    assert chosen(option, [*stage, option.replace("/", "=")])
 
 
 @pytest.mark.parametrize("group", KNOWN)

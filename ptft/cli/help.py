@@ -87,8 +87,8 @@ def _key(key: str) -> str:
 
 
 def _meaning(key: str, meaning: Meaning) -> str:
-    group = key.split(".")[0]
-    typed = [f"{group}={name}" for name in meaning.options] if group in documented.groups() else []
+    group = documented.owner(key, meaning.options[0]) if meaning.options else ""
+    typed = [f"{group}={name}" for name in meaning.options] if group not in ("", "stage") else []
     options = ", ".join(typed) if len(typed) <= FEW else f"{len(typed)} options of {group}"
     default = "none, it must be typed" if meaning.default == "???" else meaning.default
     rows = {"  in": options, "  value": value_of(key, meaning), "  default": default}
@@ -109,8 +109,8 @@ def rule_for(key: str, meaning: Meaning) -> Rule | None:
 def _rule(key: str, meaning: Meaning) -> Rule | None:
     if key in RULES or not meaning.options:
         return RULES.get(key)
-    group, option = key.partition(".")[0], meaning.options[0]
-    owner = group if group in documented.groups() else "stage"
+    option = meaning.options[0]
+    owner = documented.owner(key, option)
     return rules.of_option(owner, option).get(key.removeprefix(documented.prefix(owner, option)))
 
 

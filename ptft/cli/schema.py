@@ -35,15 +35,10 @@ def schema(words: list[str]) -> int:
         _row(key, meaning)
         for key, meanings in documented.keys().items()
         for meaning in meanings
-        if not words or (name in meaning.options and _group(key) == group)
+        if not words or (name in meaning.options and documented.owner(key, name) == group)
     ]
     say(json.dumps(rows, indent=2, ensure_ascii=False))
     return 0
-
-
-def _group(key: str) -> str:
-    group = key.split(".")[0]
-    return group if group in documented.groups() else "stage"
 
 
 def _row(key: str, meaning: Meaning) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ptft.config import yaml_files
 
-LINE = re.compile(r"^(?P<indent> *)(?P<key>\w+):(?: +(?P<value>[^#\s](?:[^#]|#(?! ))*?))? *(?:# (?P<comment>.*))?$")
+LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w.]+):(?: +(?P<value>[^#\s](?:[^#]|#(?! ))*?))? *(?:# (?P<comment>.*))?$")
 
 Meanings = dict[str, list[str]]
 """Comment -> the options in whose files it stands behind a key."""
@@ -42,6 +42,15 @@ def file_of(group: str, name: str) -> Path:
     folder = yaml_files.user_conf()
     own = folder / group / f"{name}.yaml" if folder else None
     return own if own and own.is_file() else yaml_files.conf_dir() / group / f"{name}.yaml"
+
+
+def owner(key: str, option: str) -> str:
+    """The group in which an option has the key: that which the key begins with, or the stages, which may be called so.
+
+    option: one that has it.
+    """
+    group = key.partition(".")[0]
+    return group if group in groups() and file_of(group, option).is_file() else "stage"
 
 
 def prefix(group: str, option: str) -> str:

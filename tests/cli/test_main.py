@@ -62,7 +62,7 @@ def test_completion_offers_groups_and_options(process):
         (
             ["model=cnn"],
             "stage=NAME, one of compare, embed, evaluate, explain, export, finetune, inspect, predict, pretrain, "
-            "zero_shot",
+            "tune, zero_shot",
         ),
         (["--hlep"], "did you mean --help"),
         (["stage=pretrain", "seed=1,2"], "several values need -m"),

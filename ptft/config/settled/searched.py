@@ -17,14 +17,8 @@ def quoted(key: str, value: str) -> str:
 
 
 def _node(value: str) -> str:
+    """Hydra merges it into one that is there, so that the parts which that may have are taken away first."""
+    nothing = ", ".join(f"{part}: null" for part in PARTS)
     if value[:1] == "[":
-        return f"{{{_without('choices')}, choices: {value}}}"
-    if value[:1] == "{":
-        rest = value[1:].lstrip()
-        return f"{{{_without(*PARTS[:2])}{', ' if rest != '}' else ''}{rest}"
-    return value
-
-
-def _without(*kept: str) -> str:
-    """The parts that another node may have had, taken away."""
-    return ", ".join(f"{part}: null" for part in PARTS if part not in kept)
+        return f"{{{nothing}, choices: {value}}}"
+    return f"{{{nothing}, {value[1:]}" if value[:1] == "{" else value

@@ -35,7 +35,7 @@ def draw(going: Going, best: Trial) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     _in_order(axes[0], going, best)
-    for place, each in zip(axes[1:], keys, strict=False):
+    for place, each in zip(axes[1 : 1 + len(keys)], keys, strict=True):
         _by_key(place, going, best, each)
     for place in axes[1 + len(keys) :]:
         place.set_visible(False)

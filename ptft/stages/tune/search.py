@@ -6,6 +6,7 @@ on from there once it is among the best of those that came so far; the others st
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -113,7 +114,8 @@ class Plan:
         to_come = self.count - len(trials)
         for level in range(len(self.rungs)):
             came = self.ranked([trial for trial in trials if len(trial.rungs) > level], level)
-            below = sum(trial.status == OPEN and len(trial.rungs) <= level for trial in trials)
+            waiting = [trial for trial in trials if trial.status == OPEN and len(trial.rungs) <= level]
+            below = sum(trial not in found for trial in waiting)
             most = max(1, (len(came) + below + to_come) // self.factor)  # and the best may go on where no other does
             stopped = [trial for trial in came[most:] if trial.status == OPEN and len(trial.rungs) == level + 1]
             found += [trial for trial in stopped if trial.number]
@@ -122,7 +124,7 @@ class Plan:
     def cost(self) -> float:
         """About how many whole trainings the search costs, where each rung lets as many through as it is to."""
         ends, left, total = (*self.rungs, 1.0), float(self.count), 0.0
-        for begin, end in zip((0.0, *ends), ends, strict=False):
+        for begin, end in itertools.pairwise((0.0, *ends)):
             total += max(1.0, left) * (end - begin)
             left = left / self.factor
         return min(total + 1 - (self.rungs[0] if self.rungs else 1.0), float(self.count))  # and the defaults to the end
