@@ -34,7 +34,15 @@ KNOWN = {
 def overrides(option, root):
     """What to type for a step with this option on a handful of examples."""
     group, name = option.split("/")
-    stage = [] if group == "stage" else ["stage=tune"] if group == "tune" else ["stage=finetune"] if name.endswith("_finetune") else ["stage=pretrain"]
+    stage = (
+        []
+        if group == "stage"
+        else ["stage=tune"]
+        if group == "tune"
+        else ["stage=finetune"]
+        if name.endswith("_finetune")
+        else ["stage=pretrain"]
+    )
     typed = [*stage, f"{group}={name}", *options.typed(option), *SMALL]
     data = dataset_of(group, name) or options.typed_dataset(option)
     if data is None:

@@ -77,6 +77,13 @@ def stages_of(key: str) -> list[str]:
     return [stage for stage in reading if not stages or stage in stages]
 
 
+def misplaced(typed: Mapping[str, Any]) -> dict[str, str]:
+    """Group -> what to say where an option of it is typed for another stage than the one that alone has the group."""
+    stage = str(typed.get("stage"))
+    own = [group for group in compose.GROUPS if group in typed and group in documented.options("stage")]
+    return {group: _elsewhere(group, stage) for group in own if group != stage and not counts(group, stage)}
+
+
 def _within(key: str, node: str) -> bool:
     return key == node or key.startswith(f"{node}.")
 

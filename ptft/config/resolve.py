@@ -58,6 +58,8 @@ def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> J
     if "stage" not in typed:
         raise ConfigError(f"which stage? type stage=NAME, one of {', '.join(compose.options('stage'))}")
     unfit = compose.unfit_choices(overrides)
+    if "stage" not in unfit:
+        unfit |= reads.misplaced(typed)
     if "stage" in unfit:
         raise ConfigError("\n".join(unfit.values()))
     composable = overrides.where(lambda key: key.split(".")[0] not in unfit)

@@ -193,6 +193,30 @@ def test_a_signal_saves_the_state_and_the_run_goes_on_as_if_nothing_was(
     assert_same_run(run, whole)
 
 
+@pytest.mark.parametrize(("pause", "step"), [("0.4", 8), ("9", 8), ("11", 12)])
+def test_a_run_that_pauses_at_an_evaluation_goes_on_as_if_nothing_was(ptft, whole, tmp_path, pause, step):
+    run = tmp_path / "run"
+    done = ptft(*GLYPHS, f"train.pause={pause}", f"hydra.run.dir={run}")
+    assert done.code == 0, done.text
+    assert f"paused at step {step} of 20 (train.pause={pause})" in done.out
+    assert done.out.splitlines()[-1] == f"next    ptft resume=run '{TRUSTED}'"
+    assert status(run)["status"] == summary(run)["status"] == "interrupted"
+    assert status(run)["paused"]["value"] == summary(run)["best"]["value"]
+    assert state(run)["progress"]["step"] == state(run)["progress"]["evaluated"] == step
+    before = state(run)
+    assert ptft(f"resume={run}", TRUSTED, f"train.pause={pause}").code == 0, "it is there already"
+    assert state(run)["progress"] == before["progress"]
+    assert ptft(f"resume={run}", TRUSTED).code == 0
+    assert_same_run(run, whole)
+
+
+def test_a_pause_behind_the_end_is_said_and_changes_nothing(ptft, whole, tmp_path):
+    done = ptft(*GLYPHS, "train.pause=20", f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.code == 0
+    assert "train.pause=20: the run ends at step 20, so it does not pause" in done.out
+    assert_same_run(tmp_path / "run", whole)
+
+
 def test_a_run_that_was_cut_behind_its_last_save_has_the_whole_one_s_summary(ptft, whole, tmp_path):
     run = shutil.copytree(whole, tmp_path / "run")
     (run / "status.json").write_text("{}")

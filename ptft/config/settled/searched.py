@@ -21,4 +21,6 @@ def _node(value: str) -> str:
     nothing = ", ".join(f"{part}: null" for part in PARTS)
     if value[:1] == "[":
         return f"{{{nothing}, choices: {value}}}"
+    if value == "null":
+        return f"{{{nothing}}}"
     return f"{{{nothing}, {value[1:]}" if value[:1] == "{" else value

@@ -124,9 +124,9 @@ def _at_ends(going: Going, best: Trial) -> list[str]:
 
 def cost(going: Going) -> dict[str, Any]:
     """What the search took: steps, what it would have been without stopping, which share was saved."""
-    every, whole_run = going.state.trials, going.tried.steps or 0
+    every, shares = going.state.trials, (*going.plan.rungs, 1.0)
     steps = sum(trial.steps for trial in every)
-    whole = sum((trial.of or whole_run) if trial.rungs else trial.steps for trial in every)
+    whole = sum(trial.of or round(trial.steps / shares[max(0, len(trial.rungs) - 1)]) for trial in every)
     stopped = sum(trial.status not in (FAILED, WHOLE) for trial in every)
     again = sum(run.steps for run in going.state.confirmation)
     saved = 1 - steps / whole if whole else 0.0

@@ -51,8 +51,9 @@ def header(
 
 def cost(out: Console, tried: Tried, plan: Plan, confirm: int) -> dict[str, float]:
     """About how long all of it takes, by a step of the defaults: `seconds`, and `bytes`."""
-    search, again, steps = plan.cost(), 2.0 * confirm, tried.steps or 0
-    seconds = (search + again) * steps * tried.seconds
+    search, again, minutes = plan.cost(), 2.0 * confirm, tried.config.train.minutes
+    limits = [tried.steps * tried.seconds if tried.steps else None, 60 * minutes if minutes else None]
+    seconds = (search + again) * min((limit for limit in limits if limit is not None), default=0.0)
     whole = f"the search as much as {search:.1f} whole trainings, where {plan.count} would be without stopping"
     rows = {
         "time": f"about {duration(seconds)} of training: {whole}; {again:g} to confirm",

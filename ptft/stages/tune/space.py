@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ptft.config import compose
+from ptft.config import compose, reads
 from ptft.config.config import Config
 from ptft.config.overrides import PATH_KEYS, quote, quoted
 from ptft.config.settled.searched import PARTS, SPACE
@@ -90,9 +90,12 @@ class Dimension:
 def read(cfg: Config) -> list[Dimension]:
     """What `tune.space` asks for. Raises one ConfigError for all that can't be searched, a line each."""
     found, problems = [], list[str]()
+    known = {key.partition(".")[2] for key in reads.own_keys("tune")}
+    for key in sorted(map(str, cfg.tune.plain().keys() - known)):  # of a file of the user's, which is no place for it
+        problems.append(f"tune.{key}: there is no such key; a search space begins with # @package {SPACE.rstrip('.')}")
     for key, node in cfg.tune.space.plain().items():
-        if node is None:
-            continue
+        if node is None or (isinstance(node, Mapping) and all(part is None for part in node.values())):
+            continue  # taken away
         try:
             found.append(_dimension(str(key), node))
         except ConfigError as error:

@@ -10,7 +10,7 @@ PLAN = Plan(count=27, rungs=(0.1, 0.3), factor=3, sign=1)
 
 
 def play(plan, quality, failing=(), until=None):
-    """A whole search of trials whose value is theirs everywhere; how far each came, and in which order they were run."""
+    """A search of trials whose value is the same at every rung: how far each came, and the order they were run in."""
     trials, order = [], []
     while (trial := plan.following(trials)) is not None and (until is None or len(order) < until):
         if trial.number == len(trials):

@@ -74,7 +74,7 @@ def test_what_can_not_be_searched_is_refused(word, said):
     if not said:
         assert read(word)
         return
-    with pytest.raises(ConfigError, match="tune.space") as error:
+    with pytest.raises(ConfigError, match=r"tune\.space") as error:
         read(word)
     assert said in str(error.value)
     assert len(str(error.value).splitlines()) == 1
