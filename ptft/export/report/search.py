@@ -19,9 +19,8 @@ def of_search(folder: Path) -> dict[str, Any]:
     found = read_json(folder / "tune.json")
     if not found.get("answer"):
         raise CheckpointError(f"{folder}: holds a search that has not ended")
-    monitor = found.get("monitor") or {}
     trials = [each for each in found.get("trials") or [] if isinstance(each, Mapping)]
-    runs = [_trial(each, monitor, list(found.get("rungs") or [])) for each in sorted(trials, key=_farthest)]
+    runs = [_trial(each, found) for each in sorted(trials, key=_farthest)]
     what = f"{found.get('model')} on {found.get('dataset')}, {counted(len(runs), 'trials')}."
     again = shlex.join(["ptft", f"resume={relative(folder)}"])
     commands = [("go on with it", again), ("try more", f"{again} tune.trials={2 * len(runs)}")]
@@ -31,6 +30,8 @@ def of_search(folder: Path) -> dict[str, Any]:
         "answer": str(found["answer"]),
         "notes": [str(note) for note in found.get("notes") or []],
         "picture": f"data:image/svg+xml;base64,{image}" if image else "",
+        "effects": [],  # which the picture shows of all trials, not only of those that came to their end
+        "parallel": {},
     }
 
 
@@ -38,16 +39,15 @@ def _farthest(trial: Mapping[str, Any]) -> tuple[int, int]:
     return -len(trial.get("rungs") or []), int(trial.get("number") or 0)
 
 
-def _trial(trial: Mapping[str, Any], monitor: Mapping[str, Any], rungs: list[float]) -> dict[str, Any]:
+def _trial(trial: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     """One that stopped early is not ranked: what it had there can't be compared with what others have at their end."""
-    whole, came = trial.get("status") == "finished", len(trial.get("rungs") or [])
-    status = str(trial.get("status"))
-    if not whole and 0 < came <= len(rungs):
-        status = f"{status} at {100 * rungs[came - 1]:g} %"
+    whole, came, rungs = trial.get("status") == "finished", len(trial.get("rungs") or []), found.get("rungs") or []
+    at = f" at {100 * rungs[came - 1]:g} %" if not whole and 0 < came <= len(rungs) else ""
+    settings = dict(trial.get("settings") or found.get("defaults") or {})
+    name = f"trial {trial['number']}" if trial["number"] else "the defaults"
+    shown = several.run_of(Path(str(trial.get("folder"))), name, settings, f"{trial.get('status')}{at}")
+    monitor, value = found.get("monitor") or {}, trial.get("value")
     metric = str(monitor.get("metric"))
-    found = several.run_of(
-        Path(str(trial.get("folder"))), f"trial {trial.get('number')}", dict(trial["settings"]), status
-    )
-    reached = {} if trial.get("value") is None else {"val": {metric.split("/")[-1]: trial["value"]}}
-    own = {"metric": metric, "mode": str(monitor.get("mode")), "value": trial.get("value") if whole else None}
-    return found | own | {"metrics": found["metrics"] if whole else reached}
+    reached = {} if value is None else {"val": {metric.split("/")[-1]: value}}
+    own = {"metric": metric, "mode": str(monitor.get("mode")), "value": value if whole else None}
+    return shown | own | {"metrics": shown["metrics"] if whole else reached}

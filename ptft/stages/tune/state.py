@@ -50,7 +50,14 @@ class State:
         asked = {"the space": space, "the rungs": plan.rungs, "tune.factor": plan.factor}
         parts = {**tried.parts, **{what: digest(content) for what, content in asked.items()}}
         halving = {"rungs": list(plan.rungs), "factor": plan.factor}
-        said = {"pins": tried.pins, "monitor": tried.monitor, "space": space, **halving, "parts": parts}
+        said = {
+            "pins": tried.pins,
+            "monitor": tried.monitor,
+            "space": space,
+            "defaults": tried.own,
+            **halving,
+            "parts": parts,
+        }
         self.described = {"stage": "tune", **names, **said, "versions": versions()}
         if not self.before:
             return
