@@ -76,6 +76,7 @@ def test_a_search_leaves_its_answer_in_every_form(whole, kept):
 def test_the_first_trial_is_the_defaults_and_few_come_to_their_end(whole):
     first, *others = found(whole)["trials"]
     assert (first["settings"], first["status"], first["steps"]) == ({}, "finished", 10)
+    assert [rung["step"] for rung in first["rungs"]] == [1, 3, 10], "the evaluations nearest to 10 and 30 %"
     assert all(each["settings"] for each in others)
     stopped = [each for each in others if each["status"] == "stopped"]
     assert stopped
@@ -171,6 +172,8 @@ def test_one_that_was_killed_goes_on_too(whole, ptft, pretrained):
     running.wait()
     running.stdout.close()
     assert status(Path("killed"))["status"] == "running"
+    kept = {path.parent.name for path in Path("killed/cells").glob("trial-00[12]/checkpoints")}
+    assert len(kept) < 2, "one of 5 can go on, so the worse of both can't"
     done = ptft("resume=killed")
     assert done.code == 0, done.text
     assert trials_of("killed") == trials_of(whole)
