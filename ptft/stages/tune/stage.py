@@ -80,4 +80,9 @@ def _notes(tried: preflight.Tried, plan: Plan) -> list[str]:
         notes.append("the defaults lie outside of the space, so proposals do not follow from their trial")
     if plan.rungs and tried.times is not None and tried.times <= 1:
         notes.append("a run is evaluated once, at its end: no trial can be stopped early (train.every.evaluate)")
+    elif plan.rungs and tried.times is not None and 1 / tried.times > 1.5 * plan.rungs[0]:
+        seldom = (
+            f"a run is evaluated {tried.times} times, so that no trial stops before {1 / tried.times:.0%} of its budget"
+        )
+        notes.append(f"{seldom}; train.every.evaluate=NUMBER of steps makes that earlier")
     return notes

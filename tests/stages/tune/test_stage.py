@@ -20,7 +20,7 @@ from tests.helpers.processes import Process
 
 DATA = ("dataset=glyphs", "dataset.images=120", "dataset.held_out=40", "train.batch_size=32")
 SPACE = ("tune=light", "tune.space.schedule.warmup={low: 0.0, high: 0.3}")
-STEPS = ("train.steps=10", "precision=fp32", "train.layout=contiguous")
+STEPS = ("train.steps=10", "train.every.evaluate=1", "precision=fp32", "train.layout=contiguous")
 FEW = (*DATA, *SPACE, *STEPS, "tune.trials=5", "tune.confirm=1")
 
 
