@@ -12,7 +12,7 @@ from typing import Any
 
 from ptft.checkpoint import file as checkpoint_file
 from ptft.config import compose
-from ptft.config.overrides import PATH_KEYS, quote
+from ptft.config.overrides import PATH_KEYS, Overrides, quote
 from ptft.config.resolve import Job
 from ptft.config.yaml_files import save
 from ptft.errors import counted
@@ -225,12 +225,19 @@ def _draw(going: Going, best: Trial | None) -> None:
 
 def command(job: Job, chosen: Trial) -> str:
     """A run with the settings that were found, ready to paste."""
-    words = [f"stage={job.config.tune.stage}"]
-    for text, key in zip(job.overrides.texts, job.overrides.keys, strict=True):
-        if key.split(".")[0].split("/")[0] not in (*trials.OWN, "ckpt"):
-            plain = f"{key}={job.overrides.typed.get(key)}"
-            words.append(plain if key in PATH_KEYS and quote(plain) == text else text)
-    start = job.config.ckpt
-    words += [f"ckpt={relative(start) if Path(start).exists() else start}" if start else "ckpt=null"]
-    seed = [f"seed={job.config.seed}"] if job.config.seed else []
-    return shlex.join(["ptft", *trials.merged([*words, *seed]), *typed(chosen.settings)])
+    cfg, typed_ = job.config, job.overrides
+    start = relative(cfg.ckpt) if cfg.ckpt and Path(cfg.ckpt).exists() else cfg.ckpt or "null"
+    words = [f"stage={cfg.tune.stage}"]
+    for text, key in zip(typed_.texts, typed_.keys, strict=True):
+        if key.split(".")[0].split("/")[0] not in trials.OWN:
+            words.append(quote(f"ckpt={start}") if key == "ckpt" else text)
+    seed = [f"seed={cfg.seed}"] if cfg.seed else []
+    found = Overrides.parse(trials.merged([*words, *seed, *typed(chosen.settings)]))
+    pairs = zip(found.texts, found.keys, strict=True)
+    return shlex.join(["ptft", *(_as_typed(text, key, found.typed.get(key)) for text, key in pairs)])
+
+
+def _as_typed(text: str, key: str, value: Any) -> str:
+    """Paths without Hydra's quotes."""
+    plain = f"{key}={value}"
+    return plain if key in PATH_KEYS and quote(plain) == text else text
