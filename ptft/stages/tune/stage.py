@@ -34,9 +34,9 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     tried = preflight.attempt(base, dimensions, state.pins)
     plan = replace(plan, sign=1 if tried.monitor["mode"] == "max" else -1)
     base = replace(base, common=trials.merged([*tried.pins, *base.common]))
-    state.begin(tried, dimensions, plan)
+    notes += state.begin(tried, dimensions, plan)
     base = replace(base, identity=state.identity)
-    notes += _notes(tried, plan)
+    notes += _notes(tried, plan, dimensions)
     place = folder.path if folder else None
     messages.header(out, job, tried, plan, dimensions, len(state.trials), place, notes)
     if place is None:
@@ -74,8 +74,14 @@ def rungs(cfg: Config) -> tuple[float, ...]:
     return tuple(float(share) for share in shares)
 
 
-def _notes(tried: preflight.Tried, plan: Plan) -> list[str]:
+def _notes(tried: preflight.Tried, plan: Plan, dimensions: Sequence[space.Dimension]) -> list[str]:
     notes = []
+    asked_of = [each.key for each in dimensions if each.key.startswith("objective.")]
+    if asked_of and tried.monitor["metric"] == "val/loss":
+        notes.append(
+            f"judged by val/loss: where {', '.join(asked_of)} change what it measures, trials can't be compared by it; "
+            "train.monitor={metric: …, mode: …} names another"
+        )
     if tried.own is None:
         notes.append("the defaults lie outside of the space, so proposals do not follow from their trial")
     if plan.rungs and tried.times is not None and tried.times <= 1:

@@ -43,8 +43,9 @@ class State:
     def identity(self) -> str:
         return digest(self.described["parts"])
 
-    def begin(self, tried: Tried, dimensions: Sequence[Dimension], plan: Plan) -> None:
-        """Take up what is there. Raises ConfigError where that is another search, with what of it is another."""
+    def begin(self, tried: Tried, dimensions: Sequence[Dimension], plan: Plan) -> list[str]:
+        """Take up what is there; what to say of it. Raises ConfigError where that is another search, with what of it is
+        another."""
         names = {key: tried.config.names[key] for key in ("model", "dataset", "objective")}
         space = {each.key: each.plain() for each in dimensions}
         asked = {"the space": space, "the rungs": plan.rungs, "tune.factor": plan.factor}
@@ -60,7 +61,7 @@ class State:
         }
         self.described = {"stage": "tune", **names, **said, "versions": versions()}
         if not self.before:
-            return
+            return []
         before = self.before.get("parts") or {}
         if other := [what for what in {**before, **parts} if before.get(what) != parts.get(what)]:
             raise ConfigError(
@@ -68,6 +69,11 @@ class State:
             )
         self.trials = [Trial.of_dict(each) for each in self.before.get("trials") or []]
         self.seconds = float(self.before.get("seconds") or 0)
+        then, now = self.before.get("versions") or {}, self.described["versions"]
+        moved = [f"{name} {then.get(name)}, now {now.get(name)}" for name in now if then.get(name) != now.get(name)]
+        return (
+            [f"began with {', '.join(moved)}; its trials stay, though they may come out otherwise now"] if moved else []
+        )
 
     def save(self, **result: Any) -> None:
         """Raises StorageError."""

@@ -182,8 +182,11 @@ def test_one_that_was_killed_goes_on_too(whole, ptft, pretrained):
 def test_once_more_trains_nothing_and_more_trials_go_on_from_there(whole, ptft, pretrained):
     shutil.copytree(whole, "more")
     runs = contents(Path("more/cells"))
+    before = found("more")
+    Path("more/tune.json").write_text(json.dumps({**before, "versions": {**before["versions"], "torch": "1.0"}}))
     done = tune(ptft, pretrained, into="more")
     assert done.code == 0, done.text
+    assert "began with torch 1.0, now " in done.out
     assert "\ntrial " not in done.out.partition("trials, those")[0]
     assert contents(Path("more/cells")) == runs
     done = ptft("resume=more", "tune.trials=6", "tune.confirm=0")
