@@ -23,8 +23,8 @@ def contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(share := dataset.get("test"), float):
         yield f"{asked} and dataset.test={share}: each says what is test; type one of them"
     if train.get("processes", 1) != 1 or train.get("parallel", "ddp") != "ddp":
-        typed = f"train.processes={train.get('processes')}, train.parallel={train.get('parallel')}"
-        yield f"{asked} and {typed}: its runs are of one process each; leave these out"
+        key = "parallel" if train.get("processes", 1) == 1 else "processes"
+        yield f"{asked} and train.{key}={train[key]}: its runs are of one process each; leave one of them out"
 
 
 def check(config: Mapping[str, Any]) -> None:

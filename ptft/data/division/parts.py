@@ -16,6 +16,9 @@ from ptft.errors import DataError, are, counted, shortened
 if TYPE_CHECKING:
     from ptft.data.source import DividedSource
 
+UNEVEN = 2
+"""It is said of folds that the smallest has less than an even share divided by this."""
+
 
 def divided(source: DividedSource, whole: Part) -> dict[str, Part]:
     """`whole` without the shares and the fold that are val and test, as "train", and these; they share no example.
@@ -46,12 +49,18 @@ def _tested(source: DividedSource, asked: fold.Fold, whole: Part, keys: Sequence
     if (count := len(set(units))) < asked.total:
         what = f"{counted(count, noun)} to train on {are(count)} too few for {asked.total} folds"
         raise DataError(f"dataset.fold={asked}: {what}; type fewer, or add {source.noun}")
-    place = fold.places(whole.labels, asked.total, source.fold_seed, keys)
+    place = fold.places(whole.labels, asked.total, source.fold_seed or 0, keys)
     if whole.labels.ndim == 1 and source.own_classes:
         _check_classes(source, asked, whole.labels, units, place, noun)
     is_test = place == asked.number - 1
     share = f"{int(is_test.sum()):,} of {len(is_test):,} {source.noun} of {source.train}"
     source.note(f"test is fold {asked.number} of {asked.total}: {share} (dataset.fold)")
+    sizes = place.bincount(minlength=asked.total)
+    if keys is not None and UNEVEN * int(sizes.min()) < len(place) / asked.total:
+        groups, others = "dataset.split_seed=1 draws others", "dataset.divide_by=order makes them equal"
+        remedy = others if source.divided_by is None else groups if source.fold_seed is not None else ""
+        drawn = f"the folds hold {int(sizes.min()):,} to {int(sizes.max()):,} {source.noun}, as names draw them"
+        source.note("; ".join(filter(None, [drawn, remedy])))
     return is_test
 
 

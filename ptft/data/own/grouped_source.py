@@ -62,7 +62,7 @@ class GroupedSource(Source):
     whole: bool
     drawn: bool = False
     fold: Fold | None = None
-    fold_seed: int = 0
+    fold_seed: int | None = None
     list_path: str = PATH
     left_out: dict[str, str]
     train: str

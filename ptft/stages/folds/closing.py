@@ -60,7 +60,7 @@ def close(
     done = [each for each in records if each["status"] == "finished"]
     if len(done) < len(records):
         write_json(folder / FOLDS, {"status": "failed", **description, "cells": records})
-        return _failed(out, job, folder, records)
+        return _failed(job, folder, records)
     means = results.means(records)
     pooled = results.pooled(records, cfg.trusted, cfg.seed)
     known = {
@@ -77,12 +77,11 @@ def close(
     return {"metrics": summary["metrics"]}
 
 
-def _failed(out: Console, job: Job, folder: Path, records: list[dict[str, Any]]) -> dict[str, Any]:
+def _failed(job: Job, folder: Path, records: list[dict[str, Any]]) -> dict[str, Any]:
     failed = [each for each in records if each["status"] != "finished"]
-    for each in failed:
-        out.say(f"fold {each['fold']} {each['status']}: {each['message']}", "red")
-    command = messages.to_resume(job, folder)
-    message = f"{len(failed)} of {counted(len(records), 'folds')} failed; once that is mended go on with: {command}"
+    first = f"fold {failed[0]['fold']}: {first_line(failed[0]['message'])}"
+    how = f"once that is mended go on with: {messages.to_resume(job, folder)}"
+    message = f"{len(failed)} of {counted(len(records), 'folds')} failed, {first}\n{how}"
     return {"exit_code": 1, "status": "failed", "message": message}
 
 

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ptft.builders import components
+from ptft.builders import components, membership
 from ptft.builders.run import Run, build
 from ptft.config.resolve import Job, Opened, resolve
-from ptft.errors import ConfigError, Interrupted
+from ptft.data.source import DividedSource
+from ptft.errors import ConfigError, DataError, Interrupted
 from ptft.launch.cells import finished, run_all
 from ptft.launch.pool import STOPPED
 from ptft.loggers.console import Console, duration
@@ -104,6 +105,7 @@ def _begun(job: Job, out: Console, base: Path, before: dict[str, Any]) -> Plan:
     pins = list(before.get("pins") or [])
     first = replace(resolve(overrides(job, 1, pins), opened), of_many=True)
     built = build(first, out)
+    _check_ancestors(first, built)
     pins = pins or _pins(first, built)
     fresh = first.checkpoint is None or first.config.finetune.weights == "fresh"
     parts = parts_of(resolve(overrides(job, 1, pins), opened), built.inputs.fingerprint, fresh)
@@ -115,6 +117,21 @@ def _begun(job: Job, out: Console, base: Path, before: dict[str, Any]) -> Plan:
     total = job.config.train.folds
     out.say(f"cross-validation: this is the first of {total} folds; each tests another part of the data")
     return Plan(folds(job, as_a_whole(parts), pins), shown, pins, first)
+
+
+def _check_ancestors(first: Job, built: Run) -> None:
+    """Raises DataError where the weights that all start from were trained on what some fold tests: the first tests none
+    of what it trains on itself, and the others do."""
+    source, replay = built.inputs.source, built.inputs.replay
+    if first.config.split_overlap == "allow" or not isinstance(source, DividedSource):
+        return
+    later = ["train", *(["val"] if isinstance(source.val, float) else [])]
+    for each in {start.path: start for start in (built.inputs.start, replay and replay.checkpoint) if start}.values():
+        for split in later:
+            try:
+                membership.check(source, split, each, allowed=False)
+            except DataError as error:
+                raise DataError(f"a later fold tests what the first one has as {split}: {error}") from error
 
 
 def _pins(first: Job, built: Run) -> list[str]:
