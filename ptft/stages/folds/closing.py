@@ -9,7 +9,8 @@ from typing import Any
 
 from ptft.config.config import Config
 from ptft.config.resolve import Job
-from ptft.errors import counted, first_line
+from ptft.core import Columns
+from ptft.errors import StorageError, counted, first_line, shortened
 from ptft.launch import following
 from ptft.loggers.console import Console, duration, number
 from ptft.metrics.properties import is_share
@@ -28,6 +29,8 @@ SHARED = (
     *("parameters", "trainable_parameters", "parent", "refers", "refers_sha256", "transfer"),
 )
 """Of a run's summary what is that of all folds."""
+COLUMNS = 6
+"""So many metrics are shown on the terminal, what decides first; folds.json has all."""
 NOT_INDEPENDENT = (
     "± is half of a 95 % interval of the mean, a little too narrow, as folds share what they train on (Bengio & "
     "Grandvalet 2004)"
@@ -121,21 +124,27 @@ def _answers(out: Console, cfg: Config, folder: Path, records: Sequence[Mapping[
     parts = [(each, Path(each["folder"]) / f"predictions_test.{cfg.predictions}") for each in records]
     if not all(file.is_file() for _, file in parts):  # of an objective without answers, or of a disk that was full
         return
-    columns: dict[str, list[Any]] = {}
-    for each, file in parts:
-        own = read_columns(file)
-        count = len(next(iter(own.values()), []))
-        before = len(columns.get("fold", []))
-        for name, values in {"fold": [each["fold"]] * count, **own}.items():
-            held = columns.setdefault(name, [])
-            held += [None] * (before - len(held)) + values
-        for held in columns.values():
-            held += [None] * (before + count - len(held))
+    columns = _joined([(each["fold"], read_columns(file)) for each, file in parts])
     file = folder / f"predictions_folds.{cfg.predictions}"
-    write_columns(file, columns, "free some space, and type the command again")
+    try:
+        write_columns(file, columns, "free some space")
+    except StorageError as error:
+        out.say(f"{error}; the folds' own tables hold the same", "yellow")
+        return
     losses = [float(value) if value not in (None, "") else None for value in columns.get("loss", [])]
     if losses:
         predictions.show({**columns, "loss": losses}, file.name, "all folds", out)
+
+
+def _joined(parts: Sequence[tuple[int, Columns]]) -> Columns:
+    """One table of those of several folds, whose number comes first; empty where one has not a column of another."""
+    names = dict.fromkeys(name for _, own in parts for name in own)
+    joined: Columns = {"fold": [fold for fold, own in parts for _ in next(iter(own.values()), [])]}
+    for name in names:
+        joined[name] = [
+            value for _, own in parts for value in own.get(name, [None] * len(next(iter(own.values()), [])))
+        ]
+    return joined
 
 
 def _say(
@@ -149,16 +158,17 @@ def _say(
 ) -> None:
     """The table, the result, the folder, the next command."""
     tested, together = means.get("test", {}), pooled.get("metrics") or {}
+    names = sorted(tested, key=lambda name: name != _metric(records[0]))[:COLUMNS]
     rows = [
         [f"fold {each['fold']}", *(_count(each, split) for split in ("train", "test"))]
-        + [_value(name, each["metrics"].get("test", {}).get(name)) for name in tested]
+        + [_value(name, each["metrics"].get("test", {}).get(name)) for name in names]
         for each in records
     ]
-    rows.append(["mean", "", "", *(_value(name, mean.mean) for name, mean in tested.items())])
-    rows.append(["± 95 %", "", "", *(_value(name, mean.half) for name, mean in tested.items())])
+    rows.append(["mean", "", "", *(_value(name, tested[name].mean) for name in names)])
+    rows.append(["± 95 %", "", "", *(_value(name, tested[name].half) for name in names)])
     if together:
-        rows.append(["pooled", "", f"{pooled['examples']:,}", *(_value(name, together.get(name)) for name in tested)])
-    out.table("\ntested on each fold", ["", "train", "test", *tested], rows, result=True)
+        rows.append(["pooled", "", f"{pooled['examples']:,}", *(_value(name, together.get(name)) for name in names)])
+    out.table("\ntested on each fold", ["", "train", "test", *names], rows, result=True)
     for note in _notes(records, tested, together):
         out.note(note)
     out.block(f"{cfg.names.stage} in {len(records)} folds done", _result(records, tested, pooled, summary), "green")
@@ -167,13 +177,15 @@ def _say(
 
 def _notes(records: Sequence[Mapping[str, Any]], tested: Mapping[str, Any], together: Mapping[str, float]) -> list[str]:
     notes = [NOT_INDEPENDENT]
+    if len(tested) > COLUMNS:
+        notes.append(f"{len(tested) - COLUMNS} metrics more are in {FOLDS} and summary.json")
     few = [f"{name} of {mean.size}" for name, mean in tested.items() if mean.size < len(records)]
     if few:
         notes.append(f"means of the folds in which they are numbers: {', '.join(few)}")
     if together:
         notes.append("pooled: the answers to all examples measured at once, each by the run that was not trained on it")
     if without := [name for name in tested if name not in together]:
-        notes.append(f"{', '.join(without)}: not pooled, as it can't be told from what is kept of each example")
+        notes.append(f"none pooled of {shortened(without, 8)}: what is kept of each example does not give them again")
     return notes
 
 
