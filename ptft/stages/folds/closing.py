@@ -47,7 +47,7 @@ def progress(out: Console, record: Mapping[str, Any], left: float) -> None:
     name = _metric(record)
     known = record["metrics"].get("test", {})
     value = f"test {number(name, known[name])}" if known.get(name) is not None else f"no test {name}"
-    out.say(f"{what}: {value}  {record['seconds']:.1f} s" + (f"  about {duration(left)} left" if left else ""))
+    out.say(f"{what}: {value}  {record['took']:.1f} s" + (f"  about {duration(left)} left" if left else ""))
 
 
 def _metric(record: Mapping[str, Any]) -> str:

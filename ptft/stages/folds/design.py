@@ -59,7 +59,8 @@ def folds(job: Job, parts: Sequence[Any], pins: Sequence[str]) -> list[Fold]:
 
 
 def record(fold: Fold, folder: Path, status: Mapping[str, Any], *, reused: bool) -> dict[str, Any]:
-    """What is kept of a run: its metrics and cost; or why it failed."""
+    """What is kept of a run: its metrics and cost (`seconds` of training, and what it `took` in all); or why it
+    failed. reused: whether it was there already."""
     entry = {
         **fold.description(),
         "status": status["status"],
@@ -70,6 +71,6 @@ def record(fold: Fold, folder: Path, status: Mapping[str, Any], *, reused: bool)
     if status["status"] != "finished":
         return entry
     summary = read_json(folder / "summary.json")
-    cost = {key: summary.get(key) for key in ("steps", "samples", "seconds")}
+    cost = {key: summary.get(key) for key in ("steps", "samples", "seconds")} | {"took": status.get("seconds")}
     data = summary.get("data") or {}
     return {**entry, "metrics": summary["metrics"], "best": summary["best"], "examples": data.get("examples"), **cost}

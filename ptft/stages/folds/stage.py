@@ -59,7 +59,9 @@ def run(job: Job, out: Console, folder: RunFolder | None, train: Train) -> dict[
     write_json(base / FOLDS, {"status": "running", **description})
     if reused:
         out.say(f"{len(reused)} of {len(plan.every)} folds are there already")
-    records = {fold: record(fold, place, {"status": "finished"}, reused=True) for fold, place in reused.items()}
+    records = {
+        fold: record(fold, place, read_json(place / "status.json"), reused=True) for fold, place in reused.items()
+    }
     try:
         _train(out, [fold for fold in plan.every if fold not in reused], records, base)
     except KeyboardInterrupt as error:
