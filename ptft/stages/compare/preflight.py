@@ -188,7 +188,7 @@ def parts_of(job: Job, fingerprint: str, fresh: bool) -> dict[str, Any]:
     kept["train"] = {key: value for key, value in kept["train"].items() if key != "folds"}
     shared = dict(zip(SHARED, (kept, weights, fingerprint, versions()), strict=True))
     public = {"ckpt": start.path} if start and start.sha256 is None and not fresh else {}
-    return {**shared, **contents.files({**kept, **public}), **contents.code(cfg.trusted)}
+    return {**shared, **contents.files({**kept, **public}), **contents.libraries(kept), **contents.code(cfg.trusted)}
 
 
 def as_a_whole(parts: dict[str, Any]) -> list[Any]:

@@ -6,7 +6,7 @@ import pytest
 
 from ptft.config.overrides import Overrides
 from ptft.config.resolve import resolve
-from ptft.stages.compare import preflight
+from ptft.stages.compare import contents, preflight
 from ptft.stages.compare.contents import code, files
 from tests.conftest import FEW, NET
 
@@ -76,6 +76,18 @@ def test_runs_that_learned_from_another_teacher_or_other_data_are_not_taken(ptft
     again = compare(ptft, *typed, into="first")
     assert "student: what objective.teacher names changed since this comparison began" in again
     assert "clean: data changed since this comparison began" in again
+
+
+def test_runs_of_another_version_of_the_models_library_are_not_taken(ptft, monkeypatch):
+    made = ("model=mobilenet_v3_small", *SMALL, "train.steps=1", "objective=classify")
+    assert ptft("stage=pretrain", *made, "train.batch_size=8", "hydra.run.dir=pre").code == 0
+    plan = ("compare.only=finetune", "dataset=glyphs", *SMALL, "train.batch_size=8")
+    compare(ptft, *plan, into="first")
+    assert "2 of them there already" in compare(ptft, *plan, "dry_run=true", into="second")
+    monkeypatch.setattr(contents, "version", lambda library: f"{library} of tomorrow")
+    again = compare(ptft, *plan, into="first")
+    assert again.count("\nrun ") == 2
+    assert "scratch, finetune: the version of torchvision changed since this comparison began" in again
 
 
 @pytest.fixture
