@@ -14,6 +14,7 @@ from ptft.errors import StorageError, counted, first_line, shortened
 from ptft.launch import following
 from ptft.loggers.console import Console, duration, number
 from ptft.metrics.properties import is_share
+from ptft.metrics.uncertainty.bootstrap import FEW
 from ptft.runs.folder import read_json, write_json
 from ptft.runs.registry import FOLDS
 from ptft.runs.table_file import read_columns, write_columns
@@ -169,21 +170,23 @@ def _say(
     if together:
         rows.append(["pooled", "", f"{pooled['examples']:,}", *(_value(name, together.get(name)) for name in names)])
     out.table("\ntested on each fold", ["", "train", "test", *names], rows, result=True)
-    for note in _notes(records, tested, together):
+    for note in _notes(records, tested, pooled):
         out.note(note)
     out.block(f"{cfg.names.stage} in {len(records)} folds done", _result(records, tested, pooled, summary), "green")
     messages.ending(out, folder, following.without_folds(summary["command"]))
 
 
-def _notes(records: Sequence[Mapping[str, Any]], tested: Mapping[str, Any], together: Mapping[str, float]) -> list[str]:
-    notes = [NOT_INDEPENDENT]
+def _notes(records: Sequence[Mapping[str, Any]], tested: Mapping[str, Any], pooled: Mapping[str, Any]) -> list[str]:
+    """What the numbers of the table mean, and do not."""
+    notes, together = [NOT_INDEPENDENT], pooled.get("metrics") or {}
     if len(tested) > COLUMNS:
         notes.append(f"{len(tested) - COLUMNS} metrics more are in {FOLDS} and summary.json")
-    few = [f"{name} of {mean.size}" for name, mean in tested.items() if mean.size < len(records)]
-    if few:
+    if few := [f"{name} of {mean.size}" for name, mean in tested.items() if mean.size < len(records)]:
         notes.append(f"means of the folds in which they are numbers: {', '.join(few)}")
     if together:
         notes.append("pooled: the answers to all examples measured at once, each by the run that was not trained on it")
+        if pooled["units"] < FEW:
+            notes.append(f"{pooled['units']} {pooled['of']} are few: the interval of what is pooled is too narrow")
     if without := [name for name in tested if name not in together]:
         notes.append(f"none pooled of {shortened(without, 8)}: what is kept of each example does not give them again")
     return notes
