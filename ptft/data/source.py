@@ -223,6 +223,11 @@ class DividedSource(GroupedSource):
         """As `parts.divided`, of all of the split to train on that is kept."""
         return divided(self, self._all(self.train))
 
+    def undivided(self) -> tuple[Part, Examples]:
+        """All that is kept of the split to train on, whatever of it is val or test."""
+        whole = self._all(self.train)
+        return whole, self.choose(whole)
+
     def _all(self, split: str) -> Part:
         """Every row of a split that is kept, labels checked and renumbered."""
         part, ignored = self._of_classes(split), self.ignored(split)

@@ -57,7 +57,8 @@ def _tested(source: DividedSource, asked: fold.Fold, whole: Part, keys: Sequence
     source.note(f"test is fold {asked.number} of {asked.total}: {share} (dataset.fold)")
     sizes = place.bincount(minlength=asked.total)
     if keys is not None and UNEVEN * int(sizes.min()) < len(place) / asked.total:
-        groups, others = "dataset.split_seed=1 draws others", "dataset.divide_by=order makes them equal"
+        groups = f"dataset.split_seed={(source.fold_seed or 0) + 1} draws others"
+        others = "dataset.divide_by=order makes them equal"
         remedy = others if source.divided_by is None else groups if source.fold_seed is not None else ""
         drawn = f"the folds hold {int(sizes.min()):,} to {int(sizes.max()):,} {source.noun}, as names draw them"
         source.note("; ".join(filter(None, [drawn, remedy])))

@@ -9,7 +9,7 @@ from typing import Any
 
 from ptft.config.config import Config
 from ptft.config.resolve import Job
-from ptft.core import Columns
+from ptft.core import Columns, Source
 from ptft.errors import StorageError, counted, first_line, shortened
 from ptft.launch import following
 from ptft.loggers.console import Console, duration, number
@@ -57,16 +57,21 @@ def _metric(record: Mapping[str, Any]) -> str:
 
 
 def close(
-    job: Job, out: Console, folder: Path, records: list[dict[str, Any]], description: dict[str, Any]
+    job: Job,
+    out: Console,
+    folder: Path,
+    records: list[dict[str, Any]],
+    source: Source,
+    description: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write and say what the folds give; what `status.json` adds to the status."""
+    """Write and say what the folds give; what `status.json` adds to the status. source: of any fold."""
     cfg = job.config
     done = [each for each in records if each["status"] == "finished"]
     if len(done) < len(records):
         write_json(folder / FOLDS, {"status": "failed", **description, "cells": records})
         return _failed(job, folder, records)
     means = results.means(records)
-    pooled = results.pooled(records, cfg.trusted, cfg.seed)
+    pooled = results.pooled(records, source, cfg.trusted, cfg.seed)
     known = {
         split: {name: ends for name, mean in of.items() if (ends := results.interval(name, mean))}
         for split, of in means.items()

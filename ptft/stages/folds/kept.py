@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ptft.builders import membership
 from ptft.checkpoint import file as checkpoint_file
 from ptft.core import Examples, Source
 from ptft.errors import CheckpointError, StorageError
@@ -25,19 +26,24 @@ FILE = "found_test.pt"
 
 class Kept(NamedTuple):
     """found: of the examples that were measured. ratios: as `intervals.scored` gives them. owner: which unit each is
-    in, long [N]; noun: what units are called."""
+    in, long [N]; noun: what units are called. rows: which of the dataset's own examples each is, long [N], where they
+    are not parts of these."""
 
     found: Found
     ratios: dict[str, Tensor]
     owner: Tensor
     noun: str
+    rows: Tensor | None = None
 
 
 def write(folder: Path, source: Source, examples: Examples, found: Found, out: Console) -> None:
     """`found_test.pt`; a full disk costs what it would have told, and not the run."""
     units = intervals.units(source, "test", examples)
     ratios = intervals.scored(examples, found) if found.each else {}
-    content = {"found": asdict(found), "ratios": ratios, "owner": units.owner[found.index], "noun": units.noun}
+    rows = membership.rows(source, "test", examples)
+    rows = rows[found.index] if rows is not None and len(rows) == len(examples) else None
+    owner = units.owner[found.index]
+    content = {"found": asdict(found), "ratios": ratios, "owner": owner, "noun": units.noun, "rows": rows}
     try:
         checkpoint_file.write(folder / FILE, content)
     except StorageError as error:
@@ -48,7 +54,8 @@ def read(folder: Path) -> Kept | None:
     """None where there is none, or none that can be read."""
     try:
         content, _ = checkpoint_file.read(folder / FILE)
-        return Kept(Found(**content["found"]), content["ratios"], content["owner"], content["noun"])
+        found = Found(**content["found"])
+        return Kept(found, content["ratios"], content["owner"], content["noun"], content["rows"])
     except (CheckpointError, OSError, KeyError, TypeError):
         return None
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ptft.builders import components, membership
 from ptft.builders.run import Run, build
 from ptft.config.resolve import Job, Opened, resolve
+from ptft.core import Source
 from ptft.data.source import DividedSource
 from ptft.errors import ConfigError, DataError, Interrupted
 from ptft.launch.cells import finished, run_all
@@ -32,12 +33,12 @@ Train = Callable[[Job, Console, RunFolder | None], dict[str, Any]]
 
 class Plan(NamedTuple):
     """What is known once the first run is built. parts: of what its runs consist, a digest each; pins: overrides that
-    were found out and hold for all; first: the job of the first."""
+    were found out and hold for all; source: of the first."""
 
     every: list[Fold]
     parts: dict[str, str]
     pins: list[str]
-    first: Job
+    source: Source
 
 
 def run(job: Job, out: Console, folder: RunFolder | None, train: Train) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def run(job: Job, out: Console, folder: RunFolder | None, train: Train) -> dict[
         command = messages.to_resume(job, base)
         raise Interrupted(f"{left}, continue with: {command}", getattr(error, "exit_code", STOPPED[0])) from error
     description["seconds"] = time.perf_counter() - began
-    return ending.close(job, out, base, [records[fold] for fold in plan.every], description)
+    return ending.close(job, out, base, [records[fold] for fold in plan.every], plan.source, description)
 
 
 def _check(job: Job) -> None:
@@ -118,7 +119,7 @@ def _begun(job: Job, out: Console, base: Path, before: dict[str, Any]) -> Plan:
     messages.header(built, out, base)
     total = job.config.train.folds
     out.say(f"cross-validation: this is the first of {total} folds; each tests another part of the data")
-    return Plan(folds(job, as_a_whole(parts), pins), shown, pins, first)
+    return Plan(folds(job, as_a_whole(parts), pins), shown, pins, built.inputs.source)
 
 
 def _check_ancestors(first: Job, built: Run) -> None:

@@ -16,7 +16,9 @@ import torch
 from PIL import Image
 
 import ptft as package
+from ptft.builders import components
 from ptft.checkpoint import file as checkpoint_file
+from ptft.config.resolve import resolve
 from ptft.metrics.correlation import pearson
 from tests.conftest import command, refused, status, summary
 from tests.helpers.processes import Process
@@ -184,6 +186,22 @@ def test_answers_by_each_fold_s_thresholds_are_pooled_and_groups_stay_whole(ptft
         fold_of.setdefault((int(row["item"].rsplit(":", 1)[1]) - 2) // 4, set()).add(row["fold"])
     assert len(fold_of) == 15
     assert all(len(folds) == 1 for folds in fold_of.values())
+
+
+def test_boxes_that_all_folds_found_are_scored_at_once(ptft, tmp_path):
+    data = ("dataset=shapes", "dataset.images=40", "dataset.held_out=4", "dataset.size=32")
+    net = ("model=convnet", "model.channels=[8,16,16]", "objective=detect", "objective.width=32", "objective.depth=1")
+    run = ("stage=pretrain", *data, *net, *FIXED, "train.batch_size=8", "optimizer.lr=3e-3")
+    found = package.run(*run, "train.steps=30", "train.every.evaluate=30", "train.folds=2", "hydra.run.dir=cv")
+    kept = [checkpoint_file.read(tmp_path / f"cv/cells/fold{i}/found_test.pt")[0] for i in (1, 2)]
+    assert sorted(torch.cat([each["rows"] for each in kept]).tolist()) == list(range(40))
+    every = components.source(resolve(list(run)).config.dataset, None).split("train")
+    lists = {"index": torch.cat([each["rows"] for each in kept])}
+    lists["detections"] = torch.cat([each["found"]["lists"]["detections"] for each in kept])
+    expected = every.score(lists)
+    assert expected["AP50"] > 0
+    pooled = found["folds"]["pooled"]["metrics"]
+    assert {name: pooled[name] for name in ("AP", "AP50")} == {name: expected[name] for name in ("AP", "AP50")}
 
 
 @pytest.mark.parametrize(
