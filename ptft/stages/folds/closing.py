@@ -81,6 +81,8 @@ def close(
     write_json(folder / FOLDS, {"status": "finished", **description, **found, "cells": records})
     write_json(folder / "summary.json", summary)
     _answers(out, cfg, folder, records)
+    for note in description["notes"]:
+        out.say(note, "yellow")
     messages.report(cfg, out, folder)
     _say(out, cfg, folder, records, means, pooled, summary)
     return {"metrics": summary["metrics"]}

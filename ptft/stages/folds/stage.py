@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ptft.builders import components, membership
+from ptft.builders.inputs import expected
 from ptft.builders.run import Run, build
 from ptft.config.resolve import Job, Opened, resolve
 from ptft.core import Source
 from ptft.data.source import DividedSource
-from ptft.errors import ConfigError, DataError, Interrupted
-from ptft.launch.cells import finished, run_all
+from ptft.errors import CheckpointError, ConfigError, DataError, Interrupted
+from ptft.launch.cells import disown, finished, run_all
 from ptft.launch.pool import STOPPED
 from ptft.loggers.console import Console, duration
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runs.registry import FOLDS
 from ptft.stages import messages, predictions
+from ptft.stages.compare import same
 from ptft.stages.compare.design import digest
 from ptft.stages.compare.preflight import as_a_whole, parts_of, what_changed
 from ptft.stages.folds import closing as ending
@@ -33,11 +35,12 @@ Train = Callable[[Job, Console, RunFolder | None], dict[str, Any]]
 
 class Plan(NamedTuple):
     """What is known once the first run is built. parts: of what its runs consist, a digest each; pins: overrides that
-    were found out and hold for all; source: of the first."""
+    were found out and hold for all; first: the job of the first, source: its data."""
 
     every: list[Fold]
     parts: dict[str, str]
     pins: list[str]
+    first: Job
     source: Source
 
 
@@ -64,11 +67,12 @@ def run(job: Job, out: Console, folder: RunFolder | None, train: Train) -> dict[
         fold: record(fold, place, read_json(place / "status.json"), reused=True) for fold, place in reused.items()
     }
     try:
-        _train(out, [fold for fold in plan.every if fold not in reused], records, base)
+        _train(out, [fold for fold in plan.every if fold not in reused], plan.first, records, base)
     except KeyboardInterrupt as error:
         left = f"{len(plan.every) - len(records)} of {len(plan.every)} folds are left; what was trained is kept"
         command = messages.to_resume(job, base)
         raise Interrupted(f"{left}, continue with: {command}", getattr(error, "exit_code", STOPPED[0])) from error
+    description["notes"] = _moved(plan) if len(reused) < len(plan.every) else []
     description["seconds"] = time.perf_counter() - began
     return ending.close(job, out, base, [records[fold] for fold in plan.every], plan.source, description)
 
@@ -111,7 +115,9 @@ def _begun(job: Job, out: Console, base: Path, before: dict[str, Any]) -> Plan:
     _check_ancestors(first, built)
     pins = pins or _pins(first, built)
     fresh = first.checkpoint is None or first.config.finetune.weights == "fresh"
-    parts = parts_of(resolve(overrides(job, 1, pins), opened), built.inputs.fingerprint, fresh)
+    source = _source(first)
+    pinned = resolve(overrides(job, 1, pins), opened)
+    parts = parts_of(pinned, built.inputs.fingerprint, same.content(source), fresh)
     shown = {part: digest(content) for part, content in parts.items()}
     if before.get("parts") not in (None, shown):
         what = what_changed(before["parts"], shown, "cross-validation")
@@ -119,7 +125,22 @@ def _begun(job: Job, out: Console, base: Path, before: dict[str, Any]) -> Plan:
     messages.header(built, out, base)
     total = job.config.train.folds
     out.say(f"cross-validation: this is the first of {total} folds; each tests another part of the data")
-    return Plan(folds(job, as_a_whole(parts), pins), shown, pins, built.inputs.source)
+    return Plan(folds(job, as_a_whole(parts), pins), shown, pins, first, source)
+
+
+def _source(first: Job) -> Source:
+    """The data of the first run, as they are now."""
+    cfg = first.config
+    labelled = "label" in components.needs(cfg.objective, cfg.trusted)
+    return components.source(cfg.dataset, expected(first), cfg.trusted, labelled=labelled, model=cfg.model)
+
+
+def _moved(plan: Plan) -> list[str]:
+    """What to say of data that are others now than when the folds began, of which each had another part."""
+    now, then = _source(plan.first), plan.source
+    if (now.fingerprint(), same.content(now)) == (then.fingerprint(), same.content(then)):
+        return []
+    return ["the data changed while the folds were trained, so they may not be parts of the same; run it again"]
 
 
 def _check_ancestors(first: Job, built: Run) -> None:
@@ -144,13 +165,20 @@ def _pins(first: Job, built: Run) -> list[str]:
     return [f"{key}={found[key]}" for key, value in asked.items() if value == "auto"]
 
 
-def _train(out: Console, missing: list[Fold], records: dict[Fold, dict[str, Any]], base: Path) -> None:
-    """Run what is missing, a line a run. Raises Interrupted where one of them was."""
+def _train(out: Console, missing: list[Fold], first: Job, records: dict[Fold, dict[str, Any]], base: Path) -> None:
+    """Run what is missing, a line a run. Raises Interrupted where one of them was, and CheckpointError where one
+    started from something else than the first was to."""
     began, running = time.perf_counter(), run_all(missing, base, 1)
     with closing(running):
         for done, (fold, status) in enumerate(running, 1):
             if status["exit_code"] in STOPPED:
                 raise Interrupted("stopped", status["exit_code"])
+            if (start := first.checkpoint) and same.has_other_start(start.sha256, fold.folder(base)):
+                disown(fold, base)
+                raise CheckpointError(
+                    f"ckpt={first.config.ckpt}: changed while the folds were trained; name one that stays as it is (a "
+                    "finished run, or a copy), and start it again"
+                )
             records[fold] = record(fold, fold.folder(base), status, reused=False)
             left = (time.perf_counter() - began) / done * (len(missing) - done)
             ending.progress(out, records[fold], left)
