@@ -20,6 +20,7 @@ from ptft.builders import components
 from ptft.checkpoint import file as checkpoint_file
 from ptft.config.resolve import resolve
 from ptft.metrics.correlation import pearson
+from ptft.stages.folds import closing
 from tests.conftest import command, refused, status, summary
 from tests.helpers.processes import Process
 
@@ -202,6 +203,40 @@ def test_boxes_that_all_folds_found_are_scored_at_once(ptft, tmp_path):
     assert expected["AP50"] > 0
     pooled = found["folds"]["pooled"]["metrics"]
     assert {name: pooled[name] for name in ("AP", "AP50")} == {name: expected[name] for name in ("AP", "AP50")}
+
+
+def after_first(monkeypatch, change):
+    """Have something happen once the first fold has ended."""
+    seen, say = [], closing.progress
+
+    def progress(out, record, left):
+        if not seen:
+            change()
+        seen.append(record)
+        say(out, record, left)
+
+    monkeypatch.setattr(closing, "progress", progress)
+
+
+def test_data_that_changed_are_said_and_folds_of_before_do_not_count(pictures, ptft, monkeypatch):
+    with monkeypatch.context() as patched:
+        after_first(patched, lambda: Image.new("RGB", (8, 8), (9, 9, 9)).save("pictures/a/0.png"))
+        done = ptft(*RUN, "hydra.run.dir=cv")
+    assert done.code == 0, done.text
+    assert "the data changed while the folds were trained" in done.out
+    again = ptft("resume=cv")
+    assert "changed since this cross-validation began; runs of before do not count" in again.out
+    assert "there already" not in again.out
+    assert "3 of 3 folds are there already" in ptft("resume=cv").out
+
+
+def test_weights_that_all_start_from_stay_the_same_or_it_ends(pictures, ptft, monkeypatch):
+    for name in ("start", "other"):
+        made = ("stage=pretrain", *IMAGES, "objective=simclr", "train.steps=1", f"seed={len(name)}")
+        assert ptft(*made, f"hydra.run.dir={name}").code == 0
+    after_first(monkeypatch, lambda: shutil.copy("other/checkpoints/best.pt", "start/checkpoints/best.pt"))
+    run = ("stage=finetune", "ckpt=start", *IMAGES, "train.steps=2", "train.folds=3", "split_overlap=allow")
+    refused(ptft(*run, "hydra.run.dir=cv"), 4, "ckpt=", "changed while the folds were trained", "start it again")
 
 
 @pytest.mark.parametrize(
