@@ -6,13 +6,14 @@ Axes: N examples, K folds, C classes or labels.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ptft.data.stratify import draws, stratified_order
+from ptft.data.stratify import draws, in_proportion, strata, stratified_order
 from ptft.errors import ConfigError
 
 _OF_FOLDS = 2**34
@@ -38,64 +39,41 @@ def parse(typed: str) -> Fold:
     return fold
 
 
-def places(labels: Tensor, count: int, seed: int, keys: Sequence[str] | None) -> Tensor:
-    """In which of `count` folds each example is, from 0, long [N].
+def places(labels: Tensor, count: int, seed: int, keys: Sequence[str] | None, *, grouped: bool = False) -> Tensor:
+    """In which of `count` folds each example is, from 0, long [N]: folds of one size, each class in proportion.
 
-    labels: long [N], not negative, or label sets uint8 [N, C]. keys: what each is known by; equal ones stay together,
-    and its own number says where an example is, so that others that come or go do not move it, with two exceptions: a
-    fold without one gets that of the smallest number from the largest fold, and a class that lies in one fold alone
-    gives that of its largest number to another, as far as that leaves no other class in one. Without keys the folds
-    are of one size and keep the classes in proportion, and all examples decide.
+    labels: long [N], not negative, or label sets uint8 [N, C], of which the `strata` count. keys: what each is known
+    by, whose numbers are its place in a line that is cut into folds, whatever the order of the examples; equal ones
+    stay together. Without keys that is drawn. grouped: whether equal keys are groups of any size, which are dealt out
+    so that folds and classes come as near to that as they can.
     """
+    classes = strata(labels) if labels.ndim == 2 else labels
     if keys is None:
-        place = torch.empty(len(labels), dtype=torch.long)
-        for number, rows in enumerate(stratified_order(labels, seed + _OF_FOLDS).tensor_split(count)):
-            place[rows] = number
-        return place
-    draw = draws(keys, seed + _OF_FOLDS)
-    place = (draw * count).long().clamp(max=count - 1)
-    _fill(place, draw, count)
-    _spread(place, draw, labels, count)
+        return _cut(stratified_order(classes, seed + _OF_FOLDS), count)
+    values, unit = torch.unique(draws(keys, seed + _OF_FOLDS), return_inverse=True)
+    if grouped:
+        return _dealt(classes, unit, count)
+    of_unit = torch.empty(len(values), dtype=torch.long)
+    of_unit[unit.flip(0)] = classes.flip(0)  # of equal ones the first says it
+    return _cut(in_proportion(of_unit), count)[unit]
+
+
+def _cut(order: Tensor, count: int) -> Tensor:
+    """Which of so many equal parts of `order` (long [N]) each is in, long [N]."""
+    place = torch.empty_like(order)
+    for number, rows in enumerate(order.tensor_split(count)):
+        place[rows] = number
     return place
 
 
-def _fill(place: Tensor, draw: Tensor, count: int) -> None:
-    """Give every fold something, in place, as long as there are so many different numbers."""
-    held = [sorted(set(draw[place == number].tolist())) for number in range(count)]
-    for number in (number for number in range(count) if not held[number]):
-        most = max(range(count), key=lambda other: len(held[other]))
-        if len(held[most]) < 2:
-            return
-        held[number] = [held[most].pop(0)]
-        place[draw == held[number][0]] = number
+def _dealt(classes: Tensor, groups: Tensor, count: int) -> Tensor:
+    """Long [N], the fold of each example; those of one group (long [N]) are in one."""
+    from sklearn.model_selection import StratifiedGroupKFold
 
-
-def _spread(place: Tensor, draw: Tensor, labels: Tensor, count: int) -> None:
-    """Leave no class in one fold alone, in place, where it can be in two: what is trained on would lack it."""
-    table = torch.stack([_counts(labels, place == number) for number in range(count)])
-    for label in _alone(table).nonzero().flatten().tolist():
-        own = labels[:, label] > 0 if labels.ndim == 2 else labels == label
-        there = int(table[:, label].argmax())
-        if len(values := sorted(set(draw[own].tolist()), reverse=True)) < 2 or not _alone(table)[label]:
-            continue
-        others = [(there + step) % count for step in range(1, count)]
-        for value, other in ((value, other) for value in values for other in others):
-            moved = _counts(labels, draw == value)
-            tried = table.clone()
-            tried[there] -= moved
-            tried[other] += moved
-            if not (_alone(tried) & ~_alone(table)).any():
-                place[draw == value], table = other, tried
-                break
-
-
-def _alone(table: Tensor) -> Tensor:
-    """Which classes lie in one fold alone, bool [C], of how many examples each has in each fold, long [K, C]."""
-    return (table > 0).sum(0) == 1
-
-
-def _counts(labels: Tensor, chosen: Tensor) -> Tensor:
-    """How many of each label are `chosen` (bool [N]), long [C]."""
-    if labels.ndim == 2:
-        return labels[chosen].sum(0, dtype=torch.long)
-    return labels[chosen].bincount(minlength=int(labels.max()) + 1 if len(labels) else 0)
+    place, members = torch.empty_like(groups), classes.bincount()
+    classes = classes if bool((members >= count).any()) else torch.zeros_like(classes)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # what no fold tests is told by who asks
+        for number, (_, rows) in enumerate(StratifiedGroupKFold(count).split(classes, classes, groups)):
+            place[torch.from_numpy(rows)] = number
+    return place

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ptft.data.source import DividedSource
 
 UNEVEN = 2
-"""It is said of folds that the smallest has less than an even share divided by this."""
+"""It is said of folds of groups that the smallest has less than an even share divided by this."""
 
 
 def divided(source: DividedSource, whole: Part) -> dict[str, Part]:
@@ -49,19 +49,16 @@ def _tested(source: DividedSource, asked: fold.Fold, whole: Part, keys: Sequence
     if (count := len(set(units))) < asked.total:
         what = f"{counted(count, noun)} to train on {are(count)} too few for {asked.total} folds"
         raise DataError(f"dataset.fold={asked}: {what}; type fewer, or add {source.noun}")
-    place = fold.places(whole.labels, asked.total, source.fold_seed or 0, keys)
+    grouped = source.divided_by is not None
+    place = fold.places(whole.labels, asked.total, source.fold_seed or 0, keys, grouped=grouped)
     if whole.labels.ndim == 1 and source.own_classes:
         _check_classes(source, asked, whole.labels, units, place, noun)
     is_test = place == asked.number - 1
     share = f"{int(is_test.sum()):,} of {len(is_test):,} {source.noun} of {source.train}"
     source.note(f"test is fold {asked.number} of {asked.total}: {share} (dataset.fold)")
     sizes = place.bincount(minlength=asked.total)
-    if keys is not None and UNEVEN * int(sizes.min()) < len(place) / asked.total:
-        groups = f"dataset.split_seed={(source.fold_seed or 0) + 1} draws others"
-        others = "dataset.divide_by=order makes them equal"
-        remedy = others if source.divided_by is None else groups if source.fold_seed is not None else ""
-        drawn = f"the folds hold {int(sizes.min()):,} to {int(sizes.max()):,} {source.noun}, as names draw them"
-        source.note("; ".join(filter(None, [drawn, remedy])))
+    if UNEVEN * int(sizes.min()) < len(place) // asked.total:
+        source.note(f"the folds hold {int(sizes.min()):,} to {int(sizes.max()):,} {source.noun}, as groups are whole")
     return is_test
 
 
@@ -82,9 +79,7 @@ def _check_classes(
             "out (dataset.classes)"
         )
     if few := [names[label] for label, count in folds.items() if count < asked.total]:
-        by_name = source.divided_by is None and source.divide_by == "name"
-        remedy = "; dataset.divide_by=order keeps the classes in proportion" if by_name else ""
-        source.note(f"some of the {asked.total} folds test nothing of {shortened(few, 8)}{remedy}")
+        source.note(f"some of the {asked.total} folds test nothing of {shortened(few, 8)}")
 
 
 def reduced(source: DividedSource, part: Part) -> Part:

@@ -50,17 +50,37 @@ def test_what_is_trained_on_moves_no_test_example(more, tmp_path):
     assert [rows_of(fold, "test") for fold in plain] == [rows_of(fold, "test") for fold in other]
 
 
-def test_others_that_come_move_none_and_another_split_seed_does(tmp_path):
-    def folds(**more):
-        sources = over(ImageFolder, 4, root=tmp_path / "data", divide_by="name", **more)
-        return {name: number for number, source in enumerate(sources) for name in rows_of(source, "test")}
+def test_names_and_the_split_seed_alone_say_which_and_folds_are_alike(tmp_path):
+    """In sizes and classes, in whatever order the examples stand."""
+    names = [f"{name}{i}" for i in range(47) for name in ("a" if i % 3 else "ab")]
+    keys, labels = names, torch.tensor([int(name[0] == "b") for name in names])
+    place = places(labels, 5, 0, keys)
+    assert place.bincount().tolist() == [13, 13, 13, 12, 12]
+    assert {int(labels[place == number].sum()) for number in range(5)} <= {3, 4}
+    mixed = torch.randperm(len(names), generator=torch.Generator().manual_seed(0))
+    again = places(labels[mixed], 5, 0, [keys[i] for i in mixed.tolist()])
+    assert torch.equal(again, place[mixed])
+    assert not torch.equal(places(labels, 5, 1, keys), place)
+    twice = places(labels.repeat(2), 5, 0, keys * 2)
+    assert torch.equal(twice, place.repeat(2)), "equal ones stay together"
 
-    undivided.image_folder(tmp_path / "data", undivided.NAMES)
-    before, drawn_anew = folds(), folds(split_seed=1)
-    undivided.image_folder(tmp_path / "data", [f"{name}{i}" for i in range(50, 70) for name in "ab"])
-    after = folds()
-    assert {name: after[name] for name in before} == before
-    assert drawn_anew != before
+
+@pytest.mark.parametrize("sets", [False, True])
+def test_groups_of_any_size_make_folds_as_even_as_they_can(sets):
+    generator = torch.Generator().manual_seed(0)
+    who = torch.randint(0, 60, (1000,), generator=generator)
+    labels = torch.randint(0, 4, (1000,), generator=generator)
+    given = torch.nn.functional.one_hot(labels).to(torch.uint8) if sets else labels
+    keys = [str(each) for each in who.tolist()]
+    place = places(given, 5, 0, keys, grouped=True)
+    assert all(len(place[who == each].unique()) == 1 for each in range(60))
+    sizes = place.bincount()
+    assert int(sizes.min()) > 185
+    assert int(sizes.max()) < 215
+    counts = torch.stack([labels[place == number].bincount(minlength=4) for number in range(5)])
+    assert int((counts - labels.bincount() / 5).abs().max()) < 15
+    mixed = torch.randperm(1000, generator=generator)
+    assert torch.equal(places(given[mixed], 5, 0, [keys[i] for i in mixed.tolist()], grouped=True), place[mixed])
 
 
 def test_what_classes_and_a_list_leave_out_is_in_no_fold_and_the_rest_in_one(tmp_path):
