@@ -16,8 +16,10 @@ from ptft.runs.status_file import STAMP
 
 OUTPUTS = Path("outputs")
 
-MANY = ("compare.json", "tune.json")
-"""What says in a folder that runs of many lie below it: those of a comparison, of a search."""
+FOLDS = "folds.json"
+"""The file in a cross-validation's folder that says what its runs are."""
+MANY = ("compare.json", "tune.json", FOLDS)
+"""What says of a folder that the runs below it are those of one command."""
 NEEDED = {
     "ckpt": ("checkpoints/best.pt", "checkpoints/last.pt"),
     "resume": ("checkpoints/last.pt", *MANY, *BEGUN),
@@ -75,7 +77,7 @@ def short_name(folder: Path) -> str:
 
 
 def part_of(folder: Path) -> Path | None:
-    """The folder of the sweep, comparison or search that a run lies in; None where it was started alone."""
+    """The folder of the sweep, comparison, search or cross-validation that a run lies in; None where it is alone."""
     for above in list(folder.absolute().parents)[:4]:
         if sweep_command(above) or any((above / name).is_file() for name in MANY):
             return above
@@ -138,7 +140,7 @@ def latest(stages: tuple[str, ...], base: Path = OUTPUTS) -> tuple[Path, Path | 
     """
     newer: Path | None = None
     for folder, status in runs_below(base):
-        if status.get("stage") not in stages:
+        if status.get("stage") not in stages or (folder / FOLDS).is_file():  # that has no weights of its own
             continue
         if status.get("status") == "finished":
             return folder, newer

@@ -26,6 +26,9 @@ def contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
         yield from _of_several(cfg, processes)
     if train.get("parallel") == "fsdp":
         yield from _of_parts(cfg)
+    if train.get("folds") is not None and train.get("pause") is not None:
+        asked = f"train.folds={train['folds']} and train.pause={train['pause']}"
+        yield f"{asked}: a cross-validation goes on where it is cut by itself; set one of them to null"
     if train.get("average_last") is not None:
         yield from _of_the_last(train)
     if train.get("deterministic") is True:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ptft.errors import CheckpointError
 from ptft.export.report import explanation, inspection, one_run, search, several
 from ptft.runs.folder import read_json
+from ptft.runs.registry import FOLDS
 from ptft.runtime.system import write_text
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ def _content(folder: Path) -> dict[str, Any]:
         return several.of_comparison(folder)
     if (folder / "tune.json").is_file():
         return search.of_search(folder)
+    if (folder / FOLDS).is_file():
+        return several.of_folds(folder)
     if (folder / inspection.FILE).is_file():
         return inspection.content(folder)
     if (folder / explanation.FILE).is_file():

@@ -26,6 +26,7 @@ FIXED = {
     "train.minutes": "all trials have the same budget",
     "train.budget": "all trials have the same budget",
     "train.pause": "the search pauses trials itself",
+    "train.folds": "all trials are measured on the same examples",
     "train.monitor": "all trials are judged alike",
     "train.processes": "it changes no result",
     "train.workers": "it changes no result",
@@ -35,7 +36,20 @@ FIXED = {
     "hydra": "it is one of the whole search",
 }
 """Keys, and all below those that are nodes, that can't be searched, and why."""
-MEASURED = ("root", "val", "test", "train", "classes", "limit", "fraction", "per_class", "group", "group_as", "ignore")
+MEASURED = (
+    "root",
+    "val",
+    "test",
+    "train",
+    "classes",
+    "limit",
+    "fraction",
+    "per_class",
+    "group",
+    "group_as",
+    "ignore",
+    "fold",
+)
 """Keys of a dataset that say which examples are learned from and measured on."""
 DIGITS = 4
 """Of a number that was drawn: fewer are easier to type, and no training tells more of them apart."""
