@@ -53,6 +53,7 @@ HEAD, ALL = {"until": 0.2, "train": "head"}, {"until": 1.0, "train": "all"}
         ("train__batch_size", [1, 512], [0, 2.0, "64", None]),
         ("train__clip", [None, 0.5], [0, -1, NAN]),
         ("train__ema", [None, 0.999], [0, 1, 1.5]),
+        ("train__pause", [None, 1, 500, 0.5], [0, 1.5, -1, "half", True]),
         ("train__average_last", [None, 2, 5], [0, 1, 2.5, "3", True]),
         ("train__workers", ["auto", 0, 4], [-1, 0.5, None, "many"]),
         ("dataset__cache", ["auto", "memory", "disk", "off", False], ["ram", True, None, 0]),
@@ -193,3 +194,9 @@ def test_what_is_deterministic_asks_no_clock(composed, values, said):
     check(changed(config, **values), config)
     with pytest.raises(ConfigError, match=f"^train.deterministic=true and {said}$"):
         check(changed(config, train__deterministic=True, **values), config)
+
+
+def test_a_cross_validation_does_not_pause(composed):
+    config = composed["pretrain"]
+    with pytest.raises(ConfigError, match=r"^train\.folds=3 and train\.pause=5: "):
+        check(changed(config, train__folds=3, train__pause=5), config)
