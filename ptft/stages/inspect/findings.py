@@ -1,4 +1,4 @@
-"""What is found, and which examples ignore.csv names.
+"""What is found.
 
 Axes: N examples of all splits, n those that can be read, each content once, W features.
 """
@@ -191,17 +191,6 @@ def _groups(subject: Subject, found: Findings, rows: Tensor) -> Tensor:
     return groups_of(torch.tensor(joined, dtype=torch.long).view(-1, 2), len(rows))
 
 
-def near_groups(subject: Subject, found: Findings) -> list[list[int]]:
-    """Near duplicates that are joined, perhaps over others; the one that stays is the first of each."""
-    members = sorted({row for pair in found.near for row in pair[:2]})
-    place = {row: at for at, row in enumerate(members)}
-    pairs = torch.tensor([(place[a], place[b]) for a, b, _, _ in found.near], dtype=torch.long).view(-1, 2)
-    by_root: dict[int, list[int]] = {}
-    for row, root in zip(members, groups_of(pairs, len(members)).tolist(), strict=True):
-        by_root.setdefault(root, []).append(row)
-    return [kept_first(subject, group) for group in by_root.values()]
-
-
 def leakage(subject: Subject, found: Findings) -> dict[str, int]:
     """How many examples of val and test have a copy, or a near one, in another split that is learned from or chosen by.
 
@@ -217,33 +206,3 @@ def leakage(subject: Subject, found: Findings) -> dict[str, int]:
                 if KEPT[subject.split_of(row)] < least:
                     held[subject.split_of(row)].add(row)
     return {split: len(rows) for split, rows in held.items() if rows}
-
-
-def ignored(subject: Subject, found: Findings, kinds: Sequence[str]) -> dict[int, str]:
-    """Which examples ignore.csv names, and why: of copies all but one, of what else is asked for all.
-
-    Names are all that it has of files, so that another line of the file that stays is not among them.
-    """
-    why: dict[int, str] = {}
-    if "unreadable" in kinds:
-        why |= {row: f"can't be read: {reason}" for row, reason in found.unreadable.items()}
-    groups = [
-        *(found.copies if "duplicates" in kinds else []),
-        *(near_groups(subject, found) if "near_duplicates" in kinds else []),
-    ]
-    exact = len(found.copies) if "duplicates" in kinds else 0
-    for number, group in enumerate(groups):
-        what = "the same as" if number < exact else "nearly the same as"
-        for row in [row for row in group[1:] if not same_file(subject, group, row)]:
-            why.setdefault(row, f"{what} {subject.names[group[0]]} ({subject.split_of(group[0])})")
-    classes = subject.source.spec.classes
-    if "label_errors" in kinds:
-        for row, likely, _ in found.errors:
-            why.setdefault(row, f"likely {classes[likely]}, labelled {subject.label(row)}")
-    if "outliers" in kinds:
-        for row, score in found.outliers:
-            why.setdefault(row, f"an outlier ({score:.1f} deviations)")
-    if "odd" in kinds:
-        for row, reason in found.odd.items():
-            why.setdefault(row, reason)
-    return dict(sorted(why.items()))

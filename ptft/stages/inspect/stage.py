@@ -32,6 +32,7 @@ from ptft.runtime.system import write_text, writing
 from ptft.stages import messages as shared
 from ptft.stages.inspect import findings, messages, previewed, written
 from ptft.stages.inspect.findings import Findings
+from ptft.stages.inspect.ignored import ignored
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     name = model_name(cfg) if job.checkpoint else None
     found = findings.find(subject, seen, kind, cfg.seed, name)
     sheet = _sheet(job, subject, kind, folder)
-    rows = findings.ignored(subject, found, cfg.inspect.ignore)
+    rows = ignored(subject, found, cfg.inspect.ignore)
     write_text(folder.path / "ignore.csv", _ignore_list(subject, rows))
     content = {"dataset": cfg.names.dataset, "root": _root(source), **written.as_json(subject, seen, found)}
     write_json(folder.path / "inspect.json", {**content, "sheet": "sheet.png" if sheet else None})
