@@ -27,6 +27,7 @@ from ptft.config.config import model_name
 from ptft.config.overrides import FLAGS, PATH_KEYS, Arguments, Overrides, parse, quote
 from ptft.config.resolve import Job, Opened, resolve
 from ptft.config.resume import again, complete
+from ptft.config.settled import idle
 from ptft.config.validate import rule_of
 from ptft.errors import ConfigError, Interrupted, suggest
 from ptft.launch import job, plan, rank, ranking, sweep
@@ -104,6 +105,8 @@ def _run(argv: list[str]) -> int:
     if args.shows:
         return _show(args)
     typed = Overrides.parse(args.overrides)
+    for sentence in idle.overridden(typed):
+        terminal.say(f"ptft: {sentence}", error=True)
     overrides, continued = again(typed)
     if args.multirun and continued != "sweep":
         _refuse_single(typed)

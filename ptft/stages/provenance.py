@@ -36,12 +36,12 @@ def _command(job: Job, folder: Path) -> str:
             typed = Overrides.parse(map(str, texts if isinstance(texts, list) else ()))
         except (PtftError, OSError):
             return ""
-    words = [
-        _word(text, key, typed.typed.get(key), job)
-        for text, key in zip(typed.texts, typed.keys, strict=True)
-        if not key.startswith("hydra.")
-    ]
-    return shlex.join(["ptft", *words])
+    return shlex.join(["ptft", *typed_words(job, typed.where(lambda key: not key.startswith("hydra.")))])
+
+
+def typed_words(job: Job, typed: Overrides) -> list[str]:
+    """Those of a job's overrides as a user would type them again."""
+    return [_word(text, key, typed.typed.get(key), job) for text, key in zip(typed.texts, typed.keys, strict=True)]
 
 
 def _word(text: str, key: str, value: Any, job: Job) -> str:

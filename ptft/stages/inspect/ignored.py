@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from ptft.core import Source
+from ptft.data.cleaning.ignore import IgnoreList
 from ptft.data.inspected.neighbours import groups_of
 from ptft.data.inspected.subject import Subject
 from ptft.stages.inspect.findings import Findings, kept_first, same_file
@@ -31,6 +33,12 @@ def ignored(subject: Subject, found: Findings, kinds: Sequence[str]) -> dict[int
         for row, reason in found.odd.items():
             why.setdefault(row, reason)
     return dict(sorted(why.items()))
+
+
+def ignored_before(source: Source) -> list[tuple[str, ...]]:
+    """The rows of the list that is in use, as they are written into the new one, which takes its place."""
+    used = getattr(source, "ignore", None)
+    return [(name, *entry) for name, entry in used.rows] if isinstance(used, IgnoreList) else []
 
 
 def _copies(subject: Subject, found: Findings, kinds: Sequence[str]) -> Iterator[tuple[int, str]]:

@@ -177,6 +177,8 @@ def _text(subject: Subject, row: int) -> str:
     return text if len(text) <= WIDE else f"{text[: WIDE - 1]}…"
 
 
-def written(folder: Path, ignored: int, sheet: bool) -> str:
-    names = ["inspect.json", f"ignore.csv ({counted(ignored, 'examples')})", *(["sheet.png"] if sheet else [])]
+def written(folder: Path, ignored: int, before: int, sheet: bool) -> str:
+    """before: how many more the list holds that was in use already."""
+    listed = f"{counted(ignored + before, 'examples')}{f', {before:,} of them of dataset.ignore' if before else ''}"
+    names = ["inspect.json", f"ignore.csv ({listed})", *(["sheet.png"] if sheet else [])]
     return f"{', '.join(names)} in {folder}"

@@ -14,7 +14,6 @@ from ptft.builders.parts.own_transform import transformed
 from ptft.builders.restore import encoder
 from ptft.config.config import model_name
 from ptft.config.resolve import Job
-from ptft.config.settled import dataset
 from ptft.core import Source
 from ptft.data.cleaning import ignore
 from ptft.data.inspected import kinds
@@ -32,7 +31,8 @@ from ptft.runtime.system import write_text, writing
 from ptft.stages import messages as shared
 from ptft.stages.inspect import findings, messages, previewed, written
 from ptft.stages.inspect.findings import Findings
-from ptft.stages.inspect.ignored import ignored
+from ptft.stages.inspect.ignored import ignored, ignored_before
+from ptft.stages.provenance import typed_words
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
@@ -55,7 +55,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     found = findings.find(subject, seen, kind, cfg.seed, name)
     sheet = _sheet(job, subject, kind, folder)
     rows = ignored(subject, found, cfg.inspect.ignore)
-    write_text(folder.path / "ignore.csv", _ignore_list(subject, rows))
+    before = ignored_before(source)
+    write_text(folder.path / "ignore.csv", ignore.write([*before, *_ignore_rows(subject, rows)]))
     content = {"dataset": cfg.names.dataset, "root": _root(source), **written.as_json(subject, seen, found)}
     write_json(folder.path / "inspect.json", {**content, "sheet": "sheet.png" if sheet else None})
     if cfg.report:
@@ -64,7 +65,9 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     summary = _summary(job, content)
     write_json(folder.path / "summary.json", summary)
     shared.report(cfg, out, folder.path)
-    _ending(job, subject, found, rows, out, folder, sheet)
+    _ending(job, subject, found, out, folder, messages.written(folder.path, len(rows), len(before), sheet))
+    if rows:
+        _next(job, out, f"dataset.ignore={relative(folder.path)}/ignore.csv")
     if cfg.inspect.strict:
         _strict(subject, found)
     return {"counts": summary["counts"], "leakage": summary["leakage"]}
@@ -111,14 +114,12 @@ def _sheet(job: Job, subject: Subject, kind: Kind, folder: RunFolder) -> bool:
     return True
 
 
-def _ignore_list(subject: Subject, rows: dict[int, str]) -> str:
+def _ignore_rows(subject: Subject, rows: dict[int, str]) -> list[tuple[str, ...]]:
     contents = subject.contents(list(rows))
-    return ignore.write(
-        [
-            (subject.names[row], content, why, subject.split_of(row), subject.label(row) or "")
-            for (row, why), content in zip(rows.items(), contents, strict=True)
-        ]
-    )
+    return [
+        (subject.names[row], content, why, subject.split_of(row), subject.label(row) or "")
+        for (row, why), content in zip(rows.items(), contents, strict=True)
+    ]
 
 
 def _root(source: Source) -> str | None:
@@ -134,9 +135,7 @@ def _summary(job: Job, content: dict[str, Any]) -> dict[str, Any]:
     return {**names, **{key: content[key] for key in kept}, "parent": parent, "versions": versions()}
 
 
-def _ending(
-    job: Job, subject: Subject, found: Findings, rows: dict[int, str], out: Console, folder: RunFolder, sheet: bool
-) -> None:
+def _ending(job: Job, subject: Subject, found: Findings, out: Console, folder: RunFolder, written: str) -> None:
     counts = {
         "leakage": sum(findings.leakage(subject, found).values()),
         "unreadable": len(found.unreadable),
@@ -148,15 +147,17 @@ def _ending(
     }
     out.block(
         "inspect done",
-        {name: f"{count:,}" for name, count in counts.items()}
-        | {"written": messages.written(folder.path, len(rows), sheet)},
+        {name: f"{count:,}" for name, count in counts.items()} | {"written": written},
         "green",
     )
     out.say(f"folder  {folder.path}", result=True)
-    if rows:
-        ignore_key = f"dataset.ignore={relative(folder.path)}/ignore.csv"
-        out.note(f"{ignore_key} leaves out what it names, in every stage; look into it first")
-        out.say(f"next    {shlex.join(['ptft', 'stage=inspect', *dataset.words(job.config.plain()), ignore_key])}")
+
+
+def _next(job: Job, out: Console, ignore_key: str) -> None:
+    """What to type to see what is left: what was typed, with the new list in the place of the one that it holds."""
+    out.note(f"{ignore_key} leaves out what it names, in every stage; look into it first")
+    again = typed_words(job, job.overrides.where(lambda key: key != ignore.KEY and not key.startswith("hydra.")))
+    out.say(f"next    {shlex.join(['ptft', *again, ignore_key])}")
 
 
 def _strict(subject: Subject, found: Findings) -> None:

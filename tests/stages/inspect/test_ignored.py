@@ -2,6 +2,7 @@
 
 import csv
 import random
+import shlex
 
 import pytest
 
@@ -42,3 +43,25 @@ def test_of_near_ones_alone_copies_stay(sentences, ptft, tmp_path):
     done = ptft(*sentences, "inspect.ignore=[near_duplicates]", "hydra.run.dir=one", "report=false")
     assert done.code == 0, done.text
     assert listed(tmp_path / "one") == {"train.csv:22": "nearly the same as test.csv:2 (test)"}
+
+
+def proposed(done):
+    return shlex.split(next(line for line in done.out.splitlines() if line.startswith("next")))[2:]
+
+
+def test_what_comes_next_goes_on_from_the_list_in_use(sentences, ptft, tmp_path):
+    (tmp_path / "mine.csv").write_text("name,reason,label\ntrain.csv:5,not mine,x\ntrain.csv:22,too long,\n")
+    typed = (*sentences, "dataset.limit=20", "inspect.sheet=0", "dataset.ignore=mine.csv")
+    done = ptft(*typed, "hydra.run.dir=one")
+    assert "ignore.csv (3 examples, 2 of them of dataset.ignore)" in done.out
+    reasons = {"train.csv:5": "not mine", "train.csv:22": "too long", "train.csv:23": "the same as test.csv:2 (test)"}
+    assert listed(tmp_path / "one") == reasons
+    assert (tmp_path / "one/ignore.csv").read_text().splitlines()[1] == "train.csv:5,,not mine,,x"
+    page = (tmp_path / "one/report.html").read_text()
+    assert page.count("dataset.ignore=mine.csv") == 1  # to inspect it again as it was
+    command = proposed(done)
+    assert command == [*typed[:-1], "dataset.ignore=one/ignore.csv"]
+    clean = ptft(*command, "inspect.strict=true", "hydra.run.dir=two")
+    assert clean.code == 0, clean.text
+    assert "3 of train are left out (dataset.ignore=ignore.csv)" in clean.out
+    assert (tmp_path / "two/ignore.csv").read_text() == (tmp_path / "one/ignore.csv").read_text()
