@@ -21,6 +21,7 @@ from ptft.data.audio.folder import AudioFolder
 from ptft.data.audio.source import FileRecordings
 from ptft.data.files import nfc
 from ptft.data.labels import to_labels
+from ptft.data.own.grouped_source import Unread
 from ptft.data.ragged import flat_indices, starts_of
 from ptft.errors import ConfigError, DataError
 from ptft.runtime.together.splitmix import key
@@ -128,6 +129,7 @@ class AudioStrings(AudioFolder):
             raise DataError(f"{self._where()}: {split} holds no recordings to make strings of")
         names, lost = files.known_by(), set(recordings.unreadable)
         self.unusable += [(names[row], "can't be read") for row in recordings.unreadable]
+        self.unread += [Unread(names[row], split, "can't be read") for row in recordings.unreadable]
         paths = [path for row, path in enumerate(files.paths) if row not in lost]
         generator = torch.Generator().manual_seed(key(self.seed, *split.encode()) % 2**63)
         count = self.strings if split == self.train else self.held_out

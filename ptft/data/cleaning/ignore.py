@@ -78,6 +78,14 @@ class IgnoreList:
                 ignored[row] = f"{KEY}: {entry.reason}" if entry.reason else KEY
         return torch.tensor(sorted(ignored), dtype=torch.long)
 
+    def leaves_out(self, name: str) -> bool:
+        """Whether it has a file that can't be read, of which it can't say what it held."""
+        entry = self.entries.get(nfc(name))
+        if entry is None or entry.content:
+            return False
+        self._seen.add(nfc(name))
+        return True
+
     def without(self, split: str, documents: Sequence[str]) -> list[str]:
         """Documents without those whose content the list has; nothing else says which is which.
 

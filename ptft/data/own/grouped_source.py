@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,13 +32,21 @@ WITH_COLUMNS = {
 """What knows groups in every modality."""
 
 
+class Unread(NamedTuple):
+    """A file that could not be used when a source was made: its name as examples have one, its own split, and why."""
+
+    name: str
+    split: str
+    why: str
+
+
 class GroupedSource(Source):
     """A source that can keep groups in one split. A subclass sets `grouped_by` and implements `grouped` where it can.
 
     grouping: what says which examples belong together; None where nothing does. group_as: what tells groups apart where
     they are divided. drawn: whether ptft divided it, or a split of it; else whoever made the dataset did. list_path:
     the column of the files where a list names them. left_out: splits that are not used, and why. unusable: rows and
-    files that are not used, and why.
+    files that are not used, and why. unread: those of them that are files of examples.
     has_sets: whether an example has any number of labels. separator: what stands between them in a cell; flags: the
     columns that hold 0 or 1 for one label each. without_effect: of what was typed to divide it, what no file has.
     """

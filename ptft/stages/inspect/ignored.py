@@ -10,6 +10,7 @@ from ptft.core import Source
 from ptft.data.cleaning.ignore import IgnoreList
 from ptft.data.inspected.neighbours import groups_of
 from ptft.data.inspected.subject import Subject
+from ptft.data.own.grouped_source import Unread
 from ptft.stages.inspect.findings import Findings, kept_first, same_file
 
 
@@ -39,6 +40,12 @@ def ignored_before(source: Source) -> list[tuple[str, ...]]:
     """The rows of the list that is in use, as they are written into the new one, which takes its place."""
     used = getattr(source, "ignore", None)
     return [(name, *entry) for name, entry in used.rows] if isinstance(used, IgnoreList) else []
+
+
+def unread(source: Source, kinds: Sequence[str]) -> list[tuple[str, ...]]:
+    """The rows of files that could not be used when the source was made, which are no examples."""
+    files: Sequence[Unread] = getattr(source, "unread", ()) if "unreadable" in kinds else ()
+    return [(name, "", f"can't be used: {why}", split, "") for name, split, why in files]
 
 
 def _copies(subject: Subject, found: Findings, kinds: Sequence[str]) -> Iterator[tuple[int, str]]:

@@ -31,7 +31,7 @@ from ptft.runtime.system import write_text, writing
 from ptft.stages import messages as shared
 from ptft.stages.inspect import findings, messages, previewed, written
 from ptft.stages.inspect.findings import Findings
-from ptft.stages.inspect.ignored import ignored, ignored_before
+from ptft.stages.inspect.ignored import ignored, ignored_before, unread
 from ptft.stages.provenance import typed_words
 
 
@@ -43,7 +43,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         raise ConfigError(unknown("inspect.ignore", wrong[0], findings.KINDS))
     device = find_device(cfg.device)
     seed_everything(cfg.seed)
-    source = components.source(cfg.dataset, expected(job), cfg.trusted, labelled=False, model=cfg.model)
+    source = components.source(cfg.dataset, expected(job), cfg.trusted, labelled=False, model=cfg.model, every=True)
     subject = subject_of(source)
     encode: Encode | None = encoder(job, source.spec, device) if job.checkpoint else None
     _plan(job, subject, out, folder, str(device) if encode else "cpu")
@@ -55,8 +55,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     found = findings.find(subject, seen, kind, cfg.seed, name)
     sheet = _sheet(job, subject, kind, folder)
     rows = ignored(subject, found, cfg.inspect.ignore)
-    before = ignored_before(source)
-    write_text(folder.path / "ignore.csv", ignore.write([*before, *_ignore_rows(subject, rows)]))
+    before, listed = ignored_before(source), [*unread(source, cfg.inspect.ignore), *_ignore_rows(subject, rows)]
+    write_text(folder.path / "ignore.csv", ignore.write([*before, *listed]))
     content = {"dataset": cfg.names.dataset, "root": _root(source), **written.as_json(subject, seen, found)}
     write_json(folder.path / "inspect.json", {**content, "sheet": "sheet.png" if sheet else None})
     if cfg.report:
@@ -65,8 +65,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     summary = _summary(job, content)
     write_json(folder.path / "summary.json", summary)
     shared.report(cfg, out, folder.path)
-    _ending(job, subject, found, out, folder, messages.written(folder.path, len(rows), len(before), sheet))
-    if rows:
+    _ending(job, subject, found, out, folder, messages.written(folder.path, len(listed), len(before), sheet))
+    if listed:
         _next(job, out, f"dataset.ignore={relative(folder.path)}/ignore.csv")
     if cfg.inspect.strict:
         _strict(subject, found)
@@ -138,7 +138,7 @@ def _summary(job: Job, content: dict[str, Any]) -> dict[str, Any]:
 def _ending(job: Job, subject: Subject, found: Findings, out: Console, folder: RunFolder, written: str) -> None:
     counts = {
         "leakage": sum(findings.leakage(subject, found).values()),
-        "unreadable": len(found.unreadable),
+        "unreadable": len(found.unreadable) + len(messages.unread(subject)),
         "copies": sum(len(group) - 1 for group in found.copies),
         "near duplicates": len(found.near),
         "likely wrong labels": len(found.errors),
@@ -167,7 +167,7 @@ def _strict(subject: Subject, found: Findings) -> None:
         f"{count:,} of {subject.sizes[split]:,} {split} examples are in another split too"
         for split, count in held.items()
     ]
-    if found.unreadable:
+    if found.unreadable or messages.unread(subject):
         said.append(messages.unreadable_files(subject, found))
     if said:
         raise DataError(f"inspect.strict=true: {'; '.join(said)}; dataset.ignore=… leaves out what ignore.csv names")

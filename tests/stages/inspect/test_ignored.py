@@ -6,6 +6,8 @@ import shlex
 
 import pytest
 
+from ptft.data.image.boxes import coco
+from ptft.data.image.masks import folder as masks
 from tests.conftest import refused
 
 
@@ -65,3 +67,24 @@ def test_what_comes_next_goes_on_from_the_list_in_use(sentences, ptft, tmp_path)
     assert clean.code == 0, clean.text
     assert "3 of train are left out (dataset.ignore=ignore.csv)" in clean.out
     assert (tmp_path / "two/ignore.csv").read_text() == (tmp_path / "one/ignore.csv").read_text()
+
+
+@pytest.mark.parametrize(("kind", "on_error"), [(coco, "skip"), (masks, "raise")])
+def test_pictures_with_marks_that_cannot_be_used_are_no_less_unreadable(kind, on_error, ptft, tmp_path):
+    name = "coco" if kind is coco else "mask_folder"
+    kind.sample(tmp_path / "data", 6)
+    *kept, broken, worse = sorted((tmp_path / "data").rglob("val*/*.png"))
+    if kind is masks:
+        (image,) = (path for path in (tmp_path / "data/images/val").glob("0.png"))
+        kept, broken, worse = [], image, tmp_path / "data/masks/val/1.png"
+    for path in (*kept[:3], broken, worse):  # more than on_error=skip would leave out
+        path.write_bytes(b"no picture")
+    typed = ("stage=inspect", f"dataset={name}", "dataset.root=data", "dataset.size=32", "report=false", "device=cpu")
+    done = ptft(*typed, "inspect.strict=true", "inspect.sheet=0", "hydra.run.dir=one")
+    count = 5 if kind is coco else 2
+    refused(done, 3, f"inspect.strict=true: {count} files can't be used")
+    assert f"unreadable          {count}" in done.out
+    assert len(listed(tmp_path / "one")) == count
+    clean = ptft(*proposed(done), "hydra.run.dir=two", f"dataset.on_error={on_error}")
+    assert clean.code == 0, clean.text
+    assert f"{count} images are left out (dataset.ignore)" in clean.out
