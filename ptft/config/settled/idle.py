@@ -25,6 +25,10 @@ def refused(config: Mapping[str, Any], typed: Mapping[str, Any]) -> list[str]:
         ]
     if "finetune" in config and not config.get("stage", {}).get("finetunes"):
         problems += [f"{key}={typed[key]}: without effect, as {why}; drop it" for key, why in _idle(config, typed)]
+    if config.get("explain", {}).get("neighbours") == 0:
+        unread = [key for key in typed if key.split(".")[0] == "dataset"]
+        why = "explain.neighbours=0: new files are read as the checkpoint says, and no dataset is"
+        problems += [f"{key}={typed[key]}: without effect, as {why}; drop it" for key in unread]
     return problems + list(_counted_twice(config, typed))
 
 

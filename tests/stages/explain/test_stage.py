@@ -209,6 +209,7 @@ def test_what_is_marked_of_a_recording_can_be_heard(ptft, tmp_path):
         (["explain.target=cat"], 2, "explain.target=cat: the checkpoint's classes are 0, 1"),
         (["explain.orders=5"], 2, "explain.orders=5: at least 19"),
         (["explain.randomised=3"], 2, "explain.randomised=3: at least 19"),
+        (["dataset.size=64"], 2, "dataset.size=64: without effect, as explain.neighbours=0"),
         (["input=nowhere"], 3, "input=nowhere: no files there"),
         (["predict.top=3"], 2, "predict.top: for stage=predict, not for stage=explain"),
     ],
