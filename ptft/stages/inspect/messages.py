@@ -102,6 +102,10 @@ def _copies(subject: Subject, found: Findings, out: Console) -> None:
         a, b, distance, by = near[0]
         pair = f"{_called(subject, a)} and {_called(subject, b)} ({by}, {distance:.3f} apart)"
         out.say(f"{counted(len(near), 'pairs')} of near duplicates in one split, e.g. {pair}")
+    if found.alone:
+        a, b, distance, by = found.alone[0]
+        pair = f"{_called(subject, a)} and {_called(subject, b)} ({distance:.3f} apart)"
+        out.note(f"{counted(len(found.alone), 'pairs')} near by {by}, e.g. {pair}: shown, and not counted as copies")
     labels = subject.labels
     if labels is not None:
         disputed = [group for group in found.copies if len({int(labels[row]) for row in group}) > 1]
