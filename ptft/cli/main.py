@@ -10,6 +10,7 @@ import shlex
 import sys
 import traceback
 from contextlib import suppress
+from inspect import cleandoc
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
@@ -88,7 +89,7 @@ def run(argv: list[str]) -> int:
 def _run(argv: list[str]) -> int:
     if argv and argv[0] in WORDS:
         if {"--help", "-h"} & {*argv[1:]}:
-            terminal.say(str(WORDS[argv[0]].__doc__).partition("\n")[0].replace("`", ""))
+            terminal.say(cleandoc(str(WORDS[argv[0]].__doc__)).partition("\n\n")[0].replace("`", ""))
             return 0
         return WORDS[argv[0]](argv[1:])
     _refuse_flags(argv)
