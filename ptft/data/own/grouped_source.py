@@ -32,6 +32,9 @@ WITH_COLUMNS = {
 """What knows groups in every modality."""
 
 
+UNREADABLE = "can't be read"
+
+
 class Unread(NamedTuple):
     """A file that could not be used when a source was made: its name as examples have one, its own split, and why."""
 

@@ -10,7 +10,7 @@ from ptft.core import Source
 from ptft.data.cleaning.ignore import IgnoreList
 from ptft.data.inspected.neighbours import groups_of
 from ptft.data.inspected.subject import Subject
-from ptft.data.own.grouped_source import Unread
+from ptft.data.own.grouped_source import UNREADABLE, Unread
 from ptft.stages.inspect.findings import Findings, kept_first, same_file
 
 
@@ -45,7 +45,7 @@ def ignored_before(source: Source) -> list[tuple[str, ...]]:
 def unread(source: Source, kinds: Sequence[str]) -> list[tuple[str, ...]]:
     """The rows of files that could not be used when the source was made, which are no examples."""
     files: Sequence[Unread] = getattr(source, "unread", ()) if "unreadable" in kinds else ()
-    return [(name, "", f"can't be used: {why}", split, "") for name, split, why in files]
+    return [(name, "", why if why == UNREADABLE else f"can't be used: {why}", split, "") for name, split, why in files]
 
 
 def _copies(subject: Subject, found: Findings, kinds: Sequence[str]) -> Iterator[tuple[int, str]]:
