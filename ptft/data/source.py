@@ -18,7 +18,7 @@ from ptft.data.examples import SplitExamples
 from ptft.data.label_sets.cells import proposed
 from ptft.data.label_sets.vectors import check_sets, reordered
 from ptft.data.labels import alike, check_range, kept_classes, of_classes, renamed, to_labels
-from ptft.data.own.grouped_source import GroupedSource, Unread
+from ptft.data.own.grouped_source import GroupedSource
 from ptft.data.own.text_record import Column
 from ptft.data.splits import OTHER_CLASS, SPLITS, Part, unused_note, val_among
 from ptft.data.stratify import (
@@ -90,7 +90,7 @@ class DividedSource(GroupedSource):
         self.limit, self.fraction, self.per_class = limit, fraction, per_class
         self.classes, self.called = None if classes is None else tuple(classes), names
         self.download, self.on_error, self.divide_by, self.seed = download, on_error, divide_by, seed
-        self.left_out, self.unusable, self.unread = dict[str, str](), list[tuple[str, str]](), list[Unread]()
+        self.left_out, self.unusable, self.unread = dict[str, str](), list[tuple[str, str]](), list[Any]()
         self.ignore = None if ignore is None else IgnoreList(ignore)
         self._raw, self._made, self.group_as = dict[str, SplitExamples](), dict[str, Examples | None](), group_as
         check_amounts(limit, fraction, per_class)

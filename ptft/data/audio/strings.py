@@ -21,7 +21,7 @@ from ptft.data.audio.folder import AudioFolder
 from ptft.data.audio.source import FileRecordings
 from ptft.data.files import nfc
 from ptft.data.labels import to_labels
-from ptft.data.own.grouped_source import UNREADABLE, Unread
+from ptft.data.own.unusable import UNREADABLE, Unread
 from ptft.data.ragged import flat_indices, starts_of
 from ptft.errors import ConfigError, DataError
 from ptft.runtime.together.splitmix import key

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from ptft.data.own.file_columns import PATH, ListColumns
 from ptft.data.own.filename_pattern import Pattern
 from ptft.data.own.grouping import Grouping, SharedGroups, Told
 from ptft.data.own.text_record import Column
+from ptft.data.own.unusable import Unread
 from ptft.data.splits import SPLITS, divide
 from ptft.errors import ConfigError, shortened
 
@@ -30,17 +31,6 @@ WITH_COLUMNS = {
     "text": "dataset=table of a file with that column",
 }
 """What knows groups in every modality."""
-
-
-UNREADABLE = "can't be read"
-
-
-class Unread(NamedTuple):
-    """A file that could not be used when a source was made: its name as examples have one, its own split, and why."""
-
-    name: str
-    split: str
-    why: str
 
 
 class GroupedSource(Source):
@@ -72,6 +62,7 @@ class GroupedSource(Source):
     drawn: bool = False
     list_path: str = PATH
     left_out: dict[str, str]
+    unread: list[Unread]
     train: str
     splits: tuple[str, ...]
     has_sets: bool = False

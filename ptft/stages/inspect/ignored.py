@@ -10,7 +10,7 @@ from ptft.core import Source
 from ptft.data.cleaning.ignore import IgnoreList
 from ptft.data.inspected.neighbours import groups_of
 from ptft.data.inspected.subject import Subject
-from ptft.data.own.grouped_source import UNREADABLE, Unread
+from ptft.data.own.unusable import UNREADABLE, Unread
 from ptft.stages.inspect.findings import Findings, kept_first, same_file
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ptft.data.inspected.reading import Seen
 from ptft.data.inspected.subject import Subject
-from ptft.data.own.grouped_source import Unread
+from ptft.data.own.unusable import Unread
 from ptft.errors import are, counted, shortened
 from ptft.loggers.console import Console
 from ptft.stages.inspect.findings import Findings, leakage, leaks

@@ -21,7 +21,7 @@ from ptft.data.image.boxes.tensors import Boxes
 from ptft.data.image.masks.examples import BACKGROUND, MaskExamples, Painter
 from ptft.data.image.reader import show
 from ptft.data.image.source import ImageSource
-from ptft.data.own.grouped_source import Unread
+from ptft.data.own.unusable import Unread
 from ptft.data.splits import Part
 from ptft.errors import ConfigError, DataError, are, counted, shortened
 from ptft.metrics import detection
