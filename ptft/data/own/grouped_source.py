@@ -20,6 +20,7 @@ from ptft.data.own.file_columns import PATH, ListColumns
 from ptft.data.own.filename_pattern import Pattern
 from ptft.data.own.grouping import Grouping, SharedGroups, Told
 from ptft.data.own.text_record import Column
+from ptft.data.own.unusable import Unread
 from ptft.data.splits import SPLITS, divide
 from ptft.errors import ConfigError, shortened
 
@@ -40,7 +41,7 @@ class GroupedSource(Source):
     they are divided. drawn: whether ptft divided it, or a split of it; else whoever made the dataset did. fold: which
     part of what is trained on is the test split; fold_seed: draws it, `split_seed` of undivided data. list_path:
     the column of the files where a list names them. left_out: splits that are not used, and why. unusable: rows and
-    files that are not used, and why.
+    files that are not used, and why. unread: those of them that are files of examples.
     has_sets: whether an example has any number of labels. separator: what stands between them in a cell; flags: the
     columns that hold 0 or 1 for one label each. without_effect: of what was typed to divide it, what no file has.
     """
@@ -65,6 +66,7 @@ class GroupedSource(Source):
     fold_seed: int | None = None
     list_path: str = PATH
     left_out: dict[str, str]
+    unread: list[Unread]
     train: str
     splits: tuple[str, ...]
     has_sets: bool = False
