@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ptft.config.overrides import Overrides
+from ptft.config.settled import searched
 
 SUBSETS = ("dataset.limit", "dataset.fraction", "dataset.per_class")
 """Which choose a part of the training split."""
@@ -59,6 +60,7 @@ def overridden(typed: Overrides) -> Iterator[str]:
     texts: dict[str, list[str]] = {}
     for key, text, override in zip(typed.keys, typed.texts, typed.parsed, strict=True):
         if not override.is_delete():
+            key, text = searched.as_typed(key, text, override.value())
             texts.setdefault(key, []).append(text)
     for key, several in texts.items():
         if len(set(several)) > 1:

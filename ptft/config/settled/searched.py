@@ -6,9 +6,13 @@ A space holds keys with their dots, each with a node of its own: both `optimizer
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 SPACE = "tune.space."
 PARTS = ("low", "high", "log", "step", "choices")
 """What a node may say of a key's values."""
+NOTHING = ", ".join(f"{part}: null" for part in PARTS)
 
 
 def quoted(key: str, value: str) -> str:
@@ -16,11 +20,23 @@ def quoted(key: str, value: str) -> str:
     return f"++{SPACE.rstrip('.')}={{{key.removeprefix(SPACE)}: {_node(value)}}}"
 
 
+def as_typed(key: str, text: str, value: Any) -> tuple[str, str]:
+    """Key and text of an override, where it is one that `quoted` made those before that."""
+    begin = f"++{SPACE.rstrip('.')}={{"
+    if not (text.startswith(begin) and isinstance(value, Mapping) and len(value) == 1):
+        return key, text
+    name = f"{SPACE}{next(iter(value))}"
+    node = text[len(begin) + len(name) - len(SPACE) + len(": ") : -1]
+    if node.startswith(f"{{{NOTHING}"):
+        rest = node[len(NOTHING) + 1 :].removeprefix(", ")
+        node = "null" if rest == "}" else rest[len("choices: ") : -1] if rest.startswith("choices: [") else f"{{{rest}"
+    return name, f"{name}={node}"
+
+
 def _node(value: str) -> str:
     """Hydra merges it into one that is there, so that the parts which that may have are taken away first."""
-    nothing = ", ".join(f"{part}: null" for part in PARTS)
     if value[:1] == "[":
-        return f"{{{nothing}, choices: {value}}}"
+        return f"{{{NOTHING}, choices: {value}}}"
     if value == "null":
-        return f"{{{nothing}}}"
-    return f"{{{nothing}, {value[1:]}" if value[:1] == "{" else value
+        return f"{{{NOTHING}}}"
+    return f"{{{NOTHING}, {value[1:]}" if value[:1] == "{" else value

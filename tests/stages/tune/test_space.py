@@ -43,6 +43,17 @@ def test_what_is_typed_last_counts_whatever_form_it_has():
     assert read(second, first)["optimizer.lr"] == Dimension("optimizer.lr", choices=(0.1, 0.2))
 
 
+def test_only_a_key_whose_space_is_typed_twice_is_told():
+    from ptft.config.overrides import Overrides
+    from ptft.config.settled.idle import overridden
+
+    words = ["tune.space.optimizer.lr=[1,2]", "tune.space.train.ema=null", "tune.space.optimizer=[adamw,sgd]"]
+    assert not [*overridden(Overrides.parse(map(quote, words)))]
+    for again in ("[3,4]", "{low: 1, high: 2}", "null", "3"):
+        (said,) = overridden(Overrides.parse(map(quote, [*words, f"tune.space.optimizer.lr={again}"])))
+        assert said.endswith(f": typed 2 times, of which the last counts: tune.space.optimizer.lr={again}")
+
+
 def test_a_key_that_is_typed_is_searched_only_where_its_space_is_typed_too():
     dimensions, notes = asked(job("tune=light", "optimizer.lr=0.01"))
     assert [each.key for each in dimensions] == ["finetune.layer_decay"]

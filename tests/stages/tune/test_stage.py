@@ -227,7 +227,6 @@ def test_a_trial_that_fails_is_said_and_ends_nothing(ptft, pretrained):
         (["finetune.train=head"], "without effect, as a head is fitted to convergence"),
         (["tune.rungs=[0.5,0.1]"], "must be parts of a budget that rise"),
         (["train.pause=3"], "train.pause: for stage=finetune or pretrain"),
-        (["stage=finetune"], "tune: for stage=tune"),
     ],
 )
 def test_what_can_not_be_is_one_line_and_nothing_is_written(ptft, pretrained, words, said):
@@ -236,6 +235,10 @@ def test_what_can_not_be_is_one_line_and_nothing_is_written(ptft, pretrained, wo
     refused(done, 2, said)
     assert len(done.err.splitlines()) == 1
     assert not Path("none").exists()
+
+
+def test_a_space_is_for_a_search_alone(ptft):
+    refused(ptft("stage=finetune", "ckpt=null", "tune=light"), 2, "tune: for stage=tune, not for stage=finetune")
 
 
 def test_a_dry_run_says_what_it_costs_and_writes_nothing(ptft, pretrained):
