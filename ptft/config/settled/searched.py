@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ptft.errors import ConfigError
+
 SPACE = "tune.space."
 PARTS = ("low", "high", "log", "step", "choices")
 """What a node may say of a key's values."""
@@ -16,7 +18,13 @@ NOTHING = ", ".join(f"{part}: null" for part in PARTS)
 
 
 def quoted(key: str, value: str) -> str:
-    """The override that Hydra reads, which takes the place of all that the space said of that key before."""
+    """The override that Hydra reads, which takes the place of all that the space said of that key before.
+
+    Raises ConfigError for what is neither a list, nor a range, nor null.
+    """
+    if value != "null" and (value[:1], value[-1:]) not in (("[", "]"), ("{", "}")):
+        example = f"'{key}={{low: 1e-4, high: 1e-2, log: true}}'"
+        raise ConfigError(f"{key}={value}: must be a list of choices, '{key}=[a,b]', or a range like {example}")
     return f"++{SPACE.rstrip('.')}={{{key.removeprefix(SPACE)}: {_node(value)}}}"
 
 
@@ -37,6 +45,4 @@ def _node(value: str) -> str:
     """Hydra merges it into one that is there, so that the parts which that may have are taken away first."""
     if value[:1] == "[":
         return f"{{{NOTHING}, choices: {value}}}"
-    if value == "null":
-        return f"{{{NOTHING}}}"
-    return f"{{{NOTHING}, {value[1:]}" if value[:1] == "{" else value
+    return f"{{{NOTHING}, {value[1:]}" if value[0] == "{" else f"{{{NOTHING}}}"

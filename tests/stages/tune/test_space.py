@@ -49,7 +49,7 @@ def test_only_a_key_whose_space_is_typed_twice_is_told():
 
     words = ["tune.space.optimizer.lr=[1,2]", "tune.space.train.ema=null", "tune.space.optimizer=[adamw,sgd]"]
     assert not [*overridden(Overrides.parse(map(quote, words)))]
-    for again in ("[3,4]", "{low: 1, high: 2}", "null", "3"):
+    for again in ("[3,4]", "{low: 1, high: 2}", "null"):
         (said,) = overridden(Overrides.parse(map(quote, [*words, f"tune.space.optimizer.lr={again}"])))
         assert said.endswith(f": typed 2 times, of which the last counts: tune.space.optimizer.lr={again}")
 
@@ -65,6 +65,8 @@ def test_a_key_that_is_typed_is_searched_only_where_its_space_is_typed_too():
 @pytest.mark.parametrize(
     ("word", "said"),
     [
+        ("tune.space.optimizer.lr={low: 2", "must be a list of choices, 'tune.space.optimizer.lr=[a,b]', or a range"),
+        ("tune.space.optimizer.lr=1e-3,1e-4", "must be a list of choices"),
         ("tune.space.optimizer.lr={low: 2, high: 1}", "low and high must be numbers, low the smaller one"),
         ("tune.space.optimizer.lr={low: 0, high: 1, log: true}", "a log range has a low above 0"),
         ("tune.space.optimizer.lr={low: 1, hihg: 2}", "optimizer.lr.hihg: there is no such part of a range"),
