@@ -13,6 +13,7 @@ from torch import Tensor
 from ptft.core import Source
 from ptft.data.cleaning.ignore import IgnoreList
 from ptft.data.files import nfc, relative
+from ptft.data.hub.cells import File
 from ptft.data.label_sets import cells
 from ptft.data.label_sets.vectors import to_vectors
 from ptft.data.own.file_columns import PATH, ListColumns
@@ -71,6 +72,11 @@ class GroupedSource(Source):
     """Whether a vocabulary decides how many examples there are: what is too long becomes several, or none."""
     without_effect: tuple[str, ...] = ()
 
+    @property
+    def base(self) -> Path:
+        """The folder that names of files are relative to."""
+        return Path() if self.root is None else self.root if self.root.is_dir() else self.root.parent
+
     def names(self, split: str) -> Sequence[str]:
         """What to call each example of one of the dataset's own splits."""
         raise NotImplementedError(type(self).__name__)
@@ -106,12 +112,11 @@ class GroupedSource(Source):
     def _ignored(self) -> dict[str, Tensor]:
         return {}
 
-    def without_ignored(self, paths: Sequence[Path]) -> Sequence[Path]:
+    def without_ignored(self, paths: Sequence[File]) -> Sequence[File]:
         """Files below the root, to look into beforehand, without those that the list names."""
-        if self.ignore is None or self.root is None:
+        if self.ignore is None:
             return paths
-        base = self.root if self.root.is_dir() else self.root.parent
-        named = set(self.ignore.rows_named([relative(path, base) for path in paths]))
+        named = set(self.ignore.rows_named([relative(path, self.base) for path in paths]))
         return [path for row, path in enumerate(paths) if row not in named]
 
     def ignore_notes(self) -> list[str]:
