@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from ptft.data import files, splits
 from ptft.data.files import located, nfc
 from ptft.data.hub.cells import File
+from ptft.data.hub.tables import option_of, parquet_in
 from ptft.data.labels import fraction_among, unlabelled
 from ptft.data.own import file_columns, foreign, separator
 from ptft.data.own.file_columns import ALSO_PATH, PATH, USUAL, cell
@@ -80,8 +81,9 @@ def _list_folder(root: Path, media: Media, labelled: bool, source: DividedSource
         flat = _holds(root, media)
         if flat and not labelled:
             return {"": _list_flat(root, media, source.grouping)}
-        empty = not any(root.iterdir())
-        raise refused(root, _unnamed(root, media) if flat else "is empty" if empty else f"holds no {media.noun}", media)
+        tables = f"; dataset={option_of(media.noun)} reads the Parquet files in it" if parquet_in(root) else ""
+        none = f"holds no {media.noun}{tables}" if any(root.iterdir()) else "is empty"
+        raise refused(root, _unnamed(root, media) if flat else none, media)
     if not _is_divided(folders, train):
         named = train in folders and folders.keys() <= splits.SPLIT_NAMES.keys()
         if named and any(_holds(folder, media) for folder in folders.values()):

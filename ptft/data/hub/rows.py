@@ -22,6 +22,8 @@ from ptft.data.records import RowError, check_single
 from ptft.data.splits import SPLIT_NAMES
 from ptft.errors import DataError, unknown
 
+TRANSCRIPTS = ("transcription", "transcript", "sentence")
+"""What columns of transcripts are called, too."""
 LISTS = ";"
 """What would separate labels in a text, where a column holds lists and nobody says it."""
 ADDRESS = "://"
@@ -70,15 +72,19 @@ def label_column(
 
     typed: `kind`, and of label and text a column or AUTO. others: columns that are neither.
     """
-    values, classed = _values(table, media), list[str]()
-    if next(key for key in typed if key != kind) == "label" and typed["label"] == AUTO and "label" not in values:
+    values, classed, first = _values(table, media), list[str](), next(key for key in typed if key != kind)
+    spoken = [name for name in TRANSCRIPTS if name in values]
+    if first == "text" and set(typed.values()) == {AUTO} and "text" not in values and len(spoken) == 1:
+        values, typed = {spoken[0]: values[spoken[0]]}, {kind: AUTO, "text": AUTO}
+    if first == "label" and typed["label"] == AUTO and "label" not in values:
         known = {*file_columns.OTHERS, *others}
         classed = [name for name in values if name not in known and class_names(table, name)]
     if classed:
         values, typed = {name: values[name] for name in classed}, {kind: typed[kind], "label": AUTO}
     if not values and needed:
         raise DataError(f"{where}: has no column beside {media}, and so no label; stage=predict answers it")
-    return file_columns.choose(where, values, typed, media, others, needed or len(classed) == 1, kind)
+    needed = needed or len(values) == 1
+    return file_columns.choose(where, values, typed, media, others, needed, kind)
 
 
 def class_names(table: Any, column: str | None) -> list[str]:

@@ -103,6 +103,16 @@ def files_of(root: Path, split_of: Callable[[Path], str | None], missing: str) -
     return {"train": files[""]} if "" in files else files
 
 
+def parquet_in(folder: Path) -> bool:
+    """Whether there are Parquet files in a folder."""
+    return any(is_parquet(file) for file in folder.iterdir())
+
+
+def option_of(noun: str) -> str:
+    """The dataset that reads tables of images, or of recordings."""
+    return next(OPTIONS[kind] for kind, called in NOUNS.items() if called == noun)
+
+
 def is_saved(root: Path) -> bool:
     """Whether save_to_disk wrote a folder."""
     return (root / "dataset_dict.json").is_file() or (root / "state.json").is_file()
