@@ -15,7 +15,6 @@ from ptft.data.audio.utterances import Utterance, UtteranceKeys, Utterances, typ
 from ptft.data.examples import SplitExamples
 from ptft.data.hub.source import HubSource
 from ptft.data.hub.tables import AUDIO
-from ptft.data.labels import by_value
 from ptft.data.own.arrow import write_parquet
 from ptft.data.own.columns import AUTO
 from ptft.data.own.unusable import UnusableRows
@@ -62,7 +61,7 @@ class HuggingFaceAudio(HubSource, Utterances):
         self.describe_rows(rows, self.key, unusable, (), EXPECTED)
 
     def classes_of(self, texts: Sequence[str]) -> tuple[str, ...]:
-        return tuple(self.class_order) or tuple(sorted(super().classes_of(texts), key=by_value))
+        return self.in_order(super().classes_of(texts))
 
     def names(self, split: str) -> Sequence[str]:
         examples: SplitExamples = self.loaded(split)

@@ -42,7 +42,7 @@ class MediaColumn:
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process, which maps the table's file itself."""
-        return {key: value for key, value in vars(self).items() if key not in ("_parts", "digest")}
+        return {key: value for key, value in vars(self).items() if key not in ("_parts", "digest", "filled")}
 
     @cached_property
     def _parts(self) -> tuple[list[Any], list[Any] | None, list[int]]:
@@ -84,6 +84,7 @@ class MediaColumn:
         value: str | None = parts[part][row - firsts[part]].as_py()
         return value
 
+    @cached_property
     def filled(self) -> np.ndarray:
         """Bool [N], which rows hold bytes."""
         held = [

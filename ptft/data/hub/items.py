@@ -31,7 +31,7 @@ class _Rows(NamedTuple):
         for name in fields:
             if (names := class_names(self.others, name)) and isinstance(fields[name], int):
                 fields[name] = names[fields[name]] if 0 <= fields[name] < len(names) else None
-        item = Cell(self.column, row) if self.column.read(row) else beside(self.column, row, self.folder)
+        item = Cell(self.column, row) if self.column.filled[row] else beside(self.column, row, self.folder)
         if isinstance(item, RowError):
             return Unreadable(item.where, item, fields)
         return Listed(item, fields)

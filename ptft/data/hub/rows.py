@@ -114,7 +114,7 @@ def _rows(part: Part, split: str, wanted: Wanted, folder: Path) -> Iterator[Row 
     named = _texts(part.table, SPLIT) if not split and SPLIT in part.table.column_names else []
     splits = named if any(name.lower() in SPLIT_NAMES for name in named) else repeat(split, part.table.num_rows)
     groups = repeat("", part.table.num_rows) if wanted.group is None else _texts(part.table, wanted.group)
-    each = zip(column.filled().tolist(), _labels(part.table, wanted, column), splits, groups, strict=True)
+    each = zip(column.filled.tolist(), _labels(part.table, wanted, column), splits, groups, strict=True)
     for row, (filled, label, own, group) in enumerate(each):
         where = column.where(row)
         item = Cell(column, row) if filled else beside(column, row, folder)

@@ -10,11 +10,12 @@ from ptft.data.folders import Row
 from ptft.data.hub import tables
 from ptft.data.hub.cells import File
 from ptft.data.hub.rows import LISTS, Wanted, class_names, is_list, label_column, media_column, rows_of
+from ptft.data.labels import by_value
 from ptft.data.own.file_columns import PATH, ListColumns
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError
 from ptft.data.source import DividedSource
-from ptft.errors import ConfigError, DataError
+from ptft.errors import ConfigError, DataError, shortened
 
 
 class HubSource(DividedSource):
@@ -73,6 +74,12 @@ class HubSource(DividedSource):
             else:
                 rows.append(row)
         return rows
+
+    def in_order(self, present: Sequence[str]) -> tuple[str, ...]:
+        """The classes in the order of the column that says them, else by their value; present: those of some rows."""
+        if missing := [name for name in self.class_order if name not in present]:
+            self.note(f"no example of {shortened(missing, 8)} is in {self.train}")
+        return tuple(self.class_order or sorted(present, key=by_value))
 
     def names_of(self, items: Sequence[File]) -> list[str]:
         """The names of rows, which are not what they are known by."""

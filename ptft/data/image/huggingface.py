@@ -17,7 +17,6 @@ from ptft.data.hub.source import HubSource
 from ptft.data.hub.tables import IMAGE
 from ptft.data.image.listed import FileExamples, ListedImages
 from ptft.data.image.source import Keys
-from ptft.data.labels import by_value
 from ptft.data.own.arrow import write_parquet
 from ptft.data.own.columns import AUTO
 from ptft.data.own.listing import Listing
@@ -79,8 +78,7 @@ class HuggingFaceImages(HubSource, ListedImages):
         return {split: listing.at(rows) for split, rows in parts.items()}
 
     def classes_of(self, listing: Listing) -> tuple[str, ...]:
-        names = super().classes_of(listing)
-        return tuple(self.class_order) or tuple(sorted(names, key=by_value))
+        return self.in_order(super().classes_of(listing))
 
     def names(self, split: str) -> Sequence[str]:
         examples: SplitExamples = self.loaded(split)

@@ -42,13 +42,18 @@ def parts_of_parquet(files: Sequence[Path]) -> list[tuple[Any, list[tuple[Path, 
     The library would read all of them by what the first one says, and take its classes for those of the others.
     """
     library = _library()
+    from pyarrow import dataset  # comes with datasets
+
+    in_parts = dataset.ParquetFragmentScanOptions(pre_buffer=False)  # else all of a file is in memory at once
     described = [(file, *_column_info(file)) for file in files]
     tables = []
     for _, group in groupby((each for each in described if each[2]), lambda each: each[1]):
         counts = [(file, count) for file, _, count in group]
         parts = [str(file) for file, _ in counts]
         try:
-            table = library.load_dataset("parquet", data_files={"train": parts}, split="train")
+            table = library.load_dataset(
+                "parquet", data_files={"train": parts}, split="train", fragment_scan_options=in_parts
+            )
             tables.append((table, counts))
         except (OSError, ValueError, library.exceptions.DatasetsError) as error:
             cause = error.__cause__ or error

@@ -4,9 +4,11 @@ import pickle
 
 import datasets
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 
 from ptft.data.audio import huggingface as audio
 from ptft.data.cache.policy import keep
@@ -269,3 +271,28 @@ def test_rows_are_items_to_predict_for(tmp_path):
     assert "can't be read" in str(image_reader.items(str(file.parent), spec)[6].error)
     (file.parent / "a.png").write_bytes(png(1))
     assert [str(item) for item in image_reader.items(str(file.parent), spec)] == [str(file.parent / "a.png")]
+
+
+@pytest.mark.parametrize("kind", [pyarrow.binary(), pyarrow.large_binary()])
+@pytest.mark.parametrize("nested", [True, False])
+def test_files_in_cells_that_say_no_kind_are_read_as_what_is_asked_for(tmp_path, kind, nested):
+    contents = [png(i) for i in range(4)]
+    contents.insert(2, None)
+    bytes_alone = pyarrow.array(contents, kind)
+    column = pyarrow.StructArray.from_arrays([bytes_alone], ["bytes"]) if nested else bytes_alone
+    parquet.write_table(pyarrow.table({"photo": column, "label": [10, 9, 10, 9, 9]}), tmp_path / "a.parquet")
+    source = HuggingFaceImages(root=tmp_path / "a.parquet", whole=True, on_error="skip")
+    assert values(source.split("test")) == [0, 1, 2, 3]
+    assert source.spec.classes == ("9", "10")
+    assert source.split("test").labels.tolist() == [1, 0, 0, 0]
+    with pytest.raises(
+        DataError, match=r"holds files in cells \(photo, label\); dataset=huggingface_images images and"
+    ):
+        HuggingFaceTexts(root=tmp_path / "a.parquet", text="auto", label="auto")
+
+
+def test_classes_that_no_row_has_are_classes_and_told(tmp_path):
+    file = write(tmp_path / "a.parquet", {"image": cells([png(1), png(2)]), "label": [1, 1]}, **PICTURES)
+    source = HuggingFaceImages(root=file, whole=True)
+    assert source.spec.classes == ("zebra", "ant")
+    assert any("no example of zebra is in" in note for note in source.notes)
