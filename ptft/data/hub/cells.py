@@ -71,11 +71,6 @@ class MediaColumn:
         value: bytes | None = chunks[part][row - firsts[part]].as_py()
         return value
 
-    def paths(self) -> list[str | None]:
-        """What the files of all rows were called."""
-        parts = self._parts[1]
-        return [None] * len(self.table) if parts is None else [path for part in parts for path in part.to_pylist()]
-
     def path(self, row: int) -> str | None:
         _, parts, firsts = self._parts
         if parts is None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, overload
 
 from ptft.data import files
 from ptft.data.hub.cells import Cell, MediaColumn
-from ptft.data.hub.rows import beside, class_names, media_column
+from ptft.data.hub.rows import beside, called, class_names, media_column
 from ptft.data.hub.tables import SUFFIX, Part, is_parquet, is_saved, media_of, opened
 from ptft.data.own.columns import AUTO
 from ptft.data.readers import Listed, Unreadable
@@ -24,14 +24,11 @@ class _Rows(NamedTuple):
 
     column: MediaColumn
     others: Any
-    folder: Path
 
     def item(self, row: int) -> Listed | Unreadable:
         fields = {name: values[0] for name, values in self.others.data.fast_slice(row, 1).to_pydict().items()}
-        for name in fields:
-            if (names := class_names(self.others, name)) and isinstance(fields[name], int):
-                fields[name] = names[fields[name]] if 0 <= fields[name] < len(names) else None
-        item = Cell(self.column, row) if self.column.filled[row] else beside(self.column, row, self.folder)
+        fields = {name: called(value, class_names(self.others, name)) for name, value in fields.items()}
+        item = Cell(self.column, row) if self.column.filled[row] else beside(self.column, row)
         if isinstance(item, RowError):
             return Unreadable(item.where, item, fields)
         return Listed(item, fields)
@@ -84,13 +81,13 @@ def rows_at(path: str, kind: str, column: str, others: bool) -> RowItems | None:
     for file in found:
         try:
             tables = opened(None, None, file)
-            parts += [_rows(part, tables.where, tables.folder, kind, column) for part in tables.parts]
+            parts += [_rows(part, tables.where, kind, column) for part in tables.parts]
         except DataError as error:
             parts.append(Unreadable(str(file), error))
     return RowItems(parts) if found else None
 
 
-def _rows(part: Part, where: str, folder: Path, kind: str, column: str) -> _Rows:
+def _rows(part: Part, where: str, kind: str, column: str) -> _Rows:
     name = media_column(where, part.table, column if column in part.table.column_names else AUTO, kind)
     media = [name for name, feature in part.table.features.items() if media_of(feature) is not None]
-    return _Rows(MediaColumn(part.table, name, part.places), part.table.remove_columns(media), folder)
+    return _Rows(MediaColumn(part.table, name, part.places), part.table.remove_columns(media))

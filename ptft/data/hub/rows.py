@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import repeat
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ptft.data.files import located, nfc
@@ -94,30 +93,43 @@ def class_names(table: Any, column: str | None) -> list[str]:
     return [nfc(str(name)) for name in names or ()]
 
 
+def called(value: Any, names: Sequence[str]) -> Any:
+    """A value of a column, or a list of them, by the names of its classes where it has some."""
+    if isinstance(value, list):
+        return [called(each, names) for each in value]
+    return value if not names or value is None else names[value] if 0 <= value < len(names) else None
+
+
 def is_list(table: Any, column: str | None) -> bool:
     """Whether a column says of itself that it holds lists of labels."""
     return hasattr(table.features.get(column), "feature")
 
 
-def rows_of(tables: Tables, wanted: Wanted) -> Iterator[Row | RowError]:
-    """All rows of all splits, or what is wrong with one; those that nobody divided by their column `split`, if any."""
+def rows_of(tables: Tables, wanted: Wanted, train: str) -> Iterator[Row | RowError]:
+    """All rows of all splits, or what is wrong with one; those that nobody divided by their column `split`, if any.
+
+    train: the split to train on; others need no column of labels. Raises DataError for a column that is not there.
+    """
     for split, parts in tables.splits.items():
         for part in parts:
-            yield from _rows(part, split, wanted, tables.folder)
+            labelled = split in (train, "") or wanted.label in part.table.column_names
+            own = wanted if labelled else wanted._replace(label=None, separator=None, flags=())
+            yield from _rows(part, split, own)
 
 
-def _rows(part: Part, split: str, wanted: Wanted, folder: Path) -> Iterator[Row | RowError]:
+def _rows(part: Part, split: str, wanted: Wanted) -> Iterator[Row | RowError]:
     column = MediaColumn(part.table, wanted.media, part.places)
-    needed = [wanted.media, *wanted.flags, *filter(None, (wanted.label, wanted.group))]
-    if missing := [name for name in needed if name not in part.table.column_names]:
-        raise DataError(f"{column.places[0][1]}: {unknown('column', missing[0], part.table.column_names)}")
+    labels = [("dataset.label", name) for name in (*wanted.flags, wanted.label)]
+    for key, name in [("column", wanted.media), *labels, ("dataset.group", wanted.group)]:
+        if name is not None and name not in part.table.column_names:
+            raise DataError(f"{column.places[0][1]}: {unknown(key, name, part.table.column_names)}")
     named = _texts(part.table, SPLIT) if not split and SPLIT in part.table.column_names else []
     splits = named if any(name.lower() in SPLIT_NAMES for name in named) else repeat(split, part.table.num_rows)
     groups = repeat("", part.table.num_rows) if wanted.group is None else _texts(part.table, wanted.group)
     each = zip(column.filled.tolist(), _labels(part.table, wanted, column), splits, groups, strict=True)
     for row, (filled, label, own, group) in enumerate(each):
         where = column.where(row)
-        item = Cell(column, row) if filled else beside(column, row, folder)
+        item = Cell(column, row) if filled else beside(column, row)
         if isinstance(item, RowError):
             yield item
         elif isinstance(label, RowError):
@@ -126,14 +138,14 @@ def _rows(part: Part, split: str, wanted: Wanted, folder: Path) -> Iterator[Row 
             yield Row(own, item, label, where, nfc(group))
 
 
-def beside(column: MediaColumn, row: int, folder: Path) -> File | RowError:
+def beside(column: MediaColumn, row: int) -> File | RowError:
     """The file that a row without bytes names, below the folder of the one that it stands in."""
     name = column.path(row)
     if not name:
         return RowError(column.where(row), f"column {column.name!r} holds nothing")
     if ADDRESS in name:
         return RowError(column.where(row), f"column {column.name!r} holds no bytes, and {name[:80]} is on no disk")
-    return located(folder, name)
+    return located(column.file(row).parent, name)
 
 
 def _labels(table: Any, wanted: Wanted, column: MediaColumn) -> Iterator[str | RowError]:
@@ -161,16 +173,14 @@ def _set(wanted: Wanted, values: Sequence[Any], names: Sequence[str], where: str
             check_single(value, name, where)
         return cells.of_flags(zip(wanted.flags, map(_text, values), strict=True), where)
     if names and isinstance(values[0], list):
-        return cells.joined(names[number] for number in values[0] if number is not None and 0 <= number < len(names))
+        return cells.joined(name for name in called(values[0], names) if name is not None)
     return cells.of_value(values[0], wanted.separator or LISTS, wanted.label, where)
 
 
 def _texts(table: Any, column: str) -> list[str]:
     """The values of a column as texts, "" where one is missing, or is the number of no class."""
-    values, names = table.data.column(column).to_pylist(), class_names(table, column)
-    if names and not is_list(table, column):
-        return [names[value] if value is not None and 0 <= value < len(names) else "" for value in values]
-    return [_text(value) for value in values]
+    names = class_names(table, column)
+    return [_text(called(value, names)) for value in table.data.column(column).to_pylist()]
 
 
 def _text(value: Any) -> str:
@@ -186,13 +196,7 @@ def _values(table: Any, media: str) -> dict[str, list[str]]:
         listed = getattr(feature, "feature", feature)
         if name == media or media_of(listed) is not None or not hasattr(listed, "dtype") or hasattr(listed, "shape"):
             continue
-        cell = first.column(name).to_pylist()
-        texts = _named(cell, class_names(table, name)) if not is_list(table, name) else map(str, cell)
+        names = class_names(table, name)
+        texts = (_text(called(value, names)) for value in first.column(name).to_pylist())
         values[name] = [text for text in texts if text]
     return values
-
-
-def _named(values: Sequence[Any], names: Sequence[str]) -> list[str]:
-    if not names:
-        return list(map(_text, values))
-    return [names[value] for value in values if value is not None and 0 <= value < len(names)]

@@ -68,7 +68,7 @@ class HubSource(DividedSource):
     def read_rows(self, wanted: Wanted, unusable: UnusableRows) -> list[Row]:
         """The rows of all splits; those that can't be used go to `unusable`."""
         rows = list[Row]()
-        for row in rows_of(self.opened, wanted):
+        for row in rows_of(self.opened, wanted, self.train):
             if isinstance(row, RowError):
                 unusable(row)
             else:

@@ -31,12 +31,10 @@ class Part(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Split -> its tables, "" where nobody divided them; where: what to call them; folder: what files are beside them.
-    notes: sentences about how they were read."""
+    """Split -> its tables, "" where nobody divided them; where: what to call them; notes: how they were read."""
 
     splits: Mapping[str, Sequence[Part]]
     where: str
-    folder: Path
     notes: Sequence[str] = ()
 
     @property
@@ -52,7 +50,7 @@ def opened(name: str | None, subset: str | None, root: Path | None, train: str =
     if root is None:
         found = open_tables(where := f"dataset.name={name}", name, subset, None, {})
         splits = {_called(split): [_whole(table, split) for table in tables] for split, tables in found.items()}
-        return Tables(_undivided(splits, train), where, Path())
+        return Tables(_undivided(splits, train), where)
     where = f"dataset.root={root}"
     if not root.exists():
         raise DataError(f"{where}: {absent(root)}; a folder of Parquet files, or one that save_to_disk wrote")
@@ -62,13 +60,12 @@ def opened(name: str | None, subset: str | None, root: Path | None, train: str =
             "" if one else _called(split): [_whole(table, f"{root}/{UNDIVIDED if one else split}") for table in tables]
             for split, tables in found.items()
         }
-        return Tables(_undivided(splits, train), where, root)
+        return Tables(_undivided(splits, train), where)
     files = parquet_splits(root, subset)
     read = {
         split: [Part(table, _places(counts)) for table, counts in parts_of_parquet(files[split])] for split in files
     }
-    folder = next(iter(files.values()))[0].parent
-    return Tables(_undivided(read, train), where, folder, parts_notes(files))
+    return Tables(_undivided(read, train), where, parts_notes(files))
 
 
 def parquet_splits(root: Path, subset: str | None = None) -> dict[str, list[Path]]:

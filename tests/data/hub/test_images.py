@@ -211,6 +211,11 @@ def test_a_split_whose_labels_nobody_knows_is_left_out(tmp_path):
     source = HuggingFaceImages(root=tmp_path, val=0.2)
     assert source.split("test") is None
     assert any("test has no labels" in note for note in source.notes)
+    write(tmp_path / "test.parquet", {"image": cells([png(1)])}, image=datasets.Image())
+    assert HuggingFaceImages(root=tmp_path, val=0.2).split("test") is None
+    pool(tmp_path / "train.parquet", 5, owner=["a"] * 10)
+    with pytest.raises(DataError, match=r"test\.parquet: dataset\.group: there is no 'owner' \(choices: image\)"):
+        HuggingFaceImages(root=tmp_path, val=0.2, group="owner", divide_by="name")
 
 
 def test_a_cell_without_bytes_names_a_file_beside_the_table(tmp_path):
