@@ -14,10 +14,11 @@ from torch import Tensor
 from ptft.checkpoint.load import Checkpoint
 from ptft.core import Examples, Source
 from ptft.data import files
+from ptft.data.examples import OnDemandExamples
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
 from ptft.data.text.packed.examples import PackedTexts
-from ptft.errors import DataError, shortened
+from ptft.errors import DataError, are, counted, shortened
 from ptft.runtime.system import write_text
 
 FILE = "split.csv"
@@ -187,6 +188,23 @@ def trained_on(source: Source, train: Examples, before: Tensor | None) -> Tensor
         if (held_out := identities(source, split)) is not None:
             own = own[~torch.isin(own, held_out)]
     return own if before is None else torch.cat([own, before[~torch.isin(before, own)]])
+
+
+def replaced(source: Source, train: Examples, before: Tensor | None, path: str) -> list[str]:
+    """What to say of files that took the place of those that a run which goes on was trained on until now.
+
+    Its fingerprint knows names and sizes alone, so that a copy of a large set is known without being read. before: as
+    `trained_on` gave it then.
+    """
+    part = source.part("train") if isinstance(source, DividedSource) else None
+    if part is None or before is None or not isinstance(source, DividedSource):
+        return []
+    own = trained_on(source, train, None) if isinstance(source.loaded(part.split), OnDemandExamples) else None
+    other = 0 if own is None else int((~torch.isin(own, before)).sum())
+    if own is None or not other:
+        return []
+    which = f"{other:,} of {counted(len(own), source.noun)} to train on"
+    return [f"{which} {are(other)} not what {path} was trained on: files were replaced, so the run is another one now"]
 
 
 def is_other_root(checkpoint: Checkpoint, root: object) -> bool:

@@ -139,7 +139,8 @@ def _trained_on(job: Job, inputs: Inputs) -> tuple[list[str], Tensor | None]:
     before = checkpoint.trained_on if checkpoint and job.config.finetune.weights != "fresh" else None
     replayed = inputs.replay.checkpoint if inputs.replay else None
     if job.config.resume:
-        return [], before
+        assert checkpoint
+        return membership.replaced(source, train, before, checkpoint.path), before
     allowed = {"val": True, "test": job.config.split_overlap == "allow"}
     known = {each.path: each for each in (checkpoint if before is not None else None, replayed) if each}
     sentences = [membership.check(source, s, each, allowed=allowed[s]) for each in known.values() for s in allowed]

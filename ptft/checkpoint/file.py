@@ -38,28 +38,28 @@ def write(path: Path, state: Mapping[str, Any]) -> str:
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "version": VERSION, **state}, buffer)
-    data = buffer.getbuffer()
-    body = data[:-2]
-    digest = hashlib.sha256(body).hexdigest()
-    comment = MARK + digest.encode()
     aside = _aside(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.unlink(missing_ok=True)
-        with aside.open("wb") as file:
-            for part in (body, len(comment).to_bytes(2, "little"), comment):
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
+    # Released before a traceback holds the buffer: Python 3.13 complains of one that goes while it is viewed.
+    with buffer.getbuffer() as data, data[:-2] as body:
+        digest = hashlib.sha256(body).hexdigest()
+        comment = MARK + digest.encode()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             aside.unlink(missing_ok=True)
-        raise StorageError(
-            f"{path}: can't be written ({error.strerror}); it needs {len(data):,} bytes and {_free(path)} are free; "
-            "the checkpoint before it is whole; free some space or choose another hydra.run.dir"
-        ) from error
+            with aside.open("wb") as file:
+                for part in (body, len(comment).to_bytes(2, "little"), comment):
+                    file.write(part)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+            _sync_folder(path.parent)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
+            raise StorageError(
+                f"{path}: can't be written ({error.strerror}); it needs {len(data):,} bytes and {_free(path)} are "
+                "free; the checkpoint before it is whole; free some space or choose another hydra.run.dir"
+            ) from error
     return digest
 
 

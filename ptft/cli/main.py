@@ -248,6 +248,8 @@ def _run_sweep(overrides: Overrides) -> int:
     if plan.composed(planned):
         return plan.show(jobs, overrides.swept)
     with sweep.claimed(folder, typed, planned), hydra_sweep.composed_before():
+        for sentence in sweep.other_starts(folder, planned):
+            terminal.say(sentence)
         sys.argv = ["ptft", "--multirun", *without_folder.for_hydra(), quote(f"hydra.sweep.dir={folder.absolute()}")]
         code = 0
         try:

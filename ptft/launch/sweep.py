@@ -69,10 +69,32 @@ def claimed(folder: Path, typed: Sequence[str], planned: Sequence[Job]) -> Itera
     try:
         if earlier is None:
             latest = {n: job.config.ckpt for n, job in enumerate(planned) if _named(job.overrides)}
-            write_json(command, {"overrides": list(typed), "latest": latest, "cwd": os.getcwd()})
+            started = {"latest": latest, "starts": _starts(planned), "cwd": os.getcwd()}
+            write_json(command, {"overrides": list(typed), **started})
         yield
     finally:
         claim.release()
+
+
+def other_starts(folder: Path, planned: Sequence[Job]) -> list[str]:
+    """What to say of jobs that have not begun, and start from another checkpoint than the sweep was started with."""
+    before, now = sweep_command(folder).get("starts"), _starts(planned)
+    if not isinstance(before, dict):
+        return []
+    found: dict[str, list[str]] = {}
+    for number, sha256 in now.items():
+        if before.get(str(number), sha256) != sha256 and place(folder, number) is None:
+            found.setdefault(str(planned[number].config.ckpt), []).append(str(number))
+    return [
+        f"{ckpt} changed since the sweep was started: what it is now counts for {'job' if len(jobs) == 1 else 'jobs'} "
+        f"{', '.join(jobs)}, what it was for those of before"
+        for ckpt, jobs in found.items()
+    ]
+
+
+def _starts(planned: Sequence[Job]) -> dict[int, str]:
+    """Number of a job -> the digest of the checkpoint that it starts from."""
+    return {n: job.checkpoint.sha256 for n, job in enumerate(planned) if job.checkpoint and job.checkpoint.sha256}
 
 
 def _same_paths(folder: Path, cwd: Any, planned: Sequence[Job]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -19,9 +20,9 @@ def flops_per_example(objective: Objective, examples: Examples, device: torch.de
     chosen = 0 if examples.lengths is None else int(examples.lengths.argsort()[len(examples) // 2])
     example = {name: value.to(device) for name, value in examples.take(torch.tensor([chosen])).items()}
     objective.eval()
-    counted, step = _Flops(), getattr(objective, "unmeasured", objective)
-    with counted, torch.no_grad():
-        step(example)
+    counted, unmeasured = _Flops(), getattr(objective, "unmeasured", nullcontext)
+    with unmeasured(), counted, torch.no_grad():
+        objective(example)
     objective.train()
     return 3 * counted.total
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -173,6 +174,21 @@ def test_row_52_latest_means_what_it_meant_when_the_sweep_began(ptft, tmp_path):
     assert ptft(*pretrain, "hydra.run.dir=outputs/a/second").code == 0
     assert ptft(*sweep).code == 1
     assert "outputs/a/first" in status(tmp_path / "all" / "0")["overrides"][1]
+
+
+def test_jobs_that_start_from_what_a_checkpoint_became_are_named(ptft, pretrained, tmp_path):
+    start = shutil.copytree(pretrained, tmp_path / "start")
+    small = ("dataset.limit=20", "train.steps=1")
+    sweep = ("-m", "stage=finetune", f"ckpt={start}", *small, "seed=0,1,2", "hydra.sweep.dir=swept")
+    assert ptft(*sweep).code == 0
+    shutil.rmtree("swept/2")
+    Path("swept/.sweep/2.json").unlink()
+    assert "changed since" not in ptft(*sweep).text
+    assert ptft("stage=pretrain", f"ckpt={start}", *small, "hydra.run.dir=later").code == 0
+    shutil.copy("later/checkpoints/best.pt", start / "checkpoints/best.pt")
+    shutil.rmtree("swept/2")
+    Path("swept/.sweep/2.json").unlink()
+    assert "changed since the sweep was started: what it is now counts for job 2," in ptft(*sweep).out
 
 
 def test_row_53_many_and_odd_overrides_make_short_plain_folders(ptft, tmp_path):

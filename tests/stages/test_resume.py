@@ -3,8 +3,11 @@
 import math
 import os
 import random
+import re
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -13,7 +16,7 @@ from ptft.checkpoint import file as checkpoint_file
 from ptft.config.resolve import resolve
 from ptft.runtime.rng import rng_state
 from ptft.stages.messages import to_resume
-from tests.conftest import ROOT, contents, refused, rows, status, summary, transfer
+from tests.conftest import NET, ROOT, contents, refused, rows, status, summary, transfer
 
 TRUSTED = "trusted=[tests.helpers.self_killing]"
 RECIPE = (
@@ -357,6 +360,29 @@ def test_a_dataset_that_changed_is_refused(ptft, process, tmp_path):
     refused(ptft(f"resume={run}", "train.steps=4"), 3, "the dataset changed", "fingerprint", str(run))
     assert [(run / name).read_bytes() for name in ("checkpoints/last.pt", "status.json")] == before
     assert (run / "status.json").stat().st_mtime == 1  # nothing was trained, so it is not the newest run now
+
+
+def test_files_that_others_took_the_place_of_are_said(ptft):
+    """A fingerprint knows names and sizes alone."""
+
+    def drawn(seed, count):
+        draws = np.random.default_rng(seed)
+        for i in range(count):
+            path = Path("pictures", "ab"[i % 2], f"{i}.bmp")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draws.integers(0, 255, (12, 12), np.uint8)).save(path)
+
+    drawn(0, 40)
+    typed = ("dataset=image_folder", "dataset.root=pictures", "dataset.val=null", "dataset.test=null", *NET)
+    assert ptft("stage=pretrain", *typed, "train.steps=2", "hydra.run.dir=run").code == 0
+    drawn(0, 40)
+    assert "were replaced" not in ptft("resume=run", "train.steps=3").text
+    drawn(1, 7)
+    said = ptft("resume=run", "train.steps=4").text
+    assert "images to train on are not what" in said, said
+    assert "was trained on: files were replaced" in said
+    count = int(re.search(r"(\d+) of \d+ images to train on", said)[1])
+    assert 0 < count <= 7
 
 
 WAYS = {

@@ -14,7 +14,7 @@ from ptft.data.own.listing import Listing, Media, divided, refused
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError
 from ptft.data.splits import SPLIT_NAMES, folders_by_name
-from ptft.errors import ConfigError, absent
+from ptft.errors import ConfigError, absent, are, counted
 
 if TYPE_CHECKING:
     from ptft.data.source import DividedSource
@@ -85,6 +85,9 @@ def _by_rules(
     }
     for rule in parsed.values():
         source.tell_without_effect(rule.unmatched(fields for _, fields in read))
+    if both := sum(all(rule.holds(fields) for rule in parsed.values()) for _, fields in read if len(parsed) > 1):
+        typed, first = " and ".join(rule.typed for rule in parsed.values()), next(iter(parsed))
+        source.note(f"{counted(both, 'files')} {are(both)} of {typed}: {'it is' if both == 1 else 'they are'} {first}")
 
     def split_of(path: Path, fields: dict[str, str]) -> str:
         return next((name for name, rule in parsed.items() if rule.holds(fields)), "train")

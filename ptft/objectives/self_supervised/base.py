@@ -6,6 +6,8 @@ Axes: B batch, V views, D width of features; … is whatever a prepared example 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -41,6 +43,7 @@ class Unlabelled(Objective):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset(KINDS)
+    probing = True
 
     def __init__(
         self,
@@ -73,11 +76,16 @@ class Unlabelled(Objective):
         x = self.backbone.inputs(batch)
         if self.training:
             return self.learn(x)
-        return self._measured(x, batch)
+        return self._measured(x, batch) if self.probing else self._repeated(x)
 
-    def unmeasured(self, batch: Batch) -> Step:
-        """As `forward` in evaluation without the probe, whose bank is many examples more."""
-        return self._repeated(self.backbone.inputs(batch))
+    @contextmanager
+    def unmeasured(self) -> Iterator[None]:
+        """Inside, `forward` in evaluation leaves out the probe, whose bank is many examples more."""
+        self.probing = False
+        try:
+            yield
+        finally:
+            self.probing = True
 
     def compile(self, *arguments: Any, **options: Any) -> None:
         """As Module.compile, for training alone: in evaluation there is a bank that comes and goes.

@@ -19,18 +19,25 @@ NAMES = ("stage", "model", "dataset", "objective", "seconds", "versions")
 
 
 def close(
-    out: Console, cfg: Config, folder: Path, design: Design, records: list[dict[str, Any]], description: dict[str, Any]
+    out: Console,
+    cfg: Config,
+    folder: Path,
+    design: Design,
+    records: list[dict[str, Any]],
+    description: dict[str, Any],
+    noted: list[str],
 ) -> dict[str, Any]:
     """Write results.csv, compare.json, summary.json and the picture, say the table and the answer.
 
-    Returns what `status.json` adds to the status: a failure where a run failed.
+    noted: what is to be said of the comparison itself. Returns what `status.json` adds to the status: a failure where
+    a run failed.
     """
     table.write_csv(folder / "results.csv", design.key, records)
     by, failed = measure(records), [each for each in records if each["value"] is None]
     rows = compared(design, records, by) if by else []
     pretrained = [name for name, arm in description["arms"].items() if arm["pretrained"]]
     answer = table.answer(design, rows, by, pretrained) if by else "No answer: every run failed."
-    notes = [*table.legend(design, rows, by), *uneven(design, records)] if by else []
+    notes = [*noted, *table.legend(design, rows, by), *uneven(design, records)] if by else noted
     ahead = forecast.forecast(design, rows, by, description["arms"]) if by and cfg.compare.forecast else None
     said = forecast.sentences(design, ahead, by) if by and ahead else []
     result = {
@@ -85,7 +92,8 @@ def uneven(design: Design, records: list[dict[str, Any]]) -> list[str]:
     for name, what in (("steps", "steps"), ("parameters", "parameters")):
         counts = {arm: {each[name] for each in records if each["arm"] == arm and each.get(name)} for arm in design.arms}
         if len({frozenset(values) for values in counts.values() if values}) > 1:
-            shown = "; ".join(f"{arm} {', '.join(f'{v:,}' for v in sorted(values))}" for arm, values in counts.items())
+            known = {arm: values for arm, values in counts.items() if values}
+            shown = "; ".join(f"{arm} {', '.join(f'{v:,}' for v in sorted(values))}" for arm, values in known.items())
             notes.append(f"the arms differ in their number of {what}: {shown}")
     return notes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ READ = "dataset"
 """The node whose files make the data, whose fingerprint tells their contents, but for what is done with examples …"""
 DONE = ("transform", "views")
 """… by these."""
+
+HUB = "ptft.models.hub."
+"""Where the wrappers of other libraries' networks are."""
 
 
 def files(config: Mapping[str, Any]) -> dict[str, str]:
@@ -73,6 +77,16 @@ def _of_folder(folder: Path) -> str:
             known = file.stat()
             found.update(f"{file.relative_to(folder)}\0{known.st_size}\0{known.st_mtime_ns}\0".encode(errors="replace"))
         return found.hexdigest()
+
+
+def libraries(config: Mapping[str, Any]) -> dict[str, str]:
+    """The library whose network it is, in words -> its version; nothing of ptft's own."""
+    before, found, module = str(config["model"].get("_target_")).partition(HUB)
+    if before or not found:
+        return {}
+    name = module.partition(".")[0].partition("_")[0]
+    library = {"huggingface": "transformers"}.get(name, name)
+    return {f"the version of {library}": version(library)}
 
 
 def code(trusted: tuple[str, ...]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ptft.config.config import Config
 from ptft.config.overrides import Overrides, quote
-from ptft.errors import ConfigError, suggest
+from ptft.errors import ConfigError, PtftError, suggest
 from ptft.runs.folder import slug
 
 OWN = {"seed": "compare.seeds"} | {
@@ -77,6 +77,10 @@ class Design:
         """What one run is composed from."""
         chosen = [f"{AMOUNTS[self.key]}={amount}", f"seed={seed}"]
         return merged(self.arms[arm], chosen, [] if rate is None else [f"optimizer.lr={rate}"])
+
+    def starting(self, paths: Mapping[str, str | None]) -> Design:
+        """The same where `ckpt=` of an arm is what it means now, whatever becomes the latest run later."""
+        return replace(self, arms={name: _started(typed, paths.get(name)) for name, typed in self.arms.items()})
 
     def pinned(self, pins: Iterable[str]) -> Design:
         """The same with overrides that are known only later; what an arm says itself wins."""
@@ -162,10 +166,28 @@ def _common(typed: Overrides, ckpt: str | None) -> list[str]:
     return kept
 
 
+def _started(typed: list[str], path: str | None) -> list[str]:
+    keys = Overrides.parse(typed).keys
+    return [quote(f"ckpt={path}") if key == "ckpt" and path else text for text, key in zip(typed, keys, strict=True)]
+
+
 def merged(*parts: Iterable[str]) -> list[str]:
     """Overrides of which a later one takes the place of an earlier one of the same key."""
     all_of_them = Overrides.parse(text for part in parts for text in part)
     return list(dict(zip(all_of_them.keys, all_of_them.texts, strict=True)).values())
+
+
+class named:
+    """Inside, an error of ptft gets the name of the arm in front."""
+
+    def __init__(self, arm: str) -> None:
+        self.arm = arm
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, PtftError) and error.exit_code < 100:
+            raise type(error)(f"compare.arms.{self.arm}: {error}") from error
 
 
 def digest(content: Any) -> str:

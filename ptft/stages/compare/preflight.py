@@ -15,14 +15,13 @@ from ptft.builders.inputs import expected
 from ptft.builders.run import build
 from ptft.config.config import Config
 from ptft.config.resolve import Job, Opened, resolve
-from ptft.config.rules import NOT_HANDED
-from ptft.core import Source, Spec
-from ptft.data.source import DividedSource
-from ptft.errors import ConfigError, DataError, NotFiniteError, PtftError, counted
+from ptft.core import Spec
+from ptft.errors import ConfigError, NotFiniteError
 from ptft.loggers.console import Console
 from ptft.runtime.device import versions
-from ptft.stages.compare import contents
-from ptft.stages.compare.design import AMOUNTS, Design, digest
+from ptft.stages.compare import contents, same
+from ptft.stages.compare.data import Data, how_read, read_data, source_of
+from ptft.stages.compare.design import Design, digest, named
 from ptft.stages.compare.forecast import pretraining
 from ptft.stages.compare.table import amount_text, unit_of
 from ptft.train.loop import evaluate, train_step
@@ -64,27 +63,12 @@ class Arm:
     """What to say of keys that were typed and do not count for it, where its head is fitted."""
 
 
-@dataclass(frozen=True)
-class Data:
-    """What the runs of a comparison learn from."""
-
-    fingerprint: str
-    read: str
-    """A digest of what says how they are read, which an arm may change for itself."""
-    val: bool
-    """Whether there is a validation split."""
-    smallest: tuple[str, int] | None
-    """The class with the fewest examples to train on, and how many; None where there are no classes."""
-    noun: str
-    """What they are called."""
-
-
 def attempt(design: Design, arm: str) -> Trial:
     """Build a run of the arm with the most labels and take a step; nothing is written. A rate may still prove too high.
 
     Raises the run's error with the name of the arm, and ConfigError where nothing is held out to measure on.
     """
-    with _named(arm):
+    with named(arm):
         typed = design.overrides(arm, design.amounts[-1], design.seeds[0], design.rates_of(arm)[0])
         run = build(resolve([*typed, "dry_run=true"]), Console(quiet=True))
         if not run.inputs.splits.keys() & {"val", "test"}:
@@ -112,7 +96,7 @@ def impatient(design: Design, arms: Iterable[str]) -> list[str]:
     """What to say of `train.patience` where it can't end the runs with few labels; those of all amounts are built."""
     found: dict[tuple[float, ...], list[str]] = {}
     for arm in arms:
-        with _named(arm):
+        with named(arm):
             if few := tuple(amount for amount in design.amounts[:-1] if _too_short(design, arm, amount)):
                 found.setdefault(few, []).append(arm)
     return [
@@ -153,15 +137,17 @@ def arms(design: Design, data: Data, opened: Opened) -> dict[str, Arm]:
     Raises their errors with the arm's name.
     """
     described: dict[str, Arm] = {}
-    fingerprints = {data.read: data.fingerprint}
+    known = {data.read: (data.fingerprint, data.content)}
     for name in design.arms:
-        with _named(name):
+        with named(name):
             job = resolve(design.overrides(name, 1, 0), opened)
             cfg, start = job.config, job.checkpoint
-            if (read := _how_read(cfg, design)) not in fingerprints:
-                fingerprints[read] = _source(job, design).fingerprint()
+            if (read := how_read(cfg, design)) not in known:
+                source = source_of(job, design)
+                same.check_measured(name, source, design.baseline, data.classes, data.held)
+                known[read] = source.fingerprint(), same.content(source)
             fresh = start is None or cfg.finetune.weights == "fresh"
-            parts = _parts(job, fingerprints[read], fresh)
+            parts = _parts(job, *known[read], fresh)
             typed, fitted = job.overrides.typed, _fitted(cfg)
             rate = None if fitted or "optimizer.lr" in typed else float(cfg.optimizer.lr)
             trained = pretraining(start) if start else None
@@ -173,11 +159,21 @@ def arms(design: Design, data: Data, opened: Opened) -> dict[str, Arm]:
     return described
 
 
-SHARED = ("configuration", "checkpoint", "data", "versions")
+CONTENT = "what the files of the data hold"
+DATA = ("data", CONTENT)
+SHARED = ("configuration", "checkpoint", DATA[0], "versions")
 """Parts that every run has; the others are files and code that the configuration names."""
 
 
-def _parts(job: Job, fingerprint: str, fresh: bool) -> dict[str, Any]:
+def moved(design: Design, before: dict[str, Arm]) -> list[str]:
+    """The arms whose data are others now than before. design: as it was asked for."""
+    now = arms(design, read_data(design, {}), {})
+    return [
+        name for name, arm in before.items() if any(arm.parts.get(part) != now[name].parts.get(part) for part in DATA)
+    ]
+
+
+def _parts(job: Job, fingerprint: str, content: str | None, fresh: bool) -> dict[str, Any]:
     """What an arm's runs consist of, in words."""
     cfg, start = job.config, job.checkpoint
     weights: Any = start and (_shape(expected(job)) if fresh else start.sha256 or start.path)
@@ -186,7 +182,9 @@ def _parts(job: Job, fingerprint: str, fresh: bool) -> dict[str, Any]:
         kept["dataset"] = {key: value for key, value in kept["dataset"].items() if key != "group_as"}
     shared = dict(zip(SHARED, (kept, weights, fingerprint, versions()), strict=True))
     public = {"ckpt": start.path} if start and start.sha256 is None and not fresh else {}
-    return {**shared, **contents.files({**kept, **public}), **contents.code(cfg.trusted)}
+    held = {} if content is None else {CONTENT: content}
+    files = contents.files({**kept, **public})
+    return {**shared, **held, **files, **contents.libraries(kept), **contents.code(cfg.trusted)}
 
 
 def _as_a_whole(parts: dict[str, Any]) -> list[Any]:
@@ -225,68 +223,3 @@ def _fitted(cfg: Config) -> bool:
 def _shape(spec: Spec | None) -> Any:
     """What of a checkpoint counts for a run that takes no weights from it, beside the model in its configuration."""
     return spec and [spec.modality, spec.shape, spec.mean, spec.std]
-
-
-def read_data(design: Design, opened: Opened) -> Data:
-    """What the runs learn from, with all that there is to train on. Raises its errors with the baseline's name."""
-    with _named(design.baseline):
-        job = resolve(design.overrides(design.baseline, 1, 0), opened)
-        source = _source(job, design)
-        if isinstance(source, DividedSource):
-            source.check_held_out()
-        train, names = source.split("train"), source.spec.classes
-        smallest = None
-        if train is not None and train.labels is not None and source.spec.target == "class" and names:
-            counts = train.labels.bincount(minlength=len(names))
-            smallest = names[int(counts.argmin())], int(counts.min())
-        noun = source.noun if isinstance(source, DividedSource) else "examples"
-        read, val = _how_read(job.config, design), source.split("val") is not None
-        return Data(source.fingerprint(), read, val, smallest, noun)
-
-
-def _source(job: Job, design: Design) -> Source:
-    """The data of a run, whatever part of them it would train on."""
-    cfg = job.config
-    labelled = "label" in components.needs(cfg.objective, cfg.trusted)
-    return components.source(_whole(cfg, design), expected(job), cfg.trusted, labelled=labelled)
-
-
-def _whole(cfg: Config, design: Design) -> dict[str, Any]:
-    return {**cfg.dataset.plain(), AMOUNTS[design.key].removeprefix("dataset."): None}
-
-
-def _how_read(cfg: Config, design: Design) -> str:
-    return digest({key: value for key, value in _whole(cfg, design).items() if key not in (*NOT_HANDED, "transform")})
-
-
-def possible(design: Design, data: Data, typed: bool) -> tuple[Design, list[str]]:
-    """The design without the amounts that a class can't give, and what is said of them. typed: whether somebody did.
-
-    Raises DataError where somebody typed them, or nothing is left.
-    """
-    if design.key != "per_class" or data.smallest is None:
-        return design, []
-    name, count = data.smallest
-    kept = [amount for amount in design.amounts if amount <= count]
-    lost = [f"{amount:g}" for amount in design.amounts if amount > count]
-    has = f"class {name} has {counted(count, data.noun)} to train on"
-    if not lost:
-        return design, []
-    if typed or not kept:
-        amounts = ",".join(f"{amount:g}" for amount in kept or sorted({1, count}) if amount)
-        remedy = f"compare.per_class=[{amounts}]" if amounts and count else "compare.fractions=[0.1,1]"
-        raise DataError(f"compare.per_class={','.join(lost)}: {has}; type '{remedy}'")
-    return replace(design, amounts=kept), [f"compare.per_class without {' and '.join(lost)}, as {has}"]
-
-
-class _named:
-    """Inside, an error of ptft gets the name of the arm in front."""
-
-    def __init__(self, arm: str) -> None:
-        self.arm = arm
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, PtftError) and error.exit_code < 100:
-            raise type(error)(f"compare.arms.{self.arm}: {error}") from error

@@ -90,8 +90,11 @@ def record(cell: Cell, folder: Path, status: Mapping[str, Any], *, reused: bool)
 
 
 def _late(folder: Path, metric: str, sign: int) -> float | None:
-    """How much better a run became in its last fifth, on the validation split; None where it was not measured twice."""
-    stored = stored_rows(folder / "metrics.jsonl")
+    """How much better a run became in its last fifth, on the validation split; None where it was not measured twice.
+
+    By the weights that were trained: their mean, tried at the end, is another thing than what came of the last steps.
+    """
+    stored = [row for row in stored_rows(folder / "metrics.jsonl") if not row.get("averaged")]
     rows = [row for row in stored if row.get("split") == "val" and row.get(metric) is not None]
     before = [row for row in rows if row["step"] <= 0.8 * rows[-1]["step"]]
     if not before or not rows[-1]["step"]:

@@ -9,13 +9,13 @@ from typing import Any
 
 from ptft.config.config import Config
 from ptft.config.resolve import Job, Opened
-from ptft.errors import Interrupted, counted
-from ptft.launch.cells import finished, run_all
+from ptft.errors import CheckpointError, Interrupted, counted
+from ptft.launch.cells import disown, finished, remember, run_all
 from ptft.launch.pool import STOPPED
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runtime.device import versions
-from ptft.stages.compare import forecast, messages, preflight, results
+from ptft.stages.compare import data, forecast, messages, preflight, results, same
 from ptft.stages.compare.closing import close
 from ptft.stages.compare.design import Cell, Design, cells, planned, read_design
 from ptft.stages.messages import to_resume
@@ -33,10 +33,11 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     opened: Opened = {}
     asked = read_design(cfg, job.overrides)
     forecast.check(cfg, asked)
-    data = preflight.read_data(asked, opened)
-    asked, notes = preflight.possible(asked, data, "compare.per_class" in job.overrides.typed)
+    learned = data.read_data(asked, opened)
+    asked, notes = data.possible(asked, learned, "compare.per_class" in job.overrides.typed)
     design, trials = _pinned(asked, cfg, folder)
-    arms = preflight.arms(design, data, opened)
+    arms = preflight.arms(design, learned, opened)
+    design = design.starting({name: arm.ckpt for name, arm in arms.items()})
     no_val = "" if all(arm.val for arm in arms.values()) else "there is no validation split to choose it on"
     design = design.around({name: arm.lr for name, arm in arms.items()}, no_val)
     base, ids = folder.path if folder else None, {name: arm.identity for name, arm in arms.items()}
@@ -58,18 +59,30 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     records: Records = {}
     try:
         every = cells(design, ids)
-        _gather(out, cfg, design, every, records, base)
+        _gather(out, cfg, design, every, records, base, arms)
         if design.tunes:
             every = cells(design, ids, results.rates(design, list(records.values())))
-            _gather(out, cfg, design, every, records, base)
+            _gather(out, cfg, design, every, records, base, arms)
     except KeyboardInterrupt as error:
         all_of_them = len(planned(design, ids))
         left = f"{all_of_them - len(records)} of {all_of_them} runs are left; what was trained is kept"
         command = to_resume(job, base)
         raise Interrupted(f"{left}, continue with: {command}", getattr(error, "exit_code", STOPPED[0])) from error
-    return close(
-        out, cfg, base, design, [records[c] for c in every], {**description, "seconds": time.perf_counter() - began}
-    )
+    noted = _remembered(asked, records, arms)
+    description["seconds"] = time.perf_counter() - began
+    return close(out, cfg, base, design, [records[c] for c in every], description, noted)
+
+
+def _remembered(design: Design, records: Records, arms: dict[str, preflight.Arm]) -> list[str]:
+    """Have other comparisons find its runs, unless what they learned from changed meanwhile, which is said."""
+    other = [] if all(each["reused"] for each in records.values()) else preflight.moved(design, arms)
+    for cell, each in records.items():
+        if each["status"] == "finished" and cell.arm not in other:
+            remember(cell, Path(each["folder"]))
+    if not other:
+        return []
+    listed = ", ".join(other)
+    return [f"{listed}: the data changed while the comparison ran: its runs may not be of the same ones; run it again"]
 
 
 def _pinned(design: Design, cfg: Config, folder: RunFolder | None) -> tuple[Design, dict[str, preflight.Trial]]:
@@ -89,22 +102,43 @@ def _try(design: Design, missing: list[Cell], trials: dict[str, preflight.Trial]
         preflight.same_measure(trials)
 
 
-def _gather(out: Console, cfg: Config, design: Design, every: list[Cell], records: Records, base: Path) -> None:
+def _gather(
+    out: Console,
+    cfg: Config,
+    design: Design,
+    every: list[Cell],
+    records: Records,
+    base: Path,
+    arms: dict[str, preflight.Arm],
+) -> None:
     """Add the records of these runs: of those that are there already, and of the others once they are trained."""
     others = [cell for cell in every if cell not in records]
     for cell in others:
         if place := finished(cell, base, elsewhere=cfg.compare.reuse):
             records[cell] = results.record(cell, place, {"status": "finished"}, reused=True)
-    _train(out, design, [cell for cell in others if cell not in records], records, base, cfg.compare.processes)
+    missing = [cell for cell in others if cell not in records]
+    _train(out, design, missing, records, base, cfg.compare.processes, arms)
 
 
-def _train(out: Console, design: Design, missing: list[Cell], records: Records, base: Path, processes: int) -> None:
-    """Run what is missing, a line a run. Raises Interrupted where one of them was."""
+def _train(
+    out: Console,
+    design: Design,
+    missing: list[Cell],
+    records: Records,
+    base: Path,
+    processes: int,
+    arms: dict[str, preflight.Arm],
+) -> None:
+    """Run what is missing, a line a run. Raises Interrupted where one of them was, and CheckpointError where one
+    started from something else than its arm did at first."""
     began, running = time.perf_counter(), run_all(missing, base, processes)
     with closing(running):
         for done, (cell, status) in enumerate(running, 1):
             if status["exit_code"] in STOPPED:
                 raise Interrupted("stopped", status["exit_code"])
+            if said := same.other_start(cell.arm, arms[cell.arm].ckpt, arms[cell.arm].sha256, cell.folder(base)):
+                disown(cell, base)
+                raise CheckpointError(said)
             records[cell] = results.record(cell, cell.folder(base), status, reused=False)
             if design.keep == "best" and status["exit_code"] == 0:
                 (cell.folder(base) / "checkpoints" / "last.pt").unlink(missing_ok=True)

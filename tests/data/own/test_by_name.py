@@ -87,6 +87,7 @@ def test_what_a_rule_holds_out_is_there(tmp_path, ptft):
 
     done = ptft(*run, "dataset.test_rule=who:tom", "dataset.val_rule=index:2-3", "device=cpu", "hydra.run.dir=run")
     assert done.code == 0, done.text
+    assert "4 files are of dataset.test_rule=who:tom and dataset.val_rule=index:2-3: they are test" in done.text
     flat(tmp_path / "other", [f"{name}_{who}_{i}" for i in range(3) for name in "ab" for who in ("tom", "zoe")], "png")
     measured = ptft("stage=evaluate", "ckpt=run", "dataset.root=other")
     assert "image_folder: 6 test" in measured.out, measured.text

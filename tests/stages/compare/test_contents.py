@@ -6,7 +6,7 @@ import pytest
 
 from ptft.config.overrides import Overrides
 from ptft.config.resolve import resolve
-from ptft.stages.compare import preflight
+from ptft.stages.compare import contents, preflight
 from ptft.stages.compare.contents import code, files
 from tests.conftest import FEW, NET
 
@@ -78,6 +78,18 @@ def test_runs_that_learned_from_another_teacher_or_other_data_are_not_taken(ptft
     assert "clean: data changed since this comparison began" in again
 
 
+def test_runs_of_another_version_of_the_models_library_are_not_taken(ptft, monkeypatch):
+    made = ("model=mobilenet_v3_small", *SMALL, "train.steps=1", "objective=classify")
+    assert ptft("stage=pretrain", *made, "train.batch_size=8", "hydra.run.dir=pre").code == 0
+    plan = ("compare.only=finetune", "dataset=glyphs", *SMALL, "train.batch_size=8")
+    compare(ptft, *plan, into="first")
+    assert "2 of them there already" in compare(ptft, *plan, "dry_run=true", into="second")
+    monkeypatch.setattr(contents, "version", lambda library: f"{library} of tomorrow")
+    again = compare(ptft, *plan, into="first")
+    assert again.count("\nrun ") == 2
+    assert "scratch, finetune: the version of torchvision changed since this comparison began" in again
+
+
 @pytest.fixture
 def weights():
     for name in ("a.pt", "run/checkpoints/best.pt", "public/model.safetensors", "noises/one.wav", "lists/words.txt"):
@@ -133,5 +145,5 @@ def test_the_code_of_a_package_is_that_of_all_its_files_and_what_they_import_bes
 def test_a_key_that_says_nothing_there_makes_no_other_comparison(group):
     typed = ["stage=pretrain", "dataset=table", "dataset.root=x.csv", "model=bert_tiny"]
     typed.append(f"dataset.group={group or 'null'}")
-    parts = preflight._parts(resolve(Overrides.parse(typed), {}), "data", True)
+    parts = preflight._parts(resolve(Overrides.parse(typed), {}), "data", None, True)
     assert ("group_as" in parts["configuration"]["dataset"]) == (group is not None)
