@@ -245,18 +245,18 @@ def test_groups_classes_and_a_column_of_splits_are_heeded(tmp_path):
     assert [len(divided.split(split)) for split in ("train", "val", "test")] == [30, 6, 4]
 
 
-@pytest.mark.parametrize("whole", [cells_of_tables.WHOLE, 2000])
+@pytest.mark.parametrize("whole", [cells_of_tables.WHOLE, 1000])
 def test_data_that_changed_have_another_fingerprint_wherever_they_lie(tmp_path, monkeypatch, whole):
     """Of large ones pieces count, and the length of each row."""
     monkeypatch.setattr(cells_of_tables, "WHOLE", whole)
     monkeypatch.setattr(cells_of_tables, "PIECE", 100)
-    first = HuggingFaceImages(root=pool(tmp_path / "a" / "train.parquet").parent, val=None)
-    again = HuggingFaceImages(root=pool(tmp_path / "b" / "train.parquet").parent, val=None)
+    first = HuggingFaceImages(root=pool(tmp_path / "a" / "train.parquet").parent, val=None, size=16)
+    again = HuggingFaceImages(root=pool(tmp_path / "b" / "train.parquet").parent, val=None, size=16)
     assert first.fingerprint() == again.fingerprint()
     contents = [png(value) for i in range(20) for value in (i, 100 + i)]
     contents[0] = contents[0][:20] + b"x" + contents[0][21:]  # no size changes
     write(tmp_path / "a" / "train.parquet", {"image": cells(contents), "label": [0, 1] * 20}, **PICTURES)
-    assert HuggingFaceImages(root=tmp_path / "a", val=None).fingerprint() != first.fingerprint()
+    assert HuggingFaceImages(root=tmp_path / "a", val=None, size=16).fingerprint() != first.fingerprint()
 
 
 @pytest.mark.parametrize("mode", ["memory", "disk"])
