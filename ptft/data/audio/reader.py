@@ -63,7 +63,7 @@ def items(path: str, spec: Spec) -> Sequence[Any]:
     file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
         found = foreign.items(path, SUFFIXES, "recordings")
-        return rows_at(path, "audio", str(spec.shape.get("path", "audio")), bool(found)) or found
+        return rows_at(path, "audio", spec, bool(found)) or found
     rows = of_rows(file, spec, SUFFIXES, partial(clip_of, file.parent))
     rows.notes += time_notes(file)
     return rows

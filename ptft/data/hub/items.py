@@ -9,6 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
+from ptft.core import Spec
 from ptft.data import files
 from ptft.data.hub.cells import Cell, MediaColumn
 from ptft.data.hub.rows import beside, called, class_names, media_column
@@ -64,11 +65,11 @@ class RowItems(Sequence[Any]):
         return part if isinstance(part, Unreadable) else part.item(row - self.firsts[number])
 
 
-def rows_at(path: str, kind: str, column: str, others: bool) -> RowItems | None:
+def rows_at(path: str, kind: str, spec: Spec, others: bool) -> RowItems | None:
     """The rows of Parquet files at `path`, or of what save_to_disk wrote there; None where there are none.
 
-    kind: image or audio. column: the one that was trained on, if there is one of that name. others: whether `path`
-    holds files of that kind, so that Parquet files among them do not count.
+    kind: image or audio, whose column is the one that was trained on, if there is one of that name. others: whether
+    `path` holds files of that kind, so that Parquet files among them do not count.
     """
     root = Path(os.path.expanduser(path))
     if root.is_dir() and is_saved(root):
@@ -81,6 +82,7 @@ def rows_at(path: str, kind: str, column: str, others: bool) -> RowItems | None:
     for file in found:
         try:
             tables = opened(None, None, file)
+            column = str(spec.shape.get("path", kind))
             parts += [_rows(part, tables.where, kind, column) for part in tables.parts]
         except DataError as error:
             parts.append(Unreadable(str(file), error))

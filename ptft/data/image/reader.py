@@ -65,7 +65,7 @@ def items(path: str, spec: Spec) -> Sequence[Any]:
     file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
         found = foreign.items(path, SUFFIXES, "images")
-        return rows_at(path, "image", str(spec.shape.get("path", "image")), bool(found)) or found
+        return rows_at(path, "image", spec, bool(found)) or found
     return of_rows(file, spec, SUFFIXES, lambda *row: listed_path(file.parent, *row))
 
 
