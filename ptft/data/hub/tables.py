@@ -7,7 +7,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ptft.data.own.arrow import open_tables, parts_of_parquet
+from ptft.data.own.arrow import kept_notes, open_tables, parts_of_parquet
 from ptft.data.own.columns import AUTO
 from ptft.data.own.text_record import Column
 from ptft.data.splits import find_splits, parts_notes, split_by_stem, split_files
@@ -65,7 +65,8 @@ def opened(name: str | None, subset: str | None, root: Path | None, train: str =
     read = {
         split: [Part(table, _places(counts)) for table, counts in parts_of_parquet(files[split])] for split in files
     }
-    return Tables(_undivided(read, train), where, parts_notes(files))
+    kept = kept_notes([file for parts in files.values() for file in parts])
+    return Tables(_undivided(read, train), where, [*parts_notes(files), *kept])
 
 
 def parquet_splits(root: Path, subset: str | None = None) -> dict[str, list[Path]]:

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ptft.errors import DataError, first_line, not_imported, shortened
+from ptft.runtime.paths import relative
+
+NOTED = 1.0
+"""GiB from which on it is said that they are kept twice."""
 
 
 def open_tables(
@@ -59,6 +63,15 @@ def parts_of_parquet(files: Sequence[Path]) -> list[tuple[Any, list[tuple[Path, 
             cause = error.__cause__ or error
             raise DataError(f"{shortened(parts)}: can't be read ({first_line(cause)})") from error
     return tables
+
+
+def kept_notes(files: Sequence[Path]) -> list[str]:
+    """What to say of Parquet files that take much room: the library keeps all of them a second time."""
+    size = sum(file.stat().st_size for file in files) / 2**30
+    if size < NOTED:
+        return []
+    where = relative(str(_library().config.HF_DATASETS_CACHE))
+    return [f"the library datasets keeps these {size:,.1f} GiB as Arrow files in {where} as well (HF_DATASETS_CACHE)"]
 
 
 def write_parquet(file: Path, kind: str, media: Sequence[bytes], labels: Sequence[str]) -> None:

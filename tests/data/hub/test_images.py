@@ -19,6 +19,7 @@ from ptft.data.image import huggingface as images
 from ptft.data.image import reader as image_reader
 from ptft.data.image.folder import ImageFolder
 from ptft.data.image.huggingface import HuggingFaceImages
+from ptft.data.own import arrow
 from ptft.data.text.huggingface import HuggingFaceTexts
 from ptft.errors import ConfigError, DataError
 from tests.helpers.hub import cells, png, save, write
@@ -306,3 +307,25 @@ def test_classes_that_no_row_has_are_classes_and_told(tmp_path):
     source = HuggingFaceImages(root=file, whole=True)
     assert source.spec.classes == ("zebra", "ant")
     assert any("no example of zebra is in" in note for note in source.notes)
+
+
+def test_a_name_is_what_the_library_makes_of_it(tmp_path, monkeypatch):
+    """Which reads a folder as it reads the hub, and says of its pictures where they lie."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    pool(tmp_path / "rows" / "train.parquet", 3)
+    source = HuggingFaceImages(name=str(tmp_path / "rows"), val=None)
+    assert list(source.names("train"))[4] == "train row 4"
+    assert values(source.split("train")) == [0, 100, 1, 101, 2, 102]
+    for name in ("ant", "zebra"):
+        (tmp_path / "files" / "train" / name).mkdir(parents=True)
+        (tmp_path / "files" / "train" / name / "a.png").write_bytes(png(len(name)))
+    source = HuggingFaceImages(name=str(tmp_path / "files"), val=None)
+    assert source.spec.classes == ("ant", "zebra")
+    assert values(source.split("train")) == [3, 5]
+
+
+def test_that_much_is_kept_twice_is_said(tmp_path, monkeypatch):
+    file = pool(tmp_path / "a.parquet", 2)
+    assert not any("keeps" in note for note in HuggingFaceImages(root=file, whole=True).notes)
+    monkeypatch.setattr(arrow, "NOTED", 0)
+    assert "as Arrow files in" in HuggingFaceImages(root=file, whole=True).notes[0]
