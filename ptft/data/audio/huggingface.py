@@ -32,6 +32,7 @@ class HuggingFaceAudio(HubSource, Utterances):
         says so itself, or is the only one that can be it.
     label_separator, and a list of labels: as `ptft.data.image.huggingface.HuggingFaceImages` has them.
     labelled: whether labels are needed: where rows have both, they are the labels then, and else the texts.
+    label: None for recordings alone, as where there is no other column and no labels are needed.
 
     The classes are those that the column says, in its order. Raises DataError saying what can't be read.
     """
@@ -43,7 +44,7 @@ class HuggingFaceAudio(HubSource, Utterances):
         subset: str | None = None,
         audio: str = AUTO,
         text: str = AUTO,
-        label: str | Sequence[str] = AUTO,
+        label: str | Sequence[str] | None = AUTO,
         label_separator: str | None = None,
         labelled: bool = False,
         **keys: Unpack[UtteranceKeys],
@@ -51,14 +52,15 @@ class HuggingFaceAudio(HubSource, Utterances):
         super().__init__(**keys)
         table = self.open(name, subset)
         column = self.read_sets(label, label_separator)
-        typed = typed_columns(AUDIO, audio, text, column, labelled, self.has_sets)
+        alone = label is None or not (labelled or {text, label} - {AUTO} or len(table.column_names) > 1)
+        typed = {AUDIO: audio} if alone else typed_columns(AUDIO, audio, text, column, labelled, self.has_sets)
         wanted = self.read_columns(table, AUDIO, typed, True)
         unusable = UnusableRows(self.on_error, "row")
         rows = [
             Utterance(Clip(row.path, None), row.label, row.split, row.where, row.group)
             for row in self.read_rows(wanted, unusable)
         ]
-        self.describe_rows(rows, self.key, unusable, (), EXPECTED)
+        self.describe_rows(rows, "" if alone else self.key, unusable, (), EXPECTED)
 
     def classes_of(self, texts: Sequence[str]) -> tuple[str, ...]:
         return self.in_order(super().classes_of(texts))

@@ -170,9 +170,9 @@ class AudioSource(DividedSource):
     ) -> None:
         """Say what the dataset is by itself; from that, the keys and the checkpoint's Spec follows `self.spec`.
 
-        units: None where `classes` are classes, else what a transcript is made of, a key of `transcripts.UNITS`, and
-        `classes` are all of these; `tokenizer` finds them in a text where they are pieces of words. `rate` is the
-        dataset's own.
+        units: None where `classes` are classes (the one class "" means that there are none), else what a transcript is
+        made of, a key of `transcripts.UNITS`, and `classes` are all of these; `tokenizer` finds them in a text where
+        they are pieces of words. `rate` is the dataset's own.
         """
         self.own_classes, self.splits = tuple(classes), tuple(splits)
         if units is not None:
@@ -182,7 +182,9 @@ class AudioSource(DividedSource):
         shape |= {} if self.list_path == PATH else {"path": self.list_path}
         kept = self.class_names()
         if units is None:
-            self.spec = Spec("audio", shape, "labels" if self.has_sets else "class", kept)
+            target = "labels" if self.has_sets else "class"
+            target, kept = ("none", ()) if kept == ("",) else (target, kept)
+            self.spec = Spec("audio", shape, target, kept)
         else:
             cut = {} if tokenizer is None else {"tokenizer": tokenizer}
             self.spec = Spec("audio", {**shape, "units": units, **cut}, "transcript", kept)

@@ -75,8 +75,8 @@ class Utterances(AudioSource):
     def describe_rows(
         self, rows: list[Utterance], column: str, unusable: UnusableRows, notes: Sequence[str], expected: str
     ) -> None:
-        """As `describe`, of these rows; column: "text" or "label", what each has. notes: sentences about the list.
-        Raises DataError saying what is `expected` where there are none."""
+        """As `describe`, of these rows; column: "text" or "label", what each has, or "" for nothing. notes: sentences
+        about the list. Raises DataError saying what is `expected` where there are none."""
         rest = "" if self.split_seed is not None and not any(row.split for row in rows) else "train"
         rows = [row._replace(split=own_name(row.split or rest, (self.train, self.val, self.test))) for row in rows]
         self.rows: dict[str, list[Utterance]] = {row.split: [] for row in rows}
@@ -119,6 +119,8 @@ class Utterances(AudioSource):
 
     def _labelled(self, rows: list[Utterance], column: str, unusable: UnusableRows) -> list[Utterance]:
         """Those that have a text or a label; of a split that is not trained on where none has, it is said."""
+        if not column:
+            return rows
         empty = unlabelled(((row.split, row.text) for row in rows), self.train)
         for split in empty:
             self.leave_out(split, f"{split} has no {column}")
@@ -155,6 +157,8 @@ class Utterances(AudioSource):
 
     def _targets(self, rows: list[Utterance], split: str) -> Targets:
         values = [row.text for row in rows]
+        if self.spec.target == "none":
+            return Targets(len(rows))
         if self.units == "bpe" and "tokenizer" not in self.spec.shape:
             return Targets(len(rows))  # there are no pieces yet
         if self.units:

@@ -77,7 +77,8 @@ class HubSource(DividedSource):
 
     def in_order(self, present: Sequence[str]) -> tuple[str, ...]:
         """The classes in the order of the column that says them, else by their value; present: those of some rows."""
-        if missing := [name for name in self.class_order if name not in present]:
+        there = set(present)
+        if missing := [name for name in self.class_order if name not in there]:
             self.note(f"no example of {shortened(missing, 8)} is in {self.train}")
         return tuple(self.class_order or sorted(present, key=by_value))
 

@@ -81,6 +81,20 @@ def test_transcripts_and_classes_are_found_by_what_is_asked(tmp_path):
     assert short.groups_of("train") == ["x", "x"]
 
 
+def test_recordings_alone_are_learned_from_without_labels(tmp_path, ptft):
+    write(tmp_path / "alone" / "train.parquet", {"audio": cells([wav(200 + 9 * i) for i in range(20)])}, **SOUND)
+    source = HuggingFaceAudio(root=tmp_path / "alone", val=0.2)
+    assert (source.spec.target, source.spec.classes) == ("none", ())
+    assert source.split("train").take(torch.arange(2)).keys() == {"input", "length", "index"}
+    with pytest.raises(DataError, match="has no column beside audio, and so no label"):
+        HuggingFaceAudio(root=tmp_path / "alone", labelled=True)
+    audio.sample(tmp_path / "classes")
+    assert HuggingFaceAudio(root=tmp_path / "classes", label=None).spec.target == "none"
+    net = ("model=audio_cnn", "model.width=16", "device=cpu", "train.steps=1", "dataset=huggingface_audio")
+    done = ptft("stage=pretrain", "objective=simclr_audio", *net, "dataset.root=alone", "dataset.val=0.2")
+    assert done.code == 0, done.text
+
+
 def test_undivided_recordings_are_divided_by_what_their_files_were_called(tmp_path):
     sounds = [wav(200 + 10 * i) for i in range(40)]
     columns = {"audio": cells(sounds), "label": [f"{i % 2}" for i in range(40)]}
