@@ -225,7 +225,6 @@ def several(one: Rule, what: str) -> Rule:
     return rule(what, type="list", items=one.data, unique=True)
 
 
-CHANNELS = rule("1 or 3", type="integer", choices=[1, 3])
 ONE_OR_MORE_NAMES = either("a name or a list of names", TEXT, rule("names", type="list", items=TEXT.data))
 FILES = either(
     "a path, or {SPLIT: PATH}",
@@ -264,10 +263,11 @@ RULES: dict[str, Rule] = {
     "names": NAMES,
     "class names": CLASS_NAMES,
     "size": SIZE,
-    "channels": CHANNELS,
+    "channels": rule("1 or 3", type="integer", choices=[1, 3]),
     "per channel": per_channel(NUMBER, "a number, or a list of one for each channel"),
     "above 0 per channel": per_channel(POSITIVE, "a number above 0, or a list of one for each channel"),
     "split": SPLIT,
+    "fold": rule("which of how many folds, from 1/2 on, e.g. 2/5", type="string", pattern=r"[1-9]\d*/[1-9]\d*"),
     "cache": CACHE,
     "own": rule("null, or a class of yours (KEY._target_=my_data.Mine)", choices=[], nullable=True),
     "betas": BETAS,

@@ -25,7 +25,7 @@ KEYS = {
     "text": ("tokenizer", "vocabulary", "length"),
 }
 """Of `dataset=torch_dataset`, what counts for one kind of input alone."""
-LATER = frozenset({"group_as"})
+LATER = frozenset({"group_as", "fold"})
 """Keys of it that runs of before have not."""
 NEEDED = ("__getitem__", "__len__")
 

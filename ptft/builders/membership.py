@@ -125,6 +125,12 @@ def _units(source: DividedSource, split: str, examples: Examples) -> list[int] |
     return _read(source, split, examples) if units is None else units.tolist()
 
 
+def rows(source: Source, split: str, examples: Examples) -> Tensor | None:
+    """Long [N], which of the dataset's own examples these are, as they are read; None where it is not known."""
+    known = _read(source, split, examples) if isinstance(source, DividedSource) else None
+    return None if known is None else torch.tensor(known, dtype=torch.long)
+
+
 def shown(source: Source, split: str, examples: Examples) -> dict[str, list[str]]:
     """Columns that show what each of the examples of a split is, as they are read: texts, say."""
     if not isinstance(source, DividedSource) or (rows := _read(source, split, examples)) is None:

@@ -22,7 +22,7 @@ from ptft.checkpoint import file as checkpoint_file
 from ptft.core import Spec
 from ptft.errors import CheckpointError, OptionError, PtftError, first_line
 from ptft.runs.lineage import described
-from ptft.runs.registry import is_name, latest, named
+from ptft.runs.registry import FOLDS, is_name, latest, named
 
 WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 """Suffixes that files of weights have, for near names only; any file is read."""
@@ -95,6 +95,10 @@ def locate(ckpt: str, key: str = "ckpt") -> Path:
             return file
     if (link := next((link for link in _candidates(path, order) if _is_dead(link)), None)) is not None:
         raise CheckpointError(f"{key}={ckpt}: {link} is a link to {os.readlink(link)}, where there is no file")
+    if (path / FOLDS).is_file():
+        raise CheckpointError(
+            f"{key}={ckpt}: is a cross-validation, whose runs are {path / 'cells' / 'fold1'} and so on"
+        )
     if path.is_dir():
         ended = key == "resume" and (path / "status.json").is_file()
         remedy = "its run ended before it saved one; type its command again" if ended else "name a run folder or a file"

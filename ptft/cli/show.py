@@ -94,6 +94,12 @@ def _chosen(known: Known, config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _measured(best: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """At which step the best was found, or over how many folds it is a mean."""
+    count = (summary.get("folds") or {}).get("count")
+    return f", mean of {count} folds" if count else f" at step {best.get('step')}"
+
+
 def _print(known: Known, name: str) -> None:
     facts = _facts(known)
     chosen, metrics = facts["chosen"], _by_split(known.metrics)
@@ -112,7 +118,7 @@ def _print(known: Known, name: str) -> None:
         "examples": ", ".join(f"{count:,} {split}" for split, count in known.examples.items()),
         "data": str(known.fingerprint or "")[:DIGITS],
         **metrics,
-        "best": f"{best.get('metric')} {decimal(best['value'])} at step {best.get('step')}" if judged else "",
+        "best": f"{best.get('metric')} {decimal(best['value'])}{_measured(best, known.summary)}" if judged else "",
         "from": " ← ".join(map(relative_name, facts["ancestors"])) or _origin(known.parent),
         "led to": shortened(map(relative_name, facts["descendants"])) if facts["descendants"] else "",
         **{Path(each["path"]).name: _file(each) for each in facts["checkpoints"]},

@@ -16,7 +16,7 @@ from ptft.config.config import Config
 from ptft.config.overrides import PATH_KEYS, Overrides
 from ptft.config.renamed import renamed
 from ptft.config.resume import budget, same_run, stored_run
-from ptft.config.settled import dataset, idle, rate, start, strange, trusted
+from ptft.config.settled import dataset, folds, idle, rate, start, strange, trusted
 from ptft.config.validate import check
 from ptft.errors import CheckpointError, ConfigError
 from ptft.runs import registry
@@ -72,6 +72,7 @@ def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> J
     config = _checked(compose.with_stage_defaults(cfg), base, problems, typed)
     notes += idle.noted(config, typed)
     trusted.check(config, typed)
+    folds.check(config)
     own = "hydra.run.dir" in typed or compose.raw(cfg, "hydra.run") != compose.RUNS
     return Job(Config(config), overrides, checkpoint, compose.place(cfg, "hydra.run.dir") if own else None, notes)
 

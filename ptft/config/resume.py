@@ -68,8 +68,8 @@ BUDGET = ("epochs", "steps", "minutes")
 
 
 def again(overrides: Overrides) -> tuple[Overrides, str]:
-    """`resume=` of a comparison, a prediction or a sweep is its command once more, in its folder: what is finished is
-    not repeated.
+    """`resume=` of a comparison, a cross-validation, a prediction or a sweep is its command once more, in its folder:
+    what is finished is not repeated.
 
     And which it was, "repeated" or "sweep"; anything else is returned as it is, with "". The folder may be a
     stranger's: it does not say what is trusted, where Hydra writes, or what an environment holds. Raises ConfigError
@@ -85,7 +85,7 @@ def again(overrides: Overrides) -> tuple[Overrides, str]:
         return _sweep(folder, command.get("overrides"), overrides.where(lambda key: key != "resume")), "sweep"
     stored = folder / ".hydra" / "config.yaml"
     config = yaml_files.read(stored) if os.path.isfile(stored) else None
-    if not isinstance(config, dict) or "reuses" not in _node(config, "stage"):
+    if not isinstance(config, dict) or not ("reuses" in _node(config, "stage") or _is_folded(config)):
         return overrides, ""
     (before, stored_texts), ckpt = _command(folder, overrides.typed), config.get("ckpt")
     if ckpt is not None and (not isinstance(ckpt, str) or "${" in ckpt):
@@ -93,13 +93,18 @@ def again(overrides: Overrides) -> tuple[Overrides, str]:
     stage = before.typed.get("stage")
     if not isinstance(stage, str) or stage != _node(config, "names").get("stage"):
         raise ConfigError(f"{folder / '.hydra' / 'overrides.yaml'}: stage={stage}: is not the stage of this run")
-    if "reuses" not in compose.compose([f"stage={stage}"]).stage:
+    if not (_is_folded(config) or "reuses" in compose.compose([f"stage={stage}"]).stage):
         raise ConfigError(f"{stored}: stage={stage}: does not go on where it was cut")
     rest = overrides.where(lambda key: key != "resume")
-    if config["stage"]["reuses"] is False:
+    if _node(config, "stage").get("reuses", False) is False:
         _confirm(rest, stored_texts, FREE_ON_REPEAT, f"resume={folder} goes on as it was typed")
     where = [f"hydra.run.dir={folder}", *([f"ckpt={ckpt}"] if ckpt and "ckpt" not in overrides.typed else [])]
     return before.with_(*rest.texts, *map(quote, where)), "repeated"
+
+
+def _is_folded(config: Mapping[str, Any]) -> bool:
+    """Whether it is that of a cross-validation, which goes on as it was typed."""
+    return _node(config, "train").get("folds") is not None
 
 
 def _named_folder(overrides: Overrides, resume: str) -> Overrides:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from ptft.config import compose
 from ptft.config.mistakes import advice
 from ptft.config.rules import rules
-from ptft.config.settled import own_views, together
+from ptft.config.settled import folds, own_views, together
 from ptft.errors import ConfigError
 from ptft.validators import (
     ABOVE_0,
@@ -61,6 +61,7 @@ RULES: dict[str, Rule] = {
     "train.replay": optional(TEXT),
     "train.replay_share": INSIDE,
     "train.panel": optional(ONE_OR_MORE_NAMES),
+    "train.folds": optional(TWO_OR_MORE),
     "train.accumulate": COUNT,
     "train.clip": optional(POSITIVE),
     "train.ema": optional(INSIDE),
@@ -228,6 +229,7 @@ def _contradictions(cfg: Mapping[str, Any]) -> Iterator[str]:
     if train.get("replay") is not None and train.get("tokens") is not None:
         yield f"train.replay and train.tokens={train['tokens']}: a batch has fixed counts of both; set train.batch_size"
     yield from together.contradictions(cfg)
+    yield from folds.contradictions(cfg)
     for other in ("compile", "cuda_graph"):
         if train.get("checkpoint_activations") is True and train.get(other) is True:
             yield f"train.checkpoint_activations and train.{other}: set one of them to false, they don't work together"

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ptft.core import Examples, Spec
 from ptft.data.cleaning.ignore import IgnoreList
+from ptft.data.division import fold as folds
+from ptft.data.division.parts import divided, reduced
 from ptft.data.examples import SplitExamples
 from ptft.data.label_sets.cells import proposed
 from ptft.data.label_sets.vectors import check_sets, reordered
@@ -21,15 +23,7 @@ from ptft.data.labels import alike, check_range, kept_classes, of_classes, renam
 from ptft.data.own.grouped_source import GroupedSource
 from ptft.data.own.text_record import Column
 from ptft.data.splits import OTHER_CLASS, SPLITS, Part, unused_note, val_among
-from ptft.data.stratify import (
-    check_amounts,
-    check_choices,
-    check_enough,
-    check_shares,
-    per_class,
-    stratified_order,
-    without_shares,
-)
+from ptft.data.stratify import check_amounts, check_choices, check_shares
 from ptft.errors import ConfigError, DataError, NoTrainingSplit, are, counted, reads_no_files, shortened, unknown
 
 
@@ -49,6 +43,8 @@ class DividedSource(GroupedSource):
         configuration has not the key.
     group: what says which examples belong together, so that one split has all of them where it is divided. group_as:
         by its "value", 7 for 7.0 too; or the "text" of its cell, as in runs whose configuration has not the key.
+    fold: "2/5", the second of five parts of what there is to train on is the test split, and the dataset's own is left
+        out; each example is in one of them, whatever `seed`, `limit` and the like are. None: `test` says what is.
     seed: decides what is random about the choice of examples.
     like: the Spec of the checkpoint that a run starts from.
     whole: whether nothing is trained on and all that there is is measured: no training split is needed, and what comes
@@ -80,6 +76,7 @@ class DividedSource(GroupedSource):
         divide_by: str = "order",
         group: Column | None = None,
         group_as: str = "text",
+        fold: str | None = None,
         seed: int = 0,
         like: Spec | None = None,
         whole: bool = False,
@@ -96,6 +93,9 @@ class DividedSource(GroupedSource):
         check_amounts(limit, fraction, per_class)
         check_shares(val, test)
         check_choices(on_error, divide_by, group_as)
+        self.fold = None if fold is None or whole else folds.parse(fold)
+        if self.fold is not None and isinstance(test, float):
+            raise ConfigError(f"dataset.fold={fold} and dataset.test={test}: each says what is test; type one of them")
         if group is not None:
             self.group_by(group, divide_by)
         if self.embedded and root is not None:
@@ -190,6 +190,8 @@ class DividedSource(GroupedSource):
         else:
             self._check_splits()
         used = {self.train, self.val, self.test, *SPLITS, *self.left_out}
+        if self.fold is not None:
+            self._test_fold()
         if unused := self.sizes([split for split in self.splits if split not in used]):
             self.note(unused_note(unused, self.noun, train=not self.whole))
         self._check_classes()
@@ -210,31 +212,21 @@ class DividedSource(GroupedSource):
     def part(self, name: str) -> Part | None:
         """Which examples are "train", "val" or "test"."""
         if name == "train":
-            return self._reduced(self._divided["train"])
+            return reduced(self, self._divided["train"])
+        if name == "test" and self.fold is not None:
+            return self._divided["test"]
         own = {"val": self.val, "test": self.test}.get(name)
         return self._all(own) if isinstance(own, str) else None if own is None else self._divided[name]
 
     @cached_property
     def _divided(self) -> dict[str, Part]:
-        """The split to train on without the fractions that are val and test, and these; they share no example."""
-        whole = self._all(self.train)
-        shares = {name: own for name, own in (("val", self.val), ("test", self.test)) if isinstance(own, float)}
-        keys = self.keys_of(self.train) if shares and self.divide_by == "name" else None
-        known_by = None if keys is None else [keys[i] for i in whole.rows.tolist()]
-        rest, *held = without_shares(whole.labels, list(shares.values()), self.seed, known_by)
-        parts = dict(zip(("train", *shares), (rest, *held), strict=True))
-        if known_by is not None and self.divided_by is not None:
-            self.divided_by.check_parts(known_by, parts)
-        self.drawn = self.drawn or bool(shares)
-        return {name: whole.at(rows) for name, rows in parts.items()}
+        """As `parts.divided`, of all of the split to train on that is kept."""
+        return divided(self, self._all(self.train))
 
-    def _reduced(self, part: Part) -> Part:
-        seed = self.seed + 2**32  # another order than the one that chose val
-        if self.per_class is not None:
-            check_enough(part.labels, self.class_names(), self.per_class, self.noun)
-            return part.at(per_class(part.labels, self.per_class, seed))
-        count = self.limit if self.fraction is None else max(1, round(self.fraction * len(part.rows)))
-        return part if count is None else part.at(stratified_order(part.labels, seed)[:count].sort().values)
+    def undivided(self) -> tuple[Part, Examples]:
+        """All that is kept of the split to train on, whatever of it is val or test."""
+        whole = self._all(self.train)
+        return whole, self.choose(whole)
 
     def _all(self, split: str) -> Part:
         """Every row of a split that is kept, labels checked and renumbered."""
@@ -256,6 +248,13 @@ class DividedSource(GroupedSource):
             other = len(labels) - len(rows)
             self.note(f"{other} of {counted(len(labels), self.noun)} {are(other)} of classes not in dataset.classes")
         return Part(split, rows, kept)
+
+    def _test_fold(self) -> None:
+        """The test split is a fold of what is trained on; that of the dataset is left out, which is said."""
+        if isinstance(self.test, str) and self.test in self.splits:
+            which = f"fold {self.fold.number} of {self.fold.total} of {self.train}" if self.fold else ""
+            self.note(f"{self.test} is left out, as {which} is the test split (dataset.fold)")
+        self.test = None
 
     def _check_splits(self) -> None:
         if self.test == self.train:

@@ -58,9 +58,14 @@ def stratified_order(labels: Tensor, seed: int) -> Tensor:
     """
     labels = strata(labels) if labels.ndim == 2 else labels
     shuffled = _shuffle(len(labels), seed)
-    mixed = labels[shuffled]
-    share = (ranks(mixed) + 0.5) / labels.bincount()[mixed]
-    return shuffled[share.argsort(stable=True)]
+    return shuffled[in_proportion(labels[shuffled])]
+
+
+def in_proportion(labels: Tensor) -> Tensor:
+    """Indices [N] of long [N] labels so that every beginning holds the classes in their proportions, each class in the
+    order in which its examples stand."""
+    share = (ranks(labels) + 0.5) / labels.bincount()[labels]
+    return share.argsort(stable=True)
 
 
 def per_class(labels: Tensor, count: int, seed: int) -> Tensor:

@@ -49,6 +49,12 @@ def evaluate(ckpt: str | Path, trusted: Iterable[str] = ()) -> str:
     return _line("stage=evaluate", ckpt, [], trusted)
 
 
+def without_folds(command: str) -> str:
+    """The command of a cross-validation, once it has said how good such a training is: the training alone."""
+    words = [word for word in shlex.split(command) if not word.startswith("train.folds=")]
+    return shlex.join(words if len(words) < len(shlex.split(command)) else [*words, "train.folds=null"])
+
+
 def _wants_labels(cfg: Config, spec: Spec | None) -> bool:
     """Whether it is to be finetuned: its objective answers nothing, or it was pretrained on ptft's own images."""
     from ptft.core import Objective

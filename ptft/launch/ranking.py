@@ -65,6 +65,8 @@ def finish(folder: Path, planned: list[Job], swept: list[str], typed: Sequence[s
 def _next(best: Result, planned: list[Job]) -> str | None:
     if best["status"] != "finished" or not best["monitor"]:
         return None
+    if planned[best["number"]].config.get("train", {}).get("folds") is not None:
+        return following.without_folds(read_json(Path(best["folder"]) / "summary.json").get("command", ""))
     from ptft.checkpoint.load import open_checkpoint
 
     ckpt, spec = Path(best["folder"]) / "checkpoints" / "best.pt", None

@@ -15,7 +15,7 @@ from ptft.config.resolve import Job
 from ptft.errors import ConfigError, PtftError, StorageError
 from ptft.launch.job import execute, take_up
 from ptft.runs.folder import RunFolder, read_json, write_json
-from ptft.runs.registry import SWEEP, is_name, sweep_command
+from ptft.runs.registry import FOLDS, SWEEP, is_name, sweep_command
 from ptft.runtime import signals
 from ptft.runtime.system import writing
 
@@ -145,6 +145,8 @@ def _begun(folder: Path, number: int, job: Job, before: Path | None, path: Path)
 
 
 def _begin(folder: Path, number: int, job: Job, before: Path | None, path: Path) -> tuple[RunFolder, Job]:
+    if before and (before / FOLDS).is_file():  # it goes on by itself
+        return RunFolder.reopen(before), job
     if before and before.exists() and (cut := take_up(before, job.overrides, same_run=True)):
         return cut
     relative = os.path.relpath(path, folder)

@@ -59,6 +59,8 @@ WRITTEN = (
     "compare.json",
     "compare.png",
     "compare.svg",
+    "folds.json",
+    "found_test.pt",
     "results.csv",
     "results.json",
     "cells",
@@ -73,7 +75,7 @@ WRITTEN = (
     *(f"export-{form}" for form in ("onnx", "torch", "safetensors", "huggingface", "peft")),
 )
 """What runs write by these names, beside tables of evaluations; a folder that holds one of them is not free."""
-TABLE = re.compile(r"\w+_(train|val|test)\.(json|csv|parquet)")
+TABLE = re.compile(r"\w+_(train|val|test|folds)\.(json|csv|parquet)")
 
 
 def writes(name: str) -> bool:

@@ -40,6 +40,7 @@ class Listed:
         metrics = self.summary.get("metrics") or self.status.get("metrics") or {}
         best = self.summary.get("best") or {}
         stamp = str(self.status.get("time") or "")
+        folds = f", {count} folds" if (count := (self.summary.get("folds") or {}).get("count")) else ""
         return {
             "run": short_name(self.folder),
             "status": state(self.folder, self.status),
@@ -50,7 +51,9 @@ class Listed:
             "seed": self.summary["seed"] if "seed" in self.summary else self.config.get("seed"),
             "steps": self.summary.get("steps"),
             "seconds": self.summary.get("seconds", self.status.get("seconds")),
-            "best": f"{best['metric']} {decimal(best['value'])}" if isinstance(best.get("value"), float) else None,
+            "best": f"{best['metric']} {decimal(best['value'])}{folds}"
+            if isinstance(best.get("value"), float)
+            else None,
             "when": stamp[:16].replace("T", " ") or time.strftime("%Y-%m-%d %H:%M"),
             "folder": str(self.folder),
             "message": self.status.get("message"),

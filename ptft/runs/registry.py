@@ -16,9 +16,13 @@ from ptft.runs.status_file import STAMP
 
 OUTPUTS = Path("outputs")
 
+FOLDS = "folds.json"
+"""The file in a cross-validation's folder that says what its runs are."""
+MANY = ("compare.json", FOLDS)
+"""What says of a folder that the runs below it are those of one command."""
 NEEDED = {
     "ckpt": ("checkpoints/best.pt", "checkpoints/last.pt"),
-    "resume": ("checkpoints/last.pt", "compare.json", *BEGUN),
+    "resume": ("checkpoints/last.pt", *MANY, *BEGUN),
 }
 """Of what a run must have one file so that it can be meant."""
 SHORTEST = 4
@@ -73,9 +77,9 @@ def short_name(folder: Path) -> str:
 
 
 def part_of(folder: Path) -> Path | None:
-    """The sweep's or comparison's folder that a run lies in; None where it was started alone."""
+    """The sweep's, comparison's or cross-validation's folder that a run lies in; None where it was started alone."""
     for above in list(folder.absolute().parents)[:4]:
-        if sweep_command(above) or (above / "compare.json").is_file():
+        if sweep_command(above) or any((above / name).is_file() for name in MANY):
             return above
     return None
 
@@ -136,7 +140,7 @@ def latest(stages: tuple[str, ...], base: Path = OUTPUTS) -> tuple[Path, Path | 
     """
     newer: Path | None = None
     for folder, status in runs_below(base):
-        if status.get("stage") not in stages:
+        if status.get("stage") not in stages or (folder / FOLDS).is_file():  # that has no weights of its own
             continue
         if status.get("status") == "finished":
             return folder, newer

@@ -94,6 +94,16 @@ def _json(ending: str, parts: Iterable[Columns]) -> Iterator[str]:
     yield "[]\n" if first else "\n]\n"
 
 
+def read_columns(path: Path) -> Columns:
+    """A table of ptft's own, CSV or Parquet; of CSV every cell is its text."""
+    if path.suffix.lower() == ".parquet":
+        read: Columns = importlib.import_module("pyarrow.parquet").read_table(path).to_pydict()
+        return read
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    return {name: [row[number] for row in rows] for number, name in enumerate(header)}
+
+
 def rows_of(columns: Columns) -> Iterator[dict[str, Any]]:
     """A table's rows."""
     return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))

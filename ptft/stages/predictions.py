@@ -106,7 +106,7 @@ def write(cfg: Config, gathered: Predictions | None, folder: Path, split: str, o
         out.say(f"{error}; the run goes on without it", "yellow")
         return
     if shown:
-        _show(columns, file.name, split, out)
+        show(columns, file.name, split, out)
 
 
 def remember(cfg: Config, gathered: Predictions | None, folder: Path, split: str, spec: Spec, out: Console) -> None:
@@ -141,7 +141,8 @@ def _worst(columns: Columns, wrong: list[int], most: int) -> list[int]:
     return sorted(measured, key=lambda i: -losses[i] if losses[i] == losses[i] else float("-inf"))[:most]
 
 
-def _show(columns: Columns, name: str, split: str, out: Console) -> None:
+def show(columns: Columns, name: str, split: str, out: Console) -> None:
+    """The most wrong of a table, which is in the file `name`."""
     wrong = _mistakes(columns)
     if not wrong:
         out.say(f"no mistakes in {split}; all answers are in {name}")

@@ -31,6 +31,7 @@ from ptft.runs.registry import part_of
 from ptft.runtime.device import versions
 from ptft.runtime.signals import CODES, on_signal
 from ptft.stages import messages, predictions
+from ptft.stages.folds import kept, stage
 from ptft.stages.measure import intervals
 from ptft.stages.measure import panel as panels
 from ptft.stages.summary import Metrics, draw_curves, flops, summarise, write, write_safetensors
@@ -45,6 +46,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     Of several processes the first has the folder, and the others compute with it. Returns what `status.json` adds to
     the status, or the plan. Raises the typed errors of ptft.
     """
+    if job.config.train.folds is not None:
+        return stage.run(job, out, folder, run)
     predictions.check(job.config)
     components.check_loggers(job.config.logger, job.config.trusted)
     probe.check(job.config, folder.path if folder else None)
@@ -270,6 +273,8 @@ def _finish(
             if found is not None:
                 source = r.inputs.source
                 sure = intervals.of_run(t.objective, source, split, examples, found, metrics[split], r.cfg.seed)
+                if r.cfg.dataset.get("fold"):
+                    kept.write(folder.path, source, examples, found, out)
                 predictions.remember(r.cfg, gathered, folder.path, split, source.spec, out)
             if loggers.others and (worst := predictions.worst(gathered)):
                 loggers.answers(split, *worst)

@@ -101,6 +101,8 @@ class AudioStrings(AudioFolder):
         self.strings, self.held_out, self.words, self.gap, self.units = strings, held_out, tuple(words), gap, units
         self.vocabulary = vocabulary
         super().__init__(**options)
+        if self.fold is not None:
+            raise ConfigError(f"dataset.fold={self.fold}: its strings would hold recordings of train; leave it null")
         for split, own in (("val", self.val), ("test", self.test)):
             if isinstance(own, float):
                 held = f"its strings would hold recordings of train; dataset.{split}_rule=… takes others"

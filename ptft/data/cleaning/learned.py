@@ -33,6 +33,7 @@ def learned(source: S, items: Callable[[S], Sequence[T]]) -> Sequence[T]:
     trial.ignore = None if source.ignore is None else IgnoreList(source.ignore.path)
     if comes_too_late(source):
         trial.val, trial.test = (None if isinstance(own, float) else own for own in (source.val, source.test))
+        trial.fold = None
     part = trial.part("train")
     assert part is not None
     every = items(trial)
@@ -41,7 +42,7 @@ def learned(source: S, items: Callable[[S], Sequence[T]]) -> Sequence[T]:
 
 def has_shares(source: DividedSource) -> bool:
     """Whether a part of the split to train on is val or test."""
-    return any(isinstance(own, float) for own in (source.val, source.test))
+    return source.fold is not None or any(isinstance(own, float) for own in (source.val, source.test))
 
 
 def comes_too_late(source: DividedSource) -> bool:

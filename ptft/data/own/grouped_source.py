@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ptft.core import Source
 from ptft.data.cleaning.ignore import IgnoreList
+from ptft.data.division.fold import Fold
 from ptft.data.files import nfc, relative
 from ptft.data.hub.cells import File
 from ptft.data.label_sets import cells
@@ -37,7 +38,8 @@ class GroupedSource(Source):
     """A source that can keep groups in one split. A subclass sets `grouped_by` and implements `grouped` where it can.
 
     grouping: what says which examples belong together; None where nothing does. group_as: what tells groups apart where
-    they are divided. drawn: whether ptft divided it, or a split of it; else whoever made the dataset did. list_path:
+    they are divided. drawn: whether ptft divided it, or a split of it; else whoever made the dataset did. fold: which
+    part of what is trained on is the test split; fold_seed: draws it, `split_seed` of undivided data. list_path:
     the column of the files where a list names them. left_out: splits that are not used, and why. unusable: rows and
     files that are not used, and why.
     has_sets: whether an example has any number of labels. separator: what stands between them in a cell; flags: the
@@ -60,6 +62,8 @@ class GroupedSource(Source):
     divide_by: str
     whole: bool
     drawn: bool = False
+    fold: Fold | None = None
+    fold_seed: int | None = None
     list_path: str = PATH
     left_out: dict[str, str]
     train: str
@@ -114,9 +118,7 @@ class GroupedSource(Source):
 
     def without_ignored(self, paths: Sequence[File]) -> Sequence[File]:
         """Files below the root, to look into beforehand, without those that the list names."""
-        if self.ignore is None:
-            return paths
-        named = set(self.ignore.rows_named([relative(path, self.base) for path in paths]))
+        named = set(self.ignore.rows_named([relative(path, self.base) for path in paths]) if self.ignore else ())
         return [path for row, path in enumerate(paths) if row not in named]
 
     def ignore_notes(self) -> list[str]:
@@ -214,7 +216,7 @@ class GroupedSource(Source):
         names: Sequence[str] | None = None,
     ) -> dict[str, list[T]]:
         """Split -> the items that nobody divided: about 80, 10 and 10 percent, which is told; or all as "test" where
-        they are only measured, or as "train" where the test split is a share of that.
+        they are only measured, or as "train" where the test split is a share or a fold of that.
 
         where: what they are of. known_by: gives the name of each, by which they are divided, or by their `groups`, or
         by their order. names: of their classes or labels. Raises DataError for groups that are too few.
@@ -222,7 +224,8 @@ class GroupedSource(Source):
         if self.whole:
             return {"test": list(items)}
         self.drawn = True
-        if isinstance(self.test, float):
+        if isinstance(self.test, float) or self.fold is not None:
+            self.fold_seed = seed
             return {"train": list(items)}
         grouping, groups = self.divided_by, self.divided_as(groups)
         keys = groups if grouping is not None else known_by() if self.divide_by == "name" else None

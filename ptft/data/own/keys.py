@@ -27,6 +27,7 @@ class Shared(TypedDict, total=False):
     divide_by: str
     group: Column | None
     group_as: str
+    fold: str | None
     seed: int
     like: Spec | None
     whole: bool

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ptft.errors import CheckpointError
 from ptft.export.report import explanation, inspection, one_run, several
 from ptft.runs.folder import read_json
+from ptft.runs.registry import FOLDS
 from ptft.runtime.system import write_text
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def _content(folder: Path) -> dict[str, Any]:
         return several.of_sweep(folder)
     if (folder / "compare.json").is_file():
         return several.of_comparison(folder)
+    if (folder / FOLDS).is_file():
+        return several.of_folds(folder)
     if (folder / inspection.FILE).is_file():
         return inspection.content(folder)
     if (folder / explanation.FILE).is_file():

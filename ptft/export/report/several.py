@@ -1,4 +1,4 @@
-"""What the page of several runs shows: a sweep's jobs, a comparison's arms, or any runs side by side."""
+"""What the page of several runs shows: a sweep's jobs, a comparison's arms, folds, or any runs side by side."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ptft.export.report.numbers import metric
 from ptft.loggers.jsonl import stored_rows
 from ptft.metrics.properties import is_share, less_is_better
 from ptft.runs.folder import read_json
+from ptft.runs.registry import FOLDS
 from ptft.runtime.paths import relative
 
 CURVES = 12
@@ -98,6 +99,38 @@ def of_comparison(folder: Path) -> dict[str, Any]:
         "picture": f"data:image/svg+xml;base64,{image}" if image else "",
         "arms": [_arm(row, str(measure.get("metric") or "")) for row in rows],
     }
+
+
+def of_folds(folder: Path) -> dict[str, Any]:
+    """A cross-validation: what its folds give together, and its runs."""
+    found, summary = read_json(folder / FOLDS), read_json(folder / "summary.json")
+    if found.get("status") != "finished":
+        raise CheckpointError(f"{folder}: holds a cross-validation that has not ended")
+    runs = [
+        _run(Path(str(cell.get("folder"))), f"fold {cell.get('fold')}", {}, str(cell.get("status")))
+        for cell in found.get("cells") or []
+    ]
+    what = f"{found.get('model')} on {found.get('dataset')}, each of {counted(len(runs), 'folds')} tested once."
+    commands = [("the mean and all of its settings", shlex.join(["ptft", "show", relative(folder)]))]
+    name, value = one_run.headline(summary)
+    pooled, short = found.get("pooled") or {}, name.split("/")[-1]
+    sentences = [f"{name} is {metric(value, name)}, the mean of {counted(len(runs), 'folds')}"]
+    sentences[0] += _ends((found.get("intervals") or {}).get("test"), short, name)
+    if short in (pooled.get("metrics") or {}):
+        together = f"all answers measured at once give {metric(pooled['metrics'][short], name)}"
+        sentences.append(together + _ends(pooled.get("intervals"), short, name))
+    note = (
+        "An interval over folds is a little too narrow, as folds share what they train on. predictions_folds.csv has "
+        "each example once, answered by the run that was not trained on it."
+    )
+    page = _page("cross-validation", what, runs, commands)
+    return page | {"sentences": [what], "answer": "; ".join(sentences) + ".", "notes": [note]}
+
+
+def _ends(known: Any, short: str, name: str) -> str:
+    """ " (95 %: 80.1 % to 85.2 %)" of a metric's interval, where it has one."""
+    pair = known.get(short) if isinstance(known, Mapping) else None
+    return f" (95 %: {metric(pair[0], name)} to {metric(pair[1], name)})" if pair else ""
 
 
 def _arm(row: Mapping[str, Any], name: str) -> list[str]:

@@ -86,13 +86,14 @@ class Multilabel(LinearHead):
             "count": torch.ones_like(losses),
             "brier": (given - labels).square().mean(1),
             "nll": self.losses(self.calibrated(logits), labels),
+            "answered": given >= self.cutoffs,  # by the thresholds of this run: others may be measured with it
         }
         return Step(total, count, {}, found, found, each)
 
     def weighed(self, found: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
         """The metrics where example n counts as often as `weight` (float64 [R, N]) says, [R] each; see `bootstrap`."""
-        given, labels = self.probabilities(found[LOGITS]), found[LABELS]
-        answers = measures.weighed_counts(given >= self.cutoffs.cpu(), labels, weight)
+        labels = found[LABELS]
+        answers = measures.weighed_counts(found["answered"], labels, weight)
         return {
             **ratios(found, weight, {"loss": ("total", "count")}),
             "map": measures.weighed_precisions(found[LOGITS], labels, weight).nanmean(1),

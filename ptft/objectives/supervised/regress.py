@@ -62,12 +62,13 @@ class Regress(Objective):
             return Step(error.square().sum(), count, sums)
         each = {"total": error.square(), "count": torch.ones_like(error)}
         each["squared"] = each["total"] * self.target_std.square()
+        each["answered"] = self._in_own_unit(predicted.detach())  # which is the same in other runs
         return Step(error.square().sum(), count, sums, lists, {**lists, "error": error}, each)
 
     def weighed(self, found: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
         """The metrics where example n counts as often as `weight` (float64 [R, N]) says, [R] each; see `bootstrap`."""
         means = ratios(found, weight, {"loss": ("total", "count"), "rmse": ("squared", "count")})
-        pair = found["value"], found["target"]
+        pair = found["answered"], found["target"]
         return {
             "loss": means["loss"],
             "rmse": means["rmse"].sqrt(),

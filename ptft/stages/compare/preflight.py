@@ -147,13 +147,13 @@ def arms(design: Design, data: Data, opened: Opened) -> dict[str, Arm]:
                 same.check_measured(name, source, design.baseline, data.classes, data.held)
                 known[read] = source.fingerprint(), same.content(source)
             fresh = start is None or cfg.finetune.weights == "fresh"
-            parts = _parts(job, *known[read], fresh)
+            parts = parts_of(job, *known[read], fresh)
             typed, fitted = job.overrides.typed, _fitted(cfg)
             rate = None if fitted or "optimizer.lr" in typed else float(cfg.optimizer.lr)
             trained = pretraining(start) if start else None
             sha256 = start.sha256 if start else None
             shown = {part: digest(content) for part, content in parts.items()}
-            identity = digest(_as_a_whole(parts))
+            identity = digest(as_a_whole(parts))
             unused = probe.unused(typed) if fitted else []
             described[name] = Arm(identity, cfg.ckpt, sha256, not fresh, rate, data.val, trained, shown, unused)
     return described
@@ -173,13 +173,15 @@ def moved(design: Design, before: dict[str, Arm]) -> list[str]:
     ]
 
 
-def _parts(job: Job, fingerprint: str, content: str | None, fresh: bool) -> dict[str, Any]:
-    """What an arm's runs consist of, in words."""
+def parts_of(job: Job, fingerprint: str, content: str | None, fresh: bool) -> dict[str, Any]:
+    """What runs of a job consist of, in words."""
     cfg, start = job.config, job.checkpoint
     weights: Any = start and (_shape(expected(job)) if fresh else start.sha256 or start.path)
     kept = {**{key: value for key, value in cfg.plain().items() if key not in SAME}, "logger": {}}
-    if cfg.dataset.get("group") is None:  # then comparisons of before, which have no such key, go on
-        kept["dataset"] = {key: value for key, value in kept["dataset"].items() if key != "group_as"}
+    later = {"group_as": cfg.dataset.get("group"), "fold": cfg.dataset.get("fold")}
+    new = {key for key, asked in later.items() if asked is None}  # comparisons of before, without these keys, go on
+    kept["dataset"] = {key: value for key, value in kept["dataset"].items() if key not in new}
+    kept["train"] = {key: value for key, value in kept["train"].items() if key != "folds"}
     shared = dict(zip(SHARED, (kept, weights, fingerprint, versions()), strict=True))
     public = {"ckpt": start.path} if start and start.sha256 is None and not fresh else {}
     held = {} if content is None else {CONTENT: content}
@@ -187,7 +189,7 @@ def _parts(job: Job, fingerprint: str, content: str | None, fresh: bool) -> dict
     return {**shared, **held, **files, **contents.libraries(kept), **contents.code(cfg.trusted)}
 
 
-def _as_a_whole(parts: dict[str, Any]) -> list[Any]:
+def as_a_whole(parts: dict[str, Any]) -> list[Any]:
     """Those that every run has, as earlier versions put them together, and the others where there are any."""
     others = {part: content for part, content in parts.items() if part not in SHARED}
     return [*(parts[part] for part in SHARED), *([others] if others else [])]
@@ -202,16 +204,17 @@ def changed(before: Any, arms: dict[str, Arm]) -> list[str]:
     for name, arm in arms.items():
         old = before.get(name) if isinstance(before, dict) else None
         if isinstance(old, dict) and old.get("identity") != arm.identity:
-            found.setdefault(_changed(old.get("parts"), arm.parts), []).append(name)
+            found.setdefault(what_changed(old.get("parts"), arm.parts), []).append(name)
     return [f"{', '.join(names)}: {what}; runs of before do not count" for what, names in found.items()]
 
 
-def _changed(before: Any, now: dict[str, str]) -> str:
+def what_changed(before: Any, now: dict[str, str], what: str = "comparison") -> str:
+    """In words; before, now: digests of parts by what they are."""
     if not isinstance(before, dict):
         others = [part for part in now if part not in SHARED]
-        return f"an earlier version began this comparison and did not look at {' and '.join(others) or 'all of it'}"
+        return f"an earlier version began this {what} and did not look at {' and '.join(others) or 'all of it'}"
     other = [part for part in {**before, **now} if before.get(part) != now.get(part)]
-    return f"{' and '.join(other)} changed since this comparison began"
+    return f"{' and '.join(other)} changed since this {what} began"
 
 
 def _fitted(cfg: Config) -> bool:

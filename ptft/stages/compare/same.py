@@ -70,11 +70,16 @@ def _size(held: Held, split: str) -> str:
     return f"{found if isinstance(found, int) else len(found[1]):,}" if found is not None else "no"
 
 
-def other_start(name: str, ckpt: str | None, sha256: str | None, folder: Path) -> str:
-    """What to say of a finished run that started from another checkpoint than its arm did when it was looked at."""
+def has_other_start(sha256: str | None, folder: Path) -> bool:
+    """Whether a finished run started from a checkpoint of another digest."""
     parent: Any = read_json(folder / "summary.json").get("parent")
     began = parent.get("sha256") if isinstance(parent, dict) else None
-    if sha256 is None or began in (None, sha256):
+    return sha256 is not None and began not in (None, sha256)
+
+
+def other_start(name: str, ckpt: str | None, sha256: str | None, folder: Path) -> str:
+    """What to say of a finished run that started from another checkpoint than its arm did when it was looked at."""
+    if not has_other_start(sha256, folder):
         return ""
     return (
         f"compare.arms.{name}: {ckpt} changed while the comparison ran; name one that stays as it is (a finished run, "

@@ -97,9 +97,18 @@ def of_groups(names: Sequence[str], key: object) -> Units:
 
 def measured_by(objective: Objective, examples: Examples, found: Found) -> Measure:
     """Makes metrics of examples that count as often as weights (float64 [R, N]) say."""
+    return measured(objective, found, scored(examples, found))
+
+
+def scored(examples: Examples, found: Found) -> dict[str, Tensor]:
+    """What each example adds above and below the line of metrics that the examples know, float64 [N, 2] by name."""
+    known: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = getattr(examples, "ratios", None)
+    return known(found.lists) if known else {}
+
+
+def measured(objective: Objective, found: Found, ratios: Mapping[str, Tensor]) -> Measure:
+    """As `measured_by`; ratios: as of `scored`."""
     weighed: Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]] | None = getattr(objective, "weighed", None)
-    scored: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = getattr(examples, "ratios", None)
-    ratios = scored(found.lists) if scored else {}
     values = {f"{name} {line}": each[:, line] for name, each in ratios.items() for line in (0, 1)}
     lines = {name: (f"{name} 0", f"{name} 1") for name in ratios}
 
@@ -127,15 +136,20 @@ def of(
 ) -> Intervals:
     """Of what was found; metrics: what was measured."""
     there, owner = torch.unique(units.owner[found.index], return_inverse=True)
-    known, made = dict[str, float](), dict[str, Interval]()
+    made = dict[str, Interval]()
     if found.each:
         measure = measured_by(objective, examples, found)
-        values = bootstrap.resampled(drawn(measure, owner, len(there)), len(there), plan)
-        known = trusted(measure, found, metrics)
-        for name, value in known.items():
-            if (pair := _interval(name, value, values[name], len(there), plan.level)) is not None:
-                made[name] = pair
+        made = resampled(measure, trusted(measure, found, metrics), owner, len(there), plan)
     return Intervals(made, [name for name in metrics if name not in made], len(there), units.noun)
+
+
+def resampled(
+    measure: Measure, known: Mapping[str, float], owner: Tensor, count: int, plan: Resampling
+) -> dict[str, Interval]:
+    """Of each metric that is `known`. owner: which of `count` units each example is in, long [N]."""
+    values = bootstrap.resampled(drawn(measure, owner, count), count, plan)
+    pairs = {name: _interval(name, value, values[name], count, plan.level) for name, value in known.items()}
+    return {name: pair for name, pair in pairs.items() if pair is not None}
 
 
 def _interval(name: str, value: float, values: Tensor, units: int, level: float) -> Interval | None:

@@ -145,5 +145,7 @@ def test_the_code_of_a_package_is_that_of_all_its_files_and_what_they_import_bes
 def test_a_key_that_says_nothing_there_makes_no_other_comparison(group):
     typed = ["stage=pretrain", "dataset=table", "dataset.root=x.csv", "model=bert_tiny"]
     typed.append(f"dataset.group={group or 'null'}")
-    parts = preflight._parts(resolve(Overrides.parse(typed), {}), "data", None, True)
+    parts = preflight.parts_of(resolve(Overrides.parse(typed), {}), "data", None, True)
     assert ("group_as" in parts["configuration"]["dataset"]) == (group is not None)
+    assert "fold" not in parts["configuration"]["dataset"]
+    assert "folds" not in parts["configuration"]["train"]
