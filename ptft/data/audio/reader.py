@@ -63,7 +63,8 @@ def items(path: str, spec: Spec) -> Sequence[Any]:
     file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
         found = foreign.items(path, SUFFIXES, "recordings")
-        return rows_at(path, "audio", spec, bool(found)) or found
+        in_tables = rows_at(path, "audio", spec, bool(found))
+        return found if in_tables is None else in_tables
     rows = of_rows(file, spec, SUFFIXES, partial(clip_of, file.parent))
     rows.notes += time_notes(file)
     return rows
@@ -99,7 +100,7 @@ def rates(paths: Sequence[File]) -> Counter[int]:
     """How many of the recordings have which samples a second; those that can't be read do not count."""
     counts: Counter[int] = Counter()
     for path in paths:
-        with suppress(OSError, RuntimeError):
+        with suppress(OSError, RuntimeError), libraries.quiet(path):
             counts[int(libraries.soundfile_library().info(libraries.openable(path)).samplerate)] += 1
     return counts
 
@@ -194,7 +195,7 @@ def scale_note(paths: Sequence[File]) -> str | None:
     """What to say of recordings whose floats are beyond -1..1: the first, and how many."""
     notes = []
     for path in paths:
-        try:
+        with suppress(OSError, RuntimeError), libraries.quiet(path):  # reading it says so, or leaves it out
             if libraries.soundfile_library().info(libraries.openable(path)).subtype in FLOATS:
                 with libraries.opened(path) as file:
                     parts = libraries.blocks(file, file.frames)
@@ -202,8 +203,6 @@ def scale_note(paths: Sequence[File]) -> str | None:
                 if peak > 1:
                     scaled = "recordings beyond -1..1 are scaled by their peak"
                     notes.append(f"{path} has amplitudes up to {peak:g}; {scaled}")
-        except (OSError, RuntimeError):
-            continue  # reading it says so, or leaves it out
     return f"{notes[0]} ({len(notes)} of {len(paths)} that were looked at)" if notes else None
 
 

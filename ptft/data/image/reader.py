@@ -65,7 +65,8 @@ def items(path: str, spec: Spec) -> Sequence[Any]:
     file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
         found = foreign.items(path, SUFFIXES, "images")
-        return rows_at(path, "image", spec, bool(found)) or found
+        in_tables = rows_at(path, "image", spec, bool(found))
+        return found if in_tables is None else in_tables
     return of_rows(file, spec, SUFFIXES, lambda *row: listed_path(file.parent, *row))
 
 

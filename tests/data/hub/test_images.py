@@ -278,6 +278,7 @@ def test_rows_are_items_to_predict_for(tmp_path):
         assert [item.passed for item in items[:2]] == [{"label": "zebra"}, {"label": "ant"}]
         assert isinstance(items[0].item, Cell)
         assert image_reader.read(items[0].item, spec).shape == (3, 16, 16)
+    assert len(image_reader.items(str(pool(tmp_path / "none.parquet", 0)), spec)) == 0
     (file.parent / "b.parquet").write_bytes(b"PAR1 and no more")
     assert "can't be read" in str(image_reader.items(str(file.parent), spec)[6].error)
     (file.parent / "a.png").write_bytes(png(1))
