@@ -82,16 +82,20 @@ def source(
     whole: bool = False,
     model: Mapping[str, Any] | None = None,
     tower: Spec | None = None,
+    every: bool = False,
 ) -> Source:
     """The dataset; where the configuration leaves size, channels and normalisation open they come from `like`.
 
     labelled: whether labels are needed; without, a source may be one that has none. whole: whether all of it is only
         measured, so that there need not be a training split. model: what learns from it and may know its images' size.
-        tower: how what is to read its captions reads texts, where that is decided.
+        tower: how what is to read its captions reads texts, where that is decided. every: whether files that can't be
+        used are only listed, where a source looks into all of them beforehand.
     """
     node = {key: value for key, value in node.items() if key not in NOT_HANDED and not is_own_transform(key, value)}
     size = None if model is None else partial(published_size, model, trusted)
-    return datasets.source(node, like, trusted, whole=whole, labelled=labelled, model_size=size, tower=tower)
+    return datasets.source(
+        node, like, trusted, whole=whole, labelled=labelled, model_size=size, tower=tower, every=every
+    )
 
 
 def source_to_measure(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ptft.cli.show import brief, known_as
+from ptft.cli.show import brief, known_as, measured
 from ptft.cli.words import flags_of, table
 from ptft.config import yaml_files
 from ptft.config.settled import stored
@@ -38,14 +38,12 @@ def diff(words: list[str]) -> int:
 def _differences(ours: Known, theirs: Known) -> dict[str, Any]:
     from ptft.runs.archive import distances
 
+    metrics, others = measured(ours), measured(theirs)
     weights = list(distances(ours.archive, theirs.archive)) if ours.archive and theirs.archive else None
     return {
         "configuration": _unequal(_settings(ours), _settings(theirs)),
         "data": _unequal(_data(ours), _data(theirs)),
-        "metrics": {
-            name: {"a": ours.metrics.get(name), "b": theirs.metrics.get(name)}
-            for name in {**ours.metrics, **theirs.metrics}
-        },
+        "metrics": {name: {"a": metrics.get(name), "b": others.get(name)} for name in {**metrics, **others}},
         "weights": None if weights is None else [dict(vars(each)) for each in weights],
     }
 

@@ -10,6 +10,7 @@ import shlex
 import sys
 import traceback
 from contextlib import suppress
+from inspect import cleandoc
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,6 +28,7 @@ from ptft.config.config import model_name
 from ptft.config.overrides import FLAGS, PATH_KEYS, Arguments, Overrides, parse, quote
 from ptft.config.resolve import Job, Opened, resolve
 from ptft.config.resume import again, complete
+from ptft.config.settled import idle
 from ptft.config.validate import rule_of
 from ptft.errors import ConfigError, Interrupted, suggest
 from ptft.launch import job, plan, rank, ranking, sweep
@@ -87,7 +89,7 @@ def run(argv: list[str]) -> int:
 def _run(argv: list[str]) -> int:
     if argv and argv[0] in WORDS:
         if {"--help", "-h"} & {*argv[1:]}:
-            terminal.say(str(WORDS[argv[0]].__doc__).partition("\n")[0].replace("`", ""))
+            terminal.say(cleandoc(str(WORDS[argv[0]].__doc__)).partition("\n\n")[0].replace("`", ""))
             return 0
         return WORDS[argv[0]](argv[1:])
     _refuse_flags(argv)
@@ -104,6 +106,8 @@ def _run(argv: list[str]) -> int:
     if args.shows:
         return _show(args)
     typed = Overrides.parse(args.overrides)
+    for sentence in idle.overridden(typed):
+        terminal.say(f"ptft: {sentence}", error=True)
     overrides, continued = again(typed)
     if args.multirun and continued != "sweep":
         _refuse_single(typed)

@@ -31,7 +31,8 @@ USAGE_RM = "ptft rm RUN… | --failed [--yes]"
 
 
 def runs(words: list[str]) -> int:
-    """`ptft runs [KEY=VALUE …] [--sort KEY] [--columns KEY,KEY] [--all] [--json]`: what there is, the newest first.
+    """`ptft runs [KEY=VALUE …] [--sort KEY] [--columns KEY,KEY] [--all] [--json]`: what there is, the newest first;
+    sorted by a metric the best first, by anything else the least, and by -KEY the other way round.
 
     Keys are columns, metrics (test/accuracy) and any of a run's own. A terminal shows as many as it has lines for.
     """

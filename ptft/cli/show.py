@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 USAGE_SHOW = "ptft show RUN|CKPT|latest [--json]"
 DIGITS = 12
 """Of a digest, where it is only to be recognised."""
+OF_ROWS = frozenset({"step", "epoch", "lr", "seconds"})
+"""What rows of metrics.jsonl have beside metrics."""
 SUMMED = ("model", "dataset", "objective")
 """Groups whose option summary.json names where it played a part."""
 
@@ -57,6 +59,26 @@ def known_as(name: str) -> Known:
     return facts.of_folder(folder, stored.read(folder))
 
 
+def measured(known: Known) -> dict[str, float]:
+    """`split/name` of the weights that were asked for: a run's metrics are its best's. Of a last checkpoint of another
+    step, or beside a mean of weights, it is what was held out and measured there, perhaps nothing."""
+    if not (known.named and known.folder and known.file and known.file.stem == "last"):
+        return known.metrics
+    from ptft.loggers.jsonl import stored_rows
+
+    step, best = known.progress.get("step"), known.summary.get("best") or {}
+    if best.get("step") == step and not known.progress.get("averaged"):
+        return known.metrics
+    rows = [row for row in stored_rows(known.folder / "metrics.jsonl") if row.get("step") == step]
+    held = [row for row in rows if row.get("split") not in (None, "train") and "averaged" not in row]
+    return {
+        f"{row['split']}/{name}": value
+        for row in held
+        for name, value in row.items()
+        if isinstance(value, int | float) and name not in OF_ROWS
+    }
+
+
 def _facts(known: Known) -> dict[str, Any]:
     """`ptft show --json`."""
     ancestors, descendants = _relatives(known)
@@ -71,7 +93,7 @@ def _facts(known: Known) -> dict[str, Any]:
         "configuration": {key: {"value": ours, "default": usual} for key, (ours, usual) in settings.items()},
         "spec": dict(known.spec) or None,
         "data": {"fingerprint": known.fingerprint, "examples": known.examples},
-        "metrics": known.metrics,
+        "metrics": measured(known),
         "best": known.summary.get("best"),
         "seconds": known.summary.get("seconds", known.status.get("seconds")),
         "parent": dict(known.parent) or None,
@@ -102,7 +124,7 @@ def _measured(best: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
 
 def _print(known: Known, name: str) -> None:
     facts = _facts(known)
-    chosen, metrics = facts["chosen"], _by_split(known.metrics)
+    chosen, metrics = facts["chosen"], _by_split(facts["metrics"])
     when = str(facts["when"] or "")[:16].replace("T", " ")
     best, seconds = facts["best"] or {}, facts["seconds"]
     spent = f"in {seconds:,.1f} s" if isinstance(seconds, int | float) else ""

@@ -87,7 +87,7 @@ class DividedSource(GroupedSource):
         self.limit, self.fraction, self.per_class = limit, fraction, per_class
         self.classes, self.called = None if classes is None else tuple(classes), names
         self.download, self.on_error, self.divide_by, self.seed = download, on_error, divide_by, seed
-        self.left_out, self.unusable = dict[str, str](), list[tuple[str, str]]()
+        self.left_out, self.unusable, self.unread = dict[str, str](), list[tuple[str, str]](), list[Any]()
         self.ignore = None if ignore is None else IgnoreList(ignore)
         self._raw, self._made, self.group_as = dict[str, SplitExamples](), dict[str, Examples | None](), group_as
         check_amounts(limit, fraction, per_class)

@@ -83,6 +83,11 @@ class Known:
         return {f"{split}/{name}": value for split, values in splits.items() for name, value in values.items()}
 
     @property
+    def progress(self) -> Mapping[str, Any]:
+        """How far the run was when the checkpoint was written: `step`, and of how many weights its best is a mean."""
+        return self._content("progress")
+
+    @property
     def fingerprint(self) -> str | None:
         known = (self.summary.get("data") or {}).get("fingerprint") or (self._raw("fingerprint"))
         return known if isinstance(known, str) else None
@@ -118,7 +123,7 @@ class Known:
             return found
         weights = self.archive.weights
         values = sum(tensor.size for tensor in weights.values())
-        step = self._content("progress").get("step")
+        step = self.progress.get("step")
         return {**found, "sha256": self.archive.sha256, "step": step, "tensors": len(weights), "values": values}
 
     def _content(self, key: str) -> Mapping[str, Any]:

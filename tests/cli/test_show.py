@@ -151,3 +151,23 @@ def test_neither_imports_torch(pretrained):
         f"show([{str(pretrained)!r}]); diff([{str(pretrained)!r}] * 2); assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=True, timeout=60).returncode == 0
+
+
+def test_a_last_checkpoint_has_the_metrics_of_its_own_step(ptft, finetuned, tmp_path):
+    shutil.copytree(finetuned, "run")
+    known, files = summary(tmp_path / "run"), [f"run/checkpoints/{name}.pt" for name in ("best", "last")]
+    known["best"]["step"] = 1  # as if the last step had been a worse one
+    (tmp_path / "run/summary.json").write_text(json.dumps(known))
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    (own,) = [row for row in rows if (row["step"], row["split"]) == (2, "val")]
+    own |= {"loss": 7.5, "accuracy": 0.125}
+    (tmp_path / "run/metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows if row is own))
+    best, last = (json.loads(ptft("show", file, "--json").out)["metrics"] for file in files)
+    assert best["test/accuracy"] == known["metrics"]["test"]["accuracy"]
+    assert (last["val/loss"], last["val/accuracy"]) == (7.5, 0.125)
+    assert last.keys() <= {name for name in best if name.startswith("val/")}
+    found = json.loads(ptft("diff", *files, "--json").out)["metrics"]
+    assert found["val/loss"] == {"a": best["val/loss"], "b": 7.5}
+    assert found["test/accuracy"]["b"] is None
+    (tmp_path / "run/metrics.jsonl").write_text("")
+    assert json.loads(ptft("show", files[1], "--json").out)["metrics"] == {}

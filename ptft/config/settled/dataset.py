@@ -104,7 +104,7 @@ def _usual(name: str) -> dict[str, Any] | None:
 
 def _text(key: str, value: Any) -> str:
     """The value as it is typed."""
-    if key == "root":
+    if key in ("root", "ignore") and value is not None:
         return relative(str(value))
     if isinstance(value, str):
         raw = f"dataset.{key}" in AS_TYPED | NAMED or PLAIN.fullmatch(value)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ptft.config.overrides import Overrides
+
 SUBSETS = ("dataset.limit", "dataset.fraction", "dataset.per_class")
 """Which choose a part of the training split."""
 DEFAULTS = {"finetune.head": ("auto", "new"), "finetune.weights": ("ckpt",), "finetune.probe": ("auto",)}
@@ -23,6 +25,10 @@ def refused(config: Mapping[str, Any], typed: Mapping[str, Any]) -> list[str]:
         ]
     if "finetune" in config and not config.get("stage", {}).get("finetunes"):
         problems += [f"{key}={typed[key]}: without effect, as {why}; drop it" for key, why in _idle(config, typed)]
+    if config.get("explain", {}).get("neighbours") == 0:
+        unread = [key for key in typed if key.split(".")[0] == "dataset"]
+        why = "explain.neighbours=0: new files are read as the checkpoint says, and no dataset is"
+        problems += [f"{key}={typed[key]}: without effect, as {why}; drop it" for key in unread]
     return problems + list(_counted_twice(config, typed))
 
 
@@ -46,6 +52,17 @@ def noted(config: Mapping[str, Any], typed: Mapping[str, Any]) -> tuple[str, ...
     if not config.get("stage", {}).get("finetunes"):
         return ()
     return tuple(f"{key}={typed[key]} is without effect, as {why}" for key, why in _idle(config, typed))
+
+
+def overridden(typed: Overrides) -> Iterator[str]:
+    """A sentence for each key that was typed several times and not alike: the last counts, as for Hydra."""
+    texts: dict[str, list[str]] = {}
+    for key, text, override in zip(typed.keys, typed.texts, typed.parsed, strict=True):
+        if not override.is_delete():
+            texts.setdefault(key, []).append(text)
+    for key, several in texts.items():
+        if len(set(several)) > 1:
+            yield f"{key}: typed {len(several)} times, of which the last counts: {several[-1]}"
 
 
 def _idle(config: Mapping[str, Any], typed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

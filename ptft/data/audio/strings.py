@@ -21,6 +21,7 @@ from ptft.data.audio.folder import AudioFolder
 from ptft.data.audio.source import FileRecordings
 from ptft.data.files import nfc
 from ptft.data.labels import to_labels
+from ptft.data.own.unusable import UNREADABLE, Unread
 from ptft.data.ragged import flat_indices, starts_of
 from ptft.errors import ConfigError, DataError
 from ptft.runtime.together.splitmix import key
@@ -77,7 +78,7 @@ class AudioStrings(AudioFolder):
     units: what a transcript is made of, "words", "characters" or "bpe": pieces of words, `vocabulary` of them at the
         most. The text of a word is its label.
     Which recordings follow each other is a function of `seed`. Recordings that can't be read, or that the list of
-    examples to leave out names, are in no string.
+    examples to leave out names, are in no string. every: whether the former are listed whatever `on_error` says.
     """
 
     has_groups = False
@@ -91,6 +92,7 @@ class AudioStrings(AudioFolder):
         gap: float = 0.1,
         units: str = "words",
         vocabulary: int = 300,
+        every: bool = False,
         **options: Any,
     ) -> None:
         if len(words) != 2 or not 1 <= words[0] <= words[1]:
@@ -100,7 +102,7 @@ class AudioStrings(AudioFolder):
             raise ConfigError(f"{typed}: counts above 0, and a gap of at least 0 seconds")
         self.strings, self.held_out, self.words, self.gap, self.units = strings, held_out, tuple(words), gap, units
         self.vocabulary = vocabulary
-        super().__init__(**options)
+        super().__init__(**(options | ({"on_error": "skip"} if every else {})))
         if self.fold is not None:
             raise ConfigError(f"dataset.fold={self.fold}: its strings would hold recordings of train; leave it null")
         for split, own in (("val", self.val), ("test", self.test)):
@@ -129,7 +131,8 @@ class AudioStrings(AudioFolder):
         if not len(recordings):
             raise DataError(f"{self._where()}: {split} holds no recordings to make strings of")
         names, lost = files.known_by(), set(recordings.unreadable)
-        self.unusable += [(names[row], "can't be read") for row in recordings.unreadable]
+        self.unusable += [(names[row], UNREADABLE) for row in recordings.unreadable]
+        self.unread += [Unread(names[row], split, UNREADABLE) for row in recordings.unreadable]
         paths = [Path(str(path)) for row, path in enumerate(files.paths) if row not in lost]
         generator = torch.Generator().manual_seed(key(self.seed, *split.encode()) % 2**63)
         count = self.strings if split == self.train else self.held_out

@@ -28,11 +28,13 @@ KEY = "dataset.ignore"
 
 
 class Entry(NamedTuple):
-    """What a row says of an example: its content in 16 hexadecimal digits or "", why it is left out, and its split."""
+    """What a row says of an example: its content in 16 hexadecimal digits or "", why it is left out, its split and
+    its label."""
 
     content: str
     reason: str
     split: str
+    label: str
 
 
 def hexadecimal(number: int) -> str:
@@ -75,6 +77,14 @@ class IgnoreList:
             else:
                 ignored[row] = f"{KEY}: {entry.reason}" if entry.reason else KEY
         return torch.tensor(sorted(ignored), dtype=torch.long)
+
+    def leaves_out(self, name: str) -> bool:
+        """Whether it has a file that can't be read, of which it can't say what it held."""
+        entry = self.entries.get(nfc(name))
+        if entry is None or entry.content:
+            return False
+        self._seen.add(nfc(name))
+        return True
 
     def without(self, split: str, documents: Sequence[str]) -> list[str]:
         """Documents without those whose content the list has; nothing else says which is which.
@@ -128,10 +138,8 @@ def _read(path: Path) -> list[tuple[str, Entry]]:
         rows = [row for row in reader if row["name"]]
     except csv.Error as error:
         raise DataError(f"{KEY}={path}:{reader.line_num}: is no CSV ({error})") from error
-    return [
-        (nfc(row["name"]), Entry((row.get("content") or "").strip(), row.get("reason") or "", row.get("split") or ""))
-        for row in rows
-    ]
+    cells = [(row["name"], *(row.get(key) or "" for key in COLUMNS[1:])) for row in rows]
+    return [(nfc(name), Entry(content.strip(), *rest)) for name, content, *rest in cells]
 
 
 def write(rows: Sequence[tuple[str, ...]]) -> str:

@@ -286,5 +286,9 @@ def _unreadable(path: Path | str | Cell, error: BaseException) -> str:
 def _differs(
     path: Path | str | Cell, size: tuple[int, int], expected: tuple[int, int], first: Path | str | Cell | None
 ) -> str:
-    reference = f"{first} is {show(expected)}" if first else f"{show(expected)} is expected"
-    return f"{path} is {show(size)} (height{TIMES}width) and {reference}; dataset.size={min(expected)} resizes them all"
+    is_this = f"{path} is {show(size)} (height{TIMES}width) and"
+    if first:
+        return f"{is_this} {first} is {show(expected)}; dataset.size={min(expected)} resizes them all"
+    typed = expected[0] if len(set(expected)) == 1 else str(list(expected)).replace(" ", "")
+    remedy = f"resize it first, or train with dataset.size={typed}, which resizes every image"
+    return f"{is_this} the model has learned from images of {show(expected)} as they are; {remedy}"

@@ -115,6 +115,11 @@ def near(seen: Seen, rows: Tensor, seed: int, texts: list[str] | None) -> tuple[
     return hashes.near(hashes.frequencies(seen.tensors["pictures"][rows]), seed)
 
 
+def alike(seen: Seen, rows: Tensor, pairs: Tensor, seed: int) -> Tensor:
+    """Which pairs of the `rows` (long [n, 2], as `near` has them) that features found look alike too, bool [n]."""
+    return hashes.alike(hashes.frequencies(seen.tensors["pictures"][rows]), pairs, seed)
+
+
 def described(seen: Seen, rows: Tensor, seed: int, texts: list[str] | None) -> Tensor:
     """Features of the rows, float32 [n, W]: of log-mels of mean 0 and deviation 1, as models hear them."""
     values = seen.tensors["pictures"][rows].flatten(1)

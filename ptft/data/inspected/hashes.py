@@ -28,6 +28,10 @@ STANDS_OUT = 0.35
 """A near duplicate is closer than this share of the distance to the K-th neighbour, and …"""
 FARTHEST = 0.25
 """… than this, of pictures without mean and of length 1, …"""
+LOOSELY = 2 * FARTHEST
+"""As FARTHEST, of a pair that something else has found, and …"""
+LOOSE_BITS = 16
+"""… as BITS."""
 CLOSE = 0.03
 """… or closer than this, however close others are."""
 
@@ -71,6 +75,20 @@ def near(vectors: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     differ = (bits[pairs[:, 0]] != bits[pairs[:, 1]]).sum(1)
     kept = differ <= BITS
     return real[pairs[kept]], distances[kept]
+
+
+def alike(vectors: Tensor, pairs: Tensor, seed: int) -> Tensor:
+    """Which pairs (long [n, 2]) that something else has found look alike too, bool [n]: they stand out as near
+    duplicates do among `frequencies`, which may be farther apart: darker ones, say, of which fewer bits agree."""
+    found = nearest(vectors, min(K, max(1, len(vectors) - 1)), seed)
+    usual = found.distance[:, -1] if found.distance.shape[1] >= K else torch.zeros(len(vectors))
+    first, second = pairs.unbind(1)
+    distance = (vectors[first] - vectors[second]).norm(dim=1)
+    bits = signs(vectors, min(KEPT, math.isqrt(vectors.shape[1] + 1)))
+    close = (distance < LOOSELY) & (distance < STANDS_OUT * (usual[first] + usual[second]) / 2)
+    shown = vectors[first].any(1) & vectors[second].any(1)
+    found_alike: Tensor = shown & ((distance < CLOSE) | close) & ((bits[first] != bits[second]).sum(1) <= LOOSE_BITS)
+    return found_alike
 
 
 def standing_out(found: Neighbours, share: float, close: float, farthest: float) -> tuple[Tensor, Tensor]:

@@ -97,6 +97,11 @@ def near(seen: Seen, rows: Tensor, seed: int, texts: list[str] | None) -> tuple[
     return hashes.near(seen.tensors["frequencies"][rows], seed)
 
 
+def alike(seen: Seen, rows: Tensor, pairs: Tensor, seed: int) -> Tensor:
+    """Which pairs of the `rows` (long [n, 2], as `near` has them) that features found look alike too, bool [n]."""
+    return hashes.alike(seen.tensors["frequencies"][rows], pairs, seed)
+
+
 def described(seen: Seen, rows: Tensor, seed: int, texts: list[str] | None) -> Tensor:
     """Features of the rows, float32 [n, W]."""
     return features.components(seen.tensors["small"][rows])

@@ -36,6 +36,9 @@ class Kind(Protocol):
     def near(self, seen: Seen, rows: Tensor, seed: int, texts: list[str] | None) -> tuple[Tensor, Tensor]:
         """Pairs of near duplicates among the `rows`, as places among these, long [n, 2], and how far they are apart."""
 
+    def alike(self, seen: Seen, rows: Tensor, pairs: Tensor, seed: int) -> Tensor:
+        """Which pairs, as `near` has them, that a model's features found are alike by themselves, bool [n]."""
+
     def described(self, seen: Seen, rows: Tensor, seed: int, texts: list[str] | None) -> Tensor:
         """Features of the rows, float32 [n, W]."""
 

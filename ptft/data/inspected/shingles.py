@@ -24,6 +24,8 @@ HASHES, ROWS = 64, 4
 16 bands in 9,998 of 10,000 cases."""
 ALIKE = 0.8
 """Near duplicates share so much of their shingles, of those of both (Jaccard)."""
+LOOSELY = 0.5
+"""As ALIKE, of a pair that something else has found."""
 BEGIN = "\N{START OF TEXT}"
 AT_ONCE = 2**20
 """Bytes of texts whose shingles are held at a time."""
@@ -83,6 +85,19 @@ def near(seed: int, *columns: Sequence[str]) -> tuple[Tensor, Tensor]:
         return torch.empty(0, 2, dtype=torch.long), torch.empty(0)
     pairs, distances = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return torch.from_numpy(pairs), torch.from_numpy(distances).float()
+
+
+def alike(pairs: Tensor, *columns: Sequence[str]) -> Tensor:
+    """Which pairs (long [M, 2]) that something else has found share much of their shingles too, in every column: bool
+    [M]."""
+    shared = [_shared(_bytes([column[a], column[b]])) for a, b in pairs.tolist() for column in columns]
+    return (torch.tensor(shared, dtype=torch.float64).view(len(pairs), len(columns)) >= LOOSELY).all(1)
+
+
+def _shared(two: Sequence[bytes]) -> float:
+    """The share of different shingles that both texts have."""
+    length = LONG_LENGTH if min(map(len, two)) >= LONG else LENGTH
+    return float(_jaccard([np.unique(hashed(each, length)) for each in two], np.array([[0, 1]]))[0])
 
 
 def _bytes(texts: Sequence[str]) -> list[bytes]:

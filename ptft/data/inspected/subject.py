@@ -33,7 +33,8 @@ AT_ONCE = 256
 class Subject:
     """The examples of a dataset's splits, numbered from 0 to N - 1 in the order of the splits.
 
-    parts: the examples of each split; documents of running text have none. names: as in `split.csv`. columns: where
+    parts: the examples of each split; documents of running text have none. rows: of each split which of the dataset's
+    own these are; of the pieces of what is cut the first stands for the whole. names: as in `split.csv`. columns: where
     examples are texts, the texts of each that are read one after another (a pair; a question and what it is about).
     labels: long [N] of one class each, None where there are none. captions: of pictures that have them.
     """
@@ -46,6 +47,7 @@ class Subject:
     columns: list[tuple[str, ...]] | None = None
     groups: list[str] = field(default_factory=list)
     captions: list[str] | None = None
+    rows: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -112,7 +114,7 @@ class Subject:
             part = self.source.part(split)
             if part is None or not own:
                 continue
-            contents = self.source.contents(part.split, part.rows[[row for _, row in own]])
+            contents = self.source.contents(part.split, self.rows[split][[row for _, row in own]])
             for (place, _), number in zip(
                 own, [] if contents is None else contents.tolist(), strict=contents is not None
             ):
@@ -137,12 +139,13 @@ def subject_of(source: Source) -> Subject:
 def _of_rows(source: DividedSource) -> Subject:
     parts: dict[str, Examples | None] = {}
     sizes: dict[str, int] = {}
-    names, groups, captions = list[str](), list[str](), list[str]()
+    names, groups, captions, kept = list[str](), list[str](), list[str](), dict[str, Tensor]()
     columns = list[tuple[str, ...]]()
     for split in SPLITS:
         if (part := source.part(split)) is None or (examples := source.split(split)) is None:
             continue
-        rows = part.rows.tolist()
+        kept[split] = _whole(part.rows, examples)
+        rows = kept[split].tolist()
         own = source.names(part.split)
         names += [own[row] for row in rows]
         if source.grouping is not None:
@@ -158,7 +161,17 @@ def _of_rows(source: DividedSource) -> Subject:
     labels = _labels(source, [examples for examples in parts.values() if examples is not None])
     labels = labels if labels is None or len(labels) == len(names) else None
     read = columns if len(columns) == len(names) else None
-    return Subject(source, parts, sizes, names, labels, read, groups, captions or None)
+    return Subject(source, parts, sizes, names, labels, read, groups, captions or None, kept)
+
+
+def _whole(rows: Tensor, examples: Examples) -> Tensor:
+    """Those of the rows (long [N]) that stand for what they are pieces of, the first of each."""
+    units: Tensor | None = getattr(examples, "units", None)
+    if units is None or len(units) != len(rows):
+        return rows
+    _, owner = torch.unique(units, return_inverse=True)
+    first = torch.full((int(owner.max()) + 1,), len(rows)).scatter_reduce_(0, owner, torch.arange(len(rows)), "amin")
+    return rows[first.sort().values]
 
 
 def _decoded(spec: Spec, examples: Examples) -> list[tuple[str, ...]]:

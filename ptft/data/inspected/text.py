@@ -124,6 +124,13 @@ def near(seen: Seen, rows: Tensor, seed: int, texts: list[str] | None) -> tuple[
     return shingles.near(seed, *([column[row] for row in chosen] for column in seen.columns))
 
 
+def alike(seen: Seen, rows: Tensor, pairs: Tensor, seed: int) -> Tensor:
+    """Which pairs of the `rows` (long [n, 2], as `near` has them) that features found share much of what they say too,
+    bool [n]."""
+    chosen = rows.tolist()
+    return shingles.alike(pairs, *([column[row] for row in chosen] for column in seen.columns))
+
+
 def described(seen: Seen, rows: Tensor, seed: int, texts: list[str] | None) -> Tensor:
     """Features of the rows, float32 [n, W]."""
     assert texts is not None

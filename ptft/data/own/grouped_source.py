@@ -21,7 +21,8 @@ from ptft.data.own.file_columns import PATH, ListColumns
 from ptft.data.own.filename_pattern import Pattern
 from ptft.data.own.grouping import Grouping, SharedGroups, Told
 from ptft.data.own.text_record import Column
-from ptft.data.splits import SPLITS, divide
+from ptft.data.own.unusable import Unread
+from ptft.data.splits import SPLITS, divide, percent
 from ptft.errors import ConfigError, shortened
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ class GroupedSource(Source):
     they are divided. drawn: whether ptft divided it, or a split of it; else whoever made the dataset did. fold: which
     part of what is trained on is the test split; fold_seed: draws it, `split_seed` of undivided data. list_path:
     the column of the files where a list names them. left_out: splits that are not used, and why. unusable: rows and
-    files that are not used, and why.
+    files that are not used, and why. unread: those of them that are files of examples.
     has_sets: whether an example has any number of labels. separator: what stands between them in a cell; flags: the
     columns that hold 0 or 1 for one label each. without_effect: of what was typed to divide it, what no file has.
     """
@@ -66,6 +67,7 @@ class GroupedSource(Source):
     fold_seed: int | None = None
     list_path: str = PATH
     left_out: dict[str, str]
+    unread: list[Unread]
     train: str
     splits: tuple[str, ...]
     has_sets: bool = False
@@ -232,7 +234,7 @@ class GroupedSource(Source):
         parts = divide(items, seed, names, keys, sets=self.has_sets)
         if grouping is not None:
             grouping.check_parts(groups, parts)
-        shares = ", ".join(f"{_percent(len(parts[split]), len(items))} {split}" for split in SPLITS)
+        shares = ", ".join(f"{percent(len(parts[split]), len(items))} {split}" for split in SPLITS)
         self.note(f"{where} is not divided: {shares} (dataset.split_seed={seed}){self._unused()}")
         return parts
 
@@ -293,8 +295,3 @@ class GroupedSource(Source):
     def note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes = (*self.notes, sentence)
-
-
-def _percent(part: int, total: int) -> str:
-    share = 100 * part / max(1, total)
-    return f"{share:.0f} %" if share >= 1 or not part else f"{share:.1g} %"

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from itertools import chain
+from typing import NamedTuple
 
 from ptft.data.examples import too_many
 from ptft.data.records import NoRow, RowError
 from ptft.errors import DataError, are
+
+UNREADABLE = "can't be read"
+
+
+class Unread(NamedTuple):
+    """A file that could not be used when a source was made: its name as examples have one, its own split, and why."""
+
+    name: str
+    split: str
+    why: str
 
 
 class UnusableRows:

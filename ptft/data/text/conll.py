@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import torch
+from torch import Tensor
+
 from ptft.data import records
 from ptft.data.cleaning.learned import learned
 from ptft.data.files import nfc
 from ptft.data.labels import to_labels
+from ptft.data.ragged import starts_of
 from ptft.data.splits import split_by_word, split_files, unnamed_notes
 from ptft.data.text.examples import NO_LABEL, TextExamples, in_a_row, room
 from ptft.data.text.source import TextKeys, TextSource
@@ -31,6 +35,23 @@ class Tagged(NamedTuple):
     tags: list[str]
     file: Path
     lines: list[int]
+
+
+class PieceExamples(TextExamples):
+    """Pieces of sentences. units: the row of its sentence's first piece in the own split of each, long [N]."""
+
+    def __init__(self, *parts: Any, units: Tensor) -> None:
+        super().__init__(*parts)
+        self.units = units
+
+    def at(self, rows: Tensor, labels: Tensor | None = None) -> PieceExamples:
+        chosen = super().at(rows, labels)
+        assert isinstance(chosen, PieceExamples)
+        chosen.units = self.units[rows]
+        return chosen
+
+    def _like(self, *parts: Any) -> PieceExamples:
+        return PieceExamples(parts[0], self.pad, *parts[1:], units=self.units)
 
 
 class Conll(TextSource):
@@ -103,7 +124,9 @@ class Conll(TextSource):
         if len(ids) > len(sentences):
             more = counted(len(ids) - len(sentences), "pieces")
             self.note(f"{split}: sentences of more than {self.length} tokens are cut, into {more} more")
-        return TextExamples(in_a_row(ids), self.tokenizer.pad, tags=in_a_row(labels))
+        counts = torch.tensor(pieces, dtype=torch.long)
+        units = starts_of(counts).repeat_interleave(counts)
+        return PieceExamples(in_a_row(ids), self.tokenizer.pad, None, in_a_row(labels), units=units)
 
     def names(self, split: str) -> list[str]:
         pairs = zip(self.sentences[split], self._cut(split), strict=True)

@@ -88,22 +88,35 @@ def _input(row: Mapping[str, Any], number: int) -> dict[str, Any]:
     return {
         "number": number,
         "item": row.get("item"),
-        "answer": _answer(row),
-        "target": row.get("target"),
-        "belief": row.get("belief"),
+        "answer": answer(row),
+        "other": other(row),
         "explanations": [_explanation(row, entry, number) for entry in entries],
         "near": list(near.items()),
         "near_keys": [each["key"] for them in near.values() for each in them],
     }
 
 
-def _answer(row: Mapping[str, Any]) -> str:
-    answer = row.get("answer") or {}
+def answer(row: Mapping[str, Any]) -> str:
+    """What is answered for an input, and how sure that is: a class, any number of labels, or a number."""
+    given = row.get("answer") or {}
+    if "labels" in given:
+        return f"{given['labels']} ({given.get('probabilities')})" if given["labels"] else "no label"
     if row.get("target") is None:
-        return plain(next(iter(answer.values()), None))
-    given = answer.get("class", row["target"])
-    sure = answer.get("probability", row.get("belief"))
-    return f"{given} ({sure:.3f})" if isinstance(sure, int | float) else str(given)
+        return plain(next(iter(given.values()), None))
+    return _believed(given.get("class", row["target"]), given.get("probability", row.get("belief")))
+
+
+def other(row: Mapping[str, Any]) -> str:
+    """The class that is explained and how far it is believed, where that is not the whole answer; "" where it is."""
+    target, given = row.get("target"), row.get("answer") or {}
+    if target is None or target == given.get("labels", given.get("class", target)):
+        return ""
+    left_out = "" if row.get("answered", True) or "labels" not in given else ", which is not answered"
+    return f"{_believed(target, row.get('belief'))}{left_out}"
+
+
+def _believed(name: Any, sure: Any) -> str:
+    return f"{name} ({sure:.3f})" if isinstance(sure, int | float) else str(name)
 
 
 def _explanation(row: Mapping[str, Any], entry: Mapping[str, Any], number: int) -> dict[str, Any]:

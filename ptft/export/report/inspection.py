@@ -182,15 +182,16 @@ def _balance(balance: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
 
 def _commands(folder: Path, found: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     words: Sequence[str] = dataset.words(config) if config.get("names") and config.get("dataset") else []
-    ignore = f"dataset.ignore={relative(folder)}/ignore.csv"
+    before = [word for word in words if word.startswith("dataset.ignore=")]  # which the new list holds
+    again, ignore = [word for word in words if word not in before], f"dataset.ignore={relative(folder)}/ignore.csv"
     ignored = _lines(folder / "ignore.csv")
     if ignored:
         what = counted(ignored, "examples")
         yield f"leave out the {what} that ignore.csv names, in any stage (look into it first)", shlex.join([ignore])
         if words:
-            yield "see what is left without them", shlex.join(["ptft", "stage=inspect", *words, ignore])
+            yield "see what is left without them", shlex.join(["ptft", "stage=inspect", *again, ignore])
     if words:
-        yield "train on it", shlex.join(["ptft", "stage=pretrain", *words, *([ignore] if ignored else [])])
+        yield "train on it", shlex.join(["ptft", "stage=pretrain", *again, *([ignore] if ignored else before)])
         yield "inspect it again", shlex.join(["ptft", "stage=inspect", *words])
 
 

@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from ptft.core import Batch, Objective
 from ptft.errors import ConfigError
 
+EPSILON = 1e-6
+"""Probabilities are told from 0 and 1 by so much."""
+
 
 class Question(NamedTuple):
     """What is to be explained: an input x [1, …] and what stands for nothing there, both prepared; a class; its
@@ -53,6 +56,22 @@ class Asked:
         self.backbone = objective.backbone
         self.is_number, self.sets = is_number, bool(getattr(objective, "sets", False))
         self.probabilities = getattr(objective, "probabilities", lambda logits: logits.softmax(1))
+        self.cutoffs: Tensor | None = getattr(objective, "cutoffs", None) if self.sets else None
+
+    def answered(self, logits: Tensor) -> Tensor:
+        """Which classes are answered of an example, whose logits are [1, K]: bool [K], of labels any number."""
+        if self.cutoffs is None:
+            return torch.arange(logits.shape[1], device=logits.device).eq(logits[0].argmax())
+        return torch.ge(self.probabilities(logits)[0], self.cutoffs)
+
+    def decided(self, logits: Tensor) -> int:
+        """The class that is answered (logits [1, K]); of several labels the one whose log-odds are farthest above those
+        from which on it is. Where none is, the likeliest."""
+        answered = self.answered(logits)
+        if self.cutoffs is None or not bool(answered.any()):
+            return int(logits[0].argmax())
+        above = self.probabilities(logits)[0].logit(EPSILON) - self.cutoffs.logit(EPSILON)
+        return int(above.masked_fill(~answered, -torch.inf).argmax())
 
     def score(self, x: Tensor, target: int) -> Tensor:
         """Prepared variants [N, …] -> [N]: the log-odds of a class against all others, of a label against its absence,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ptft.metrics.correlation import spearman
-from ptft.stages.explain.asked import Asked, Question
+from ptft.stages.explain.asked import EPSILON, Asked, Question
 
 SHARES, FEW = 11, 6
 """Points of a deletion curve, from nothing deleted to everything, and of them so many by which orders are compared."""
@@ -28,9 +28,6 @@ MOVED = 0.1
 """How far the belief must fall where what is marked is deleted: a probability, or a number in deviations."""
 CLEARLY = 2
 """How many times as far as that of any model with random weights in its own explanation, in log-odds."""
-
-EPSILON = 1e-6
-"""Probabilities are told from 0 and 1 by so much."""
 
 
 class Deletion(NamedTuple):

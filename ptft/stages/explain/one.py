@@ -39,11 +39,13 @@ class Settings:
 class Begun:
     """An input whose answer is explained, before that is compared with what models with random weights mark.
 
-    raw: as it was read; units: of its positions, long [*P]; maps: of each method its values [*P]; marked: those of
-    models with random weights, [U] each; lost: by how much, of each, the log-odds fall without it.
+    answered: whether the class that is explained is; raw: as it was read; units: of its positions, long [*P]; maps: of
+    each method its values [*P]; marked: those of models with random weights, [U] each; lost: by how much, of each, the
+    log-odds fall without it.
     """
 
     question: Question
+    answered: bool
     raw: Tensor
     units: Tensor
     generator: torch.Generator
@@ -60,7 +62,7 @@ class Begun:
 def begin(asked: Asked, batch: Batch, target: int | None, spec: Spec, settings: Settings, number: int) -> Begun | None:
     """A raw batch of one example, explained; None where it has fewer than two parts to tell apart.
 
-    target: the class to explain; None: the one that is predicted. number: its place, which what is random follows from.
+    target: the class to explain; None: the one that is answered. number: its place, which what is random follows from.
     """
     shown = marks.of(spec)
     with torch.no_grad():
@@ -70,11 +72,13 @@ def begin(asked: Asked, batch: Batch, target: int | None, spec: Spec, settings: 
     units = shown.units(raw, x, spec).to(x.device)
     if int(units.max()) < 1:
         return None
-    target = int(logits[0].argmax()) if target is None else target
+    target = asked.decided(logits) if target is None else target
     question = Question(x, shown.empty(x, units, spec), target, tuple(units.shape))
     generator = torch.Generator().manual_seed((settings.seed << 20) + number)
     tried = {name: apply(name, asked, question, settings.steps) for name in settings.names}
-    return Begun(question, raw, units, generator, {name: found for name, found in tried.items() if found is not None})
+    answered = bool(asked.answered(logits)[target])
+    maps = {name: found for name, found in tried.items() if found is not None}
+    return Begun(question, answered, raw, units, generator, maps)
 
 
 def mark_by(model: Asked, begun: Begun, settings: Settings) -> None:
@@ -105,6 +109,7 @@ def finish(asked: Asked, begun: Begun, spec: Spec, settings: Settings) -> dict[s
         entries.append({"method": name, "gap": found.gap, "values": values.tolist(), **said})
     return {
         "target": spec.classes[question.target] if spec.classes else None,
+        "answered": begun.answered,
         "belief": float(random.curves[0, 0]),
         "belief_of_empty": float(random.curves[0, -1]),
         "units": marks.of(spec).named(begun.raw, units, spec),

@@ -9,6 +9,7 @@ from typing import Any
 
 from ptft.core import Spec
 from ptft.data.marked import marks
+from ptft.export.report import explanation
 from ptft.loggers.console import Console
 from ptft.runtime.system import writing
 from ptft.runtime.terminal import decimal
@@ -64,7 +65,8 @@ def _style(share: float) -> str:
 def tell(out: Console, told: Sequence[Mapping[str, Any]]) -> None:
     """The first inputs: what was answered, what speaks for it, what was learned from."""
     for row in told[:SHOWN]:
-        out.say(f"{row['item']}: {_answer(row)}")
+        other = explanation.other(row)
+        out.say(f"{row['item']}: {explanation.answer(row)}{f'; explained is {other}' if other else ''}")
         for entry in row["explanations"]:
             name = f"  {entry['method'].replace('_', ' '):<20} "
             if not entry["means_something"]:
@@ -77,14 +79,6 @@ def tell(out: Console, told: Sequence[Mapping[str, Any]]) -> None:
         for source, near in row.get("neighbours", {}).items():
             each = ", ".join(f"{one['label'] or one['item']} ({one['similarity']:.2f})" for one in near)
             out.say(f"  {'near in ' + source:<20} {each}")
-
-
-def _answer(row: Mapping[str, Any]) -> str:
-    answer = row["answer"]
-    if row["target"] is None:
-        return f"{next(iter(answer.values())):.4g}"
-    asked = "" if row["target"] == answer.get("class") else f"; explained is {row['target']}"
-    return f"{answer.get('class', row['target'])} ({answer.get('probability', row['belief']):.3f}){asked}"
 
 
 def methods(told: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -5,11 +5,11 @@
     version, parent, model, objective, modality, classes, settings
     methods: by name how many `inputs`, for how many it `means_something`; the means of `area`, `random_area`
         and `correlation`, the median `gap`; `randomised`, the share of those by random weights that pass the tests
-    inputs: of each `item`, `answer` (as stage=predict), `target` (the class explained; null of a number), `belief` in
-        it (a probability; of a number the value in deviations), `belief_of_empty`, `units` ({"grid": [rows, columns]}
-        or {"words": […]}), `random` (deletion in random orders: `shares` deleted, `mean` and `deviation` of the belief,
-        `area`, `area_deviation`), `files` (by kind, in the folder), `explanations`, perhaps `neighbours` (by
-        dataset: `index`, `item`, `label`, `similarity`)
+    inputs: of each `item`, `answer` (as stage=predict), `target` (the class explained; null of a number), whether
+        that is `answered`, `belief` in it (a probability; of a number the value in deviations), `belief_of_empty`,
+        `units` ({"grid": [rows, columns]} or {"words": […]}), `random` (deletion in random orders: `shares` deleted,
+        `mean` and `deviation` of the belief, `area`, `area_deviation`), `files` (by kind, in the folder),
+        `explanations`, perhaps `neighbours` (by dataset: `index`, `item`, `label`, `similarity`)
     explanations: of each `method`, `gap` (the share of integrated gradients that does not add up), `values` (a number a
         unit, row by row), `deletion` (`curve` and its `area`, `last`: the curve where what is least marked goes first,
         `advantage`: by how much its log-odds are higher, `p`: how often a random order does as well), `randomised`

@@ -1,4 +1,4 @@
-"""What is found, and which examples ignore.csv names.
+"""What is found.
 
 Axes: N examples of all splits, n those that can be read, each content once, W features.
 """
@@ -32,13 +32,20 @@ FEW = 2 * probe.FOLDS
 """Fewer labelled examples are not probed."""
 
 
+ALONE = "features alone"
+"""How a pair was found that nothing else shows to be near."""
+Pair = tuple[int, int, float, str]
+
+
 @dataclass
 class Findings:
     """What was found, each by the numbers of examples.
 
     unreadable, odd: example -> why. same: examples that hold the same, of pictures every caption; copies: those of them
     that are more than a picture's further captions; the first of each list stays. near: pairs, how far they are apart,
-    and by what they were found. errors: example, likely class, how sure. outliers: example, how many deviations.
+    and by what they were found. alone: such pairs that only a model's features call near, which two examples of one
+    class may be; they are shown, and no leakage. errors: example, likely class, how sure. outliers: example, how many
+    deviations.
     probabilities: out of fold, float [n, K], for the rows `probed`. omitted: what was not looked for, and why.
     """
 
@@ -46,7 +53,8 @@ class Findings:
     odd: dict[int, str] = field(default_factory=dict)
     same: list[list[int]] = field(default_factory=list)
     copies: list[list[int]] = field(default_factory=list)
-    near: list[tuple[int, int, float, str]] = field(default_factory=list)
+    near: list[Pair] = field(default_factory=list)
+    alone: list[Pair] = field(default_factory=list)
     errors: list[tuple[int, int, float]] = field(default_factory=list)
     outliers: list[tuple[int, float]] = field(default_factory=list)
     accuracy: float | None = None
@@ -69,7 +77,7 @@ def find(subject: Subject, seen: Seen, kind: Kind, seed: int, name: str | None) 
     if len(rows) < 2:
         found.omitted.append("near duplicates, outliers and labels: fewer than two different examples can be read")
         return found
-    found.near = _near(subject, seen, kind, rows, seed)
+    found.near, found.alone = _near(subject, seen, kind, rows, seed)
     encoded = None if seen.encoded is None else _unit(seen.encoded[rows])
     described: Tensor = kind.described(seen, rows, seed, subject.texts) if encoded is None else encoded
     found.described = kind.FEATURES if encoded is None else f"{name}'s backbone ({described.shape[1]} features)"
@@ -138,7 +146,8 @@ def same_file(subject: Subject, group: Sequence[int], row: int) -> bool:
     return row != group[0] and subject.names[row] == subject.names[group[0]]
 
 
-def _near(subject: Subject, seen: Seen, kind: Kind, rows: Tensor, seed: int) -> list[tuple[int, int, float, str]]:
+def _near(subject: Subject, seen: Seen, kind: Kind, rows: Tensor, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """Near duplicates, and what only features call so."""
     pairs, distances = kind.near(seen, rows, seed, subject.texts)
     found = {
         (a, b): (distance, str(kind.HASH)) for (a, b), distance in zip(pairs.tolist(), distances.tolist(), strict=True)
@@ -146,11 +155,13 @@ def _near(subject: Subject, seen: Seen, kind: Kind, rows: Tensor, seed: int) -> 
     if seen.encoded is not None:
         usual = nearest(_unit(seen.encoded[rows]), min(hashes.K, len(rows) - 1), seed)
         alike = hashes.standing_out(usual, hashes.STANDS_OUT, hashes.CLOSE, hashes.FARTHEST)
-        for (a, b), distance in zip(alike[0].tolist(), alike[1].tolist(), strict=True):
-            found.setdefault((a, b), (distance, "features"))
+        by_itself = kind.alike(seen, rows, alike[0], seed).tolist()
+        for (a, b), distance, both in zip(alike[0].tolist(), alike[1].tolist(), by_itself, strict=True):
+            found.setdefault((a, b), (distance, "features" if both else ALONE))
     numbers = rows.tolist()
     pairs_of = [(numbers[a], numbers[b], distance, by) for (a, b), (distance, by) in found.items()]
-    return sorted(pairs_of, key=lambda pair: (not leaks(subject, pair[:2]), pair[2]))
+    ordered = sorted(pairs_of, key=lambda pair: (not leaks(subject, pair[:2]), pair[2]))
+    return [pair for pair in ordered if pair[3] != ALONE], [pair for pair in ordered if pair[3] == ALONE]
 
 
 def leaks(subject: Subject, group: Sequence[int]) -> bool:
@@ -184,22 +195,11 @@ def _labels(subject: Subject, found: Findings, rows: Tensor, described: Tensor, 
 def _groups(subject: Subject, found: Findings, rows: Tensor) -> Tensor:
     """Long [n], equal where examples belong together."""
     place = {row: at for at, row in enumerate(rows.tolist())}
-    joined = [(place[a], place[b]) for a, b, _, _ in found.near]
+    joined = [(place[a], place[b]) for a, b, _, _ in (*found.near, *found.alone)]
     if subject.groups:
         first: dict[str, int] = {}
         joined += [(first.setdefault(subject.groups[row], at), at) for row, at in place.items()]
     return groups_of(torch.tensor(joined, dtype=torch.long).view(-1, 2), len(rows))
-
-
-def near_groups(subject: Subject, found: Findings) -> list[list[int]]:
-    """Near duplicates that are joined, perhaps over others; the one that stays is the first of each."""
-    members = sorted({row for pair in found.near for row in pair[:2]})
-    place = {row: at for at, row in enumerate(members)}
-    pairs = torch.tensor([(place[a], place[b]) for a, b, _, _ in found.near], dtype=torch.long).view(-1, 2)
-    by_root: dict[int, list[int]] = {}
-    for row, root in zip(members, groups_of(pairs, len(members)).tolist(), strict=True):
-        by_root.setdefault(root, []).append(row)
-    return [kept_first(subject, group) for group in by_root.values()]
 
 
 def leakage(subject: Subject, found: Findings) -> dict[str, int]:
@@ -217,33 +217,3 @@ def leakage(subject: Subject, found: Findings) -> dict[str, int]:
                 if KEPT[subject.split_of(row)] < least:
                     held[subject.split_of(row)].add(row)
     return {split: len(rows) for split, rows in held.items() if rows}
-
-
-def ignored(subject: Subject, found: Findings, kinds: Sequence[str]) -> dict[int, str]:
-    """Which examples ignore.csv names, and why: of copies all but one, of what else is asked for all.
-
-    Names are all that it has of files, so that another line of the file that stays is not among them.
-    """
-    why: dict[int, str] = {}
-    if "unreadable" in kinds:
-        why |= {row: f"can't be read: {reason}" for row, reason in found.unreadable.items()}
-    groups = [
-        *(found.copies if "duplicates" in kinds else []),
-        *(near_groups(subject, found) if "near_duplicates" in kinds else []),
-    ]
-    exact = len(found.copies) if "duplicates" in kinds else 0
-    for number, group in enumerate(groups):
-        what = "the same as" if number < exact else "nearly the same as"
-        for row in [row for row in group[1:] if not same_file(subject, group, row)]:
-            why.setdefault(row, f"{what} {subject.names[group[0]]} ({subject.split_of(group[0])})")
-    classes = subject.source.spec.classes
-    if "label_errors" in kinds:
-        for row, likely, _ in found.errors:
-            why.setdefault(row, f"likely {classes[likely]}, labelled {subject.label(row)}")
-    if "outliers" in kinds:
-        for row, score in found.outliers:
-            why.setdefault(row, f"an outlier ({score:.1f} deviations)")
-    if "odd" in kinds:
-        for row, reason in found.odd.items():
-            why.setdefault(row, reason)
-    return dict(sorted(why.items()))

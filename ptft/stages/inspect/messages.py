@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ptft.data.inspected.reading import Seen
 from ptft.data.inspected.subject import Subject
+from ptft.data.own.unusable import Unread
 from ptft.errors import are, counted, shortened
 from ptft.loggers.console import Console
 from ptft.stages.inspect.findings import Findings, leakage, leaks
@@ -62,14 +63,15 @@ def _leaks(subject: Subject, found: Findings, out: Console) -> None:
 
 
 def _unreadable(subject: Subject, found: Findings, out: Console) -> None:
-    if found.unreadable:
-        rows = [
-            [subject.split_of(row), _called(subject, row), why[: 2 * WIDE]]
-            for row, why in list(found.unreadable.items())[:SHOWN]
-        ]
+    files = unread(subject)
+    if found.unreadable or files:
+        rows = [[subject.split_of(row), _called(subject, row), why] for row, why in found.unreadable.items()]
+        rows += [[split, _short(name), why] for name, split, why in files]
         out.say(unreadable_files(subject, found), "red")
-        out.table(f"unreadable{_of(len(found.unreadable))}", ["split", "example", "why"], rows)
-    unusable: Sequence[tuple[str, str]] = getattr(subject.source, "unusable", ())
+        shown = [[*names, why[: 2 * WIDE]] for *names, why in rows[:SHOWN]]
+        out.table(f"unreadable{_of(len(rows))}", ["split", "example", "why"], shown)
+    told = {(name, why) for name, _, why in files}
+    unusable = [pair for pair in getattr(subject.source, "unusable", ()) if pair not in told]
     for name, why in unusable[:SHOWN]:
         out.say(f"not used: {name}: {why}")
     if len(unusable) > SHOWN:
@@ -79,8 +81,14 @@ def _unreadable(subject: Subject, found: Findings, out: Console) -> None:
 def unreadable_files(subject: Subject, found: Findings) -> str:
     """How many can't be read, and of how many examples they are where a file has several (captions, say)."""
     files, examples = len({subject.names[row] for row in found.unreadable}), len(found.unreadable)
-    said = f"{counted(files, 'files')} can't be read"
+    others = len(unread(subject))
+    said = f"{counted(files + others, 'files')} can't be {'used' if others else 'read'}"
     return said if files == examples else f"{said}, which {examples:,} examples are of"
+
+
+def unread(subject: Subject) -> Sequence[Unread]:
+    """The files that could not be used when the source was made, and are no examples."""
+    return getattr(subject.source, "unread", ())
 
 
 def _copies(subject: Subject, found: Findings, out: Console) -> None:
@@ -94,6 +102,10 @@ def _copies(subject: Subject, found: Findings, out: Console) -> None:
         a, b, distance, by = near[0]
         pair = f"{_called(subject, a)} and {_called(subject, b)} ({by}, {distance:.3f} apart)"
         out.say(f"{counted(len(near), 'pairs')} of near duplicates in one split, e.g. {pair}")
+    if found.alone:
+        a, b, distance, by = found.alone[0]
+        pair = f"{_called(subject, a)} and {_called(subject, b)} ({distance:.3f} apart)"
+        out.note(f"{counted(len(found.alone), 'pairs')} near by {by}, e.g. {pair}: shown, and not counted as copies")
     labels = subject.labels
     if labels is not None:
         disputed = [group for group in found.copies if len({int(labels[row]) for row in group}) > 1]
@@ -168,7 +180,10 @@ def _of(count: int) -> str:
 
 
 def _called(subject: Subject, row: int) -> str:
-    name = subject.names[row]
+    return _short(subject.names[row])
+
+
+def _short(name: str) -> str:
     return name if len(name) <= WIDE else f"…{name[-WIDE + 1 :]}"
 
 
@@ -177,6 +192,8 @@ def _text(subject: Subject, row: int) -> str:
     return text if len(text) <= WIDE else f"{text[: WIDE - 1]}…"
 
 
-def written(folder: Path, ignored: int, sheet: bool) -> str:
-    names = ["inspect.json", f"ignore.csv ({counted(ignored, 'examples')})", *(["sheet.png"] if sheet else [])]
+def written(folder: Path, ignored: int, before: int, sheet: bool) -> str:
+    """before: how many more the list holds that was in use already."""
+    listed = f"{counted(ignored + before, 'examples')}{f', {before:,} of them of dataset.ignore' if before else ''}"
+    names = ["inspect.json", f"ignore.csv ({listed})", *(["sheet.png"] if sheet else [])]
     return f"{', '.join(names)} in {folder}"

@@ -14,7 +14,6 @@ from ptft.builders.parts.own_transform import transformed
 from ptft.builders.restore import encoder
 from ptft.config.config import model_name
 from ptft.config.resolve import Job
-from ptft.config.settled import dataset
 from ptft.core import Source
 from ptft.data.cleaning import ignore
 from ptft.data.inspected import kinds
@@ -32,6 +31,8 @@ from ptft.runtime.system import write_text, writing
 from ptft.stages import messages as shared
 from ptft.stages.inspect import findings, messages, previewed, written
 from ptft.stages.inspect.findings import Findings
+from ptft.stages.inspect.ignored import ignored, ignored_before, unread
+from ptft.stages.provenance import typed_words
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         raise ConfigError(unknown("inspect.ignore", wrong[0], findings.KINDS))
     device = find_device(cfg.device)
     seed_everything(cfg.seed)
-    source = components.source(cfg.dataset, expected(job), cfg.trusted, labelled=False, model=cfg.model)
+    source = components.source(cfg.dataset, expected(job), cfg.trusted, labelled=False, model=cfg.model, every=True)
     subject = subject_of(source)
     encode: Encode | None = encoder(job, source.spec, device) if job.checkpoint else None
     _plan(job, subject, out, folder, str(device) if encode else "cpu")
@@ -53,8 +54,9 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     name = model_name(cfg) if job.checkpoint else None
     found = findings.find(subject, seen, kind, cfg.seed, name)
     sheet = _sheet(job, subject, kind, folder)
-    rows = findings.ignored(subject, found, cfg.inspect.ignore)
-    write_text(folder.path / "ignore.csv", _ignore_list(subject, rows))
+    rows = ignored(subject, found, cfg.inspect.ignore)
+    before, listed = ignored_before(source), [*unread(source, cfg.inspect.ignore), *_ignore_rows(subject, rows)]
+    write_text(folder.path / "ignore.csv", ignore.write([*before, *listed]))
     content = {"dataset": cfg.names.dataset, "root": _root(source), **written.as_json(subject, seen, found)}
     write_json(folder.path / "inspect.json", {**content, "sheet": "sheet.png" if sheet else None})
     if cfg.report:
@@ -63,7 +65,9 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     summary = _summary(job, content)
     write_json(folder.path / "summary.json", summary)
     shared.report(cfg, out, folder.path)
-    _ending(job, subject, found, rows, out, folder, sheet)
+    _ending(job, subject, found, out, folder, messages.written(folder.path, len(listed), len(before), sheet))
+    if listed:
+        _next(job, out, f"dataset.ignore={relative(folder.path)}/ignore.csv")
     if cfg.inspect.strict:
         _strict(subject, found)
     return {"counts": summary["counts"], "leakage": summary["leakage"]}
@@ -110,14 +114,12 @@ def _sheet(job: Job, subject: Subject, kind: Kind, folder: RunFolder) -> bool:
     return True
 
 
-def _ignore_list(subject: Subject, rows: dict[int, str]) -> str:
+def _ignore_rows(subject: Subject, rows: dict[int, str]) -> list[tuple[str, ...]]:
     contents = subject.contents(list(rows))
-    return ignore.write(
-        [
-            (subject.names[row], content, why, subject.split_of(row), subject.label(row) or "")
-            for (row, why), content in zip(rows.items(), contents, strict=True)
-        ]
-    )
+    return [
+        (subject.names[row], content, why, subject.split_of(row), subject.label(row) or "")
+        for (row, why), content in zip(rows.items(), contents, strict=True)
+    ]
 
 
 def _root(source: Source) -> str | None:
@@ -133,12 +135,10 @@ def _summary(job: Job, content: dict[str, Any]) -> dict[str, Any]:
     return {**names, **{key: content[key] for key in kept}, "parent": parent, "versions": versions()}
 
 
-def _ending(
-    job: Job, subject: Subject, found: Findings, rows: dict[int, str], out: Console, folder: RunFolder, sheet: bool
-) -> None:
+def _ending(job: Job, subject: Subject, found: Findings, out: Console, folder: RunFolder, written: str) -> None:
     counts = {
         "leakage": sum(findings.leakage(subject, found).values()),
-        "unreadable": len(found.unreadable),
+        "unreadable": len(found.unreadable) + len(messages.unread(subject)),
         "copies": sum(len(group) - 1 for group in found.copies),
         "near duplicates": len(found.near),
         "likely wrong labels": len(found.errors),
@@ -147,15 +147,17 @@ def _ending(
     }
     out.block(
         "inspect done",
-        {name: f"{count:,}" for name, count in counts.items()}
-        | {"written": messages.written(folder.path, len(rows), sheet)},
+        {name: f"{count:,}" for name, count in counts.items()} | {"written": written},
         "green",
     )
     out.say(f"folder  {folder.path}", result=True)
-    if rows:
-        ignore_key = f"dataset.ignore={relative(folder.path)}/ignore.csv"
-        out.note(f"{ignore_key} leaves out what it names, in every stage; look into it first")
-        out.say(f"next    {shlex.join(['ptft', 'stage=inspect', *dataset.words(job.config.plain()), ignore_key])}")
+
+
+def _next(job: Job, out: Console, ignore_key: str) -> None:
+    """What to type to see what is left: what was typed, with the new list in the place of the one that it holds."""
+    out.note(f"{ignore_key} leaves out what it names, in every stage; look into it first")
+    again = typed_words(job, job.overrides.where(lambda key: key != ignore.KEY and not key.startswith("hydra.")))
+    out.say(f"next    {shlex.join(['ptft', *again, ignore_key])}")
 
 
 def _strict(subject: Subject, found: Findings) -> None:
@@ -165,7 +167,7 @@ def _strict(subject: Subject, found: Findings) -> None:
         f"{count:,} of {subject.sizes[split]:,} {split} examples are in another split too"
         for split, count in held.items()
     ]
-    if found.unreadable:
+    if found.unreadable or messages.unread(subject):
         said.append(messages.unreadable_files(subject, found))
     if said:
         raise DataError(f"inspect.strict=true: {'; '.join(said)}; dataset.ignore=… leaves out what ignore.csv names")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ptft.data.inspected.reading import Seen
 from ptft.data.inspected.subject import Subject
-from ptft.stages.inspect.findings import Findings, leakage, leaks
+from ptft.stages.inspect.findings import ALONE, Findings, leakage, leaks
 
 FORMAT = 1
 """Of inspect.json: it rises where something in it gets another meaning."""
@@ -30,12 +30,14 @@ def as_json(subject: Subject, seen: Seen, found: Findings) -> dict[str, Any]:
     is as `Subject.item` has it; its `path`, or else its split and index there, is the source of a preview. Lists of
     findings, the worst first, hold MOST at most, and `counts` says how many there are:
     unreadable, odd: {item, why}. duplicates: {items, count, leak, labels_differ}, the one that stays first.
-    near_duplicates: {items (two), distance, by, leak, labels_differ}. label_errors: {item, given, likely, sure}.
+    near_duplicates: {items (two), distance, by, leak, labels_differ}; those by "features alone" count as no leak and
+    stand behind the others. label_errors: {item, given, likely, sure}.
     outliers: {item, deviations}. unusable: rows of tables and lists, {name, why}. features, outliers_by: by what.
     probe_accuracy: of the probe behind label_errors, out of fold. notes: sentences. omitted: what was not
     done, and why.
     """
     classes, item = subject.source.spec.classes, subject.item
+    near = [*found.near, *found.alone]
     lists: dict[str, list[dict[str, Any]]] = {
         "unreadable": [{"item": item(row), "why": why} for row, why in _first(list(found.unreadable.items()))],
         "odd": [{"item": item(row), "why": why} for row, why in _first(list(found.odd.items()))],
@@ -53,10 +55,10 @@ def as_json(subject: Subject, seen: Seen, found: Findings) -> dict[str, Any]:
                 "items": [item(a), item(b)],
                 "distance": distance,
                 "by": by,
-                "leak": leaks(subject, (a, b)),
+                "leak": by != ALONE and leaks(subject, (a, b)),
                 "labels_differ": _differ(subject, (a, b)),
             }
-            for a, b, distance, by in _first(found.near)
+            for a, b, distance, by in _first(near)
         ],
         "label_errors": [
             {"item": item(row), "given": subject.label(row), "likely": classes[likely], "sure": sure}
@@ -64,7 +66,7 @@ def as_json(subject: Subject, seen: Seen, found: Findings) -> dict[str, Any]:
         ],
         "outliers": [{"item": item(row), "deviations": score} for row, score in _first(found.outliers)],
     }
-    totals: tuple[Sized, ...] = (found.unreadable, found.odd, found.copies, found.near, found.errors, found.outliers)
+    totals: tuple[Sized, ...] = (found.unreadable, found.odd, found.copies, near, found.errors, found.outliers)
     counts = {name: len(total) for name, total in zip(lists, totals, strict=True)}
     return {
         "format": FORMAT,

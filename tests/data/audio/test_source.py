@@ -178,6 +178,15 @@ def test_strings_of_the_recordings_that_can_be_read(digits):
     assert "2 of the recordings of train are left out (dataset.ignore=ignore.csv)" in without.ignore_notes()
 
 
+def test_an_inspection_of_strings_hears_of_every_recording_that_cannot_be_read(digits):
+    broken = sorted(digits.rglob("*.wav"))[3]
+    broken.write_bytes(b"no sound")
+    source = AudioStrings(root=digits, pattern=PATTERN, test_rule="index:0-1", val=None, strings=20, every=True)
+    for split in ("train", "test"):
+        source.split(split)
+    assert [each.name for each in source.unread] == [broken.relative_to(digits).as_posix()]
+
+
 def test_a_remark_on_recordings_leaves_strings_to_a_speaker(digits):
     left = 9000 * torch.sin(torch.arange(400) / 5).round().to(torch.int16)
     soundfile.write(digits / "two_ann_7.wav", torch.stack([left, -left], 1).numpy(), 8000)

@@ -108,6 +108,10 @@ def test_mixed_sizes_name_both_files_and_the_key(tmp_path):
         image_reader.read(other, spec((32, 32), 3, "none"), first=first)
     for part in (str(first), str(other), "32×48", "32×32", "dataset.size"):
         assert part in str(error.value)
+    for size, typed in (((32, 32), "32"), ((24, 32), "[24,32]")):  # a model's own: new files can't change it
+        with pytest.raises(image_reader.SizeError) as error:
+            image_reader.read(other, spec(size, 3, "none"))
+        assert f"resize it first, or train with dataset.size={typed}, which" in str(error.value)
 
 
 def test_broken_files_are_named(tmp_path):

@@ -32,6 +32,24 @@ def test_a_hash_knows_a_picture_in_another_light():
     assert float(distances[0]) < 1e-3
 
 
+def test_what_features_found_is_alike_where_it_stands_out_by_itself():
+    """A picture with another behind it is too far for a hash alone; a mirrored one is far from it anyway."""
+    pictures = torch.rand(60, 32, 32, generator=torch.Generator().manual_seed(0))
+    behind = pictures[7:8] + 0.3 * pictures[8:9]
+    vectors = hashes.frequencies(torch.cat([pictures, behind, pictures[7:8].flip(2), torch.ones(2, 32, 32)]))
+    assert hashes.near(vectors, 0)[0].tolist() == []
+    pairs = torch.tensor([[7, 60], [7, 61], [3, 4], [62, 63]])
+    assert hashes.alike(vectors, pairs, 0).tolist() == [True, False, False, False]
+
+
+def test_texts_that_features_found_share_half_of_their_shingles_or_are_not_alike():
+    texts = ["anna once walked along the river until it rained", "Anna walked along the river until it rained again!"]
+    texts += ["carl never saw the sea and went home before noon"]
+    assert shingles.near(0, texts)[0].tolist() == []
+    assert shingles.alike(torch.tensor([[0, 1], [0, 2]]), texts).tolist() == [True, False]
+    assert shingles.alike(torch.tensor([[0, 1]]), texts, ["one", "two", ""]).tolist() == [False]
+
+
 def test_pictures_of_one_colour_each_are_no_near_duplicates():
     pairs, distances = hashes.near(hashes.frequencies(torch.rand(5, 1, 1).expand(5, 32, 32)), 0)
     assert (pairs.shape, distances.shape) == ((0, 2), (0,))

@@ -5,11 +5,13 @@ import csv
 import pytest
 import torch
 
+from ptft.data.inspected.subject import subject_of
 from ptft.data.text import words
 from ptft.data.text.conll import Conll
-from ptft.data.text.examples import NO_LABEL
+from ptft.data.text.examples import NO_LABEL, TextExamples
 from ptft.errors import DataError
 from ptft.metrics.chunk_tags import from_iob, scheme_of, to_iob
+from ptft.stages.measure import intervals
 from tests.conftest import refused, summary
 
 SMALL = ("stage=pretrain", "model=bert_tiny", "model.width=16", "model.depth=1", "device=cpu", "precision=fp32",
@@ -250,3 +252,20 @@ def test_a_file_without_empty_lines_is_noticed(tmp_path):
     for split in ("train", "dev"):
         (tmp_path / f"{split}.conll").write_text(words.replace(". O\nShe", ". O\n\nShe"))
     assert not Conll(root=tmp_path, tokenizer="bytes").notes
+
+
+def test_the_pieces_of_a_sentence_are_one_example_of_an_inspection_and_drawn_together(tmp_path):
+    """Words of four letters, of which three fit beside the special tokens: sentences of 2, 7 and 3 words."""
+    sentences = [[f"w{i}{j}x" for j in range(count)] for i, count in enumerate((2, 7, 3))]
+    text = "\n\n".join("\n".join(f"{word} O" for word in each) for each in [*sentences, sentences[1]])
+    keys = {"root": write(tmp_path / "data", text + "\n"), "tokenizer": "bytes", "length": 16}
+    source = Conll(**keys)
+    train = source.split("train")
+    assert [len(train), train.units.tolist()] == [8, [0, 1, 1, 1, 4, 5, 5, 5]]
+    subject = subject_of(source)
+    assert subject.sizes == {"train": 4, "val": 4}
+    assert subject.texts[:4] == [" ".join(words) for words in (*sentences, sentences[1])]
+    assert len(set(subject.names)) == 8
+    drawn = intervals.units(source, "train", train.at(torch.tensor([0, 2, 3, 4, 7])))
+    assert (drawn.owner.tolist(), drawn.total, drawn.noun) == ([0, 1, 1, 2, 3], 4, "sentences")
+    assert train.digest() == TextExamples(train.ids, train.pad, tags=train.tags).digest()  # as runs of before have it

@@ -52,6 +52,17 @@ def test_a_label_among_several_is_believed_by_itself():
     assert torch.allclose(model.belief(logits, 1), logits[:, 1].sigmoid())
 
 
+def test_what_is_explained_of_labels_is_one_that_is_answered():
+    """A label is answered from its own probability on, however likely others are."""
+    objective = Multilabel(CNN(IMAGES, channels=(3, 4), width=6), IMAGES)
+    objective.thresholds.copy_(torch.tensor([0.9, 0.05, 0.3]))
+    model = Asked(objective, 7, "ckpt=x")
+    given = torch.tensor([[0.8, 0.2, 0.4], [0.8, 0.04, 0.2], [0.95, 0.04, 0.2]])
+    assert [model.decided(row.logit()) for row in given.unsqueeze(1)] == [1, 0, 0]
+    answered = [[False, True, True], [False, False, False], [True, False, False]]
+    assert [model.answered(row.logit()).tolist() for row in given.unsqueeze(1)] == answered
+
+
 def test_of_texts_they_are_those_on_embeddings_and_add_up():
     torch.manual_seed(0)
     model = asked(Transformer(TEXTS, width=8, depth=1, heads=2), TEXTS)

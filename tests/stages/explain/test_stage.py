@@ -156,6 +156,28 @@ def test_the_decisive_word_is_coloured(ptft, tmp_path):
     refused(ptft("stage=explain", f"ckpt={run}", *FEW, "text=superb"), 3, "fewer than two parts")
 
 
+def test_of_labels_all_that_are_answered_are_told_or_that_none_is(ptft, tmp_path):
+    rows = [f"{'good ' * (i % 2)}{'bad ' * (i % 3 == 0)}film number {i},{'good' * (i % 2)}" for i in range(24)]
+    (tmp_path / "train.csv").write_text("\n".join(["text,label", *(f"{row};bad" for row in rows)]) + "\n")
+    data = ("dataset=table", f"dataset.root={tmp_path}", "dataset.label_separator=;", "dataset.tokenizer=bytes")
+    net = ("model=bert_tiny", "model.width=8", "model.depth=1", "model.heads=2", "train.steps=2")
+    done = ptft("stage=pretrain", "objective=multilabel", *CPU, *data, *net, "hydra.run.dir=run", "report=false")
+    assert done.code == 0, done.text
+    quick = ("text=a good film", "explain.methods=grad_cam", "explain.randomised=0")
+    for threshold, folder in ((0.01, "all"), (0.99, "none")):
+        done, found = explained(ptft, "run", *quick, f"objective.threshold={threshold}", folder=folder)
+        (row,) = found["inputs"]
+        assert row["answered"] == (folder == "all")
+        sure, page = f"{row['target']} ({row['belief']:.3f})", Path(folder, "report.html").read_text()
+        said = f"no label; explained is {sure}, which is not answered"
+        if row["answered"]:
+            said = f"{row['answer']['labels']} ({row['answer']['probabilities']}); explained is {sure}"
+            assert set(row["answer"]["labels"].split(";")) == {"good", "bad"}
+        assert f": {said}\n" in done.out
+        assert f": {said.partition(';')[0]}</h3>" in page or row["answered"]
+        assert f"Explained is {said.partition('explained is ')[2]}." in page
+
+
 def test_what_is_marked_of_a_recording_can_be_heard(ptft, tmp_path):
     noise = np.random.default_rng(0)
     for split, count in (("train", 160), ("val", 20), ("test", 8)):
@@ -187,6 +209,7 @@ def test_what_is_marked_of_a_recording_can_be_heard(ptft, tmp_path):
         (["explain.target=cat"], 2, "explain.target=cat: the checkpoint's classes are 0, 1"),
         (["explain.orders=5"], 2, "explain.orders=5: at least 19"),
         (["explain.randomised=3"], 2, "explain.randomised=3: at least 19"),
+        (["dataset.size=64"], 2, "dataset.size=64: without effect, as explain.neighbours=0"),
         (["input=nowhere"], 3, "input=nowhere: no files there"),
         (["predict.top=3"], 2, "predict.top: for stage=predict, not for stage=explain"),
     ],

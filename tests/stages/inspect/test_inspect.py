@@ -103,9 +103,16 @@ def test_the_report_says_shapes_and_balance(shades, ptft, tmp_path):
 
 
 def test_a_checkpoint_lends_its_features(shades, ptft, pretrained, tmp_path):
-    report, _ = inspected(ptft, tmp_path / "run", *shades, f"ckpt={pretrained}")
+    report, done = inspected(ptft, tmp_path / "run", *shades, f"ckpt={pretrained}")
     assert report["features"] == "cnn's backbone (16 features)"
     assert {entry["leak"] for entry in report["duplicates"]} == {True}
+    alone = [entry for entry in report["near_duplicates"] if entry["by"] == "features alone"]
+    assert any(len({item["split"] for item in entry["items"]}) == 2 for entry in alone)
+    assert not any(entry["leak"] for entry in alone)
+    assert report["leakage"] == {"test": 1}  # the twin: what one network takes for alike is no copy by that alone
+    assert f"{len(alone)} pairs near by features alone" in done.out
+    others = {entry["items"][1]["name"] for entry in report["near_duplicates"][: -len(alone)]}
+    assert ignored(tmp_path / "run") == {"train/dark/3.png"} | others
     again, _ = inspected(ptft, tmp_path / "again", *shades, f"ckpt={pretrained}")
     assert {**again, "sheet": None} == {**report, "sheet": None}
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
 from ptft.core import Examples
+from ptft.data import files
+from ptft.data.cleaning.ignore import KEY
 from ptft.data.examples import OnDemandExamples, SplitExamples, too_many
 from ptft.data.image import letterbox
 from ptft.data.image.boxes.examples import BoxExamples
@@ -18,11 +21,12 @@ from ptft.data.image.boxes.tensors import Boxes
 from ptft.data.image.masks.examples import BACKGROUND, MaskExamples, Painter
 from ptft.data.image.reader import show
 from ptft.data.image.source import ImageSource
+from ptft.data.own.unusable import Unread
 from ptft.data.splits import Part
 from ptft.errors import ConfigError, DataError, are, counted, shortened
 from ptft.metrics import detection
 
-BOXES, LABELS, MASKS = "boxes", "labels", "masks"
+BOXES, LABELS, MASKS, IMAGES = "boxes", "labels", "masks", "images"
 READERS = {BOXES: "boxes.rows", MASKS: "masks.rows"}
 """What reads new images for a model of them, and makes rows of its answers."""
 LONGEST = 512
@@ -52,6 +56,7 @@ class AnnotatedSource(ImageSource):
     `painter` where it has masks.
 
     target: "boxes"; "masks": the class of every pixel; or "labels": which classes an image has a mark of.
+    every: whether images that can't be used are listed, however many they are (`unread`), whatever `on_error` says.
     Images are letterboxed, unless `fit` is "stretch"; "crop", for labels alone, would cut marks.
     """
 
@@ -59,7 +64,13 @@ class AnnotatedSource(ImageSource):
     targets: ClassVar[tuple[str, ...]] = (BOXES, MASKS, LABELS)
 
     def __init__(
-        self, *, target: str = BOXES, fit: str | None = None, crop_pct: float | None = None, **keys: Any
+        self,
+        *,
+        target: str = BOXES,
+        fit: str | None = None,
+        crop_pct: float | None = None,
+        every: bool = False,
+        **keys: Any,
     ) -> None:
         if target not in self.targets:
             raise ConfigError(f"dataset.target={target}: one of {', '.join(self.targets)}")
@@ -67,7 +78,7 @@ class AnnotatedSource(ImageSource):
             typed = f"fit={fit}" if fit == "crop" else f"crop_pct={crop_pct}"
             raise ConfigError(f"dataset.{typed}: cuts {target}; dataset.fit={letterbox.FIT} and stretch keep them")
         super().__init__(fit=fit, crop_pct=crop_pct, **keys)
-        self.target = target
+        self.target, self.every = target, every
         theirs = None if self.like is None else self.like.shape.get("fit")
         if fit is None:
             self.fitting["fit"] = theirs if theirs == "stretch" else letterbox.FIT
@@ -124,16 +135,38 @@ class AnnotatedSource(ImageSource):
 
     def tell(self, split: str, problems: Problems, what: str) -> None:
         """Say what of a split can't be used and is left out. Raises DataError where that is too much, or not to be."""
+        if what == IMAGES:
+            self._leave_out(split, problems)
         count = len(problems.found)
         if not count:
             return
         said = f"{split or 'the dataset'}: {count:,} of {counted(problems.total, what)} can't be used"
-        if self.on_error != "skip":
+        listed = self.every and what == IMAGES
+        if self.on_error != "skip" and not listed:
             raise DataError(f"{said}: {problems.shown()}; dataset.on_error=skip leaves them out")
-        if why := too_many(count, problems.total):
+        if not listed and (why := too_many(count, problems.total)):
             raise DataError(f"{said}: {problems.shown()}: {why}")
-        self.unusable += problems.found
+        names = self._names_of(problems) if what == IMAGES else {}
+        self.unusable += [(names.get(name, name), why) for name, why in problems.found]
+        if listed:
+            return
         self.note(f"{said} and {are(count)} left out (see split.csv): {problems.shown()}")
+
+    def _leave_out(self, split: str, problems: Problems) -> None:
+        """Take out of the images that can't be used those that `dataset.ignore` names; the others are kept as such."""
+        names = self._names_of(problems)
+        named = [path for path, name in names.items() if self.ignore is not None and self.ignore.leaves_out(name)]
+        problems.found = [(path, why) for path, why in problems.found if path not in named]
+        self.unread += [Unread(names[path], split, why) for path, why in problems.found]
+        self.unusable += [(names[path], KEY) for path in named]
+        if named:
+            self.note(f"{split or 'the dataset'}: {counted(len(named), IMAGES)} {are(len(named))} left out ({KEY})")
+
+    def _names_of(self, problems: Problems) -> dict[str, str]:
+        """The paths of images that can't be used -> what examples are called."""
+        assert self.root is not None
+        base = self.root if self.root.is_dir() else self.root.parent
+        return {path: files.relative(Path(path), base) for path, _ in problems.found}
 
     def load(self, split: str) -> SplitExamples:
         images, marks = self.annotated(split)

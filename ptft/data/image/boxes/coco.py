@@ -15,7 +15,7 @@ from PIL import Image
 
 from ptft.data import files
 from ptft.data.image.boxes import coco_layout, voc_layout, yolo_layout
-from ptft.data.image.boxes.annotated import MASKS, Annotated, AnnotatedSource
+from ptft.data.image.boxes.annotated import IMAGES, MASKS, Annotated, AnnotatedSource
 from ptft.data.image.boxes.marks import Problems, Split, boxes_of, sized
 from ptft.data.image.boxes.tensors import Boxes
 from ptft.data.image.listed import MEAN, STD, FileExamples
@@ -92,7 +92,7 @@ class Coco(AnnotatedSource):
         unread, unusable = Problems(), Problems()
         numbers = {id: names.index(name) for id, name in parsed.categories.items() if name in names}
         pictures = sized(parsed.pictures, unread)
-        self.tell(split, unread, "images")
+        self.tell(split, unread, IMAGES)
         marks = (
             outlines_of(pictures, numbers, unusable) if self.target == MASKS else boxes_of(pictures, numbers, unusable)
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ptft.data import files as own_files
 from ptft.data.cache.policy import cores
-from ptft.data.image.boxes.annotated import MASKS, MOST, Annotated, AnnotatedSource
+from ptft.data.image.boxes.annotated import IMAGES, MASKS, MOST, Annotated, AnnotatedSource
 from ptft.data.image.boxes.marks import Problems
 from ptft.data.image.listed import MEAN, STD, FileExamples
 from ptft.data.image.masks.examples import VALUES, Painter
@@ -116,7 +116,7 @@ class MaskFolder(AnnotatedSource):
             else:
                 problems.add(str(path), known)
         problems.total = len(paths)
-        self.tell(split, problems, "images")
+        self.tell(split, problems, IMAGES)
         if not found.images:
             raise DataError(f"{images}: holds no image with a mask in {masks}; {LAYOUT}")
         if lone := sorted(there.keys() - {stem(path, images) for path in paths}):
