@@ -55,6 +55,9 @@ def _alone(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("PTFT_CACHE", str(tmp_path.with_name(f"{tmp_path.name}-cache")))
     monkeypatch.setenv("PTFT_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path.with_name(f"{tmp_path.name}-datasets")))
+    if "datasets" in sys.modules:  # which has read it
+        monkeypatch.setattr(sys.modules["datasets"].config, "HF_DATASETS_CACHE", os.environ["HF_DATASETS_CACHE"])
     usual, path, modules = dict(os.environ), [*sys.path], set(sys.modules)
     yield
     sys.path[:] = path  # ptft itself looks in the folder that one stands in

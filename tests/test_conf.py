@@ -12,8 +12,8 @@ SMALL = ["train.batch_size=4", "train.steps=2", "device=cpu"]
 
 KNOWN = {
     "dataset": """audio_folder audio_manifest audio_strings captions chat cifar10 cifar100 coco conll digits
-        fashion_mnist from_ckpt glyphs grammar huggingface image_folder imagenet mask_folder mnist scenes shapes
-        speech_commands squad table text tones torch_dataset""",
+        fashion_mnist from_ckpt glyphs grammar huggingface huggingface_audio huggingface_images image_folder imagenet
+        mask_folder mnist scenes shapes speech_commands squad table text tones torch_dataset""",
     "experiment": """cifar10_fast fsdd fsdd_finetune fsdd_pretrain fsdd_strings mnist_fast mnist_mae mnist_simclr
         mnist_survey mnist_survey_finetune shakespeare wikiann_ner""",
     "model": """airbench audio_cnn audio_transformer bert_small bert_tiny cnn conformer_small convnet convnext_tiny

@@ -12,6 +12,8 @@ RUNS = {
     "speech_commands": ("model=audio_cnn", "objective=classify"),
     "table": ("model=bert_tiny", "objective=classify"),
     "huggingface": ("model=bert_tiny", "objective=classify"),
+    "huggingface_images": ("model=cnn", "objective=classify"),
+    "huggingface_audio": ("model=audio_cnn", "objective=classify"),
     "conll": ("model=bert_tiny", "objective=tag"),
     "squad": ("model=bert_tiny", "objective=span"),
     "text": ("model=gpt_tiny", "objective=causal_lm"),

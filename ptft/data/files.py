@@ -14,10 +14,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from glob import glob
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
 from ptft.errors import DataError
+
+if TYPE_CHECKING:
+    from ptft.data.hub.cells import Cell
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -37,7 +40,7 @@ PACKED = (
     (b"BZh", "compressed (bzip2): unpack it first"),
     (b"\xfd7zXZ\x00", "compressed (xz): unpack it first"),
     (b"\x28\xb5\x2f\xfd", "compressed (zstd): unpack it first"),
-    (b"PAR1", "Parquet, which dataset=huggingface reads"),
+    (b"PAR1", "Parquet, which dataset=huggingface reads (or huggingface_images, huggingface_audio)"),
     (b"\xd0\xcf\x11\xe0", "an old Office document: save it as CSV"),
     (b"%PDF", "a PDF"),
 )
@@ -107,7 +110,7 @@ def _holds_any(folder: str, inside: Iterable[str]) -> bool:
     return any(path == folder or path.startswith(folder.rstrip(os.sep) + os.sep) for path in inside)
 
 
-def relative(path: Path | str, root: Path | str) -> str:
+def relative(path: Path | str | Cell, root: Path | str) -> str:
     """A path as it is seen from `root`, the same on every machine: with slashes, in the form NFC."""
     name, above = str(path), f"{root}{os.sep}"
     plain = name.startswith(above) and ".." not in name
@@ -133,7 +136,7 @@ def digests(paths: Sequence[Path], root: Path) -> tuple[bytes, bytes]:
     return sizes.digest(), times.digest()
 
 
-def identities(paths: Sequence[Path]) -> list[bytes] | None:
+def identities(paths: Sequence[Path | Cell]) -> list[bytes] | None:
     """8 bytes for each file, from its size and content, of a large one its beginning, middle and end.
 
     None for more than MOST files, which would take long.
@@ -141,17 +144,17 @@ def identities(paths: Sequence[Path]) -> list[bytes] | None:
     return [_identity(path) for path in paths] if len(paths) <= MOST else None
 
 
-def _identity(path: Path) -> bytes:
+def _identity(path: Path | Cell) -> bytes:
     digest = hashlib.blake2b(digest_size=8)
     try:
         with path.open("rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
+            size = file.seek(0, os.SEEK_END)
             digest.update(size.to_bytes(8, "little"))
             for place in (0, size // 2, max(0, size - PIECE)) if size > 3 * PIECE else (0,):
                 file.seek(place)
                 digest.update(file.read(PIECE if size > 3 * PIECE else 3 * PIECE))
     except OSError:
-        digest.update(os.fsencode(path))  # like no other
+        digest.update(os.fsencode(str(path)))  # like no other
     return digest.digest()
 
 
@@ -263,7 +266,7 @@ def _elements(text: str, place: int, closing: str) -> Iterator[tuple[int, Any]]:
     """Those from a place on, each with the line on which it begins; `closing` ends them, or the end of the text."""
     between, line, counted = re.compile(r"[\s,]*"), 1, 0
     while True:
-        place = _end(between, text, place)
+        place = match.end() if (match := between.match(text, place)) else place
         line, counted = line + text.count("\n", counted, place), place
         if place == len(text) and not closing:
             return
@@ -277,11 +280,6 @@ def _elements(text: str, place: int, closing: str) -> Iterator[tuple[int, Any]]:
         yield line, value
     if text[place + 1 :].strip():
         yield line, ValueError("more follows after the list")
-
-
-def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
-    match = pattern.match(text, place)
-    return place if match is None else match.end()
 
 
 def located(folder: Path, name: str) -> Path:

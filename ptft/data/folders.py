@@ -9,6 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 from ptft.data import files, splits
 from ptft.data.files import located, nfc
+from ptft.data.hub.cells import File
+from ptft.data.hub.tables import option_of, parquet_in
 from ptft.data.labels import fraction_among, unlabelled
 from ptft.data.own import file_columns, foreign, separator
 from ptft.data.own.file_columns import ALSO_PATH, PATH, USUAL, cell
@@ -79,8 +81,9 @@ def _list_folder(root: Path, media: Media, labelled: bool, source: DividedSource
         flat = _holds(root, media)
         if flat and not labelled:
             return {"": _list_flat(root, media, source.grouping)}
-        empty = not any(root.iterdir())
-        raise refused(root, _unnamed(root, media) if flat else "is empty" if empty else f"holds no {media.noun}", media)
+        tables = f"; dataset={option_of(media.noun)} reads the Parquet files in it" if parquet_in(root) else ""
+        none = f"holds no {media.noun}{tables}" if any(root.iterdir()) else "is empty"
+        raise refused(root, _unnamed(root, media) if flat else none, media)
     if not _is_divided(folders, train):
         named = train in folders and folders.keys() <= splits.SPLIT_NAMES.keys()
         if named and any(_holds(folder, media) for folder in folders.values()):
@@ -115,7 +118,7 @@ def _nested(root: Path, listings: dict[str, Listing]) -> list[str]:
         return [_only(listing) for listing in listings.values() if len(listing.classes) == 1 and _only(listing)][:1]
     deep: dict[str, Path] = {}
     for path, name in zip(listing.paths, listing.names, strict=True):
-        if name and name not in deep and path.parent != root / name:
+        if name and name not in deep and isinstance(path, Path) and path.parent != root / name:
             deep[name] = path.parent
     if not deep:
         return []
@@ -127,7 +130,7 @@ def _nested(root: Path, listings: dict[str, Listing]) -> list[str]:
 def _only(listing: Listing) -> str:
     """What to say of the folder of the only class, where it holds folders."""
     (name,) = listing.classes
-    folder = next((path for path in listing.paths[0].parents if nfc(path.name) == name), None)
+    folder = next((path for path in Path(str(listing.paths[0])).parents if nfc(path.name) == name), None)
     inside = [] if folder is None else [path.name for path in _folders(folder)]
     if not inside:
         return ""
@@ -169,7 +172,7 @@ def _list_classes(folders: Iterable[Path], media: Media, grouping: Grouping | No
 
 def _list_flat(folder: Path, media: Media, grouping: Grouping | None) -> Listing:
     others = list[Path]()
-    paths = files.find(folder, media.suffixes, others)
+    paths: list[File] = [*files.find(folder, media.suffixes, others)]
     return Listing(paths, [""] * len(paths), others=tuple(others)).grouped(grouping, lambda path, name: folder)
 
 
@@ -183,9 +186,11 @@ def _holds(folder: Path, media: Media) -> bool:
     return any(files.counts(path.name, media.suffixes) for path in folder.iterdir())
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
+    """What a list, or a table, says of a file, or of what a cell holds in the place of one."""
+
     split: str
-    path: Path
+    path: File
     label: str
     where: str
     group: str = ""
@@ -205,26 +210,39 @@ def _list_table(
     except DataError as error:
         raise DataError(f"dataset.root: {error}; {media.layout}") from error
     try:
-        typed = (source.train, source.val, source.test)
         others: list[object] = [*source.flags[1:], *([] if source.grouping is None else [source.grouping.key])]
         columns = file_columns.find(
             file, listed[: file_columns.ROWS], typed_columns, media.suffixes, others, labelled, source.has_sets
         )
         source.listed(columns)
         rows = _rows(file, listed, media, labelled, unusable, source, columns)
-        rows = [row._replace(split=splits.own_name(row.split, typed)) for row in rows]
-        kept = _with_label(rows, unusable, source, columns.key) if labelled else rows
-        for sentence in [*separator.notes(file), *unusable.notes(len(kept), str(file))]:
-            source.note(sentence)
-        source.unusable += unusable.named()
+        listings = listings_of(source, rows, unusable, columns.key if labelled else None, separator.notes(file))
     except RowError as error:
         raise DataError(f"dataset.root: {error}") from error
-    by_split: dict[str, list[_Row]] = {row.split: [] for row in rows}
+    if "" in listings and len(listings) > 1:
+        raise refused(file, "names the split of some rows only", media)
+    return listings
+
+
+def listings_of(
+    source: DividedSource, rows: list[Row], unusable: UnusableRows, key: str | None, notes: Iterable[str] = ()
+) -> dict[str, Listing]:
+    """Split -> the files of rows, "" of those that say none; key: of what each must have, None where it need not.
+
+    `source` hears what is left out, after `notes`. Raises DataError for a row that has no group.
+    """
+    typed = (source.train, source.val, source.test)
+    rows = [row._replace(split=splits.own_name(row.split, typed)) for row in rows]
+    kept = rows if key is None else _with_label(rows, unusable, source, key)
+    for sentence in [*notes, *unusable.notes(len(kept), str(source.root or source._where()))]:
+        source.note(sentence)
+    source.unusable += unusable.named()
+    by_split: dict[str, list[Row]] = {row.split: [] for row in rows}
     for row in kept:
         if source.divided_by is not None and not row.group:
             raise source.divided_by.missing(row.where)
         by_split[row.split].append(row)
-    listings = {
+    return {
         split: Listing(
             [row.path for row in split_rows],
             [row.label for row in split_rows],
@@ -232,9 +250,6 @@ def _list_table(
         )
         for split, split_rows in by_split.items()
     }
-    if "" in listings and len(listings) > 1:
-        raise refused(file, "names the split of some rows only", media)
-    return listings
 
 
 def _rows(
@@ -245,8 +260,8 @@ def _rows(
     unusable: UnusableRows,
     source: DividedSource,
     columns: file_columns.ListColumns,
-) -> list[_Row]:
-    rows, grouping, sets = list[_Row](), source.grouping, source.has_sets
+) -> list[Row]:
+    rows, grouping, sets = list[Row](), source.grouping, source.has_sets
     targets = [*(source.flags or [columns.target])] if labelled else []
     needed = {name for name in (columns.path, *targets) if name.isascii()}
     for line, fields in listed:
@@ -260,13 +275,13 @@ def _rows(
             path = listed_path(file.parent, fields, where, columns.path)
             group = "" if grouping is None else grouping.of_row(fields, path, file.parent, where)
             label = source.set_of(fields, columns, where) if sets else nfc(cell(fields, columns.target, where))
-            rows.append(_Row(text_of(fields, "split", where), path, label, where, group))
+            rows.append(Row(text_of(fields, "split", where), path, label, where, group))
         except RowError as error:
             unusable(error)
     return rows
 
 
-def _with_label(rows: list[_Row], unusable: UnusableRows, source: DividedSource, what: str) -> list[_Row]:
+def _with_label(rows: list[Row], unusable: UnusableRows, source: DividedSource, what: str) -> list[Row]:
     """Without those that have none; of a split that is not trained on where none has, it is said."""
     empty = unlabelled(((row.split, row.label) for row in rows), source.train)
     for split in empty:

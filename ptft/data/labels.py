@@ -120,6 +120,11 @@ def number(text: str) -> float | None:
     return value if value is None or abs(value) < torch.finfo(torch.float32).max else value * math.inf
 
 
+def by_value(name: str) -> tuple[int, str]:
+    """What names of classes are sorted by: numbers by their value, before names."""
+    return (int(name), "") if name.isdecimal() and len(name) < 18 else (10**18, name)
+
+
 def fraction_among(names: Iterable[str]) -> str | None:
     """One of the names that is no whole number, where all of them are finite numbers; a comma may be the point."""
     values = {name: number(name.replace(",", ".")) for name in sorted(names)}

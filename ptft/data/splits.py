@@ -249,6 +249,12 @@ def divide(
     return {split: [items[i] for i in rows.tolist()] for split, rows in train_val_test(labels, seed, keys).items()}
 
 
+def percent(part: int, total: int) -> str:
+    """How much of the total a part is, as it is shown."""
+    share = 100 * part / max(1, total)
+    return f"{share:.0f} %" if share >= 1 or not part else f"{share:.1g} %"
+
+
 def apart(names: Mapping[str, Sequence[str]], split: str) -> list[str]:
     """The names of one split's examples, with the split in front of those that another split has too."""
     others = {name for other, theirs in names.items() if other != split for name in theirs}

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor
 
 from ptft.data.ragged import starts_of
 from ptft.errors import ConfigError, DataError, counted
+
+if TYPE_CHECKING:
+    from ptft.data.hub.cells import Cell
 
 _OF_TRAIN = 2**33
 """Added to the seed where a share of a split is drawn: other numbers than those that divided a whole dataset."""
@@ -196,17 +200,17 @@ def check_choices(on_error: str, divide_by: str, group_as: str = "text") -> None
         raise ConfigError(f"dataset.group_as={group_as}: value or text")
 
 
-def contents(files: Iterable[tuple[Path, object]]) -> Tensor:
+def contents(files: Iterable[tuple[Path | Cell, object]]) -> Tensor:
     """Long [n], a number for the whole content of each file and for what of it is meant: its span, say."""
     return numbers(_digest(path, part) for path, part in files)
 
 
-def _digest(path: Path, part: object) -> bytes:
+def _digest(path: Path | Cell, part: object) -> bytes:
     digest = blake2b(repr(part).encode(), digest_size=8)
     try:
         with path.open("rb") as file:
             while block := file.read(2**20):
                 digest.update(block)
     except OSError:
-        digest.update(os.fsencode(path))  # like no other
+        digest.update(os.fsencode(str(path)))  # like no other
     return digest.digest()

@@ -1,4 +1,5 @@
-"""How many images a second arrive: folders of small JPEGs, kept in memory, mapped, or decoded every epoch."""
+"""How many images a second arrive: folders of small JPEGs, kept in memory, mapped, or decoded every epoch; and tables
+of the same."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ from torch.utils.data import DataLoader
 from ptft.augment.image import Views
 from ptft.data.cache import policy
 from ptft.data.image.folder import ImageFolder
+from ptft.data.image.huggingface import HuggingFaceImages
 from ptft.data.loader import Loader
+from ptft.data.own.arrow import write_parquet
 from tests.benchmarks.common import Options, in_turn, rates
 
 CLASSES = 10
@@ -34,6 +37,14 @@ def jpegs(root: Path, count: int) -> Path:
     return root
 
 
+def table(file: Path, root: Path) -> Path:
+    """The same images as the rows of a Parquet file."""
+    if not file.exists():
+        images = sorted(root.rglob("*.jpg"))
+        write_parquet(file, "image", [image.read_bytes() for image in images], [image.parent.name for image in images])
+    return file
+
+
 def run(options: Options) -> str:
     """Images a second of a second epoch in batches of 512, with and without random views; beside a DataLoader."""
     os.environ["PTFT_CACHE"] = str(options.work / "cache")
@@ -41,16 +52,21 @@ def run(options: Options) -> str:
     source = ImageFolder(root=root, val=None, test=None)
     examples = source.split("train")
     assert examples is not None
+    rows = HuggingFaceImages(root=table(options.work / "rows" / "train.parquet", root).parent, val=None, test=None)
+    in_cells = rows.split("train")
+    assert in_cells is not None
     workers = policy.cores()
 
     def ours(mode: str, views: Views | None = None) -> float:
         return rate(Loader(kept[mode], 512, workers=workers, shuffle=True), views)
 
     kept = {mode: policy.keep(examples, mode, lambda done, total: None) for mode in ("memory", "disk", "off")}
+    kept["rows"] = in_cells
     views = Views(shift=4, flip=True, padding="reflection").train()
     sides = {
         "torchvision's ImageFolder in a DataLoader": lambda: plain(root, workers),
         "cache=off": lambda: ours("off"),
+        "cache=off, rows of a table": lambda: ours("rows"),
         "cache=disk": lambda: ours("disk"),
         "cache=memory": lambda: ours("memory"),
         "cache=memory, prepared, flipped and shifted": lambda: ours("memory", views),

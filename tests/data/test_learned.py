@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from ptft.checkpoint import file as checkpoint_file
-from ptft.data.audio import manifest
 from ptft.data.audio import reader as audio_reader
+from ptft.data.audio import utterances
 from ptft.data.audio.manifest import AudioManifest
 from ptft.data.cleaning import learned
 from ptft.data.image.captions.examples import spec_of_captions
@@ -168,7 +168,7 @@ def test_pieces_of_transcripts_are_of_what_is_trained_on_and_characters_of_all(w
     assert set("vexed quick jumps") <= set(source.spec.classes)
     assert len(source.split("train")) == len(trained)
     with monkeypatch.context() as before:
-        before.setattr(manifest, "learned", lambda own, items: [row for rows in own.rows.values() for row in rows])
+        before.setattr(utterances, "learned", lambda own, items: [row for rows in own.rows.values() for row in rows])
         earlier = written(texts)[0].spec
     assert earlier.classes != source.spec.classes
     keys["like"] = earlier  # a run that goes on keeps the pieces that it has

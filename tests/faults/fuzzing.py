@@ -59,6 +59,8 @@ ODD = [
     "../x",
 ]
 """What takes the place of a node of JSON or YAML."""
+NULL_ROOT = ("text", "huggingface", "huggingface_images", "huggingface_audio")
+"""Datasets that read files too, though their root is null."""
 SLOW = 30.0
 """Seconds of the processor that no damaged file of a few kB may take, however busy the machine is."""
 
@@ -143,7 +145,7 @@ def _typed(name: str) -> list[str]:
 
 def datasets() -> list[str]:
     """Those that read files: their root is not null, or files are what they are for."""
-    return [name for name in options.of("dataset") if name in ("text", "huggingface") or _root(name) is not None]
+    return [name for name in options.of("dataset") if name in NULL_ROOT or _root(name) is not None]
 
 
 def _root(name: str) -> Any:

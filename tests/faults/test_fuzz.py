@@ -5,7 +5,11 @@ import pytest
 from tests.faults import fuzzing
 
 FORMATS = fuzzing.formats()
-SLOW = {"huggingface"}  # its library takes a second a file; make fuzz tries it
+SLOW = {
+    "huggingface",
+    "huggingface_images",
+    "huggingface_audio",
+}  # their library takes a second a file; make fuzz tries it
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS.keys() - SLOW))

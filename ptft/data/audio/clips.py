@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ptft.data import files
 from ptft.data.folders import listed_path
+from ptft.data.hub.cells import File
 from ptft.data.labels import number
 from ptft.data.own.file_columns import BEGINS, ENDS, PATH
 from ptft.data.records import RowError, records, text_of
@@ -25,7 +25,7 @@ TIME_WORDS = frozenset(("start", "begin", "end", "stop", "onset", "offset", "fro
 class Clip(NamedTuple):
     """A recording, or its `span`."""
 
-    path: Path
+    path: File
     span: Span | None
 
     def __str__(self) -> str:
@@ -37,10 +37,9 @@ def shown(span: Span) -> str:
     return f"from {span[0]:g} s on" if span[1] is None else f"from {span[0]:g} to {span[1]:g} s"
 
 
-def known_by(clip: Clip, base: Path) -> str:
-    """What a recording, or a part of it, is known by below the folder `base`."""
-    name = files.relative(clip.path, base)
-    return name if clip.span is None else f"{name} {shown(clip.span)}"
+def name_of_part(name: str, span: Span | None) -> str:
+    """What a recording of this name, or a part of it, is called."""
+    return name if span is None else f"{name} {shown(span)}"
 
 
 class Times(NamedTuple):

@@ -7,13 +7,13 @@ libsndfile reads. Floats beyond -1..1 are scaled by their peak.
 
 from __future__ import annotations
 
-import contextlib
+import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +24,25 @@ from torch import Tensor
 from ptft.core import Batch, Spec
 from ptft.data import files, records
 from ptft.data.audio.clips import Clip, Span, clip_of, shown, time_notes
+from ptft.data.audio.decoding import libraries
 from ptft.data.audio.length import fit, longer_than, max_samples
 from ptft.data.audio.length import whole as whole
+from ptft.data.hub.cells import Cell, File
+from ptft.data.hub.items import rows_at
 from ptft.data.own import foreign
 from ptft.data.ragged import pad
-from ptft.data.readers import Unreadable, of_rows
-from ptft.errors import ConfigError, DataError, not_imported
-from ptft.runtime.silence import silenced
+from ptft.data.readers import of_rows
+from ptft.errors import ConfigError, DataError
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
 FULL_SCALE = 32768
 """The int16 value of an amplitude of 1."""
 LOUDEST = FULL_SCALE - 1
 """The largest int16 value; an amplitude of 1 is one more."""
-STREAM = 2**31 - 2**12
-"""Bytes from which on the length in a WAV header means that nobody knew it."""
 
 
 UNKNOWN = 2**62
 """Samples from which on a header says that it does not know how many there are."""
-BLOCK = 2**22
-"""Values that are read at a time where a header promises more: it may promise what the file does not hold."""
 FLOATS = ("FLOAT", "DOUBLE")
 """Kinds of samples that may be beyond -1..1, or be no number."""
 QUIET, LOUDER = 16, 32
@@ -59,11 +57,14 @@ def find(path: Path | str) -> list[Path]:
     return files.find(path, SUFFIXES)
 
 
-def items(path: str, spec: Spec) -> Sequence[Path | Clip | Unreadable]:
-    """As `find`; of a table (path, and perhaps start and end) the recordings that it lists."""
+def items(path: str, spec: Spec) -> Sequence[Any]:
+    """As `find`; of a table (path, and perhaps start and end) the recordings that it lists; of Parquet files those in
+    their rows."""
     file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
-        return foreign.items(path, SUFFIXES, "recordings")
+        found = foreign.items(path, SUFFIXES, "recordings")
+        in_tables = rows_at(path, "audio", spec, bool(found))
+        return found if in_tables is None else in_tables
     rows = of_rows(file, spec, SUFFIXES, partial(clip_of, file.parent))
     rows.notes += time_notes(file)
     return rows
@@ -78,33 +79,33 @@ def shape(rate: int, seconds: float | None) -> dict[str, object]:
     return {"rate": rate, "seconds": seconds}
 
 
-def info(path: Path | str) -> tuple[int, int]:
+def info(path: File | str) -> tuple[int, int]:
     """(samples, samples a second) as the file's header says; counted where it does not know.
 
     Raises DataError naming the file.
     """
     try:
-        with _quiet(path):
-            header = _soundfile().info(str(path))
+        with libraries.quiet(path):
+            header = libraries.soundfile_library().info(libraries.openable(path))
         samples = int(header.frames)
         if samples >= UNKNOWN:
-            with _quiet(path), _opened(path) as file:
-                samples = sum(len(block) for block in _blocks(file, samples))
+            with libraries.quiet(path), libraries.opened(path) as file:
+                samples = sum(len(block) for block in libraries.blocks(file, samples))
     except (OSError, RuntimeError) as error:
         raise DataError(_unreadable(path, error)) from error
     return samples, int(header.samplerate)
 
 
-def rates(paths: Sequence[Path]) -> Counter[int]:
+def rates(paths: Sequence[File]) -> Counter[int]:
     """How many of the recordings have which samples a second; those that can't be read do not count."""
     counts: Counter[int] = Counter()
     for path in paths:
-        with suppress(OSError, RuntimeError):
-            counts[int(_soundfile().info(str(path)).samplerate)] += 1
+        with suppress(OSError, RuntimeError), libraries.quiet(path):
+            counts[int(libraries.soundfile_library().info(libraries.openable(path)).samplerate)] += 1
     return counts
 
 
-def read(path: Path | str | Clip, spec: Spec, span: Span | None = None) -> Tensor:
+def read(path: File | str | Clip, spec: Spec, span: Span | None = None) -> Tensor:
     """The recording at `path` as int16 [n], at the rate and no longer than `spec.shape` says.
 
     span: its part from one second to another, or to the end; None is all of it.
@@ -114,14 +115,14 @@ def read(path: Path | str | Clip, spec: Spec, span: Span | None = None) -> Tenso
         path, span = path
     wanted = spec.shape["rate"]
     try:
-        with _quiet(path), _opened(path) as file:
-            rate, begin, end, cut = file.samplerate, 0, file.frames, _is_cut(file.extra_info)
+        with libraries.quiet(path), libraries.opened(path) as file:
+            rate, begin, end, cut = file.samplerate, 0, file.frames, libraries.is_cut(file.extra_info)
             unknown, floats = end >= UNKNOWN, file.subtype in FLOATS
             if span is not None:
                 whole, (first, last) = end, span
                 begin = min(whole, max(0, round(first * rate)))
                 end = whole if last is None else min(whole, round(last * rate))
-            values = _read(file, begin, end, unknown)
+            values = libraries.values_of(file, begin, end, unknown)
     except (OSError, RuntimeError) as error:
         raise DataError(_unreadable(path, error)) from error
     if cut or (len(values) < end - begin and not unknown):
@@ -139,14 +140,14 @@ def read(path: Path | str | Clip, spec: Spec, span: Span | None = None) -> Tenso
     return fit(resampled(torch.from_numpy(mixed), rate, wanted), spec)
 
 
-def remark(item: Path | str | Clip, wave: Tensor, spec: Spec | None = None) -> str | None:
+def remark(item: File | str | Clip, wave: Tensor, spec: Spec | None = None) -> str | None:
     """What to say of a recording that was read as int16 [n]: it is silent because its channels cancel each other, or
     longer than those of `spec`."""
     said = _cancelled(item, wave), None if spec is None else longer(item, wave, spec)
     return ", and ".join(filter(None, said)) or None
 
 
-def longer(item: Path | str | Clip, wave: Tensor, spec: Spec) -> str | None:
+def longer(item: File | str | Clip, wave: Tensor, spec: Spec) -> str | None:
     """What to say of a recording that is longer than `Spec.shape` has them; wave: what was read of it."""
     longest = max_samples(spec)
     if longest is None or len(wave) < longest or (len(wave) == longest and not _samples(item, spec) > longest):
@@ -154,7 +155,7 @@ def longer(item: Path | str | Clip, wave: Tensor, spec: Spec) -> str | None:
     return longer_than(spec)
 
 
-def _samples(item: Path | str | Clip, spec: Spec) -> int:
+def _samples(item: File | str | Clip, spec: Spec) -> int:
     """How long a recording that could be read is by its header, at the Spec's rate."""
     path, (first, last) = (item.path, item.span or (0.0, None)) if isinstance(item, Clip) else (item, (0.0, None))
     samples, rate = info(path)
@@ -162,51 +163,26 @@ def _samples(item: Path | str | Clip, spec: Spec) -> int:
     return round((end - first) * int(spec.shape["rate"]))
 
 
-def _cancelled(item: Path | str | Clip, wave: Tensor) -> str | None:
+def _cancelled(item: File | str | Clip, wave: Tensor) -> str | None:
     quiet = int(wave.abs().max()) if len(wave) else 0
     if not 0 <= quiet < QUIET:
         return None
     path, span = item if isinstance(item, Clip) else (item, None)
     try:
-        with _quiet(path), _opened(path) as file:
+        with libraries.quiet(path), libraries.opened(path) as file:
             if file.channels == 1 or file.frames >= UNKNOWN:
                 return None
             first, last = span or (0.0, None)
             begin = min(file.frames, round(first * file.samplerate))
             end = file.frames if last is None else min(file.frames, round(last * file.samplerate))
-            values = _read(file, begin, end, False)
+            values = libraries.values_of(file, begin, end, False)
     except (OSError, RuntimeError):
         return None
     loud = float(np.abs(values).max()) * FULL_SCALE if len(values) else 0.0
     return CANCELLED if loud > LOUDER * max(1, quiet) else None
 
 
-def _quiet(path: Path | str) -> contextlib.AbstractContextManager[None]:
-    """The decoder of MP3 files writes what is wrong with them on the terminal; what it raises says it as well."""
-    return silenced() if str(path).lower().endswith(".mp3") else contextlib.nullcontext()
-
-
-def _read(file: Any, begin: int, end: int, unknown: bool) -> np.ndarray:
-    """Float32 [n, channels]: the samples from `begin` to `end`, or to where they really end."""
-    if unknown:  # and no place in it can be found
-        values = np.concatenate([np.empty((0, file.channels), np.float32), *_blocks(file, end)])
-        return values[begin:]
-    if begin:
-        file.seek(begin)
-    if (end - begin) * file.channels <= BLOCK:
-        return np.asarray(file.read(end - begin, dtype="float32", always_2d=True))
-    return np.concatenate([np.empty((0, file.channels), np.float32), *_blocks(file, end - begin)])
-
-
-def _blocks(file: Any, count: int) -> Iterator[np.ndarray]:
-    """Up to `count` samples from where the file stands, some at a time."""
-    size = max(1, BLOCK // file.channels)
-    while count > 0 and len(block := file.read(min(size, count), dtype="float32", always_2d=True)):
-        yield block
-        count -= len(block)
-
-
-def _scaled(path: Path | str, values: np.ndarray) -> np.ndarray:
+def _scaled(path: File | str, values: np.ndarray) -> np.ndarray:
     """Amplitudes [n] within -1..1, by their peak where it is beyond. Raises DataError for what is no number."""
     peak = np.abs(values).max()
     if not np.isfinite(peak):
@@ -215,26 +191,25 @@ def _scaled(path: Path | str, values: np.ndarray) -> np.ndarray:
     return values / peak if peak > 1 else values
 
 
-def scale_note(paths: Sequence[Path]) -> str | None:
+def scale_note(paths: Sequence[File]) -> str | None:
     """What to say of recordings whose floats are beyond -1..1: the first, and how many."""
     notes = []
     for path in paths:
-        try:
-            if _soundfile().info(str(path)).subtype in FLOATS:
-                with _opened(path) as file:
-                    peak = max((float(np.abs(block).max()) for block in _blocks(file, file.frames)), default=0.0)
+        with suppress(OSError, RuntimeError), libraries.quiet(path):  # reading it says so, or leaves it out
+            if libraries.soundfile_library().info(libraries.openable(path)).subtype in FLOATS:
+                with libraries.opened(path) as file:
+                    parts = libraries.blocks(file, file.frames)
+                    peak = max((float(np.abs(part).max()) for part in parts), default=0.0)
                 if peak > 1:
                     scaled = "recordings beyond -1..1 are scaled by their peak"
                     notes.append(f"{path} has amplitudes up to {peak:g}; {scaled}")
-        except (OSError, RuntimeError):
-            continue  # reading it says so, or leaves it out
     return f"{notes[0]} ({len(notes)} of {len(paths)} that were looked at)" if notes else None
 
 
 def resampled(values: Tensor, rate: int, wanted: int) -> Tensor:
     """Amplitudes float32 [n] at one rate -> int16 [m] at another."""
     if rate != wanted:
-        values = torch.from_numpy(_soxr().resample(values.numpy(), rate, wanted).astype(np.float32))
+        values = torch.from_numpy(libraries.soxr_library().resample(values.numpy(), rate, wanted).astype(np.float32))
     return (values * FULL_SCALE).round().clamp(-FULL_SCALE, LOUDEST).to(torch.int16)
 
 
@@ -250,50 +225,22 @@ def collate(items: Sequence[Tensor], spec: Spec) -> Batch:
     return {"input": waves, "length": lengths}
 
 
+def encoded(values: Tensor, rate: int) -> bytes:
+    """int16 [n] as the bytes of a WAV file."""
+    libraries.soundfile_library().write(file := io.BytesIO(), values.numpy(), rate, format="WAV")
+    return file.getvalue()
+
+
 def write(path: Path, values: Tensor, rate: int) -> None:
     """int16 [n] as a file of the kind that the name's suffix says."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _soundfile().write(str(path), values.numpy(), rate)
+    libraries.soundfile_library().write(str(path), values.numpy(), rate)
 
 
-def _opened(path: Path | str) -> Any:
-    """The file, to be read from where it stands."""
-    return _forward()(str(path))
-
-
-@cache
-def _forward() -> Any:
-    """A SoundFile that does not look for its place after every part, which fails where a header knows no length."""
-    return type("Forward", (_soundfile().SoundFile,), {"seekable": lambda self: False})
-
-
-def _soundfile() -> Any:
-    """Imported when a recording is read, so that whatever else speaks of audio works without it."""
-    try:
-        import soundfile
-    except (ImportError, OSError) as error:  # OSError where libsndfile is not found
-        raise not_imported("audio files need soundfile", "soundfile", "'ptft[speech]'", error) from error
-    return soundfile
-
-
-def _soxr() -> Any:
-    try:
-        import soxr
-    except ImportError as error:
-        raise not_imported("recordings at another rate need soxr", "soxr", "'ptft[speech]'", error) from error
-    return soxr
-
-
-def _is_cut(log: str) -> bool:
-    """Whether libsndfile's log of a file tells that it ends too early; of a stream the header knows no length."""
-    cut = re.search(r"^data *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
-    return "ended unexpectedly" in log or (cut is not None and int(cut[2]) < int(cut[1]) < STREAM)
-
-
-def _unreadable(path: Path | str, error: BaseException) -> str:
-    if not os.path.exists(path):
+def _unreadable(path: File | str, error: BaseException) -> str:
+    if not isinstance(path, Cell) and not os.path.exists(path):
         return f"{path}: no such file"
-    if os.path.isfile(path) and os.path.getsize(path) == 0:
+    if not isinstance(path, Cell) and os.path.isfile(path) and os.path.getsize(path) == 0:
         return f"{path}: the file is empty"
-    reason = str(error).split("\n")[0].removeprefix(f"Error opening {str(path)!r}: ")
+    reason = re.sub(r"^Error opening ('.*?'|<.*?>): ", "", str(error).split("\n")[0])
     return f"{path}: not readable as a recording ({reason or type(error).__name__})"

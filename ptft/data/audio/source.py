@@ -16,10 +16,11 @@ from torch import Tensor
 from ptft.core import Spec
 from ptft.data import files
 from ptft.data.audio import reader as audio_reader
-from ptft.data.audio.clips import Clip, Span, known_by
+from ptft.data.audio.clips import Clip, Span, name_of_part
 from ptft.data.audio.examples import MemoryRecordings, OnDemandRecordings, Targets
 from ptft.data.audio.length import longer_than, max_samples
 from ptft.data.examples import SplitExamples
+from ptft.data.hub.cells import File, digests, known_by
 from ptft.data.own.file_columns import PATH
 from ptft.data.own.keys import Shared
 from ptft.data.own.listing import Media
@@ -48,7 +49,7 @@ class RecordingKeys(Shared, total=False):
 
 
 class FileRecordings(OnDemandRecordings):
-    """`paths` of recordings, or `spans` (seconds, from and to) of them, decoded in `take` as `spec` asks.
+    """`paths` or cells of recordings, or `spans` (seconds, from and to) of them, decoded in `take` as `spec` asks.
 
     root: what `digest` takes paths relative to. on_error: "raise" or "skip". lengths: samples of every one (long [N]),
         read from the headers where they are not given. beyond: what is said to end behind its recording's end, by then.
@@ -56,7 +57,7 @@ class FileRecordings(OnDemandRecordings):
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[File],
         targets: Targets,
         spec: Spec,
         root: Path,
@@ -87,7 +88,7 @@ class FileRecordings(OnDemandRecordings):
         paths, spans = [self.paths[i] for i in chosen], [self.spans[i] for i in chosen]
         return FileRecordings(paths, targets, self.spec, self.root, self.on_error, spans, self.lengths[rows])
 
-    def _length(self, path: Path, span: Span | None, header: tuple[int, int] | None) -> int:
+    def _length(self, path: File, span: Span | None, header: tuple[int, int] | None) -> int:
         """Samples, as the header says; 0 where there is none to read."""
         if header is None:
             return 0  # reading it raises, or leaves it out
@@ -124,17 +125,17 @@ class FileRecordings(OnDemandRecordings):
         return contents((self.paths[i], self.spans[i]) for i in rows.tolist())
 
     def known_by(self) -> list[str]:
-        pairs = zip(self.paths, self.spans, strict=True)
-        return [known_by(Clip(path, span), self.root) for path, span in pairs]
+        names = known_by(self.paths, self.root)
+        return [name_of_part(name, span) for name, span in zip(names, self.spans, strict=True)]
 
     def digest(self) -> bytes:
-        """Of names and sizes in bytes: a recording that was deleted, added or replaced shows."""
-        digest = hashlib.sha256(files.digests(self.paths, self.root)[0])
+        """Of names and sizes in bytes, of cells the content: a recording that was deleted, added or replaced shows."""
+        digest = hashlib.sha256(digests(self.paths, self.root)[0])
         digest.update(repr(self.spans).encode())
         return digest.digest()
 
 
-def _header(path: Path) -> tuple[int, int] | None:
+def _header(path: File) -> tuple[int, int] | None:
     """As `audio_reader.info`, None where there is none to read."""
     try:
         return audio_reader.info(path)
@@ -169,9 +170,9 @@ class AudioSource(DividedSource):
     ) -> None:
         """Say what the dataset is by itself; from that, the keys and the checkpoint's Spec follows `self.spec`.
 
-        units: None where `classes` are classes, else what a transcript is made of, a key of `transcripts.UNITS`, and
-        `classes` are all of these; `tokenizer` finds them in a text where they are pieces of words. `rate` is the
-        dataset's own.
+        units: None where `classes` are classes (the one class "" means that there are none), else what a transcript is
+        made of, a key of `transcripts.UNITS`, and `classes` are all of these; `tokenizer` finds them in a text where
+        they are pieces of words. `rate` is the dataset's own.
         """
         self.own_classes, self.splits = tuple(classes), tuple(splits)
         if units is not None:
@@ -181,7 +182,9 @@ class AudioSource(DividedSource):
         shape |= {} if self.list_path == PATH else {"path": self.list_path}
         kept = self.class_names()
         if units is None:
-            self.spec = Spec("audio", shape, "labels" if self.has_sets else "class", kept)
+            target = "labels" if self.has_sets else "class"
+            target, kept = ("none", ()) if kept == ("",) else (target, kept)
+            self.spec = Spec("audio", shape, target, kept)
         else:
             cut = {} if tokenizer is None else {"tokenizer": tokenizer}
             self.spec = Spec("audio", {**shape, "units": units, **cut}, "transcript", kept)
@@ -195,7 +198,7 @@ class AudioSource(DividedSource):
             self.note(f"{split}: of {examples.longer:,} of {of} {longer_than(self.spec)}")
         return examples
 
-    def own_rate(self, paths: Sequence[Path]) -> int:
+    def own_rate(self, paths: Sequence[File]) -> int:
         """Samples a second of the first recording that can be read; `_rates` counts those that are looked at."""
         own, first = None, None
         files_of = list(dict.fromkeys(self.without_ignored(paths)))
@@ -213,7 +216,7 @@ class AudioSource(DividedSource):
         self._rates = audio_reader.rates(files_of[:: -(-len(files_of) // LOOKED_AT)])
         return own
 
-    def note_scaling(self, paths: Sequence[Path]) -> None:
+    def note_scaling(self, paths: Sequence[File]) -> None:
         """Say it where one of some recordings is beyond the usual amplitudes."""
         if scaled := audio_reader.scale_note(paths):
             self.note(scaled)

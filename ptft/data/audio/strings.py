@@ -133,7 +133,7 @@ class AudioStrings(AudioFolder):
         names, lost = files.known_by(), set(recordings.unreadable)
         self.unusable += [(names[row], UNREADABLE) for row in recordings.unreadable]
         self.unread += [Unread(names[row], split, UNREADABLE) for row in recordings.unreadable]
-        paths = [path for row, path in enumerate(files.paths) if row not in lost]
+        paths = [Path(str(path)) for row, path in enumerate(files.paths) if row not in lost]
         generator = torch.Generator().manual_seed(key(self.seed, *split.encode()) % 2**63)
         count = self.strings if split == self.train else self.held_out
         parts = _drawn(self._speakers(paths), count, self.words, generator)

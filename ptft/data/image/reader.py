@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,11 +25,13 @@ from torch import Tensor
 from ptft.core import Batch, Spec
 from ptft.data import files, records
 from ptft.data.folders import listed_path
+from ptft.data.hub.cells import Cell, stream
+from ptft.data.hub.items import rows_at
 from ptft.data.image import letterbox
 from ptft.data.image.pixels.depths import BROKEN, to_8_bit
 from ptft.data.image.pixels.scaling import INTERPOLATIONS, scaled
 from ptft.data.own import foreign
-from ptft.data.readers import Unreadable, of_rows
+from ptft.data.readers import of_rows
 from ptft.errors import ConfigError, DataError, first_line
 
 SUFFIXES = frozenset(
@@ -57,11 +60,13 @@ def find(path: Path | str) -> list[Path]:
     return files.find(path, SUFFIXES)
 
 
-def items(path: str, spec: Spec) -> Sequence[Path | Unreadable]:
-    """As `find`; of a table with a column `path` the images that it lists."""
+def items(path: str, spec: Spec) -> Sequence[Any]:
+    """As `find`; of a table with a column `path` the images that it lists; of Parquet files those in their rows."""
     file = Path(os.path.expanduser(path))
     if not (file.is_file() and file.suffix.lower() in records.SUFFIXES):
-        return foreign.items(path, SUFFIXES, "images")
+        found = foreign.items(path, SUFFIXES, "images")
+        in_tables = rows_at(path, "image", spec, bool(found))
+        return found if in_tables is None else in_tables
     return of_rows(file, spec, SUFFIXES, lambda *row: listed_path(file.parent, *row))
 
 
@@ -99,10 +104,10 @@ def show(size: tuple[int, int] | list[int]) -> str:
     return f"{size[0]}{TIMES}{size[1]}"
 
 
-def size_of(path: Path | str) -> tuple[int, int]:
+def size_of(path: Path | str | Cell) -> tuple[int, int]:
     """(H, W) of the image as it is meant to be seen, read from its header. Raises DataError naming the file."""
     try:
-        with Image.open(path) as image:
+        with Image.open(stream(path)) as image:
             width, height = image.size
             turned = image.getexif().get(_ORIENTATION, 1) >= 5
     except BROKEN as error:
@@ -110,7 +115,7 @@ def size_of(path: Path | str) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def read(path: Path | str, spec: Spec, first: Path | str | None = None) -> Tensor:
+def read(path: Path | str | Cell, spec: Spec, first: Path | str | Cell | None = None) -> Tensor:
     """The image at `path` as uint8 [C, H, W], fitted to `spec.shape`.
 
     `first` is a file of the expected size, named where the fit is "none" and this one differs (SizeError).
@@ -124,7 +129,7 @@ def read(path: Path | str, spec: Spec, first: Path | str | None = None) -> Tenso
     return fitted(image, spec, path, first, whole)
 
 
-def opened(path: Path | str) -> Image.Image:
+def opened(path: Path | str | Cell) -> Image.Image:
     """The image at `path` as it is meant to be seen, in colours. Raises DataError naming the file."""
     try:
         return to_mode(_open(path, None)[0], "RGB")
@@ -135,8 +140,8 @@ def opened(path: Path | str) -> Image.Image:
 def fitted(
     image: Image.Image,
     spec: Spec,
-    name: Path | str,
-    first: Path | str | None = None,
+    name: Path | str | Cell,
+    first: Path | str | Cell | None = None,
     whole: tuple[int, int] | None = None,
 ) -> Tensor:
     """An image of mode "L" or "RGB", as the Spec's channels are, as `read` returns it. name: what to call it.
@@ -172,10 +177,10 @@ def _few(values: Sequence[float]) -> str:
     return "/".join(f"{value:.3g}" for value in (values if len(set(values)) > 1 else values[:1]))
 
 
-def _open(path: Path | str, least: int | None) -> tuple[Image.Image, tuple[int, int]]:
+def _open(path: Path | str | Cell, least: int | None) -> tuple[Image.Image, tuple[int, int]]:
     """Decoded and turned upright, and its own (height, width). A JPEG may be decoded smaller, with no side below
     `least`, which is much faster."""
-    with Image.open(path) as image:
+    with Image.open(stream(path)) as image:
         width, height = image.size
         turned = image.getexif().get(_ORIENTATION, 1) >= 5
         if least is not None:
@@ -268,18 +273,19 @@ def _middle(height: int, width: int, ratio: float) -> tuple[int, int, int, int]:
     return (height - high) // 2, (width - wide) // 2, high, wide
 
 
-def _unreadable(path: Path | str, error: BaseException) -> str:
-    path = Path(path)
-    if not path.exists():
+def _unreadable(path: Path | str | Cell, error: BaseException) -> str:
+    if not isinstance(path, Cell) and not os.path.exists(path):
         return f"{path}: no such file"
-    if path.is_file() and path.stat().st_size == 0:
+    if not isinstance(path, Cell) and os.path.isfile(path) and os.path.getsize(path) == 0:
         return f"{path}: the file is empty"
     if isinstance(error, UnidentifiedImageError):
         return f"{path}: not an image of a known kind"
     return f"{path}: not readable as an image ({first_line(error)})"
 
 
-def _differs(path: Path | str, size: tuple[int, int], expected: tuple[int, int], first: Path | str | None) -> str:
+def _differs(
+    path: Path | str | Cell, size: tuple[int, int], expected: tuple[int, int], first: Path | str | Cell | None
+) -> str:
     is_this = f"{path} is {show(size)} (height{TIMES}width) and"
     if first:
         return f"{is_this} {first} is {show(expected)}; dataset.size={min(expected)} resizes them all"

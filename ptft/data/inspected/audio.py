@@ -104,9 +104,9 @@ def _remarks(subject: Subject, seen: Seen) -> None:
 
 
 def _headers(subject: Subject, seen: Seen) -> None:
-    paths = {path for row in seen.readable.nonzero().flatten().tolist() if (path := subject.path(row))}
-    if paths:
-        rates = Counter(audio_reader.info(path)[1] for path in sorted(paths))
+    files = {file for row in seen.readable.nonzero().flatten().tolist() if (file := subject.file(row))}
+    if files:
+        rates = Counter(audio_reader.info(file)[1] for file in sorted(files, key=str))
         seen.notes.append("rates: " + ", ".join(f"{rate:,} Hz {count:,}" for rate, count in rates.most_common()))
 
 

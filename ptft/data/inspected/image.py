@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ptft.augment.views import Options, views
 from ptft.core import Batch, Examples, Spec
+from ptft.data.hub.cells import stream
 from ptft.data.image.normaliser import normaliser
 from ptft.data.image.reader import TIMES, convert
 from ptft.data.inspected import features, hashes
@@ -62,14 +63,14 @@ def _look(examples: Examples, batch: Batch) -> dict[str, Tensor]:
 
 def _headers(subject: Subject, seen: Seen, out: Console) -> None:
     """Width, height and mode of the files, as they are before they are brought to one size."""
-    paths = {row: path for row in seen.readable.nonzero().flatten().tolist() if (path := subject.path(row))}
+    paths = {row: file for row in seen.readable.nonzero().flatten().tolist() if (file := subject.file(row))}
     if not paths:
         return
     width, height = torch.full((len(subject),), torch.nan), torch.full((len(subject),), torch.nan)
     modes: dict[int, str] = {}
     with out.reading("headers") as progress:
         for done, (row, path) in enumerate(paths.items(), 1):
-            with Image.open(path) as image:
+            with Image.open(stream(path)) as image:
                 width[row], height[row], modes[row] = *image.size, image.mode
             if done % 1000 == 0:
                 progress(done, len(paths))

@@ -16,6 +16,7 @@ from torch import Tensor
 from ptft.core import Examples, Source, Spec
 from ptft.data.cleaning.ignore import digest_of, hexadecimal
 from ptft.data.examples import OnDemandExamples
+from ptft.data.hub.cells import Cell, File
 from ptft.data.image.captions.folder import CaptionFolder
 from ptft.data.source import DividedSource
 from ptft.data.splits import SPLITS
@@ -79,10 +80,15 @@ class Subject:
     def split_of(self, index: int) -> str:
         return self._splits[index]
 
+    def file(self, index: int) -> File | None:
+        """What an example alone is read from: a file or a cell of a table, where it is one."""
+        file: File | None = self._paths[index]
+        return file
+
     def path(self, index: int) -> str | None:
         """The file that an example is read from, where it has one of its own."""
-        path = self._paths[index]
-        return None if path is None else str(path)
+        file = self.file(index)
+        return None if file is None or isinstance(file, Cell) else str(file)
 
     def label(self, index: int) -> str | None:
         """The name of its class; None where it has none."""

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ptft.errors import DataError, first_line, not_imported, shortened
+from ptft.runtime.paths import relative
+
+NOTED = 1.0
+"""GiB from which on it is said that they are kept twice."""
 
 
 def open_tables(
@@ -31,25 +35,62 @@ def open_tables(
 
 
 def of_parquet(files: Sequence[Path]) -> list[Any]:
+    """The tables of a split's files, as of `parts_of_parquet`."""
+    return [table for table, _ in parts_of_parquet(files)]
+
+
+def parts_of_parquet(files: Sequence[Path]) -> list[tuple[Any, list[tuple[Path, int]]]]:
     """The tables of a split's files, each of as many as say the same of their columns; without those that are empty.
+    With each the files that it was read from, and how many rows they have.
 
     The library would read all of them by what the first one says, and take its classes for those of the others.
     """
     library = _library()
-    described = [(file, _column_info(file)) for file in files]
+    from pyarrow import dataset  # comes with datasets
+
+    in_parts = dataset.ParquetFragmentScanOptions(pre_buffer=False)  # else all of a file is in memory at once
+    described = [(file, *_column_info(file)) for file in files]
     tables = []
-    for _, group in groupby((pair for pair in described if pair[1] is not None), lambda pair: pair[1]):
-        parts = [str(file) for file, _ in group]
+    for _, group in groupby((each for each in described if each[2]), lambda each: each[1]):
+        counts = [(file, count) for file, _, count in group]
+        parts = [str(file) for file, _ in counts]
         try:
-            tables.append(library.load_dataset("parquet", data_files={"train": parts}, split="train"))
+            table = library.load_dataset(
+                "parquet", data_files={"train": parts}, split="train", fragment_scan_options=in_parts
+            )
+            tables.append((table, counts))
         except (OSError, ValueError, library.exceptions.DatasetsError) as error:
             cause = error.__cause__ or error
             raise DataError(f"{shortened(parts)}: can't be read ({first_line(cause)})") from error
     return tables
 
 
-def _column_info(file: Path) -> str | None:
-    """What a Parquet file tells the library of its columns, None where it has no rows. Raises DataError naming it."""
+def kept_notes(files: Sequence[Path]) -> list[str]:
+    """What to say of Parquet files that take much room: the library keeps all of them a second time."""
+    size = sum(file.stat().st_size for file in files) / 2**30
+    if size < NOTED:
+        return []
+    where = relative(str(_library().config.HF_DATASETS_CACHE))
+    return [f"the library datasets keeps these {size:,.1f} GiB as Arrow files in {where} as well (HF_DATASETS_CACHE)"]
+
+
+def write_parquet(file: Path, kind: str, media: Sequence[bytes], labels: Sequence[str]) -> None:
+    """A Parquet file of encoded pictures (kind: image) or recordings (audio) and their classes, as the hub has them."""
+    library = _library()
+    import pyarrow  # comes with datasets
+    from pyarrow import parquet
+
+    names = sorted(set(labels))
+    column = library.Image() if kind == "image" else library.Audio()
+    features = library.Features({kind: column, "label": library.ClassLabel(names=names)})
+    cells = [{"bytes": each, "path": f"{i}.{kind}"} for i, each in enumerate(media)]
+    values = {kind: cells, "label": [names.index(label) for label in labels]}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.Table.from_pydict(values, schema=features.arrow_schema), file)
+
+
+def _column_info(file: Path) -> tuple[str, int]:
+    """What a Parquet file tells the library of its columns, and how many rows it has. Raises DataError naming it."""
     from pyarrow import parquet  # comes with datasets
 
     try:
@@ -57,7 +98,7 @@ def _column_info(file: Path) -> str | None:
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: can't be read ({first_line(error)})") from error
     column_info = (footer.metadata or {}).get(b"huggingface", b"{}")
-    return column_info.decode("utf-8", "replace") if footer.num_rows else None
+    return column_info.decode("utf-8", "replace"), int(footer.num_rows)
 
 
 def _library() -> Any:
@@ -67,7 +108,7 @@ def _library() -> Any:
     try:
         import datasets
     except ImportError as error:
-        needs = "dataset=huggingface: needs the package datasets"
+        needs = "datasets of Hugging Face need the package datasets"
         raise not_imported(needs, "datasets", "'ptft[huggingface]'", error) from error
     datasets.disable_progress_bars()
     return datasets

@@ -60,23 +60,43 @@ def find(
     two columns that can't both be.
     """
     values = _columns(file, head, sets)
-    keys = [key for key in typed if key != PATH]
-    for key, name in typed.items():
-        if values and name not in (AUTO, key) and name not in values:
-            raise DataError(f"{file}: {unknown(f'dataset.{key}', name, values)}")
     path = _path(file, values, suffixes) if typed[PATH] == AUTO else typed[PATH]
+    if values and typed[PATH] not in (AUTO, PATH) and path not in values:
+        raise DataError(f"{file}: {unknown(f'dataset.{PATH}', typed[PATH], values)}")
+    chosen = choose(file, values, typed, path, others, needed)
+    if file.suffix.lower() not in JSON and chosen.path != PATH and _is_file(file.parent, chosen.path):
+        header = f"write one above it, e.g. path,{chosen.key}"
+        raise DataError(f"{file}:1: has no header, its first line lists {chosen.path}; {header}")
+    return chosen
+
+
+def choose(
+    where: Path | str,
+    values: Mapping[str, list[str]],
+    typed: Mapping[str, str],
+    path: str | None,
+    others: Collection[object] = (),
+    needed: bool = True,
+    files: str = PATH,
+) -> ListColumns:
+    """As `find`, of columns with their first values, where that of the files is known, or is not clear (None).
+
+    files: the key that names it.
+    """
+    keys = [key for key in typed if key != files]
+    for key in keys:
+        if values and typed[key] not in (AUTO, key) and typed[key] not in values:
+            raise DataError(f"{where}: {unknown(f'dataset.{key}', typed[key], values)}")
     known = {*OTHERS, *others, path, PATH, ALSO_PATH}
     left = {name: cells for name, cells in values.items() if name not in known}
     key, target = _target(values, left, {key: typed[key] for key in keys}, needed)
     if values and (path is None or target is None):
-        raise DataError(_what_to_type(file, values, left, path, keys, target))
+        raise DataError(_what_to_type(where, values, left, path, keys, target, files == PATH))
     path, target = path or PATH, target or key
-    if file.suffix.lower() not in JSON and path != PATH and _is_file(file.parent, path):
-        raise DataError(f"{file}:1: has no header, its first line lists {path}; write one above it, e.g. path,{key}")
-    chosen = {PATH: path, key: target}
+    chosen = {files: path, key: target}
     found = {name: column for name, column in chosen.items() if typed[name] == AUTO and column != name}
     shown = " ".join(columns.typed_as(name, column) for name, column in found.items())
-    note = f"the columns of {file.name} are found by what is in them: {shown}" if found else ""
+    note = f"the columns of {Path(where).name} are found by what is in them: {shown}" if found else ""
     return ListColumns(path, key, target, found, note)
 
 
@@ -162,14 +182,15 @@ def _may_be(left: Mapping[str, list[str]], keys: Sequence[str]) -> dict[str, lis
 
 
 def _what_to_type(
-    file: Path,
+    file: Path | str,
     values: Mapping[str, list[str]],
     left: Mapping[str, list[str]],
     path: str | None,
     keys: Sequence[str],
     target: str | None,
+    with_path: bool,
 ) -> str:
-    unclear, example = [], ""
+    unclear, example = [], list[str]()
     rest = [name for name in left if name != path]
     if path is None:
         unclear.append("no column is clearly the path of the files")
@@ -183,6 +204,6 @@ def _what_to_type(
         unclear.append(f"{listed} may each be {which}" if len(names) > 1 else f"no column is clearly {which}")
         key = next((key for key, found in may_be.items() if found), keys[-1])
         if second := next(iter([*may_be[key], *rest]), None):
-            example = f" {columns.typed_as(key, second)}"
-    listed = ", ".join(list(values)[:8])
-    return f"{file}: {'; '.join(unclear)} ({listed}); type them, e.g. {columns.typed_as(PATH, path)}{example}"
+            example = [columns.typed_as(key, second)]
+    listed, example = ", ".join(list(values)[:8]), [*([columns.typed_as(PATH, path)] if with_path else []), *example]
+    return f"{file}: {'; '.join(unclear)} ({listed}); type them, e.g. {' '.join(example)}"

@@ -14,6 +14,7 @@ from ptft.core import Source
 from ptft.data.cleaning.ignore import IgnoreList
 from ptft.data.division.fold import Fold
 from ptft.data.files import nfc, relative
+from ptft.data.hub.cells import File
 from ptft.data.label_sets import cells
 from ptft.data.label_sets.vectors import to_vectors
 from ptft.data.own.file_columns import PATH, ListColumns
@@ -21,7 +22,7 @@ from ptft.data.own.filename_pattern import Pattern
 from ptft.data.own.grouping import Grouping, SharedGroups, Told
 from ptft.data.own.text_record import Column
 from ptft.data.own.unusable import Unread
-from ptft.data.splits import SPLITS, divide
+from ptft.data.splits import SPLITS, divide, percent
 from ptft.errors import ConfigError, shortened
 
 T = TypeVar("T")
@@ -77,6 +78,11 @@ class GroupedSource(Source):
     """Whether a vocabulary decides how many examples there are: what is too long becomes several, or none."""
     without_effect: tuple[str, ...] = ()
 
+    @property
+    def base(self) -> Path:
+        """The folder that names of files are relative to."""
+        return Path() if self.root is None else self.root if self.root.is_dir() else self.root.parent
+
     def names(self, split: str) -> Sequence[str]:
         """What to call each example of one of the dataset's own splits."""
         raise NotImplementedError(type(self).__name__)
@@ -112,12 +118,9 @@ class GroupedSource(Source):
     def _ignored(self) -> dict[str, Tensor]:
         return {}
 
-    def without_ignored(self, paths: Sequence[Path]) -> Sequence[Path]:
+    def without_ignored(self, paths: Sequence[File]) -> Sequence[File]:
         """Files below the root, to look into beforehand, without those that the list names."""
-        if self.ignore is None or self.root is None:
-            return paths
-        base = self.root if self.root.is_dir() else self.root.parent
-        named = set(self.ignore.rows_named([relative(path, base) for path in paths]))
+        named = set(self.ignore.rows_named([relative(path, self.base) for path in paths]) if self.ignore else ())
         return [path for row, path in enumerate(paths) if row not in named]
 
     def ignore_notes(self) -> list[str]:
@@ -231,7 +234,7 @@ class GroupedSource(Source):
         parts = divide(items, seed, names, keys, sets=self.has_sets)
         if grouping is not None:
             grouping.check_parts(groups, parts)
-        shares = ", ".join(f"{_percent(len(parts[split]), len(items))} {split}" for split in SPLITS)
+        shares = ", ".join(f"{percent(len(parts[split]), len(items))} {split}" for split in SPLITS)
         self.note(f"{where} is not divided: {shares} (dataset.split_seed={seed}){self._unused()}")
         return parts
 
@@ -292,8 +295,3 @@ class GroupedSource(Source):
     def note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes = (*self.notes, sentence)
-
-
-def _percent(part: int, total: int) -> str:
-    share = 100 * part / max(1, total)
-    return f"{share:.0f} %" if share >= 1 or not part else f"{share:.1g} %"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ptft.data import files
+from ptft.data.hub.cells import File
 from ptft.data.own.grouping import Grouping
 from ptft.errors import DataError
 
@@ -38,7 +39,7 @@ class Listing(NamedTuple):
     of another kind in folders of classes. groups: of each file, nothing where none is asked for.
     """
 
-    paths: list[Path]
+    paths: list[File]
     names: list[str]
     blank: tuple[str, ...] = ()
     others: tuple[Path, ...] = ()
@@ -48,9 +49,9 @@ class Listing(NamedTuple):
     def classes(self) -> tuple[str, ...]:
         return tuple(sorted(set(self.names)))
 
-    def firsts(self, most: int = 20) -> list[Path]:
+    def firsts(self, most: int = 20) -> list[File]:
         """The first file of each of the first classes."""
-        firsts: dict[str, Path] = {}
+        firsts: dict[str, File] = {}
         for path, name in zip(self.paths, self.names, strict=True):
             if name not in firsts:
                 firsts[name] = path
@@ -67,7 +68,7 @@ class Listing(NamedTuple):
         if grouping is None:
             return self
         grouping.check_files()
-        pairs = zip(self.paths, self.names, strict=True)
+        pairs = [(Path(str(path)), name) for path, name in zip(self.paths, self.names, strict=True)]
         return self._replace(groups=[grouping.of_file(path, base_of(path, name)) for path, name in pairs])
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptft.core import Spec
 from ptft.data.files import nfc
+from ptft.data.hub.tables import files_of, is_parquet, is_saved, without_media
 from ptft.data.label_sets import cells
 from ptft.data.own import columns
 from ptft.data.own.arrow import of_parquet, open_tables
@@ -21,7 +22,7 @@ from ptft.data.own.text_record import Column, Columns, TextRecord
 from ptft.data.own.unusable import UnusableRows
 from ptft.data.readers import Items, Unreadable, of_files
 from ptft.data.records import EmptyRow, RowError, check_single
-from ptft.data.splits import SPLIT_NAMES, find_splits, parts_notes, split_by_stem, split_files
+from ptft.data.splits import SPLIT_NAMES, parts_notes, split_by_stem
 from ptft.data.text import reader as text_reader
 from ptft.data.text import sentences
 from ptft.data.text.row_source import RowTexts
@@ -66,16 +67,21 @@ class HuggingFaceTexts(RowTexts):
         if (name is None) == (self.root is None):
             raise ConfigError("dataset.name, a dataset on the hub, or dataset.root, a folder: set one of them")
         self.name = name
-        self.files = _files(self.root) if self.root is not None and not _is_saved(self.root) else {}
+        self.files = (
+            files_of(self.root, _split_of, MISSING) if self.root is not None and not is_saved(self.root) else {}
+        )
         group = None if self.grouping is None else self.grouping.key
         column: Column | None = self.read_sets(label, label_separator)
         typed = [*([text] if isinstance(text, str | int) else text), column, group]
         if numbers := [name for name in typed if isinstance(name, int)]:
             raise ConfigError(f"dataset.text, .label and .group: columns have names here, {numbers[0]} is a number")
         self.tables: dict[str, list[Any]] = {}
-        if not self.files or any(_is_parquet(parts) for parts in self.files.values()):
+        if not self.files or any(is_parquet(parts[0]) for parts in self.files.values()):
             tables = open_tables(self._where(), name, subset, self.root, self.files)
-            self.tables = {"val" if split == "validation" else split: parts for split, parts in tables.items()}
+            self.tables = {
+                "val" if split == "validation" else split: [without_media(each, self._where(), text) for each in parts]
+                for split, parts in tables.items()
+            }
         if AUTO in (text, column):
             text, column = self._find_columns(text, column, [*self.flags[1:], *([] if group is None else [group])])
         names = (text,) if isinstance(text, str | int) else tuple(text)
@@ -215,12 +221,13 @@ def _labels(wanted: Columns, values: Sequence[Any], names: Sequence[str] | None,
 def items(path: str, spec: Spec) -> Items:
     """The rows of Parquet files at `path`, or of what save_to_disk wrote there; else as `sentences.items`."""
     root = Path(os.path.expanduser(path))
-    if root.is_dir() and _is_saved(root):
+    if root.is_dir() and is_saved(root):
         opened = open_tables(str(root), None, None, root, {})
+        opened = {split: [without_media(table) for table in parts] for split, parts in opened.items()}
         tables = [(f"{root}/{split}" if len(opened) > 1 else str(root), parts) for split, parts in opened.items()]
         wanted = Columns(tuple(spec.shape["columns"]), None)
         return Items(item for name, parts in tables for item in _items(name, parts, wanted))
-    files = [file for file in text_reader.text_files(path, frozenset({sentences.PARQUET})) if _is_parquet([file])]
+    files = [file for file in text_reader.text_files(path, frozenset({sentences.PARQUET})) if is_parquet(file)]
     if not files:
         return sentences.items(path, spec)
     wanted = Columns(tuple(spec.shape["columns"]), None)
@@ -229,7 +236,7 @@ def items(path: str, spec: Spec) -> Items:
 
 def parquet_items(file: Path, wanted: Columns) -> list[sentences.Sentences | Unreadable]:
     """The rows of a Parquet file. Raises DataError where it can't be read."""
-    return list(_items(str(file), of_parquet([file]), wanted))
+    return list(_items(str(file), [without_media(table) for table in of_parquet([file])], wanted))
 
 
 def _items(name: str, tables: Sequence[Any], wanted: Columns) -> Iterator[sentences.Sentences | Unreadable]:
@@ -249,29 +256,8 @@ def _text(value: Any) -> str:
     return "" if value is None or value != value else str(value).strip()
 
 
-def _is_saved(root: Path) -> bool:
-    return (root / "dataset_dict.json").is_file() or (root / "state.json").is_file()
-
-
-def _is_parquet(files: Sequence[Path]) -> bool:
-    return files[0].suffix.lower() == sentences.PARQUET
-
-
-def _files(root: Path) -> dict[str, list[Path]]:
-    """Split -> its files, which stand in the folder or in one called `data`; a file by itself is train."""
-    inner = root / "data"
-    folder = inner if inner.is_dir() and not any(map(_split_of, root.iterdir())) else root
-    if folder.is_dir() and not find_splits(folder, _split_of):
-        raise DataError(f"dataset.root={root}: {MISSING}")
-    files = split_files(folder, _split_of, "a folder")
-    kinds = {_is_parquet([file]) for parts in files.values() for file in parts}
-    if len(kinds) > 1:
-        raise DataError(f"dataset.root={root}: holds files of several formats (parquet, and csv or json)")
-    return {"train": files[""]} if "" in files else files
-
-
 def _split_of(file: Path) -> str | None:
-    if file.suffix.lower() == sentences.PARQUET:
+    if is_parquet(file):
         return split_by_stem(file)
     return None if file.stem.endswith(("_info", "_infos")) else split_of(file)
 

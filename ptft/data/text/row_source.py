@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ptft.core import Examples
 from ptft.data.cleaning.learned import learned
-from ptft.data.labels import MANY, NO_LABEL, fraction_among, number, one_spelling, plain
+from ptft.data.labels import MANY, NO_LABEL, by_value, fraction_among, number, one_spelling, plain
 from ptft.data.own import separator
 from ptft.data.own.text_record import Columns, TextRecord
 from ptft.data.own.text_rows import HEADERS, read_texts, text_rows
@@ -69,12 +69,13 @@ class RowTexts(TextSource):
             if len(names) > MANY:
                 raise ConfigError(f"dataset.target: {observed}; {regress}, dataset.target=class makes them classes")
             self.note(f"{observed}, and each is a class; {regress}")
-        self.describe(sorted(names, key=_order), splits, target or "class", self._training_texts, **self._shape(reader))
+        in_order = sorted(names, key=by_value)
+        self.describe(in_order, splits, target or "class", self._training_texts, **self._shape(reader))
 
     def _describe_sets(self, splits: tuple[str, ...], target: str | None, reader: str) -> None:
         if target is not None:
             raise ConfigError(f"dataset.target={target}: a text may have several labels here; leave it null")
-        names = sorted(self.names_in(self._named(self.rows(self.leading(splits)))), key=_order)
+        names = sorted(self.names_in(self._named(self.rows(self.leading(splits)))), key=by_value)
         self.describe(self.flags or names, splits, "labels", self._training_texts, **self._shape(reader))
 
     def _shape(self, reader: str) -> dict[str, object]:
@@ -231,8 +232,3 @@ def _number(row: TextRecord, comma: bool) -> float:
         )
         raise DataError(f"{row.where}: the label {row.label!r} {what}")
     return value
-
-
-def _order(name: str) -> tuple[int, str]:
-    """Numbers by their value, before names."""
-    return (int(name), "") if name.isdecimal() and len(name) < 18 else (10**18, name)

@@ -11,6 +11,7 @@ import torch
 
 from ptft.core import Spec
 from ptft.data.audio import reader as audio_reader
+from ptft.data.audio.decoding import libraries
 from ptft.errors import ConfigError, DataError
 
 
@@ -114,7 +115,7 @@ def flac(path, count=20_000, said=0):
 
 
 def test_a_flac_that_does_not_know_its_length_is_read_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(audio_reader, "BLOCK", 3000)
+    monkeypatch.setattr(libraries, "BLOCK", 3000)
     path = flac(tmp_path / "a.flac")
     assert audio_reader.info(path) == (20_000, 8000)
     whole = torch.arange(20_000).remainder(997).tolist()

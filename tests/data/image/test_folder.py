@@ -8,8 +8,10 @@ from PIL import Image
 from ptft.core import Spec
 from ptft.data.cache.policy import into_memory
 from ptft.data.image import folder as image_folder
+from ptft.data.image import listed
 from ptft.data.image import reader as image_reader
-from ptft.data.image.folder import MEAN, ImageFolder
+from ptft.data.image.folder import ImageFolder
+from ptft.data.image.listed import MEAN
 from ptft.errors import ConfigError, DataError
 from tests.conftest import refused
 
@@ -174,7 +176,7 @@ def test_equal_sizes_are_kept_and_mixed_ones_brought_to_one(tmp_path):
 
 
 def test_an_odd_size_that_was_not_looked_at_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_folder, "LOOKED_AT", 3)
+    monkeypatch.setattr(listed, "LOOKED_AT", 3)
     pool(tmp_path / "train", 3)
     put(tmp_path / "train/cat/01.png", size=(48, 32), colour=1)
     train = ImageFolder(root=tmp_path, val=None, on_error="skip").split("train")

@@ -14,9 +14,11 @@ from torch import Tensor
 from ptft.core import Spec
 from ptft.data.cleaning.learned import learned
 from ptft.data.examples import OnDemandExamples
+from ptft.data.hub.cells import File
 from ptft.data.image.captions import coco
 from ptft.data.image.captions.examples import CaptionExamples, Captions, captioned, numbered, spec_of_captions
-from ptft.data.image.folder import IMAGES, FileExamples, ImageFolder
+from ptft.data.image.folder import ImageFolder
+from ptft.data.image.listed import IMAGES, FileExamples
 from ptft.data.image.source import NO_CLASS
 from ptft.data.own.listing import Listing, Media, divided
 from ptft.data.own.unusable import UnusableRows
@@ -45,7 +47,7 @@ def listed(root: str | Path | None) -> str | Path | None:
 class Pictures(FileExamples):
     """Files of which some may be the same, as a picture with five captions is five times here; it is cached once."""
 
-    def __init__(self, paths: list[Path], labels: Tensor, *keys: Any) -> None:
+    def __init__(self, paths: Sequence[File], labels: Tensor, *keys: Any) -> None:
         super().__init__(paths, labels, *keys)
         number = {path: i for i, path in enumerate(dict.fromkeys(paths))}
         self.rows = torch.tensor([number[path] for path in paths], dtype=torch.long)

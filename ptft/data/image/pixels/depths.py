@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from ptft.data.hub.cells import File, stream
 
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow raises of files that it can't read."""
@@ -34,12 +35,12 @@ def _range(mode: str, values: np.ndarray) -> tuple[float, float]:
     return (least, most) if most > least else (min(least, 0), max(most, 1))
 
 
-def range_note(paths: Sequence[Path]) -> str | None:
+def range_note(paths: Sequence[File]) -> str | None:
     """What to say of files whose values have another range than their kind usually has: the first, and how many."""
     notes = []
     for path in paths:
         try:
-            with Image.open(path) as image:
+            with Image.open(stream(path)) as image:
                 if image.mode != "F" and not image.mode.startswith("I"):
                     continue
                 mode, values = image.mode, np.asarray(image)
