@@ -74,15 +74,18 @@ def test_words_that_the_other_cuts_are_the_mean_of_their_pieces(ptft):
     assert float(torch.corrcoef(distances)[0, 1]) > 0.9999
 
 
+KNOWN = "model.embeddings=known"
+
+
 @pytest.mark.parametrize(
     ("typed", "code", "what"),
     [
-        (["ckpt=known", "objective=masked_lm", "dataset=grammar"], 2, "brings embeddings of its own"),
+        (["ckpt=known", "objective=masked_lm", "dataset=grammar", KNOWN], 2, "brings embeddings of its own"),
         (["model=bert_tiny", "model.width=16", *TEXT, "model.embeddings=nowhere"], None, "nowhere: there is no file"),
     ],
 )
 def test_refusals_are_one_line(ptft, known, typed, code, what):
-    done = ptft("stage=pretrain", "model.embeddings=known", *typed, "device=cpu", "train.steps=1")
+    done = ptft("stage=pretrain", *typed, "device=cpu", "train.steps=1")
     assert done.code == code or (code is None and done.code > 0), done.text
     assert what in done.err
     assert len(done.err.strip().splitlines()) == 1
