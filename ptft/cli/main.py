@@ -106,7 +106,7 @@ def _run(argv: list[str]) -> int:
     if args.shows:
         return _show(args)
     typed = Overrides.parse(args.overrides)
-    for sentence in idle.overridden(typed):
+    for sentence in () if typed.typed.get("quiet") is True else idle.overridden(typed):
         terminal.say(f"ptft: {sentence}", error=True)
     overrides, continued = again(typed)
     if args.multirun and continued != "sweep":

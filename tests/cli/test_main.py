@@ -323,3 +323,5 @@ def test_a_key_that_is_typed_twice_is_told(ptft):
     done = ptft("dataset.limit=3", "train.steps=5", "train.steps=5", "dataset.limit=4")
     assert done.err.splitlines()[0] == "ptft: dataset.limit: typed 2 times, of which the last counts: dataset.limit=4"
     assert "train.steps: typed" not in done.err
+    quiet = ptft("dataset.limit=3", "dataset.limit=4", "train.steps=5", "quiet=true")
+    assert "typed 2 times" not in quiet.err
