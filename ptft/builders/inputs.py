@@ -20,7 +20,7 @@ from ptft.config.resolve import Job
 from ptft.config.settled.dataset import noted
 from ptft.core import Examples, Source, Spec
 from ptft.data.cache import policy
-from ptft.data.image.listed import MEAN
+from ptft.data.image.listed.images import MEAN
 from ptft.data.label_sets.balanced import BALANCED, Balanced, Repeated, balanced
 from ptft.data.labels import check_range
 from ptft.data.loader import Loader

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from ptft.augment.image import Views
 from ptft.data.cache import policy
 from ptft.data.image.folder import ImageFolder
-from ptft.data.image.huggingface import HuggingFaceImages
+from ptft.data.image.listed.huggingface import HuggingFaceImages
 from ptft.data.loader import Loader
 from ptft.data.own.arrow import write_parquet
 from tests.benchmarks.common import Options, in_turn, rates

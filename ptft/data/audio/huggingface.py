@@ -30,7 +30,7 @@ class HuggingFaceAudio(HubSource, Utterances):
 
     name, subset, root: as of `HubSource`. audio, text, label: columns by name; "auto": those of these names, else what
         says so itself, or is the only one that can be it.
-    label_separator, and a list of labels: as `ptft.data.image.huggingface.HuggingFaceImages` has them.
+    label_separator, and a list of labels: as `ptft.data.image.listed.huggingface.HuggingFaceImages` has them.
     labelled: whether labels are needed: where rows have both, they are the labels then, and else the texts.
     label: None for recordings alone, as where there is no other column and no labels are needed.
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ptft.data.folders import list_all
-from ptft.data.image.listed import ListedImages
+from ptft.data.image.listed.images import ListedImages
 from ptft.data.image.source import Keys
 from ptft.data.own.by_name import list_by_name
 from ptft.data.own.filename_pattern import Pattern

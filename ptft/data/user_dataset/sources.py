@@ -22,7 +22,7 @@ from ptft.data.cache.policy import decode
 from ptft.data.cleaning.learned import learned
 from ptft.data.examples import MemoryExamples, OnDemandExamples
 from ptft.data.image import reader as image_reader
-from ptft.data.image.listed import MEAN, STD
+from ptft.data.image.listed.images import MEAN, STD
 from ptft.data.image.source import ImageSource
 from ptft.data.text.examples import TextExamples
 from ptft.data.text.sentences import sentences

@@ -15,10 +15,10 @@ from ptft.data.cache.policy import keep
 from ptft.data.examples import OnDemandExamples
 from ptft.data.hub import cells as cells_of_tables
 from ptft.data.hub.cells import Cell
-from ptft.data.image import huggingface as images
 from ptft.data.image import reader as image_reader
 from ptft.data.image.folder import ImageFolder
-from ptft.data.image.huggingface import HuggingFaceImages
+from ptft.data.image.listed import huggingface as images
+from ptft.data.image.listed.huggingface import HuggingFaceImages
 from ptft.data.own import arrow
 from ptft.data.text.huggingface import HuggingFaceTexts
 from ptft.errors import ConfigError, DataError

@@ -8,10 +8,10 @@ from PIL import Image
 from ptft.core import Spec
 from ptft.data.cache.policy import into_memory
 from ptft.data.image import folder as image_folder
-from ptft.data.image import listed
 from ptft.data.image import reader as image_reader
 from ptft.data.image.folder import ImageFolder
-from ptft.data.image.listed import MEAN
+from ptft.data.image.listed import images as listed
+from ptft.data.image.listed.images import MEAN
 from ptft.errors import ConfigError, DataError
 from tests.conftest import refused
 

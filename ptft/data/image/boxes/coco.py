@@ -18,7 +18,7 @@ from ptft.data.image.boxes import coco_layout, voc_layout, yolo_layout
 from ptft.data.image.boxes.annotated import IMAGES, MASKS, Annotated, AnnotatedSource
 from ptft.data.image.boxes.marks import Problems, Split, boxes_of, sized
 from ptft.data.image.boxes.tensors import Boxes
-from ptft.data.image.listed import MEAN, STD, FileExamples
+from ptft.data.image.listed.images import MEAN, STD, FileExamples
 from ptft.data.image.masks.examples import BACKGROUND, Painter
 from ptft.data.image.masks.fitting import IGNORED
 from ptft.data.image.masks.outlines import OutlinePainter, Outlines, outlines_of

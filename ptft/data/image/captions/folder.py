@@ -18,7 +18,7 @@ from ptft.data.hub.cells import File
 from ptft.data.image.captions import coco
 from ptft.data.image.captions.examples import CaptionExamples, Captions, captioned, numbered, spec_of_captions
 from ptft.data.image.folder import ImageFolder
-from ptft.data.image.listed import IMAGES, FileExamples
+from ptft.data.image.listed.images import IMAGES, FileExamples
 from ptft.data.image.source import NO_CLASS
 from ptft.data.own.listing import Listing, Media, divided
 from ptft.data.own.unusable import UnusableRows

@@ -17,7 +17,7 @@ from ptft.data import files as own_files
 from ptft.data.cache.policy import cores
 from ptft.data.image.boxes.annotated import IMAGES, MASKS, MOST, Annotated, AnnotatedSource
 from ptft.data.image.boxes.marks import Problems
-from ptft.data.image.listed import MEAN, STD, FileExamples
+from ptft.data.image.listed.images import MEAN, STD, FileExamples
 from ptft.data.image.masks.examples import VALUES, Painter
 from ptft.data.image.masks.files import FilePainter, Seen, by_stem, folders, seen, stem
 from ptft.data.image.masks.fitting import IGNORED, Pixels

@@ -15,7 +15,7 @@ from ptft.data.folders import listings_of
 from ptft.data.hub.cells import known_by
 from ptft.data.hub.source import HubSource
 from ptft.data.hub.tables import IMAGE
-from ptft.data.image.listed import FileExamples, ListedImages
+from ptft.data.image.listed.images import FileExamples, ListedImages
 from ptft.data.image.source import Keys
 from ptft.data.own.arrow import write_parquet
 from ptft.data.own.columns import AUTO

@@ -1,0 +1,1 @@
+"""Images that a list, folders or the rows of a table name, of any kind and size."""
