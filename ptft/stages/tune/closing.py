@@ -15,7 +15,7 @@ from ptft.config import compose
 from ptft.config.overrides import PATH_KEYS, Overrides, quote
 from ptft.config.resolve import Job
 from ptft.config.yaml_files import save
-from ptft.errors import counted
+from ptft.errors import counted, shortened
 from ptft.runs.folder import read_json, write_json
 from ptft.runtime.paths import relative
 from ptft.runtime.system import write_text
@@ -103,6 +103,9 @@ def _notes(going: Going, best: Trial | None, verdict: confirm.Verdict) -> list[s
         notes += [
             f"the best lies at the end of {each}: a wider range may hold better ones" for each in _at_ends(going, best)
         ]
+    if going.other_data:
+        which = f"{shortened(going.other_data, 6)} learned from others than the defaults"
+        notes.append(f"the data changed while the search ran: {which}; search again, in another folder")
     return [note for note in notes if note]
 
 

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ptft.config.config import Config
+from ptft.errors import CheckpointError
+from ptft.launch.cells import disown
 from ptft.loggers.console import Console
+from ptft.runs.folder import read_json
+from ptft.stages.compare import same
 from ptft.stages.compare.results import Measure
 from ptft.stages.tune import confirm, messages, sampler, trials
 from ptft.stages.tune.preflight import Tried
 from ptft.stages.tune.search import FAILED, WHOLE, Plan, Trial
 from ptft.stages.tune.space import Dimension
 from ptft.stages.tune.state import State
+
+DATA = ("dataset", "train.replay")
+"""Keys, or nodes, that say what a run learns from."""
 
 
 @dataclass
@@ -30,6 +37,8 @@ class Going:
     dimensions: Sequence[Dimension]
     tried: Tried
     state: State
+    other_data: list[str] = field(default_factory=list)
+    """Runs that learned from other data than the defaults: these changed meanwhile."""
 
     @property
     def by(self) -> Measure:
@@ -80,8 +89,23 @@ class Going:
         """To the next rung, or from the last one to the end."""
         level, cell = len(trial.rungs), self.base.trial(trial)
         share = self.plan.rungs[level] if level < len(self.plan.rungs) else None
-        status = trials.ran(cell, self.place, share)
+        status = self._ran(cell, share)
         trials.note(trial, status, cell.folder(self.place), self.tried.monitor, len(self.plan.rungs) + 1)
+
+    def _ran(self, cell: trials.Cell, share: float | None = None) -> dict[str, Any]:
+        """As `trials.ran`. Raises CheckpointError where it started from another checkpoint than the defaults did."""
+        status = trials.ran(cell, self.place, share)
+        folder, keys = cell.folder(self.place), [each.key for each in self.dimensions]
+        if "ckpt" not in keys and same.has_other_start(self.tried.start, folder):
+            disown(cell, self.place)
+            raise CheckpointError(
+                f"ckpt={self.cfg.ckpt}: changed while the search ran; name one that stays as it is (a finished run, or "
+                "a copy), and search again in another folder"
+            )
+        data = (read_json(folder / "summary.json").get("data") or {}).get("fingerprint")
+        if data not in (None, self.tried.data) and not any(key.startswith(DATA) for key in keys):
+            self.other_data.append(cell.name)
+        return status
 
     def _tidy(self) -> None:
         """Without the checkpoints of trials that never go on, and of those that ended and are not the best."""
@@ -112,7 +136,7 @@ class Going:
         for number, (seed, who) in enumerate(pairs, 1):
             cell = self.base.again(who, best.settings if who == confirm.FOUND else {}, seed)
             folder = cell.folder(self.place)
-            run = confirm.record(who, seed, folder, trials.ran(cell, self.place), self.tried.monitor)
+            run = confirm.record(who, seed, folder, self._ran(cell), self.tried.monitor)
             self.state.confirmation.append(run)
             self.state.save()
             if self.cfg.tune.keep != "all":
