@@ -253,7 +253,7 @@ def check(source: Source, split: str, checkpoint: Checkpoint, *, allowed: bool) 
         return None
     own, part = identities(source, split), source.part(split)
     if trained is None or own is None or part is None:
-        return _unknown(source, split, checkpoint)
+        return _of_folds(source, split, checkpoint, allowed) or _unknown(source, split, checkpoint)
     known = torch.isin(own, trained)
     if (before := source.earlier_identities(part.split)) is not None:
         known |= torch.isin(before[part.rows], trained)
@@ -268,6 +268,24 @@ def check(source: Source, split: str, checkpoint: Checkpoint, *, allowed: bool) 
         own_test = "split=test measures the test split of that division alone, " * (source.whole and bool(source.test))
         raise DataError(f"{sentence}, e.g. {first}; {own_test}split_overlap=allow measures them all the same")
     return f"{sentence}, e.g. {first}"
+
+
+def _of_folds(source: DividedSource, split: str, checkpoint: Checkpoint, allowed: bool) -> str | None:
+    """As `check`, of a set whose examples are not known one by one: a checkpoint of it without this fold was trained on
+    what the fold tests, and any of it on what other folds test, which this one trains on."""
+    dataset = (checkpoint.config or {}).get("dataset")
+    if source.fold is None or not isinstance(dataset, Mapping):
+        return None
+    kind = f"{type(source).__module__}.{type(source).__qualname__}"
+    here = dataset.get("root") is None if source.root is None else not is_other_root(checkpoint, source.root)
+    theirs = dataset.get("fold")
+    if dataset.get("_target_") != kind or not here or (split == "test" and theirs == str(source.fold)):
+        return None
+    of = f"dataset.fold={theirs}" if theirs else "all of what there was to train on"
+    sentence = f"{split} {source.noun} of dataset.fold={source.fold} were trained on by {checkpoint.path} ({of})"
+    if not allowed:
+        raise DataError(f"{sentence}; split_overlap=allow measures them all the same")
+    return sentence
 
 
 def _unknown(source: DividedSource, split: str, checkpoint: Checkpoint) -> str | None:

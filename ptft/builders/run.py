@@ -137,13 +137,13 @@ def _trained_on(job: Job, inputs: Inputs) -> tuple[list[str], Tensor | None]:
     Raises DataError for those of the test split.
     """
     checkpoint, source, train = job.checkpoint, inputs.source, inputs.splits["train"]
-    before = checkpoint.trained_on if checkpoint and job.config.finetune.weights != "fresh" else None
-    replayed = inputs.replay.checkpoint if inputs.replay else None
+    start = checkpoint if job.config.finetune.weights != "fresh" else None
+    before, replayed = start.trained_on if start else None, inputs.replay.checkpoint if inputs.replay else None
     if job.config.resume:
-        assert checkpoint
-        return membership.replaced(source, train, before, checkpoint.path), before
+        return membership.replaced(source, train, before, str(checkpoint and checkpoint.path)), before
     allowed = {"val": True, "test": job.config.split_overlap == "allow"}
-    known = {each.path: each for each in (checkpoint if before is not None else None, replayed) if each}
+    asked = before is not None or getattr(source, "fold", None)
+    known = {each.path: each for each in (start if asked else None, replayed) if each}
     sentences = [membership.check(source, s, each, allowed=allowed[s]) for each in known.values() for s in allowed]
     after = membership.trained_on(source, train, before)
     if inputs.replay:

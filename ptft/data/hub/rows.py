@@ -61,7 +61,8 @@ def media_column(where: str, table: Any, typed: str, kind: str) -> str:
     if not found:
         raise DataError(f"{where}: {other_option(table, kind)}")
     each = " and ".join(map(repr, found))
-    raise DataError(f"{where}: {each} may each be the {kind}; type one, e.g. {columns.typed_as(kind, found[0])}")
+    asked = f"type one where it is trained on, e.g. {columns.typed_as(kind, found[0])}, or call it {kind!r}"
+    raise DataError(f"{where}: {each} may each be the {kind}; {asked}")
 
 
 def label_column(
@@ -90,7 +91,7 @@ def class_names(table: Any, column: str | None) -> list[str]:
     """The classes of a column in their order, if it says them: each of its values, or of what its lists hold."""
     feature = table.features.get(column)
     names = getattr(getattr(feature, "feature", feature), "names", None)
-    return [nfc(str(name)) for name in names or ()]
+    return [nfc(str(name).strip()) for name in names or ()]
 
 
 def called(value: Any, names: Sequence[str]) -> Any:
@@ -173,6 +174,8 @@ def _set(wanted: Wanted, values: Sequence[Any], names: Sequence[str], where: str
             check_single(value, name, where)
         return cells.of_flags(zip(wanted.flags, map(_text, values), strict=True), where)
     if names and isinstance(values[0], list):
+        if unknown_ones := [value for value in values[0] if value is not None and not 0 <= value < len(names)]:
+            raise RowError(where, f"column {wanted.label!r} holds {unknown_ones[0]}, the number of no class")
         return cells.joined(name for name in called(values[0], names) if name is not None)
     return cells.of_value(values[0], wanted.separator or LISTS, wanted.label, where)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ def open_tables(
             tables = dict(library.load_from_disk(str(root)))
         else:
             tables = {"train": library.load_from_disk(str(root))}
+    except IndexError as error:  # of a split without rows, which it writes and can't read
+        raise DataError(f"{where}: can't be read, as a split holds no rows; write it without that one") from error
     except (OSError, ValueError, library.exceptions.DatasetsError) as error:
         raise DataError(f"{where}: can't be read ({first_line(error)})") from error
     return {split: [table] for split, table in tables.items()}
@@ -55,14 +58,38 @@ def parts_of_parquet(files: Sequence[Path]) -> list[tuple[Any, list[tuple[Path, 
         counts = [(file, count) for file, _, count in group]
         parts = [str(file) for file, _ in counts]
         try:
-            table = library.load_dataset(
-                "parquet", data_files={"train": parts}, split="train", fragment_scan_options=in_parts
-            )
-            tables.append((table, counts))
+            table = _built(parts, in_parts)
         except (OSError, ValueError, library.exceptions.DatasetsError) as error:
             cause = error.__cause__ or error
             raise DataError(f"{shortened(parts)}: can't be read ({first_line(cause)})") from error
+        if table.num_rows != (total := sum(count for _, count in counts)):
+            raise DataError(
+                f"{shortened(parts)}: {table.num_rows:,} rows were read, where there are {total:,}; try again"
+            )
+        tables.append((table, counts))
     return tables
+
+
+def _built(files: Sequence[str], in_parts: Any) -> Any:
+    """The table of Parquet files: as `load_dataset` makes it, but of these names as they are, which it takes for
+    patterns, and anew where a file is another one of the same time, by which alone it knows what it has made before."""
+    from datasets.data_files import DataFilesDict, DataFilesList
+    from datasets.packaged_modules.parquet.parquet import Parquet
+
+    known = [(f"{(status := os.stat(file)).st_mtime_ns} {status.st_size} {_footer_digest(file)}",) for file in files]
+    named = DataFilesDict({"train": DataFilesList([os.path.abspath(file) for file in files], known)})
+    builder = Parquet(data_files=named, fragment_scan_options=in_parts)
+    builder.download_and_prepare()
+    return builder.as_dataset("train")
+
+
+def _footer_digest(file: str) -> str:
+    """Of a Parquet file's last bytes, which say where its parts lie, how long they are and what their values span."""
+    with open(file, "rb") as opened:
+        opened.seek(-8, os.SEEK_END)
+        length = int.from_bytes(opened.read(4), "little")
+        opened.seek(max(0, os.path.getsize(file) - 8 - length))
+        return blake2b(opened.read(), digest_size=16).hexdigest()
 
 
 def kept_notes(files: Sequence[Path]) -> list[str]:

@@ -28,8 +28,8 @@ from ptft.stages.compare.preflight import as_a_whole, parts_of, what_changed
 from ptft.stages.folds import closing as ending
 from ptft.stages.folds.design import Fold, folds, overrides, record
 
-UNLABELLED = {"input", "mask", "index"}
-"""What objectives need of a batch that learn without labels."""
+UNLABELLED = ("ptft.objectives.self_supervised.", "ptft.objectives.language.")
+"""Where objectives are that learn without labels."""
 Train = Callable[[Job, Console, RunFolder | None], dict[str, Any]]
 
 
@@ -81,7 +81,7 @@ def _check(job: Job) -> None:
     """Raises ConfigError for what can't be cross-validated, or written as `predictions` says."""
     cfg = job.config
     predictions.check(cfg)
-    if components.needs(cfg.objective, cfg.trusted) <= UNLABELLED:
+    if str(cfg.objective["_target_"]).startswith(UNLABELLED):
         learns = f"objective={cfg.names.objective} learns without labels, by which folds are measured"
         raise ConfigError(f"train.folds={cfg.train.folds}: {learns}; leave it null")
     if cfg.train.processes > 1:

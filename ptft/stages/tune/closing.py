@@ -104,7 +104,7 @@ def _notes(going: Going, best: Trial | None, verdict: confirm.Verdict) -> list[s
             f"the best lies at the end of {each}: a wider range may hold better ones" for each in _at_ends(going, best)
         ]
     if going.other_data:
-        which = f"{shortened(going.other_data, 6)} learned from others than the defaults"
+        which = f"{shortened(going.other_data, 6)} learned from others"
         notes.append(f"the data changed while the search ran: {which}; search again, in another folder")
     return [note for note in notes if note]
 
@@ -152,14 +152,15 @@ def _keep(going: Going, chosen: Trial) -> None:
     """The result in the search's own folder, as a run has it; other checkpoints go, unless all are kept."""
     run, place = Path(chosen.folder), going.place
     source = run / "checkpoints" / "best.pt"
-    if source.exists():  # else it was kept at an earlier end of the search
+    if source.exists():  # else it was kept at an earlier end of a search of before
         (place / "checkpoints").mkdir(exist_ok=True)
         checkpoint_file.link(source, place / "checkpoints" / "best.pt")
     with contextlib.suppress(OSError):
         shutil.copyfile(run / "split.csv", place / "split.csv")
     if going.cfg.tune.keep == "best":
-        for trial in going.state.trials:
-            if trial is not chosen:
+        best = going.plan.best(going.state.trials)  # which, or the defaults, more seeds or trials may choose later
+        for trial in going.state.trials[1:]:
+            if trial not in (chosen, best):
                 trials.drop_checkpoints(trial.folder)
 
 

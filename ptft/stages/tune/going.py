@@ -37,8 +37,10 @@ class Going:
     dimensions: Sequence[Dimension]
     tried: Tried
     state: State
+    data: dict[int, str | None] = field(default_factory=dict)
+    """Seed -> the fingerprint of what its first run learned from."""
     other_data: list[str] = field(default_factory=list)
-    """Runs that learned from other data than the defaults: these changed meanwhile."""
+    """Runs that learned from other data than the first of their seed: these changed meanwhile."""
 
     @property
     def by(self) -> Measure:
@@ -89,10 +91,10 @@ class Going:
         """To the next rung, or from the last one to the end."""
         level, cell = len(trial.rungs), self.base.trial(trial)
         share = self.plan.rungs[level] if level < len(self.plan.rungs) else None
-        status = self._ran(cell, share)
+        status = self._ran(cell, self.base.seed, share)
         trials.note(trial, status, cell.folder(self.place), self.tried.monitor, len(self.plan.rungs) + 1)
 
-    def _ran(self, cell: trials.Cell, share: float | None = None) -> dict[str, Any]:
+    def _ran(self, cell: trials.Cell, seed: int, share: float | None = None) -> dict[str, Any]:
         """As `trials.ran`. Raises CheckpointError where it started from another checkpoint than the defaults did."""
         status = trials.ran(cell, self.place, share)
         folder, keys = cell.folder(self.place), [each.key for each in self.dimensions]
@@ -103,7 +105,8 @@ class Going:
                 "a copy), and search again in another folder"
             )
         data = (read_json(folder / "summary.json").get("data") or {}).get("fingerprint")
-        if data not in (None, self.tried.data) and not any(key.startswith(DATA) for key in keys):
+        as_usual = self.data.setdefault(seed, data)  # another seed may draw other examples
+        if data not in (None, as_usual) and not any(key.startswith(DATA) for key in keys):
             self.other_data.append(cell.name)
         return status
 
@@ -136,7 +139,7 @@ class Going:
         for number, (seed, who) in enumerate(pairs, 1):
             cell = self.base.again(who, best.settings if who == confirm.FOUND else {}, seed)
             folder = cell.folder(self.place)
-            run = confirm.record(who, seed, folder, self._ran(cell), self.tried.monitor)
+            run = confirm.record(who, seed, folder, self._ran(cell, seed), self.tried.monitor)
             self.state.confirmation.append(run)
             self.state.save()
             if self.cfg.tune.keep != "all":

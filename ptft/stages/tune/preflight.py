@@ -48,8 +48,6 @@ class Tried:
     """What decides what a run comes to, in words, and a digest of each."""
     start: str | None
     """The digest of the checkpoint that it starts from."""
-    data: str
-    """The fingerprint of what it learns from."""
 
 
 def attempt(base: Base, dimensions: Sequence[Dimension], pins: Sequence[str]) -> Tried:
@@ -77,9 +75,8 @@ def attempt(base: Base, dimensions: Sequence[Dimension], pins: Sequence[str]) ->
     found = [f"{key}={_at(run.cfg.plain(), key)}" for key in PINNED]
     own = defaults(dimensions, run.cfg)
     times = t.every.times(t.total)
-    start, data = job.checkpoint.sha256 if job.checkpoint else None, run.inputs.fingerprint
-    parts = _parts(base, job, run)
-    return Tried(run.cfg, dict(t.monitor), own, t.total, seconds, size, times, found, parts, start, data)
+    parts, start = _parts(base, job, run), job.checkpoint.sha256 if job.checkpoint else None
+    return Tried(run.cfg, dict(t.monitor), own, t.total, seconds, size, times, found, parts, start)
 
 
 def _job(base: Base, settings: Mapping[str, Any], more: Sequence[str], opened: Opened) -> Job:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ptft.errors import not_imported
-from ptft.stages.tune.space import Dimension
+from ptft.stages.tune.space import Dimension, is_same
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -106,4 +106,4 @@ def _distribution(each: Dimension) -> BaseDistribution:
 def _param(each: Dimension, value: Any) -> Any:
     if not each.choices:
         return value
-    return next(i for i, choice in enumerate(each.choices) if choice == value and type(choice) is type(value))
+    return next(i for i, choice in enumerate(each.choices) if is_same(choice, value))

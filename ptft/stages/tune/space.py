@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -82,8 +83,9 @@ class Dimension:
 
     def holds(self, value: Any) -> bool:
         if self.choices:
-            return any(_same(value, each) for each in self.choices)
-        return is_number(value) and self.low <= value <= self.high and (is_whole(value) or not self.whole)
+            return any(is_same(value, each) for each in self.choices)
+        inside = is_number(value) and self.low <= value <= self.high and (is_whole(value) or not self.whole)
+        return inside and (self.step is None or _is_multiple(value - self.low, self.step))
 
     def described(self) -> str:
         """optimizer.lr 0.0001 to 0.01 (log); finetune.layer_decay null, 0.65 or 0.9."""
@@ -147,7 +149,7 @@ def _choices(key: str, said: Mapping[str, Any]) -> tuple[Any, ...]:
     choices = said["choices"]
     if not isinstance(choices, list) or len(choices) < 2 or len(said) > 1:
         raise ConfigError(f"{SPACE}{key}={shown_as(choices)}: must be a list of at least two choices, or a range")
-    if any(_same(a, b) for i, a in enumerate(choices) for b in choices[:i]):
+    if any(is_same(a, b) for i, a in enumerate(choices) for b in choices[:i]):
         raise ConfigError(f"{SPACE}{key}={shown_as(choices)}: a choice stands there twice")
     return tuple(choices)
 
@@ -161,6 +163,8 @@ def _range(key: str, said: Mapping[str, Any]) -> Dimension:
         wrong = "log must be true or false"
     elif step is not None and not (is_number(step) and 0 < step <= high - low):
         wrong = "step must be a number above 0 and at most high - low"
+    elif step is not None and not _is_multiple(high - low, step):
+        wrong = "high must be low and a whole number of steps"
     elif log and (low <= 0 or step is not None):
         wrong = "a log range has a low above 0 and no step"
     if wrong:
@@ -168,7 +172,11 @@ def _range(key: str, said: Mapping[str, Any]) -> Dimension:
     return Dimension(key, low, high, log, step)
 
 
-def _same(a: Any, b: Any) -> bool:
+def _is_multiple(value: float, step: float) -> bool:
+    return math.isclose(value / step, round(value / step), abs_tol=1e-9)
+
+
+def is_same(a: Any, b: Any) -> bool:
     """Whether both are one value; True is no 1."""
     return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
 

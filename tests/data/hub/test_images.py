@@ -1,5 +1,6 @@
 """Pictures in tables: the same as in files, whoever wrote the table, and whatever is wrong with it."""
 
+import os
 import pickle
 
 import datasets
@@ -133,7 +134,7 @@ def test_columns_are_found_where_one_reading_is_possible(tmp_path):
     two = {"img": picture, "mask": picture, "fine": number, "coarse": number}
     classes = {"fine": CLASSES, "coarse": CLASSES}
     file = write(tmp_path / "b.parquet", two, img=datasets.Image(), mask=datasets.Image(), **classes)
-    with pytest.raises(DataError, match=r"'img' and 'mask' may each be the image; type one, e\.g\. dataset\.image=img"):
+    with pytest.raises(DataError, match=r"'img' and 'mask' may each be the image; type one .*dataset\.image=img, or"):
         HuggingFaceImages(root=file)
     with pytest.raises(DataError, match=r"'fine' and 'coarse' may each be the label .*e\.g\. dataset\.label=fine"):
         HuggingFaceImages(root=file, image="img")
@@ -330,3 +331,37 @@ def test_that_much_is_kept_twice_is_said(tmp_path, monkeypatch):
     assert not any("keeps" in note for note in HuggingFaceImages(root=file, whole=True).notes)
     monkeypatch.setattr(arrow, "NOTED", 0)
     assert "as Arrow files in" in HuggingFaceImages(root=file, whole=True).notes[0]
+
+
+def test_names_with_marks_of_patterns_are_those_of_files_and_no_others(tmp_path):
+    own, other = pool(tmp_path / "run[1]" / "train.parquet", 3), pool(tmp_path / "run1" / "train.parquet", 5)
+    assert len(HuggingFaceImages(root=own, whole=True).split("test")) == 6
+    assert len(HuggingFaceImages(root=other, whole=True).split("test")) == 10
+
+
+@pytest.mark.parametrize("count", [20, 7])
+def test_a_file_that_took_the_place_of_another_of_the_same_time_is_read_anew(tmp_path, count):
+    """As files of an archive have, or copies that keep their times; the last has the rows of the first, and others."""
+    file = pool(tmp_path / "data.parquet")
+    os.utime(file, (10**9, 10**9))
+    before = HuggingFaceImages(root=file, whole=True)
+    seen, fingerprint = values(before.split("test")), before.fingerprint()
+    write(file, {"image": cells([png(50 + i) for i in range(2 * count)]), "label": [0, 1] * count}, **PICTURES)
+    os.utime(file, (10**9, 10**9))
+    after = HuggingFaceImages(root=file, whole=True)
+    assert values(after.split("test")) == [50 + i for i in range(2 * count)] != seen
+    assert after.fingerprint() != fingerprint
+
+
+def test_a_saved_split_without_rows_and_numbers_of_no_class_are_said(tmp_path):
+    rows = datasets.Dataset.from_dict({"image": cells([png(1), png(2)]), "label": [0, 1]})
+    datasets.DatasetDict({"train": rows, "validation": rows.select([])}).save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(DataError, match="a split holds no rows"):
+        HuggingFaceImages(root=tmp_path / "saved")
+    many = {"image": cells([png(i) for i in range(12)]), "label": [[0], [7], [0, 1], *[[1]] * 9]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Sequence(CLASSES)})
+    file = tmp_path / "many.parquet"
+    parquet.write_table(pyarrow.Table.from_pydict(many, schema=features.arrow_schema), file)
+    source = HuggingFaceImages(root=file, on_error="skip", whole=True)
+    assert len(source.split("test")) == 11
+    assert source.unusable == [(f"{file} row 1", "column 'label' holds 7, the number of no class")]

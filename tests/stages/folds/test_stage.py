@@ -260,3 +260,33 @@ def test_what_can_t_be_is_refused_in_a_line_before_anything_is_written(typed, co
     data = ("dataset=image_folder", "dataset.root=few") if "dataset=grammar" not in typed else ()
     refused(ptft("stage=pretrain", "train.folds=3", *data, *typed), code, said)
     assert not Path("outputs").exists()
+
+
+SMALL = ("dataset=digits", "dataset.limit=60", *NET, "train.steps=1", "precision=fp32")
+
+
+def test_a_fold_of_a_set_whose_examples_nobody_knows_is_not_tested_by_what_learned_it(ptft):
+    """Embedded and published sets, of which checkpoints hold no digests."""
+    typed = ("stage=finetune", "ckpt=null", *SMALL)
+    assert ptft(*typed, "dataset.fold=2/3", "hydra.run.dir=second").code == 0
+    assert ptft(*typed, "hydra.run.dir=whole").code == 0
+    said = "test images of dataset.fold=1/3 were trained on by"
+    for start, of in (("second", "(dataset.fold=2/3)"), ("whole", "(all of what there was to train on)")):
+        again = ("stage=finetune", f"ckpt={start}", *SMALL[:2], *SMALL[-2:])
+        refused(ptft(*again, "dataset.fold=1/3"), 3, said, of, "split_overlap=allow")
+        refused(ptft(*again, "train.folds=3", f"hydra.run.dir=folds-{start}"), 3, said)
+        assert ptft(*again, "dataset.fold=1/3", "split_overlap=allow").code == 0
+    refused(ptft("stage=evaluate", "ckpt=second", "dataset.fold=1/3"), 3, said)
+    own = ptft("stage=evaluate", "ckpt=second")
+    assert own.code == 0, own.text
+    later = ("stage=finetune", "ckpt=second", *SMALL[:2], *SMALL[-2:])
+    assert ptft(*later, "dataset.fold=2/3").code == 0
+
+
+def test_tags_are_labels(ptft, tmp_path):
+    words = "\n\n".join(f"a{i} O\nb{i} B-X" for i in range(30))
+    (tmp_path / "train.conll").write_text(words + "\n")
+    bert = ("model=bert_tiny", "model.width=16", "model.depth=1", "dataset.tokenizer=bytes", "train.steps=1")
+    done = ptft("stage=pretrain", "dataset=conll", "dataset.root=train.conll", "objective=tag", *bert, "train.folds=2")
+    assert done.code == 0, done.text
+    assert "tested on each fold" in done.out

@@ -72,6 +72,7 @@ def test_a_key_that_is_typed_is_searched_only_where_its_space_is_typed_too():
         ("tune.space.optimizer.lr={low: 1, hihg: 2}", "optimizer.lr.hihg: there is no such part of a range"),
         ("tune.space.optimizer.lr={low: 1}", "must be a list of choices, or a range like"),
         ("tune.space.optimizer.lr={low: 0, high: 1, step: 2}", "step must be a number above 0 and at most"),
+        ("tune.space.optimizer.lr={low: 0, high: 0.2, step: 0.03}", "high must be low and a whole number of steps"),
         ("tune.space.optimizer.lr=[0.1]", "must be a list of at least two choices"),
         ("tune.space.optimizer.lr=[0.1,0.1]", "a choice stands there twice"),
         ("tune.space.seed=[1,2]", "seed: can't be searched"),
@@ -118,3 +119,6 @@ def test_the_defaults_are_a_point_of_the_space_where_they_lie_in_it():
     assert space.defaults([Dimension("optimizer.lr", 0.1, 0.2)], cfg) is None
     assert space.defaults([Dimension("train.ema", choices=(None, 0.9))], cfg) == {"train.ema": None}
     assert not Dimension("train.workers", choices=(1, 0)).holds(True)
+    assert Dimension("finetune.l2sp", choices=(0, 0.1)).holds(0.0)
+    by_twenties = Dimension("train.batch_size", 20, 100, step=20)
+    assert [by_twenties.holds(each) for each in (20, 60, 64, 100, 120)] == [True, True, False, True, False]

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ import torch
 from PIL import Image
 
 from ptft.checkpoint import file as checkpoint_file
-from ptft.stages.tune import messages, trials
+from ptft.stages.tune import closing, messages, trials
+from ptft.stages.tune.confirm import judged
 from tests.conftest import NET, command, contents, refused, status, summary
 from tests.helpers.processes import Process
 
@@ -118,7 +120,8 @@ def test_the_best_and_the_defaults_are_trained_with_the_same_other_seeds(whole):
 
 def test_only_the_best_checkpoint_is_kept_and_the_folder_is_a_run_s(whole, ptft):
     best = Path(found(whole)["best"]["folder"])
-    assert {path.parents[1] for path in whole.rglob("best.pt")} == {best, whole}
+    kept = {path.parents[1] for path in whole.rglob("best.pt")}
+    assert kept == {best, Path(first_folder(whole)), whole}, "and the defaults', which more trials may choose"
     done = ptft("stage=evaluate", f"ckpt={whole}", "hydra.run.dir=evaluated")
     assert done.code == 0, done.text
     trial = found(whole)["trials"][found(whole)["best"]["number"]]
@@ -297,3 +300,32 @@ def test_data_that_change_meanwhile_are_said(ptft, pretrained, monkeypatch):
     assert done.code == 0, done.text
     assert "the data changed while the search ran: trial-001" in done.out
     assert done.out.count("the data changed while the search ran") == 1
+
+
+def test_seeds_that_draw_other_data_are_no_change_and_whole_numbers_are_choices(ptft):
+    typed = ("dataset=digits", "dataset.limit=60", *NET, "train.steps=2", "precision=fp32", "train.layout=contiguous")
+    space = ("tune.space.optimizer.lr=null", "tune.space.finetune.layer_decay=null")
+    space += ("tune=light", "tune.space.objective.label_smoothing=[0,0.3]", "tune.space.train.batch_size=[64,8]")
+    done = ptft("stage=tune", "ckpt=null", *typed, *space, "tune.trials=4", "tune.confirm=1", "hydra.run.dir=tuned")
+    assert done.code == 0, done.text
+    assert "the data changed" not in done.text
+
+
+def test_the_defaults_can_become_the_answer_later(ptft, monkeypatch):
+    """Where more seeds say that what was found is worse, the result is theirs, weights and all."""
+    typed = ("dataset=glyphs", *DATA[1:], *NET, *STEPS, "tune.rungs=null")
+    space = ("tune=light", "tune.space.finetune.layer_decay=null", "tune.space.optimizer.lr=[0.02,0.001]")
+    search = ("stage=tune", "ckpt=null", *typed, *space, "tune.trials=4", "hydra.run.dir=tuned")
+    assert ptft(*search, "tune.confirm=0").code == 0
+    first = found("tuned")["best"]["number"]
+    assert first != 0
+    monkeypatch.setattr(closing.confirm, "judged", lambda *given: replace(judged(*given), word="worse"))
+    done = ptft(*search, "tune.confirm=3")
+    assert done.code == 0, done.text
+    assert found("tuned")["best"]["number"] == 0
+    kept, alone = (checkpoint_file.read(Path(at, "checkpoints/best.pt"))[0] for at in ("tuned", first_folder("tuned")))
+    assert all(torch.equal(value, alone["weights"][name]) for name, value in kept["weights"].items())
+
+
+def first_folder(folder) -> str:
+    return str(found(folder)["trials"][0]["folder"])
