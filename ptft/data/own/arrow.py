@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -26,15 +27,21 @@ def open_tables(
     try:
         if root is None:
             tables = dict(library.load_dataset(name, subset))
-        elif (root / "dataset_dict.json").is_file():
-            tables = dict(library.load_from_disk(str(root)))
+        elif (listed := root / "dataset_dict.json").is_file():
+            splits = json.loads(listed.read_text(encoding="utf-8"))["splits"]
+            tables = {split: _saved(library, root / split) for split in splits}
         else:
-            tables = {"train": library.load_from_disk(str(root))}
-    except IndexError as error:  # of a split without rows, which it writes and can't read
-        raise DataError(f"{where}: can't be read, as a split holds no rows; write it without that one") from error
-    except (OSError, ValueError, library.exceptions.DatasetsError) as error:
+            tables = {"train": _saved(library, root)}
+    except (OSError, ValueError, LookupError, TypeError, library.exceptions.DatasetsError) as error:
         raise DataError(f"{where}: can't be read ({first_line(error)})") from error
-    return {split: [table] for split, table in tables.items()}
+    return {split: [table] if table is not None and table.num_rows else [] for split, table in tables.items()}
+
+
+def _saved(library: Any, folder: Path) -> Any:
+    """The table that save_to_disk wrote in a folder; None of one without rows, which the library may not read."""
+    if not json.loads((folder / "state.json").read_text(encoding="utf-8"))["_data_files"]:
+        return None
+    return library.load_from_disk(str(folder))
 
 
 def of_parquet(files: Sequence[Path]) -> list[Any]:

@@ -353,10 +353,19 @@ def test_a_file_that_took_the_place_of_another_of_the_same_time_is_read_anew(tmp
     assert after.fingerprint() != fingerprint
 
 
-def test_a_saved_split_without_rows_and_numbers_of_no_class_are_said(tmp_path):
-    rows = datasets.Dataset.from_dict({"image": cells([png(1), png(2)]), "label": [0, 1]})
-    datasets.DatasetDict({"train": rows, "validation": rows.select([])}).save_to_disk(str(tmp_path / "saved"))
-    with pytest.raises(DataError, match="a split holds no rows"):
+def test_a_saved_split_without_rows_is_none_and_numbers_of_no_class_are_said(tmp_path):
+    columns = {"image": cells([png(i) for i in range(20)]), "label": [0, 1] * 10}
+    rows = datasets.Dataset.from_dict(columns, features=datasets.Features(PICTURES))
+    datasets.DatasetDict({"train": rows}).save_to_disk(str(tmp_path / "saved"))
+    nothing = tmp_path / "saved" / "validation"  # as the library writes it since 5.0; before, it could not
+    nothing.mkdir()
+    (nothing / "state.json").write_text('{"_data_files": []}')
+    (tmp_path / "saved" / "dataset_dict.json").write_text('{"splits": ["train", "validation"]}')
+    source = HuggingFaceImages(root=tmp_path / "saved", val=None)
+    assert len(source.split("train")) == 20
+    assert source.split("val") is None
+    (tmp_path / "saved" / "train" / "state.json").write_text("[]")
+    with pytest.raises(DataError, match="saved: can't be read"):
         HuggingFaceImages(root=tmp_path / "saved")
     many = {"image": cells([png(i) for i in range(12)]), "label": [[0], [7], [0, 1], *[[1]] * 9]}
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Sequence(CLASSES)})
