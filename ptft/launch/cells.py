@@ -35,7 +35,6 @@ class Cell(Protocol):
 
 C = TypeVar("C", bound=Cell)
 
-
 BUDGET = ("train.epochs", "train.steps", "train.minutes", "train.patience")
 """What may be typed where a run goes on, and makes another one of it."""
 
@@ -101,9 +100,9 @@ def run_all(cells: list[C], base: Path, processes: int) -> Generator[tuple[C, di
 
 def _in_processes(cells: list[C], base: Path, processes: int) -> Generator[tuple[C, dict[str, Any]], None, None]:
     """Each worker is served by a thread; all are told to save and stop when this generator is closed or fails."""
-    todo, done = iter(cells), queue.SimpleQueue[tuple[C, dict[str, Any]]]()
     import torch
 
+    todo, done = iter(cells), queue.SimpleQueue[tuple[C, dict[str, Any]]]()
     lock, stop = threading.Lock(), threading.Event()
     workers = [Worker(max(1, torch.get_num_threads() // processes)) for _ in range(processes)]
 

@@ -1,5 +1,6 @@
 """Pictures in tables: the same as in files, whoever wrote the table, and whatever is wrong with it."""
 
+import io
 import os
 import pickle
 
@@ -374,3 +375,20 @@ def test_a_saved_split_without_rows_is_none_and_numbers_of_no_class_are_said(tmp
     source = HuggingFaceImages(root=file, on_error="skip", whole=True)
     assert len(source.split("test")) == 11
     assert source.unusable == [(f"{file} row 1", "column 'label' holds 7, the number of no class")]
+
+
+def test_nor_does_one_of_the_same_size_and_time_stand_for_another(tmp_path):
+    def made(value):
+        Image.fromarray(np.full((16, 16), value, np.uint8)).save(file := io.BytesIO(), "BMP")
+        return file.getvalue()
+
+    file, seen = tmp_path / "data.parquet", []
+    for first in (10, 60):
+        columns = {"image": cells([made(first + i) for i in range(8)]), "label": [0, 1] * 4}
+        schema = datasets.Features(PICTURES).arrow_schema
+        table = pyarrow.Table.from_pydict(columns, schema=schema)
+        parquet.write_table(table, file, compression="none", use_dictionary=False)
+        os.utime(file, (10**9, 10**9))
+        seen.append((file.stat().st_size, values(HuggingFaceImages(root=file, whole=True).split("test"))))
+    assert seen[0][0] == seen[1][0]
+    assert [each for _, each in seen] == [[first + i for i in range(8)] for first in (10, 60)]

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ptft.stages.compare import messages
 from tests.conftest import refused, rows, status, summary
+from tests.helpers.meanwhile import after
 from tests.stages.compare.test_stage import compare, found, trained
 
 ONE = ("compare.per_class=[2]", "compare.seeds=2")
@@ -19,19 +20,6 @@ FOLDER = ("dataset=image_folder", "dataset.root=data", "dataset.size=28", "datas
 def start(pretrained):
     """A checkpoint of a test's own, which it may change."""
     return shutil.copytree(pretrained, Path("start"))
-
-
-def after_run(monkeypatch, number, change):
-    """Have something happen once so many runs of a comparison have ended."""
-    seen, say = [], messages.progress
-
-    def progress(*given):
-        seen.append(given)
-        if len(seen) == number:
-            change()
-        say(*given)
-
-    monkeypatch.setattr(messages, "progress", progress)
 
 
 def other_weights(ptft, start):
@@ -54,7 +42,7 @@ def pictures(seed):
 def test_a_checkpoint_that_changes_meanwhile_ends_it_and_no_run_of_it_is_taken(start, ptft, monkeypatch):
     change = other_weights(ptft, start)
     shutil.copy(start / "checkpoints/best.pt", "before.pt")
-    after_run(monkeypatch, 2, change)
+    after(monkeypatch, messages, 2, change)
     said = "compare.arms.finetune: ", "changed while the comparison ran", "start it again"
     refused(compare(ptft, start, *ONE), 4, *said)
     shutil.copy("before.pt", start / "checkpoints/best.pt")
@@ -67,7 +55,7 @@ def test_a_checkpoint_that_changes_meanwhile_ends_it_and_no_run_of_it_is_taken(s
 def test_the_latest_run_of_an_arm_is_the_one_that_it_was_at_first(ptft, monkeypatch):
     made = ("stage=pretrain", "dataset.limit=20", "model.width=8", "model.channels=[2,4]", "train.steps=1")
     assert ptft(*made).code == 0
-    after_run(monkeypatch, 1, lambda: ptft(*made, "seed=1"))
+    after(monkeypatch, messages, 1, lambda: ptft(*made, "seed=1"))
     done = compare(ptft, "latest", "compare.only=other", "compare.arms.other=ckpt=latest", *ONE)
     assert done.code == 0, done.text
     runs = [summary(Path(c["folder"]))["parent"]["path"] for c in found("compared")["cells"] if c["arm"] == "other"]
@@ -84,7 +72,7 @@ def test_files_that_others_took_the_place_of_are_other_data(start, ptft, monkeyp
     again = compare(ptft, start, *FOLDER, *ONE, into="first")
     assert "finetune: what the files of the data hold changed since this comparison began" in again.out
 
-    after_run(monkeypatch, 1, lambda: pictures(2))
+    after(monkeypatch, messages, 1, lambda: pictures(2))
     cut = compare(ptft, start, *FOLDER, *ONE, "train.steps=9", into="moving")
     assert "scratch, finetune: the data changed while the comparison ran" in cut.out
     pictures(1)

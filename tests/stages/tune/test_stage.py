@@ -19,6 +19,7 @@ from ptft.checkpoint import file as checkpoint_file
 from ptft.stages.tune import closing, messages, trials
 from ptft.stages.tune.confirm import judged
 from tests.conftest import NET, command, contents, refused, status, summary
+from tests.helpers.meanwhile import after
 from tests.helpers.processes import Process
 
 DATA = ("dataset=glyphs", "dataset.images=120", "dataset.held_out=40", "train.batch_size=32")
@@ -261,24 +262,11 @@ def test_a_pretraining_is_searched_as_well(ptft):
     assert "next    ptft stage=pretrain" in done.out
 
 
-def after_step(monkeypatch, number, change):
-    """Have something happen once so many steps of a search are done."""
-    seen, say = [], messages.progress
-
-    def progress(*given):
-        seen.append(given)
-        if len(seen) == number:
-            change()
-        say(*given)
-
-    monkeypatch.setattr(messages, "progress", progress)
-
-
 def test_a_checkpoint_that_changes_meanwhile_ends_the_search(ptft, pretrained, monkeypatch):
     start = shutil.copytree(pretrained, Path("start"))
     made = ("stage=pretrain", f"ckpt={start}", *DATA, "train.steps=1", "hydra.run.dir=later")
     assert ptft(*made).code == 0
-    after_step(monkeypatch, 4, lambda: shutil.copy("later/checkpoints/best.pt", start / "checkpoints/best.pt"))
+    after(monkeypatch, messages, 4, lambda: shutil.copy("later/checkpoints/best.pt", start / "checkpoints/best.pt"))
     refused(tune(ptft, start, "tune.confirm=0"), 4, "changed while the search ran", "a copy")
     begun = [summary(path)["parent"]["sha256"] for path in sorted(Path("tuned/cells").iterdir())]
     assert len(set(begun)) == 2
@@ -294,7 +282,7 @@ def test_data_that_change_meanwhile_are_said(ptft, pretrained, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(draws.integers(0, 255, (28, 28), np.uint8)).save(path)
     own = ("dataset=image_folder", "dataset.root=data", "dataset.channels=1")
-    after_step(monkeypatch, 3, lambda: shutil.copy("data/a/0.png", "data/a/more.png"))
+    after(monkeypatch, messages, 3, lambda: shutil.copy("data/a/0.png", "data/a/more.png"))
     words = [word for word in FEW if not word.startswith("dataset")]
     done = ptft("stage=tune", f"ckpt={pretrained}", *own, *words, "tune.confirm=0", "hydra.run.dir=tuned")
     assert done.code == 0, done.text
