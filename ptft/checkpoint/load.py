@@ -22,7 +22,7 @@ from ptft.checkpoint import file as checkpoint_file
 from ptft.core import Spec
 from ptft.errors import CheckpointError, OptionError, PtftError, first_line
 from ptft.runs.lineage import described
-from ptft.runs.registry import FOLDS, is_name, latest, named
+from ptft.runs.registry import FOLDS, MANY, SEARCH, is_name, latest, named, sweep_command
 
 WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 """Suffixes that files of weights have, for near names only; any file is read."""
@@ -95,15 +95,27 @@ def locate(ckpt: str, key: str = "ckpt") -> Path:
             return file
     if (link := next((link for link in _candidates(path, order) if _is_dead(link)), None)) is not None:
         raise CheckpointError(f"{key}={ckpt}: {link} is a link to {os.readlink(link)}, where there is no file")
-    if (path / FOLDS).is_file():
-        raise CheckpointError(
-            f"{key}={ckpt}: is a cross-validation, whose runs are {path / 'cells' / 'fold1'} and so on"
-        )
     if path.is_dir():
+        if remedy := _of_many(path):
+            raise CheckpointError(f"{key}={ckpt}: {remedy}")
         ended = key == "resume" and (path / "status.json").is_file()
         remedy = "its run ended before it saved one; type its command again" if ended else "name a run folder or a file"
         raise CheckpointError(f"{key}={ckpt}: no checkpoint in {path}, nor in its checkpoints/; {remedy}")
     raise CheckpointError(f"{key}={ckpt}: there is no file {path}{_near(path)}")
+
+
+def _of_many(path: Path) -> str:
+    """What to name in the place of a folder of many runs, which has no weights itself; nothing where it is none."""
+    if (path / FOLDS).is_file():
+        whole = "its command without train.folds trains one on all of them"
+        return f"is a cross-validation, whose runs are {path / 'cells' / 'fold1'} and so on; {whole}"
+    if (path / SEARCH).is_file():
+        return f"is a search without a result yet; ptft resume={path} goes on with it"
+    if sweep_command(path):
+        return f"is a sweep, whose runs are {path / '0'} and so on; results.csv there says what each came to"
+    if any((path / name).is_file() for name in MANY):
+        return f"is a comparison, whose runs are the folders in {path / 'cells'}; name one of them"
+    return ""
 
 
 def _of_export(path: Path, says: dict[str, Any], key: str, ckpt: str) -> Path:

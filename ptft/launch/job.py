@@ -63,7 +63,8 @@ def execute(
     alone = job.config.quiet and not job.config.dry_run  # the result, which of a dry run is its plan
     bar = brief and not job.config.quiet
     report = Console(folder.path if folder else None, quiet=quiet or brief, bar=bar, brief=alone)
-    base = {"stage": job.config.names.stage, "overrides": list(job.overrides.texts)}
+    trains = {"trains": other} if (other := job.config.stage.get("trains")) else {}
+    base = {"stage": job.config.names.stage, **trains, "overrides": list(job.overrides.texts)}
     before = folder.before if folder else {}
     began = time.perf_counter()
     with signals.held():
@@ -154,7 +155,12 @@ def take_up(path: Path, typed: Overrides, *, same_run: bool) -> tuple[RunFolder,
     cut = same_run and (stopped or status.get("status") in ("running", "interrupted"))
     if cut and (path / "checkpoints" / "last.pt").exists():
         again = typed.where(lambda key: key in ("trusted", "train.pause")).texts
-        return RunFolder.reopen(path), resolve([quote(f"resume={path}"), *again])
+        folder = RunFolder.reopen(path)
+        try:
+            return folder, resolve([quote(f"resume={path}"), *again])
+        except BaseException:
+            folder.release()
+            raise
     if path.is_symlink():
         path.unlink()
     else:  # a failed run, or one without a checkpoint yet

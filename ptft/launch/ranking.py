@@ -33,7 +33,8 @@ Result = dict[str, Any]
 
 
 def finish(folder: Path, planned: list[Job], swept: list[str], typed: Sequence[str]) -> int:
-    """Collect the results of the planned jobs, print and store them; 0 if all of them finished, else 1.
+    """Collect the results of the planned jobs, print and store them; 0 if all of them finished, or paused as they were
+    asked to, else 1.
 
     swept: the keys that were given several values; typed: the sweep's command.
     """
@@ -47,7 +48,8 @@ def finish(folder: Path, planned: list[Job], swept: list[str], typed: Sequence[s
         _table(report, members, swept, len(jobs), apart=len(rankings) > 1)
     for job in jobs:
         if job["message"]:
-            report.say(f"job {job['number']} {job['status']}: {first_line(job['message'], LONGEST)}", "red")
+            how = f"job {job['number']} {job['status']}: {first_line(job['message'], LONGEST)}"
+            report.say(how, "" if job["paused"] else "red")
     report.say(f"results   {folder.absolute() / 'results.csv'}")
     if any(job["status"] != "finished" for job in jobs):
         retyped = shlex.join(typed_again(Overrides.parse(typed)))
@@ -59,7 +61,7 @@ def finish(folder: Path, planned: list[Job], swept: list[str], typed: Sequence[s
     stopped = any(job["status"] == "interrupted" for job in jobs)
     status = "finished" if done else "interrupted" if stopped else "failed"
     json_lines.emit("result", status=status, folder=str(folder.absolute()), jobs=_with_keys(jobs, swept))
-    return 0 if done else 1
+    return 0 if all(job["status"] == "finished" or job["paused"] for job in jobs) else 1
 
 
 def _next(best: Result, planned: list[Job]) -> str | None:
@@ -86,6 +88,8 @@ def line(folder: Path, number: int, planned: list[Job], swept: list[str], status
         log = f"; its log is {job['folder']}/run.log" if sweep.place(folder, number) else ""
         failed = status["status"] == "failed"
         parts = [f"failed: {first_line(status.get('message', ''), LONGEST)}{log}" if failed else status["status"]]
+    if job["paused"]:
+        parts.append(first_line(job["message"]))
     if status.get("seconds") is not None and not status.get("before"):
         parts.append(f"{status['seconds']:.1f} s")
     return f"[{number + 1}/{len(planned)}]{keys}  {', '.join(parts)}"
@@ -105,6 +109,7 @@ def _job(folder: Path, number: int, planned: Job) -> Result:
         "number": number,
         "stage": status.get("stage"),
         "status": status.get("status", "not started"),
+        "paused": "paused" in status,
         "overrides": list(planned.overrides.where(lambda key: key != "hydra.sweep.dir").texts),
         "objective": summary.get("objective"),
         "metrics": metrics,

@@ -18,7 +18,9 @@ OUTPUTS = Path("outputs")
 
 FOLDS = "folds.json"
 """The file in a cross-validation's folder that says what its runs are."""
-MANY = ("compare.json", "tune.json", FOLDS)
+SEARCH = "tune.json"
+"""The file in a search's folder that says what it knows."""
+MANY = ("compare.json", SEARCH, FOLDS)
 """What says of a folder that the runs below it are those of one command."""
 NEEDED = {
     "ckpt": ("checkpoints/best.pt", "checkpoints/last.pt"),
@@ -134,13 +136,15 @@ def cut(base: Path = OUTPUTS) -> Path:
 
 
 def latest(stages: tuple[str, ...], base: Path = OUTPUTS) -> tuple[Path, Path | None]:
-    """The newest finished run of one of `stages`, and a newer unfinished one where there is one.
+    """The newest finished run of one of `stages`, and a newer unfinished one where there is one; a search is one of
+    the stage that it trains.
 
     Raises CheckpointError when there is none.
     """
     newer: Path | None = None
     for folder, status in runs_below(base):
-        if status.get("stage") not in stages or (folder / FOLDS).is_file():  # that has no weights of its own
+        stage = status.get("trains", status.get("stage"))
+        if stage not in stages or (folder / FOLDS).is_file():  # that has no weights of its own
             continue
         if status.get("status") == "finished":
             return folder, newer

@@ -213,6 +213,20 @@ def test_a_run_that_pauses_at_an_evaluation_goes_on_as_if_nothing_was(ptft, whol
     assert_same_run(run, whole)
 
 
+def test_a_sweep_that_pauses_ends_well_and_goes_on(ptft, whole, tmp_path):
+    sweep = ("-m", *GLYPHS, "train.pause=8", "optimizer.lr=3e-3,1e-3", "hydra.sweep.dir=swept")
+    done = ptft(*sweep)
+    assert done.code == 0, done.text
+    assert done.out.count("paused at step 8 of 20 (train.pause=8), ") == 2, "each job says so as it ends"
+    assert "job 0 interrupted: paused at step 8 of 20 (train.pause=8)" in done.out
+    assert f"continue  ptft resume=swept '{TRUSTED}'" in done.out
+    refused(ptft("stage=evaluate", "ckpt=swept", TRUSTED), 4, "ckpt=swept: is a sweep, whose runs are ", "results.csv")
+    (tmp_path / "swept/1/checkpoints/last.pt").write_bytes(b"")
+    done = ptft("resume=swept", TRUSTED)
+    assert done.code == 1, "one that can't go on is no pause"
+    assert_same_run(tmp_path / "swept" / "0", whole)
+
+
 def test_a_pause_behind_the_end_is_said_and_changes_nothing(ptft, whole, tmp_path):
     done = ptft(*GLYPHS, "train.pause=20", f"hydra.run.dir={tmp_path / 'run'}")
     assert done.code == 0

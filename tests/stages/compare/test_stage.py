@@ -134,6 +134,7 @@ def test_scratch_is_the_checkpoints_model_with_new_weights(whole, pretrained):
 
 
 def test_a_run_of_it_is_a_run_like_any_other(whole, ptft):
+    refused(ptft("stage=evaluate", f"ckpt={whole}"), 4, "is a comparison, whose runs are the folders in ", "cells")
     cell = Path(found(whole)["cells"][-1]["folder"])
     done = ptft("stage=evaluate", f"ckpt={cell}", "hydra.run.dir=evaluated")
     assert done.code == 0, done.text
