@@ -32,12 +32,14 @@ PINNED = ("precision", "train.layout")
 class Tried:
     """What a step of the defaults showed.
 
-    own: their values of the keys that are searched, None where one lies outside of the space. steps: of a run; seconds:
-    of a step; size: bytes of a run's checkpoints; times: how often it is evaluated. None where that is not known.
+    usual: their values of the keys that are searched; own: the same, None where one lies outside of the space. steps:
+    of a run; seconds: of a step; size: bytes of a run's checkpoints; times: how often it is evaluated. None where that
+    is not known.
     """
 
     config: Config
     monitor: dict[str, str]
+    usual: dict[str, Any]
     own: dict[str, Any] | None
     steps: int | None
     seconds: float
@@ -73,10 +75,11 @@ def attempt(base: Base, dimensions: Sequence[Dimension], pins: Sequence[str]) ->
     tensors += [value for state in t.optimizer.state.values() for value in state.values()]
     size = sum(each.numel() * each.element_size() for each in tensors if isinstance(each, Tensor))
     found = [f"{key}={_at(run.cfg.plain(), key)}" for key in PINNED]
-    own = defaults(dimensions, run.cfg)
+    usual = defaults(dimensions, run.cfg)
+    own = usual if all(each.holds(usual[each.key]) for each in dimensions) else None
     times = t.every.times(t.total)
     parts, start = _parts(base, job, run), job.checkpoint.sha256 if job.checkpoint else None
-    return Tried(run.cfg, dict(t.monitor), own, t.total, seconds, size, times, found, parts, start)
+    return Tried(run.cfg, dict(t.monitor), usual, own, t.total, seconds, size, times, found, parts, start)
 
 
 def _job(base: Base, settings: Mapping[str, Any], more: Sequence[str], opened: Opened) -> Job:

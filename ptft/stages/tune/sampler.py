@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 RANDOM = 10
 """Trials from which on proposals follow from what was found; those before are drawn at random."""
+DRAWS, MOST = 16, 10_000
+"""Of settings that are tried already: from the first on they are drawn at random, until some are new."""
 
 
 class Known(NamedTuple):
@@ -46,17 +48,32 @@ def check() -> None:
 def proposed(
     dimensions: Sequence[Dimension], known: Sequence[Known], mode: str, seed: int, number: int
 ) -> dict[str, Any]:
-    """Settings of the trial of that number, by a tree-structured Parzen estimator (Bergstra et al. 2011), of all keys
-    together (Falkner et al. 2018)."""
-    from optuna.samplers import TPESampler
+    """Settings of the trial of that number that none of `known` has, by a tree-structured Parzen estimator (Bergstra et
+    al. 2011), of all keys together (Falkner et al. 2018).
+
+    Optuna proposes the same again, as its objectives may be random; a training with the same seed is not. Some must be
+    left in the space.
+    """
+    from optuna.samplers import RandomSampler, TPESampler
 
     own = int(hashlib.sha256(f"{seed} {number}".encode()).hexdigest()[:8], 16)
     study = _study(dimensions, known, mode, TPESampler(n_startup_trials=RANDOM, multivariate=True, seed=own))
-    drawn = study.ask({each.key: _distribution(each) for each in dimensions}).params
-    return {
-        each.key: each.choices[drawn[each.key]] if each.choices else each.rounded(drawn[each.key])
-        for each in dimensions
-    }
+    distributions = {each.key: _distribution(each) for each in dimensions}
+    for draw in range(MOST):
+        if draw == DRAWS:
+            study.sampler = RandomSampler(seed=own)
+        drawn = study.ask(distributions).params
+        settings = {
+            each.key: each.choices[drawn[each.key]] if each.choices else each.rounded(drawn[each.key])
+            for each in dimensions
+        }
+        if not any(_are_same(settings, each.settings) for each in known):
+            break
+    return settings
+
+
+def _are_same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    return all(is_same(value, theirs[key]) for key, value in ours.items())
 
 
 def importance(dimensions: Sequence[Dimension], known: Sequence[Known], mode: str) -> dict[str, float]:

@@ -54,6 +54,8 @@ MEASURED = (
 """Keys of a dataset that say which examples are learned from and measured on."""
 DIGITS = 4
 """Of a number that was drawn: fewer are easier to type, and no training tells more of them apart."""
+EXACT = 12
+"""Of one in steps, where fewer could make two of them one."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,18 @@ class Dimension:
         """Values that show whether all of them can be typed."""
         return self.choices or (self.low, self.high)
 
+    @property
+    def count(self) -> float:
+        """How many values it has; of numbers that are not in steps endlessly many."""
+        if self.choices:
+            return len(self.choices)
+        step = self.step or (1 if self.whole else 0)
+        return round((self.high - self.low) / step) + 1 if step else math.inf
+
     def rounded(self, value: float) -> float:
         """As it is typed, within the bounds."""
-        return value if self.whole else min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+        digits = EXACT if self.step else DIGITS
+        return value if self.whole else min(max(float(f"{value:.{digits}g}"), self.low), self.high)
 
     def holds(self, value: Any) -> bool:
         if self.choices:
@@ -200,15 +211,12 @@ def typed(settings: Mapping[str, Any]) -> list[str]:
     return [quote(f"{key}={value}") if key in PATH_KEYS else f"{key}={shown_as(value)}" for key, value in ordered]
 
 
-def defaults(dimensions: Iterable[Dimension], cfg: Config) -> dict[str, Any] | None:
-    """The values that a run has by itself; None where one of them is not in the space."""
-    found = {}
-    for each in dimensions:
-        value = cfg.names.get(each.key) if each.key in compose.GROUPS else _value(cfg.plain(), each.key)
-        if not each.holds(value):
-            return None
-        found[each.key] = value
-    return found
+def defaults(dimensions: Iterable[Dimension], cfg: Config) -> dict[str, Any]:
+    """The values that a run has by itself, in the space or not."""
+    return {
+        each.key: cfg.names.get(each.key) if each.key in compose.GROUPS else _value(cfg.plain(), each.key)
+        for each in dimensions
+    }
 
 
 def _value(tree: Any, key: str) -> Any:

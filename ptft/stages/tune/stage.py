@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -32,11 +33,12 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     plan = Plan(cfg.tune.trials, rungs(cfg), cfg.tune.factor, 1)
     preflight.check(base, dimensions, opened)
     tried = preflight.attempt(base, dimensions, state.pins)
-    plan = replace(plan, sign=1 if tried.monitor["mode"] == "max" else -1)
+    count = min(plan.count, different(dimensions, tried))
+    plan = replace(plan, count=int(count), sign=1 if tried.monitor["mode"] == "max" else -1)
     base = replace(base, common=trials.merged([*tried.pins, *base.common]))
     notes += state.begin(tried, dimensions, plan)
     base = replace(base, identity=state.identity)
-    notes += _notes(tried, plan, dimensions)
+    notes += _notes(tried, plan, dimensions, cfg.tune.trials)
     place = folder.path if folder else None
     messages.header(out, job, tried, plan, dimensions, len(state.trials), place, notes)
     if place is None:
@@ -66,6 +68,11 @@ def asked(job: Job) -> tuple[list[space.Dimension], list[str]]:
     return dimensions, [f"{key} is typed, so it is not searched" for key in fixed]
 
 
+def different(dimensions: Sequence[space.Dimension], tried: preflight.Tried) -> float:
+    """How many trials there are with settings that no other has, the defaults among them."""
+    return math.prod(each.count for each in dimensions) + (tried.own is None)
+
+
 def rungs(cfg: Config) -> tuple[float, ...]:
     """Raises ConfigError for parts of a budget that do not rise, or are all of it."""
     shares: Sequence[float] = cfg.tune.rungs or ()
@@ -74,8 +81,10 @@ def rungs(cfg: Config) -> tuple[float, ...]:
     return tuple(float(share) for share in shares)
 
 
-def _notes(tried: preflight.Tried, plan: Plan, dimensions: Sequence[space.Dimension]) -> list[str]:
-    notes = []
+def _notes(tried: preflight.Tried, plan: Plan, dimensions: Sequence[space.Dimension], count: int) -> list[str]:
+    """count: how many trials were asked for."""
+    few = f"there are {plan.count} different trials in this space, so no more than these (tune.trials={count})"
+    notes = [few] if plan.count < count else []
     asked_of = [each.key for each in dimensions if each.key.startswith("objective.")]
     if asked_of and tried.monitor["metric"] == "val/loss":
         notes.append(

@@ -9,14 +9,13 @@ from typing import Any
 
 from ptft.errors import ConfigError
 from ptft.runs.folder import read_json, write_json
+from ptft.runs.registry import SEARCH
 from ptft.runtime.device import versions
 from ptft.stages.tune.confirm import Again
 from ptft.stages.tune.preflight import Tried
 from ptft.stages.tune.search import Plan, Trial
 from ptft.stages.tune.space import Dimension
 from ptft.stages.tune.trials import digest
-
-FILE = "tune.json"
 
 
 @dataclass
@@ -33,7 +32,7 @@ class State:
 
     @classmethod
     def of(cls, place: Path | None) -> State:
-        return cls(place, read_json(place / FILE) if place else {})
+        return cls(place, read_json(place / SEARCH) if place else {})
 
     @property
     def pins(self) -> list[str]:
@@ -55,7 +54,7 @@ class State:
             "pins": tried.pins,
             "monitor": tried.monitor,
             "space": space,
-            "defaults": tried.own,
+            "defaults": tried.usual,
             **halving,
             "parts": parts,
         }
@@ -80,4 +79,4 @@ class State:
         assert self.place
         found = {"trials": [trial.to_dict() for trial in self.trials], "seconds": round(self.seconds, 3)}
         confirmed = {"confirmation": [asdict(each) for each in self.confirmation]}
-        write_json(self.place / FILE, {"status": "running", **self.described, **found, **confirmed, **result})
+        write_json(self.place / SEARCH, {"status": "running", **self.described, **found, **confirmed, **result})

@@ -46,6 +46,23 @@ def test_a_proposal_is_in_the_space_short_and_the_same_once_more():
         assert each.settings["train.batch_size"] % 8 == 0
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_no_settings_are_proposed_twice_until_all_were(seed):
+    """Where one is far better than the others, which a sampler comes back to."""
+    few = [
+        Dimension("finetune.layer_decay", choices=(None, 0.65, True, 1)),
+        Dimension("train.batch_size", 8, 32, step=8),
+        Dimension("schedule.warmup", 1.0, 1.0004, step=0.0001),
+    ]
+    known, count = [], 4 * 4 * 5
+    assert math.prod(each.count for each in few) == count
+    for number in range(count):
+        settings = sampler.proposed(few, known, "max", seed, number)
+        known.append(Known(settings, 1, float(settings["train.batch_size"] == 8), True))
+    assert len({str(each.settings) for each in known}) == count
+    assert math.prod(each.count for each in SPACE) == math.inf
+
+
 def test_later_proposals_are_nearer_to_what_is_best():
     values = [each.value for each in searched(30, near)]
     assert sum(values[20:]) / 10 > sum(values[:10]) / 10 + 0.3

@@ -116,7 +116,8 @@ def test_the_defaults_are_a_point_of_the_space_where_they_lie_in_it():
     cfg = job("optimizer.lr=0.001", "tune.space.optimizer.lr=[0.1,0.2]").config
     inside = [Dimension("optimizer.lr", 1e-4, 1e-2, True), Dimension("optimizer", choices=("adamw", "sgd"))]
     assert space.defaults(inside, cfg) == {"optimizer.lr": 0.001, "optimizer": "adamw"}
-    assert space.defaults([Dimension("optimizer.lr", 0.1, 0.2)], cfg) is None
+    outside = Dimension("optimizer.lr", 0.1, 0.2)
+    assert not outside.holds(space.defaults([outside], cfg)["optimizer.lr"])
     assert space.defaults([Dimension("train.ema", choices=(None, 0.9))], cfg) == {"train.ema": None}
     assert not Dimension("train.workers", choices=(1, 0)).holds(True)
     assert Dimension("finetune.l2sp", choices=(0, 0.1)).holds(0.0)
