@@ -89,6 +89,7 @@ def _facts(known: Known) -> dict[str, Any]:
         "status": known.state or None,
         "when": known.status.get("time"),
         "overrides": known.status.get("overrides"),
+        "found": known.found or None,
         "chosen": _chosen(known, config),
         "configuration": {key: {"value": ours, "default": usual} for key, (ours, usual) in settings.items()},
         "spec": dict(known.spec) or None,
@@ -126,13 +127,14 @@ def _print(known: Known, name: str) -> None:
     facts = _facts(known)
     chosen, metrics = facts["chosen"], _by_split(facts["metrics"])
     when = str(facts["when"] or "")[:16].replace("T", " ")
-    best, seconds = facts["best"] or {}, facts["seconds"]
+    best, seconds, found = facts["best"] or {}, facts["seconds"], facts["found"] or {}
     spent = f"in {seconds:,.1f} s" if isinstance(seconds, int | float) else ""
     judged = best.get("value") is not None
     blocks = {
         "run": relative(known.folder) if known.folder else f"none; {name} lies in no run's folder",
         "status": " ".join(filter(None, [facts["status"], when, spent])),
         "why": str(facts["message"] or ""),
+        **_search(found),
         "broken": known.broken,
         **{group: ", ".join(value) if isinstance(value, list) else str(value) for group, value in chosen.items()},
         "input": _described(known.spec),
@@ -147,11 +149,24 @@ def _print(known: Known, name: str) -> None:
         "size": f"{facts['bytes'] / 2**20:,.1f} MiB" if facts["bytes"] is not None else "",
     }
     say(columns({f"{title:<8}": text for title, text in blocks.items() if text}))
-    settings = facts["configuration"]
-    if settings:
-        say("")
-        rows = [[key, brief(each["value"]), brief(each["default"])] for key, each in settings.items()]
-        table([["key", "value", "default"], *rows])
+    searched = found.get("settings") or {}
+    settings = {key: each for key, each in facts["configuration"].items() if key not in searched}
+    for title, shown in (("found", searched), ("value", settings)):
+        if shown:
+            say("")
+            rows = [[key, brief(each["value"]), brief(each["default"])] for key, each in shown.items()]
+            table([["key", title, "default"], *rows])
+
+
+def _search(found: Mapping[str, Any]) -> dict[str, str]:
+    """The answer of a search, and what it took."""
+    if not found:
+        return {}
+    cost = found.get("cost") or {}
+    saved = f"{cost['steps']:,} of {cost['whole']:,} steps trained, {cost['saved']:.0%} saved" if cost else ""
+    again = f"{cost['confirm_steps']:,} more to confirm" if cost.get("confirm_steps") else ""
+    took = [f"{found['trials']}, the best is {found['trial']}", saved, again]
+    return {"answer": str(found["answer"]), "trials": "; ".join(filter(None, took))}
 
 
 def _origin(parent: Mapping[str, Any]) -> str:

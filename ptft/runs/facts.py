@@ -12,7 +12,7 @@ from ptft.errors import CheckpointError
 from ptft.runs.archive import Archive
 from ptft.runs.folder import read_json
 from ptft.runs.lineage import stored_digest
-from ptft.runs.registry import state
+from ptft.runs.registry import SEARCH, state
 
 NAMES = ("best.pt", "last.pt")
 IN_PARTS = ".parts"
@@ -59,6 +59,21 @@ class Known:
     @cached_property
     def summary(self) -> dict[str, Any]:
         return read_json(self.folder / "summary.json") if self.folder else {}
+
+    @cached_property
+    def found(self) -> dict[str, Any]:
+        """What a search came to: its `answer`, its `settings` beside those of the defaults, how many `trials` it took,
+        their `cost`, and the `verdict` of what confirmed it. Empty of anything else, and of one that has not ended."""
+        said = read_json(self.folder / SEARCH) if self.folder else {}
+        if not (best := said.get("best")):
+            return {}
+        usual = said.get("defaults") or {}
+        settings = {
+            key: {"value": best["settings"].get(key, usual.get(key)), "default": usual.get(key)}
+            for key in said.get("space") or {}
+        }
+        kept = {key: said.get(key) for key in ("answer", "cost", "verdict")}
+        return {**kept, "trial": best.get("number"), "trials": len(said.get("trials") or []), "settings": settings}
 
     @cached_property
     def in_checkpoint(self) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 from ptft.config import compose, yaml_files
 from ptft.config.resume import FREE_ON_RESUME
 from ptft.errors import ConfigError
+from ptft.runs.folder import read_json
+from ptft.runs.registry import SEARCH
 
 if TYPE_CHECKING:
     from ptft.runs.facts import Known
@@ -21,13 +23,33 @@ APART = ("names", "ckpt", "resume")
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What lies in a run's folder; empty where there is none, or another program's, or it was cut."""
+    """What lies in a run's folder, of a search with the settings that it found, as the weights there have them; empty
+    where there is none, or another program's, or it was cut."""
     file = folder / ".hydra" / "config.yaml"
     try:
         config = yaml_files.shown(file) if file.is_file() else {}
     except ConfigError:
         return {}
-    return config if isinstance(config, dict) else {}
+    return _with_found(config, folder) if isinstance(config, dict) else {}
+
+
+def _with_found(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    best = read_json(folder / SEARCH).get("best") or {}
+    settings = best.get("settings") or {}
+    options = {key: value for key, value in settings.items() if "." not in key}
+    if options:
+        run = read(folder / "cells" / Path(best["folder"]).name)
+        nodes = {key: run.get(key) for key in options}
+        config = {**config, **nodes, "names": {**config["names"], **options}}
+    for key in settings.keys() - options.keys():
+        config = _with(config, key.split("."), settings[key])
+    return config
+
+
+def _with(node: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """A node with another value at a key below it."""
+    first, *rest = path
+    return {**node, first: _with(node.get(first) or {}, rest, value) if rest else value}
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

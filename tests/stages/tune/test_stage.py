@@ -127,9 +127,24 @@ def test_only_the_best_checkpoint_is_kept_and_the_folder_is_a_run_s(whole, ptft)
     assert done.code == 0, done.text
     trial = found(whole)["trials"][found(whole)["best"]["number"]]
     assert summary(Path("evaluated"))["metrics"]["test"]["accuracy"] == trial["metrics"]["test"]["accuracy"]
+
+
+def test_what_was_found_is_shown_and_are_the_settings_of_its_weights(whole, ptft):
+    result = found(whole)
+    number, settings = result["best"]["number"], result["best"]["settings"] or result["defaults"]
     shown = ptft("show", str(whole)).out
-    assert "test " in shown
+    assert result["answer"] in " ".join(shown.split())
+    cost = result["cost"]
+    trials_line = f"5, the best is {number}; {cost['steps']} of 50 steps trained, {cost['saved']:.0%} saved"
+    assert trials_line in " ".join(shown.split())
     assert "best.pt" in shown
+    table = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
+    for key, value in settings.items():
+        assert table[key] == [trials.typed({key: each})[0].split("=")[1] for each in (value, result["defaults"][key])]
+    facts = json.loads(ptft("show", str(whole), "--json").out)
+    assert facts["found"]["settings"]["schedule.warmup"]["value"] == settings["schedule.warmup"]
+    apart = json.loads(ptft("diff", str(whole), result["best"]["folder"], "--json").out)["configuration"]
+    assert not [key for key in apart if key.split(".")[0] not in ("stage", "tune", "train", "report")]
 
 
 def test_the_command_and_the_experiment_that_it_proposes_ask_for_what_was_found(whole, kept, ptft, pretrained):
@@ -179,6 +194,7 @@ def test_one_that_was_killed_goes_on_too(whole, ptft, pretrained):
     assert status(Path("killed"))["status"] == "running"
     kept = {path.parent.name for path in Path("killed/cells").glob("trial-00[12]/checkpoints")}
     assert len(kept) < 2, "one of 5 can go on, so the worse of both can't"
+    refused(ptft("stage=evaluate", "ckpt=killed"), 4, "ckpt=killed: is a search without a result yet", "ptft resume=")
     done = ptft("resume=killed")
     assert done.code == 0, done.text
     assert trials_of("killed") == trials_of(whole)
@@ -256,10 +272,22 @@ def test_a_dry_run_says_what_it_costs_and_writes_nothing(ptft, pretrained):
 
 def test_a_pretraining_is_searched_as_well(ptft):
     net = ("tune.stage=pretrain", "ckpt=null", "tune=pretrain", "objective=simclr", *NET)
-    done = ptft("stage=tune", *net, *DATA, *STEPS, "tune.trials=2", "tune.confirm=0", "hydra.run.dir=ssl")
+    done = ptft("stage=tune", *net, *DATA, *STEPS, "tune.trials=2", "tune.confirm=0", "hydra.run.dir=outputs/ssl")
     assert done.code == 0, done.text
-    assert found("ssl")["monitor"]["metric"] == "val/knn"
+    assert found("outputs/ssl")["monitor"]["metric"] == "val/knn"
     assert "next    ptft stage=pretrain" in done.out
+    done = ptft("stage=finetune", "ckpt=latest", *DATA, "train.steps=1", "hydra.run.dir=finetuned")
+    assert done.code == 0, done.text
+    assert "ckpt=latest is outputs/ssl" in done.out
+    parent = summary(Path("finetuned"))["parent"]
+    assert parent["run"] == str(Path("outputs/ssl").absolute())
+
+
+def test_a_finetune_that_was_searched_is_the_latest_for_what_asks_it_alone(whole, ptft):
+    shutil.copytree(whole, "outputs/tuned")
+    refused(ptft("stage=finetune", "ckpt=latest"), 4, "no finished pretrain or zero_shot run")
+    done = ptft("stage=evaluate", "ckpt=latest")
+    assert "ckpt=latest is outputs/tuned" in done.out
 
 
 def test_a_checkpoint_that_changes_meanwhile_ends_the_search(ptft, pretrained, monkeypatch):
@@ -297,6 +325,17 @@ def test_seeds_that_draw_other_data_are_no_change_and_whole_numbers_are_choices(
     done = ptft("stage=tune", "ckpt=null", *typed, *space, "tune.trials=4", "tune.confirm=1", "hydra.run.dir=tuned")
     assert done.code == 0, done.text
     assert "the data changed" not in done.text
+
+
+def test_a_space_that_holds_few_settings_ends_where_all_were_tried(ptft):
+    steps = ("train.steps=2", *STEPS[1:], "tune.rungs=null", "tune.confirm=0")
+    space = ("tune=light", "tune.space.optimizer.lr=null", "tune.space.finetune.layer_decay=null")
+    space += ("tune.space.schedule.warmup=[0.05,0.1]", "tune.space.train.batch_size=[32,16]")
+    done = ptft("stage=tune", "ckpt=null", *DATA, *NET, *steps, *space, "hydra.run.dir=tuned")
+    assert done.code == 0, done.text
+    tried = [each["settings"] or found("tuned")["defaults"] for each in found("tuned")["trials"]]
+    assert len({str(each) for each in tried}) == len(tried) == 4, "the defaults are one of them"
+    assert "there are 4 different trials in this space, so no more than these (tune.trials=24)" in done.out
 
 
 def test_the_defaults_can_become_the_answer_later(ptft, monkeypatch):
