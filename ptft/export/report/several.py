@@ -119,6 +119,8 @@ def of_folds(folder: Path) -> dict[str, Any]:
     if short in (pooled.get("metrics") or {}):
         together = f"all answers measured at once give {metric(pooled['metrics'][short], name)}"
         sentences.append(together + _ends(pooled.get("intervals"), short, name))
+    elif "why" in pooled:
+        sentences.append(f"answers are not measured at once, as {pooled['why']}")
     note = (
         "An interval over folds is a little too narrow, as folds share what they train on. predictions_folds.csv has "
         "each example once, answered by the run that was not trained on it."

@@ -51,6 +51,7 @@ class SigLIP(InHalves):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"input", "caption"})
+    apart: ClassVar[str] = "each fold finds among its own pictures and captions, and no run compares those of another's"
 
     def __init__(
         self,

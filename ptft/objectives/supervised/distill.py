@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ptft.core import LEAST_LOSS, Backbone, Batch, Examples, Objective, Spec, Step, Table
 from ptft.errors import ConfigError, DataError
+from ptft.metrics.uncertainty.bootstrap import ratios
 from ptft.objectives.supervised.classify import Classify
 from ptft.objectives.teachers import Classifier, check_same
 
@@ -97,13 +98,16 @@ class Distill(Classify):
             x = self.views(x)
         mask = batch.get("mask")
         logits, teacher_logits = self.logits(x, mask), self.teacher_logits(x, mask)
-        total = self._soft(logits, teacher_logits)
+        soft = self._soft(logits, teacher_logits)
+        total, count, each = soft.sum(), torch.full((), len(x), device=x.device), dict[str, Tensor]()
         if labels is None:
-            sums = {"agreed": (logits.argmax(1) == teacher_logits.argmax(1)).sum()}
+            agreed = logits.argmax(1) == teacher_logits.argmax(1)
+            sums = {"agreed": agreed.sum()}
+            each = {} if self.training else {"total": soft, "count": torch.ones_like(agreed), "agreed": agreed}
         else:
             sums = self._sums(logits.detach(), labels)
             total = self.alpha * total + (1 - self.alpha) * self.cross_entropy(logits, labels)
-        return Step(total, torch.full((), len(x), device=x.device), sums)
+        return Step(total, count, sums, each=each)
 
     @torch.no_grad()
     def teacher_logits(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -132,15 +136,21 @@ class Distill(Classify):
         return super().examine(splits)
 
     def _soft(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """T^2 KL(teacher || student), summed over the batch (section 2.1)."""
+        """T^2 KL(teacher || student) of each example, [B] (section 2.1)."""
         student, teacher = ((values / self.temperature).log_softmax(1) for values in (logits, teacher_logits))
-        return self.temperature**2 * F.kl_div(student, teacher, reduction="sum", log_target=True)
+        return self.temperature**2 * F.kl_div(student, teacher, reduction="none", log_target=True).sum(1)
 
     def metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Those of `Classify`; without labels `agreement`, the share of images that both give the same class."""
         if "agreed" in sums:
             return {"agreement": float(sums["agreed"] / sums["count"])}
         return super().metrics(sums)
+
+    def weighed(self, found: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
+        """As `metrics`, of weighted examples."""
+        if "agreed" in found:
+            return ratios(found, weight, {"loss": ("total", "count"), "agreement": ("agreed", "count")})
+        return super().weighed(found, weight)
 
     def tables(self, sums: dict[str, Tensor]) -> dict[str, Table]:
         return {} if "agreed" in sums else super().tables(sums)

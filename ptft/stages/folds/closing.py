@@ -194,7 +194,8 @@ def _notes(records: Sequence[Mapping[str, Any]], tested: Mapping[str, Any], pool
         notes.append("pooled: the answers to all examples measured at once, each by the run that was not trained on it")
         if pooled["units"] < FEW:
             notes.append(f"{pooled['units']} {pooled['of']} are few: the interval of what is pooled is too narrow")
-    if without := [name for name in tested if name not in together]:
+    without = [name for name in tested if name not in together]
+    if without and "why" not in pooled:
         notes.append(f"none pooled of {shortened(without, 8)}: what is kept of each example does not give them again")
     return notes
 
@@ -216,6 +217,8 @@ def _result(
         of = f"{pooled['units']:,} {pooled['of']}"
         sure = f", 95 % {shown.between(name, (pair[0], pair[1]))}, by resampling {of}" if pair else f" of {of}"
         lines["pooled"] = f"{name} {shown.value(name, pooled['metrics'][name])}{sure}"
+    elif "why" in pooled:
+        lines["not pooled"] = pooled["why"]
     lines["training"] = f"{counted(summary['steps'], 'steps')} in {duration(summary['seconds'])}"
     return lines
 

@@ -52,13 +52,13 @@ def pooled(records: Sequence[Mapping[str, Any]], source: Source, trusted: tuple[
     """Of the answers of all folds at once: `metrics`, those that what was kept of each example gives again in every
     fold; `intervals` by resampling; `examples` and `units`, how many; and `of`, what units are called.
 
-    source: of any fold. Empty where a fold kept nothing.
+    source: of any fold. Where a fold kept nothing `why`, if the objective says it, and nothing else.
     """
     parts = [kept.read(Path(each["folder"])) for each in records]
     known = [part for part in parts if part is not None and part.found.each]
-    if len(known) < len(records):
-        return {}
     objective = rebuilt(str(Path(records[0]["folder"]) / "checkpoints" / "best.pt"), "ckpt", trusted)[0].eval()
+    if len(known) < len(records):
+        return {"why": why} if (why := getattr(objective, "apart", "")) else {}
     tested = [{name: v for name, v in each["metrics"]["test"].items() if v is not None} for each in records]
     again = [
         {*intervals.trusted(intervals.measured(objective, part.found, part.ratios), part.found, metrics)}

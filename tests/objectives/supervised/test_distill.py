@@ -127,10 +127,14 @@ def test_a_folder_without_labels_is_answered_with_the_teachers_classes(teacher, 
     done = ptft(
         *("stage=pretrain", "objective=distill", f"objective.teacher={teacher}", "model=convnet"),
         *("dataset=image_folder", f"dataset.root={flat_folder}", "dataset.size=16", "dataset.channels=1"),
-        *("model.channels=[4,8]", "train.steps=4", "train.batch_size=8", "hydra.run.dir=student"),
+        *("model.channels=[4,8]", "train.steps=4", "train.batch_size=8", "train.folds=2", "hydra.run.dir=folds"),
     )
     assert done.code == 0, done.text
+    found = summary(Path("folds"))["folds"]["pooled"]
+    Path("folds/cells/fold1").rename("student")
     assert summary(Path("student"))["metrics"]["val"].keys() == {"loss", "agreement"}
+    assert summary(Path("student"))["intervals"]["test"].keys() == {"loss", "agreement"}
+    assert found["metrics"].keys() == {"loss", "agreement"}, "of all folds at once"
     assert summary(Path("student"))["refers"] == {"objective.teacher": str(teacher)}
     done = ptft("stage=predict", "ckpt=student", f"input={flat_folder}", "output=out.csv")
     assert done.code == 0, done.text

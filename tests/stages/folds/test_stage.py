@@ -90,7 +90,13 @@ def _commands_meet_it(ptft, tmp_path):
     assert "abcd  finished  pretrain" in said["runs"].out
     assert ", mean of 3 folds" in said["show cv"].out
     assert "the mean of 3 folds" in Path("cv/report.html").read_text()
-    refused(ptft("stage=evaluate", "ckpt=cv"), 4, "ckpt=cv: is a cross-validation, whose runs are", "cells/fold1")
+    refused(
+        ptft("stage=evaluate", "ckpt=cv"),
+        4,
+        "ckpt=cv: is a cross-validation, whose runs are",
+        "cells/fold1",
+        "without train.folds",
+    )
     refused(ptft("stage=evaluate", "ckpt=latest"), 4, "ckpt=latest: no finished")
     done = ptft("resume=cv")
     assert done.code == 0, done.text
@@ -203,6 +209,21 @@ def test_boxes_that_all_folds_found_are_scored_at_once(ptft, tmp_path):
     assert expected["AP50"] > 0
     pooled = found["folds"]["pooled"]["metrics"]
     assert {name: pooled[name] for name in ("AP", "AP50")} == {name: expected[name] for name in ("AP", "AP50")}
+
+
+def test_what_is_found_among_a_fold_s_own_is_not_pooled_and_said_so(ptft, tmp_path):
+    data = ("dataset=scenes", "dataset.images=40", "dataset.held_out=4", "dataset.size=32")
+    more = (*NET, *FIXED, "report=true", "train.steps=2", "train.folds=2", "hydra.run.dir=cv")
+    done = ptft("stage=pretrain", "objective=siglip", *data, *more)
+    assert done.code == 0, done.text
+    recalls = [summary(tmp_path / f"cv/cells/fold{i}")["metrics"]["test"]["recall"] for i in (1, 2)]
+    found = summary(tmp_path / "cv")
+    assert found["metrics"]["test"]["recall"] == pytest.approx(statistics.fmean(recalls))
+    low, high = found["folds"]["intervals"]["test"]["recall"]
+    assert low <= found["metrics"]["test"]["recall"] <= high
+    assert "mean of 2 folds" in done.out
+    assert "not pooled each fold finds among its own pictures and captions" in done.out
+    assert "answers are not measured at once, as each fold finds" in (tmp_path / "cv/report.html").read_text()
 
 
 def after_first(monkeypatch, change):
