@@ -6,8 +6,9 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from ptft.config import compose
+from ptft.config import compose, documented
 from ptft.config.overrides import FLAGS
+from ptft.config.settled.searched import SPACE
 from ptft.runs.registry import OUTPUTS, folders_below, short_name
 from ptft.runtime import json_lines
 from ptft.runtime.terminal import say
@@ -27,6 +28,10 @@ def answer(words: Mapping[str, Callable[[list[str]], int]]) -> bool:
     if last.startswith("-") and before:
         _say(last, FLAGS)
         return True
+    if last.startswith(SPACE):
+        keys = [key for key in [*documented.keys()] if "." in key and not key.startswith("tune.")]
+        _say(last, [f"{SPACE}{key}=" for key in keys])
+        return True
     if len(before) == 1 and last:
         _say(last, words)
     if line:
@@ -36,7 +41,7 @@ def answer(words: Mapping[str, Callable[[list[str]], int]]) -> bool:
 
 def _behind(word: str) -> list[str]:
     """What is meant by a word: runs, groups, options of these."""
-    if word in ("show", "diff", "lineage", "rm"):
+    if word in ("show", "diff", "lineage", "rm", "report"):
         newest = [] if word == "rm" else ["latest"]
         return [*newest, *(short_name(folder) for folder in folders_below(OUTPUTS))]
     groups = list(compose.listing()) if word in ("ls", "help") else []

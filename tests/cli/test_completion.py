@@ -18,6 +18,12 @@ from tests.runs.test_lineage import run
         ("ptft ls mod", ["model"]),
         ("ptft cp optimizer/mu", ["optimizer/muon"]),
         ("ptft show /nowhere/", []),
+        ("ptft report bb", ["bbbb"]),
+        ("ptft stage=tune tune.space.optimizer.l", ["tune.space.optimizer.lr="]),
+        ("ptft stage=tune tune.space.tune", []),
+        ("ptft stage=tune tune.tri", ["tune.trials="]),
+        ("ptft stage=finetune dataset.fo", ["dataset.fold="]),
+        ("ptft stage=finetune train.pau", ["train.pause="]),
     ],
 )
 def test_words_and_what_stands_behind_them_are_offered(ptft, monkeypatch, line, offered):
