@@ -147,6 +147,21 @@ def test_what_was_found_is_shown_and_are_the_settings_of_its_weights(whole, ptft
     assert not [key for key in apart if key.split(".")[0] not in ("stage", "tune", "train", "report")]
 
 
+def test_an_option_that_was_found_is_shown_with_its_own_keys(ptft):
+    space = ("tune=light", "tune.space.finetune.layer_decay=null", "tune.space.optimizer.lr=[0.01,0.02]")
+    few = ("tune.space.optimizer=[sgd,muon]", "train.steps=1", "tune.rungs=null", "tune.trials=2", "tune.confirm=0")
+    done = ptft("stage=tune", "ckpt=null", *DATA, *NET, *STEPS[2:], *space, *few, "hydra.run.dir=tuned")
+    assert done.code == 0, done.text
+    result, number = found("tuned"), 1
+    best = {key: result["trials"][number][key] for key in ("number", "settings", "folder")}
+    Path("tuned/tune.json").write_text(json.dumps({**result, "best": best}))
+    apart = json.loads(ptft("diff", "tuned", best["folder"], "--json").out)["configuration"]
+    assert not [key for key in apart if key.split(".")[0] == "optimizer"]
+    shown = json.loads(ptft("show", "tuned", "--json").out)
+    assert shown["chosen"]["optimizer"] == best["settings"]["optimizer"] != "adamw"
+    assert shown["found"]["settings"]["optimizer"] == {"value": best["settings"]["optimizer"], "default": "adamw"}
+
+
 def test_the_command_and_the_experiment_that_it_proposes_ask_for_what_was_found(whole, kept, ptft, pretrained):
     best = found(whole)["best"]["settings"]
     next_line = (kept / "said").read_text().splitlines()[-1]
