@@ -54,6 +54,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     predictions.join(gathered)
     corrupted = robustness.measure(model, examples, corruptions)
     opposed = rival.measure(theirs) if rival and theirs else None
+    left_out.gather({split: examples})
     left_out.say({split: examples}, out)
     current().end()
     if folder is None:

@@ -8,29 +8,36 @@ from ptft.builders import membership
 from ptft.builders.run import Run
 from ptft.core import Examples
 from ptft.data.examples import left_out
+from ptft.data.replay.examples import OLD
 from ptft.loggers.console import Console
 from ptft.runs.folder import RunFolder
 from ptft.runtime.together.alone import current
 
 
-def say(splits: Mapping[str, Examples], out: Console) -> bool:
-    """Say which of the examples could not be read when they were due; whether there are any. All processes come by.
-
-    Those that were read beforehand are said by their `notes`.
-    """
-    late = {split: examples for split, examples in splits.items() if not examples.in_memory}
-    everyones = current().gathered({split: examples.unreadable for split, examples in late.items()})
-    for split, examples in late.items():
+def gather(splits: Mapping[str, Examples]) -> None:
+    """Each of several processes knows those that it met; from here on all know them all. All of them come by."""
+    everyones = current().gathered({split: examples.unreadable for split, examples in splits.items()})
+    for split, examples in splits.items():
         examples.unreadable.update(*(each[split] for each in everyones))
-        for note in left_out(examples):
+
+
+def say(splits: Mapping[str, Examples], out: Console) -> None:
+    """Say which could not be read when they were due; of those that were read beforehand the `notes` said it."""
+    for split, examples in splits.items():
+        for note in () if examples.in_memory else left_out(examples):
             out.say(f"{split}: {note}", "yellow")
-    return any(examples.unreadable for examples in late.values())
 
 
 def of_training(r: Run, out: Console, folder: RunFolder | None) -> None:
-    """As `say`, of all splits of a training, which `split.csv` names then."""
-    if say(r.inputs.splits, out) and folder is not None:
-        membership.write(folder.path, r.inputs.source, r.inputs.splits)
+    """As `gather` and `say`, of all splits of a training, and of what it replays; `split.csv` names them."""
+    splits = r.inputs.splits
+    gather(splits)
+    if r.inputs.replay:
+        r.inputs.replay.examples.unreadable.update(row - OLD for row in splits["train"].unreadable if row >= OLD)
+        say({"train.replay": r.inputs.replay.examples}, out)
+    say(splits, out)
+    if folder is not None and any(examples.unreadable and not examples.in_memory for examples in splits.values()):
+        membership.write(folder.path, r.inputs.source, splits)
 
 
 def counted(splits: Mapping[str, Examples]) -> dict[str, int]:

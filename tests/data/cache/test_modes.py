@@ -4,10 +4,21 @@ import random
 import shutil
 
 import pytest
+import torch
 from PIL import Image
 
 from ptft.builders import inputs
 from ptft.checkpoint import file as checkpoint_file
+from ptft.data.audio import folder as audio_folder
+from ptft.data.audio.folder import AudioFolder
+from ptft.data.cache import policy
+from ptft.data.image.boxes import coco
+from ptft.data.image.boxes.coco import Coco
+from ptft.data.image.captions import folder as captions
+from ptft.data.image.captions.folder import CaptionFolder
+from ptft.data.image.masks import folder as masks
+from ptft.data.image.masks.folder import MaskFolder
+from ptft.data.loader import Loader
 from ptft.runtime.paths import cache_dir
 from tests.conftest import ROOT, refused, rows, summary
 
@@ -112,6 +123,30 @@ def test_files_that_can_not_be_read_are_counted_and_change_nothing_else_wherever
         measured.append({key: summary(tmp_path / f"of_{cache}")[key] for key in ("metrics", "samples", "unreadable")})
     assert measured[0] == measured[1]
     assert (measured[0]["samples"], measured[0]["unreadable"]) == (61, {"test": 3})
+
+
+KINDS = {
+    "boxes": (coco, lambda root: Coco(root=root, size=16, on_error="skip"), "train2017/4.png"),
+    "masks": (masks, lambda root: MaskFolder(root=root, size=16, on_error="skip"), "images/train/4.png"),
+    "captions": (captions, lambda root: CaptionFolder(root=root, size=16, on_error="skip"), "4.jpg"),
+    "recordings": (audio_folder, lambda root: AudioFolder(root=root, on_error="skip"), "train/low/4.wav"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_data_has_the_same_batches_wherever_it_is_kept(tmp_path, kind):
+    module, source, broken = KINDS[kind]
+    module.sample(tmp_path / "data")
+    train = source(tmp_path / "data").split("train")
+    (tmp_path / "data" / broken).write_text("no")  # later than boxes and masks were looked through
+    modes = ("memory", "off") if train.uneven else ("memory", "disk", "off")
+    found = [list(Loader(policy.keep(train, mode), 3, seed=1, shuffle=True).epoch(2)) for mode in modes]
+    assert train.unreadable
+    assert sum(len(batch["index"]) for batch in found[0]) == len(train) - len(train.unreadable)
+    for same in zip(*found, strict=True):
+        for batch in same:
+            assert batch.keys() == same[-1].keys()
+            assert all(torch.equal(value, same[-1][name]) for name, value in batch.items())
 
 
 def test_a_dry_run_writes_nothing(ptft, tmp_path):
