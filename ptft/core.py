@@ -6,8 +6,9 @@ Axes: B batch, T tokens (patches, grid cells, words, frames), D width, C channel
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from unicodedata import normalize
@@ -76,8 +77,7 @@ class Examples(ABC):
     """Long [N] on the CPU where examples are of uneven length, in tokens, samples or frames; batches are made by it."""
     notes: tuple[str, ...] = ()
     """Sentences a run says about them, e.g. how many files were left out."""
-    unreadable: Sequence[int] = ()
-    """Which of the examples that these were made of were left out."""
+    unreadable = cached_property[set[int]](lambda _: set())  # those that `take` is known by now to leave out
 
     @abstractmethod
     def __len__(self) -> int: ...

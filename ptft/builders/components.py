@@ -273,8 +273,4 @@ def loader(
     most = min(8, -(-(os.cpu_count() or 1) // share.count))
     workers = 0 if split.in_memory else most if workers == "auto" else int(workers)
     options: dict[str, Any] = {"seed": seed, "device": device, "workers": workers, "shuffle": shuffle, "tokens": tokens}
-    if share.count == 1:
-        return Loader(split, batch_size, **options)
-    from ptft.data.shared.loader import SharedLoader
-
-    return SharedLoader(split, batch_size, share, **options)
+    return Loader(split, batch_size, share=share, **options)

@@ -72,24 +72,18 @@ class Inputs:
 
     @property
     def fingerprint(self) -> str:
-        """The source's, and how many examples are left to train on where unreadable ones were left out beforehand.
-
-        Then the order is another than where they are skipped as they come (`dataset.cache=off`). Behind it that of what
-        is replayed.
-        """
-        return self.source.fingerprint() + self._left
+        """The source's; behind it that of what is replayed."""
+        return self.source.fingerprint() + self._more
 
     def is_known_by(self, fingerprint: str | None) -> bool:
         """Whether a run that stored this fingerprint, perhaps with an earlier version, learned from the same."""
         if fingerprint == self.fingerprint or not isinstance(self.source, DividedSource):
             return fingerprint == self.fingerprint
-        return fingerprint == self.source.earlier_fingerprint() + self._left
+        return fingerprint == self.source.earlier_fingerprint() + self._more
 
     @property
-    def _left(self) -> str:
-        readable, train = len(self.splits["train"]), self.source.split("train")
-        left = f"-{readable}" if train is not None and readable < len(train) else ""
-        return left + (f"+{self.replay.fingerprint}" if self.replay else "") + "+draws" * self.drawn_anew
+    def _more(self) -> str:
+        return (f"+{self.replay.fingerprint}" if self.replay else "") + "+draws" * self.drawn_anew
 
 
 def read_inputs(job: Job, out: Console) -> Inputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -22,18 +22,15 @@ from ptft.errors import DataError, are, counted, shortened
 from ptft.runtime.system import write_text
 
 FILE = "split.csv"
-NONE: Mapping[str, Iterable[int]] = {}
+UNREADABLE = "can't be read"
 TOLERATED = 0.01
 """Up to this share of a split may have been trained on and is only told: public sets hold some texts twice."""
 
 
-def write(
-    folder: Path, source: Source, splits: Mapping[str, Examples], skipped: Mapping[str, Iterable[int]] = NONE
-) -> None:
+def write(folder: Path, source: Source, splits: Mapping[str, Examples]) -> None:
     """`split.csv`: every example's name, its split, why it is in none, and its group. Raises StorageError.
 
-    splits: the examples as they are trained on, which know what of them could not be read beforehand. skipped: which of
-    each could not be read when they were due.
+    splits: the examples as they are trained on, which know what of them could not be read until now.
     """
     if not isinstance(source, DividedSource):
         return
@@ -41,10 +38,7 @@ def write(
     rows = csv.writer(out, lineterminator="\n")
     more = [] if source.grouping is None else ["group"]
     rows.writerow(("name", "split", "left out because", *more))
-    lost = {split: set(examples.unreadable) for split, examples in splits.items()}
-    for split, indices in skipped.items():
-        lost[split] = {*lost.get(split, ()), *indices}
-    rows.writerows(_rows(source, lost))
+    rows.writerows(_rows(source, {split: examples.unreadable for split, examples in splits.items()}))
     rows.writerows((name, "", why, *("" for _ in more)) for name, why in source.unusable)
     write_text(folder / FILE, out.getvalue())
 
@@ -61,7 +55,7 @@ def _rows(source: DividedSource, lost: Mapping[str, Collection[int]]) -> Iterato
             for row in rows:
                 place[row], why[row] = split, ""
             for index in (index for index in lost.get(split, ()) if index < len(rows)):  # others are replayed
-                place[rows[index]], why[rows[index]] = "", "can't be read"
+                place[rows[index]], why[rows[index]] = "", UNREADABLE
         more = [] if source.grouping is None else [source.groups_of(own)]
         yield from zip(names, place, why, *more, strict=True)
 
@@ -144,8 +138,7 @@ def _read(source: DividedSource, split: str, examples: Examples) -> list[int] | 
     """Which of the dataset's own examples these are, or the rows of texts hold; None where it is not known."""
     if (part := source.part(split)) is None:
         return None
-    lost = set(examples.unreadable)
-    rows = [row for i, row in enumerate(part.rows.tolist()) if i not in lost]
+    rows: list[int] = part.rows.tolist()
     return rows if len(rows) == len(examples.texts if isinstance(examples, PackedTexts) else examples) else None
 
 
@@ -226,10 +219,12 @@ def changed(source: Source, split: str, examples: Examples, run: str | None) -> 
         return None
     try:
         with open(Path(run) / FILE, encoding="utf-8", newline="") as file:
-            then = {row["name"] for row in csv.DictReader(file) if row["split"] == split}
+            rows = list(csv.DictReader(file))
+        then = {row["name"] for row in rows if row["split"] == split}
+        unread = {row["name"] for row in rows if row["left out because"] == UNREADABLE}
     except (OSError, ValueError, KeyError, csv.Error):
         return None
-    now = names(source, split, examples)
+    now = [name for name in names(source, split, examples) if name not in unread]
     new, gone = [name for name in now if name not in then], then.difference(now)
     if not (new or gone):
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
 import torch
@@ -19,6 +19,8 @@ from ptft.errors import DataError, are, counted
 
 MOST_SKIPPED = 1000
 MOST_SKIPPED_FRACTION = 0.1
+FIRST = 3
+"""So many are named where they are counted."""
 FEW = 10
 """So many may always be left out, where they are not more than half."""
 
@@ -65,6 +67,8 @@ class MemoryExamples(SplitExamples):
     rows: long [n], which examples of `base` these are, so that parts of a set share its memory; None for all in order.
     notes: sentences about how they came into memory, e.g. how many files were left out.
     made_of: the digest of what `base` was computed from, where it was.
+    readable: bool [n] on the CPU, which of these `take` does not leave out; None for all. Indices on the CPU, too, are
+        chosen from without waiting for a GPU.
     """
 
     def __init__(
@@ -74,25 +78,29 @@ class MemoryExamples(SplitExamples):
         notes: tuple[str, ...] = (),
         rows: Tensor | None = None,
         made_of: bytes | None = None,
+        readable: Tensor | None = None,
     ) -> None:
         assert labels is None or len(labels) == len(base if rows is None else rows)
         self.base, self.rows, self.labels = base, rows, labels
-        self.notes, self.made_of = notes, made_of
+        self.notes, self.made_of, self.readable = notes, made_of, readable
+        self.unreadable = set() if readable is None else set((~readable).nonzero().flatten().tolist())
 
     def __len__(self) -> int:
         return len(self.base if self.rows is None else self.rows)
 
     def take(self, indices: Tensor) -> Batch:
-        index = indices.to(self.device, non_blocking=True)
+        chosen = indices if self.readable is None else indices[self.readable[indices.cpu()].to(indices.device)]
+        index = chosen.to(self.device, non_blocking=True)
         rows = index if self.rows is None else self.rows.index_select(0, index)
         batch = {"input": self.base.index_select(0, rows), "index": index}
         return batch if self.labels is None else {**batch, "label": self.labels.index_select(0, index)}
 
     def at(self, rows: Tensor, labels: Tensor | None = None) -> MemoryExamples:
         """Those at `rows` (long [m]) under new labels (long [m]) or none; nothing is copied."""
+        readable = None if self.readable is None else self.readable[rows]
         rows = rows if self.rows is None else self.rows[rows]
         whole = len(rows) == len(self.base) and bool((rows == torch.arange(len(rows))).all())
-        return MemoryExamples(self.base, labels, self.notes, None if whole else rows)
+        return MemoryExamples(self.base, labels, self.notes, None if whole else rows, readable=readable)
 
     def parts(self) -> Iterator[tuple[int, Tensor]]:
         """(index of the first, uint8 [m, C, H, W]) over all examples in order, some megabytes at a time."""
@@ -108,9 +116,8 @@ class MemoryExamples(SplitExamples):
         moved = torch.empty(len(self), *self.base.shape[1:], dtype=self.base.dtype, device=device)
         for start, values in self.parts():
             moved[start : start + len(values)] = values
-        copy = MemoryExamples(moved, None if self.labels is None else self.labels.to(device), self.notes)
-        copy.unreadable = self.unreadable
-        return copy
+        labels = None if self.labels is None else self.labels.to(device)
+        return MemoryExamples(moved, labels, self.notes, readable=self.readable)
 
     @property
     def device(self) -> torch.device:
@@ -206,8 +213,8 @@ class OnDemandExamples(SplitExamples):
         """Differs when what `take` returns does, for a cache: stricter than `digest`, which a copied dataset keeps."""
         return self.digest()
 
-    def held(self, pixels: MemoryExamples, kept: Tensor) -> Examples:
-        """What they are once their `input` is in memory; kept: bool [N], which of them could be read."""
+    def held(self, pixels: MemoryExamples) -> Examples:
+        """What they are once their `input` is in memory."""
         return pixels
 
     def to_memory(self, progress: Callable[[int, int], None]) -> Examples:
@@ -264,24 +271,27 @@ def too_many(count: int, total: int, most: int = MOST_SKIPPED) -> str | None:
     return f"too many for dataset.on_error=skip (of {total:,} at most {allowed:,} are)" if count > allowed else None
 
 
-def check_skipped(examples: Examples, skipped: list[int]) -> None:
+def check_unreadable(examples: Examples) -> None:
     """Raises DataError if so many of the examples are unreadable that something else must be wrong."""
-    if why := too_many(len(skipped), len(examples)):
-        name = getattr(examples, "name", None)
-        first = name(skipped[0]) if callable(name) else f"sample {skipped[0]}"
-        which = f"{len(skipped)} of {counted(len(examples), 'files')} {are(len(skipped))} unreadable"
-        raise DataError(f"{which}, {first} the first: {why}")
+    if why := too_many(len(examples.unreadable), len(examples)):
+        rows = sorted(examples.unreadable)
+        raise DataError(f"{_unreadable(examples, rows)}, {_names(examples, rows[:1])} the first: {why}")
 
 
-def left_out(examples: OnDemandExamples, kept: Tensor) -> tuple[str, ...]:
-    """What to say of the examples that could not be read; `kept` (bool [n]) are the others.
-
-    Raises DataError where they are too many.
-    """
-    if bool(kept.all()):
+def left_out(examples: Examples) -> tuple[str, ...]:
+    """What to say of the examples that are known to be unreadable. Raises DataError where they are too many."""
+    check_unreadable(examples)
+    rows = sorted(row for row in examples.unreadable if row < len(examples))  # others are replayed among them
+    if not rows:
         return ()
-    skipped = (~kept).nonzero().flatten().tolist()
-    check_skipped(examples, skipped)
-    first = examples.name(skipped[0])
-    which = f"{len(skipped)} of {counted(len(examples), 'files')} {are(len(skipped))} unreadable and left out"
-    return (f"{which}, {first} the first (see split.csv)",)
+    return (f"{_unreadable(examples, rows)} and left out, {_names(examples, rows[:FIRST])} the first (see split.csv)",)
+
+
+def _unreadable(examples: Examples, rows: Sequence[int]) -> str:
+    return f"{len(rows)} of {counted(len(examples), 'files')} {are(len(rows))} unreadable"
+
+
+def _names(examples: Examples, rows: Sequence[int]) -> str:
+    while not callable(name := getattr(examples, "name", None)) and (inner := getattr(examples, "examples", None)):
+        examples = inner
+    return ", ".join(name(row) if callable(name) else f"sample {row}" for row in rows)

@@ -86,22 +86,26 @@ class Group(Alone):
         return self._agreed(asked, 0, 0)[0]
 
     def stepped(self, asked: str | None, seconds: float, examples: int) -> tuple[str | None, float, int]:
-        if draws.fewer_than(self.count):
-            self._same_draws()
-        return self._agreed(asked, seconds, examples)
+        return self._agreed(asked, seconds, examples, drew=not draws.none())
 
-    def _agreed(self, asked: str | None, seconds: float, examples: int) -> tuple[str | None, float, int]:
-        told = [float(name == asked) for name in SIGNALS]
-        numbers = torch.tensor([*told, seconds if self.main else 0.0, examples], dtype=torch.float64)
+    def _agreed(
+        self, asked: str | None, seconds: float, examples: int, *, drew: bool = True
+    ) -> tuple[str | None, float, int]:
+        told, idle = [float(name == asked) for name in SIGNALS], [0.0] * self.count
+        idle[self.rank] = float(not drew)
+        numbers = torch.tensor([*told, *idle, seconds if self.main else 0.0, examples], dtype=torch.float64)
         dist.all_reduce(numbers)
-        *asks, clock, total = numbers.tolist()
+        *both, clock, total = numbers.tolist()
+        asks, idle = both[: len(SIGNALS)], both[len(SIGNALS) :]
+        if any(idle) and not all(idle):
+            self._same_draws(idle.index(0))
         return next((name for name, count in zip(SIGNALS, asks, strict=True) if count), None), clock, int(total)
 
-    def _same_draws(self) -> None:
-        """A process that had no rows drew none: all go on from where the first one stands."""
+    def _same_draws(self, rank: int) -> None:
+        """A process that had no rows drew none: all go on from where one stands that had some."""
         for generator in draws.shared().values():
             state = generator.get_state()
-            dist.broadcast(state, 0)
+            dist.broadcast(state, rank)
             generator.set_state(state)
 
     def summed(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:

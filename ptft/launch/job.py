@@ -65,14 +65,13 @@ def execute(
     report = Console(folder.path if folder else None, quiet=quiet or brief, bar=bar, brief=alone)
     trains = {"trains": other} if (other := job.config.stage.get("trains")) else {}
     base = {"stage": job.config.names.stage, **trains, "overrides": list(job.overrides.texts)}
-    before = folder.before if folder else {}
     began = time.perf_counter()
     with signals.held():
         with json_lines.labelled(None if quiet else {}):
             status = {**base, **_outcome(job, report, folder, base)}
         status["seconds"] = round(time.perf_counter() - began, 3)
         if folder:
-            status |= _stored(folder, None if before and status["exit_code"] in REFUSED else _without_trace(status))
+            status |= _stored(folder, None if _stays(folder, status) else _without_trace(status))
     _write_failure(status, report)
     report.close()
     if folder and typed is not None and _is_idle(folder, status, typed):
@@ -82,6 +81,14 @@ def execute(
             _print_failure(status, folder)
         tell(status, folder.path if folder else None)
     return _without_trace(status)
+
+
+def _stays(folder: RunFolder, status: dict[str, Any]) -> bool:
+    """Whether what is there is what was there: a continuation was refused, or one of a finished run ended, before it
+    took a step."""
+    if not folder.before or folder.moved or not status["exit_code"]:
+        return False
+    return status["exit_code"] in REFUSED or (folder.before.get("status") == "finished" and not folder.goes_on)
 
 
 def tell(status: dict[str, Any], folder: Path | None) -> None:

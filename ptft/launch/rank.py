@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ptft.loggers.console import Console
 
 JOB = "job.json"
-TIME, BEGAN = "ended_at", "began"
+TIME, BEGAN, MOVED = "ended_at", "began", "moved"
 """What a process says of its end besides its status: when it was, and whether it took a step."""
 LOST = "lost"
 """The status of a process that ended because another one was gone."""
@@ -188,7 +188,7 @@ def _of_task(task: dict[str, Any], number: int, joined: threading.Event) -> dict
         status = _failed(error, folder)
     if console:
         console.close()
-    return {**status, BEGAN: bool(folder and folder.began)}
+    return {**status, BEGAN: bool(folder and folder.began), MOVED: bool(folder and folder.moved)}
 
 
 def _done(task: dict[str, Any], folder: RunFolder | None, console: Console | None = None) -> dict[str, Any]:

@@ -68,7 +68,8 @@ def run(job: Job, report: Console, folder: RunFolder) -> dict[str, Any]:
         write_json(place / rank.JOB, _task(job, report, folder, count))
         still = Still(place)
         launched = _ended(count, place, still)
-        folder.began = bool(read_json(rank.outcome_of(place, 0)).get(rank.BEGAN, folder.began))
+        told = read_json(rank.outcome_of(place, 0))
+        folder.began, folder.moved = bool(told.get(rank.BEGAN, folder.began)), bool(told.get(rank.MOVED, True))
         return _gone(still.ended[0], count, STOOD_STILL) if still.ended else _outcome(place, count, launched)
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -138,7 +139,10 @@ def _outcome(place: Path, count: int, codes: dict[int, int]) -> dict[str, Any]:
 
 def _status(outcome: dict[str, Any]) -> dict[str, Any]:
     status = "failed" if outcome["status"] == rank.LOST else outcome["status"]
-    return {**{key: value for key, value in outcome.items() if key not in (rank.TIME, rank.BEGAN)}, "status": status}
+    return {
+        **{key: value for key, value in outcome.items() if key not in (rank.TIME, rank.BEGAN, rank.MOVED)},
+        "status": status,
+    }
 
 
 def _said_by(number: int, count: int, status: dict[str, Any]) -> dict[str, Any]:

@@ -100,8 +100,11 @@ class RunFolder:
         self.before: dict[str, Any] = {}
         """The status of the run that goes on, as it was found."""
         self._found: status_file.Found | None = None
+        self._rows: status_file.Found | None = None
         self.began = False
         """Whether its run took a step, or says that it can go on."""
+        self.moved = False
+        """Whether its run took a step since it was found."""
 
     @classmethod
     def claim(cls, path: Path, goes_on: str | None = None, command: Sequence[str] | None = None) -> RunFolder:
@@ -152,6 +155,7 @@ class RunFolder:
     def _look(self) -> dict[str, Any]:
         """The status that is there, which `put_back` can write again."""
         self._found = status_file.found(self.path / "status.json")
+        self._rows = status_file.found(self.path / "metrics.jsonl")
         return read_json(self.path / "status.json")
 
     def _begin_anew(self, taken: list[str], before: Mapping[str, Any], command: Sequence[str] | None) -> None:
@@ -211,8 +215,12 @@ class RunFolder:
                 raise
 
     def put_back(self) -> None:
-        """Write status.json as it was found: a run that is refused is no newer than it was. Raises StorageError."""
+        """Write status.json and metrics.jsonl as they were found: a run that did not go on is no newer than it was.
+
+        Raises StorageError.
+        """
         status_file.put_back(self.path / "status.json", self._found)
+        status_file.put_back(self.path / "metrics.jsonl", self._rows)
 
     def release(self) -> None:
         if self._lock:

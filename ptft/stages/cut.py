@@ -8,9 +8,9 @@ from ptft.builders.run import Run
 from ptft.config.resolve import Job
 from ptft.errors import Interrupted
 from ptft.loggers.console import Console
-from ptft.runs.folder import RunFolder
+from ptft.runs.folder import RunFolder, read_json
 from ptft.runtime.signals import CODES
-from ptft.stages import messages
+from ptft.stages import left_out, messages
 from ptft.stages.summary import flops, summarise, write
 from ptft.train.pause import PAUSE
 
@@ -23,9 +23,12 @@ def ended(r: Run, job: Job, out: Console, folder: RunFolder | None) -> dict[str,
     """
     reason, p = r.training.stop, r.training.progress
     assert reason
+    left_out.of_training(r, out, folder)
     count = flops(r, folder)
     command = ""
     if folder is not None:
+        if reason != PAUSE and not folder.moved and read_json(folder.path / "summary.json").get("status") == "finished":
+            raise Interrupted(f"{reason} at step {p.step}, before another one; the run stays finished", CODES[reason])
         train = r.training.running.metrics(r.objective) or r.training.trained
         write(folder.path, summarise(r, job, folder.path, "interrupted", {"train": train} if train else {}, count), r)
         command = messages.to_resume(job, folder.path)

@@ -16,7 +16,7 @@ from ptft.metrics.uncertainty.bootstrap import Resampling
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import device_name, peak_memory
 from ptft.runtime.together.alone import current
-from ptft.stages import messages, predictions
+from ptft.stages import left_out, messages, predictions
 from ptft.stages.measure import against, calibrated, columns, intervals, robustness, shown, slices
 from ptft.stages.measure.intervals import Units
 from ptft.stages.measure.subject import Measured, Subject, other, subject
@@ -54,6 +54,8 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     predictions.join(gathered)
     corrupted = robustness.measure(model, examples, corruptions)
     opposed = rival.measure(theirs) if rival and theirs else None
+    left_out.gather({split: examples})
+    left_out.say({split: examples}, out)
     current().end()
     if folder is None:
         return {}
@@ -74,7 +76,7 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
     if corrupted:
         besides["corruptions"] = robustness.of(model, examples, corrupted, units, paired)
     certain = intervals.summary(split, sure, plan) if sure and plan else {}
-    _write(model, folder, split, measured, len(examples), {**certain, **calibration, **_by_split(split, besides)})
+    _write(model, folder, split, measured, examples, {**certain, **calibration, **_by_split(split, besides)})
     messages.report(cfg, out, folder.path)
     out.block("evaluate done", shown.results(split, measured.metrics, sure, plan), "green")
     for note in sure.notes if sure else []:
@@ -93,7 +95,7 @@ def _by_split(split: str, besides: Besides) -> dict[str, Any]:
 
 
 def _write(
-    model: Subject, folder: RunFolder, split: str, measured: Measured, samples: int, more: Mapping[str, Any]
+    model: Subject, folder: RunFolder, split: str, measured: Measured, examples: Examples, more: Mapping[str, Any]
 ) -> None:
     """summary.json."""
     cfg = model.cfg
@@ -104,7 +106,8 @@ def _write(
         "split": split,
         "device": str(model.device),
         "precision": model.format.precision,
-        "samples": samples,
+        "samples": len(examples) - len(examples.unreadable),
+        "unreadable": left_out.counted({split: examples}),
         "metrics": {split: measured.metrics},
         **more,
         "peak_memory_bytes": peak_memory(model.device),

@@ -18,6 +18,7 @@ from ptft.loggers.jsonl import write_table
 from ptft.runs import references
 from ptft.runs.folder import RunFolder, write_json
 from ptft.runtime.device import peak_memory
+from ptft.stages import left_out
 from ptft.stages.provenance import provenance
 from ptft.train.flops import flops_per_example
 
@@ -72,6 +73,7 @@ def summarise(r: Run, job: Job, folder: Path, status: str, metrics: Metrics, flo
             "fingerprint": r.inputs.fingerprint,
             "examples": {split: len(examples) for split, examples in r.inputs.splits.items()},
         },
+        "unreadable": left_out.counted(r.inputs.splits),
         **provenance(job, folder),
     }
 

@@ -20,8 +20,7 @@ from ptft.checkpoint import sharded
 from ptft.checkpoint.load import held_by
 from ptft.checkpoint.transfer import check_finite
 from ptft.config.resolve import Job
-from ptft.data.loader import Loader
-from ptft.errors import DataError, counted
+from ptft.errors import DataError
 from ptft.loggers.braille import LiveCurves
 from ptft.loggers.console import Console, ConsoleLogger
 from ptft.loggers.jsonl import JsonlLogger, cut_metrics, stored_rows
@@ -30,7 +29,7 @@ from ptft.runs.folder import RunFolder
 from ptft.runs.registry import part_of
 from ptft.runtime.device import versions
 from ptft.runtime.signals import on_signal
-from ptft.stages import cut, messages, predictions
+from ptft.stages import cut, left_out, messages, predictions
 from ptft.stages.folds import kept, stage
 from ptft.stages.measure import intervals
 from ptft.stages.measure import panel as panels
@@ -65,13 +64,14 @@ def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
         if folder:
             membership.write(folder.path, built.inputs.source, built.inputs.splits)
         _save(built, folder, writer, better=False)
-    live = _live(built, out, folder)
+    live, start = _live(built, out, folder), built.training.progress.step
     with contextlib.closing(_loggers(built, out, folder, live)) as loggers:
         try:
             train = _train(built, out, loggers, folder, writer, live)
         finally:
             writer.wait()
             if folder:
+                folder.moved = built.training.progress.step > start
                 folder.began = built.training.progress.step > 0 or built.training.stop is not None
         if built.training.stop:
             return cut.ended(built, job, out, folder)
@@ -160,18 +160,7 @@ def _train(
     """The metrics of training between the last two evaluations."""
     t = r.training
     with out.training(t.total, t.progress.step, live), on_signal(t.ask):
-        train = fit(t, loggers, lambda better: _save(r, folder, writer, better=better))
-    left_out = r.execution.loader.skipped, t.val.skipped if isinstance(t.val, Loader) else set()
-    parts = t.group.gathered(left_out)
-    skipped = {split: set().union(*(part[i] for part in parts)) for i, split in enumerate(("train", "val"))}
-    if folder is None:
-        return train
-    if count := sum(map(len, skipped.values())):
-        by_split = ", ".join(f"{len(lost)} of {split}" for split, lost in skipped.items() if lost)
-        unreadable = counted(count, "unreadable files")
-        out.say(f"left out of the batches: {unreadable}, {by_split}; split.csv names them", "yellow")
-        membership.write(folder.path, r.inputs.source, r.inputs.splits, skipped)
-    return train
+        return fit(t, loggers, lambda better: _save(r, folder, writer, better=better))
 
 
 def _save(r: Run, folder: RunFolder | None, writer: checkpoint_file.CheckpointWriter, *, better: bool) -> None:
@@ -266,6 +255,7 @@ def _finish(
                 loggers.answers(split, *worst)
             for name, table in tables.items():
                 loggers.table(name, split, *table)
+    left_out.of_training(r, out, folder)
     count = flops(r, folder)
     if folder is None:
         return metrics

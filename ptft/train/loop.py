@@ -18,6 +18,7 @@ from ptft.core import Batch, Objective, Step, Table
 from ptft.loggers.logger import Logger
 from ptft.optim.averaging import fitted, put_back
 from ptft.optim.param_groups import clip_and_scale, highest_lr, set_lr
+from ptft.runtime.together import draws
 from ptft.train import gradient_cache, pause
 from ptft.train.found import Found, lists_of, taken
 from ptft.train.state import Batches, Meter, Progress, Training
@@ -55,6 +56,7 @@ def fit(t: Training, logger: Logger, save: Callable[[bool], None]) -> dict[str, 
             timer.start()
             if ended:
                 break
+    draws.whole()
     return t.trained
 
 
@@ -88,6 +90,8 @@ def gradients(t: Training, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
     if t.accumulate > 1 and isinstance(t.objective, gradient_cache.InHalves):
         sums.add(gradient_cache.backward(t, t.objective, batch))
     else:
+        if t.accumulate > 1:
+            draws.whole()
         for part in _parts(batch, t.accumulate, t.objective.whole_batch):
             with t.autocast():
                 step = t.objective(part)
@@ -131,6 +135,7 @@ def evaluate(
                 keep(part, step)
         if stopped():
             break
+    draws.whole()
     objective.train(was_training)
     meter.sums, meter.parts = loader.whole(meter.sums, meter.parts, places)
     each = taken(meter.parts)

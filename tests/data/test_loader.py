@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from ptft.data import loader
+from ptft.data import workers as readers
 from ptft.data.examples import MemoryExamples, OnDemandExamples
 from ptft.data.image import folder as image_folder
 from ptft.data.image.folder import ImageFolder
-from ptft.data.loader import Loader, worker_failure
+from ptft.data.loader import Loader
 from ptft.errors import DataError, ResourceError
+from ptft.runtime.system import worker_failure
+from ptft.runtime.together import draws
+from ptft.runtime.together.alone import Share
 from tests.helpers.processes import python
+
+CPU = torch.device("cpu")
 
 
 def numbers(count):
@@ -137,11 +142,67 @@ def test_an_error_arrives_as_it_was(workers):
 def test_skipped_examples_are_counted_and_capped(workers):
     found = Loader(Read(100, skip=[3, 40]), 8, workers=workers)
     assert sum(len(batch) for batch in labels(found)) == 98
-    assert found.skipped == {3, 40}
+    assert found.examples.unreadable == {3, 40}
     with pytest.raises(DataError, match=r"11 of 100.*file0\.png"):
         labels(Loader(Read(100, skip=range(11)), 100, workers=workers))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_of_nothing_readable_has_the_rows_of_the_next_one_or_is_not_measured(workers):
+    unread = Read(100, skip=range(4))
+    assert labels(Loader(unread, 4, workers=workers)) == labels(Loader(Read(100), 4))[1:]
+    mixed = labels(whole := Loader(Read(100), 1, shuffle=True, workers=workers))
+    wanted = [batch if batch[0] > 3 else None for batch in mixed]
+    later = {i: next(batch for batch in (wanted[i:] + wanted) if batch) for i in range(100)}
+    found = Loader(unread, 1, shuffle=True, workers=workers)
+    assert labels(found) == list(later.values())
+    assert labels(found, 0, 7) == list(later.values())[7:], "and where an epoch goes on"
+    assert len(whole) == len(found)
+    assert int(found.first()["label"]) == later[0][0]
     with pytest.raises(DataError, match="none of the 4 files of a batch"):
-        labels(Loader(Read(100, skip=range(4)), 4, workers=workers))
+        Loader(Read(20, skip=range(20)), 4).first()
+
+
+def drawn(*processes):
+    """Of an epoch the examples of each batch, and what is drawn for two copies of each; as `Group` does it, a process
+    that has no rows goes on from where another stands."""
+    torch.manual_seed(5)
+    if len(processes) > 1:
+        draws.share(CPU, 99, in_parts=False)
+    epochs, found = [each.epoch(3) for each in processes], []
+    for _ in range(len(processes[0])):
+        batch, before = [], [generator.get_state() for generator in draws.shared().values()]
+        after = before
+        for epoch in epochs:
+            for generator, state in zip(draws.shared().values(), before, strict=True):
+                generator.set_state(state)
+            index = next(epoch)["index"].tolist()
+            if not draws.none():
+                rows = draws.rand(2 * len(index), 3, device=CPU).view(2, len(index), 3).unbind(1)
+                batch += zip(index, [each.tolist() for each in rows], strict=True)
+                after = [generator.get_state() for generator in draws.shared().values()]
+        for generator, state in zip(draws.shared().values(), after, strict=True):
+            generator.set_state(state)
+        found.append(batch)
+    draws.forget()
+    return found
+
+
+def test_what_can_not_be_read_changes_no_other_batch_and_no_number_wherever_it_is_kept():
+    """Cached, in workers, and in two processes, of which the first has none of the second batch that it could read."""
+    broken = [*Loader(numbers(20), 4, seed=2, shuffle=True)._batches(3)[1][:2].tolist(), 7]
+    options = {"batch_size": 4, "seed": 2, "shuffle": True}
+    unread = Read(20, skip=broken)
+    expected = drawn(Loader(unread, **options))
+    assert sorted(index for batch in expected for index, _ in batch) == [i for i in range(20) if i not in broken]
+    whole = drawn(Loader(Read(20), **options))
+    assert expected == [[row for row in batch if row[0] not in broken] for batch in whole]
+    assert drawn(Loader(unread, **options, workers=2)) == expected
+    there = ~torch.isin(torch.arange(20), torch.tensor(broken))
+    kept = MemoryExamples(numbers(20).base, torch.arange(20), readable=there)
+    for examples in (unread, kept):
+        shared = [Loader(examples, **options, share=Share(rank, 2)) for rank in range(2)]
+        assert drawn(Loader(examples, **options)) == drawn(*shared) == expected
 
 
 def test_a_killed_worker_is_named_with_its_signal():
@@ -150,7 +211,7 @@ def test_a_killed_worker_is_named_with_its_signal():
 
 
 def test_a_hanging_worker_is_named_and_ended(monkeypatch):
-    monkeypatch.setattr(loader, "TIMEOUT", 1)
+    monkeypatch.setattr(readers, "TIMEOUT", 1)
     monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.5)
     started = time.monotonic()
     with pytest.raises(ResourceError, match=r"no batch for 1 s.*train\.workers"):

@@ -41,7 +41,7 @@ HOSTILE = [
     "ptft.runs.folder.socket.socket",
     "ptft.checkpoint.file.write",
     "ptft.checkpoint.file.zipfile",
-    "ptft.data.loader.DataLoader",
+    "ptft.data.workers.DataLoader",
     "ptft.stages.train.run.__globals__",
     "ptft.stages.summary.write_tables",
     "ptft.stages.train.checkpoint",

@@ -13,7 +13,7 @@ import torch
 from ptft.checkpoint import file as checkpoint_file
 from ptft.data.examples import OnDemandExamples
 from ptft.data.image import folder as image_folder
-from ptft.data.loader import from_workers
+from ptft.data.workers import from_workers
 from ptft.errors import DataError, ResourceError, StorageError
 from ptft.objectives.supervised.classify import Classify
 from ptft.runtime.system import understood

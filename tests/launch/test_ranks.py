@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -9,9 +10,10 @@ import time
 
 import pytest
 import torch
+from PIL import Image
 
 from ptft.launch import ranks as launched
-from tests.conftest import GLYPHS, NET, command, refused, rows
+from tests.conftest import GLYPHS, NET, command, refused, rows, summary
 from tests.helpers.processes import Process, python, run
 
 RUN = (
@@ -47,6 +49,37 @@ def until(there, process):
     while not there():
         time.sleep(0.01)
         assert process.poll() is None, process.communicate()
+
+
+def test_files_that_can_not_be_read_count_once_and_leave_the_run_of_one_process(tmp_path):
+    """Also where one of the processes can read none of its rows of a batch, and of the test split at the end."""
+    pictures, noise = tmp_path / "pictures", random.Random(0)
+    for split, count in (("train", 10), ("val", 2), ("test", 4)):
+        for name, base in (("cat", 40), ("dog", 120)):
+            (pictures / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = bytes(base + noise.randrange(90) for _ in range(16 * 16))
+                Image.frombytes("L", (16, 16), pixels).save(pictures / split / name / f"{i}.png")
+    for broken in ("train/cat/0.png", "train/cat/1.png", "train/dog/3.png", "test/dog/2.png"):
+        (pictures / broken).write_text("no")
+    typed = (
+        "stage=pretrain",
+        "dataset=image_folder",
+        f"dataset.root={pictures}",
+        "dataset.size=16",
+        "dataset.cache=off",
+    )
+    typed = (*typed, *NET, "device=cpu", "train.batch_size=2", "train.epochs=2", "train.workers=1")
+    found = []
+    for count in (1, 2):
+        said = run(command(*typed, f"train.processes={count}", f"hydra.run.dir=of{count}")).stdout
+        assert said.count("unreadable and left out") == 2
+        assert f"test: 1 of 8 files is unreadable and left out, {pictures / 'test' / 'dog' / '2.png'} the first" in said
+        found.append(summary(tmp_path / f"of{count}"))
+    for one in found:
+        assert one["unreadable"] == {"train": 3, "test": 1}
+        assert one["metrics"]["train"] == pytest.approx(found[0]["metrics"]["train"], rel=1e-5)
+        assert one["metrics"]["test"] == pytest.approx(found[0]["metrics"]["test"], rel=1e-5)
 
 
 def test_two_launches_at_once_and_a_stop_that_all_agree_on(tmp_path):

@@ -1,10 +1,12 @@
 """A run that was cut anywhere and continued equals the one that was not, bit for bit."""
 
+import errno
 import math
 import os
 import random
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,9 @@ from PIL import Image
 from ptft.checkpoint import file as checkpoint_file
 from ptft.config.resolve import resolve
 from ptft.runtime.rng import rng_state
+from ptft.stages import train
 from ptft.stages.messages import to_resume
+from ptft.train.loop import fit
 from tests.conftest import NET, ROOT, contents, refused, rows, status, summary, transfer
 
 TRUSTED = "trusted=[tests.helpers.self_killing]"
@@ -335,6 +339,28 @@ def test_more_epochs_follow_the_new_budget_and_say_so(ptft, whole, tmp_path):
     rate = [row["lr"] for row in rows(run) if row["split"] == "train" and row["step"] == 24]
     progress = (23 - 0.3 * 30) / (30 - 0.3 * 30)
     assert rate == [pytest.approx(3e-3 * (1 + math.cos(math.pi * progress)) / 2)]
+
+
+@pytest.mark.parametrize("ending", ["signal", "disk", "typed"])
+def test_a_finished_run_whose_continuation_takes_no_step_stays_as_it_is(ptft, whole, tmp_path, monkeypatch, ending):
+    """Ended by a signal, by a disk that is full, by a key that makes it another run; after a step it is interrupted."""
+    run, went_on = shutil.copytree(whole, tmp_path / "run"), ("train.epochs=3", TRUSTED)
+    kept = [name for name in contents(run) if not name.endswith("run.log")]
+    before = {name: contents(run)[name] for name in kept}
+    if ending == "signal":
+        monkeypatch.setattr(train, "fit", lambda t, *rest: (os.kill(os.getpid(), signal.SIGINT), fit(t, *rest))[1])
+        refused(ptft(f"resume={run}", *went_on), 130, "SIGINT at step 20", "the run stays finished")
+    elif ending == "disk":
+        monkeypatch.setattr(train, "fit", lambda *rest: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full", "x")))
+        refused(ptft(f"resume={run}", *went_on), 5, "full")
+    else:
+        refused(ptft(f"resume={run}", *went_on, "optimizer.lr=9"), 2, "optimizer.lr")
+    assert {name: contents(run)[name] for name in kept} == before
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.setenv("KILL_AT", "SIGINT step 22")
+    assert ptft(f"resume={run}", *went_on).code == 130
+    assert status(run)["status"] == summary(run)["status"] == "interrupted"
 
 
 def test_a_limit_that_is_typed_leaves_the_others_unless_they_are_reached(ptft, tmp_path):

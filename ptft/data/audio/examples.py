@@ -66,16 +66,24 @@ class Targets:
 class MemoryRecordings(SplitExamples):
     """Recordings in memory: `values` int16 [S] of all of them; example i begins at `starts[i]` (long [N]).
 
-    lengths: samples of every example, long [N]. notes: sentences about how they came into memory.
+    lengths: samples of every example, long [N]. notes: sentences about how they came into memory. readable: bool [N],
+    which of them `take` does not leave out, where those have no values; None for all.
     """
 
     def __init__(
-        self, values: Tensor, starts: Tensor, lengths: Tensor, targets: Targets, notes: tuple[str, ...] = ()
+        self,
+        values: Tensor,
+        starts: Tensor,
+        lengths: Tensor,
+        targets: Targets,
+        notes: tuple[str, ...] = (),
+        readable: Tensor | None = None,
     ) -> None:
         assert len(starts) == len(lengths) == targets.count
-        self.ragged = Ragged(values, starts, lengths)
+        self.ragged = Ragged(values, starts, lengths if readable is None else lengths * readable)
         self.lengths: Tensor = lengths
-        self.targets, self.notes, self.labels = targets, notes, targets.labels
+        self.targets, self.notes, self.labels, self.readable = targets, notes, targets.labels, readable
+        self.unreadable = set() if readable is None else set((~readable).nonzero().flatten().tolist())
 
     @classmethod
     def of(cls, items: Sequence[Tensor], targets: Targets, notes: tuple[str, ...] = ()) -> MemoryRecordings:
@@ -89,14 +97,16 @@ class MemoryRecordings(SplitExamples):
 
     def take(self, indices: Tensor) -> Batch:
         """`input` int16 [B, N] padded with 0, `length` long [B], `index`, and the targets."""
+        indices = indices if self.readable is None else indices[self.readable[indices]]
         waves, lengths = self.ragged.rows(indices, 0)
         return {"input": waves, "length": lengths, "index": indices, **self.targets.batch(indices)}
 
     def at(self, rows: Tensor, labels: Tensor | None = None) -> MemoryRecordings:
         """Those at `rows` (long [n]), under other labels where they are given; they share the values."""
         targets = self.targets.at(rows, labels)
-        chosen = self.ragged.at(rows)
-        return MemoryRecordings(chosen.values, chosen.starts, chosen.lengths, targets, self.notes)
+        readable = None if self.readable is None else self.readable[rows]
+        starts = self.ragged.starts[rows]
+        return MemoryRecordings(self.ragged.values, starts, self.lengths[rows], targets, self.notes, readable)
 
     @property
     def in_memory(self) -> bool:
@@ -109,7 +119,7 @@ class MemoryRecordings(SplitExamples):
     def digest(self) -> bytes:
         """sha256 of the samples in their order."""
         digest = hashlib.sha256(self.lengths.numpy().tobytes())
-        for start, length in zip(self.ragged.starts.tolist(), self.lengths.tolist(), strict=True):
+        for start, length in zip(self.ragged.starts.tolist(), self.ragged.lengths.tolist(), strict=True):
             digest.update(self.ragged.values[start : start + length].numpy().data)
         return digest.digest()
 
@@ -163,22 +173,25 @@ class OnDemandRecordings(OnDemandExamples):
         return None
 
     def to_memory(self, progress: Callable[[int, int], None]) -> MemoryRecordings:
-        """All of them in memory, read in threads; those that are skipped are left out and counted in `notes`."""
+        """All of them in memory, read in threads; those that are skipped have no values, and `notes` count them."""
         items, remarks = list[Tensor](), dict[str, list[int]]()
         kept = torch.ones(len(self), dtype=torch.bool)
         with ThreadPoolExecutor() as pool:
             for i, wave in enumerate(pool.map(self._try, range(len(self)))):
                 kept[i] = wave is not None
-                items += [] if wave is None else [wave]
+                items.append(torch.empty(0, dtype=torch.int16) if wave is None else wave)
                 if wave is not None and (sentence := self.remark(i, wave)):
                     remarks.setdefault(sentence, []).append(i)
                 if i % 256 == 255 or i + 1 == len(self):
                     progress(i + 1, len(self))
         said = (f"{_of(len(rows))} {what}, the first: {self.name(rows[0])}" for what, rows in remarks.items())
-        notes = (*left_out(self, kept), *said)
-        examples = MemoryRecordings.of(items, self.targets.at(kept.nonzero().flatten()), notes)
-        examples.unreadable = (~kept).nonzero().flatten().tolist()
-        return examples
+        self.unreadable.update((~kept).nonzero().flatten().tolist())
+        notes = (*left_out(self), *said)
+        if bool(kept.all()):
+            return MemoryRecordings.of(items, self.targets, notes)
+        read = torch.tensor([len(item) for item in items], dtype=torch.long)
+        lengths = torch.where(kept, read, self.lengths)
+        return MemoryRecordings(torch.cat(items), starts_of(read), lengths, self.targets, notes, kept)
 
 
 def _of(count: int) -> str:

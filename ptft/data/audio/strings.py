@@ -127,12 +127,13 @@ class AudioStrings(AudioFolder):
     def load(self, split: str) -> StringRecordings:
         files = self._not_ignored(split, self.recordings(split, self.spoken))
         recordings = files.to_memory(lambda done, total: None)
+        names, lost = files.known_by(), sorted(recordings.unreadable)
+        recordings = recordings.at(torch.tensor([row for row in range(len(files)) if row not in set(lost)]).long())
         assert recordings.labels is not None
         if not len(recordings):
             raise DataError(f"{self._where()}: {split} holds no recordings to make strings of")
-        names, lost = files.known_by(), set(recordings.unreadable)
-        self.unusable += [(names[row], UNREADABLE) for row in recordings.unreadable]
-        self.unread += [Unread(names[row], split, UNREADABLE) for row in recordings.unreadable]
+        self.unusable += [(names[row], UNREADABLE) for row in lost]
+        self.unread += [Unread(names[row], split, UNREADABLE) for row in lost]
         paths = [Path(str(path)) for row, path in enumerate(files.paths) if row not in lost]
         generator = torch.Generator().manual_seed(key(self.seed, *split.encode()) % 2**63)
         count = self.strings if split == self.train else self.held_out

@@ -16,7 +16,7 @@ from torch import Tensor
 from ptft.core import Batch, Examples
 from ptft.data.cache.memory_map import Decode, Store, free, needs
 from ptft.data.examples import MemoryExamples, OnDemandExamples, left_out
-from ptft.data.loader import from_workers
+from ptft.data.workers import from_workers
 from ptft.errors import ConfigError, ResourceError, StorageError
 from ptft.runtime.memory import free_memory
 from ptft.runtime.paths import cache_dir
@@ -103,8 +103,9 @@ def keep(
 ) -> Examples:
     """The same examples as `mode`, one of those that `choose` returns, says; `progress(done, total)` now and then.
 
-    Those that are skipped are left out and counted in `notes`. Raises DataError for the first unreadable file or for
-    too many skipped ones, StorageError for a disk that can't be written, ResourceError for a process that died.
+    Those that are skipped keep their numbers, are left out of what is taken, and counted in `notes`. Raises DataError
+    for the first unreadable file or for too many skipped ones, StorageError for a disk that can't be written,
+    ResourceError for a process that died.
     """
     if mode == "off" or not isinstance(examples, OnDemandExamples):
         return examples
@@ -165,12 +166,11 @@ def _needed(examples: OnDemandExamples) -> int:
 def _kept(
     base: Tensor, examples: OnDemandExamples, kept: Tensor, rows: Tensor, notes: tuple[str, ...] = ()
 ) -> Examples:
-    """The `rows` (long [n]) of `base` of which `kept` (bool [n]) is true, with the labels of `examples`."""
-    notes = (*notes, *left_out(examples, kept))
-    labels = None if examples.labels is None else examples.labels[kept]
-    readable = MemoryExamples(base, None, notes).at(rows[kept], labels)
-    readable.unreadable = (~kept).nonzero().flatten().tolist()
-    return examples.held(readable, kept)
+    """The `rows` (long [n]) of `base` with the labels of `examples`; kept: bool [n], which could be read."""
+    examples.unreadable.update((~kept).nonzero().flatten().tolist())
+    notes, readable = (*notes, *left_out(examples)), None if bool(kept.all()) else kept
+    whole = len(rows) == len(base) and bool((rows == torch.arange(len(rows))).all())
+    return examples.held(MemoryExamples(base, examples.labels, notes, None if whole else rows, readable=readable))
 
 
 def cores() -> int:

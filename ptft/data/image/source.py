@@ -134,9 +134,7 @@ class ImageSource(DividedSource):
         resized = torch.empty(len(examples), *wanted, dtype=torch.uint8)
         for start, images in examples.parts():
             resized[start : start + len(images)] = image_reader.resize(images, self.spec)
-        in_memory = MemoryExamples(resized, examples.labels, examples.notes, made_of=examples.digest())
-        in_memory.unreadable = examples.unreadable
-        return in_memory
+        return MemoryExamples(resized, examples.labels, examples.notes, made_of=examples.digest())
 
     def _choose_size(self, own: tuple[int, int] | None) -> tuple[int, int]:
         if self.size is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -47,6 +48,8 @@ class ImagesHandedOn(OnDemandExamples):
     """Images that are read when they are taken, beside which something else of each is at hand."""
 
     images: OnDemandExamples
+
+    unreadable = cached_property[set[int]](lambda self: self.images.unreadable)
 
     def __len__(self) -> int:
         return len(self.images)

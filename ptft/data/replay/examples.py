@@ -44,6 +44,7 @@ class Replayed(Examples):
             new, old = new.to(torch.device("cpu")), old.to(torch.device("cpu"))
         self.new, self.old, self.batch_size, self.each = new, old, batch_size, each
         self.padding, self.without = padding, frozenset(without)
+        self.unreadable = new.unreadable  # behind them, from OLD on, those of the old ones
         self.whole, self.rest = divmod(len(new), batch_size - each)
         self.beside = min(batch_size - self.rest, -(-self.rest * each // (batch_size - each)))  # in the last batch
 

@@ -1,6 +1,7 @@
 """Random numbers of a batch's rows: the same for a row whichever process has it.
 
-One process draws from torch's global generators. Of several, each draws for the rows of all of them, from a generator
+One process draws from torch's global generators. Where some rows could not be read it draws for them as well, and the
+others get what is theirs. Of several, each draws for the rows of all of them, from a generator
 that is in the same state everywhere, and takes those of its own. What else is drawn (dropout) comes from each one's own
 global generators.
 
@@ -19,8 +20,10 @@ from torch import Tensor
 
 _generators: dict[str, torch.Generator] = {}
 """By type of device, those that all processes have in the same state; none where there is one process."""
-_place: list[tuple[int, int, int] | None] = [None]
-"""Of the batch that is computed: where this process's rows begin in it, how many they are, and W."""
+Rows = tuple[int, int, int, Tensor | None]
+_place: list[Rows | None] = [None]
+"""Of the batch that is computed: where this process's rows begin in it, how many they are, W, and which of them are
+there (long [B]) where some could not be read."""
 _in_parts: list[bool] = [False]
 """Whether batches of the training are computed in parts, whose rows are drawn by each process for itself."""
 
@@ -61,14 +64,19 @@ def repeated(device: torch.device, size: int) -> Iterator[Place]:
     own = _generators or _as_global(device)
     states, in_parts = {kind: generator.get_state() for kind, generator in own.items()}, _in_parts[0]
     place = _place[0]
-    first, _, total = (place if _generators else None) or (0, size, size)  # alone, all rows are this process's
+    if place is None or (place[3] is None and not _generators):  # alone, all rows are this process's
+        place = (0, size, size, None)
+    first, most, total, came = place
     seed = int(torch.randint(2**62, (), generator=None if _generators else _copy(own["cpu"])))
 
     def part(start: int, rows: int) -> None:
         for kind, generator in own.items():
             generator.set_state(states[kind])
         torch.manual_seed(seed + start)
-        _place[0] = first + start, rows, total
+        if came is None:
+            _place[0] = first + start, rows, total, None
+        else:
+            _place[0] = first, most, total, came[start : start + rows]
 
     alone = not _generators
     _generators.update(own)
@@ -109,15 +117,21 @@ def forget() -> None:
     _place[0] = None
 
 
-def at(start: int, size: int, total: int) -> None:
-    """The rows of the batch that is computed from here on."""
-    _place[0] = (start, size, total)
+def at(start: int, size: int, total: int, came: Tensor | None = None) -> None:
+    """The rows of the batch that is computed from here on; came: which of them are there, long [B]; None for all."""
+    _place[0] = (start, size, total, came)
 
 
-def fewer_than(count: int) -> bool:
-    """Whether the batch that is computed has fewer rows than there are processes, so that some of them draw none."""
+def whole() -> None:
+    """All rows that are computed from here on are there, and one process has them or a part of its batch at a time."""
+    if not _generators:
+        _place[0] = None
+
+
+def none() -> bool:
+    """Whether this process has no rows of the batch that is computed, so that it draws none."""
     place = _place[0]
-    return place is not None and place[2] < count
+    return place is not None and (place[1] if place[3] is None else len(place[3])) == 0
 
 
 def shared() -> dict[str, torch.Generator]:
@@ -140,11 +154,11 @@ def _drawn(
 ) -> Tensor:
     generator = _generators.get(device.type) if _generators else None
     place = _place[0]
-    if generator is None or place is None or place[1] == 0 or _in_parts[0]:
+    if place is None or none() or _in_parts[0] or (generator is None and place[3] is None):
         return draw(shape, device=device, **options)
-    start, size, total = place
-    copies = -(-shape[rows] // size)
+    start, size, total, came = place
+    copies = -(-shape[rows] // (size if came is None else len(came)))
     whole = draw((*shape[:rows], copies * total, *shape[rows + 1 :]), device=device, generator=generator, **options)
     cut = whole.view(*shape[:rows], copies, total, *shape[rows + 1 :]).narrow(rows + 1, start, size)
-    own = cut.flatten(rows, rows + 1)
-    return own.narrow(rows, 0, shape[rows])  # fewer where some could not be read
+    own = cut if came is None else cut.index_select(rows + 1, came.to(device))
+    return own.flatten(rows, rows + 1)

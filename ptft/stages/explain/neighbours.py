@@ -30,6 +30,7 @@ from ptft.export.report.previews import of_rows
 from ptft.loggers.console import Console
 from ptft.metrics.knn import normalised
 from ptft.runtime.system import write_text, written_whole
+from ptft.stages import left_out
 
 TEXT = 120
 """Characters of a text that is shown."""
@@ -122,6 +123,7 @@ def _features(job: Job, predictor: Predictor, source: Source, examples: Examples
             features[batch["index"].cpu()] = normalised(predictor.embed(batch))
             done += len(batch["index"])
             progress(done, count)
+    left_out.say({"train": examples}, out)
     if cfg.explain.index and file is not None:
         with written_whole(file, "type explain.index=false") as aside, aside.open("wb") as handle:
             np.savez(handle, features=features.numpy())

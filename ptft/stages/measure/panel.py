@@ -17,6 +17,7 @@ from ptft.builders.inputs import eval_loader
 from ptft.builders.parts.panel import TRAIN, PanelTask, opened
 from ptft.builders.run import Run
 from ptft.core import Examples
+from ptft.data.examples import left_out
 from ptft.errors import DataError
 from ptft.finetune.head_init import fit
 from ptft.loggers.console import Console
@@ -61,6 +62,10 @@ class Panel:
     def end(self) -> dict[str, Any]:
         """What `summary.json` says of it, of the weights as they are now: `panel`, a row for each task."""
         rows = [row for task in self.tasks if (row := self._row(task)) is not None]
+        for task in self.tasks:
+            for split, examples in (("train", task.train), ("val", task.val)):
+                for note in left_out(examples):
+                    self.out.say(f"train.panel: {task.name}: {split}: {note}", "yellow")
         return {"panel": rows} if rows else {}
 
     def _row(self, task: PanelTask) -> dict[str, Any] | None:

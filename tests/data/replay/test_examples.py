@@ -9,7 +9,6 @@ from ptft.data.loader import Loader
 from ptft.data.ragged import Ragged, starts_of
 from ptft.data.replay.examples import OLD, Replayed
 from ptft.data.replay.joined import joined
-from ptft.data.shared.loader import SharedLoader
 from ptft.data.text.examples import TextExamples
 from ptft.errors import DataError
 from ptft.runtime.together import draws
@@ -109,7 +108,7 @@ def test_recordings_of_other_lengths_are_padded_too():
 def test_processes_share_the_same_batches():
     examples = Replayed(images(21), images(50, 100), 8, 2)
     whole = epoch(examples)
-    parts = [list(SharedLoader(examples, 8, Share(rank, 2), shuffle=True).epoch(0)) for rank in range(2)]
+    parts = [list(Loader(examples, 8, share=Share(rank, 2), shuffle=True).epoch(0)) for rank in range(2)]
     for batch, one, other in zip(whole, *parts, strict=True):
         for name, values in batch.items():
             assert torch.equal(values, torch.cat([one[name], other[name]]))

@@ -11,7 +11,6 @@ from torchvision.transforms import v2
 from ptft.data.examples import MemoryExamples
 from ptft.data.label_sets.balanced import balanced
 from ptft.data.loader import Loader
-from ptft.data.shared.loader import SharedLoader
 from ptft.data.user_dataset.transformed import DRAW, Transformed
 from ptft.errors import ConfigError, DataError
 from ptft.runtime.together.alone import Share
@@ -105,7 +104,7 @@ def test_an_image_that_comes_again_in_an_epoch_is_changed_anew_whoever_reads_it(
     loader.workers = 2
     assert torch.equal(drawn(loader)[1], images)
     assert torch.equal(drawn(loader, 3)[1], images[15:])
-    ranks = [SharedLoader(made, 5, Share(rank, 2), seed=5, shuffle=True) for rank in range(2)]
+    ranks = [Loader(made, 5, share=Share(rank, 2), seed=5, shuffle=True) for rank in range(2)]
     pairs = zip(*(rank.epoch(1) for rank in ranks), strict=True)
     assert torch.equal(torch.cat([batch["input"] for pair in pairs for batch in pair]), images)
 
@@ -126,7 +125,7 @@ def test_images_that_come_again_keep_their_numbers_where_others_can_not_be_read(
     twice = Loader(partly, 4)
     twice._batches = lambda epoch: [numbers]
     assert len(next(twice.epoch())["index"]) == 4
-    assert twice.skipped == {2}
+    assert twice.examples.unreadable == {2}
 
 
 def test_an_object_with_numbers_of_its_own_is_seeded():

@@ -95,8 +95,8 @@ class BoxExamples(Boxed, ImagesHandedOn):
     def like(self, boxes: Boxes, spec: Spec) -> BoxExamples:
         return BoxExamples(self.images, boxes, spec)
 
-    def held(self, pixels: MemoryExamples, kept: Tensor) -> Examples:
-        return BoxesInMemory(pixels, self.boxes.at(kept.nonzero().flatten()), self.spec)
+    def held(self, pixels: MemoryExamples) -> Examples:
+        return BoxesInMemory(pixels, self.boxes, self.spec)
 
     def digest(self) -> bytes:
         return hashlib.sha256(self.images.digest() + self.boxes.bytes()).digest()

@@ -134,8 +134,8 @@ class CaptionExamples(ImagesHandedOn):
     def at(self, rows: Tensor, labels: Tensor | None = None) -> CaptionExamples:
         return CaptionExamples(self.images.at(rows), self.captions.at(rows))
 
-    def held(self, pixels: MemoryExamples, kept: Tensor) -> Examples:
-        return CaptionsInMemory(pixels, self.captions.at(kept.nonzero().flatten()))
+    def held(self, pixels: MemoryExamples) -> Examples:
+        return CaptionsInMemory(pixels, self.captions)
 
     def digest(self) -> bytes:
         return hashlib.sha256(self.images.digest() + self.captions.bytes()).digest()

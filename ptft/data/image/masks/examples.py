@@ -93,7 +93,7 @@ class MaskExamples(Masked, ImagesHandedOn):
     def packed(self, batch: Batch) -> Tensor:
         return torch.cat([batch["input"], batch["segments"].unsqueeze(1)], 1)
 
-    def held(self, pixels: MemoryExamples, kept: Tensor) -> Examples:
+    def held(self, pixels: MemoryExamples) -> Examples:
         return MasksInMemory(pixels, self.classes)
 
     def at(self, rows: Tensor, labels: Tensor | None = None) -> MaskExamples:

@@ -1,1 +1,0 @@
-"""Data of which each of several processes has a part."""

@@ -1,0 +1,180 @@
+"""Batches that are read ahead in processes of their own.
+
+Axes: B batch.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from functools import partial
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
+from multiprocessing.util import Finalize
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ptft.core import Batch, Examples
+from ptft.errors import PtftError
+from ptft.runtime.signals import CODES
+from ptft.runtime.system import UNSENT, understood, worker_failure, writing
+from ptft.runtime.terminal import Writer
+
+TIMEOUT = 300
+"""Seconds that one batch may take a worker."""
+
+
+class _Sent:
+    """A batch as a worker sends it: packed where it was read, so that what fails in packing is an error of its own.
+
+    Left to the queue, it would fail in a thread of the worker, and the training would wait for it.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self.packed = bytes(ForkingPickler.dumps(batch))
+
+    def unpacked(self) -> Batch:
+        batch: Batch = pickle.loads(self.packed)
+        return batch
+
+    def pin_memory(self) -> Batch:
+        """What DataLoader's pinning thread calls."""
+        return {name: value.pin_memory() for name, value in self.unpacked().items()}
+
+
+class _Batches(Dataset[_Sent | PtftError]):
+    """What a worker runs. Errors travel as values, so that they arrive as they were."""
+
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
+
+    def __getitem__(self, indices: NDArray[np.int64]) -> _Sent | PtftError:
+        try:
+            return _Sent(self.examples.take(torch.from_numpy(indices)))
+        except Exception as error:
+            if explained := understood(error):
+                return type(explained)(str(explained))
+            if "<locals>" in type(error).__qualname__:  # which can't be sent
+                raise RuntimeError("".join(traceback.format_exception(error))) from None
+            raise
+
+
+def from_workers(examples: Examples, indices: list[Tensor], workers: int, pin: bool = False) -> Iterator[Batch]:
+    """A batch for each of `indices` (long [B]), in their order, read ahead in processes.
+
+    Raises what `take` raises, and ResourceError for a worker that died or hangs.
+    """
+    before = set(multiprocessing.active_children())
+    workers = min(workers, len(indices))
+    with writing(Path(os.devnull)):
+        _need_handles(4 * workers + 8)  # DataLoader can't be taken apart where it fails half-built
+    loader = DataLoader(
+        _Batches(examples),
+        batch_size=None,
+        sampler=[part.numpy() for part in indices],  # tensors would go through shared memory, and take handles
+        num_workers=workers,
+        collate_fn=_as_is,
+        worker_init_fn=_begin,
+        generator=torch.Generator().manual_seed(0),  # without it, making the iterator draws from the global state
+        pin_memory=pin,
+        timeout=TIMEOUT,
+    )
+    try:
+        batches = iter(loader)
+    except (OSError, RuntimeError) as error:  # of handles, threads or processes that can't be had
+        _end(set(multiprocessing.active_children()) - before)
+        raise understood(error) or error from error
+    processes = set(multiprocessing.active_children()) - before
+    stop = partial(_stop, batches, processes)
+    atexit.register(stop)  # of an epoch that an error left behind: Python would wait for its workers forever
+    try:
+        for _ in indices:
+            yield _next(batches, processes)
+    finally:
+        atexit.unregister(stop)
+        stop()
+
+
+def _need_handles(count: int) -> None:
+    """Raises OSError where no `count` files can be opened."""
+    opened: list[int] = []
+    try:
+        while len(opened) < count:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    finally:
+        for handle in opened:
+            os.close(handle)
+
+
+def _stop(batches: Any, workers: set[BaseProcess]) -> None:
+    """Ask the workers to end, then make them: they ignore SIGTERM, and one that hangs hears nothing else."""
+    batches._shutdown_workers()
+    _end(workers)
+
+
+def _end(workers: set[BaseProcess]) -> None:
+    while workers:  # once: when Python ends, this is called again without the modules that it takes
+        process = workers.pop()
+        process.kill()
+        process.join()
+
+
+def _next(batches: Iterator[Batch | _Sent | PtftError], workers: set[BaseProcess]) -> Batch:
+    try:
+        return _received(batches, workers)
+    except RuntimeError as error:  # torch's handler of a worker's end raises wherever this process stands
+        raise worker_failure(error) or error from error
+
+
+def _received(batches: Iterator[Batch | _Sent | PtftError], workers: set[BaseProcess]) -> Batch:
+    try:
+        batch = next(batches)
+        batch = batch.unpacked() if isinstance(batch, _Sent) else batch
+    except (RuntimeError, OSError, EOFError) as error:  # a tensor of a worker that just died is a broken connection
+        ended = connection.wait([process.sentinel for process in workers], timeout=1)
+        for process in (each for each in workers if each.sentinel in ended):
+            process.join(1)  # its files are closed a moment before its exit code can be read
+        failure = worker_failure(error, [process.exitcode or 0 for process in workers]) or understood(error)
+        if failure is None and isinstance(error, EOFError | ConnectionError):
+            failure = worker_failure(RuntimeError("DataLoader lost a worker"))  # whose exit code nobody could read
+        if failure is None:
+            raise
+        raise failure from error
+    if isinstance(batch, PtftError):
+        raise batch
+    return batch
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _begin(worker: int) -> None:
+    """Signals reach the whole process group; the main process saves first, and needs its workers for it."""
+    for name in CODES:
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    sys.excepthook = _unsent
+    Finalize(None, _hush, exitpriority=1)
+
+
+def _hush() -> None:
+    """What a worker says while it ends is of no use to anybody: it may have no handle left to tidy up with."""
+    sys.stderr = Writer(None)
+
+
+def _unsent(*error: object) -> None:
+    """End a worker whose thread that hands out shared memory failed: it would fail on and on, and be waited for."""
+    os._exit(UNSENT)
