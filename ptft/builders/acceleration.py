@@ -8,11 +8,16 @@ from typing import Any
 
 import torch
 
+from ptft.builders import components
+from ptft.builders.parts import cut
 from ptft.builders.parts.own_views import capturable
 from ptft.config.config import Config
 from ptft.core import Examples, Objective
+from ptft.data.loader import Loader
 from ptft.errors import ConfigError
+from ptft.runtime.autotune import fastest
 from ptft.runtime.device import tf32
+from ptft.runtime.precision import ComputeFormat, choices
 from ptft.train.activation_checkpointing import checkpoint_activations
 from ptft.train.cuda_graph import StepGraph
 from ptft.train.gradient_cache import InHalves
@@ -20,8 +25,28 @@ from ptft.train.loop import gradients
 from ptft.train.state import Training
 from ptft.validators import is_plan
 
+WORTH_MEASURING = 100
+"""Optimizer steps from which on a few more to find the fastest precision and layout pay."""
+
 CAPTURABLE = ("ptft.models.image.", "ptft.models.text.", "ptft.models.hub.torchvision")
 """Modules of models whose training step is known to do nothing but work on the device."""
+
+
+def compute_format(cfg: Config, built: Objective, train: Loader) -> tuple[ComputeFormat, dict[ComputeFormat, float]]:
+    """Precision and layout: measured where they are `auto`, the run is long enough to earn it back and a choice that is
+    another one next time does no harm."""
+    if cfg.train.parallel == "fsdp":
+        return cut.compute_format(cfg, train.device), {}
+    device, candidates = train.device, choices(cfg.precision, cfg.train.layout, train.device, built)
+    chosen = candidates[0]
+    timings: dict[ComputeFormat, float] = {}
+    total = components.budget(cfg.train, len(train)).total(len(train))
+    long = total is None or total >= WORTH_MEASURING
+    if len(candidates) > 1 and long and not cfg.train.deterministic:
+        model = cfg.merged({"model": dict(built.backbone.settled)}).model
+        setup = {"model": model.plain(), "objective": cfg.objective.plain(), "finetune": cfg.finetune.plain()}
+        chosen, timings = fastest(built, train.first(cfg.train.accumulate), candidates, device, setup)
+    return chosen, timings
 
 
 def graph(t: Training, cfg: Config, train: Examples) -> StepGraph | None:

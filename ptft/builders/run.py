@@ -34,15 +34,12 @@ from ptft.finetune.l2sp import L2SP
 from ptft.finetune.phases import Phases
 from ptft.loggers.console import Console
 from ptft.optim.averaging import Ema, EvaluationAverage
-from ptft.runtime.autotune import fastest
-from ptft.runtime.precision import ComputeFormat, autocast, choices, place
+from ptft.runtime.precision import ComputeFormat, autocast, place
 from ptft.runtime.together.alone import current
 from ptft.train import pause
+from ptft.train.activation_checkpointing import checkpoint_activations
 from ptft.train.every import Every
 from ptft.train.state import Budget, Progress, Training
-
-WORTH_MEASURING = 100
-"""Optimizer steps from which on a few more to find the fastest precision and layout pay."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +105,11 @@ def build(job: Job, out: Console) -> Run:
     cfg = cfg.merged(tower.settled(inputs.tower))
     overlap, trained_on = _trained_on(job, inputs)
     task = objective(cfg, inputs)
+    cfg, in_parts = accumulation.settled(cfg, inputs, task.objective, partial(_on_trial, inputs, task))
     execution = executed(cfg, inputs, task)
     trained = training(cfg, inputs, task, execution)
     short = within(trained, cfg, of_many=job.of_many)
-    computed = [*execution.notes, *acceleration.recording(trained.graph), *pause.said(trained)]
+    computed = [*in_parts, *execution.notes, *acceleration.recording(trained.graph), *pause.said(trained)]
     if cfg.train.patience:
         continued = inputs.start if cfg.resume else None
         computed += impatient(trained, cfg.train.every.evaluate, continued, of_many=job.of_many)
@@ -160,12 +158,11 @@ def objective(cfg: Config, inputs: Inputs) -> Task:
     with _built_from(cfg, inputs.start):
         built = components.objective(cfg.model, cfg.objective, spec, train, cfg.trusted, **options)
     _check_objective(cfg, built)
-    in_parts = accumulation.check(cfg, built)
     transfer = hand_over(cfg, built, inputs.start, inputs.source) if inputs.start and not cfg.resume else None
     tower.started(built, spec, inputs.tower, transfer)
     phases, notes = components.phases(built, cfg.finetune.plain())
     built.to(home := cut.home(cfg, inputs.device))
-    notes += [*in_parts, *embeddings.started(cfg, built, spec, inputs.start), *built.examine(inputs.splits)]
+    notes += [*embeddings.started(cfg, built, spec, inputs.start), *built.examine(inputs.splits)]
     if inputs.start is None:
         notes += components.calibrate(built, train, home)
     if not cfg.resume:
@@ -192,7 +189,7 @@ def executed(cfg: Config, inputs: Inputs, task: Task) -> Execution:
     """Precision and layout, chosen and put in place, and a head that starts from what the backbone computes in them."""
     train, device = inputs.splits["train"], inputs.device
     loader = train_loader(cfg, inputs)
-    chosen, timings = current().same(_compute_format(cfg, task.objective, loader))
+    chosen, timings = current().same(acceleration.compute_format(cfg, task.objective, loader))
     place(task.objective, chosen, device)
     notes = sampler_notes(cfg, inputs, loader) + spread.decisions(task.objective, cfg.train, device)
     notes += acceleration.decisions(task.objective, cfg.train, device, chosen.precision)
@@ -208,18 +205,36 @@ def executed(cfg: Config, inputs: Inputs, task: Task) -> Execution:
 
 
 def training(cfg: Config, inputs: Inputs, task: Task, execution: Execution) -> Training:
-    """All that moves while the run trains, at its start."""
+    """All that moves while the run trains, at its start, begun with the others."""
+    if cut.wanted(cfg):
+        cut.divide(cfg, task.objective, task.phases, inputs.device)
+    t = _moving(cfg, execution, inputs, task)
+    if cfg.train.compile:
+        task.objective.compile()
+    spread.join(t)
+    t.graph = acceleration.graph(t, cfg, inputs.splits["train"])
+    if cfg.train.monitor:
+        monitor.check(t)
+    return t
+
+
+def _on_trial(inputs: Inputs, task: Task, cfg: Config, loader: Loader, compute_format: ComputeFormat) -> Training:
+    """One to be thrown away, that few steps are taken with to see what they take."""
+    place(task.objective, compute_format, inputs.device)
+    if cfg.train.checkpoint_activations:
+        checkpoint_activations(task.objective.backbone)
+    return _moving(cfg, Execution(loader, compute_format, {}, []), inputs, task)
+
+
+def _moving(cfg: Config, execution: Execution, inputs: Inputs, task: Task) -> Training:
+    """The same as of one process, which a few steps may be tried with."""
     options, device, l2sp = cfg.train, inputs.device, cfg.finetune.l2sp
     built, phases, precision = task.objective, task.phases, execution.compute_format.precision
-    if cut.wanted(cfg):
-        cut.divide(cfg, built, phases, device)
     with _built_from(cfg, inputs.start if cfg.resume else None):
         optimizer = components.optimizer(cut.optimizer(cfg), built, phases, l2sp is not None, cfg.trusted)
     backbone = {name: p for name, p in built.backbone.named_parameters() if p in phases.scales}
     val = inputs.splits.get("val")
-    if options.compile:
-        built.compile()
-    t = Training(
+    return Training(
         objective=built,
         optimizer=optimizer,
         schedule=components.schedule(cfg.schedule, cfg.trusted),
@@ -239,11 +254,6 @@ def training(cfg: Config, inputs: Inputs, task: Task, execution: Execution) -> T
         patience=options.patience,
         progress=Progress(seconds=execution.seconds, samples=execution.samples),
     )
-    spread.join(t)
-    t.graph = acceleration.graph(t, cfg, inputs.splits["train"])
-    if options.monitor:
-        monitor.check(t)
-    return t
 
 
 def _settled(cfg: Config, task: Task, execution: Execution, every: Every, inputs: Inputs) -> dict[str, Any]:
@@ -281,20 +291,3 @@ def _notes(checkpoint: Checkpoint | None, inputs: Inputs, task: Task) -> list[st
     latest, note = checkpoint.latest if checkpoint else "", inputs.start.note if inputs.start else ""
     loaded = task.transfer.lines() if task.transfer else []
     return [*filter(None, [latest]), *inputs.source.notes, *filter(None, [inputs.note, note]), *loaded]
-
-
-def _compute_format(cfg: Config, built: Objective, train: Loader) -> tuple[ComputeFormat, dict[ComputeFormat, float]]:
-    """Precision and layout: measured where they are `auto`, the run is long enough to earn it back and a choice that is
-    another one next time does no harm."""
-    if cfg.train.parallel == "fsdp":
-        return cut.compute_format(cfg, train.device), {}
-    device, candidates = train.device, choices(cfg.precision, cfg.train.layout, train.device, built)
-    chosen = candidates[0]
-    timings: dict[ComputeFormat, float] = {}
-    total = components.budget(cfg.train, len(train)).total(len(train))
-    long = total is None or total >= WORTH_MEASURING
-    if len(candidates) > 1 and long and not cfg.train.deterministic:
-        model = cfg.merged({"model": dict(built.backbone.settled)}).model
-        setup = {"model": model.plain(), "objective": cfg.objective.plain(), "finetune": cfg.finetune.plain()}
-        chosen, timings = fastest(built, train.first(cfg.train.accumulate), candidates, device, setup)
-    return chosen, timings

@@ -60,9 +60,8 @@ NODES = ("train", "trainer", "training", "args", "hparams", "optimizer", "optim"
 VALUES = (
     (
         "train.batch_size",
-        r"auto|-1",
-        "none is searched for; type a number, and where memory is short train.accumulate=2, which halves what a step "
-        "holds and changes nothing else",
+        r"-1",
+        "train.batch_size=auto cuts the stage's own into the largest parts that fit",
     ),
     ("device", r"gpu|\d+", "the first GPU is device=cuda:0"),
     ("device", r"[\d, \[\]()]+|.*,.*", ONE_DEVICE),

@@ -16,7 +16,7 @@ from ptft.config.config import Config
 from ptft.config.overrides import PATH_KEYS, Overrides
 from ptft.config.renamed import renamed
 from ptft.config.resume import budget, same_run, stored_run
-from ptft.config.settled import dataset, folds, idle, rate, start, strange, trusted
+from ptft.config.settled import batch, dataset, folds, idle, rate, start, strange, trusted
 from ptft.config.validate import check
 from ptft.errors import CheckpointError, ConfigError
 from ptft.runs import registry
@@ -70,7 +70,7 @@ def resolve(overrides: Overrides | list[str], opened: Opened | None = None) -> J
     if not problems:
         mistakes.check_input(typed.get("input"))
     cfg, checkpoint = _composed(counting, base, opened, problems)
-    notes = rate.settle(cfg, checkpoint)
+    notes = (*rate.settle(cfg, checkpoint), *batch.settle(cfg, base, typed))
     config = _checked(compose.with_stage_defaults(cfg), base, problems, typed)
     notes += idle.noted(config, typed)
     trusted.check(config, typed)

@@ -42,6 +42,7 @@ FREE_ON_RESUME = (
     "train.parallel",
     "train.save",
     "train.cuda_graph",
+    "train.accumulate",
     "train.safetensors",
     "train.replay",
     "train.panel",

@@ -147,14 +147,30 @@ class Loader:
         """
         return current().measured(sums, lists, places) if self.share.count > 1 else (sums, lists)
 
-    def first(self, parts: int = 1) -> Batch:
-        """The first part of the first batch, read here and not in a worker: to try things with."""
+    def first(self, parts: int = 1, number: int = 0) -> Batch:
+        """The first part of a batch of the first epoch, read here and not in a worker: to try things with."""
         draws.whole()
         whole = [rows[: -(-len(rows) // (parts * self.share.count))] for rows in self._batches(0)]
-        batch = self.examples.take(whole[0])
+        batch = self.examples.take(whole[number])
         if not len(batch["index"]):
-            batch = self.examples.take(whole[self._readable(whole, 0, self.examples)])
+            batch = self.examples.take(whole[self._readable(whole, number, self.examples)])
         return {name: value.to(self.device) for name, value in batch.items()}
+
+    def rows(self) -> tuple[int, int]:
+        """How many examples the largest and the smallest batch of an epoch have."""
+        counts = [len(indices) for indices in self._batches(0)]
+        return max(counts), min(counts)
+
+    def heaviest(self) -> list[Batch]:
+        """What `first` gives of the batch of the most values once it is padded, and of that of the longest examples
+        where this is another: those that take the most memory."""
+        batches, lengths = self._batches(0), self.lengths
+        longest = [1 if lengths is None else int(lengths[indices.cpu()].max()) for indices in batches]
+        values = [len(indices) * each for indices, each in zip(batches, longest, strict=True)]
+        chosen = [values.index(max(values))]
+        if longest[chosen[0]] < max(longest):
+            chosen.append(longest.index(max(longest)))
+        return [self.first(number=number) for number in chosen]
 
     def _batches(self, epoch: int) -> list[Tensor]:
         seed = self._seed(epoch)

@@ -100,16 +100,43 @@ def return_freed_memory() -> bool:
     return bool(mallopt(M_MMAP_THRESHOLD, 2**20))
 
 
+_earlier = [0]
+"""The peak of before `taken_by` set it back."""
+
+
 def begin_peak() -> None:
     """From here on `peak` tells what is taken anew: where the system can, without what an earlier run has freed."""
+    _set_back()
+    _earlier[:] = [0]
+
+
+def _set_back() -> bool:
+    """Whether the system told from here on what is taken anew."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)  # glibc's: what it keeps for later counts as taken
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
         file.write("5")  # which sets the most pages back to those that are there (proc(5))
+        return True
+    return False
+
+
+def taken_by(work: Callable[[], object]) -> int | None:
+    """The most bytes of memory that `work` took beside what was there before; None, and it is not done, where the
+    system does not tell. `peak` counts them."""
+    _earlier[:] = [peak()]
+    if not _set_back():
+        return None
+    before = _highest()
+    work()
+    return _highest() - before
 
 
 def peak() -> int:
     """The most bytes of memory that this process had since `begin_peak`, or else since it started."""
+    return max(_earlier[0], _highest())
+
+
+def _highest() -> int:
     with contextlib.suppress(OSError, StopIteration), open("/proc/self/status", encoding="utf-8") as file:
         return int(next(line for line in file if line.startswith("VmHWM:")).split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024

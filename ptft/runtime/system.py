@@ -22,6 +22,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 HANDLES = (errno.EMFILE, errno.ENFILE)
 MEMORY = ("can't allocate memory", "Cannot allocate memory", "failed to map segment", "bad_alloc")
 """Words for too little memory, of torch, of the C library, of the loader of shared libraries and of C++."""
+OUT_OF_MEMORY = (
+    "out of memory; lower train.batch_size, or cut each batch into parts: train.batch_size=auto finds the largest that "
+    "fit, train.accumulate=N makes so many of them, also of a run that goes on (resume=)"
+)
 PROCESSES = ("can't start new thread", "pthread_create")
 TOO_MANY_FILES = (
     "too many open files; raise the limit (ulimit -n), or lower train.workers and compare.processes "
@@ -136,7 +140,7 @@ def worker_failure(error: BaseException, exit_codes: Iterable[int] = ()) -> Reso
 
 def _of_machine(error: BaseException) -> ResourceError | None:
     """Limits of the machine or of the process: memory, handles, threads, processes that were ended."""
-    text, name = str(error), type(error).__name__
+    text = str(error)
     number = error.errno if isinstance(error, OSError) else None
     if "unable to allocate shared memory" in text or ("shared memory" in text and "No space left" in text):
         return ResourceError(
@@ -147,15 +151,17 @@ def _of_machine(error: BaseException) -> ResourceError | None:
         return ResourceError(TOO_MANY_FILES)
     if number == errno.EAGAIN or any(words in text for words in PROCESSES):
         return ResourceError("no further process or thread can be started (ulimit -u); lower train.workers")
-    if number == errno.ENOMEM or isinstance(error, MemoryError) or name == "OutOfMemoryError":
-        return ResourceError(_out_of_memory())
-    if isinstance(error, RuntimeError | ImportError) and any(words in text for words in MEMORY):
-        return ResourceError(_out_of_memory())
+    if lacks_memory(error):
+        return ResourceError(OUT_OF_MEMORY)
     return worker_failure(error) if isinstance(error, RuntimeError) else None
 
 
-def _out_of_memory() -> str:
-    return "out of memory; lower train.batch_size, or raise train.accumulate to cut each batch into parts"
+def lacks_memory(error: BaseException) -> bool:
+    """Whether it says that memory, of the machine or of a device, did not suffice."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    named = type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in MEMORY))
 
 
 def _unwritable(path: Path | None, error: OSError, remedy: str) -> StorageError:

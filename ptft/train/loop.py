@@ -68,12 +68,7 @@ def train_step(t: Training, batch: Batch, finite: FiniteCheck) -> None:
     set_lr(t.optimizer, t.schedule(p.step, t.horizon()))
     sums, norm = t.graph(batch) if t.graph else gradients(t, batch)
     finite.add(sums["total"] if t.scaler else norm + sums["total"])
-    if t.scaler:
-        t.scaler.step(t.optimizer)
-        t.scaler.update()
-    elif not t.graph:  # which has done it
-        t.optimizer.step()
-    t.optimizer.zero_grad(set_to_none=True)
+    move(t)
     for meter in (t.window, t.running):
         meter.merge(sums)
     p.step, p.batch = p.step + 1, p.batch + 1
@@ -82,6 +77,16 @@ def train_step(t: Training, batch: Batch, finite: FiniteCheck) -> None:
     if t.ema:
         t.ema.update(t.objective)
     t.objective.advance(p.step, t.horizon())
+
+
+def move(t: Training) -> None:
+    """The optimizer's step by the gradients that are there, which are gone then."""
+    if t.scaler:
+        t.scaler.step(t.optimizer)
+        t.scaler.update()
+    elif not t.graph:  # which has done it
+        t.optimizer.step()
+    t.optimizer.zero_grad(set_to_none=True)
 
 
 def gradients(t: Training, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:

@@ -187,7 +187,7 @@ def test_a_network_that_is_not_the_checkpoints_is_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("typed", "remedy"),
     [
-        ("train.batch_size=auto", "type a number"),
+        ("train.batch_size=-1", "train.batch_size=auto"),
         ("device=0", "device=cuda:0"),
         ("device=0,1", "-m device=cuda:0,cuda:1"),
         ("device=cuda:0,cuda:1", "-m device=cuda:0,cuda:1"),

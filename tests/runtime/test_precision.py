@@ -123,7 +123,7 @@ def test_nothing_is_chosen_by_the_clock_where_the_numbers_must_be_the_same_each_
         asked.append(among)
         return among[-1], {}
 
-    monkeypatch.setattr("ptft.builders.run.fastest", measured)
+    monkeypatch.setattr("ptft.builders.acceleration.fastest", measured)
     assert ptft(*LONG, *TINY, "train.deterministic=true", "hydra.run.dir=run").code == 0
     rule, summary = ruled("auto", "auto", CPU), json.loads(Path("run/summary.json").read_text())
     assert (summary["precision"], summary["layout"]) == (rule.precision, rule.layout)

@@ -59,7 +59,21 @@ def _synchronise(task: Objective, device: torch.device) -> None:
 
 
 def changed(before: Mapping[str, Any], train: Mapping[str, Any]) -> str:
-    """What to say of a run that goes on with another number of processes than it was saved by."""
+    """What to say of a run that goes on with other parts of a batch, or by other processes, than it was saved by."""
+    return "; ".join(filter(None, [_other_parts(before, train), _other_processes(before, train)]))
+
+
+def _other_parts(before: Mapping[str, Any], train: Mapping[str, Any]) -> str:
+    was, now = before.get("accumulate", 1), train["accumulate"]
+    if was == now:
+        return ""
+    return (
+        f"it was saved with train.accumulate={was} and goes on with {now}: the batches are the same, but their sums "
+        "are rounded otherwise, and random views and dropout are drawn for other parts"
+    )
+
+
+def _other_processes(before: Mapping[str, Any], train: Mapping[str, Any]) -> str:
     was, now = before.get("processes", 1), train["processes"]
     ways = before.get("parallel", "ddp"), train["parallel"]
     if was == now and ways[0] != ways[1]:

@@ -79,6 +79,7 @@ def _of_parts(cfg: Mapping[str, Any]) -> Iterator[str]:
         ("train.compile", train.get("compile"), train.get("compile") is True, "set it to false"),
         ("train.cuda_graph", train.get("cuda_graph"), train.get("cuda_graph") is True, "set it to false"),
         ("train.layout", train.get("layout"), train.get("layout") == "channels_last", begun),
+        ("train.accumulate", "auto", train.get("accumulate") == "auto", "type a number, e.g. train.accumulate=2"),
         ("precision", cfg.get("precision"), cfg.get("precision") == "fp16", "type bf16 or fp32"),
         ("device", cfg.get("device"), str(cfg.get("device")).startswith(("cuda:", "mps")), "type cuda or cpu"),
         ("finetune.head_init", "probe", finetune.get("head_init") == "probe", "type random or zero"),

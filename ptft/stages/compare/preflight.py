@@ -41,6 +41,8 @@ class Trial:
     size: int
     """Bytes of the checkpoints that a run of it leaves."""
     pins: list[str]
+    parts: int
+    """Of a batch."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def attempt(design: Design, arm: str) -> Trial:
     weights, moments = _bytes(t.objective.state_dict()), sum(map(_bytes, t.optimizer.state.values()))
     size = weights + (weights + moments if design.keep == "all" else 0)
     pins = [f"precision={run.cfg.precision}", f"train.layout={run.cfg.train.layout}"]
-    return Trial(dict(t.monitor), t.total, seconds, size, pins)
+    return Trial(dict(t.monitor), t.total, seconds, size, pins, t.accumulate)
 
 
 def impatient(design: Design, arms: Iterable[str]) -> list[str]:

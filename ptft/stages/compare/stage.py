@@ -9,7 +9,7 @@ from typing import Any
 
 from ptft.config.config import Config
 from ptft.config.resolve import Job, Opened
-from ptft.errors import CheckpointError, Interrupted, counted
+from ptft.errors import CheckpointError, ConfigError, Interrupted, counted
 from ptft.launch.cells import disown, finished, remember, run_all
 from ptft.launch.pool import STOPPED
 from ptft.loggers.console import Console
@@ -21,6 +21,8 @@ from ptft.stages.compare.design import Cell, Design, cells, planned, read_design
 from ptft.stages.messages import to_resume
 
 Records = dict[Cell, dict[str, Any]]
+PINNED = ("precision=", "train.layout=", "train.accumulate=")
+"""How overrides begin that say what was found once, for all runs."""
 
 
 def run(job: Job, out: Console, folder: RunFolder | None) -> dict[str, Any]:
@@ -86,12 +88,22 @@ def _remembered(design: Design, records: Records, arms: dict[str, preflight.Arm]
 
 
 def _pinned(design: Design, cfg: Config, folder: RunFolder | None) -> tuple[Design, dict[str, preflight.Trial]]:
-    """One precision and layout for every run: what the baseline was measured to be fastest in, unless typed."""
-    if "auto" not in (cfg.precision, cfg.train.layout):
+    """One precision and layout for every run, what the baseline was measured to be fastest in, and the parts of a batch
+    that fit for all arms, unless they are typed."""
+    if "auto" not in (cfg.precision, cfg.train.layout, cfg.train.accumulate):
         return design, {}
     before = read_json(folder.path / "compare.json").get("pins") if folder else None
-    trials = {} if before else {design.baseline: preflight.attempt(design, design.baseline)}
-    return design.pinned(before or trials[design.baseline].pins), trials
+    if before:
+        return design.pinned(before), {}
+    open_parts = cfg.train.accumulate == "auto"
+    if open_parts and cfg.compare.processes > 1:
+        raise ConfigError(
+            f"compare.processes={cfg.compare.processes} and train.batch_size=auto: what fits is found for one run at a "
+            "time; type a number of parts, e.g. train.accumulate=2, or compare.processes=1"
+        )
+    trials = {name: preflight.attempt(design, name) for name in (design.arms if open_parts else [design.baseline])}
+    most = max(trial.parts for trial in trials.values())
+    return design.pinned([*trials[design.baseline].pins, *([f"train.accumulate={most}"] if open_parts else [])]), trials
 
 
 def _try(design: Design, missing: list[Cell], trials: dict[str, preflight.Trial]) -> None:
@@ -150,7 +162,7 @@ def _train(
 def _description(cfg: Config, design: Design, arms: dict[str, preflight.Arm]) -> dict[str, Any]:
     """What a comparison is, before it has any result."""
     names = {key: cfg.names[key] for key in ("stage", "model", "dataset", "objective")}
-    pins = [text for text in design.arms[design.baseline] if text.startswith(("precision=", "train.layout="))]
+    pins = [text for text in design.arms[design.baseline] if text.startswith(PINNED)]
     shown = {name: {"overrides": design.arms[name], **vars(arm)} for name, arm in arms.items()}
     plan = {"baseline": design.baseline, "key": design.key, "amounts": design.amounts, "seeds": design.seeds}
     tune = {name: design.rates_of(name) for name in design.arms} if design.tunes else design.rates

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ptft.builders import components, membership
 from ptft.builders.inputs import expected
+from ptft.builders.parts import accumulation
 from ptft.builders.run import Run, build
 from ptft.config.resolve import Job, Opened, resolve
 from ptft.core import Source
@@ -162,7 +163,8 @@ def _pins(first: Job, built: Run) -> list[str]:
     """What was measured to be fastest holds for all folds: a choice by the clock may be another in the next."""
     asked = {"precision": first.config.precision, "train.layout": first.config.train.layout}
     found = {"precision": built.cfg.precision, "train.layout": built.cfg.train.layout}
-    return [f"{key}={found[key]}" for key, value in asked.items() if value == "auto"]
+    pins = [f"{key}={found[key]}" for key, value in asked.items() if value == "auto"]
+    return [*pins, *accumulation.pinned(first.config, built.cfg)]
 
 
 def _train(out: Console, missing: list[Fold], first: Job, records: dict[Fold, dict[str, Any]], base: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ptft.builders import probe
+from ptft.builders.parts import accumulation
 from ptft.builders.run import Run, build
 from ptft.config import compose
 from ptft.config.config import Config
@@ -26,6 +27,11 @@ from ptft.train.watch import FiniteCheck
 
 PINNED = ("precision", "train.layout")
 """Keys that are measured once, with the defaults, and are then the same for all trials."""
+
+
+PARTS = "train.accumulate="
+SIZES = ("train.batch_size", "train.tokens", "model", "objective")
+"""Keys that decide what a step takes, so that other parts of a batch fit."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +81,19 @@ def attempt(base: Base, dimensions: Sequence[Dimension], pins: Sequence[str]) ->
     tensors += [value for state in t.optimizer.state.values() for value in state.values()]
     size = sum(each.numel() * each.element_size() for each in tensors if isinstance(each, Tensor))
     found = [f"{key}={_at(run.cfg.plain(), key)}" for key in PINNED]
+    found += _pinned_parts(dimensions, job.config, run.cfg) + [text for text in pins if text.startswith(PARTS)]
     usual = defaults(dimensions, run.cfg)
     own = usual if all(each.holds(usual[each.key]) for each in dimensions) else None
     times = t.every.times(t.total)
     parts, start = _parts(base, job, run), job.checkpoint.sha256 if job.checkpoint else None
     return Tried(run.cfg, dict(t.monitor), usual, own, t.total, seconds, size, times, found, parts, start)
+
+
+def _pinned_parts(dimensions: Sequence[Dimension], asked: Config, built: Config) -> list[str]:
+    """Each run finds those of its own batch where its size is searched."""
+    if any(each.key in SIZES for each in dimensions):
+        return [f"{PARTS}auto"] if asked.train.accumulate == "auto" else []
+    return accumulation.pinned(asked, built)
 
 
 def _job(base: Base, settings: Mapping[str, Any], more: Sequence[str], opened: Opened) -> Job:
