@@ -28,7 +28,9 @@ from ptft.train.loop import gradients, move
 from ptft.train.state import Training
 
 ROOM = 0.85
-"""Share of the free memory that a step may take; the rest is for what breaks up, and for what is done beside steps."""
+"""Share of the free memory that a step may take; the rest is for what breaks up."""
+BESIDE = 128 * 2**20
+"""Bytes of a machine's that are left to what is done beside steps: threads that write checkpoints, pictures, pages."""
 SAFE = 0.5
 """Share of it that a step may take before it is known what one of that size takes."""
 TOO_FEW = "more than 1 value per channel"
@@ -139,7 +141,7 @@ def _free(t: Training) -> int:
         return torch.cuda.mem_get_info(t.device)[0]
     states = (value for state in t.optimizer.state.values() for value in state.values())
     copied = sum(value.nbytes for value in states if isinstance(value, torch.Tensor))
-    return max(0, free_memory() // current().local_count - copied)
+    return max(0, free_memory() // current().local_count - copied - BESIDE)
 
 
 def _tried(t: Training, batches: Sequence[Batch], choices: list[int], least: int) -> Fit:

@@ -350,6 +350,25 @@ def memory(setting: Setting, name: str) -> str:
     return said
 
 
+def parts(setting: Setting, name: str) -> str:
+    if not setting.gpu:
+        raise Skipped("what does not fit is refused by GPUs alone")
+    typed = (*TEXT, "dataset.length=512", "dataset.sentences=4000", "model=gpt_small", "objective=causal_lm")
+    typed = (*typed, "precision=bf16", "train.batch_size=32", "train.steps=100", "train.cuda_graph=false")
+    free, total = torch.cuda.mem_get_info(setting.device)
+    torch.cuda.set_per_process_memory_fraction(min(1.0, 3 * 2**30 / total), setting.device)
+    try:
+        run = built(setting.device, *typed, "train.accumulate=auto")
+        found = run.training.accumulate
+        trained(run, 8)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, setting.device)
+        torch.cuda.empty_cache()
+    assert 32 % found == 0, f"{found} parts of 32"
+    assert found > 1, f"32 texts of 512 tokens as a whole in 3 GiB, of {free / 2**30:.0f} GiB that are free"
+    return f"{found} parts in 3 GiB, which then trained"
+
+
 def _by_hand(objective: nn.Module, taken: list[Batch]) -> int:
     """The peak of forward, backward, AdamW, in as many lines."""
     model = copy.deepcopy(objective)
@@ -382,4 +401,5 @@ CHECKS = {
     ),
     "stages": Check("a pretraining and a finetune, as they come", list(FINETUNES), stages),
     "memory": Check("the most memory, beside the same steps by hand", ["gpt_small, 16 x 512"], memory),
+    "parts": Check("the largest parts of a batch that fit are found", ["gpt_small, 32 x 512 in 3 GiB"], parts),
 }
