@@ -36,15 +36,22 @@ def notes(source: Source, splits: Mapping[str, Examples]) -> list[str]:
 def _absent(spec: Spec, splits: Mapping[str, Examples]) -> Iterator[str]:
     for split, examples in splits.items():
         if spec.target in ("class", "labels") and examples.labels is not None:
-            found = counts(examples.labels.cpu(), len(spec.classes)).tolist()
+            there = torch.ones(len(examples), dtype=torch.bool)
+            there[_lost(examples)] = False
+            found = counts(examples.labels.cpu()[there], len(spec.classes)).tolist()
             absent = [name for name, count in zip(spec.classes, found, strict=True) if not count]
             if absent:
                 yield f"no example of {shortened(absent, 8)} is in {split}"
 
 
+def _lost(examples: Examples) -> list[int]:
+    """Those that are known to be unreadable; of others, which are replayed beside them, nothing is said here."""
+    return [row for row in examples.unreadable if row < len(examples)]
+
+
 def _few(source: DividedSource, splits: Mapping[str, Examples]) -> Iterator[str]:
     for split, examples in splits.items():
-        count = len(examples.texts if isinstance(examples, PackedTexts) else examples)
+        count = len(examples.texts if isinstance(examples, PackedTexts) else examples) - len(_lost(examples))
         if source.drawn and split != "train" and 0 < count < FEW:
             worth = f"; one of them is {100 / count:.0f} points of accuracy" if source.spec.target == "class" else ""
             yield f"{split} has only {count} of the {source.noun}, too few to measure well{worth}"

@@ -1,4 +1,4 @@
-"""The file status.json: on a disk that is full, and as it was before a run went on that is refused."""
+"""The file status.json on a disk that is full; and files of a run as they were before it went on and was refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class Found(NamedTuple):
 
 
 def found(path: Path) -> Found | None:
-    """None where there is none."""
+    """None where there is none, or what is there is no file: a device may have no end."""
+    if not path.is_file():
+        return None
     try:
         return Found(path.read_bytes(), path.stat().st_mtime_ns)
     except OSError:

@@ -56,6 +56,11 @@ def test_what_can_not_be_read_does_not_count_as_an_example(ptft):
     again = ptft(*QUICK, *IMAGES, "dataset.root=data")
     assert again.code == 0, again.text
     assert f"test has only {len(held) - 1} of the images" in again.out
+    for split, name in (("train", "a1"), ("train", "b1"), ("val", "a2"), ("val", "b2")):
+        image(Path("divided", split, name[0], f"{name}.png"), int(name[1]))
+    Path("divided/val/b/b2.png").write_bytes(b"no image")
+    divided = ptft(*QUICK, *IMAGES, "dataset.root=divided", "dataset.size=8")
+    assert "no example of b is in val" in divided.out, divided.text
 
 
 def test_a_class_without_an_example_is_told_of_tables_and_lists_too(ptft):

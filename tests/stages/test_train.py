@@ -46,6 +46,7 @@ TOP = {
     "git_commit",
     "intervals",
     "resampling",
+    "unreadable",
     "versions",
 }
 SMALLER = ["model.channels=[8,16]", "model.width=64"]

@@ -197,7 +197,8 @@ def test_a_broken_file_is_named_or_skipped(tmp_path):
     assert batch["label"].tolist() == [0, 1]
     assert train.take(torch.tensor([3]))["input"].shape == (0, 3, 8, 8)
     memory = into_memory(train)
-    assert len(memory) == 39
+    assert len(memory) == 40
+    assert memory.take(torch.tensor([2, 3, 30]))["index"].tolist() == [2, 30]
     assert "cat/03.png" in memory.notes[0]
 
 
