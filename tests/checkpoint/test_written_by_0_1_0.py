@@ -63,7 +63,7 @@ def digest(*values) -> str:
         if isinstance(value, torch.Tensor):
             found.update(value.contiguous().numpy().tobytes())
         elif isinstance(value, dict):
-            for key in sorted(value.keys() - {"seconds", "waited", "best_loss"}, key=str):
+            for key in sorted(value.keys() - {"seconds", "waited", "best_loss", "trained"}, key=str):
                 found.update(str(key).encode())
                 add(value[key])
         elif isinstance(value, list | tuple):
