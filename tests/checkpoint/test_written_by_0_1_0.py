@@ -127,8 +127,13 @@ def test_a_run_in_mid_training_is_continued_to_the_same_end(continued, name):
     for key, value in weights.items():
         apart = torch.linalg.vector_norm((content["weights"][key] - value).double()) / value.numel() ** 0.5
         assert apart < 1e-3 + 1e-2 * value.double().square().mean().sqrt(), key  # other processors, other last digits
+    state = content["training"]
+    if name == "language":
+        assert state["progress"]["best"] == pytest.approx(expected["best"], rel=1e-6)
+        state["progress"]["best"] = expected["best"]  # losses of an evaluation are added in another order since
+        del state["average"]["total"]  # which that version did not note
     if machine() == EXPECTED["machine"]:
-        assert digest(content["weights"], content["training"]) == expected["digest"]
+        assert digest(content["weights"], state) == expected["digest"]
 
 
 @pytest.mark.parametrize("name", ["ema", "lora"])
