@@ -101,9 +101,10 @@ class Loader:
 
     def _came(self, rows: Tensor, batch: Batch) -> Tensor | None:
         """Which of this process's rows of a batch could be read, long [b]; None where all could. The others count."""
-        wanted = self._own(rows) % DRAW
+        wanted = self._own(rows)
         if len(batch["index"]) == len(wanted):
             return None
+        wanted = wanted % DRAW
         there = torch.isin(wanted.cpu(), batch["index"].cpu())
         self.examples.unreadable.update(wanted.cpu()[~there].tolist())
         check_unreadable(self.examples)

@@ -28,10 +28,9 @@ from ptft.train.watch import FiniteCheck
 PINNED = ("precision", "train.layout")
 """Keys that are measured once, with the defaults, and are then the same for all trials."""
 
-
 PARTS = "train.accumulate="
-SIZES = ("train.batch_size", "train.tokens", "model", "objective")
-"""Keys that decide what a step takes, so that other parts of a batch fit."""
+AS_LARGE = ("optimizer.", "schedule.", "finetune.layer_decay")
+"""How keys begin that change nothing of the memory that a step takes, so that the same parts of a batch fit."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,8 @@ def attempt(base: Base, dimensions: Sequence[Dimension], pins: Sequence[str]) ->
 
 
 def _pinned_parts(dimensions: Sequence[Dimension], asked: Config, built: Config) -> list[str]:
-    """Each run finds those of its own batch where its size is searched."""
-    if any(each.key in SIZES for each in dimensions):
+    """Each run finds those of its own batch where what is searched may change how large a step is."""
+    if not all(each.key.startswith(AS_LARGE) for each in dimensions):
         return [f"{PARTS}auto"] if asked.train.accumulate == "auto" else []
     return accumulation.pinned(asked, built)
 

@@ -150,8 +150,10 @@ def test_what_was_found_is_shown_and_are_the_settings_of_its_weights(whole, ptft
 def test_an_option_that_was_found_is_shown_with_its_own_keys(ptft):
     space = ("tune=light", "tune.space.finetune.layer_decay=null", "tune.space.optimizer.lr=[0.01,0.02]")
     few = ("tune.space.optimizer=[sgd,muon]", "train.steps=1", "tune.rungs=null", "tune.trials=2", "tune.confirm=0")
+    few += ("train.accumulate=auto",)
     done = ptft("stage=tune", "ckpt=null", *DATA, *NET, *STEPS[2:], *space, *few, "hydra.run.dir=tuned")
     assert done.code == 0, done.text
+    assert "train.accumulate=auto" in found("tuned")["pins"], "optimizers keep more or less of each weight"
     result, number = found("tuned"), 1
     best = {key: result["trials"][number][key] for key in ("number", "settings", "folder")}
     Path("tuned/tune.json").write_text(json.dumps({**result, "best": best}))
@@ -358,7 +360,9 @@ def test_the_defaults_can_become_the_answer_later(ptft, monkeypatch):
     typed = ("dataset=glyphs", *DATA[1:], *NET, *STEPS, "tune.rungs=null")
     space = ("tune=light", "tune.space.finetune.layer_decay=null", "tune.space.optimizer.lr=[0.02,0.001]")
     search = ("stage=tune", "ckpt=null", *typed, *space, "tune.trials=4", "hydra.run.dir=tuned")
+    search += ("train.accumulate=auto",)
     assert ptft(*search, "tune.confirm=0").code == 0
+    assert "train.accumulate=1" in found("tuned")["pins"]
     first = found("tuned")["best"]["number"]
     assert first != 0
     monkeypatch.setattr(closing.confirm, "judged", lambda *given: replace(judged(*given), word="worse"))
