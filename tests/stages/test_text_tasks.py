@@ -203,3 +203,15 @@ def test_a_number_each_is_said_and_no_task_for_classes(ptft, tmp_path):
     refused(ptft(*typed), 2, "objective=classify: dataset.target=number", "objective=regress")
     done = ptft(*typed, "objective=regress")
     assert "24 train, 24 val; a number each" in done.out
+    assert "are read in steps" not in done.out
+    for numbers_of, said in (
+        (lambda i: 1_700_000_000 + 8 * i, "numbers of up to 1.7e+09 are read in steps of 128"),
+        (lambda i: 0.1, "every training example has the same number, 0.1: there is nothing to learn"),
+    ):
+        lines = "".join(f"it is number {i},{numbers_of(i)}\n" for i in range(24))
+        (tmp_path / "others").mkdir(exist_ok=True)
+        for split in ("train", "dev"):
+            (tmp_path / "others" / f"{split}.csv").write_text(f"text,label\n{lines}")
+        other = [f"dataset.root={tmp_path / 'others'}" if word.startswith("dataset.root=") else word for word in typed]
+        done = ptft(*other, "objective=regress")
+        assert said in " ".join(done.out.split()), done.text

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ptft.core import Backbone, Batch, Columns, Objective, Spec, Step
+from ptft.core import Backbone, Batch, Columns, Examples, Objective, Spec, Step
 from ptft.errors import ConfigError
 from ptft.metrics.correlation import pearson, spearman, weighed_pearson, weighed_spearman
 from ptft.metrics.uncertainty.bootstrap import ratios
 
 LEAST = 1e-8
 """The smallest standard deviation that targets are divided by."""
+COARSE = 0.01
+"""Of their standard deviation, from where on steps between targets are told."""
 
 
 class Regress(Objective):
@@ -43,6 +47,23 @@ class Regress(Objective):
         std = values.std(unbiased=False).clamp(min=LEAST) if labels is not None else torch.ones(())
         self.register_buffer("target_mean", values.mean().float())
         self.register_buffer("target_std", std.float())
+
+    def examine(self, splits: Mapping[str, Examples]) -> list[str]:
+        """Targets that leave nothing to learn, or that float32, which they are read into, is too coarse for."""
+        values = splits["train"].labels
+        if values is None or not len(values):
+            return []
+        least, most = float(values.min()), float(values.max())
+        if least == most:
+            return [f"every training example has the same number, {most:g}: there is nothing to learn"]
+        largest, spread = max(abs(least), abs(most)), float(values.double().std(unbiased=False))
+        step = 2.0 ** (math.frexp(largest)[1] - 24)  # of float32 there
+        if step <= COARSE * spread:
+            return []
+        return [
+            f"numbers of up to {largest:.3g} are read in steps of {step:g}, and the training examples' spread by "
+            f"{spread:.3g}, so they are rounded much; take what all have in common off them in the files"
+        ]
 
     def standardised(self, batch: Batch) -> Tensor:
         """Raw batch -> float32 [B], in deviations from the mean."""
