@@ -5,10 +5,10 @@ Axes: B batch.
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,8 @@ from torch import Tensor
 
 from ptft.core import Batch, Spec
 from ptft.data import readers
+from ptft.data.workers import in_threads
 from ptft.errors import DataError
-
-AHEAD = 1
-"""How many parts are read while one is answered."""
 
 
 @dataclass
@@ -51,16 +49,10 @@ def ahead(
         except DataError as error:
             return error, None
 
-    with ThreadPoolExecutor() as pool:
-        waiting = deque[tuple[int, Sequence[Any], Iterator[Result]]]()
-        for start in range(begin, len(items), apart):
-            part = items[start : start + count]
-            waiting.append((start, part, pool.map(read, part)))
-            if len(waiting) > AHEAD:
-                start, part, results = waiting.popleft()
-                yield start, part, list(results)
-        for start, part, results in waiting:
-            yield start, part, list(results)
+    starts = range(begin, len(items), apart)
+    taken, asked = itertools.tee(items[start : start + count] for start in starts)
+    with closing(in_threads(read, asked)) as results:
+        yield from zip(starts, taken, results, strict=True)
 
 
 class Remarks:

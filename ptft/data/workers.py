@@ -1,4 +1,4 @@
-"""Batches that are read ahead in processes of their own.
+"""What is read ahead: batches in processes of their own, single inputs in threads.
 
 Axes: B batch.
 """
@@ -6,20 +6,24 @@ Axes: B batch.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import pickle
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,10 +33,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from ptft.core import Batch, Examples
 from ptft.errors import PtftError
+from ptft.runtime import signals
+from ptft.runtime.process import cores
 from ptft.runtime.signals import CODES
 from ptft.runtime.system import UNSENT, understood, worker_failure, writing
 from ptft.runtime.terminal import Writer
 
+T = TypeVar("T")
+R = TypeVar("R")
+MOST_THREADS = 32
+AHEAD = 1
+"""How many parts are read in threads while one is used."""
 TIMEOUT = 300
 """Seconds that one batch may take a worker."""
 
@@ -178,3 +189,55 @@ def _hush() -> None:
 def _unsent(*error: object) -> None:
     """End a worker whose thread that hands out shared memory failed: it would fail on and on, and be waited for."""
     os._exit(UNSENT)
+
+
+def in_threads(read: Callable[[T], R], parts: Iterable[Sequence[T]]) -> Generator[list[R], None, None]:
+    """What `read` makes of the items of each part, in order; the next part is read while one is used.
+
+    Raises what `read` raises. A signal may interrupt it anywhere, as the caller's thread waits by nothing but queues
+    that stay whole where a handler raises. Python's own pools may wait forever then: the locks of
+    their `Condition`s stay locked (https://github.com/python/cpython/issues/74174).
+    """
+    asked = SimpleQueue[tuple[int, T] | None]()
+    made = SimpleQueue[tuple[int, R | BaseException]]()
+    begun, known = deque[range](), dict[int, R | BaseException]()
+
+    def work() -> None:
+        while (each := asked.get()) is not None:
+            try:
+                made.put((each[0], read(each[1])))
+            except BaseException as error:
+                made.put((each[0], error))
+
+    def taken(places: range) -> Iterator[R]:
+        for place in places:
+            while place not in known:
+                known.update([made.get()])
+            if isinstance(value := known.pop(place), BaseException):
+                raise value
+            yield value
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(MOST_THREADS, cores() + 4))]
+    count = 0
+    try:
+        with signals.held():
+            for thread in threads:
+                thread.start()
+        for part in parts:
+            begun.append(range(count, count + len(part)))
+            for item in part:
+                asked.put((count, item))
+                count += 1
+            if len(begun) > AHEAD:
+                yield list(taken(begun.popleft()))
+        while begun:
+            yield list(taken(begun.popleft()))
+    finally:
+        with contextlib.suppress(Empty):
+            while True:
+                asked.get_nowait()
+        for _ in threads:
+            asked.put(None)
+        for thread in threads:
+            if thread.ident is not None:  # else the system has no more of them
+                thread.join()

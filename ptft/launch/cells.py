@@ -14,6 +14,7 @@ from ptft.errors import StorageError
 from ptft.launch.job import DESCRIPTION, run_or_continue
 from ptft.launch.pool import Worker
 from ptft.runs.folder import read_json, write_json
+from ptft.runtime import signals
 from ptft.runtime.paths import cache_dir
 
 
@@ -115,8 +116,9 @@ def _in_processes(cells: list[C], base: Path, processes: int) -> Generator[tuple
             done.put((cell, run_cell(cell, base, worker.run)))
 
     threads = [threading.Thread(target=serve, args=(worker,)) for worker in workers]
-    for thread in threads:
-        thread.start()
+    with signals.held():  # one that comes in between may leave it waiting for its own start
+        for thread in threads:
+            thread.start()
     try:
         for _ in cells:
             yield done.get()

@@ -15,6 +15,7 @@ from ptft.errors import ResourceError
 from ptft.launch import rank
 from ptft.runs.folder import RunFolder, read_json, write_json
 from ptft.runtime import json_lines, signals
+from ptft.runtime.process import cores
 
 if TYPE_CHECKING:
     from ptft.loggers.console import Console
@@ -76,14 +77,13 @@ def run(job: Job, report: Console, folder: RunFolder) -> dict[str, Any]:
 
 
 def _task(job: Job, report: Console, folder: RunFolder, count: int) -> dict[str, Any]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "job": rank.told(job),
         "folder": str(folder.path),
         "goes_on": folder.goes_on,
         "console": report.options,
         "json": json_lines.labels(),
-        "threads": max(1, cores // count),
+        "threads": max(1, cores() // count),
     }
 
 

@@ -27,6 +27,11 @@ SPIN = "30000"
 GNU's own choice is much longer, and then two processes on the same cores wait for each other's watching threads."""
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class OneAtATime:
     """`with` it one thread of the process at a time does what is inside, and may do so again inside; others wait.
 

@@ -38,11 +38,11 @@ def interrupting() -> Iterator[None]:
 def held() -> Iterator[None]:
     """Inside, a signal waits for `check` or for the end of this, which raise Interrupted.
 
-    For what must be done whole: a folder that is claimed says how its run ended.
+    For what must be done whole: a folder that is claimed says how its run ended. Other threads hear of no signal.
     """
     with _at_depth(_depth + 1):
         yield
-    if _late and not _depth:
+    if _late and not _depth and _hears():
         _tell()
 
 
@@ -56,11 +56,19 @@ def released() -> Iterator[None]:
 @contextlib.contextmanager
 def _at_depth(depth: int) -> Iterator[None]:
     global _depth
+    if not _hears():
+        yield
+        return
     before, _depth = _depth, depth
     try:
         yield
     finally:
         _depth = before
+
+
+def _hears() -> bool:
+    """Whether this is the thread in which Python handles signals."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def check() -> None:
@@ -102,7 +110,7 @@ def _handled(handle: Callable[[int, FrameType | None], None], numbers: set[int])
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    if threading.current_thread() is threading.main_thread():
+    if _hears():
         before = {number: handler for number in numbers if (handler := signal.getsignal(number)) is not None}
         for number in before:
             signal.signal(number, handle)

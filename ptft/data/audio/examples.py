@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -17,10 +16,13 @@ from torch import Tensor
 from ptft.core import Batch
 from ptft.data.examples import OnDemandExamples, SplitExamples, left_out
 from ptft.data.ragged import Ragged, pad, starts_of
+from ptft.data.workers import in_threads
 from ptft.errors import DataError
 
 PAD = -1
 """What fills up a transcript in a batch."""
+AT_ONCE = 256
+"""Recordings that are read before it is said how far it is."""
 
 
 @dataclass(frozen=True)
@@ -176,14 +178,14 @@ class OnDemandRecordings(OnDemandExamples):
         """All of them in memory, read in threads; those that are skipped have no values, and `notes` count them."""
         items, remarks = list[Tensor](), dict[str, list[int]]()
         kept = torch.ones(len(self), dtype=torch.bool)
-        with ThreadPoolExecutor() as pool:
-            for i, wave in enumerate(pool.map(self._try, range(len(self)))):
+        every = range(len(self))
+        for waves in in_threads(self._try, [every[i : i + AT_ONCE] for i in every[::AT_ONCE]]):
+            for i, wave in enumerate(waves, len(items)):
                 kept[i] = wave is not None
                 items.append(torch.empty(0, dtype=torch.int16) if wave is None else wave)
                 if wave is not None and (sentence := self.remark(i, wave)):
                     remarks.setdefault(sentence, []).append(i)
-                if i % 256 == 255 or i + 1 == len(self):
-                    progress(i + 1, len(self))
+            progress(len(items), len(self))
         said = (f"{_of(len(rows))} {what}, the first: {self.name(rows[0])}" for what, rows in remarks.items())
         self.unreadable.update((~kept).nonzero().flatten().tolist())
         notes = (*left_out(self), *said)

@@ -6,7 +6,6 @@ Axes: N all examples, n some of them.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -20,6 +19,7 @@ from ptft.data.workers import from_workers
 from ptft.errors import ConfigError, ResourceError, StorageError
 from ptft.runtime.memory import free_memory
 from ptft.runtime.paths import cache_dir
+from ptft.runtime.process import cores
 
 MODES = ("auto", "memory", "disk", "off")
 SHARE = 4
@@ -171,11 +171,6 @@ def _kept(
     notes, readable = (*notes, *left_out(examples)), None if bool(kept.all()) else kept
     whole = len(rows) == len(base) and bool((rows == torch.arange(len(rows))).all())
     return examples.held(MemoryExamples(base, examples.labels, notes, None if whole else rows, readable=readable))
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _show(count: int) -> str:

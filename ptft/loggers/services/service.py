@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 from ptft.errors import ConfigError
 from ptft.loggers import pictures
 from ptft.loggers.logger import Logger, curves_of
+from ptft.runtime import signals
 
 START = """
 import sys
@@ -126,7 +127,8 @@ class ServiceLogger(Logger):
         self._say()
         if not self.ended:
             try:
-                self.events.put_nowait({"kind": kind, **event})
+                with signals.held():  # which may leave a queue locked, and `_feed` waiting
+                    self.events.put_nowait({"kind": kind, **event})
             except queue.Full:
                 self._warn(f"is slower than the run: {MOST:,} events wait, and what comes now is left out")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -14,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from ptft.data import files as own_files
-from ptft.data.cache.policy import cores
 from ptft.data.image.boxes.annotated import IMAGES, MASKS, MOST, Annotated, AnnotatedSource
 from ptft.data.image.boxes.marks import Problems
 from ptft.data.image.listed.images import MEAN, STD, FileExamples
@@ -25,6 +23,7 @@ from ptft.data.image.reader import SUFFIXES
 from ptft.data.image.source import pair
 from ptft.data.label_sets.cells import joined
 from ptft.data.splits import own_name
+from ptft.data.workers import in_threads
 from ptft.errors import ConfigError, DataError, absent, shortened
 
 LAYOUT = "ROOT/images/train/NAME.jpg with ROOT/masks/train/NAME.png, and the same of val; or neither divided"
@@ -104,8 +103,7 @@ class MaskFolder(AnnotatedSource):
         """The images of a split with their masks, and what is known of these."""
         there, problems = by_stem(masks), Problems()
         paths = own_files.find(images, SUFFIXES)
-        with ThreadPoolExecutor(cores()) as pool:
-            looked = list(pool.map(partial(_look, images, there), paths))
+        [looked] = in_threads(partial(_look, images, there), [paths])
         found = Masks([], [], [], np.zeros(VALUES, np.uint8))
         for path, (mask, known) in zip(paths, looked, strict=True):
             if isinstance(known, Seen):
