@@ -24,11 +24,11 @@ from ptft.data.readers import Row, Unreadable, of_files
 from ptft.data.text import reader as text_reader
 from ptft.data.text.examples import room
 from ptft.data.tokenizer import Offsets, Tokenizer
-from ptft.errors import DataError
+from ptft.errors import ConfigError, DataError
 
 SUFFIXES = frozenset({".json"})
 LONGEST_QUESTION = 64
-"""Tokens of a question at most."""
+"""Tokens of a question at most (Devlin et al. 2018), or half of what an example has room for where that is less."""
 ANSWER = ("text", "answer_start")
 """What is said of an answer."""
 
@@ -56,7 +56,8 @@ class Window:
     """A part of a question's text that fits into an example: [CLS] question [SEP] part [SEP].
 
     number: the question's. begin: where the part begins among the example's tokens. offsets: characters of the text
-    [start, end) that each token of the part stands for.
+    [start, end) that each token of the part stands for. asked: how many tokens of the question are read where it has
+    more, else None.
     """
 
     number: int
@@ -64,6 +65,7 @@ class Window:
     ids: list[int]
     begin: int
     offsets: Offsets = field(repr=False)
+    asked: int | None = None
 
     def __str__(self) -> str:
         return self.question.name
@@ -179,18 +181,28 @@ def _answers(entry: _Part) -> Iterator[tuple[str, int]]:
 
 
 def windows(tokenizer: Tokenizer, questions: Sequence[Question], length: int, stride: int) -> list[Window]:
-    """All windows of all questions; of one question they begin `stride` tokens of its text apart, or less."""
-    question_ids = [ids[:LONGEST_QUESTION] for ids in tokenizer.encode([question.question for question in questions])]
+    """All windows of all questions; of one question they begin `stride` tokens of its text apart, or less.
+
+    Raises ConfigError for a length that has no room for a question and a text.
+    """
+    space = room(tokenizer, 2, length)
+    if (most := min(LONGEST_QUESTION, space // 2)) < 1:
+        raise ConfigError(
+            f"dataset.length={length}: has no room for a question and a text; at least {length + 2 - space}"
+        )
+    question_ids = tokenizer.encode([question.question for question in questions])
     contexts = list(dict.fromkeys(question.context for question in questions))
     encoded = dict(zip(contexts, zip(*tokenizer.encode_with_offsets(contexts), strict=True), strict=True))
     all_windows = []
-    for number, (question, head) in enumerate(zip(questions, question_ids, strict=True)):
+    for number, (question, whole) in enumerate(zip(questions, question_ids, strict=True)):
         ids, offsets = encoded[question.context]
+        head, asked = whole[:most], most if len(whole) > most else None
         opening, closing = [tokenizer.cls, *head, *[tokenizer.sep] * tokenizer.between], [tokenizer.sep]
-        size = max(1, room(tokenizer, 2, length) - len(head))
+        size = space - len(head)
         for start in range(0, max(1, len(ids) - size + stride), min(stride, size)):
             part = slice(start, start + size)
-            all_windows.append(Window(number, question, [*opening, *ids[part], *closing], len(opening), offsets[part]))
+            example = [*opening, *ids[part], *closing]
+            all_windows.append(Window(number, question, example, len(opening), offsets[part], asked))
             if start + size >= len(ids):
                 break
     return all_windows
@@ -244,10 +256,7 @@ def read(item: Window, spec: Spec) -> Tensor:
 
 def remark(item: Window, value: Tensor, spec: Spec) -> str | None:
     """What is to be said of a question that was too long."""
-    if item.begin < LONGEST_QUESTION + 2:  # with one token before it and one behind
-        return None
-    tokens = len(text_reader.tokenizer_of(spec).encode([item.question.question])[0])
-    return f"only the first {LONGEST_QUESTION} tokens of the question are read" if tokens > LONGEST_QUESTION else None
+    return None if item.asked is None else f"only the first {item.asked} tokens of the question are read"
 
 
 def in_context(length: int, begin: int, count: int) -> Tensor:

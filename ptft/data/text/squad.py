@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from ptft.data.cleaning.learned import learned
 from ptft.data.ragged import Ragged
 from ptft.data.splits import Part, apart, split_by_word, split_files, unnamed_notes
 from ptft.data.text.examples import TextExamples, in_a_row
-from ptft.data.text.questions import SUFFIXES, Question, Window, best_answers, parse, windows
+from ptft.data.text.questions import LONGEST_QUESTION, SUFFIXES, Question, Window, best_answers, parse, windows
 from ptft.data.text.source import TextKeys, TextSource, numbers_of
 from ptft.errors import ConfigError, DataError
 from ptft.metrics.squad import exact_match, f1
@@ -196,6 +196,10 @@ class Squad(TextSource):
 
     def load(self, split: str) -> QuestionExamples:
         all_windows = windows(self.tokenizer, self.questions[split], self.length, self.stride)
+        if cut := {window.number: window for window in all_windows if window.asked}:
+            first, of = next(iter(cut.values())), f"{len(cut):,} of {len(self.questions[split]):,} questions"
+            longer = "; dataset.length takes more" if cast(int, first.asked) < LONGEST_QUESTION else ""
+            self.note(f"{split}: of {of} only the first {first.asked} tokens are read, the first: {first}{longer}")
         spans = [
             window.tokens_of(window.question.answers[0]) if window.question.answers else (0, 0)
             for window in all_windows

@@ -11,7 +11,7 @@ from ptft.data import readers
 from ptft.data.text import questions
 from ptft.data.text.source import numbers_of
 from ptft.data.text.squad import Squad
-from ptft.errors import DataError
+from ptft.errors import ConfigError, DataError
 from tests.conftest import refused
 
 
@@ -197,3 +197,22 @@ def test_a_question_that_is_cut_is_said(tmp_path):
     for question, said in (("x" * 64, None), ("x" * 65, "only the first 64 tokens of the question are read")):
         (window,) = questions.of_values([{"question": question, "context": "here"}], spec)
         assert readers.remark(spec, window, readers.read(spec, window)) == said
+
+
+def test_a_long_question_leaves_half_of_an_example_to_the_text(tmp_path):
+    """Else its windows were longer than an example, with one token of the text in each."""
+    write(tmp_path / "long", [("a", [LEIDEN], {"question": "Where?"}), ("b", [LEIDEN], {"question": "x" * 50})])
+    source = Squad(root=tmp_path / "long", tokenizer="bytes", length=43, stride=8, val=None)
+    short, long = ([each for each in source.loaded("train").windows if each.number == i] for i in (0, 1))
+    assert max(len(window.ids) for window in (*short, *long)) == 43
+    assert max(len(window.offsets) for window in long) == 20
+    assert (short[0].asked, long[0].asked) == (None, 20)
+    said = "train: of 1 of 2 questions only the first 20 tokens are read, the first: b; dataset.length takes more"
+    assert said in source.notes
+    asked = questions.of_values([{"question": "x" * 50, "context": long[0].question.context}], source.spec)
+    assert [window.ids for window in asked] == [window.ids for window in long]
+    assert readers.remark(source.spec, asked[0], readers.read(source.spec, asked[0])) == (
+        "only the first 20 tokens of the question are read"
+    )
+    with pytest.raises(ConfigError, match=r"^dataset\.length=4: has no room for a question and a text; at least 5$"):
+        Squad(root=tmp_path / "long", tokenizer="bytes", length=4, val=None).split("train")
