@@ -15,6 +15,10 @@ from ptft.core import Batch, IncrementalDecoder, TokenBackbone
 from ptft.data.ragged import padded
 
 
+COLDEST = 1e-8
+"""Divided by less, logits as float32 are apart so far that one token is certain, and at last no numbers any more."""
+
+
 class LanguageModel(Protocol):
     """An objective that knows what follows features."""
 
@@ -42,7 +46,7 @@ class SamplingParameters:
 
     def __call__(self, logits: Tensor, uniform: Tensor) -> Tensor:
         """Logits [B, V] and numbers in 0..1 [B] -> ids long [B]."""
-        if self.temperature == 0:
+        if self.temperature < COLDEST:
             return logits.argmax(-1)
         values, ids = (logits / self.temperature).sort(-1, descending=True)
         share = values.softmax(-1)

@@ -60,7 +60,8 @@ def test_only_the_likeliest_are_drawn():
     assert torch.allclose(drawn(temperature=1.0, top_k=2)[1], share[1] / (share[1] + share[2]), atol=0.01)
     assert drawn(temperature=1.0, top_p=0.5).tolist() == [0, 1, 0, 0]
     assert drawn(temperature=1.0, top_p=0.7)[[0, 3]].sum() == 0
-    assert drawn(temperature=0).tolist() == [0, 1, 0, 0]
+    for temperature in (0, 1e-3, 1e-8, 1e-40, 1e-320):
+        assert drawn(temperature=temperature).tolist() == [0, 1, 0, 0]
 
 
 def test_a_text_ends_at_its_end():
