@@ -20,7 +20,7 @@ from ptft.errors import ConfigError, first_line, suggest
 
 PATH_KEYS = frozenset(
     {"ckpt", "against", "resume", "input", "text", "output", "dataset.root", "dataset.ignore", "objective.teacher"}
-    | {"objective.units", "objective.text_ckpt", "train.replay", "hydra.run.dir", "hydra.sweep.dir"}
+    | {"objective.units", "objective.text_ckpt", "objective.lm", "train.replay", "hydra.run.dir", "hydra.sweep.dir"}
 )
 """Keys whose values are paths or people's texts: typed as they are, without Hydra's quoting."""
 MARKS = frozenset({"dataset.label_separator"})

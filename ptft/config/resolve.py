@@ -275,11 +275,11 @@ def _continued(overrides: Overrides, opened: Opened) -> Job:
     for override in overrides.parsed:
         if override.key_or_group not in compose.GROUPS:
             OmegaConf.update(cfg, override.key_or_group, override.value(), force_add=True)
-    if "objective.lm" in typed and cfg.objective.get("lm_model"):
-        cfg.objective.lm_model.of = cfg.objective.lm  # the digest beside it is what must be the same
     cfg.resume = compose.literal(checkpoint.path)
     cfg.trusted = typed.get("trusted") or []
     config = _absolute(compose.plain(cfg))
+    if about := config["objective"].get("lm_model"):
+        about["of"] = config["objective"]["lm"]  # wherever it lies: the digest beside it is what must be the same
     check({**config, "ckpt": None}, {})
     trusted.check(config, typed)
     return Job(Config(config), overrides, checkpoint, notes=notes)

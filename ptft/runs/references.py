@@ -16,7 +16,7 @@ from ptft.runs.lineage import stored_digest
 from ptft.runs.listing import Listed
 from ptft.runs.registry import is_name, named
 
-KEYS = ("train.replay", "train.panel", "objective.teacher", "objective.text_ckpt")
+KEYS = ("train.replay", "train.panel", "objective.teacher", "objective.text_ckpt", "objective.lm")
 """Whose values are runs or checkpoints, or lists of such; `ckpt` says again what it started from."""
 OPEN = ("running", "interrupted", "killed")
 """States of runs whose summary may not say yet what they started from."""
@@ -77,7 +77,7 @@ def _named(run: Listed) -> Iterator[tuple[str, str, str | None]]:
             yield from _texts("ckpt", arm.get("ckpt"), arm.get("sha256"))
     told, stored = summary.get("refers") or {}, summary.get("refers_sha256") or {}
     for key in KEYS:
-        for name in _listed(told.get(key) or _typed(run.config, key)):
+        for name in _listed(told.get(key) or value_of(run.config, key)):
             yield from _texts(key, name, stored.get(name))
 
 
@@ -96,7 +96,8 @@ def _digests(place: Path) -> Iterator[str]:
     return (digest for file in files if (digest := stored_digest(file)))
 
 
-def _typed(config: Mapping[str, Any], key: str) -> Any:
+def value_of(config: Mapping[str, Any], key: str) -> Any:
+    """The value of a key of `KEYS`, None where its group has none."""
     group, _, name = key.partition(".")
     node = config.get(group)
     return node.get(name) if isinstance(node, Mapping) else None

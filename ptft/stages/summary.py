@@ -80,8 +80,7 @@ def summarise(r: Run, job: Job, folder: Path, status: str, metrics: Metrics, flo
 
 def _refers(r: Run) -> dict[str, Any]:
     """The other runs and checkpoints that it needs where it goes on, by the keys that name them."""
-    named = {"train.replay": r.cfg.train.replay, "train.panel": r.cfg.train.panel}
-    named |= {f"objective.{key}": r.cfg.objective.get(key) for key in ("teacher", "text_ckpt")}
+    named = {key: references.value_of(r.cfg, key) for key in references.KEYS}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in named.items() if value}
 
 

@@ -131,6 +131,7 @@ REFERENCES = {
     "train.panel": {"train": {"panel": ["elsewhere", "{name}"]}},
     "objective.teacher": {"objective": {"teacher": "{first}/checkpoints/best.pt"}},
     "objective.text_ckpt": {"objective": {"text_ckpt": "{name}"}},
+    "objective.lm": {"objective": {"lm": "{first}"}},
 }
 
 

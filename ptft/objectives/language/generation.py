@@ -14,7 +14,6 @@ from torch import Tensor
 from ptft.core import Batch, IncrementalDecoder, TokenBackbone
 from ptft.data.ragged import padded
 
-
 COLDEST = 1e-8
 """Divided by less, logits as float32 are apart so far that one token is certain, and at last no numbers any more."""
 

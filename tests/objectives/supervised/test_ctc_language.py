@@ -138,8 +138,9 @@ def test_a_run_with_a_language_model_needs_it_no_more_afterwards(ptft, tmp_path)
     for name, steps in (("whole", 4), ("half", 2)):
         done = ptft(*heard, f"train.steps={steps}", f"hydra.run.dir={name}")
         assert done.code == 0, done.text
+    assert summary(tmp_path / "half")["refers"] == {"objective.lm": str(tmp_path / "lm")}  # from wherever it goes on
     (tmp_path / "lm").rename(tmp_path / "moved")
-    refused(ptft("resume=half", "train.steps=4", "objective.lm=null"), 2, "objective.lm: the run has lm")
+    refused(ptft("resume=half", "train.steps=4", "objective.lm=null"), 2, "objective.lm: the run has", "/lm, you typed")
     assert ptft("resume=half", "train.steps=4", "objective.lm=moved").code == 0
     one, other = (summary(tmp_path / name)["metrics"]["val"] for name in ("whole", "half"))
     assert one == other
@@ -162,5 +163,7 @@ def test_a_run_with_a_language_model_needs_it_no_more_afterwards(ptft, tmp_path)
     row = json.loads((tmp_path / "a.jsonl").read_text())
     assert [word["word"] for word in json.loads(row["words"])] == row["text"].split()
     refused(
-        ptft(*heard, "train.steps=1", "objective.lm=half"), 2, "objective.lm=half", "holds no causal language model"
+        ptft(*heard, "train.steps=1", "objective.lm=half"),
+        2,
+        f"objective.lm={tmp_path}/half: holds no causal language model",
     )
