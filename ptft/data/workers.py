@@ -103,20 +103,33 @@ def from_workers(examples: Examples, indices: list[Tensor], workers: int, pin: b
         pin_memory=pin,
         timeout=TIMEOUT,
     )
+    stop: Callable[[], None] = _nothing
     try:
-        batches = iter(loader)
-    except (OSError, RuntimeError) as error:  # of handles, threads or processes that can't be had
-        _end(set(multiprocessing.active_children()) - before)
-        raise understood(error) or error from error
-    processes = set(multiprocessing.active_children()) - before
-    stop = partial(_stop, batches, processes)
-    atexit.register(stop)  # of an epoch that an error left behind: Python would wait for its workers forever
-    try:
+        with signals.held():  # DataLoader can't be taken apart half-built
+            try:
+                batches: Any = iter(loader)
+            except (OSError, RuntimeError) as error:  # of handles, threads or processes that can't be had
+                _end(set(multiprocessing.active_children()) - before)
+                raise understood(error) or error from error
+            batches._try_put_index = partial(_whole, batches._try_put_index)
+            processes = set(multiprocessing.active_children()) - before
+            stop = partial(_stop, batches, processes)
+            atexit.register(stop)  # of an epoch that an error left behind: Python would wait for its workers forever
         for _ in indices:
             yield _next(batches, processes)
     finally:
         atexit.unregister(stop)
         stop()
+
+
+def _nothing() -> None:
+    """There are no workers to stop yet."""
+
+
+def _whole(work: Callable[[], None]) -> None:
+    """No signal interrupts it: one that did so within a queue's locks would leave them locked, for whoever ends it."""
+    with signals.held():
+        work()
 
 
 def _need_handles(count: int) -> None:
@@ -132,7 +145,8 @@ def _need_handles(count: int) -> None:
 
 def _stop(batches: Any, workers: set[BaseProcess]) -> None:
     """Ask the workers to end, then make them: they ignore SIGTERM, and one that hangs hears nothing else."""
-    batches._shutdown_workers()
+    with contextlib.suppress(RuntimeError):  # of torch's handler, where one of them dies of being left
+        batches._shutdown_workers()
     _end(workers)
 
 

@@ -1,4 +1,4 @@
-"""Inputs that are read in threads: in order, with their errors, and interrupted wherever that may be."""
+"""What is read ahead is interrupted wherever that may be; what threads read has its order, and its errors."""
 
 import threading
 import time
@@ -43,6 +43,39 @@ print(ended > 1000, found)
 """
 
 
+LOCKED = """
+import signal, sys, torch
+from ptft.data.workers import from_workers
+from ptft.errors import Interrupted
+from ptft.runtime.signals import interrupting
+
+
+class Numbers:
+    def take(self, indices):
+        return {"input": indices}
+
+
+def trace(frame, event, value):
+    # Where Python's queue has just taken the lock that its thread waits for.
+    names = frame.f_code.co_name, frame.f_back and frame.f_back.f_code.co_name
+    if event == "return" and names == ("__enter__", "put") and len(found) == 2 and not sent:
+        sent.append(True)
+        signal.raise_signal(signal.SIGINT)
+    return trace
+
+
+found, sent = [], []
+try:
+    with interrupting():
+        for batch in from_workers(Numbers(), list(torch.arange(12).split(2)), 1):
+            found.append(batch["input"].tolist())
+            sys.settrace(trace)
+except Interrupted:
+    sys.settrace(None)
+    print(found)
+"""
+
+
 def test_parts_come_in_order_while_the_next_is_read():
     asked, release = [], threading.Event()
 
@@ -84,3 +117,9 @@ def test_a_signal_at_any_moment_ends_it():
     """Where a handler raises within the locks of Python's own pool, it waits forever."""
     done = python(INTERRUPTED, timeout=60)
     assert (done.stdout, done.returncode) == ("True [[1, 2], [3], [4, 5]]\n", 0), done.stderr
+
+
+def test_a_signal_while_a_batch_is_asked_for_ends_the_reading_processes():
+    """It comes to nothing before the queue is whole again: who ends the processes uses it, too."""
+    done = python(LOCKED, timeout=60)
+    assert (done.stdout, done.returncode) == ("[[0, 1], [2, 3]]\n", 0), done.stderr
