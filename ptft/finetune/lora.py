@@ -39,12 +39,19 @@ class Factors(nn.Module):
 
 
 class LoraLinear(nn.Linear):
-    """A Linear with factors, which act on activations: the gradient of a whole weight is never made."""
+    """A Linear with factors, which act on activations: the gradient of a whole weight is never made.
+
+    Attention that reads its weight and never calls it (of Swin, BEiT, EVA) gets it with the factors in it.
+    """
 
     lora: Factors
 
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        return self.lora.added_to(self._parameters["weight"])  # type: ignore[arg-type]
+
     def forward(self, input: Tensor) -> Tensor:
-        out: Tensor = super().forward(input) + self.lora(input)
+        out: Tensor = F.linear(input, self._parameters["weight"], self.bias) + self.lora(input)  # type: ignore[arg-type]
         return out
 
 
@@ -59,7 +66,7 @@ class LoraConv2d(nn.Conv2d):
 
 
 class LoraProjection(NonDynamicallyQuantizableLinear):
-    """The last Linear of a MultiheadAttention, which reads its weight and never calls it."""
+    """The last Linear of a MultiheadAttention, which never calls it."""
 
     lora: Factors
 
@@ -145,9 +152,10 @@ def attached(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def plain_weights(module: nn.Module) -> dict[str, Tensor]:
-    """The state dict, with every factor multiplied into the weight it belongs to and left out itself."""
+    """The state dict, with every factor multiplied into the weight it belongs to and left out itself; of a module that
+    stands in several places in each of them."""
     state = dict(module.state_dict())
-    for path, part in module.named_modules():
+    for path, part in module.named_modules(remove_duplicate=False):
         if type(part) in PLAIN:
             prefix = f"{path}." if path else ""
             factors, key = part.get_submodule("lora"), f"{prefix}{_weight(part)}"

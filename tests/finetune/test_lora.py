@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torchvision.models.vision_transformer import EncoderBlock
 
 from ptft.checkpoint import file as checkpoint_file
@@ -12,6 +13,19 @@ from ptft.errors import ConfigError
 from ptft.finetune import lora
 from ptft.models.layers.attention import vit_block
 from tests.conftest import refused, rows, summary, transfer
+
+
+class Window(nn.Module):
+    """Attention that reads a Linear's weight and never calls it, as Swin's does, and a Linear in two places."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.Linear(8, 8)
+        self.mlp = nn.Sequential(nn.Linear(8, 8))
+        self.again = self.mlp
+
+    def forward(self, x):
+        return self.again(self.mlp(x + F.linear(x, self.attention.weight, self.attention.bias)))
 
 
 class Net(nn.Module):
@@ -22,11 +36,12 @@ class Net(nn.Module):
         self.stem = nn.Conv2d(4, 8, 3, padding=1, groups=2)
         self.block = vit_block(8, 2, 2.0, 0.0, 0.0)
         self.encoder = EncoderBlock(2, 8, 16, 0.0, 0.0)
+        self.window = Window()
         self.norm = nn.LayerNorm(8)
 
     def forward(self, x):
         x = self.stem(x).flatten(2).transpose(1, 2)
-        return self.norm(self.encoder(self.block(x)))
+        return self.norm(self.window(self.encoder(self.block(x))))
 
 
 @pytest.fixture
@@ -48,6 +63,7 @@ X = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(1), dtype=to
 LINEAR = {
     *("block.attention.qkv", "block.attention.project", "block.mlp.0", "block.mlp.3"),
     *("encoder.self_attention", "encoder.self_attention.out_proj", "encoder.mlp.0", "encoder.mlp.3"),
+    *("window.attention", "window.mlp.0"),
 }
 
 
@@ -76,8 +92,8 @@ def test_nothing_changes_at_the_start_and_only_factors_may_learn(net):
     expected, names = net(X), set(net.state_dict())
     factors = lora.attach(net, 3, 6.0, "all", 0.5)
     assert torch.equal(net.double().eval()(X), expected)
-    learning = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
-    assert learning == {f"{name}.lora.{part}" for name in factors for part in ("up", "down")}
+    learning = {name for name, parameter in net.named_parameters(remove_duplicate=False) if parameter.requires_grad}
+    assert learning == {f"{name}.lora.{part}" for name in [*factors, "window.again.0"] for part in ("up", "down")}
     assert set(net.state_dict()) == names | learning
 
 
@@ -98,7 +114,7 @@ def test_merged_equals_unmerged_under_the_old_names(net, training):
     assert set(merged) == names
     start = plain.state_dict()
     moved = {name for name in names if not torch.equal(merged[name], start[name])}
-    assert len(moved) == 9
+    assert len(moved) == 12
     plain.load_state_dict(merged)
     torch.testing.assert_close(net(X), plain(X))
     with torch.no_grad():  # where torch's attention takes a shorter way
