@@ -21,6 +21,7 @@ from ptft.runtime.together.alone import Alone, Lists, current
 from ptft.train.cuda_graph import StepGraph
 from ptft.train.every import Every
 
+SUPPOSED = 1000  # steps of a run that only minutes end, at its first one: so many that a warm-up has just begun
 CLOCK = "evaluated_at"
 """Of a training's state, where a clock says when to evaluate."""
 
@@ -157,8 +158,8 @@ class Training:
         if limit is None:
             assert self.total is not None, "a budget has epochs, steps or minutes"
             return self.total
-        share = max(self.progress.seconds / (60 * limit), 0.01)
-        estimate = max(step + 1, round(step / share))
+        share = max(self.progress.seconds / (60 * limit), 1e-9)
+        estimate = max(step + 1, round(step / share)) if step else self.total or SUPPOSED
         return estimate if self.total is None else min(self.total, estimate)
 
     def ask(self, signal: str) -> None:

@@ -47,14 +47,28 @@ def test_the_first_limit_reached_ends_the_run(budget, steps):
     assert (t.progress.step, t.progress.epoch, t.progress.batch) == (steps, steps // 4, steps % 4)
 
 
-def test_minutes_end_a_run_and_the_schedule_falls_with_them(tmp_path):
-    t = training(budget=Budget(steps=20_000, minutes=0.3 * SECOND), schedule=Cosine(), every=Every(1, 10**6, 10**6))
+@pytest.mark.parametrize("steps", [None, 20_000])
+def test_minutes_end_a_run_and_the_schedule_rises_and_falls_with_them(tmp_path, steps):
+    budget, schedule = Budget(steps=steps, minutes=0.3 * SECOND), Cosine(warmup=0.2)
+    t = training(budget=budget, schedule=schedule, every=Every(1, 10**6, 10**6))
     train(t, tmp_path)
     assert 0.3 <= t.progress.seconds < 3
     rates = [row["lr"] for row in rows(tmp_path) if row["split"] == "train"]
     middle = rates[len(rates) // 2]
-    assert rates[0] == LR > middle > rates[-1]
+    assert rates[0] < 0.01 * LR < middle < max(rates)
     assert rates[-1] < 0.1 * LR
+
+
+def test_minutes_that_do_not_end_a_run_leave_its_schedule_alone(tmp_path):
+    """However small a part of them the first steps take."""
+    for name, minutes in (("steps", None), ("both", 10_000)):
+        (tmp_path / name).mkdir()
+        t = training(budget=Budget(steps=6, minutes=minutes), schedule=Cosine(warmup=0.5), every=Every(1, 100, 100))
+        train(t, tmp_path / name)
+    steps, both = (
+        [row["lr"] for row in rows(tmp_path / name) if row["split"] == "train"] for name in ("steps", "both")
+    )
+    assert steps == both
 
 
 @pytest.mark.parametrize(
