@@ -139,6 +139,17 @@ def test_a_public_tokenizers_own_template_is_used_as_transformers_does(root, pub
         Chat(root=root, template="nowhere", tokenizer="bytes")
 
 
+@pytest.mark.parametrize("before", ["<|im_start|>assistant\n", "assistant<|im_start|>final"])
+def test_an_answer_ends_with_the_token_behind_it_whatever_stands_before(public, before):
+    """A template may begin an answer with special tokens that no prompt of it has: a header, or a channel."""
+    text = (
+        "{% for m in messages %}{{ (BEFORE if m['role'] == 'assistant' else '') + m['content'] }}<|im_end|>{% endfor %}"
+    )
+    tokenizer = Tokenizer.load(public)
+    made = template.made(tokenizer, {"jinja": text.replace("BEFORE", repr(before))})
+    assert made.end == made.special["<|im_end|>"]
+
+
 def test_an_exported_tokenizer_writes_conversations_as_they_were_learned(root, tmp_path):
     transformers = pytest.importorskip("transformers")
     source = Chat(root=root, tokenizer="bpe", vocabulary=280, length=200)

@@ -31,7 +31,8 @@ class ChatExamples(TextExamples):
 
     def take(self, indices: Tensor) -> Batch:
         batch = super().take(indices)
-        return {**batch, "answer": batch.pop("label") > 0}
+        answer = batch.pop("label") > 0
+        return {**batch, "answer": answer}
 
     def _like(self, ids: Ragged, labels: Tensor | None, tags: Ragged | None, more: dict[str, Tensor]) -> ChatExamples:
         return ChatExamples(ids, self.pad, labels, tags, more)

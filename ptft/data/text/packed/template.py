@@ -19,6 +19,7 @@ from ptft.errors import ConfigError, DataError, absent
 
 PLAIN = "plain"
 ASSISTANT = "assistant"
+SAID = "Yes, 7!"  # an answer whose place a template is asked for: no name of a role or token is like it
 Tokens = tuple[list[int], list[int]]
 """Ids, and for each 1 where the assistant says it, else 0."""
 
@@ -124,11 +125,15 @@ class JinjaTemplate:
         return text
 
     def _found_end(self) -> int:
-        """The special token behind an answer."""
-        asked = (Message("user", "a"), Message(ASSISTANT, "b"))
-        ids, says = self.tokens(Conversation(asked, "dataset.template"))
-        special = set(self.special.values())
-        end = next((token for token, said in zip(ids, says, strict=True) if said and token in special), None)
+        """The special token behind an answer; before its text there may be others, of a header that no prompt has."""
+        asked = (Message("user", "a"), Message(ASSISTANT, SAID))
+        text, [(begin, end_of_span)] = self._written(Conversation(asked, "dataset.template"))
+        behind, special = max(begin, text.find(SAID, begin)), set(self.special.values())
+        encoding = self.library.encode(text, add_special_tokens=False)
+        found = zip(encoding.ids, encoding.offsets, strict=True)
+        end: int | None = next(
+            (token for token, (at, _) in found if behind <= at < end_of_span and token in special), None
+        )
         if end is None:
             raise DataError("dataset.template: writes no special token behind an answer; dataset.template=plain")
         return end
