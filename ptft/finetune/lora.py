@@ -147,7 +147,12 @@ def _weight(module: nn.Module) -> str:
 
 def attached(module: nn.Module) -> bool:
     """Whether some part of the module has factors."""
-    return any(isinstance(part, Factors) for part in module.modules())
+    return any(map(adapted, module.modules()))
+
+
+def adapted(module: nn.Module) -> bool:
+    """Whether the module's own weight has factors, whatever class others have made of it since."""
+    return isinstance(module._modules.get("lora"), Factors)
 
 
 @torch.no_grad()
@@ -156,7 +161,7 @@ def plain_weights(module: nn.Module) -> dict[str, Tensor]:
     stands in several places in each of them."""
     state = dict(module.state_dict())
     for path, part in module.named_modules(remove_duplicate=False):
-        if type(part) in PLAIN:
+        if adapted(part):
             prefix = f"{path}." if path else ""
             factors, key = part.get_submodule("lora"), f"{prefix}{_weight(part)}"
             assert isinstance(factors, Factors)
@@ -169,6 +174,6 @@ def plain_weights(module: nn.Module) -> dict[str, Tensor]:
 def detach(module: nn.Module) -> None:
     """Take the factors off again, and what they learned with them; the weights stay frozen."""
     for part in list(module.modules()):
-        if type(part) in PLAIN:
+        if adapted(part):
             del part.lora
             part.__class__ = PLAIN[type(part)]

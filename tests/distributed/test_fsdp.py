@@ -98,7 +98,7 @@ TARGET = (
     "train.steps=4",
 )
 PHASES = ("train.average_last=2", "finetune.train=[{until: 0.5, train: head}, {until: 1.0, train: all}]")
-LORA = ("finetune.lora.rank=2", "train.ema=0.5", "train.checkpoint_activations=true")
+LORA = ("finetune.lora.rank=2", "finetune.lora.targets=all", "train.ema=0.5", "train.checkpoint_activations=true")
 
 
 def arguments(*commands):

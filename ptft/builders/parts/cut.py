@@ -12,6 +12,7 @@ from ptft.builders.parts.spread import NORMS
 from ptft.config.config import Config
 from ptft.core import Objective
 from ptft.errors import ConfigError
+from ptft.finetune import lora
 from ptft.finetune.phases import Phases
 from ptft.runtime.precision import ComputeFormat, ruled
 from ptft.runtime.together.alone import current
@@ -53,7 +54,8 @@ def divide(cfg: Config, task: Objective, phases: Phases, device: torch.device) -
 
 
 def blocks(task: Objective) -> list[nn.Module]:
-    """The parts of `backbone.layers()` that are called as one and share no weight with others."""
+    """The parts of `backbone.layers()` that are called as one and share no weight with others; none that is a single
+    weight and its low-rank factors."""
     holders: dict[nn.Parameter, int] = {}
     for _, parameter in task.named_parameters(remove_duplicate=False):
         holders[parameter] = holders.get(parameter, 0) + 1
@@ -62,7 +64,13 @@ def blocks(task: Objective) -> list[nn.Module]:
         called = not isinstance(module, nn.ModuleList | nn.ModuleDict) and next(module.children(), None) is not None
         nested = any(module in set(other.modules()) or other in set(module.modules()) for other in found)
         own = list(module.parameters())
-        if called and own and not nested and all(holders[parameter] == 1 for parameter in own):
+        if (
+            called
+            and own
+            and not nested
+            and not lora.adapted(module)
+            and all(holders[parameter] == 1 for parameter in own)
+        ):
             found.append(module)
     return found
 
