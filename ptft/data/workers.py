@@ -147,6 +147,7 @@ def _stop(batches: Any, workers: set[BaseProcess]) -> None:
     """Ask the workers to end, then make them: they ignore SIGTERM, and one that hangs hears nothing else."""
     with contextlib.suppress(RuntimeError):  # of torch's handler, where one of them dies of being left
         batches._shutdown_workers()
+    vars(batches).pop("_try_put_index", None)  # which has them hold themselves, and their handles
     _end(workers)
 
 

@@ -116,10 +116,10 @@ def _in_processes(cells: list[C], base: Path, processes: int) -> Generator[tuple
             done.put((cell, run_cell(cell, base, worker.run)))
 
     threads = [threading.Thread(target=serve, args=(worker,)) for worker in workers]
-    with signals.held():  # one that comes in between may leave it waiting for its own start
-        for thread in threads:
-            thread.start()
     try:
+        with signals.held():  # one that comes in between may leave a thread waiting for its own start
+            for thread in threads:
+                thread.start()
         for _ in cells:
             yield done.get()
     finally:
@@ -127,6 +127,7 @@ def _in_processes(cells: list[C], base: Path, processes: int) -> Generator[tuple
         for worker in workers:
             worker.close()
         for thread in threads:
-            thread.join()
+            if thread.is_alive():
+                thread.join()
         for worker in workers:
             worker.end()

@@ -1,11 +1,14 @@
 """What is read ahead is interrupted wherever that may be; what threads read has its order, and its errors."""
 
+import gc
+import os
 import threading
 import time
 
 import pytest
+import torch
 
-from ptft.data.workers import in_threads
+from ptft.data.workers import from_workers, in_threads
 from tests.helpers.processes import python
 
 INTERRUPTED = """
@@ -123,3 +126,22 @@ def test_a_signal_while_a_batch_is_asked_for_ends_the_reading_processes():
     """It comes to nothing before the queue is whole again: who ends the processes uses it, too."""
     done = python(LOCKED, timeout=60)
     assert (done.stdout, done.returncode) == ("[[0, 1], [2, 3]]\n", 0), done.stderr
+
+
+class Numbers:
+    def take(self, indices):
+        return {"input": indices}
+
+
+def test_an_epoch_gives_its_handles_back_at_once():
+    """And not only when Python next looks for what holds itself."""
+    counts = []
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(2):
+            assert len(list(from_workers(Numbers(), list(torch.arange(4).split(2)), 1))) == 2
+            counts.append(len(os.listdir("/proc/self/fd")))
+    finally:
+        gc.enable()
+    assert counts[0] == counts[1]
