@@ -96,6 +96,13 @@ def is_name(text: str) -> bool:
     return text == "latest" or (":" not in text and not os.path.lexists(os.path.expanduser(text)))
 
 
+def candidates(key: str, base: Path = OUTPUTS) -> list[Path]:
+    """The runs, newest first, that `key=NAME` may mean; then, but for `ckpt`, the folders of sweeps."""
+    needed = NEEDED.get(key, ("status.json",))
+    runs = [folder for folder in folders_below(base) if any((folder / name).exists() for name in needed)]
+    return [*runs, *(sweeps_below(base) if key != "ckpt" else [])]
+
+
 def named(text: str, key: str, base: Path = OUTPUTS) -> Path | None:
     """The run that `key=text` means by its short name or a part of its name; for `resume` sweeps and comparisons too.
 
@@ -104,11 +111,9 @@ def named(text: str, key: str, base: Path = OUTPUTS) -> Path | None:
     """
     if len(text) < SHORTEST:
         return None
-    needed = NEEDED.get(key, ("status.json",))
-    runs = [folder for folder in folders_below(base) if any((folder / name).exists() for name in needed)]
-    candidates = [*runs, *(sweeps_below(base) if key != "ckpt" else [])]
-    exact = [folder for folder in candidates if short_name(folder) == text]
-    within = [folder for folder in candidates if text in _called(folder)]
+    known = candidates(key, base)
+    exact = [folder for folder in known if short_name(folder) == text]
+    within = [folder for folder in known if text in _called(folder)]
     folders = list(dict.fromkeys(exact or within))
     if len(folders) > 1:
         raise CheckpointError(f"{key}={text}: may be {shortened(map(str, folders), 6)}; type more of its name")

@@ -24,11 +24,23 @@ from tests.runs.test_lineage import run
         ("ptft stage=tune tune.tri", ["tune.trials="]),
         ("ptft stage=finetune dataset.fo", ["dataset.fold="]),
         ("ptft stage=finetune train.pau", ["train.pause="]),
+        ("ptft ckpt=", ["ckpt=aaaa", "ckpt=bbbb", "ckpt=latest"]),
+        ("ptft resume=", ["resume=bbbb", "resume=latest"]),
+        ("ptft objective.teacher=", ["objective.teacher=aaaa", "objective.teacher=bbbb"]),
+        ("ptft ckpt=./outp", ["ckpt=./outputs"]),
+        ("ptft device=", ["device=auto", "device=cpu", "device=cuda", "device=mps"]),
+        ("ptft train.cuda_graph=", ["train.cuda_graph=auto", "train.cuda_graph=false", "train.cuda_graph=true"]),
+        ("ptft finetune.head=k", ["finetune.head=keep"]),
+        ("ptft finetune.train=", [f"finetune.train={name}" for name in ("all", "bias", "head", "norm")]),
+        ("ptft split=t", ["split=test", "split=train"]),
+        ("ptft objective.calibrate=", ["objective.calibrate=false", "objective.calibrate=true"]),
+        ("ptft train.batch_size=", ["train.batch_size=64", "train.batch_size=auto"]),
     ],
 )
 def test_words_and_what_stands_behind_them_are_offered(ptft, monkeypatch, line, offered):
     for name in ("10-00-00-pretrain-cnn-digits-aaaa", "11-00-00-pretrain-cnn-digits-bbbb"):
-        run(name)
+        folder, _ = run(name)
+    (folder / "checkpoints" / "best.pt").rename(folder / "checkpoints" / "last.pt")
     monkeypatch.setenv("COMP_LINE", line)
     done = ptft("-sc", "query=bash")
     assert (done.code, done.out.split(), done.err) == (0, offered, "")
