@@ -39,7 +39,8 @@ def answer(words: Mapping[str, Callable[[list[str]], int]]) -> bool:
         keys = [key for key in [*documented.keys()] if "." in key and not key.startswith("tune.")]
         _say(last, [f"{SPACE}{key}=" for key in keys])
         return True
-    if "=" in last and _say(last, _values(last.partition("=")[0])):
+    key, typed, _ = last.partition("=")
+    if typed and key not in compose.GROUPS and _say(last, _values(key)):
         return True
     if len(before) == 1 and last:
         _say(last, words)
@@ -59,7 +60,7 @@ def _behind(word: str) -> list[str]:
 
 
 def _values(key: str) -> Iterator[str]:
-    """The key with each of the runs, or of the few values, that it may be; Hydra knows the options of groups."""
+    """The key, which is no group, with each of the runs, or of the few values, that it may be."""
     if key in (*NEEDED, *references.KEYS, "against"):
         newest = ["latest"] if key in NEEDED else []
         yield from (f"{key}={name}" for name in (*newest, *map(short_name, candidates(key))))

@@ -99,6 +99,9 @@ def test_no_more_is_read_than_one_part_ahead_and_threads_end_with_who_asks():
     asked, before = [], threading.active_count()
     parts = in_threads(lambda item: asked.append(item), ([i] for i in range(100)))
     next(parts)
+    end = time.monotonic() + 10
+    while len(asked) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
     time.sleep(0.05)
     assert sorted(asked) == [0, 1]
     parts.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -198,7 +198,7 @@ class Squad(TextSource):
         all_windows = windows(self.tokenizer, self.questions[split], self.length, self.stride)
         if cut := {window.number: window for window in all_windows if window.asked}:
             first, of = next(iter(cut.values())), f"{len(cut):,} of {len(self.questions[split]):,} questions"
-            longer = "; dataset.length takes more" if cast(int, first.asked) < LONGEST_QUESTION else ""
+            longer = "; dataset.length takes more" if first.asked != LONGEST_QUESTION else ""
             self.note(f"{split}: of {of} only the first {first.asked} tokens are read, the first: {first}{longer}")
         spans = [
             window.tokens_of(window.question.answers[0]) if window.question.answers else (0, 0)

@@ -127,7 +127,7 @@ class ServiceLogger(Logger):
         self._say()
         if not self.ended:
             try:
-                with signals.held():  # which may leave a queue locked, and `_feed` waiting
+                with signals.held():  # one in between may leave the queue locked, and `_feed` waiting
                     self.events.put_nowait({"kind": kind, **event})
             except queue.Full:
                 self._warn(f"is slower than the run: {MOST:,} events wait, and what comes now is left out")
