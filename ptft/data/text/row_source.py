@@ -21,7 +21,7 @@ from ptft.data.own.unusable import UnusableRows
 from ptft.data.records import RowError, first_cells
 from ptft.data.splits import parts_notes
 from ptft.data.text.examples import TextExamples
-from ptft.data.text.sentences import sentences
+from ptft.data.text.sentences import cut_note, sentences
 from ptft.data.text.source import TextSource
 from ptft.errors import ConfigError, DataError
 
@@ -164,7 +164,9 @@ class RowTexts(TextSource):
 
     def load(self, split: str) -> TextExamples:
         rows = self.rows(split)
-        ids = sentences(self.tokenizer, [row.texts for row in rows], self.length)
+        ids, cut = sentences(self.tokenizer, [row.texts for row in rows], self.length)
+        if cut:
+            self.note(cut_note(split, cut, len(rows), self.length))
         labels = None if self.columns.label is None else self._labels(rows, split)
         return TextExamples(ids, self.tokenizer.pad, labels)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ptft.core import Batch, Spec
@@ -19,19 +20,25 @@ from ptft.data.records import SUFFIXES, RowError, first_cells, names_of
 from ptft.data.text import reader as text_reader
 from ptft.data.text.examples import encoded, fitted, in_a_row, joined, room
 from ptft.data.tokenizer import Tokenizer
-from ptft.errors import DataError, counted
+from ptft.errors import DataError, are, counted
 
 PARQUET = ".parquet"
 HINT = "; input_text=NAME says how the column of the texts is called here, or give a file of texts alone"
 
 
-def sentences(tokenizer: Tokenizer, texts: Sequence[Sequence[str]], length: int) -> Ragged:
-    """One text or a pair each -> their ids with special ones around them, `length` at most."""
+def sentences(tokenizer: Tokenizer, texts: Sequence[Sequence[str]], length: int) -> tuple[Ragged, int]:
+    """One text or a pair each -> their ids with special ones around them, `length` at most, and how many are cut."""
     if not texts:
-        return in_a_row([])
+        return in_a_row([]), 0
     columns = [encoded(tokenizer, column) for column in zip(*texts, strict=True)]
-    fit = fitted(columns, room(tokenizer, len(columns), length))
-    return joined(fit, tokenizer)
+    most = room(tokenizer, len(columns), length)
+    whole = torch.stack([column.lengths for column in columns]).sum(0)
+    return joined(fitted(columns, most), tokenizer), int((whole > most).sum())
+
+
+def cut_note(split: str, cut: int, count: int, length: int) -> str:
+    """What is to be said of a split of which `cut` of `count` texts are longer."""
+    return f"{split}: {cut:,} of {counted(count, 'texts')} {are(cut)} cut by dataset.length={length}"
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,7 @@ def find_whole(path: Path | str) -> list[Sentences | Unreadable]:
 
 def read(item: Sentences, spec: Spec) -> Tensor:
     """Its ids, long [T], with special ones around them; what is too long is cut."""
-    return sentences(text_reader.tokenizer_of(spec), [item.texts], spec.shape["length"]).values.long()
+    return sentences(text_reader.tokenizer_of(spec), [item.texts], spec.shape["length"])[0].values.long()
 
 
 def remark(item: Sentences, value: Tensor, spec: Spec) -> str | None:

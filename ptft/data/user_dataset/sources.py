@@ -25,7 +25,7 @@ from ptft.data.image import reader as image_reader
 from ptft.data.image.listed.images import MEAN, STD
 from ptft.data.image.source import ImageSource
 from ptft.data.text.examples import TextExamples
-from ptft.data.text.sentences import sentences
+from ptft.data.text.sentences import cut_note, sentences
 from ptft.data.text.source import TextSource
 from ptft.data.user_dataset import items as own_items
 from ptft.data.user_dataset.examples import DatasetItems, ItemContent, OwnSource, SplitDatasets, spread
@@ -211,7 +211,10 @@ class OwnTexts(OwnSource, TextSource):
         return {"text": list(self.items[split].kept)}
 
     def load(self, split: str) -> TextExamples:
-        ids = sentences(self.tokenizer, [(text,) for text in self.items[split].kept], self.length)
+        texts = self.items[split].kept
+        ids, cut = sentences(self.tokenizer, [(text,) for text in texts], self.length)
+        if cut:
+            self.note(cut_note(split, cut, len(texts), self.length))
         return TextExamples(ids, self.tokenizer.pad, self.labels_of(split))
 
 

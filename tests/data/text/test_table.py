@@ -220,3 +220,16 @@ def test_classes_that_differ_in_case_only_are_told_and_numbers_are_one(tmp_path)
     assert data.spec.classes == ("0", "1")
     assert "0 and 0.0 are one class, and so are others that are written in two ways" in data.notes
     assert data.split("val").labels.tolist() == [0, 0, 1, 0]
+
+
+def test_texts_that_are_cut_are_counted(tmp_path):
+    """Special tokens take their places of the length, and a pair shares it."""
+    rows = [("a" * 10, "x"), ("b" * 11, "x"), ("c" * 30, "y")]
+    root = table(tmp_path / "one", train=rows, dev=rows[:1])
+    cut = source(root, length=12, target="class")
+    assert [len(cut.split(name)) for name in ("train", "val")] == [3, 1]
+    assert cut.notes == ("train: 2 of 3 texts are cut by dataset.length=12",)
+    pairs = [("a" * 5, "b" * 4, "x"), ("a" * 5, "b" * 5, "y")]
+    two = source(table(tmp_path / "two", "one,two,label", train=pairs), text=["one", "two"], length=12, val=None)
+    assert len(two.split("train")) == 2
+    assert two.notes == ("train: 1 of 2 texts is cut by dataset.length=12",)
