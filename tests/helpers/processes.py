@@ -148,6 +148,6 @@ def together(args: list[str], count: int = 2, **options) -> list[subprocess.Comp
         started.append(Process(args, env=place, **pipes, **options))
     ended = []
     for process in started:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
         ended.append(subprocess.CompletedProcess(args, process.returncode, out, err))
     return ended
